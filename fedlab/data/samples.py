@@ -1,0 +1,69 @@
+"""What a data source yields and what everything later works on: labelled arrays, by domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled samples in one array.
+
+    Attributes:
+        inputs: Images as uint8 of shape (n, channels, height, width), or features as float32 of
+            shape (n, features).
+        labels: Class indices, int64 of shape (n,).
+        domains: Domain indices, int64 of shape (n,).
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    domains: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One visual (or tabular) domain as a source yields it.
+
+    Attributes:
+        name: The domain's name, unique in a scenario.
+        train_inputs: Shape (n, channels, height, width) uint8, or (n, features) float32.
+        train_labels: Shape (n,) int64.
+        test_inputs: As `train_inputs`, for the test split.
+        test_labels: Shape (m,) int64.
+        class_names: Names of the classes, in the order of their indices.
+    """
+
+    name: str
+    train_inputs: np.ndarray
+    train_labels: np.ndarray
+    test_inputs: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FederatedData:
+    """All samples of a scenario, pooled; a client owns index arrays into them.
+
+    Attributes:
+        train: The training pool of all domains, domain after domain.
+        test: The test pool, likewise.
+        domain_names: Names by domain index.
+        class_names: Names by class index.
+    """
+
+    train: Samples
+    test: Samples
+    domain_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (channels, height, width) or (features,)."""
+        return self.train.inputs.shape[1:]

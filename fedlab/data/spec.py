@@ -1,0 +1,75 @@
+"""The ``data`` block of a scenario."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from fedlab.component import Chosen, Section
+from fedlab.data.source import Source
+
+
+class Augmentation(Section):
+    """Random changes of training images, drawn anew for every batch on the device.
+
+    Attributes:
+        flip: Mirror half of the images left to right.
+        rotation: Largest rotation in degrees, either way.
+        crop_padding: Pixels of zero padding before a random crop back to size.
+        brightness: Largest relative change of brightness.
+        contrast: Largest relative change of contrast.
+    """
+
+    flip: bool = False
+    rotation: NonNegativeFloat = 0.0
+    crop_padding: int = Field(default=0, ge=0)
+    brightness: NonNegativeFloat = 0.0
+    contrast: NonNegativeFloat = 0.0
+
+
+class Normalisation(Section):
+    """Inputs become (x - mean) / std; images are first scaled to [0, 1].
+
+    Attributes:
+        mean: One number for all channels (features), or one each.
+        std: Likewise.
+    """
+
+    mean: float | tuple[float, ...] = 0.5
+    std: PositiveFloat | tuple[PositiveFloat, ...] = 0.5
+
+
+class DataSpec(Section):
+    """Where samples come from and what shape they take.
+
+    Attributes:
+        sources: The sources; each yields one or more domains.
+        domains: Names of the domains to keep, in this order; all by default.
+        unseen_domains: Domains that no client owns: the global model is only tested on them.
+        root: Folder that relative paths of sources start from.
+        download: Whether missing data sets may be fetched from the network.
+        image_size: Height and width that images are brought to.
+        channels: Channels that images are brought to.
+        train_samples_per_domain: Training samples kept of each domain (stratified by class); all
+            by default.
+        test_samples_per_domain: Test samples kept of each domain; all by default.
+        normalisation: Applied on the device; ``auto`` is mean and std 0.5 for images and the
+            pooled training mean and standard deviation of each feature for tables.
+        augmentation: Applied on the device to training batches.
+        seed: Seed of splits and generated samples; data do not change with the run's seed.
+    """
+
+    sources: tuple[Chosen[Source], ...] = Field(min_length=1)
+    domains: tuple[str, ...] | None = None
+    unseen_domains: tuple[str, ...] = ()
+    root: Path = Path("data")
+    download: bool = False
+    image_size: PositiveInt = 28
+    channels: Literal[1, 3] = 3
+    train_samples_per_domain: PositiveInt | None = None
+    test_samples_per_domain: PositiveInt | None = None
+    normalisation: Normalisation | Literal["auto"] = "auto"
+    augmentation: Augmentation = Augmentation()
+    seed: int = 0

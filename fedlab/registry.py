@@ -1,0 +1,127 @@
+"""Names in a scenario -> classes, without importing what is not used.
+
+A name is looked up in three places, in this order: fedlab's own table below, the entry points of
+installed packages (group ``fedlab.<group>``), and, if it has the form ``package.module:Class``, the
+Python path. A user's own method, model or data source thus comes in by the same door as ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from fedlab.errors import InputError
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "strategies": {
+        "fedavg": "fedlab.strategies.fedavg:FedAvg",
+        "fedprox": "fedlab.strategies.fedprox:FedProx",
+        "fedbn": "fedlab.strategies.fedbn:FedBN",
+        "silobn": "fedlab.strategies.silobn:SiloBN",
+        "fedwon": "fedlab.strategies.fedwon:FedWon",
+    },
+    "clients": {
+        "fedavg": "fedlab.clients.fedavg:FedAvg",
+        "fedprox": "fedlab.clients.fedprox:FedProx",
+        "fedbn": "fedlab.clients.fedbn:FedBN",
+        "silobn": "fedlab.clients.silobn:SiloBN",
+        "fedwon": "fedlab.clients.fedwon:FedWon",
+    },
+    "models": {
+        "linear": "fedlab.models.dense:Linear",
+        "mlp": "fedlab.models.dense:MLP",
+        "small_cnn": "fedlab.models.small_cnn:SmallCNN",
+        "digits_cnn": "fedlab.models.digits_cnn:DigitsCNN",
+        "alexnet": "fedlab.models.alexnet:AlexNet",
+        "resnet18": "fedlab.models.resnet:ResNet18",
+        "resnet20": "fedlab.models.resnet:ResNet20",
+        "mobilenet_v2": "fedlab.models.mobilenet:MobileNetV2",
+    },
+    "sources": {
+        "digits": "fedlab.data.digits:Digits",
+        "torchvision": "fedlab.data.torchvision_source:Torchvision",
+        "image_folder": "fedlab.data.image_folder:ImageFolder",
+        "npz": "fedlab.data.npz:Npz",
+        "csv": "fedlab.data.csv_table:Csv",
+    },
+    "transforms": {
+        "rotation": "fedlab.data.transforms:Rotation",
+        "colour": "fedlab.data.transforms:Colour",
+        "blur": "fedlab.data.transforms:Blur",
+        "noise": "fedlab.data.transforms:Noise",
+        "invert": "fedlab.data.transforms:Invert",
+        "photo_blend": "fedlab.data.transforms:PhotoBlend",
+    },
+    "domain_skews": {
+        "one_per_client": "fedlab.scenarios.domain_skew:OnePerClient",
+        "several_per_client": "fedlab.scenarios.domain_skew:SeveralPerClient",
+        "mixed": "fedlab.scenarios.domain_skew:Mixed",
+    },
+    "label_skews": {
+        "iid": "fedlab.scenarios.label_skew:IID",
+        "dirichlet": "fedlab.scenarios.label_skew:Dirichlet",
+        "shards": "fedlab.scenarios.label_skew:Shards",
+        "classes_per_client": "fedlab.scenarios.label_skew:ClassesPerClient",
+    },
+    "quantity_skews": {
+        "natural": "fedlab.scenarios.quantity_skew:Natural",
+        "equal": "fedlab.scenarios.quantity_skew:Equal",
+        "dirichlet": "fedlab.scenarios.quantity_skew:DirichletSizes",
+        "lognormal": "fedlab.scenarios.quantity_skew:LogNormal",
+        "power_law": "fedlab.scenarios.quantity_skew:PowerLaw",
+    },
+    "label_noises": {
+        "none": "fedlab.scenarios.label_noise:NoNoise",
+        "symmetric": "fedlab.scenarios.label_noise:Symmetric",
+        "pair": "fedlab.scenarios.label_noise:Pair",
+    },
+}
+
+
+@cache
+def _installed(group: str) -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=f"fedlab.{group}")}
+
+
+def names(group: str) -> list[str]:
+    """All names of a group: fedlab's own first, then those of installed packages."""
+    return list(BUILTIN[group]) + [name for name in _installed(group) if name not in BUILTIN[group]]
+
+
+def resolve(group: str, name: str) -> Any:
+    """The class behind a name.
+
+    Args:
+        group: A key of `BUILTIN`, e.g. ``"strategies"``.
+        name: A registered name or ``package.module:Class``.
+
+    Raises:
+        InputError: If there is no such name (the nearest ones are offered) or its module cannot
+            be imported.
+    """
+    if name in BUILTIN[group]:
+        path = BUILTIN[group][name]
+    elif name in _installed(group):
+        path = _installed(group)[name].value
+    elif ":" in name:
+        path = name
+    else:
+        near = difflib.get_close_matches(name, names(group), n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names(group))}"
+        raise InputError(f"there is no {_singular(group)} '{name}'; {hint}")
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"the {_singular(group)} '{name}' cannot be imported from '{path}': {error}; "
+            "check the path and that its package is installed"
+        ) from error
+
+
+def _singular(group: str) -> str:
+    words = group.replace("_", " ")
+    return words[:-3] + "y" if words.endswith("ies") else words.removesuffix("s")

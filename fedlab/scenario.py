@@ -1,0 +1,149 @@
+"""A scenario: everything that defines one experiment, typed, with its ranges and defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from fedlab.component import Chosen, Section
+from fedlab.data.spec import DataSpec
+from fedlab.models.spec import ModelSpec
+from fedlab.scenarios.spec import PartitionSpec
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class OptimizerSpec(Section):
+    """The clients' optimiser; it starts anew in every round.
+
+    Attributes:
+        name: ``sgd``, ``adam`` or ``adamw``.
+        lr: Learning rate.
+        lr_decay: Factor on the learning rate per round.
+        momentum: Momentum of ``sgd``.
+        nesterov: Nesterov's form of it.
+        weight_decay: L2 penalty (decoupled for ``adamw``).
+        betas: Decay rates of ``adam`` and ``adamw``.
+        clip_norm: Largest L2 norm of a client's gradient; no clipping by default.
+    """
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: PositiveFloat = 0.01
+    lr_decay: float = Field(default=1.0, gt=0, le=1)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: PositiveFloat | None = None
+
+
+class TrainingSpec(Section):
+    """What a client does in one round.
+
+    Attributes:
+        local_epochs: Passes over the client's training samples.
+        local_steps: Optimiser steps instead of epochs, drawn from repeated passes.
+        batch_size: Samples per step; ``full`` is all of the client's samples.
+        optimizer: The optimiser.
+    """
+
+    local_epochs: PositiveInt = 1
+    local_steps: PositiveInt | None = None
+    batch_size: PositiveInt | Literal["full"] = 32
+    optimizer: OptimizerSpec = OptimizerSpec()
+
+
+class ParticipationSpec(Section):
+    """Who takes part in a round.
+
+    Attributes:
+        fraction: Share of the clients that train in a round.
+        max_failed_share: Share of a round's clients that may fail before the run stops.
+        deadline: Seconds after which a round goes on without the missing replies.
+    """
+
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    max_failed_share: float = Field(default=0.0, ge=0, lt=1)
+    deadline: PositiveFloat | None = None
+
+
+class EvaluationSpec(Section):
+    """What is measured, and how often.
+
+    Attributes:
+        every: Rounds between evaluations; the last round is always evaluated.
+        fraction: Share of the clients that test their own model on their own test split.
+        domains: Whether the global model (where the method has one) is tested on each domain's
+            whole test set.
+        batch_size: Samples per forward pass.
+    """
+
+    every: PositiveInt = 1
+    fraction: float = Field(default=1.0, ge=0, le=1)
+    domains: bool = True
+    batch_size: PositiveInt = 256
+
+
+class ResourcesSpec(Section):
+    """What the simulation runs on; never changes a result.
+
+    Attributes:
+        backend: ``ray`` (one actor per share of the hardware) or ``local`` (in this process).
+        actors: Number of Ray actors; by default as many as fit.
+        cpus_per_actor: CPU cores, and PyTorch threads, of an actor.
+        gpus_per_actor: GPUs, or the share of one, of an actor; by default a quarter of a GPU
+            where there is one, and none elsewhere.
+        address: Address of a running Ray cluster; by default one is started on this machine.
+    """
+
+    backend: Literal["ray", "local"] = "ray"
+    actors: PositiveInt | None = None
+    cpus_per_actor: PositiveInt = 1
+    gpus_per_actor: float | None = Field(default=None, ge=0)
+    address: str | None = None
+
+
+class OutputSpec(Section):
+    """Where a run is kept.
+
+    Attributes:
+        dir: Folder of all runs.
+        checkpoint_every: Rounds between checkpoints; a crash loses at most that many.
+    """
+
+    dir: Path = Path("runs")
+    checkpoint_every: PositiveInt = 1
+
+
+class Scenario(Section):
+    """One experiment. See the fields' own classes for what each block may say."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    rounds: PositiveInt = 20
+    data: DataSpec
+    partition: PartitionSpec
+    model: Chosen[ModelSpec]
+    strategy: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
+    training: TrainingSpec = TrainingSpec()
+    participation: ParticipationSpec = ParticipationSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    output: OutputSpec = OutputSpec()
+
+    @property
+    def cohort_size(self) -> int:
+        """Number of clients that train in a round."""
+        return round(self.participation.fraction * self.partition.clients)
+
+    @model_validator(mode="after")
+    def _somebody_takes_part(self) -> Scenario:
+        if self.cohort_size < 1:
+            raise ValueError(
+                f"participation.fraction {self.participation.fraction} of "
+                f"{self.partition.clients} clients samples nobody; "
+                f"use at least {1 / self.partition.clients:.4g}"
+            )
+        return self

@@ -1,0 +1,41 @@
+"""What a scenario's ``strategy`` block may say, whatever the method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from torch import nn
+
+from fedlab.component import Component
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class StrategyParameters(Component):
+    """Parameters common to all methods; each method's `Parameters` adds its own.
+
+    Attributes:
+        client: Name of the local half; by default the one with the strategy's own name.
+        weighting: Whether a client counts by its number of examples or every client the same.
+    """
+
+    group: ClassVar[str] = "strategies"
+    client: str | None = None
+    weighting: Literal["examples", "uniform"] = "examples"
+
+    @property
+    def local_half(self) -> str:
+        """Registered name of the local half that goes with this strategy."""
+        return self.client or self.name
+
+    def adapt(self, model: nn.Module) -> nn.Module:
+        """The network as the method wants it (FedWon takes its normalisation out)."""
+        return model
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses a scenario in which the method makes no sense.
+
+        Raises:
+            InputError: With the reason and the remedy.
+        """
