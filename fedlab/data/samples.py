@@ -56,12 +56,22 @@ class FederatedData:
         test: The test pool, likewise.
         domain_names: Names by domain index.
         class_names: Names by class index.
+        unseen_domains: Indices of the domains that no client owns. Their samples are in both
+            pools; a partition leaves them out, and the global model is tested on them.
     """
 
     train: Samples
     test: Samples
     domain_names: tuple[str, ...]
     class_names: tuple[str, ...]
+    unseen_domains: tuple[int, ...] = ()
+
+    @property
+    def seen_domains(self) -> tuple[int, ...]:
+        """Indices of the domains that clients own."""
+        return tuple(
+            index for index in range(len(self.domain_names)) if index not in self.unseen_domains
+        )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fedlab.component import Component
 from fedlab.data.samples import Domain
@@ -22,6 +22,9 @@ class LoadContext:
         image_size: Height and width that every image is brought to.
         seed: Seed of the splits and generated samples; the same data for every run seed.
         download: Whether missing data sets may be fetched from the network.
+        key: Where the source stands in the scenario, e.g. ``data.sources.1``; for error texts.
+        unseen_domains: Names of the domains that nobody may learn from; their training samples
+            must not enter any statistic.
     """
 
     root: Path
@@ -29,12 +32,29 @@ class LoadContext:
     image_size: int
     seed: int
     download: bool
+    key: str = "data.sources.0"
+    unseen_domains: tuple[str, ...] = ()
+
+    def locate(self, path: Path) -> Path:
+        """`path` as an absolute path; relative ones start from `root`."""
+        return (self.root / path.expanduser()).absolute()
 
 
 class Source(Component):
-    """A place that samples come from; it yields one or more domains."""
+    """A place that samples come from; it yields one or more domains.
+
+    A user's own source is a subclass named by its Python path, ``my_module:MySource``; the module
+    must be importable wherever the data are loaded.
+
+    Attributes:
+        cached: Whether the loaded arrays are worth keeping on disk between runs.
+        version: To be raised whenever `load` yields other arrays than before, so that nobody is
+            served what an older version has left in the cache.
+    """
 
     group: ClassVar[str] = "sources"
+    cached: ClassVar[bool] = False
+    version: ClassVar[int] = 1
 
     @abstractmethod
     def load(self, context: LoadContext) -> Sequence[Domain]:
@@ -44,3 +64,19 @@ class Source(Component):
             InputError: If the data are missing or cannot be read; the text names the file and
                 the remedy.
         """
+
+    def recipe(self) -> dict[str, Any]:
+        """What `load` depends on besides the context and `files`, as JSON values.
+
+        By default all parameters; a source adds the versions of the libraries whose output it
+        keeps.
+        """
+        return self.model_dump(mode="json")
+
+    def files(self, context: LoadContext) -> Sequence[Path]:
+        """The files that `load` reads: when one changes, what was cached of them is void."""
+        return ()
+
+    def derive(self, domains: Sequence[Domain], context: LoadContext) -> Sequence[Domain]:
+        """Makes the domains of the scenario of the loaded ones; done anew on every load."""
+        return domains

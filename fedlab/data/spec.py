@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from fedlab.component import Chosen, Section
 from fedlab.data.source import Source
@@ -48,6 +48,7 @@ class DataSpec(Section):
         sources: The sources; each yields one or more domains.
         domains: Names of the domains to keep, in this order; all by default.
         unseen_domains: Domains that no client owns: the global model is only tested on them.
+            Where `domains` is given, they are among them.
         root: Folder that relative paths of sources start from.
         download: Whether missing data sets may be fetched from the network.
         image_size: Height and width that images are brought to.
@@ -73,3 +74,23 @@ class DataSpec(Section):
     normalisation: Normalisation | Literal["auto"] = "auto"
     augmentation: Augmentation = Augmentation()
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _names_each_domain_once(self) -> DataSpec:
+        for key in ("domains", "unseen_domains"):
+            names = getattr(self, key) or ()
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{key} names '{name}' twice; name each domain once")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_unseen_domains(self) -> DataSpec:
+        if self.domains is not None:
+            for name in self.unseen_domains:
+                if name not in self.domains:
+                    raise ValueError(
+                        f"unseen_domains names '{name}', which domains leaves out; "
+                        "add it to domains"
+                    )
+        return self
