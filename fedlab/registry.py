@@ -102,7 +102,9 @@ def resolve(group: str, name: str) -> Any:
         InputError: If there is no such name (the nearest ones are offered) or its module cannot
             be imported.
     """
-    if name in BUILTIN[group]:
+    if group == "strategies" and name.startswith("flwr:"):
+        path = "fedlab.strategies.flower:Flower"
+    elif name in BUILTIN[group]:
         path = BUILTIN[group][name]
     elif name in _installed(group):
         path = _installed(group)[name].value

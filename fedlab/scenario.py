@@ -7,51 +7,12 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from fedlab.clients.spec import TrainingSpec
 from fedlab.component import Chosen, Section
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
 from fedlab.scenarios.spec import PartitionSpec
 from fedlab.strategies.parameters import StrategyParameters
-
-
-class OptimizerSpec(Section):
-    """The clients' optimiser; it starts anew in every round.
-
-    Attributes:
-        name: ``sgd``, ``adam`` or ``adamw``.
-        lr: Learning rate.
-        lr_decay: Factor on the learning rate per round.
-        momentum: Momentum of ``sgd``.
-        nesterov: Nesterov's form of it.
-        weight_decay: L2 penalty (decoupled for ``adamw``).
-        betas: Decay rates of ``adam`` and ``adamw``.
-        clip_norm: Largest L2 norm of a client's gradient; no clipping by default.
-    """
-
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    lr: PositiveFloat = 0.01
-    lr_decay: float = Field(default=1.0, gt=0, le=1)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip_norm: PositiveFloat | None = None
-
-
-class TrainingSpec(Section):
-    """What a client does in one round.
-
-    Attributes:
-        local_epochs: Passes over the client's training samples.
-        local_steps: Optimiser steps instead of epochs, drawn from repeated passes.
-        batch_size: Samples per step; ``full`` is all of the client's samples.
-        optimizer: The optimiser.
-    """
-
-    local_epochs: PositiveInt = 1
-    local_steps: PositiveInt | None = None
-    batch_size: PositiveInt | Literal["full"] = 32
-    optimizer: OptimizerSpec = OptimizerSpec()
 
 
 class ParticipationSpec(Section):

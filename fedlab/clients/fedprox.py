@@ -1,0 +1,38 @@
+"""FedProx, local half: local training that may not stray far from the received model.
+
+Federated Optimization in Heterogeneous Networks, Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith,
+MLSys 2020, arXiv 1812.06127.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
+from fedlab.clients.task import Batch
+from fedlab.records import Tensors
+
+
+class FedProx(LocalHalf):
+    """Minimises F(θ) + μ/2 ‖θ - w‖², w the received model (equation 2 of the paper)."""
+
+    def begin(self, received: Received, own_state: ClientState) -> Carry:
+        """Remembers the received parameters as the anchor w, and μ, which comes down with them.
+
+        Flower's own FedProx sends μ under the same key, so this half also serves `flwr:FedProx`.
+        """
+        carry = super().begin(received, own_state)
+        anchor = {name: tensor.clone() for name, tensor in carry.parameters.items()}
+        mu = torch.tensor(float(received.config["proximal-mu"]))
+        return carry._replace(extra={"anchor": anchor, "proximal": {"mu": mu}})
+
+    def objective(
+        self, parameters: Tensors, carry: Carry, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss with the proximal term added."""
+        loss, outputs = super().objective(parameters, carry, batch)
+        anchor = carry.extra["anchor"]
+        distance = sum((parameters[name] - anchor[name]).square().sum() for name in parameters)
+        return loss + carry.extra["proximal"]["mu"] / 2 * distance, outputs

@@ -1,0 +1,40 @@
+"""FedWon, local half: local SGD on a network without normalisation, with clipped gradients.
+
+FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang, Lyu, ICLR 2024,
+arXiv 2306.05879. Adaptive gradient clipping: Brock, De, Smith, Simonyan, ICML 2021,
+arXiv 2102.06171.
+
+Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from fedlab.clients.base import Carry, LocalHalf
+from fedlab.clients.task import Batch, Task
+from fedlab.models.adaptive_clipping import adaptive_gradient_clip, final_linear_names
+from fedlab.records import Tensors
+from fedlab.strategies.fedwon import FedWonParameters
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class FedWon(LocalHalf):
+    """Local SGD; gradients are clipped unit by unit where the scenario asks for it."""
+
+    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+        super().__init__(parameters, task)
+        self.clipping = cast(FedWonParameters, parameters).clipping
+        # NFNets leave the classifier unclipped.
+        self.unclipped = final_linear_names(task.model)
+
+    def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
+        """Gradients by raw (not standardised) weights, clipped adaptively."""
+        slopes, metrics = super().gradients(carry, batch)
+        if self.clipping is not None:
+            slopes = adaptive_gradient_clip(
+                carry.parameters, slopes, self.clipping, skip=self.unclipped
+            )
+        return slopes, metrics

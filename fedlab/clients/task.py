@@ -1,0 +1,59 @@
+"""What every local half is built with: the network and how to learn with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from fedlab.clients.differentiate import Differentiate, value_and_gradients
+from fedlab.clients.optimizer import Optimizer
+from fedlab.records import Tensors
+
+
+class Batch(NamedTuple):
+    """Samples of one step, normalised and augmented.
+
+    Attributes:
+        inputs: float32 of shape (batch, ...).
+        labels: int64 of shape (batch,).
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """The learning problem that all clients share.
+
+    Attributes:
+        model: The network. Its values are the starting values of whatever a client neither
+            receives nor remembers; nobody writes to them.
+        optimizer: The local optimiser.
+        loss: (outputs of shape (batch, classes), labels of shape (batch,)) -> mean loss.
+        local_epochs: Passes over the client's samples in a round.
+        local_steps: Steps in a round instead of passes, or None.
+        differentiate: How gradients are taken; the engine replaces it where it runs many
+            clients at once.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy
+    local_epochs: int = 1
+    local_steps: int | None = None
+    differentiate: Differentiate = value_and_gradients
+
+    def split(self, state: Tensors) -> tuple[Tensors, Tensors]:
+        """Divides a state dict into (parameters, buffers)."""
+        parameters = {name: state[name] for name, _ in self.model.named_parameters()}
+        buffers = {name: state[name] for name, _ in self.model.named_buffers()}
+        return parameters, buffers
+
+    def outputs(self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+        """The network's outputs, shape (batch, classes); training mode updates `buffers`."""
+        return torch.func.functional_call(self.model, {**parameters, **buffers}, (inputs,))

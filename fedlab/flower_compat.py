@@ -1,0 +1,58 @@
+"""The only module that touches names of Flower which are not public.
+
+Everything here is pinned by ``flwr==1.41.*`` and by a contract test; when Flower moves one of
+these names, this file and that test are the only places that change.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from flwr.app import Context, Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
+from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+__all__ = ["Run", "TaskIdentity", "assume_identity", "client_context", "error_reply", "message_for"]
+
+RUN_ID = 1
+
+
+def assume_identity() -> Run:
+    """Makes this process the server task of a run, without which no `Message` can be made."""
+    TaskIdentity.run_id = RUN_ID
+    TaskIdentity.task_id = RUN_ID
+    TaskIdentity.node_id = SUPERLINK_NODE_ID
+    run = Run.create_empty(run_id=RUN_ID)
+    run.primary_task_id = RUN_ID
+    return run
+
+
+def stamp(message: Message) -> Message:
+    """Gives a message the id that a SuperLink would give it."""
+    if not message.metadata.message_id:
+        message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
+    return message
+
+
+def message_for(metadata: Metadata, content: RecordDict) -> Message:
+    """A message as a client receives it."""
+    return make_message(metadata=metadata, content=content)
+
+
+def error_reply(message: Message, reason: str, *, crashed: bool = False) -> Message:
+    """The reply of a client that raised (or whose process died) while answering `message`."""
+    code = ErrorCode.CLIENT_APP_CRASHED if crashed else ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+    return Message(Error(code=code, reason=reason), reply_to=message)
+
+
+def client_context(node_id: int, client: int, clients: int, state: RecordDict) -> Context:
+    """The context of one logical client, with the keys that Flower's own simulator sets."""
+    return Context(
+        run_id=RUN_ID,
+        node_id=node_id,
+        node_config={"partition-id": client, "num-partitions": clients},
+        state=state,
+        run_config={},
+    )

@@ -1,0 +1,234 @@
+"""The server half of a method, as a Flower strategy.
+
+A method overrides only its idea: `broadcast` (what goes down) and `combine` (how updates become
+the next model). The base samples cohorts reproducibly, builds one message content for all clients
+that get the same, puts replies in order, keeps the server's state by name so that it can be
+checkpointed, and can start at any round. Being a Flower `Strategy`, it also runs in anybody's
+``ServerApp``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result
+from flwr.serverapp.strategy import Strategy as FlowerStrategy
+from torch import nn
+
+from fedlab import rng
+from fedlab.errors import RunError
+from fedlab.models.norms import NormPolicy, shared_names
+from fedlab.records import Tensors, from_record, to_record
+from fedlab.strategies.aggregation import weighted_mean
+from fedlab.strategies.callbacks import Callback
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.rounds import EvaluateFunction, run_rounds
+from fedlab.strategies.updates import ClientUpdate, decode, mean_metrics
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What the server does whatever the method.
+
+    Attributes:
+        seed: Seed of the cohorts.
+        fraction_train: Share of the clients that train in a round.
+        fraction_evaluate: Share of the clients that test in an evaluated round.
+        evaluate_every: Rounds between evaluations.
+        max_failed_share: Share of a round's clients that may fail before the run stops.
+    """
+
+    seed: int = 0
+    fraction_train: float = 1.0
+    fraction_evaluate: float = 1.0
+    evaluate_every: int = 1
+    max_failed_share: float = 0.0
+
+
+class Strategy(FlowerStrategy):
+    """Sends a model down and takes the weighted mean of what comes back.
+
+    Args:
+        model: The network; tells which tensors are normalisation layers'.
+        parameters: The scenario's ``strategy`` block.
+        settings: Sampling, evaluation and tolerance.
+    """
+
+    Parameters: ClassVar[type[StrategyParameters]] = StrategyParameters
+    norm_policy: ClassVar[NormPolicy] = NormPolicy.SHARE_ALL
+    linear: ClassVar[bool] = True
+    """Whether combining is a weighted mean, so that sums of updates may stand for updates."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: StrategyParameters | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        self.parameters = parameters or self.Parameters(name=type(self).__name__.lower())
+        self.settings = settings or ServerSettings()
+        self.shared = shared_names(model, self.norm_policy)
+        self.state: dict[str, Tensors] = {}
+
+    # ------------------------------------------------------------------ what a method overrides
+
+    @property
+    def has_global_model(self) -> bool:
+        """Whether the server's tensors are a whole model that can be tested by itself."""
+        return self.norm_policy is NormPolicy.SHARE_ALL
+
+    def initialise(self, model: Tensors) -> None:
+        """Sets the server's state from the initial model."""
+        self.state = {"arrays": {name: model[name] for name in self.shared}}
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """What goes down to every client, by record name."""
+        return {"arrays": self.state["arrays"]}
+
+    def config(self, server_round: int) -> dict[str, Any]:
+        """Plain values that go down with it."""
+        return {"server-round": server_round}
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Turns a round's updates, in the order of client indices, into the next state."""
+        self.state["arrays"] = self.mean(updates, "arrays")
+
+    # ------------------------------------------------------------------ what methods can use
+
+    def weight(self, update: ClientUpdate) -> float:
+        """What a client counts in a mean."""
+        return update.examples if self.parameters.weighting == "examples" else 1.0
+
+    def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
+        """The weighted mean of one record over clients."""
+        weights = [self.weight(update) for update in updates]
+        return weighted_mean([dict(update.arrays[record]) for update in updates], weights)
+
+    # ------------------------------------------------------------------ Flower's interface
+
+    def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
+        """Node ids that take part, drawn over sorted ids so that arrival order is no matter."""
+        nodes = sorted(grid.get_node_ids())
+        size = round(fraction * len(nodes))
+        generator = rng.generator(self.settings.seed, purpose, server_round)
+        chosen = generator.choice(len(nodes), size=size, replace=False)
+        return [nodes[index] for index in sorted(chosen)]
+
+    def _messages(
+        self, server_round: int, config: ConfigRecord, nodes: Iterable[int], message_type: str
+    ) -> list[Message]:
+        records: dict[str, ArrayRecord | ConfigRecord] = {
+            name: to_record(tensors) for name, tensors in self.broadcast(server_round).items()
+        }
+        records["config"] = ConfigRecord({**config, **self.config(server_round)})
+        content = RecordDict(records)  # type: ignore[arg-type]
+        return [
+            Message(content, dst_node_id=node, message_type=message_type, group_id=f"{server_round}")
+            for node in nodes
+        ]
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message per client of the cohort; all share one content object."""
+        self._adopt(arrays)
+        nodes = self.cohort(server_round, grid, "cohort", self.settings.fraction_train)
+        return self._messages(server_round, config, nodes, MessageType.TRAIN)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message per client that tests its own model on its own test split."""
+        self._adopt(arrays)
+        purpose = "evaluation cohort"
+        nodes = self.cohort(server_round, grid, purpose, self.settings.fraction_evaluate)
+        return self._messages(server_round, config, nodes, MessageType.EVALUATE)
+
+    def _adopt(self, arrays: ArrayRecord) -> None:
+        """Takes over the model that Flower's own loop hands in before the first round."""
+        if not self.state:
+            self.initialise(from_record(arrays))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Combines the replies that carry an update; clients' order is that of their indices.
+
+        Raises:
+            RunError: If more clients failed than `ServerSettings.max_failed_share` allows.
+        """
+        updates = self._accept(server_round, replies)
+        self.combine(server_round, updates)
+        return to_record(self.state["arrays"]), mean_metrics(updates)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """The examples-weighted mean of the clients' metrics.
+
+        Raises:
+            RunError: If more clients failed than `ServerSettings.max_failed_share` allows.
+        """
+        replies = list(replies)
+        return mean_metrics(self._accept(server_round, replies)) if replies else None
+
+    def _accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
+        """The updates of a round, unless too many clients failed."""
+        replies = list(replies)
+        errors = [reply.error.reason for reply in replies if reply.has_error()]
+        allowed = self.settings.max_failed_share
+        if len(errors) == len(replies) or len(errors) > allowed * len(replies):
+            raise RunError(
+                f"round {server_round}: {len(errors)} of {len(replies)} clients failed and "
+                f"participation.max_failed_share is {allowed:g}: " + "; ".join(errors)
+            )
+        return decode(replies)
+
+    def summary(self) -> None:
+        """Flower prints a strategy's settings here; fedlab prints the scenario instead."""
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float | None = None,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: EvaluateFunction | None = None,
+        *,
+        callbacks: Sequence[Callback] = (),
+        first_round: int = 1,
+    ) -> Result:
+        """Runs rounds `first_round` to `num_rounds`; see `fedlab.strategies.rounds.run_rounds`.
+
+        Args:
+            grid: Carries messages to the clients.
+            initial_arrays: The initial model; ignored when resuming (`first_round` > 1), since
+                the state then comes from the checkpoint.
+            num_rounds: The last round.
+            timeout: Seconds to wait for a round's replies; None waits for all.
+            train_config: Extra values for training messages.
+            evaluate_config: Extra values for evaluation messages.
+            evaluate_fn: Tests the global model on the server's side; keys of its record are
+                ``domain/metric``.
+            callbacks: Observers, called after every round.
+            first_round: Where to start.
+        """
+        if first_round == 1:
+            self.initialise(from_record(initial_arrays))
+        return run_rounds(
+            self,
+            grid,
+            rounds=range(first_round, num_rounds + 1),
+            timeout=timeout,
+            train_config=train_config or ConfigRecord(),
+            evaluate_config=evaluate_config or ConfigRecord(),
+            evaluate_fn=evaluate_fn,
+            callbacks=callbacks,
+        )
+

@@ -1,0 +1,38 @@
+"""FedProx, server half: FedAvg that tells its clients how close to stay.
+
+Federated Optimization in Heterogeneous Networks, Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith,
+MLSys 2020, arXiv 1812.06127.
+
+Up: the whole model. Down: the whole model and μ. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import NonNegativeFloat
+
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class FedProxParameters(StrategyParameters):
+    """FedProx's parameters.
+
+    Attributes:
+        mu: Weight of the proximal term; 0 is FedAvg.
+    """
+
+    name: str = "fedprox"
+    mu: NonNegativeFloat = 0.01
+
+
+class FedProx(Strategy):
+    """Averages as FedAvg does; the proximal term is the clients' affair."""
+
+    Parameters = FedProxParameters
+
+    def config(self, server_round: int) -> dict[str, Any]:
+        """Sends μ under the key that Flower's own FedProx uses."""
+        mu = cast(FedProxParameters, self.parameters).mu
+        return {**super().config(server_round), "proximal-mu": mu}

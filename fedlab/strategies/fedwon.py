@@ -1,0 +1,41 @@
+"""FedWon, server half: plain averaging of a network whose normalisation was taken out.
+
+FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang, Lyu, ICLR 2024,
+arXiv 2306.05879. Weight standardisation: Brock, De, Smith, ICLR 2021, arXiv 2101.08692.
+
+Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from pydantic import PositiveFloat
+from torch import nn
+
+from fedlab.models.weight_standardisation import without_normalisation
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class FedWonParameters(StrategyParameters):
+    """FedWon's parameters.
+
+    Attributes:
+        clipping: Threshold λ of adaptive gradient clipping; none by default. The paper uses it
+            for small batches, with values between 0.01 and 1.28.
+        nf_residual: Whether residual blocks become those of NF-ResNets (Brock et al. 2021)
+            instead of plain weight-standardised ones.
+    """
+
+    name: str = "fedwon"
+    clipping: PositiveFloat | None = None
+    nf_residual: bool = False
+
+    def adapt(self, model: nn.Module) -> nn.Module:
+        """Takes every normalisation layer out and standardises the convolutions' weights."""
+        return without_normalisation(model, nf_residual=self.nf_residual)
+
+
+class FedWon(Strategy):
+    """FedAvg over raw weights, biases and gains: there are no buffers left to average."""
+
+    Parameters = FedWonParameters

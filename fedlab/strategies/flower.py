@@ -1,0 +1,237 @@
+"""Any strategy of Flower's, by name: ``strategy: {name: "flwr:FedAdam", eta: 0.01}``.
+
+The strategy keeps its own rules of sampling and aggregation. Three things are mended around it:
+its sampling is seeded, it sees trainable tensors alone (Flower's averaging would turn step counters
+into floats and an adaptive server would push a running variance below zero), and its arrays are
+part of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, cast
+
+import flwr.serverapp.strategy as flower_strategies
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from pydantic import ConfigDict, model_validator
+from torch import nn
+
+from fedlab import rng
+from fedlab.errors import RunError
+from fedlab.flower_compat import message_for
+from fedlab.records import Tensors, from_record, to_record
+from fedlab.strategies.aggregation import weighted_mean
+from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+PREFIX = "flwr:"
+REBUILT = ("current_arrays",)  # Flower sets it anew in every round
+LIST_MARK = "[]"
+SET_BY_FEDLAB = (
+    "self",
+    "fraction_train",
+    "fraction_evaluate",
+    "min_train_nodes",
+    "min_evaluate_nodes",
+    "min_available_nodes",
+    "weighted_by_key",
+    "arrayrecord_key",
+    "configrecord_key",
+    "train_metrics_aggr_fn",
+    "evaluate_metrics_aggr_fn",
+)
+
+
+def available() -> list[str]:
+    """Names of the Flower strategies that can be used, with the prefix ``flwr:``."""
+    return [
+        PREFIX + name
+        for name in flower_strategies.__all__
+        if issubclass(getattr(flower_strategies, name), flower_strategies.FedAvg)
+        and "Xgb" not in name  # they average trees, not tensors
+    ]
+
+
+class FlowerParameters(StrategyParameters):
+    """Whatever the named strategy's constructor takes, except what the scenario says elsewhere."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def local_half(self) -> str:
+        """Flower's FedProx goes with our FedProx clients, everything else with plain training."""
+        return self.client or ("fedprox" if self.name == "flwr:FedProx" else "fedavg")
+
+    @property
+    def constructor(self) -> type[flower_strategies.FedAvg]:
+        """The named class."""
+        return getattr(flower_strategies, self.name.removeprefix(PREFIX))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments that the scenario gives."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _constructor_takes_them(self) -> FlowerParameters:
+        if self.name not in available():
+            raise ValueError(
+                f"Flower has no strategy '{self.name}' that fedlab can run; "
+                f"choose from {', '.join(available())}"
+            )
+        signature = inspect.signature(self.constructor.__init__).parameters
+        own = [name for name in signature if name not in SET_BY_FEDLAB]
+        for key in self.arguments:
+            if key not in own:
+                raise ValueError(f"'{self.name}' takes no '{key}'; it takes {', '.join(own)}")
+        missing = [
+            name
+            for name in own
+            if signature[name].default is inspect.Parameter.empty and name not in self.arguments
+        ]
+        if missing:
+            raise ValueError(f"'{self.name}' needs {', '.join(missing)}")
+        return self
+
+
+class Flower(Strategy):
+    """Runs a Flower strategy inside ours."""
+
+    Parameters: ClassVar[type[StrategyParameters]] = FlowerParameters
+    linear = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: StrategyParameters | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters or FlowerParameters(name="flwr:FedAvg"), settings)
+        chosen = cast(FlowerParameters, self.parameters)
+        self.trainable = [name for name, _ in model.named_parameters()]
+        self.inner = chosen.constructor(
+            **chosen.arguments,
+            fraction_train=self.settings.fraction_train,
+            fraction_evaluate=self.settings.fraction_evaluate,
+            min_train_nodes=1,
+            min_evaluate_nodes=1,
+            min_available_nodes=1,
+        )
+
+    def initialise(self, model: Tensors) -> None:
+        """The initial model, trainable tensors and buffers."""
+        self.state = {"arrays": dict(model)}
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The inner strategy's messages, with the buffers added to what it sends."""
+        self._adopt(arrays)
+        self._restore()
+        with self._seeded("cohort", server_round):
+            messages = list(
+                self.inner.configure_train(server_round, self._inner_arrays(), config, grid)
+            )
+        return self._with_buffers(messages)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The inner strategy's messages, with the buffers added to what it sends."""
+        with self._seeded("evaluation cohort", server_round):
+            messages = list(
+                self.inner.configure_evaluate(server_round, self._inner_arrays(), config, grid)
+            )
+        return self._with_buffers(messages)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The inner strategy's aggregate of trainable tensors; the mean of the buffers."""
+        replies = list(replies)
+        updates = self._accept(server_round, replies)
+        kept = [reply for reply in replies if reply.has_content()]
+        aggregated, metrics = self.inner.aggregate_train(
+            server_round, [self._trainable_only(reply) for reply in kept]
+        )
+        if aggregated is None:
+            raise RunError(f"round {server_round}: {self.parameters.name} returned no model")
+        old = self.state["arrays"]
+        new = {n: t.to(old[n].dtype) for n, t in from_record(aggregated).items()}
+        buffers = [name for name in old if name not in new]
+        mean = weighted_mean(
+            [{name: u.arrays["arrays"][name] for name in buffers} for u in updates],
+            [self.weight(update) for update in updates],
+        )
+        self.state["arrays"] = {name: new.get(name, mean.get(name, old[name])) for name in old}
+        self._remember()
+        return to_record(self.state["arrays"]), metrics
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """The inner strategy's mean of the clients' metrics."""
+        replies = list(replies)
+        if not replies:
+            return None
+        self._accept(server_round, replies)
+        return self.inner.aggregate_evaluate(server_round, [r for r in replies if r.has_content()])
+
+    # ------------------------------------------------------------------ around the inner strategy
+
+    @contextmanager
+    def _seeded(self, purpose: str, server_round: int) -> Iterator[None]:
+        """Flower samples with Python's global generator."""
+        before = random.getstate()
+        random.seed(rng.seed_of(self.settings.seed, purpose, server_round))
+        try:
+            yield
+        finally:
+            random.setstate(before)
+
+    def _inner_arrays(self) -> ArrayRecord:
+        return to_record({name: self.state["arrays"][name] for name in self.trainable})
+
+    def _with_buffers(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Replaces the arrays of each distinct content by the whole model, once."""
+        whole = to_record(self.state["arrays"])
+        done: dict[int, RecordDict] = {}
+        for message in messages:
+            content = message.content
+            if id(content) not in done:
+                done[id(content)] = RecordDict({**content, "arrays": whole})
+        for message in messages:
+            message.content = done[id(message.content)]
+        return messages
+
+    def _trainable_only(self, reply: Message) -> Message:
+        record = reply.content.array_records["arrays"]
+        arrays = ArrayRecord({name: record[name] for name in self.trainable})
+        content = RecordDict({"arrays": arrays, "metrics": reply.content["metrics"]})
+        return message_for(reply.metadata, content)
+
+    def _remember(self) -> None:
+        """Copies the inner strategy's arrays (moments, momentum) into the checkpointed state."""
+        for attribute, value in vars(self.inner).items():
+            arrays = dict(enumerate(value)) if isinstance(value, list) else value
+            if attribute in REBUILT or not isinstance(arrays, dict) or not arrays:
+                continue
+            if all(isinstance(array, np.ndarray) for array in arrays.values()):
+                key = attribute + LIST_MARK * isinstance(value, list)
+                self.state[key] = {str(n): torch.from_numpy(a.copy()) for n, a in arrays.items()}
+
+    def _restore(self) -> None:
+        """Puts them back when the run was resumed: the inner strategy is new, the state is not."""
+        for key, tensors in self.state.items():
+            attribute = key.removesuffix(LIST_MARK)
+            if key == "arrays" or getattr(self.inner, attribute, None) is not None:
+                continue
+            arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+            value = [arrays[str(i)] for i in range(len(arrays))] if key != attribute else arrays
+            setattr(self.inner, attribute, value)

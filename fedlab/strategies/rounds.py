@@ -1,0 +1,132 @@
+"""The round loop: train, aggregate, evaluate, tell the observers.
+
+Flower's own loop starts at round 1, cannot stop early, throws per-client numbers away and has no
+hooks. This one serves every strategy, ours and Flower's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result
+
+from fedlab.flower_compat import error_reply
+from fedlab.records import to_record
+from fedlab.strategies.callbacks import Callback, RoundReport, Row
+from fedlab.strategies.rows import Traffic, central_rows, pooled_rows, test_rows, training_rows
+from fedlab.strategies.updates import client_of
+
+if TYPE_CHECKING:
+    from fedlab.strategies.base import Strategy
+
+EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
+
+
+def run_rounds(
+    strategy: Strategy,
+    grid: Grid,
+    *,
+    rounds: range,
+    timeout: float | None,
+    train_config: ConfigRecord,
+    evaluate_config: ConfigRecord,
+    evaluate_fn: EvaluateFunction | None,
+    callbacks: Sequence[Callback],
+) -> Result:
+    """Runs the rounds and returns Flower's summary of them; observers get the details."""
+    result = Result()
+    result.arrays = arrays = to_record(strategy.state["arrays"])
+    last = rounds.stop - 1
+    for callback in callbacks:
+        callback.on_start(strategy, rounds.start, last)
+    for server_round in rounds:
+        clock, traffic = _Clock(), Traffic()
+        messages = list(strategy.configure_train(server_round, arrays, train_config, grid))
+        replies = exchange(grid, messages, timeout)
+        traffic.add(messages, replies)
+        clock.lap("train")
+
+        aggregated, metrics = strategy.aggregate_train(server_round, replies)
+        if aggregated is not None:
+            result.arrays = arrays = aggregated
+        if metrics is not None:
+            result.train_metrics_clientapp[server_round] = metrics
+        rows = training_rows(server_round, replies)
+        clock.lap("aggregate")
+
+        if server_round % strategy.settings.evaluate_every == 0 or server_round == last:
+            tests = list(strategy.configure_evaluate(server_round, arrays, evaluate_config, grid))
+            answers = exchange(grid, tests, timeout)
+            traffic.add(tests, answers)
+            metrics = strategy.aggregate_evaluate(server_round, answers)
+            if metrics is not None:
+                result.evaluate_metrics_clientapp[server_round] = metrics
+            rows += test_rows(server_round, answers)
+            if strategy.has_global_model and strategy.settings.fraction_evaluate == 1:
+                rows += pooled_rows(rows)
+            central = evaluate_fn(server_round, arrays) if evaluate_fn else None
+            if central is not None:
+                result.evaluate_metrics_serverapp[server_round] = central
+                rows += central_rows(server_round, central)
+            clock.lap("evaluate")
+
+        failures = {r.metadata.src_node_id: r.error.reason for r in replies if r.has_error()}
+        rows += traffic.rows(server_round, clients=len(messages), failed=len(failures))
+        report = RoundReport(server_round, last, rows, clock.laps, failures)
+        if _notify(callbacks, strategy, report):
+            break
+    for callback in callbacks:
+        callback.on_end(strategy)
+    return result
+
+
+def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> list[Message]:
+    """Sends messages and returns exactly one reply to each, ordered by client.
+
+    A client that did not answer in time gets an error reply, so that it is counted and named like
+    one that failed. (A SuperLink reports a lost node under its own id, with the id of the message.)
+    """
+    if not messages:
+        return []
+    answered: dict[int, Message] = {}
+    failed: dict[str | int, Message] = {}
+    for reply in grid.send_and_receive(messages, timeout=timeout):
+        if reply.has_content():
+            answered[reply.metadata.src_node_id] = reply
+        else:
+            failed[reply.metadata.src_node_id] = reply
+            failed[reply.metadata.reply_to_message_id] = reply
+    replies = []
+    for message in messages:
+        node = message.metadata.dst_node_id
+        reply = answered.get(node) or failed.get(node) or failed.get(message.metadata.message_id)
+        replies.append(reply or error_reply(message, f"node {node} did not answer in time"))
+    return sorted(replies, key=lambda reply: (reply.has_error(), client_of(reply)))
+
+
+def _notify(callbacks: Iterable[Callback], strategy: Strategy, report: RoundReport) -> bool:
+    """Tells every observer; returns whether one of them wants to stop."""
+    stop = False
+    for callback in callbacks:
+        try:
+            callback.on_round(strategy, report)
+        except StopIteration:
+            stop = True
+    return stop
+
+
+class _Clock:
+    """Wall-clock seconds by phase."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.laps[phase] = now - self._last
+        self._last = now

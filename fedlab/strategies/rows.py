@@ -1,0 +1,100 @@
+"""Messages -> rows of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from flwr.app import Message, MetricRecord
+
+from fedlab.records import payload_bytes
+from fedlab.strategies.callbacks import GLOBAL, Row
+from fedlab.strategies.updates import client_of, decode
+
+TEST_METRICS = ("accuracy", "loss")
+
+
+def training_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
+    """One row per client and metric of its local training."""
+    return [
+        Row(server_round, update.client, "", "train", metric, float(value), int(update.examples))
+        for update in decode(replies)
+        for metric, value in update.metrics.items()
+        if metric != "num-examples" and isinstance(value, int | float)
+    ]
+
+
+def test_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
+    """One row per client, domain and metric, from the ``domains`` record of each reply."""
+    rows = []
+    for reply in replies:
+        domains = reply.content.config_records.get("domains") if reply.has_content() else None
+        if domains is None:
+            continue
+        columns = {key: list(domains[key]) for key in domains}  # type: ignore[arg-type]
+        for index, domain in enumerate(columns["domain"]):
+            examples = int(columns["examples"][index])
+            for metric in TEST_METRICS:
+                value = float(columns[metric][index])
+                rows.append(
+                    Row(server_round, client_of(reply), domain, "test", metric, value, examples)
+                )
+    return rows
+
+
+def pooled_rows(rows: Sequence[Row]) -> list[Row]:
+    """The global model on each domain, where the clients' test splits add up to its test set."""
+    sums: dict[tuple[int, str, str], tuple[float, int]] = {}
+    for row in rows:
+        if row.split == "test" and row.client != GLOBAL:
+            key = (row.round, row.domain, row.metric)
+            value, examples = sums.get(key, (0.0, 0))
+            sums[key] = (value + row.value * row.examples, examples + row.examples)
+    return [
+        Row(server_round, GLOBAL, domain, "test", metric, value / examples, examples)
+        for (server_round, domain, metric), (value, examples) in sums.items()
+        if examples
+    ]
+
+
+def central_rows(server_round: int, record: MetricRecord) -> list[Row]:
+    """The global model on each domain, from a record whose keys are ``domain/metric``."""
+    rows = []
+    for key, value in record.items():
+        domain, _, metric = key.rpartition("/")
+        if metric != "num-examples" and isinstance(value, int | float):
+            examples = record.get(f"{domain}/num-examples", 0)
+            rows.append(
+                Row(server_round, GLOBAL, domain, "test", metric, float(value), int(examples))  # type: ignore[arg-type]
+            )
+    return rows
+
+
+class Traffic:
+    """Bytes of array values that went down to and came up from the clients in a round."""
+
+    def __init__(self) -> None:
+        self.down = 0
+        self.up = 0
+
+    def add(self, sent: Iterable[Message], replies: Iterable[Message]) -> None:
+        """Counts one exchange of messages."""
+        sizes: dict[int, int] = {}  # clients mostly share one content object: measure it once
+        for message in sent:
+            key = id(message.content)
+            if key not in sizes:
+                sizes[key] = payload_bytes(message.content)
+            self.down += sizes[key]
+        self.up += sum(payload_bytes(r.content) for r in replies if r.has_content())
+
+    def rows(self, server_round: int, clients: int, failed: int) -> list[Row]:
+        """The numbers of the round as a whole."""
+        numbers = {
+            "bytes_down": self.down,
+            "bytes_up": self.up,
+            "clients": clients,
+            "failed": failed,
+        }
+        return [
+            Row(server_round, GLOBAL, "", "round", metric, float(value), 0)
+            for metric, value in numbers.items()
+        ]

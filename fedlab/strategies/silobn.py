@@ -1,0 +1,43 @@
+"""SiloBN, server half: averages everything but running statistics.
+
+Siloed Federated Learning for Multi-Centric Histopathology Datasets, Andreux, du Terrail, Beguier,
+Tramel, DART workshop at MICCAI 2020, arXiv 2008.07424.
+
+Up: all tensors but running statistics. Down: the same. Stays: running statistics.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.models.norms import NormPolicy, local_names
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class SiloBNParameters(StrategyParameters):
+    """SiloBN has no parameters of its own."""
+
+    name: str = "silobn"
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses a network without running statistics, for which SiloBN is FedAvg."""
+        if not local_names(model, NormPolicy.SHARE_AFFINE):
+            raise InputError(
+                f"strategy.name: silobn keeps running statistics local and the model "
+                f"'{scenario.model.name}' with norm '{scenario.model.norm}' has none; "
+                "use model.norm=batch, or strategy.name=fedavg"
+            )
+
+
+class SiloBN(Strategy):
+    """The mean of the shared tensors, scale and shift of normalisation layers included."""
+
+    Parameters = SiloBNParameters
+    norm_policy = NormPolicy.SHARE_AFFINE
