@@ -63,7 +63,7 @@ class DataSpec(Section):
     """
 
     sources: tuple[Chosen[Source], ...] = Field(min_length=1)
-    domains: tuple[str, ...] | None = None
+    domains: tuple[str, ...] | None = Field(default=None, min_length=1)
     unseen_domains: tuple[str, ...] = ()
     root: Path = Path("data")
     download: bool = False

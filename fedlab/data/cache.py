@@ -1,0 +1,114 @@
+"""Loaded arrays kept on disk, so that images are decoded or painted once and not in every run.
+
+An entry is a folder of ``.npy`` files named by a hash of everything the arrays depend on. It is
+written elsewhere and renamed into place, so that a process sees a whole entry or none. Entries may
+be deleted at any time. Their place is ``$FEDLAB_CACHE``, or else ``~/.cache/fedlab``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext, Source
+
+ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+
+
+def folder() -> Path:
+    """Folder of the cached data sets."""
+    chosen = os.environ.get("FEDLAB_CACHE")
+    home = Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "fedlab"
+    return home / "data"
+
+
+def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
+    """What ``source.load(context)`` yields, from the cache where it is there.
+
+    The arrays of a cached domain are mapped from disk, read-only: only what is used is read.
+
+    Raises:
+        InputError: If the source cannot load.
+    """
+    entry = folder() / f"{type(source).__name__.lower()}-{_digest(source, context)}"
+    domains = _read(entry)
+    if domains is not None:
+        return domains
+    domains = source.load(context)
+    try:
+        _write(entry, domains)
+    except OSError as error:
+        warnings.warn(
+            f"loaded data cannot be kept in {folder()} ({error.strerror or error}), so every run "
+            "loads them anew; set FEDLAB_CACHE to a folder that can be written",
+            stacklevel=2,
+        )
+    return domains
+
+
+def _digest(source: Source, context: LoadContext) -> str:
+    """Names everything that the arrays depend on."""
+    stats = [(str(path), path.stat()) for path in source.files(context)]
+    depends_on = {
+        "class": f"{type(source).__module__}:{type(source).__qualname__}",
+        "version": source.version,
+        "recipe": source.recipe(),
+        "context": [context.channels, context.image_size, context.seed],
+        "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
+    }
+    text = json.dumps(depends_on, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _read(entry: Path) -> list[Domain] | None:
+    """The domains of an entry, or None if it is not there or not whole."""
+    try:
+        listed = json.loads((entry / "domains.json").read_text(encoding="utf-8"))
+        return [
+            Domain(
+                name=domain["name"],
+                class_names=tuple(domain["class_names"]),
+                **{
+                    array: np.load(entry / f"{index}-{array}.npy", mmap_mode="r")
+                    for array in ARRAYS
+                },
+            )
+            for index, domain in enumerate(listed)
+        ]
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+
+
+def _write(entry: Path, domains: Sequence[Domain]) -> None:
+    """Writes an entry beside its place and renames it; whoever comes second gives way.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = entry.parent / f".unfinished-{uuid.uuid4().hex}"
+    unfinished.mkdir()
+    try:
+        for index, domain in enumerate(domains):
+            for array in ARRAYS:
+                np.save(unfinished / f"{index}-{array}.npy", getattr(domain, array))
+        listed = [{"name": each.name, "class_names": each.class_names} for each in domains]
+        (unfinished / "domains.json").write_text(json.dumps(listed), encoding="utf-8")
+        if entry.exists() and _read(entry) is None:
+            shutil.rmtree(entry, ignore_errors=True)
+        if not entry.exists():
+            unfinished.rename(entry)
+    except OSError:
+        if _read(entry) is None:  # else another process has just put the same entry there
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

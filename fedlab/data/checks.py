@@ -1,0 +1,101 @@
+"""What every domain must fulfil before its samples are pooled with those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext
+from fedlab.errors import InputError
+
+
+def check_domain(domain: Domain, context: LoadContext) -> None:
+    """Checks shapes, types and values of one domain, as its source yields them.
+
+    Raises:
+        InputError: If a split is empty or not of the kind that `Domain` describes; the text names
+            the source's key and the domain.
+    """
+    for name in ("train", "test"):
+        where = f"{context.key}: the {name} split of domain '{domain.name}'"
+        inputs = getattr(domain, f"{name}_inputs")
+        labels = getattr(domain, f"{name}_labels")
+        if not len(labels):
+            raise InputError(
+                f"{where} is empty; give the domain more samples or leave it out of data.domains"
+            )
+        _check_inputs(inputs, where, context)
+        if labels.shape != (len(inputs),) or not np.issubdtype(labels.dtype, np.integer):
+            raise InputError(
+                f"{where} has {len(inputs)} inputs but labels of shape {labels.shape} and type "
+                f"{labels.dtype}; give one integer per input"
+            )
+        classes = len(domain.class_names)
+        if labels.min() < 0 or labels.max() >= classes:
+            raise InputError(
+                f"{where} has labels from {labels.min()} to {labels.max()} but {classes} class "
+                f"names; labels must lie in 0 to {classes - 1}"
+            )
+    if domain.train_inputs.shape[1:] != domain.test_inputs.shape[1:]:
+        raise InputError(
+            f"{context.key}: domain '{domain.name}' has {domain.train_inputs.shape[1]} features in "
+            f"its train split and {domain.test_inputs.shape[1]} in its test split; give both the "
+            "same columns"
+        )
+
+
+def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
+    """Checks that inputs are images of the scenario's shape or finite features."""
+    if inputs.dtype == np.uint8:
+        image = (context.channels, context.image_size, context.image_size)
+        if inputs.shape[1:] != image:
+            raise InputError(
+                f"{where} has images of shape {inputs.shape[1:]}, but data.channels and "
+                f"data.image_size ask for {image}; let the source bring them to that shape"
+            )
+    elif inputs.dtype != np.float32 or inputs.ndim != 2:
+        raise InputError(
+            f"{where} has inputs of type {inputs.dtype} and shape {inputs.shape}; images must be "
+            "uint8 (n, channels, height, width) and features float32 (n, features)"
+        )
+    elif not np.isfinite(inputs).all():
+        raise InputError(f"{where} has features that are not finite; replace them in the source")
+
+
+def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
+    """Checks that domains have the same classes and the same kind of input.
+
+    Args:
+        domains: The domains to pool, each with the context that it was loaded in.
+
+    Raises:
+        InputError: If two domains do not go together; the text names both and their sources.
+    """
+    first, first_context = domains[0]
+    for domain, context in domains[1:]:
+        if _comparable(domain.class_names) != _comparable(first.class_names):
+            raise InputError(
+                f"{context.key}: domain '{domain.name}' has the classes "
+                f"{_listed(domain.class_names)}, but '{first.name}' of {first_context.key} has "
+                f"{_listed(first.class_names)}; all domains need the same classes in the same "
+                "order (set class_names where the source has it)"
+            )
+        shape, first_shape = domain.train_inputs.shape[1:], first.train_inputs.shape[1:]
+        if shape != first_shape:
+            raise InputError(
+                f"{context.key}: samples of domain '{domain.name}' have the shape {shape}, but "
+                f"those of '{first.name}' of {first_context.key} have {first_shape}; "
+                "pool only sources of one kind"
+            )
+
+
+def _comparable(class_names: Sequence[str]) -> list[str]:
+    """Class names with numbers in one spelling, so that '07' and '7' are one class."""
+    return [str(int(name)) if name.strip().isdecimal() else name.strip() for name in class_names]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{len(names)} ({shown}{', ...' if len(names) > 6 else ''})"

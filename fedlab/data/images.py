@@ -1,0 +1,37 @@
+"""Bringing decoded images to the channels and the size of the scenario."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+from torchvision.transforms.functional import rgb_to_grayscale
+
+BATCH = 1000  # images resized at once: bounds the memory of the intermediate results
+
+
+def conform(images: np.ndarray, channels: int, size: int) -> np.ndarray:
+    """Resizes images and makes them grey or coloured.
+
+    Sides are scaled independently (bilinear, antialiased). Grey is ITU-R BT.601 luma; a grey
+    image becomes a coloured one of three equal channels.
+
+    Args:
+        images: uint8 of shape (n, 1 or 3, height, width).
+        channels: 1 or 3.
+        size: New height and width.
+
+    Returns:
+        uint8 of shape (n, channels, size, size), C-contiguous.
+    """
+    conformed = np.empty((len(images), channels, size, size), np.uint8)
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
+        if channels == 1 and batch.shape[1] == 3:
+            batch = rgb_to_grayscale(batch)
+        if batch.shape[2:] != (size, size):
+            batch = interpolate(
+                batch, (size, size), mode="bilinear", align_corners=False, antialias=True
+            )
+        conformed[start : start + BATCH] = batch.expand(-1, channels, -1, -1).numpy()
+    return conformed

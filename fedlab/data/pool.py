@@ -1,0 +1,115 @@
+"""All samples of a scenario in two arrays, one for training and one for testing."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fedlab import rng
+from fedlab.data.cache import load_cached
+from fedlab.data.checks import check_domain, check_together
+from fedlab.data.samples import Domain, FederatedData, Samples
+from fedlab.data.source import LoadContext
+from fedlab.data.spec import DataSpec
+from fedlab.data.stratify import choose
+from fedlab.errors import InputError
+
+
+def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
+    """Loads all sources and pools their domains; a pure function of the spec and the files.
+
+    Args:
+        spec: The scenario's ``data`` block.
+        base: Folder that a relative ``data.root`` starts from; the current one by default.
+
+    Returns:
+        The domains named by ``data.domains``, in that order, or all in the order of the sources.
+
+    Raises:
+        InputError: If a source cannot be read, its domains do not go together, or a named domain
+            does not exist; the text names the key of the scenario and the remedy.
+    """
+    domains = _load(spec, base or Path.cwd())
+    names = tuple(domain.name for domain in domains)
+    return FederatedData(
+        train=_pool(domains, "train", spec.train_samples_per_domain, spec.seed),
+        test=_pool(domains, "test", spec.test_samples_per_domain, spec.seed),
+        domain_names=names,
+        class_names=domains[0].class_names,
+        unseen_domains=tuple(sorted(names.index(name) for name in spec.unseen_domains)),
+    )
+
+
+def _load(spec: DataSpec, base: Path) -> list[Domain]:
+    """The domains to keep, in the order asked for, checked."""
+    found: dict[str, tuple[Domain, LoadContext]] = {}
+    for index, source in enumerate(spec.sources):
+        context = LoadContext(
+            root=(base / spec.root.expanduser()).absolute(),
+            channels=spec.channels,
+            image_size=spec.image_size,
+            seed=spec.seed,
+            download=spec.download,
+            key=f"data.sources.{index}",
+            unseen_domains=spec.unseen_domains,
+        )
+        loaded = load_cached(source, context) if source.cached else source.load(context)
+        derived = source.derive(loaded, context)
+        if not derived:
+            raise InputError(f"{context.key} yields no domain; check its parameters or remove it")
+        for domain in derived:
+            if domain.name in found:
+                raise InputError(
+                    f"{context.key}: the domain name '{domain.name}' is already taken by "
+                    f"{found[domain.name][1].key}; give one of them another name"
+                )
+            found[domain.name] = domain, context
+    selected = [found[name] for name in _selected_names(spec, list(found))]
+    for domain, context in selected:
+        check_domain(domain, context)
+    check_together(selected)
+    return [domain for domain, _ in selected]
+
+
+def _selected_names(spec: DataSpec, found: list[str]) -> Sequence[str]:
+    """Names of the domains to keep; every name that the user gave must be among `found`."""
+    for key in ("domains", "unseen_domains"):
+        for name in getattr(spec, key) or ():
+            if name not in found:
+                raise InputError(
+                    f"data.{key} names '{name}', which no source yields; {_hint(name, found)}"
+                )
+    selected = spec.domains or found
+    if len(selected) == len(spec.unseen_domains):
+        raise InputError(
+            "data.unseen_domains names every domain, which leaves none to train on; "
+            "take at least one out"
+        )
+    return selected
+
+
+def _hint(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names)}"
+
+
+def _pool(domains: Sequence[Domain], split: str, count: int | None, seed: int) -> Samples:
+    """One split of all domains, at most `count` samples of each, domain after domain."""
+    inputs, labels, sizes = [], [], []
+    for domain in domains:
+        own_inputs = getattr(domain, f"{split}_inputs")
+        own_labels = getattr(domain, f"{split}_labels")
+        if count is not None and count < len(own_labels):
+            kept = choose(own_labels, count, rng.generator(seed, "subsample", domain.name, split))
+            own_inputs, own_labels = own_inputs[kept], own_labels[kept]
+        inputs.append(own_inputs)
+        labels.append(own_labels)
+        sizes.append(len(own_labels))
+    return Samples(
+        inputs=np.concatenate(inputs),
+        labels=np.concatenate(labels).astype(np.int64, copy=False),
+        domains=np.repeat(np.arange(len(domains)), sizes),
+    )

@@ -1,0 +1,74 @@
+"""Choosing and dealing samples so that every class keeps its share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedlab.data.samples import Domain
+
+
+def shuffled_by_class(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """All indices, class after class, in random order within each class."""
+    order = generator.permutation(len(labels))
+    return order[np.argsort(labels[order], kind="stable")]
+
+
+def choose(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """Draws samples without replacement, each class in proportion to its size.
+
+    Quotas are rounded by the method of largest remainders, so that they add up to `count`.
+
+    Args:
+        labels: Class indices, shape (n,).
+        count: Samples wanted; all are taken where there are no more.
+        generator: Decides which samples of a class are taken.
+
+    Returns:
+        Sorted indices, int64 of shape (min(count, n),).
+    """
+    if count >= len(labels):
+        return np.arange(len(labels))
+    sizes = np.bincount(labels)
+    exact = sizes * count / len(labels)
+    quotas = np.floor(exact).astype(np.int64)
+    neediest = np.argsort(quotas - exact, kind="stable")
+    quotas[neediest[: count - quotas.sum()]] += 1
+    order = shuffled_by_class(labels, generator)
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(order[rank < np.repeat(quotas, sizes)])
+
+
+def deal(labels: np.ndarray, parts: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Splits samples into disjoint parts of equal size (give or take one), class by class.
+
+    Args:
+        labels: Class indices, shape (n,).
+        parts: Number of parts.
+        generator: Decides which samples of a class go where.
+
+    Returns:
+        Sorted indices of each part, int64.
+    """
+    order = shuffled_by_class(labels, generator)
+    return [np.sort(order[part::parts]) for part in range(parts)]
+
+
+def split(
+    labels: np.ndarray, test_share: float, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the test samples, stratified, both sorted."""
+    test = choose(labels, round(test_share * len(labels)), generator)
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def split_domain(
+    name: str,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    class_names: tuple[str, ...],
+    test_share: float,
+    generator: np.random.Generator,
+) -> Domain:
+    """A domain out of samples that come without a test split."""
+    train, test = split(labels, test_share, generator)
+    return Domain(name, inputs[train], labels[train], inputs[test], labels[test], class_names)
