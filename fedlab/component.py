@@ -24,7 +24,10 @@ class Component(Section):
     """
 
     group: ClassVar[str]
-    name: str
+    if TYPE_CHECKING:
+        name: Any  # a subclass narrows it to its own literal, which `str` would not allow
+    else:
+        name: str
 
     @classmethod
     def choose(cls, value: Any) -> Any:

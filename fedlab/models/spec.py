@@ -11,7 +11,12 @@ from fedlab.component import Component
 
 
 class ModelSpec(Component):
-    """A network's name and its parameters; `build` makes the module."""
+    """A network's name and its parameters; `fedlab.models.build.build_model` makes the module.
+
+    Attributes:
+        norm: What takes the place of each batch normalisation: ``batch`` keeps it, ``group`` and
+            ``layer`` put group or layer normalisation there, ``none`` nothing.
+    """
 
     group: ClassVar[str] = "models"
     norm: Literal["batch", "group", "layer", "none"] = "batch"

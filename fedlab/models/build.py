@@ -1,0 +1,44 @@
+"""A scenario's network as a module, with the same initial values in every process."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from fedlab import rng
+from fedlab.errors import InputError
+from fedlab.models.norms import convert_normalisation, has_batch_norm
+from fedlab.models.spec import ModelSpec
+from fedlab.strategies.parameters import StrategyParameters
+
+
+def build_model(
+    spec: ModelSpec,
+    strategy: StrategyParameters,
+    input_shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+) -> nn.Module:
+    """Builds, initialises and adapts a network.
+
+    Layers that two choices of ``norm`` or of the strategy have in common start from the same
+    values; PyTorch's global generators are neither read nor advanced.
+
+    Args:
+        spec: The network.
+        strategy: The method, which may want the network changed.
+        input_shape: (channels, height, width) or (features,).
+        classes: Number of outputs.
+        seed: The scenario's seed.
+
+    Raises:
+        InputError: If the network cannot take inputs of that shape, or is asked for another
+            normalisation and has none.
+    """
+    with rng.torch_seed(seed, "model"):
+        model = spec.network(input_shape, classes)
+        if spec.norm in ("group", "layer") and not has_batch_norm(model):
+            raise InputError(
+                f"model.norm '{spec.norm}' cannot be had: model '{spec.name}' has no normalisation "
+                "layer to replace; leave model.norm out"
+            )
+        return strategy.adapt(convert_normalisation(model, spec.norm))

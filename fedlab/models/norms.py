@@ -1,0 +1,168 @@
+"""Normalisation layers: which of their tensors travel, and what may take their place.
+
+Layers are recognised by their type, never by their name: the batch normalisation of a residual
+shortcut in torchvision is called ``downsample.1``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import nn
+
+from fedlab.models.surgery import replace_modules
+
+BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMALISATION = (
+    *BATCH_NORMALISATION,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+)
+LINEAR_MAPS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+MOST_GROUPS = 32
+"""Groups of a group normalisation, where the width allows (Wu and He, ECCV 2018, use 32)."""
+
+
+class NormPolicy(StrEnum):
+    """Which tensors of normalisation layers leave the client; all other tensors always do."""
+
+    SHARE_ALL = "share_all"
+    """All of them, running statistics included (FedAvg)."""
+
+    SHARE_AFFINE = "share_affine"
+    """Scale and shift; the running statistics stay (SiloBN, Andreux et al. 2020)."""
+
+    LOCAL_ALL = "local_all"
+    """None (FedBN, Li et al., ICLR 2021, arXiv 2102.07623)."""
+
+
+def local_names(model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    """Names of the tensors that never leave the client.
+
+    ``LOCAL_ALL`` keeps every tensor of every normalisation layer: of batch normalisation and of
+    whatever took its place (group, layer, instance, RMS). ``SHARE_AFFINE`` keeps running
+    statistics only, which group and layer normalisation do not have; their scales and shifts then
+    travel like any other parameter.
+
+    Args:
+        model: Any network.
+        policy: What stays.
+
+    Returns:
+        Names as in ``model.state_dict()``, in its order.
+    """
+    if policy is NormPolicy.SHARE_ALL:
+        return ()
+    local: set[str] = set()
+    for path, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, NORMALISATION):
+            tensors = dict(module.named_buffers(recurse=False))
+            if policy is NormPolicy.LOCAL_ALL:
+                tensors.update(module.named_parameters(recurse=False))
+            local.update(f"{path}.{name}" if path else name for name in tensors)
+    return tuple(name for name in model.state_dict() if name in local)
+
+
+def shared_names(model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    """Names of the tensors that travel: all but the `local_names`, in ``state_dict`` order."""
+    local = set(local_names(model, policy))
+    return tuple(name for name in model.state_dict() if name not in local)
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether any layer is a batch normalisation."""
+    return any(isinstance(module, BATCH_NORMALISATION) for module in model.modules())
+
+
+def convert_normalisation(
+    model: nn.Module, norm: Literal["batch", "group", "layer", "none"]
+) -> nn.Module:
+    """Replaces the batch normalisation of any network by another kind.
+
+    Draws no random number and leaves the values of all other layers alone.
+
+    Args:
+        model: The network; changed in place.
+        norm: ``batch`` changes nothing. ``group`` has as many groups as divide the width, at most
+            32 and, where possible, of at least two channels. ``layer`` normalises over all
+            channels and positions; after a dense layer it is `torch.nn.LayerNorm` in all but name.
+            ``none`` is `remove_normalisation`.
+
+    Returns:
+        The network: `model`, unless it is itself a batch normalisation.
+    """
+    if norm == "batch":
+        return model
+    if norm == "none":
+        return remove_normalisation(model)
+    return replace_modules(model, partial(_grouped, single=norm == "layer"))
+
+
+def remove_normalisation(model: nn.Module) -> nn.Module:
+    """Takes every normalisation layer, of any type, out of a network.
+
+    The layer before each gets a bias of zeros if it had none, for the shift that is gone.
+    Activations stop to work in place: one that followed a normalisation would otherwise write
+    into what the normalisation used to protect (the input of a pre-activation residual block).
+
+    Args:
+        model: The network; changed in place.
+
+    Returns:
+        The network: `model`, unless it is itself a normalisation layer.
+    """
+    before: nn.Module | None = None
+    for module in model.modules():
+        if isinstance(module, LINEAR_MAPS):
+            before = module
+        elif isinstance(module, NORMALISATION) and before is not None:
+            add_bias(before)
+        if hasattr(module, "inplace"):
+            setattr(module, "inplace", False)  # noqa: B010 - not an attribute of every module
+    return replace_modules(
+        model, lambda module: nn.Identity() if isinstance(module, NORMALISATION) else module
+    )
+
+
+def add_bias(layer: nn.Module) -> None:
+    """Gives one of the `LINEAR_MAPS` a bias of zeros, unless it has a bias."""
+    assert isinstance(layer, LINEAR_MAPS)
+    if layer.bias is None:
+        width = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+        layer.bias = nn.Parameter(layer.weight.new_zeros(width))
+
+
+def _grouped(module: nn.Module, single: bool) -> nn.Module:
+    if not isinstance(module, BATCH_NORMALISATION):
+        return module
+    channels = module.num_features
+    tensor = next(module.parameters(), torch.empty(0))
+    return nn.GroupNorm(
+        num_groups=1 if single else _groups(channels),
+        num_channels=channels,
+        eps=module.eps,
+        affine=module.affine,
+        device=tensor.device,
+        dtype=tensor.dtype,
+    )
+
+
+def _groups(channels: int) -> int:
+    most = max(1, min(MOST_GROUPS, channels // 2))
+    return next(groups for groups in range(most, 0, -1) if channels % groups == 0)

@@ -1,0 +1,25 @@
+"""Replacing layers of any network, wherever they are nested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+
+def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    """Puts ``replacement(module)`` in the place of every module of a network.
+
+    Args:
+        model: The network; changed in place.
+        replacement: Returns the new module, or the module itself to keep it. It is asked once per
+            module, in the order of registration, so a module used in two places stays shared.
+
+    Returns:
+        The network: `model`, unless its outermost module was itself replaced.
+    """
+    new = {module: replacement(module) for module in model.modules()}
+    for path, module in list(model.named_modules(remove_duplicate=False)):
+        if path and new[module] is not module:
+            model.set_submodule(path, new[module])
+    return new[model]

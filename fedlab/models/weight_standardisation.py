@@ -1,0 +1,126 @@
+"""Networks without normalisation: scaled weight standardisation in its place.
+
+Zhuang and Lyu, "FedWon: Triumphing Multi-domain Federated Learning Without Normalization",
+ICLR 2024, arXiv 2306.05879; the standardisation is of Brock, De and Smith, "Characterizing signal
+propagation to close the performance gap in unnormalized ResNets", ICLR 2021, arXiv 2101.08692.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fedlab.models.activations import gains_after_convolutions
+from fedlab.models.nf_residual import without_normalised_residuals
+from fedlab.models.norms import remove_normalisation
+from fedlab.models.surgery import replace_modules
+
+EPS = 1e-4
+"""Least sum of squares, around its mean, that a kernel is divided by."""
+
+
+class WSConv2d(nn.Conv2d):
+    """A convolution whose kernels are standardised before use; the raw ones are what is trained.
+
+    For each output channel i, with μ_i and σ_i² the mean and the (biased) variance of its N
+    weights, the kernel is
+
+        Ŵ_i = γ · gain_i · (W_i - μ_i) / sqrt(max(N · σ_i², 1e-4))
+
+    Without γ and gain it has sum 0 and sum of squares 1, so that unit variance in gives unit
+    variance out. N counts the inputs of one output: kernel area times channels of a group.
+
+    Args:
+        gamma: The constant γ.
+        *args: As of `torch.nn.Conv2d`.
+        **kwargs: As of `torch.nn.Conv2d`.
+
+    Attributes:
+        gain: Learnable, shape (out_channels,), 1 at first.
+        gamma: The constant γ.
+    """
+
+    def __init__(self, *args, gamma: float = 1.0, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.gamma = gamma
+        self.gain = nn.Parameter(torch.ones_like(self.weight[:, 0, 0, 0]))
+
+    @classmethod
+    def of(cls, convolution: nn.Conv2d, gamma: float) -> WSConv2d:
+        """The standardised form of a convolution: same raw weights, and a bias in any case."""
+        new = cls(
+            convolution.in_channels,
+            convolution.out_channels,
+            convolution.kernel_size,
+            stride=convolution.stride,
+            padding=convolution.padding,
+            dilation=convolution.dilation,
+            groups=convolution.groups,
+            padding_mode=convolution.padding_mode,
+            gamma=gamma,
+            device="meta",  # allocates nothing and draws no initial values
+        )
+        width = convolution.out_channels
+        new.weight = convolution.weight
+        new.bias = convolution.bias
+        if new.bias is None:
+            new.bias = nn.Parameter(convolution.weight.new_zeros(width))
+        new.gain = nn.Parameter(convolution.weight.new_ones(width))
+        return new
+
+    def standardised_weight(self) -> Tensor:
+        """Ŵ, shape (out_channels, in_channels / groups, height, width)."""
+        fan_in = self.weight[0].numel()
+        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        scale = torch.rsqrt(torch.clamp(variance * fan_in, min=EPS))
+        return (self.weight - mean) * (self.gamma * self.gain[:, None, None, None] * scale)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(n, in_channels, h, w) -> (n, out_channels, h', w')."""
+        return self._conv_forward(input, self.standardised_weight(), self.bias)
+
+    def extra_repr(self) -> str:
+        """The convolution's description and γ."""
+        return f"{super().extra_repr()}, gamma={self.gamma:.4f}"
+
+
+def without_normalisation(
+    model: nn.Module, gamma: float | Literal["auto"] = "auto", nf_residual: bool = False
+) -> nn.Module:
+    """FedWon's surgery on any network.
+
+    Every normalisation layer goes, nothing takes its place; every two-dimensional convolution
+    (depthwise and grouped ones, too) becomes a `WSConv2d` with a bias and keeps its raw initial
+    weights; dense layers stay as they are. No random number is drawn.
+
+    γ is folded into the kernels, as in the paper's Ŵ, and not multiplied into the activations: on
+    a residual network that would also amplify the shortcuts, by γ in every block. With ``auto``
+    a convolution gets the γ of the activation that it feeds, which is the paper's one constant
+    wherever all of them feed a ReLU; the linear bottlenecks of MobileNetV2 feed none and get 1,
+    as γ there would pile up over its blocks.
+
+    Args:
+        model: The network; changed in place.
+        gamma: One γ for all convolutions, or ``auto``.
+        nf_residual: Whether residual blocks take the normaliser-free form (see
+            `fedlab.models.nf_residual`).
+
+    Returns:
+        The network: `model`, unless it is itself a single layer.
+
+    Raises:
+        InputError: If γ cannot be found out, or `nf_residual` is asked of a network without
+            residual blocks.
+    """
+    gains = gains_after_convolutions(model) if gamma == "auto" else {}
+
+    def standardised(module: nn.Module) -> nn.Module:
+        if not isinstance(module, nn.Conv2d) or isinstance(module, WSConv2d):
+            return module
+        # A convolution that the data never pass has no activation to make up for.
+        return WSConv2d.of(module, gains.get(module, 1.0) if gamma == "auto" else gamma)
+
+    model = replace_modules(remove_normalisation(model), standardised)
+    return without_normalised_residuals(model) if nf_residual else model
