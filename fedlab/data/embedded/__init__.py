@@ -1,0 +1,1 @@
+"""Five domains of digits made from what scikit-learn and matplotlib bring along."""

@@ -1,0 +1,60 @@
+"""The base of everything that turns images of one look into images of another."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlab.component import Component
+
+BATCH = 1000  # images changed at once: bounds the memory of the intermediate results
+
+
+class Transform(Component):
+    """A change of appearance that makes a domain out of the images of any source.
+
+    A domain is what its images have in common: a transform changes all of them alike, up to what
+    it draws at random for each. A user's own transform is a subclass named by its Python path,
+    ``my_module:Fog``, that gives `change`.
+    """
+
+    group: ClassVar[str] = "transforms"
+
+    def apply(self, images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Changes images.
+
+        Args:
+            images: uint8 of shape (n, channels, height, width).
+            generator: Source of whatever is drawn for each image.
+
+        Returns:
+            uint8 of the same shape, in a new array.
+
+        Raises:
+            InputError: If the transform cannot be applied to such images.
+        """
+        changed = np.empty_like(images, order="C")
+        for start in range(0, len(images), BATCH):
+            batch = torch.tensor(images[start : start + BATCH]).float() / 255
+            batch = (255 * self.change(batch, generator)).round().clamp(0, 255)
+            changed[start : start + BATCH] = batch.to(torch.uint8).numpy()
+        return changed
+
+    @abstractmethod
+    def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:
+        """Changes one batch.
+
+        Args:
+            images: float32 in [0, 1], shape (n, channels, height, width).
+            generator: Source of whatever is drawn for each image.
+
+        Returns:
+            The same shape; values beyond [0, 1] are clipped afterwards.
+
+        Raises:
+            InputError: If the transform cannot be applied to such images.
+        """
