@@ -123,6 +123,10 @@ class LocalHalf:
             name: received.model.get(name, kept.get(name, value)) for name, value in initial.items()
         }
 
+    def evaluated_model(self, received: Received, own_state: ClientState) -> Tensors:
+        """The full state dict that stands for this client in tests."""
+        return self.personal_model(received, own_state)
+
     def begin(self, received: Received, own_state: ClientState) -> Carry:
         """Prepares the first step; the carry owns its tensors."""
         state = {n: t.detach().clone() for n, t in self.personal_model(received, own_state).items()}

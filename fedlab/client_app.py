@@ -1,0 +1,119 @@
+"""A local half as a Flower ClientApp: the same app on a Ray actor and on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedlab.clients.base import ClientState, Received
+from fedlab.engine.evaluation import DomainScore
+from fedlab.engine.runtime import Runtime
+from fedlab.records import Tensors, arrays_of, from_record, to_record
+
+
+def build_client_app(runtime_for: Callable[[Context], Runtime]) -> ClientApp:
+    """The ClientApp that trains, tests and answers with a `Runtime`.
+
+    Args:
+        runtime_for: Gives the runtime for a message's context: the actor's own in a simulation,
+            one over the device's data in a deployment. ``context.state`` holds what the client
+            keeps between rounds; where that is stored is the affair of whoever made the context.
+    """
+    app = ClientApp()
+    inbox = Inbox()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        runtime, client = runtime_for(context), client_index(context)
+        received = inbox.open(message, runtime)
+        update, metrics = runtime.train(client, received, own_state_of(context, runtime))
+        if update.own_state:
+            for name, tensors in update.own_state.items():
+                context.state[name] = to_record(tensors)
+        records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
+            name: to_record(tensors) for name, tensors in update.arrays.items()
+        }
+        records["metrics"] = MetricRecord(metrics)  # type: ignore[arg-type]
+        records["client"] = ConfigRecord({"id": client})
+        return Message(RecordDict(records), reply_to=message)  # type: ignore[arg-type]
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        runtime, client = runtime_for(context), client_index(context)
+        received = inbox.open(message, runtime)
+        scores = runtime.evaluate(client, received, own_state_of(context, runtime))
+        return _scores_reply(message, scores, runtime, client)
+
+    @app.evaluate("domain")
+    def evaluate_domain(message: Message, context: Context) -> Message:
+        runtime, client = runtime_for(context), client_index(context)
+        received = inbox.open(message, runtime)
+        scores = runtime.evaluate_domain(str(received.config["domain"]), received)
+        return _scores_reply(message, scores, runtime, client)
+
+    return app
+
+
+class Inbox:
+    """Decodes what came down, once for all clients that got the same records."""
+
+    def __init__(self) -> None:
+        self._records: Sequence[ArrayRecord] = ()
+        self._arrays: dict[str, Tensors] = {}
+
+    def open(self, message: Message, runtime: Runtime) -> Received:
+        """The message's tensors, on the runtime's device, and its plain values."""
+        records = list(message.content.array_records.values())
+        known = len(records) == len(self._records) and all(
+            new is old for new, old in zip(records, self._records, strict=True)
+        )
+        if not known:
+            self._records = records
+            self._arrays = arrays_of(message.content, runtime.device)
+        return Received(self._arrays, dict(message.content.config_records.get("config", {})))
+
+
+def client_index(context: Context) -> int:
+    """The logical client this context belongs to."""
+    return int(context.node_config["partition-id"])
+
+
+def own_state_of(context: Context, runtime: Runtime) -> ClientState:
+    """What the client kept from earlier rounds."""
+    return {
+        name: from_record(record, runtime.device)
+        for name, record in context.state.array_records.items()
+    }
+
+
+def _scores_reply(
+    message: Message, scores: Sequence[DomainScore], runtime: Runtime, client: int
+) -> Message:
+    examples = sum(score.examples for score in scores)
+
+    def mean(values: Sequence[float]) -> float:
+        weighted = sum(v * s.examples for v, s in zip(values, scores, strict=True))
+        return weighted / examples if examples else 0.0
+
+    metrics = {
+        "num-examples": examples,
+        "accuracy": mean([score.accuracy for score in scores]),
+        "loss": mean([score.loss for score in scores]),
+    }
+    names = runtime.data.domain_names
+    domains = {
+        "domain": [names[score.domain] for score in scores],
+        "examples": [score.examples for score in scores],
+        "accuracy": [score.accuracy for score in scores],
+        "loss": [score.loss for score in scores],
+    }
+    content = RecordDict(
+        {
+            "metrics": MetricRecord(metrics),
+            "domains": ConfigRecord(domains),  # type: ignore[arg-type]
+            "client": ConfigRecord({"id": client}),
+        }
+    )
+    return Message(content, reply_to=message)

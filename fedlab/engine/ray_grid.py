@@ -1,0 +1,222 @@
+"""Clients on long-lived Ray actors, wherever Ray has CPUs and GPUs.
+
+Flower's own simulator polls, ships model, app and state with every message, and keeps dead actors in
+its pool. Here a round is driven by events alone; a content that many clients share enters the object
+store once; what a client keeps stays in the object store, owned by the driver, so that an actor that
+dies takes nothing with it: its work is sent again to a new one, from the same inputs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import ray.exceptions
+from flwr.app import Message, RecordDict
+
+from fedlab.engine.grid import SimulationGrid, by_content, job_of
+from fedlab.engine.runtime import Runtime
+from fedlab.engine.worker import Answer, Job, Worker
+from fedlab.errors import RunError
+from fedlab.flower_compat import error_reply
+
+SENDS = 2
+"""How often work is sent: once, and once more if its actor died."""
+
+
+class Actor:
+    """A `Worker` in a process of its own (see `RayGrid`)."""
+
+    def __init__(self, make_runtime: Callable[..., Runtime], *arguments: Any) -> None:
+        self.worker = Worker(make_runtime(*arguments))
+
+    def answer(self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None) -> Any:
+        """Returns the replies first, then every client's new state (or None) as its own object."""
+        answers: list[Answer] = self.worker.answer(content, jobs, states)
+        replies = [(answer.reply, answer.state is not None) for answer in answers]
+        return (replies, *[answer.state for answer in answers])
+
+    def ready(self) -> bool:
+        """Answers once the worker has been made."""
+        return True
+
+
+@dataclass
+class Work:
+    """Jobs that share a content and go to one actor together."""
+
+    messages: Sequence[Message]
+    content: ray.ObjectRef
+    sent: int = 0
+    outputs: list[ray.ObjectRef] = field(default_factory=list)
+
+
+class RayGrid(SimulationGrid):
+    """Answers messages on Ray actors.
+
+    Args:
+        make_runtime: Makes an actor's runtime; called in the actor.
+        arguments: Its arguments; object references are resolved, so that large data are shared.
+        sizes: Training samples of each client; the largest clients go first.
+        actors: Number of actors.
+        cpus: CPU cores of an actor.
+        gpus: GPUs, or the share of one, of an actor.
+        on_close: Called when the grid is closed, after its actors are gone.
+    """
+
+    def __init__(
+        self,
+        make_runtime: Callable[..., Runtime],
+        arguments: Sequence[Any],
+        sizes: Sequence[int],
+        *,
+        actors: int,
+        cpus: float,
+        gpus: float,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(len(sizes))
+        self.sizes = sizes
+        self._make = lambda: (
+            ray.remote(Actor)
+            .options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+            .remote(make_runtime, *arguments)
+        )
+        self._idle = deque(self._make() for _ in range(actors))
+        self._actors = actors
+        self._busy: dict[ray.ObjectRef, tuple[Work, Any]] = {}
+        self._abandoned: dict[ray.ObjectRef, Any] = {}
+        self._on_close = on_close
+
+    def wait_until_ready(self) -> None:
+        """Waits for the actors.
+
+        Raises:
+            RunError: If an actor cannot be made, with the reason.
+        """
+        try:
+            ray.get([actor.ready.remote() for actor in self._idle])
+        except ray.exceptions.RayError as error:
+            raise RunError(f"a Ray actor could not start: {error}") from error
+
+    @property
+    def actor_pids(self) -> list[int]:
+        """Process ids of the idle actors (between rounds: all of them)."""
+        return ray.get([_pid(actor) for actor in self._idle])
+
+    def _execute(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        queue = deque(self._plan(messages))
+        while queue or self._busy:
+            while queue and self._idle:
+                work, actor = queue.popleft(), self._idle.popleft()
+                self._busy[self._send(work, actor)] = (work, actor)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            waiting = [*self._busy, *self._abandoned]
+            done, _ = ray.wait(waiting, num_returns=1, timeout=left)
+            if not done:
+                yield from self._give_up(queue)
+                return
+            (first,) = done
+            if first in self._abandoned:
+                self._return(first, self._abandoned.pop(first))
+                continue
+            work, actor = self._busy.pop(first)
+            try:
+                replies = ray.get(first)
+            except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
+                self._idle.append(self._make())
+                if work.sent < SENDS:
+                    queue.appendleft(work)
+                else:
+                    yield from _lost(work, f"its actor died {work.sent} times: {error}")
+                continue
+            except ray.exceptions.RayTaskError as error:
+                raise RunError(f"a Ray actor failed: {error}") from error
+            self._idle.append(actor)
+            yield from self._collect(work, replies)
+
+    def _plan(self, messages: Sequence[Message]) -> list[Work]:
+        """Work for the actors, the largest clients first, a few portions for each actor."""
+        plan = []
+        for group in by_content(messages):
+            content = ray.put(group[0].content)
+            ordered = sorted(group, key=lambda message: -self.sizes[job_of(message).client])
+            portion = max(1, min(32, len(ordered) // (4 * self._actors)))
+            plan += [
+                Work(ordered[start : start + portion], content)
+                for start in range(0, len(ordered), portion)
+            ]
+        return plan
+
+    def _send(self, work: Work, actor: Any) -> ray.ObjectRef:
+        jobs = [job_of(message) for message in work.messages]
+        states = [self.states.get(job.client) for job in jobs]
+        work.sent += 1
+        outputs = actor.answer.options(num_returns=1 + len(jobs)).remote(
+            work.content, jobs, *states
+        )
+        work.outputs = list(outputs)
+        return work.outputs[0]
+
+    def _collect(self, work: Work, replies: Sequence[tuple[Message, bool]]) -> Iterator[Message]:
+        """Yields replies and takes over the references to what the clients now keep."""
+        references = work.outputs[1:]
+        for message, (reply, changed), state in zip(
+            work.messages, replies, references, strict=True
+        ):
+            if changed:
+                client = job_of(message).client
+                self.states[client] = state
+                self.changed.add(client)
+            yield reply
+
+    def _give_up(self, queue: deque[Work]) -> Iterator[Message]:
+        """The deadline has passed: late work is dropped, its actors come back when they finish."""
+        late = [work for work, _ in self._busy.values()]
+        self._abandoned.update({output: actor for output, (_, actor) in self._busy.items()})
+        self._busy.clear()
+        for work in [*queue, *late]:
+            yield from _lost(work, "not finished before the deadline")
+
+    def _return(self, output: ray.ObjectRef, actor: Any) -> None:
+        """An actor that was late is idle again (or is replaced, if it died meanwhile)."""
+        try:
+            ray.get(output)
+            self._idle.append(actor)
+        except ray.exceptions.RayError:
+            self._idle.append(self._make())
+
+    def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
+        """What these clients keep, fetched from the object store."""
+        kept = [client for client in clients if client in self.states]
+        records = ray.get([self.states[client] for client in kept])
+        return dict(zip(kept, records, strict=True))
+
+    def import_states(self, states: Mapping[int, RecordDict]) -> None:
+        """Puts client states back into the object store."""
+        self.states = {client: ray.put(record) for client, record in states.items()}
+
+    def close(self) -> None:
+        """Ends the actors."""
+        busy = [actor for _, actor in self._busy.values()]
+        for actor in [*self._idle, *busy, *self._abandoned.values()]:
+            ray.kill(actor)
+        self._idle.clear()
+        self._busy.clear()
+        self._abandoned.clear()
+        self._on_close()
+
+
+def _lost(work: Work, reason: str) -> Iterator[Message]:
+    for message in work.messages:
+        client = job_of(message).client
+        yield error_reply(message, f"client {client}: {reason}", crashed=True)
+
+
+def _pid(actor: Any) -> ray.ObjectRef:
+    return actor.__ray_call__.remote(lambda _: __import__("os").getpid())

@@ -1,0 +1,88 @@
+"""How many actors of what size, on the hardware there is."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+
+import torch
+
+from fedlab.errors import InputError
+from fedlab.scenario import ResourcesSpec
+
+ACTORS_PER_GPU = 4
+"""Actors that share a GPU by default: one small client alone leaves most of a GPU idle."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What there is to use.
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: GPUs.
+        where: Words for error messages.
+    """
+
+    cpus: float
+    gpus: float
+    where: str = "this machine"
+
+    @classmethod
+    def here(cls) -> Hardware:
+        """The machine this process runs on."""
+        return cls(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
+
+
+@dataclass(frozen=True)
+class ActorPlan:
+    """How the hardware is divided.
+
+    Attributes:
+        actors: Number of actors.
+        cpus: CPU cores, and PyTorch threads, of each.
+        gpus: GPUs, or the share of one, of each.
+    """
+
+    actors: int
+    cpus: int
+    gpus: float
+
+    def __str__(self) -> str:
+        each = f"{self.cpus} CPU" + (f" and {self.gpus:g} GPU" if self.gpus else "")
+        return f"{self.actors} actor{'s' * (self.actors > 1)} with {each} each"
+
+
+def plan_actors(spec: ResourcesSpec, hardware: Hardware, cohort: int) -> ActorPlan:
+    """Divides the hardware among actors, never more of them than a round has clients.
+
+    Raises:
+        InputError: If the scenario asks for more than there is.
+    """
+    gpus = spec.gpus_per_actor
+    if gpus is None:
+        gpus = 1 / ACTORS_PER_GPU if hardware.gpus else 0.0
+    if gpus and not hardware.gpus:
+        raise InputError(
+            f"resources.gpus_per_actor: {gpus:g} asked for and {hardware.where} has no GPU that "
+            "PyTorch can use; set resources.gpus_per_actor=0 to run on the CPU"
+        )
+    if gpus > 1 and gpus != int(gpus):
+        raise InputError(f"resources.gpus_per_actor: {gpus:g} must be at most 1, or a whole number")
+    by_cpu = math.floor(hardware.cpus / spec.cpus_per_actor)
+    by_gpu = math.floor(hardware.gpus / gpus + 1e-9) if gpus else by_cpu
+    most = min(by_cpu, by_gpu)
+    if most < 1:
+        raise InputError(
+            f"resources: an actor of {spec.cpus_per_actor} CPU and {gpus:g} GPU does not fit: "
+            f"{hardware.where} has {hardware.cpus:g} CPU and {hardware.gpus:g} GPU; "
+            "lower resources.cpus_per_actor or resources.gpus_per_actor"
+        )
+    if spec.actors is not None and spec.actors > most:
+        raise InputError(
+            f"resources.actors: {spec.actors} actors of {spec.cpus_per_actor} CPU and {gpus:g} GPU "
+            f"do not fit: {hardware.where} has {hardware.cpus:g} CPU and {hardware.gpus:g} GPU; "
+            f"use at most {most}"
+        )
+    return ActorPlan(spec.actors or max(1, min(most, cohort)), spec.cpus_per_actor, gpus)

@@ -1,0 +1,113 @@
+"""Everything one process needs to answer for any client: data, network, local half."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from fedlab import registry
+from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.optimizer import Optimizer
+from fedlab.clients.task import Task
+from fedlab.data.preprocess import Preprocess
+from fedlab.data.samples import FederatedData
+from fedlab.engine.client_data import ClientData, as_tensor
+from fedlab.engine.evaluation import DomainScore, evaluate
+from fedlab.engine.one_by_one import train_one
+from fedlab.models.build import build_model
+from fedlab.scenario import Scenario
+from fedlab.scenarios.partition import Partition
+
+CACHED_CLIENTS = 64
+"""Clients whose samples stay on the device between rounds."""
+
+
+class Runtime:
+    """Trains and tests clients of one scenario on one device.
+
+    Args:
+        scenario: The experiment.
+        data: The pooled samples.
+        partition: Which of them belong to which client.
+        device: Where to compute.
+    """
+
+    def __init__(
+        self, scenario: Scenario, data: FederatedData, partition: Partition, device: torch.device
+    ) -> None:
+        self.scenario = scenario
+        self.data = data
+        self.partition = partition
+        self.device = device
+        self.preprocess = Preprocess(scenario.data, data)
+        self.half = build_local_half(scenario, data, device)
+        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._gather)
+
+    def _gather(self, client: int) -> ClientData:
+        return ClientData.gather(
+            self.partition[client], self.data.train, self.data.test, self.device
+        )
+
+    def train(
+        self, client: int, received: Received, own_state: ClientState
+    ) -> tuple[Update, dict[str, float]]:
+        """A local round of one client (see `train_one`)."""
+        return train_one(
+            self.half,
+            self.preprocess,
+            received,
+            own_state,
+            self.client_data(client),
+            batch_size=self.scenario.training.batch_size,
+            seed=self.scenario.seed,
+            client=client,
+        )
+
+    def evaluate(
+        self, client: int, received: Received, own_state: ClientState
+    ) -> list[DomainScore]:
+        """Tests a client's own model on the client's own test split."""
+        samples = self.client_data(client)
+        return evaluate(
+            self.half.task.model,
+            self.half.evaluated_model(received, own_state),
+            self.preprocess,
+            samples.test_inputs,
+            samples.test_labels,
+            samples.test_domains,
+            self.scenario.evaluation.batch_size,
+        )
+
+    def evaluate_domain(self, domain: str, received: Received) -> list[DomainScore]:
+        """Tests the received model, as it is, on a domain's whole test set."""
+        index = self.data.domain_names.index(domain)
+        rows = (self.data.test.domains == index).nonzero()[0]
+        return evaluate(
+            self.half.task.model,
+            received.model,
+            self.preprocess,
+            as_tensor(self.data.test.inputs[rows]).to(self.device),
+            as_tensor(self.data.test.labels[rows]).to(self.device),
+            as_tensor(self.data.test.domains[rows]).to(self.device),
+            self.scenario.evaluation.batch_size,
+        )
+
+
+def build_local_half(scenario: Scenario, data: FederatedData, device: torch.device) -> LocalHalf:
+    """The method's local half with the scenario's network and optimiser."""
+    model = build_model(
+        scenario.model,
+        scenario.strategy,
+        data.input_shape,
+        len(data.class_names),
+        scenario.seed,
+    ).to(device)
+    task = Task(
+        model=model,
+        optimizer=Optimizer(scenario.training.optimizer),
+        local_epochs=scenario.training.local_epochs,
+        local_steps=scenario.training.local_steps,
+    )
+    half: type[LocalHalf] = registry.resolve("clients", scenario.strategy.local_half)
+    return half(scenario.strategy, task)

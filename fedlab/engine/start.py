@@ -1,0 +1,84 @@
+"""From a scenario to a grid that answers for its clients."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fedlab.data.samples import FederatedData
+from fedlab.engine.grid import SimulationGrid
+from fedlab.engine.local_grid import LocalGrid
+from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
+from fedlab.engine.runtime import Runtime
+from fedlab.scenario import Scenario
+from fedlab.scenarios.partition import Partition
+
+
+def check_resources(scenario: Scenario) -> None:
+    """Refuses what this machine cannot give, before anything is started.
+
+    Raises:
+        InputError: If the scenario asks for more than there is (a cluster is asked later).
+    """
+    if scenario.resources.address is None:
+        plan_actors(scenario.resources, Hardware.here(), scenario.cohort_size)
+
+
+def start_grid(
+    scenario: Scenario, data: FederatedData, partition: Partition
+) -> tuple[SimulationGrid, str]:
+    """Starts the engine the scenario asks for.
+
+    Returns:
+        The grid, and one line that says what it runs on.
+    """
+    if scenario.resources.backend == "local":
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        threads = scenario.resources.cpus_per_actor
+        grid = LocalGrid(make_runtime(scenario, data, partition, device.type, threads), threads)
+        return grid, f"this process on {device.type}"
+    return _start_ray(scenario, data, partition)
+
+
+def _start_ray(
+    scenario: Scenario, data: FederatedData, partition: Partition
+) -> tuple[SimulationGrid, str]:
+    import ray  # an edge device has no Ray
+
+    from fedlab.engine.cluster import connect
+    from fedlab.engine.ray_grid import RayGrid
+
+    hardware, disconnect = connect(scenario.resources.address)
+    try:
+        plan: ActorPlan = plan_actors(scenario.resources, hardware, scenario.cohort_size)
+        grid = RayGrid(
+            make_runtime,
+            [
+                scenario,
+                ray.put(data),
+                ray.put(partition),
+                "cuda" if plan.gpus else "cpu",
+                plan.cpus,
+            ],
+            sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
+            actors=plan.actors,
+            cpus=plan.cpus,
+            gpus=plan.gpus,
+            on_close=disconnect,
+        )
+        grid.wait_until_ready()
+    except BaseException:
+        disconnect()
+        raise
+    return grid, f"Ray, {plan}"
+
+
+def make_runtime(
+    scenario: Scenario, data: FederatedData, partition: Partition, device: str, threads: int
+) -> Runtime:
+    """A runtime in the process that calls this, with as many PyTorch threads as it was given."""
+    torch.set_num_threads(threads)
+    # The same scenario, seed and machine give the same bytes.
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    return Runtime(scenario, data, partition, torch.device(device))

@@ -1,0 +1,104 @@
+"""A scenario's strategy as a Flower ServerApp."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from torch import nn
+
+from fedlab import registry
+from fedlab.records import Tensors, to_record
+from fedlab.scenario import Scenario
+from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.callbacks import Callback
+from fedlab.strategies.rounds import exchange
+from fedlab.strategies.updates import decode
+
+
+def build_strategy(scenario: Scenario, model: nn.Module) -> Strategy:
+    """The scenario's server half for a network (as `fedlab.models.build` makes it)."""
+    strategy: type[Strategy] = registry.resolve("strategies", scenario.strategy.name)
+    settings = ServerSettings(
+        seed=scenario.seed,
+        fraction_train=scenario.participation.fraction,
+        fraction_evaluate=scenario.evaluation.fraction,
+        evaluate_every=scenario.evaluation.every,
+        max_failed_share=scenario.participation.max_failed_share,
+    )
+    return strategy(model, scenario.strategy, settings)
+
+
+def build_server_app(
+    scenario: Scenario,
+    model: nn.Module,
+    *,
+    test_domains: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    first_round: int = 1,
+    state: dict[str, Tensors] | None = None,
+) -> ServerApp:
+    """The ServerApp that runs a scenario's rounds.
+
+    Args:
+        scenario: The experiment.
+        model: The initial network.
+        test_domains: Domains whose test sets the global model meets in every evaluated round, by
+            messages to clients that hold them.
+        callbacks: Observers of the run.
+        first_round: Where to start; 1, or the round after a checkpoint's.
+        state: The strategy's state at that checkpoint.
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        strategy = build_strategy(scenario, model)
+        if state is not None:
+            strategy.state = state
+        tested = list(test_domains) if strategy.has_global_model else []
+        deadline = scenario.participation.deadline
+        strategy.start(
+            grid,
+            to_record(model.state_dict()),
+            num_rounds=scenario.rounds,
+            timeout=deadline,
+            evaluate_fn=domain_test(grid, tested) if tested else None,
+            callbacks=callbacks,
+            first_round=first_round,
+        )
+
+    return app
+
+
+def domain_test(
+    grid: Grid, domains: Sequence[str]
+) -> Callable[[int, ArrayRecord], MetricRecord | None]:
+    """A test of the global model on whole domains, in the form Flower's strategies take."""
+
+    def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
+        nodes = sorted(grid.get_node_ids())
+        messages = [
+            Message(
+                RecordDict(
+                    {
+                        "arrays": arrays,
+                        "config": ConfigRecord({"domain": domain, "server-round": server_round}),
+                    }
+                ),
+                dst_node_id=nodes[index % len(nodes)],
+                message_type="evaluate.domain",
+                group_id=str(server_round),
+            )
+            for index, domain in enumerate(domains)
+        ]
+        record = MetricRecord()
+        for reply in exchange(grid, messages, timeout=None):
+            (update,) = decode([reply])
+            (domain,) = reply.content.config_records["domains"]["domain"]  # type: ignore[misc]
+            for metric, value in update.metrics.items():
+                record[f"{domain}/{metric}"] = value
+        return record
+
+    return evaluate

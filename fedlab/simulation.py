@@ -1,0 +1,155 @@
+"""Runs of a scenario on this machine or a Ray cluster: prepare, simulate, resume."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from flwr.app import RecordDict
+from torch import nn
+
+from fedlab.data.pool import load_data
+from fedlab.data.preprocess import Preprocess
+from fedlab.data.samples import FederatedData
+from fedlab.engine.start import check_resources, start_grid
+from fedlab.flower_compat import client_context
+from fedlab.models.build import build_model
+from fedlab.runs.checkpoint import CheckpointWriter, client_files, latest_checkpoint
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.history import HistoryWriter
+from fedlab.runs.run import Run, load_run
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+from fedlab.scenarios.partition import Partition, make_partition
+from fedlab.server_app import build_server_app
+from fedlab.strategies.callbacks import Callback
+
+if TYPE_CHECKING:
+    from fedlab.runs.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scenario with everything that its clients need.
+
+    Attributes:
+        scenario: The experiment.
+        data: The pooled samples.
+        partition: Which of them belong to which client.
+        model: The initial network.
+    """
+
+    scenario: Scenario
+    data: FederatedData
+    partition: Partition
+    model: nn.Module
+
+
+def prepare(scenario: Scenario) -> Prepared:
+    """Loads the data, divides them, builds the network, and checks that it all fits together.
+
+    Raises:
+        InputError: If anything the scenario says cannot be done; nothing was started.
+    """
+    check_resources(scenario)
+    data = load_data(scenario.data)
+    partition = make_partition(
+        scenario.partition, data, scenario.seed, scenario.data.unseen_domains
+    )
+    classes = len(data.class_names)
+    model = build_model(
+        scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed
+    )
+    scenario.strategy.check(scenario, model)
+    return Prepared(scenario, data, partition, model)
+
+
+def simulate(
+    source: str | Path | Mapping[str, Any] | Scenario,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    out: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    **fields: Any,
+) -> Run:
+    """Runs a scenario.
+
+    Args:
+        source: A scenario, its file, or the name of one that comes with fedlab.
+        overrides: Dotted overrides, such as ``["strategy.name=fedbn", "rounds=5"]``.
+        out: Folder of this run; by default one inside ``output.dir``, named after the scenario,
+            the strategy and the seed.
+        callbacks: Observers of the run.
+        **fields: Overrides of top-level fields, such as ``strategy="fedbn"`` or ``seed=3``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: If the scenario cannot be run; nothing was started.
+        RunError: If the run fails; `resume` goes on from its last checkpoint.
+    """
+    scenario = load_scenario(load_scenario(source, overrides), fields)
+    prepared = prepare(scenario)
+    folder = RunFolder.create(Path(out) if out else default_folder(scenario), scenario)
+    with folder:
+        return _run(prepared, folder, None, callbacks)
+
+
+def resume(folder: str | Path, callbacks: Sequence[Callback] = ()) -> Run:
+    """Goes on with a run that was interrupted; a finished one is returned as it is.
+
+    Raises:
+        InputError: If the folder is not a run.
+        RunError: If its checkpoints cannot be read, or the run fails again.
+    """
+    opened = RunFolder.open(Path(folder))
+    run = load_run(opened.path)
+    if run.finished:
+        return run
+    with opened:
+        checkpoint = latest_checkpoint(opened.checkpoints)
+        return _run(prepare(run.scenario), opened, checkpoint, callbacks)
+
+
+def default_folder(scenario: Scenario) -> Path:
+    """Where a run is kept unless the user says otherwise."""
+    strategy = scenario.strategy.name.replace(":", "-")
+    return scenario.output.dir / f"{scenario.name}-{strategy}-s{scenario.seed}"
+
+
+def _run(
+    prepared: Prepared,
+    folder: RunFolder,
+    checkpoint: Checkpoint | None,
+    callbacks: Sequence[Callback],
+) -> Run:
+    scenario = prepared.scenario
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    history = HistoryWriter(folder.path)
+    history.truncate(checkpoint.history if checkpoint else {})
+    grid, engine = start_grid(scenario, prepared.data, prepared.partition)
+    with grid:
+        if checkpoint is not None:
+            grid.import_states(checkpoint.client_records())
+        writer = CheckpointWriter(
+            folder.checkpoints,
+            grid,
+            history,
+            scenario.output.checkpoint_every,
+            client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
+        )
+        app = build_server_app(
+            scenario,
+            prepared.model,
+            test_domains=_domains_to_test(scenario),
+            callbacks=[history, writer, *callbacks],
+            first_round=checkpoint.round + 1 if checkpoint else 1,
+            state=checkpoint.server if checkpoint else None,
+        )
+        app(grid=grid, context=client_context(0, 0, len(prepared.partition), RecordDict()))
+    return load_run(folder.path)
