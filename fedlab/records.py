@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +43,10 @@ class ValueArray(Array):
 
 def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
     """Wraps tensors as a Flower record; CPU tensors are shared, not copied."""
-    arrays = {name: ValueArray(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
-    return ArrayRecord(cast(dict[str, Array], arrays))
+    record = ArrayRecord()  # its constructor would turn every array it is given into bytes
+    for name, tensor in tensors.items():
+        record[name] = ValueArray(tensor.detach().cpu().numpy())
+    return record
 
 
 def from_record(record: Mapping[str, Array], device: torch.device | str = "cpu") -> Tensors:

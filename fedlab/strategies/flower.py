@@ -212,7 +212,9 @@ class Flower(Strategy):
 
     def _trainable_only(self, reply: Message) -> Message:
         record = reply.content.array_records["arrays"]
-        arrays = ArrayRecord({name: record[name] for name in self.trainable})
+        arrays = ArrayRecord()
+        for name in self.trainable:
+            arrays[name] = record[name]
         content = RecordDict({"arrays": arrays, "metrics": reply.content["metrics"]})
         return message_for(reply.metadata, content)
 

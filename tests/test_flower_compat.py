@@ -1,0 +1,60 @@
+"""The contract with the names of Flower that are not public: one test for each."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+
+from fedlab import flower_compat
+from fedlab.records import from_record, payload_bytes, to_record
+
+
+@pytest.fixture
+def message() -> Message:
+    flower_compat.assume_identity()
+    content = RecordDict({"config": ConfigRecord({"server-round": 1})})
+    return flower_compat.stamp(Message(content, dst_node_id=7, message_type="train"))
+
+
+def test_an_identity_lets_messages_be_made(message: Message) -> None:
+    assert message.metadata.src_node_id == 1
+    assert message.metadata.message_id
+
+
+def test_a_stamp_is_kept(message: Message) -> None:
+    first = message.metadata.message_id
+    assert flower_compat.stamp(message).metadata.message_id == first
+
+
+def test_messages_are_rebuilt_from_metadata(message: Message) -> None:
+    again = flower_compat.message_for(message.metadata, RecordDict())
+    assert again.metadata == message.metadata
+    assert again.has_content()
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_error_replies_name_the_sender(message: Message, crashed: bool) -> None:
+    reply = flower_compat.error_reply(message, "because", crashed=crashed)
+    assert reply.has_error()
+    assert reply.error.reason == "because"
+    assert reply.metadata.src_node_id == 7
+    assert reply.metadata.reply_to_message_id == message.metadata.message_id
+
+
+def test_contexts_carry_flowers_own_keys() -> None:
+    context = flower_compat.client_context(7, 3, 10, RecordDict())
+    assert context.node_config == {"partition-id": 3, "num-partitions": 10}
+
+
+def test_arrays_keep_values_and_make_flowers_wire_bytes() -> None:
+    tensors = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(4)}
+    record = to_record(tensors)
+    assert isinstance(record, ArrayRecord)
+    assert payload_bytes(RecordDict({"arrays": record})) == 6 * 4 + 8
+    theirs = ArrayRecord(tensors)
+    assert record["w"].data == theirs["w"].data
+    for back in (from_record(record), from_record(theirs), from_record(pickle.loads(pickle.dumps(record)))):
+        assert all(torch.equal(back[name], tensors[name]) for name in tensors)
+    assert np.shares_memory(record["w"].numpy(), tensors["w"].numpy())
