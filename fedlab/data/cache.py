@@ -57,7 +57,7 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
 
 def _digest(source: Source, context: LoadContext) -> str:
     """Names everything that the arrays depend on."""
-    stats = [(str(path), path.stat()) for path in source.files(context)]
+    stats = [(str(path), path.stat()) for path in source.reads(context)]
     depends_on = {
         "class": f"{type(source).__module__}:{type(source).__qualname__}",
         "version": source.version,

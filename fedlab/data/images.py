@@ -26,7 +26,7 @@ def conform(images: np.ndarray, channels: int, size: int) -> np.ndarray:
     """
     conformed = np.empty((len(images), channels, size, size), np.uint8)
     for start in range(0, len(images), BATCH):
-        batch = torch.from_numpy(np.ascontiguousarray(images[start : start + BATCH]))
+        batch = torch.tensor(images[start : start + BATCH])
         if channels == 1 and batch.shape[1] == 3:
             batch = rgb_to_grayscale(batch)
         if batch.shape[2:] != (size, size):

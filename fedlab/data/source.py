@@ -47,7 +47,9 @@ class Source(Component):
     must be importable wherever the data are loaded.
 
     Attributes:
-        cached: Whether the loaded arrays are worth keeping on disk between runs.
+        cached: Whether the loaded arrays are worth keeping on disk between runs. They may then
+            depend on the context's channels, image size and seed, on `recipe`, and on the files
+            that `reads` lists, and on nothing else.
         version: To be raised whenever `load` yields other arrays than before, so that nobody is
             served what an older version has left in the cache.
     """
@@ -66,14 +68,14 @@ class Source(Component):
         """
 
     def recipe(self) -> dict[str, Any]:
-        """What `load` depends on besides the context and `files`, as JSON values.
+        """What `load` depends on besides the context and `reads`, as JSON values.
 
         By default all parameters; a source adds the versions of the libraries whose output it
         keeps.
         """
         return self.model_dump(mode="json")
 
-    def files(self, context: LoadContext) -> Sequence[Path]:
+    def reads(self, context: LoadContext) -> Sequence[Path]:
         """The files that `load` reads: when one changes, what was cached of them is void."""
         return ()
 
