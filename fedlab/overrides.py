@@ -1,0 +1,123 @@
+"""Changes to a scenario from the command line or from Python: ``strategy.name=fedbn seed=3``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fedlab import yaml_text
+from fedlab.component import Component, Section
+from fedlab.errors import InputError
+from fedlab.schema import child, section_at, written_out
+from fedlab.yaml_text import Place
+
+
+def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:
+    """The place and value of every change, the more general places first.
+
+    Args:
+        overrides: ``a.b=value`` texts with YAML values, or a mapping with dotted or nested keys.
+
+    Raises:
+        InputError: If a text is not of that form.
+    """
+    pairs: list[tuple[Place, Any]] = []
+    if isinstance(overrides, Mapping):
+        pairs = list(_leaves((), dict(overrides)))
+    else:
+        for text in [overrides] if isinstance(overrides, str) else overrides:
+            key, equals, written = text.partition("=")
+            if not equals or not all(part.strip() for part in key.split(".")):
+                raise InputError(
+                    f"override '{text}': is not of the form key=value; "
+                    "write for example strategy.name=fedbn"
+                )
+            value = yaml_text.read(written, f"override '{text}'")[0] if written.strip() else ""
+            pairs.extend(_leaves(_place(key), value))
+    # `strategy=fedprox` and `strategy.name=fedprox` come before `strategy.mu=1`, in any order
+    # of writing: the parameter is meant for the strategy that is chosen in the end.
+    pairs.sort(key=lambda pair: len(pair[0]) - (pair[0][-1] == "name"))
+    return dict(pairs)
+
+
+def apply(root: type[Section], values: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
+    """A changed copy of `values`.
+
+    A component whose ``name`` changes loses the parameters it had: they belonged to another one.
+
+    Args:
+        root: Class of the whole (it tells which blocks are components, and their defaults).
+        values: The scenario as it was written.
+        changes: From `parse`.
+
+    Raises:
+        InputError: If a place leads through a value that is not a block, or past a list's end.
+    """
+    values = copy.deepcopy(values)
+    for place, value in changes.items():
+        *way, last = place
+        block: Any = values
+        for depth, key in enumerate(way):
+            block = _open(root, values, block, tuple(way[:depth]), key)
+        if isinstance(block, list):
+            _check_index(block, tuple(way), last)
+        elif not isinstance(block, dict):
+            raise InputError(
+                f"override '{_dotted(place)}': {_dotted(tuple(way))} is a value and has no keys; "
+                f"set it as a whole with {_dotted(tuple(way))}=..."
+            )
+        elif last == "name" and way and block.get("name") != value:
+            section = section_at(root, tuple(way), values)
+            if section and issubclass(section, Component):
+                block.clear()
+        _put(block, last, value)
+    return values
+
+
+def _open(root: type[Section], values: Any, block: Any, way: Place, key: str | int) -> Any:
+    """Steps into `key` of `block`, writing a short form or a default out as a block."""
+    if isinstance(block, list):
+        _check_index(block, way, key)
+    elif not isinstance(block, dict):
+        return block
+    section = section_at(root, (*way, key), values)
+    inner = child(block, key)
+    if isinstance(inner, tuple):
+        inner = list(inner)
+    elif section and not isinstance(inner, dict | list):
+        around = section_at(root, way, values)
+        field = around.model_fields.get(str(key)) if around else None
+        inner = written_out(section, field.default if field and inner is None else inner)
+    elif inner is None:
+        inner = {}
+    _put(block, key, inner)
+    return inner
+
+
+def _put(block: Any, key: str | int, value: Any) -> None:
+    block[key] = value
+
+
+def _check_index(block: list[Any], way: Place, key: str | int) -> None:
+    if not isinstance(key, int) or key >= len(block):
+        raise InputError(
+            f"override '{_dotted((*way, key))}': {_dotted(way)} is a list of {len(block)}; "
+            f"name an item of it by a number from 0 to {len(block) - 1}"
+        )
+
+
+def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves((*place, *_place(str(key))), inner)
+    else:
+        yield place, value
+
+
+def _place(key: str) -> Place:
+    return tuple(int(part) if part.isdecimal() else part for part in map(str.strip, key.split(".")))
+
+
+def _dotted(place: Place) -> str:
+    return ".".join(map(str, place))

@@ -1,0 +1,138 @@
+"""What pydantic found wrong, told to the author of a scenario: one line for each problem."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from fedlab.component import Section
+from fedlab.errors import InputError
+from fedlab.schema import child, keys, section_at
+from fedlab.yaml_text import Place
+
+SHOWN = 5
+"""Problems that are told one by one; the rest is counted."""
+
+_FIELD = re.compile(r"[a-z_][a-z0-9_]*")
+_TYPES = {"int", "float", "str", "bool", "tuple", "list", "dict", "is_instance", "none"}
+
+
+def describe(
+    error: ValidationError,
+    root: type[Section],
+    values: Any,
+    where: str,
+    origins: dict[Place, str],
+) -> str:
+    """All problems of a scenario, one a line: ``file:line: key: value: what; remedy``.
+
+    Args:
+        error: What pydantic raised.
+        root: The class that was validated.
+        values: What the user wrote, overrides included.
+        where: Name of the file.
+        origins: Where values came from (``file:line`` or an override), by their place.
+    """
+    found: dict[Place, list[tuple[dict[str, Any], bool]]] = {}
+    for detail in _flatten(error, ()):
+        place, is_branch = _without_union_tags(detail["loc"], detail["type"], values)
+        if _is_about_name(detail):
+            place = (*place, "name")
+        found.setdefault(place, []).append((detail, is_branch))
+    lines: list[str] = []
+    for place, details in found.items():
+        deeper = any(len(other) > len(place) and other[: len(place)] == place for other in found)
+        if deeper and all(branch or detail["type"] == "too_short" for detail, branch in details):
+            continue  # only follows from what is wrong further inside
+        origin = next(
+            (origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), where
+        )
+        said = dict.fromkeys(_sentence(detail, place, root, values) for detail, _ in details)
+        what = " or ".join(said).replace(" or must be ", " or ")
+        parts = [origin, ".".join(map(str, place)), _value(details[0][0]), what]
+        lines.append(": ".join(filter(None, parts)))
+    if len(lines) > SHOWN + 1:
+        lines[SHOWN:] = [f"... and {len(lines) - SHOWN} more problems"]
+    return "\n".join(lines)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Offers the nearest of the known words, or all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(known)}"
+
+
+def _flatten(error: ValidationError, prefix: Place) -> Iterator[dict[str, Any]]:
+    """All details; a component's own problems stand inside those of the block around it."""
+    for detail in error.errors(include_url=False):
+        inner = detail.get("ctx", {}).get("error")
+        if isinstance(inner, ValidationError):
+            yield from _flatten(inner, (*prefix, *detail["loc"]))
+        else:
+            yield {**detail, "loc": (*prefix, *detail["loc"])}
+
+
+def _without_union_tags(loc: Place, kind: str, values: Any) -> tuple[Place, bool]:
+    """Takes out the names that pydantic puts into a place for each form that a value may have."""
+    place: list[str | int] = []
+    for key in loc:
+        is_there = child(values, key) is not None or (isinstance(values, dict) and key in values)
+        is_key = isinstance(key, int) or (bool(_FIELD.fullmatch(key)) and key not in _TYPES)
+        is_block = isinstance(values, dict | list | tuple) or values is None
+        if is_there or (is_block and is_key) or kind == "extra_forbidden":
+            place.append(key)
+            values = child(values, key)
+    return tuple(place), len(place) < len(loc)
+
+
+def _is_about_name(detail: dict[str, Any]) -> bool:
+    """Whether a component written as a block was given a name that there is not."""
+    refused = isinstance(getattr(detail.get("ctx", {}).get("error"), "__cause__", None), InputError)
+    return refused and isinstance(detail["input"], dict)
+
+
+def _value(detail: dict[str, Any]) -> str:
+    """The refused value as one writes it on a line of YAML, cut short; empty where none helps."""
+    value = detail["input"]
+    if detail["type"] == "missing" or isinstance(value, dict | BaseModel):
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if detail["type"] == "value_error" and f"'{text}'" in str(detail["ctx"]["error"]):
+        return ""  # the sentence names it
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _sentence(detail: dict[str, Any], place: Place, root: type[Section], values: Any) -> str:
+    """What is wrong with a value, and what to write instead."""
+    kind = detail["type"]
+    if kind == "missing":
+        return "is missing; write it, for it has no default"
+    if kind == "extra_forbidden":
+        return f"unknown key; {_known(place, root, values)}"
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if kind in {"model_type", "model_attributes_type"}:
+        section = section_at(root, place, values)
+        return f"must be a block with the keys {', '.join(section.model_fields if section else ())}"
+    if kind == "too_short":
+        return f"needs at least {detail['ctx']['min_length']} item(s)"
+    said = detail["msg"].replace("Input should be", "must be").split(", unable to parse")[0]
+    said = said.replace("String should match pattern", "must match the pattern")
+    return said[0].lower() + said[1:]
+
+
+def _known(place: Place, root: type[Section], values: Any) -> str:
+    """Offers a key in place of an unknown one: of its block, or of the same name elsewhere."""
+    section = section_at(root, place[:-1], values)
+    siblings = list(section.model_fields) if section else []
+    word = str(place[-1])
+    if not difflib.get_close_matches(word, siblings, n=1):
+        elsewhere = [".".join(map(str, key)) for key in keys(root, values) if key[-1] == word]
+        if elsewhere:
+            return f"did you mean '{elsewhere[0]}'?"
+    return nearest(word, siblings)

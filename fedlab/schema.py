@@ -1,0 +1,81 @@
+"""Which class reads which block of a scenario: the way from a key to the fields around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from fedlab import registry
+from fedlab.component import Component, Section
+from fedlab.errors import InputError
+from fedlab.yaml_text import Place
+
+
+def section_in(annotation: Any) -> type[Section] | None:
+    """The block class inside an annotation such as ``tuple[Chosen[Source], ...]``, if any."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next(filter(None, map(section_in, get_args(annotation))), None)
+
+
+def chosen(section: type[Section], value: Any) -> type[Section]:
+    """The class that reads `value`: `section` itself, or the component that the value names."""
+    name = value.get("name") if isinstance(value, dict) else value
+    if not issubclass(section, Component) or not isinstance(name, str):
+        return section
+    try:
+        target = registry.resolve(section.group, name)
+    except InputError:
+        return section  # validation says what is wrong with the name
+    return getattr(target, "Parameters", target)
+
+
+def section_at(root: type[Section], place: Place, values: Any) -> type[Section] | None:
+    """The class that reads the block at `place`; None where there is no block.
+
+    Args:
+        root: Class of the whole.
+        place: The keys and list indices that lead to the block.
+        values: What the user wrote for the whole; it says which components are chosen.
+    """
+    section: type[Section] | None = chosen(root, values)
+    for key in place:
+        values = child(values, key)
+        if isinstance(key, int):  # an item of a list: the list's own annotation named its class
+            section = section and chosen(section, values)
+            continue
+        if section is None or key not in section.model_fields:
+            return None
+        field = section.model_fields[key]
+        section = section_in(field.annotation)
+        if section:
+            section = chosen(section, field.default if values is None else values)
+    return section
+
+
+def child(values: Any, key: str | int) -> Any:
+    """What stands under a key or index; None where there is nothing."""
+    if isinstance(values, dict):
+        return values.get(key)
+    if isinstance(values, list | tuple) and isinstance(key, int) and key < len(values):
+        return values[key]
+    return None
+
+
+def written_out(section: type[Section], value: Any) -> dict[str, Any]:
+    """A block that stands as a short form or as a default, as a mapping that can be changed."""
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    return {"name": value} if issubclass(section, Component) and isinstance(value, str) else {}
+
+
+def keys(section: type[Section], values: Any, prefix: Place = ()) -> Iterator[Place]:
+    """All keys that a block may hold, those of its inner blocks included (lists left out)."""
+    for name, field in chosen(section, values).model_fields.items():
+        yield (*prefix, name)
+        inner = section_in(field.annotation)
+        value = child(values, name)
+        if inner and not isinstance(value, list | tuple):
+            yield from keys(inner, field.default if value is None else value, (*prefix, name))

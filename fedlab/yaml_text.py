@@ -1,0 +1,123 @@
+"""YAML as people mean it: 1.2 scalars, no key twice, and the line that every value came from."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from fedlab.errors import InputError
+
+Place = tuple[str | int, ...]
+"""Where a value stands in a document: the keys and list indices that lead to it."""
+
+_SCALARS = [  # the core schema of YAML 1.2, section 10.3.2
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+]
+
+
+class _Reader(yaml.SafeLoader):
+    """PyYAML's safe loader, where ``1e-3`` is a number and ``no`` and ``010`` are not surprises."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a plain word", key_node.start_mark
+                )
+            line = key_node.start_mark.line + 1
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"the key '{key_node.value}' stands here a second time "
+                    f"(first in line {seen[key_node.value]}); keep one of them",
+                    key_node.start_mark,
+                )
+            seen[key_node.value] = line
+        return super().construct_mapping(node, deep=deep)
+
+    def _integer(self, node: yaml.ScalarNode) -> int:
+        text = self.construct_scalar(node)
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text, base)
+
+
+_Reader.add_constructor("tag:yaml.org,2002:int", _Reader._integer)
+for _kind, _pattern, _first in _SCALARS:
+    _Reader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
+
+
+class _Writer(yaml.SafeDumper):
+    """Quotes every string that YAML 1.1 or 1.2 would read as something else."""
+
+
+for _letter, _resolvers in _Reader.yaml_implicit_resolvers.items():
+    _Writer.yaml_implicit_resolvers = {
+        **_Writer.yaml_implicit_resolvers,
+        _letter: [*_resolvers, *_Writer.yaml_implicit_resolvers.get(_letter, [])],
+    }
+
+
+def read(text: str, where: str) -> tuple[Any, dict[Place, int]]:
+    """Parses one YAML document.
+
+    Args:
+        text: The document.
+        where: What to call it in errors: a file name, or the option it came from.
+
+    Returns:
+        The value, and the line (from 1) of every key and list item in it.
+
+    Raises:
+        InputError: If the text is no YAML, or a key stands twice in one block.
+    """
+    try:
+        reader = _Reader(text)
+        node = reader.get_single_node()
+        if node is None:
+            return None, {}
+        return reader.construct_document(node), dict(_lines(node, ()))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark and "\n" in text else ""
+        raise InputError(f"{where}{line}: {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{where}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"{where}: an alias (*name) stands inside its own anchor") from error
+
+
+def write(value: Any) -> str:
+    """The YAML text of plain values, in the order given; `read` gives the same values back."""
+    return yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _lines(node: yaml.Node, place: Place) -> list[tuple[Place, int]]:
+    found: list[tuple[Place, int]] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [(key.value, key.start_mark, child) for key, child in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        children = [(i, child.start_mark, child) for i, child in enumerate(node.value)]
+    else:
+        children = []
+    for key, mark, child in children:
+        found.append(((*place, key), mark.line + 1))
+        found.extend(_lines(child, (*place, key)))
+    return found
