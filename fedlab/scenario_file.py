@@ -27,6 +27,7 @@ class Shipped(NamedTuple):
 def load_scenario(
     source: str | Path | Mapping[str, Any] | Scenario,
     overrides: Sequence[str] | Mapping[str, Any] = (),
+    **fields: Any,
 ) -> Scenario:
     """Reads a scenario, changes it and checks it.
 
@@ -36,6 +37,7 @@ def load_scenario(
         overrides: Changes: ``a.b=value`` texts with YAML values, list items by their index, or a
             mapping with dotted or nested keys. ``strategy=fedbn`` replaces the block by that
             component with its defaults; so does ``strategy.name=fedbn`` where the name changes.
+        **fields: Changes of top-level fields, applied first: ``strategy="fedbn"``, ``seed=3``.
 
     Raises:
         InputError: If there is no such scenario, or anything in it is wrong: one line for each
@@ -53,7 +55,7 @@ def load_scenario(
         origins = {place: f"{where}:{line}" for place, line in lines.items()}
         if not isinstance(values, dict):
             raise InputError(f"{where}: holds no scenario; start from `fedlab copy domain_skew`")
-    changes = override.parse(overrides)
+    changes = override.parse(fields) | override.parse(overrides)
     values = override.apply(Scenario, values, changes)
     origins |= dict.fromkeys(changes, "override")
     try:

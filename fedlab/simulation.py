@@ -93,7 +93,7 @@ def simulate(
         InputError: If the scenario cannot be run; nothing was started.
         RunError: If the run fails; `resume` goes on from its last checkpoint.
     """
-    scenario = load_scenario(load_scenario(source, overrides), fields)
+    scenario = load_scenario(source, overrides, **fields)
     prepared = prepare(scenario)
     folder = RunFolder.create(Path(out) if out else default_folder(scenario), scenario)
     with folder:
