@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
@@ -47,7 +48,13 @@ class Component(Section):
             target = registry.resolve(cls.group, value["name"])
         except InputError as error:
             raise ValueError(str(error)) from error
-        return getattr(target, "Parameters", target).model_validate(value)
+        block = getattr(target, "Parameters", target)
+        if not (isinstance(block, type) and issubclass(block, cls)) or inspect.isabstract(block):
+            raise ValueError(
+                f"'{value['name']}' cannot stand here; it must be a complete subclass of "
+                f"{cls.__module__}.{cls.__name__}, or have one as its Parameters"
+            )
+        return block.model_validate(value)
 
 
 if TYPE_CHECKING:

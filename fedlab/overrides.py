@@ -108,7 +108,7 @@ def _check_index(block: list[Any], way: Place, key: str | int) -> None:
 
 
 def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and (value or not place):
         for key, inner in value.items():
             yield from _leaves((*place, *_place(str(key))), inner)
     else:

@@ -97,7 +97,9 @@ def read(text: str, where: str) -> tuple[Any, dict[Place, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark and "\n" in text else ""
-        raise InputError(f"{where}{line}: {error.problem or error.context}") from error
+        is_form = isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError)
+        remedy = "; look for a wrong indent, quote or bracket here or just above" * is_form
+        raise InputError(f"{where}{line}: {error.problem or error.context}{remedy}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{where}: {' '.join(str(error).split())}") from error
     except RecursionError as error:
