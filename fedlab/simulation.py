@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from flwr.app import RecordDict
 from torch import nn
 
 from fedlab.data.pool import load_data
-from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.flower_compat import client_context
@@ -146,10 +144,24 @@ def _run(
         app = build_server_app(
             scenario,
             prepared.model,
-            test_domains=_domains_to_test(scenario),
+            test_domains=_domains_to_test(prepared),
             callbacks=[history, writer, *callbacks],
             first_round=checkpoint.round + 1 if checkpoint else 1,
             state=checkpoint.server if checkpoint else None,
         )
         app(grid=grid, context=client_context(0, 0, len(prepared.partition), RecordDict()))
     return load_run(folder.path)
+
+
+def _domains_to_test(prepared: Prepared) -> list[str]:
+    """Domains on which the global model is tested in full.
+
+    Where all clients test the global model itself, their test splits add up to the test sets of
+    the domains they own, and only domains that nobody owns are left.
+    """
+    data, evaluation = prepared.data, prepared.scenario.evaluation
+    if not evaluation.domains:
+        return []
+    if evaluation.fraction < 1:
+        return list(data.domain_names)
+    return [data.domain_names[index] for index in data.unseen_domains]

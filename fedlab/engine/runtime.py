@@ -40,7 +40,7 @@ class Runtime:
         self.data = data
         self.partition = partition
         self.device = device
-        self.preprocess = Preprocess(scenario.data, data)
+        self.preprocess = Preprocess(scenario.data, data).to(device)
         self.half = build_local_half(scenario, data, device)
         self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._gather)
 
