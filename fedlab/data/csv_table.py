@@ -125,10 +125,11 @@ class Csv(Source):
         """The same domains with float32 features and without missing values."""
         seen = [each.train_inputs for each in domains if each.name not in context.unseen_domains]
         pooled = np.concatenate(seen or [each.train_inputs for each in domains])
-        for column in np.flatnonzero(np.isnan(pooled).all(axis=0)):
+        absent = np.flatnonzero(np.isnan(pooled).all(axis=0))
+        if len(absent):
             raise InputError(
-                f"{context.key}.files: no training row has a value for {columns[column]}; remove "
-                "that column from all files"
+                f"{context.key}.files: no training row has a value for {columns[absent[0]]}; "
+                "remove that column from all files"
             )
         middle = np.nanmean(pooled, 0) if self.impute == "mean" else np.nanmedian(pooled, 0)
 
