@@ -25,11 +25,12 @@ class NormaliserFreeBlock(nn.Module):
     """h -> shortcut + α · skip_gain · f(h / β), where f begins with the activation.
 
     The shortcut is h itself; where it has a convolution it reads activation(h / β) instead, which
-    brings the variance back to 1.
+    brings the variance back.
 
     Args:
         block: A block of torchvision, its normalisation removed.
-        beta: The standard deviation expected of h at initialisation.
+        beta: The standard deviation expected of h at initialisation, in units of γ, which the
+            convolutions that write into h are multiplied by.
 
     Attributes:
         skip_gain: Learnable scalar, 0 at first: the block begins as its shortcut.
@@ -46,7 +47,7 @@ class NormaliserFreeBlock(nn.Module):
         self.beta = beta
         self.activation = block.relu
         self.branch = nn.Sequential(*branch)
-        self.shortcut = block.downsample or nn.Identity()
+        self.shortcut = nn.Identity() if block.downsample is None else block.downsample
         self.projects = any(isinstance(part, nn.Conv2d) for part in self.shortcut.modules())
         self.skip_gain = nn.Parameter(torch.zeros(()).to(block.conv1.weight))
 

@@ -99,7 +99,7 @@ def without_normalisation(
     a residual network that would also amplify the shortcuts, by γ in every block. With ``auto``
     a convolution gets the γ of the activation that it feeds, which is the paper's one constant
     wherever all of them feed a ReLU; the linear bottlenecks of MobileNetV2 feed none and get 1,
-    as γ there would pile up over its blocks.
+    as γ there would pile up over the blocks until every ReLU6 is saturated.
 
     Args:
         model: The network; changed in place.
