@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import yaml
+from yaml.parser import ParserError
+from yaml.scanner import ScannerError
 
 from fedlab.errors import InputError
 
@@ -97,7 +99,7 @@ def read(text: str, where: str) -> tuple[Any, dict[Place, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark and "\n" in text else ""
-        is_form = isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError)
+        is_form = isinstance(error, ParserError | ScannerError)
         remedy = "; look for a wrong indent, quote or bracket here or just above" * is_form
         raise InputError(f"{where}{line}: {error.problem or error.context}{remedy}") from error
     except (yaml.YAMLError, ValueError) as error:

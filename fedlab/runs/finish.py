@@ -1,0 +1,45 @@
+"""The end of a run: the model, and the mark that nothing is left to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from safetensors.torch import save_file
+
+from fedlab.runs.folder import RunFolder, write_whole
+from fedlab.strategies.callbacks import RoundReport
+
+if TYPE_CHECKING:
+    from fedlab.strategies.base import Strategy
+
+
+class FinishWriter:
+    """Observer that writes ``model.safetensors`` and ``finished.json`` when a run ends.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.rounds = 0
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+        """Remembers what is done already."""
+        self.rounds = first_round - 1
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        """Counts the round."""
+        self.rounds = report.round
+
+    def on_end(self, strategy: Strategy) -> None:
+        """Writes the server's tensors, and after them the mark."""
+        unfinished = self.folder.model_file.with_suffix(".unfinished")
+        tensors = {name: tensor.contiguous() for name, tensor in strategy.state["arrays"].items()}
+        save_file(tensors, unfinished)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(self.folder.model_file)
+        write_whole(self.folder.finished_file, json.dumps({"rounds": self.rounds}) + "\n")

@@ -1,0 +1,163 @@
+"""A run's folder: its files, and the lock that keeps it to one writer.
+
+scenario.yaml        the scenario, with every default written out
+environment.json     versions, hardware, commit
+history.csv          every number of every round; byte-identical in an equal run
+timings.csv          wall-clock seconds by round and phase, which are not
+checkpoints/         what `fedlab resume` goes on from
+model.safetensors    what the server holds after the last round
+finished.json        there once the run has ended, with its number of rounds
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from fedlab.errors import InputError
+from fedlab.runs.environment import describe_environment
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import to_yaml
+
+
+class RunFolder:
+    """The folder of one run; a process that writes to it holds its lock (``with folder: ...``).
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def create(cls, path: str | Path, scenario: Scenario) -> RunFolder:
+        """Makes the folder of a new run.
+
+        Raises:
+            InputError: If something is there already, or the folder cannot be made.
+        """
+        folder = cls(Path(path))
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            if any(folder.path.iterdir()):
+                is_run = folder.scenario_file.is_file()
+                way_on = f"continue it with `fedlab resume {path}`, " if is_run else ""
+                raise InputError(
+                    f"the folder '{path}' is not empty; {way_on}delete it, or choose another "
+                    "with --out"
+                )
+            with folder:
+                write_whole(folder.scenario_file, to_yaml(scenario))
+                write_whole(
+                    folder.environment_file, json.dumps(describe_environment(), indent=2) + "\n"
+                )
+        except OSError as error:
+            raise InputError(
+                f"the folder '{path}' cannot be made: {error.strerror}; choose another with --out"
+            ) from error
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run.
+
+        Raises:
+            InputError: If the folder holds no run.
+        """
+        folder = cls(Path(path))
+        if not folder.scenario_file.is_file():
+            what = "holds no run (no scenario.yaml)" if folder.path.is_dir() else "is not there"
+            raise InputError(
+                f"the folder '{path}' {what}; name a folder that `fedlab simulate` made"
+            )
+        return folder
+
+    @property
+    def scenario_file(self) -> Path:
+        """The resolved scenario."""
+        return self.path / "scenario.yaml"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, hardware, commit."""
+        return self.path / "environment.json"
+
+    @property
+    def history_file(self) -> Path:
+        """The tidy rows of all rounds."""
+        return self.path / "history.csv"
+
+    @property
+    def timings_file(self) -> Path:
+        """Seconds by round and phase."""
+        return self.path / "timings.csv"
+
+    @property
+    def model_file(self) -> Path:
+        """The server's tensors after the last round."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def finished_file(self) -> Path:
+        """The mark of a run that has ended."""
+        return self.path / "finished.json"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended by itself."""
+        return self.finished_file.is_file()
+
+    def __enter__(self) -> RunFolder:
+        """Takes the lock; the system frees it when the process ends, however it ends.
+
+        Raises:
+            InputError: If another process writes to this run.
+        """
+        lock = (self.path / ".lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            writer = lock.read().strip() or "unknown"
+            lock.close()
+            raise InputError(
+                f"the run '{self.path}' is being written by another process (id {writer}); "
+                "wait for its end, or choose another folder with --out"
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Frees the lock."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that it is there as a whole or not at all, even after a power cut."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)

@@ -1,0 +1,136 @@
+"""The history of a run: one row for every number, on disk after every round."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedlab.strategies.callbacks import GLOBAL, RoundReport
+
+if TYPE_CHECKING:
+    import pandas
+
+    from fedlab.strategies.base import Strategy
+
+HISTORY_COLUMNS = ("round", "client", "domain", "split", "metric", "value", "examples")
+TIMING_COLUMNS = ("round", "phase", "seconds")
+
+
+class HistoryWriter:
+    """Observer that appends every round to ``history.csv`` and ``timings.csv``.
+
+    Floats are written in the shortest form that reads back as the same number, so that equal runs
+    have equal bytes. Wall-clock seconds are kept apart, for they never repeat.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.files = {
+            Path(folder) / "history.csv": HISTORY_COLUMNS,
+            Path(folder) / "timings.csv": TIMING_COLUMNS,
+        }
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+        """Writes the headers of a new run."""
+        for path, columns in self.files.items():
+            if not path.exists() or path.stat().st_size == 0:
+                _append(path, [columns])
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        """Appends the round's rows; they are on disk when this returns."""
+        rows = [
+            (
+                row.round,
+                row.client,
+                row.domain,
+                row.split,
+                row.metric,
+                repr(float(row.value)),
+                row.examples,
+            )
+            for row in report.rows
+        ]
+        seconds = [
+            (report.round, phase, repr(float(spent))) for phase, spent in report.seconds.items()
+        ]
+        for path, lines in zip(self.files, (rows, seconds), strict=True):
+            _append(path, lines)
+
+    def on_end(self, strategy: Strategy) -> None:
+        """Nothing is left to write."""
+
+    def size(self) -> dict[str, int]:
+        """Bytes in each file, by its name."""
+        return {path.name: path.stat().st_size for path in self.files if path.exists()}
+
+    def truncate(self, sizes: Mapping[str, int]) -> None:
+        """Cuts the files back to earlier sizes: what a lost round left there must go.
+
+        Args:
+            sizes: From `size`; a file that is not named starts anew.
+        """
+        for path in self.files:
+            if path.exists():
+                os.truncate(path, sizes.get(path.name, 0))
+
+
+def read_history(folder: str | Path) -> pandas.DataFrame:
+    """All rows of a run, finished or not.
+
+    The seconds of the rounds are rows, too: split ``round``, metric ``seconds_<phase>``.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        A frame with the columns round, client, domain, split, metric, value and examples.
+    """
+    import pandas
+
+    kinds = {"round": "int64", "client": "int64", "value": "float64", "examples": "int64"}
+    history = _read(Path(folder) / "history.csv", HISTORY_COLUMNS, kinds)
+    timings = _read(
+        Path(folder) / "timings.csv", TIMING_COLUMNS, {"round": "int64", "seconds": "float64"}
+    )
+    seconds = pandas.DataFrame(
+        {
+            "round": timings["round"],
+            "client": GLOBAL,
+            "domain": "",
+            "split": "round",
+            "metric": "seconds_" + timings["phase"],
+            "value": timings["seconds"],
+            "examples": 0,
+        }
+    )
+    return pandas.concat([history, seconds], ignore_index=True).astype(kinds)
+
+
+def _append(path: Path, lines: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    with path.open("ab") as file:
+        file.write(text.getvalue().encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path, columns: Sequence[str], kinds: Mapping[str, str]) -> pandas.DataFrame:
+    """A file's whole lines; the last one may be torn where a run was killed."""
+    import pandas
+
+    written = path.read_bytes() if path.exists() else b""
+    whole = written[: written.rfind(b"\n") + 1] or ",".join(columns).encode()
+    return pandas.read_csv(
+        io.BytesIO(whole),
+        dtype={column: kinds.get(column, "str") for column in columns},
+        float_precision="round_trip",
+        keep_default_na=False,
+        na_values={column: ["nan"] for column in kinds},
+    )

@@ -1,0 +1,125 @@
+"""The numbers a paper reports, as pure functions of a run's history.
+
+Accuracy is that of one round, as a rule the last one that was evaluated: the best round on the
+test data would be chosen with their help. A frame of history has the columns of `read_history`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fedlab.strategies.callbacks import GLOBAL
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a metric is spread over clients, each tested on its own test split.
+
+    Attributes:
+        clients: Clients that were tested.
+        mean_over_clients: Every client counts the same.
+        mean_over_examples: A client counts by its test samples.
+        worst: The lowest value of a client.
+        worst_client: The client it belongs to.
+        worst_domain: That client's domain; several are joined by a plus.
+        deviation: Standard deviation over clients (of all of them, not of a sample).
+    """
+
+    clients: int
+    mean_over_clients: float
+    mean_over_examples: float
+    worst: float
+    worst_client: int
+    worst_domain: str
+    deviation: float
+
+
+def last_evaluated_round(history: pandas.DataFrame) -> int | None:
+    """The last round with test rows; None if there is none."""
+    rounds = history.loc[history["split"] == "test", "round"]
+    return None if rounds.empty else int(rounds.max())
+
+
+def by_client(
+    history: pandas.DataFrame, round: int, metric: str = "accuracy", split: str = "test"
+) -> pandas.DataFrame:
+    """A metric of every client in a round, over all its domains.
+
+    Returns:
+        One row per client (the index): ``value`` (weighted by examples over the client's
+        domains), ``examples`` and ``domain`` (several are joined by a plus).
+    """
+    rows = _select(history, round, metric, split)
+    rows = rows[rows["client"] != GLOBAL]
+    return _weighted(rows, "client").join(rows.groupby("client")["domain"].agg("+".join))
+
+
+def by_domain(history: pandas.DataFrame, round: int, metric: str = "accuracy") -> pandas.DataFrame:
+    """A metric on every domain in a round.
+
+    Returns:
+        One row per domain (the index), in the order in which domains appear: ``clients`` tested on
+        it, ``examples`` they have, ``clients_value`` (their own models, weighted by examples) and
+        ``global_value`` (the global model; NaN where there is none).
+    """
+    rows = _select(history, round, metric, "test")
+    own, whole = rows[rows["client"] != GLOBAL], rows[rows["client"] == GLOBAL]
+    table = own.groupby("domain")["client"].nunique().to_frame("clients")
+    table = table.join(_weighted(own, "domain").rename(columns={"value": "clients_value"}))
+    table = table.join(whole.set_index("domain")["value"].rename("global_value"), how="outer")
+    table[["clients", "examples"]] = table[["clients", "examples"]].fillna(0).astype("int64")
+    order = rows["domain"].drop_duplicates()
+    return table.loc[order, ["clients", "examples", "clients_value", "global_value"]]
+
+
+def spread(clients: pandas.DataFrame) -> Spread | None:
+    """How a metric is spread over clients.
+
+    Args:
+        clients: From `by_client`.
+
+    Returns:
+        The spread; None if no client was tested.
+    """
+    if clients.empty:
+        return None
+    values, examples = clients["value"], clients["examples"]
+    worst = values.idxmin()
+    return Spread(
+        clients=len(clients),
+        mean_over_clients=float(values.mean()),
+        mean_over_examples=float((values * examples).sum() / examples.sum()),
+        worst=float(values.loc[worst]),
+        worst_client=int(worst),  # type: ignore[arg-type]
+        worst_domain=str(clients.loc[worst, "domain"]),
+        deviation=float(values.std(ddof=0)),
+    )
+
+
+def round_total(history: pandas.DataFrame, metric: str) -> float:
+    """Sum over all rounds of a number of the round as a whole, e.g. ``bytes_up``.
+
+    ``seconds_`` sums up all phases.
+    """
+    rows = history[history["split"] == "round"]
+    chosen = (
+        rows["metric"].str.startswith(metric) if metric[-1] == "_" else rows["metric"] == metric
+    )
+    return float(rows.loc[chosen, "value"].sum())
+
+
+def _select(history: pandas.DataFrame, round: int, metric: str, split: str) -> pandas.DataFrame:
+    return history[
+        (history["round"] == round) & (history["metric"] == metric) & (history["split"] == split)
+    ]
+
+
+def _weighted(rows: pandas.DataFrame, key: str) -> pandas.DataFrame:
+    """Means of ``value`` weighted by ``examples``, and the sums of these, by group."""
+    products = rows.assign(value=rows["value"] * rows["examples"])
+    sums = products.groupby(key)[["value", "examples"]].sum()
+    return sums.assign(value=sums["value"] / sums["examples"])

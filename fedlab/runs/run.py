@@ -1,0 +1,120 @@
+"""A run as it lies on disk: its scenario, its numbers, its model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import load_file
+
+from fedlab.errors import InputError
+from fedlab.runs import metrics
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.history import read_history
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, finished or not.
+
+    Attributes:
+        folder: Its folder.
+        scenario: What was run.
+    """
+
+    folder: Path
+    scenario: Scenario
+
+    @cached_property
+    def history(self) -> pandas.DataFrame:
+        """One row for every number: round, client, domain, split, metric, value, examples.
+
+        Client -1 is the global model; split ``round`` has bytes and seconds of whole rounds.
+        """
+        return read_history(self.folder)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended by itself (and not been stopped)."""
+        return RunFolder(self.folder).finished
+
+    @property
+    def rounds(self) -> int:
+        """Rounds done."""
+        file = RunFolder(self.folder).finished_file
+        if file.is_file():
+            return json.loads(file.read_text())["rounds"]
+        return int(self.history["round"].max()) if len(self.history) else 0
+
+    def summary(self) -> pandas.DataFrame:
+        """Accuracy on every domain in the last evaluated round.
+
+        Returns:
+            One row per domain: ``clients`` tested on it, ``examples`` they have, ``clients_value``
+            (their own models, weighted by examples) and ``global_value`` (the global model).
+
+        Raises:
+            InputError: If no round was evaluated yet.
+        """
+        last = metrics.last_evaluated_round(self.history)
+        if last is None:
+            raise InputError(f"the run '{self.folder}' has no evaluated round yet; resume it")
+        return metrics.by_domain(self.history, last)
+
+    def model_state(self, client: int | None = None) -> dict[str, Tensor]:
+        """The model after the last round.
+
+        Args:
+            client: A client, for its own model: the server's tensors with what the client keeps
+                put over them. By default the server's tensors alone.
+
+        Raises:
+            InputError: If the run has not finished, or has no such client.
+        """
+        from fedlab.runs.checkpoint import load_client_state
+
+        folder = RunFolder(self.folder)
+        if not self.finished:
+            raise InputError(
+                f"the run '{self.folder}' has not finished; "
+                f"go on with `fedlab resume {self.folder}`"
+            )
+        state = load_file(folder.model_file)
+        if client is None:
+            return state
+        clients = self.scenario.partition.clients
+        if not 0 <= client < clients:
+            raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")
+        return state | load_client_state(folder.checkpoints, client).get("model", {})
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        state = "finished" if self.finished else "not finished"
+        title = (
+            f"<p><b>{self.scenario.name}</b>, {self.scenario.strategy.name}, seed "
+            f"{self.scenario.seed}: {self.rounds} of {self.scenario.rounds} rounds, {state}</p>"
+        )
+        if metrics.last_evaluated_round(self.history) is None:
+            return title
+        names = {"clients_value": "client models", "global_value": "global model"}
+        table = self.summary().rename(columns=names).dropna(axis="columns", how="all")
+        return title + table.to_html(float_format="{:.3f}".format, border=0)
+
+
+def load_run(folder: str | Path) -> Run:
+    """Opens a run's folder.
+
+    Raises:
+        InputError: If it holds no run.
+    """
+    opened = RunFolder.open(folder)
+    return Run(opened.path, load_scenario(opened.scenario_file))
