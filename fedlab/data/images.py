@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
-from torchvision.transforms.functional import rgb_to_grayscale
 
 BATCH = 1000  # images resized at once: bounds the memory of the intermediate results
+LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R BT.601, as PIL's mode L
 
 
 def conform(images: np.ndarray, channels: int, size: int) -> np.ndarray:
     """Resizes images and makes them grey or coloured.
 
-    Sides are scaled independently (bilinear, antialiased). Grey is ITU-R BT.601 luma; a grey
+    Sides are scaled independently (bilinear, antialiased). Grey is the luma of a colour; a grey
     image becomes a coloured one of three equal channels.
 
     Args:
@@ -28,7 +28,7 @@ def conform(images: np.ndarray, channels: int, size: int) -> np.ndarray:
     for start in range(0, len(images), BATCH):
         batch = torch.tensor(images[start : start + BATCH])
         if channels == 1 and batch.shape[1] == 3:
-            batch = rgb_to_grayscale(batch)
+            batch = (batch * LUMA).sum(dim=1, keepdim=True).round().to(torch.uint8)
         if batch.shape[2:] != (size, size):
             batch = interpolate(
                 batch, (size, size), mode="bilinear", align_corners=False, antialias=True
