@@ -67,7 +67,7 @@ class Digits(Source):
     """
 
     cached: ClassVar[bool] = True
-    name: str = "digits"
+    name: Literal["digits"] = "digits"
     train_per_domain: PositiveInt = 743
     test_per_domain: PositiveInt = 500
     domains: tuple[DomainName, ...] = Field(default=tuple(RECIPES), min_length=1)
@@ -98,14 +98,14 @@ def _paint(
     domain: DomainName, split: Split, count: int, context: LoadContext
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (count, channels, size, size) uint8 and labels (count,) of one split."""
-    material = _material(domain, split, context.seed)
+    ingredients = material(domain, split, context.seed)
     order = rng.generator(context.seed, "digits-labels", domain, split)
     labels = order.permutation(np.arange(count) % len(CLASS_NAMES))
     batches = [
         _finish(
             RECIPES[domain](
                 labels[start : start + BATCH],
-                material,
+                ingredients,
                 rng.generator(context.seed, "digits-images", domain, split, start),
             )
         )
@@ -119,7 +119,7 @@ def _finish(images: Tensor) -> np.ndarray:
     return (255 * images).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def _material(domain: DomainName, split: Split, seed: int) -> Material:
+def material(domain: DomainName, split: Split, seed: int) -> Material:
     """What one split of one domain is made from; disjoint from that of every other."""
     digits, labels = handwriting()
     owned = _owned(labels, domain, split, seed)

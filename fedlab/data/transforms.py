@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Rotation(Transform):
         degrees: The angle, counter-clockwise.
     """
 
-    name: str = "rotation"
+    name: Literal["rotation"] = "rotation"
     degrees: float = Field(ge=-360, le=360)
 
     def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:
@@ -50,7 +50,7 @@ class Colour(Transform):
         tint: Factors on the red, green and blue channel.
     """
 
-    name: str = "colour"
+    name: Literal["colour"] = "colour"
     hue: float = Field(default=0.0, ge=-0.5, le=0.5)
     saturation: float = Field(default=1.0, ge=0, le=10)
     tint: tuple[Factor, Factor, Factor] = (1.0, 1.0, 1.0)
@@ -77,7 +77,7 @@ class Blur(Transform):
         sigma: Standard deviation in pixels.
     """
 
-    name: str = "blur"
+    name: Literal["blur"] = "blur"
     sigma: float = Field(gt=0, le=50)
 
     def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:
@@ -92,7 +92,7 @@ class Noise(Transform):
         std: Standard deviation as a share of the range from black to white.
     """
 
-    name: str = "noise"
+    name: Literal["noise"] = "noise"
     std: float = Field(gt=0, le=1)
 
     def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:
@@ -103,7 +103,7 @@ class Noise(Transform):
 class Invert(Transform):
     """Turns black into white and every colour into its opposite."""
 
-    name: str = "invert"
+    name: Literal["invert"] = "invert"
 
     def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:
         """Takes the distance from white."""
@@ -120,7 +120,7 @@ class PhotoBlend(Transform):
         strength: Brightness of the photograph; 1 is MNIST-M.
     """
 
-    name: str = "photo_blend"
+    name: Literal["photo_blend"] = "photo_blend"
     strength: float = Field(default=1.0, gt=0, le=1)
 
     def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:

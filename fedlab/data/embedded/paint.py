@@ -15,15 +15,15 @@ from fedlab.data.embedded.warp import identity, look
 CANVAS = 56
 
 
-def ink(mask: Tensor, thickness: Tensor, softness: float = 0.08) -> Tensor:
+def ink(mask: Tensor, thickness: Tensor, softness: float = 0.3) -> Tensor:
     """Turns a blurred stroke into a firm one; a higher thickness makes it wider.
 
     Args:
         mask: Blurred strokes in [0, 1], shape (n, 1, h, w).
         thickness: In (0, 1), shape (n,): a stroke reaches to where its mask is 1 - thickness.
-        softness: Width of the edge, in units of the mask.
+        softness: Span of the mask from no ink to full ink, at the edge of a stroke.
     """
-    return torch.sigmoid((mask - 1 + thickness.view(-1, 1, 1, 1)) / softness)
+    return ((mask - 1 + thickness.view(-1, 1, 1, 1)) / softness + 0.5).clamp(0, 1)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:

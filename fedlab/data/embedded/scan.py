@@ -25,7 +25,7 @@ def paint(labels: np.ndarray, material: Material, generator: np.random.Generator
     n = len(labels)
     grid = bend(POSES.place(identity(n, CANVAS), generator), 0.05, generator)
     stroke = look(strokes(labels, material, generator), grid)
-    stroke = ink(stroke, uniform(generator, (0.45, 0.68), n), softness=0.1)
+    stroke = ink(stroke, uniform(generator, (0.45, 0.68), n), softness=0.4)
     paper = uniform(generator, (0.8, 1.0), n, 1, 1, 1)
     paper = paper + 0.03 * smooth_noise(n, 1, 5, CANVAS, generator)
     darkness = uniform(generator, (0.35, 0.9), n, 1, 1, 1)

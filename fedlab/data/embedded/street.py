@@ -21,14 +21,16 @@ def paint(labels: np.ndarray, material: Material, generator: np.random.Generator
     """Paints house numbers for middle digits of shape (n,), as (n, 3, 56, 56) in [0, 1]."""
     n = len(labels)
     mask = _numbers(labels, material, generator)
-    wall = colours(*_muted(n, generator, uniform(generator, (0.55, 0.95), n)))
+    value = uniform(generator, (0.6, 0.95), n)
+    wall = colours(uniform(generator, (0, 1), n), uniform(generator, (0, 0.35), n), value)
     wall = wall + 0.08 * smooth_noise(n, 1, 3, CANVAS, generator)
-    light = torch.where(wall.mean((1, 2, 3)) < uniform(generator, (0.5, 0.8), n), 1.0, -1.0)
-    contrast = light * uniform(generator, (0.1, 0.28), n)
+    # Mostly dark digits on a bright wall; low contrast and blur are what makes this domain hard.
+    light = torch.where(wall.mean((1, 2, 3)) < uniform(generator, (0.45, 0.7), n), 1.0, -1.0)
+    contrast = light * uniform(generator, (0.13, 0.32), n)
     tint = 0.06 * torch.from_numpy(generator.standard_normal((n, 3, 1, 1)).astype(np.float32))
     scene = mix(wall, wall + contrast.view(-1, 1, 1, 1) + tint, mask)
-    shadow = 1 + 0.15 * smooth_noise(n, 1, 2, CANVAS, generator)
-    scene = blur(scene * shadow, uniform(generator, (0.6, 2.6), n))
+    shadow = 1 + 0.1 * smooth_noise(n, 1, 2, CANVAS, generator)
+    scene = blur(scene * shadow, uniform(generator, (0.6, 2.4), n))
     return grain(scene, uniform(generator, (0.0, 0.04), n), generator)
 
 
@@ -49,8 +51,3 @@ def _numbers(labels: np.ndarray, material: Material, generator: np.random.Genera
         digit = ink(look(glyph, grid), thickness)
         mask = torch.maximum(mask, present.view(-1, 1, 1, 1) * digit)
     return mask
-
-
-def _muted(n: int, generator: np.random.Generator, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Hues, saturations and values of walls and plates: bricks, plaster, painted wood."""
-    return uniform(generator, (0, 1), n), uniform(generator, (0.0, 0.45), n), value
