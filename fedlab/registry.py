@@ -62,7 +62,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "label_skews": {
         "iid": "fedlab.scenarios.label_skew:IID",
-        "dirichlet": "fedlab.scenarios.label_skew:Dirichlet",
+        "dirichlet": "fedlab.scenarios.dirichlet:Dirichlet",
         "shards": "fedlab.scenarios.label_skew:Shards",
         "classes_per_client": "fedlab.scenarios.label_skew:ClassesPerClient",
     },

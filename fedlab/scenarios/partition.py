@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+
+from fedlab.data.samples import FederatedData
+from fedlab.errors import InputError
+from fedlab.rng import generator
+from fedlab.scenarios.allocate import apportion, shuffled_groups
+from fedlab.scenarios.pool import Pool
+from fedlab.scenarios.spec import PartitionSpec
 
 
 @dataclass(frozen=True)
@@ -55,3 +63,131 @@ class Partition:
         return ClientSplit(
             self.train[train], self.labels[train], self.labelled[train], self.test[test]
         )
+
+
+def make_partition(
+    spec: PartitionSpec,
+    data: FederatedData,
+    seed: int,
+    unseen_domains: Collection[str] | None = None,
+) -> Partition:
+    """Divides the pooled samples among the clients.
+
+    The test pool follows the training samples: within each domain and class, a client gets the
+    share of the test samples that it has of the training samples in use, so that its test split
+    mirrors its own skew and all test samples of such a cell are somebody's. Small clients may end
+    up without any.
+
+    Args:
+        spec: The scenario's ``partition`` block.
+        data: The pools; nothing but labels and domains is read.
+        seed: The scenario's seed. Each generator draws from its own stream, so that changing one
+            skew leaves the draws of the others alone.
+        unseen_domains: Names of the domains that no client owns; by default those that `data`
+            marks.
+
+    Raises:
+        InputError: If the samples do not suffice for these clients and skews.
+    """
+    seen = _seen(data, unseen_domains)
+    clients = spec.clients
+    pool = Pool.of(data.train, data, seen, generator(seed, "partition", "train order"))
+    if clients > len(pool):
+        raise InputError(
+            f"partition.clients: {clients} clients need at least {clients} training samples and "
+            f"there are {len(pool)}; use fewer clients"
+        )
+    names = [name for name, wanted in zip(data.domain_names, seen, strict=True) if wanted]
+    shares = np.zeros((clients, len(seen)))
+    shares[:, seen] = spec.domains.shares(clients, names, generator(seed, "partition", "domains"))
+    weights = spec.quantity.weights(clients, generator(seed, "partition", "quantity"))
+    # Nobody's expected size is less than one sample.
+    shares *= np.maximum(weights, weights.sum() / len(pool))[:, None]
+
+    owners = spec.labels.divide(pool, shares, generator(seed, "partition", "labels"))
+    sizes = np.bincount(owners[owners >= 0], minlength=clients)
+    _nobody_is_empty(sizes, spec)
+    owners = _keep(owners, spec.quantity.kept(sizes), generator(seed, "partition", "kept"))
+    train, train_offsets = _by_client(pool, owners, clients)
+
+    test_pool = Pool.of(data.test, data, seen, generator(seed, "partition", "test order"))
+    test_owners = _follow(pool, owners, test_pool, clients, generator(seed, "partition", "test"))
+    test, test_offsets = _by_client(test_pool, test_owners, clients)
+
+    labels = data.train.labels[train]
+    owner = np.repeat(np.arange(clients), np.diff(train_offsets))
+    classes = data.class_names
+    labelled = spec.label_budget.mask(
+        labels, owner, len(classes), generator(seed, "partition", "label budget")
+    )
+    observed = spec.label_noise.corrupt(
+        labels, owner, clients, classes, generator(seed, "partition", "label noise")
+    )
+    return Partition(train, observed, labelled, train_offsets, test, test_offsets)
+
+
+def _seen(data: FederatedData, unseen_domains: Collection[str] | None) -> np.ndarray:
+    """Whether clients may see each domain, bool of shape (domains,)."""
+    if unseen_domains is None:
+        unseen_domains = [data.domain_names[index] for index in data.unseen_domains]
+    for name in unseen_domains:
+        if name not in data.domain_names:
+            raise InputError(
+                f"data.unseen_domains: there is no domain '{name}'; "
+                f"the domains are {', '.join(data.domain_names)}"
+            )
+    seen = np.array([name not in unseen_domains for name in data.domain_names])
+    if not seen.any():
+        raise InputError(
+            "data.unseen_domains: no domain is left for the clients; leave at least one out"
+        )
+    return seen
+
+
+def _nobody_is_empty(sizes: np.ndarray, spec: PartitionSpec) -> None:
+    empty = np.flatnonzero(sizes == 0)
+    if len(empty):
+        raise InputError(
+            f"partition.labels: '{spec.labels.name}' leaves {len(empty)} of {len(sizes)} clients "
+            f"(client {empty[0]}, for one) without training samples; {spec.labels.remedy}"
+        )
+
+
+def _keep(owners: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Owners after each client gave up all but `kept` of its samples, drawn at random."""
+    clients = len(kept)
+    sizes = np.bincount(owners[owners >= 0], minlength=clients)
+    if (kept == sizes).all():
+        return owners
+    used = np.flatnonzero(owners >= 0)
+    grouped = used[shuffled_groups(owners[used], rng)]
+    rank = np.arange(len(grouped)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    stay = grouped[rank < np.repeat(kept, sizes)]
+    remaining = np.full_like(owners, -1)
+    remaining[stay] = owners[stay]
+    return remaining
+
+
+def _follow(
+    train: Pool, owners: np.ndarray, test: Pool, clients: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Owners of the test samples, in each cell in the proportions of its training samples."""
+    used = owners >= 0
+    pairs, numbers = np.unique(train.cells[used] * clients + owners[used], return_counts=True)
+    bounds = np.searchsorted(pairs, np.arange(test.counts.size + 1) * clients)
+    test_owners, edges = test.unowned(), test.edges
+    for cell in np.flatnonzero(test.counts.ravel() * np.diff(bounds)):
+        here = slice(bounds[cell], bounds[cell + 1])
+        parts = apportion(int(test.counts.ravel()[cell]), numbers[here], rng)
+        test_owners[edges[cell] : edges[cell + 1]] = np.repeat(pairs[here] % clients, parts)
+    return test_owners
+
+
+def _by_client(pool: Pool, owners: np.ndarray, clients: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into the samples, client after client and ascending within a client; offsets."""
+    owner_of = np.full(pool.order.max(initial=-1) + 1, -1)
+    owner_of[pool.order] = owners
+    used = np.flatnonzero(owner_of >= 0)
+    sizes = np.bincount(owner_of[used], minlength=clients)
+    indices = used[np.argsort(owner_of[used], kind="stable")]
+    return indices, np.concatenate([[0], np.cumsum(sizes)])

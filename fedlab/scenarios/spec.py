@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from fedlab.component import Chosen, Section
+from fedlab.scenarios.label_budget import LabelBudget
 from fedlab.scenarios.skews import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
-
-
-class LabelBudget(Section):
-    """Which share of a client's training samples is labelled.
-
-    Attributes:
-        share: Share of labelled samples, in (0, 1].
-        stratified: Whether each class of a client keeps that share (at least one sample).
-    """
-
-    share: float = Field(default=1.0, gt=0, le=1)
-    stratified: bool = True
 
 
 class PartitionSpec(Section):
@@ -25,6 +14,14 @@ class PartitionSpec(Section):
 
     The generators compose: domains first, then labels within the domains a client sees, then
     sizes, then which labels are known and which are wrong.
+
+    Attributes:
+        clients: Number of clients.
+        domains: Which domains a client sees.
+        labels: How the classes are divided among the clients that see a domain.
+        quantity: How many samples a client has.
+        label_budget: Which of them are labelled.
+        label_noise: Which of their labels are wrong.
     """
 
     clients: PositiveInt
