@@ -93,11 +93,9 @@ def read_history(folder: str | Path) -> pandas.DataFrame:
     """
     import pandas
 
-    kinds = {"round": "int64", "client": "int64", "value": "float64", "examples": "int64"}
-    history = _read(Path(folder) / "history.csv", HISTORY_COLUMNS, kinds)
-    timings = _read(
-        Path(folder) / "timings.csv", TIMING_COLUMNS, {"round": "int64", "seconds": "float64"}
-    )
+    counts = {"round": "int64", "client": "int64", "examples": "int64"}
+    history = _read(Path(folder) / "history.csv", HISTORY_COLUMNS, "value", counts)
+    timings = _read(Path(folder) / "timings.csv", TIMING_COLUMNS, "seconds", {"round": "int64"})
     seconds = pandas.DataFrame(
         {
             "round": timings["round"],
@@ -109,7 +107,7 @@ def read_history(folder: str | Path) -> pandas.DataFrame:
             "examples": 0,
         }
     )
-    return pandas.concat([history, seconds], ignore_index=True).astype(kinds)
+    return pandas.concat([history, seconds], ignore_index=True).astype(counts)
 
 
 def _append(path: Path, lines: Iterable[Sequence[Any]]) -> None:
@@ -121,16 +119,19 @@ def _append(path: Path, lines: Iterable[Sequence[Any]]) -> None:
         os.fsync(file.fileno())
 
 
-def _read(path: Path, columns: Sequence[str], kinds: Mapping[str, str]) -> pandas.DataFrame:
+def _read(
+    path: Path, columns: Sequence[str], number: str, counts: Mapping[str, str]
+) -> pandas.DataFrame:
     """A file's whole lines; the last one may be torn where a run was killed."""
     import pandas
 
     written = path.read_bytes() if path.exists() else b""
     whole = written[: written.rfind(b"\n") + 1] or ",".join(columns).encode()
-    return pandas.read_csv(
+    texts = {column: counts.get(column, "str") for column in columns if column != number}
+    table = pandas.read_csv(
         io.BytesIO(whole),
-        dtype={column: kinds.get(column, "str") for column in columns},
-        float_precision="round_trip",
+        dtype=texts,  # type: ignore[arg-type]
+        converters={number: float},  # Python's own reading is exact; that of pandas may not be
         keep_default_na=False,
-        na_values={column: ["nan"] for column in kinds},
     )
+    return table.astype({number: "float64"})

@@ -88,14 +88,14 @@ def spread(clients: pandas.DataFrame) -> Spread | None:
     if clients.empty:
         return None
     values, examples = clients["value"], clients["examples"]
-    worst = values.idxmin()
+    worst = int(values.to_numpy().argmin())
     return Spread(
         clients=len(clients),
         mean_over_clients=float(values.mean()),
         mean_over_examples=float((values * examples).sum() / examples.sum()),
-        worst=float(values.loc[worst]),
-        worst_client=int(worst),  # type: ignore[arg-type]
-        worst_domain=str(clients.loc[worst, "domain"]),
+        worst=float(values.iloc[worst]),
+        worst_client=int(clients.index[worst]),
+        worst_domain=str(clients["domain"].iloc[worst]),
         deviation=float(values.std(ddof=0)),
     )
 
