@@ -7,11 +7,13 @@ arXiv:1812.01754); FedBN (Li et al., ICLR 2021, arXiv:2102.07623) gives each of 
 them and 743 training images (``data.train_samples_per_domain: 743``). Two domains are stand-ins
 here, so published accuracies of these two are a direction, not a target:
 
-* ``synth`` is the computer fonts of Chars74K (de Campos et al., VISAPP 2009). A fifth of the fonts,
-  drawn with a fixed seed, is held out for testing: no test font is seen in training.
+* ``synth`` is the computer fonts of Chars74K (de Campos et al., VISAPP 2009): 254 families of four
+  styles each. A fifth of the families, drawn with a fixed seed, is held out for testing: no style
+  of a test font is seen in training.
 * ``svhn`` is the digits of Chars74K that were cropped from photographs of streets, good and bad
   ones together. A fifth of each class is the test split. That leaves 708 images to train on, so a
-  client has all of them instead of 743.
+  client has all of them instead of 743. Digits of one sign may lie on both sides of the split, since
+  the files do not tell which belong together.
 
 MNIST-M is made from MNIST digits. Those that it uses are left out of ``mnist``, so that no two
 domains show the same handwriting.
@@ -41,6 +43,7 @@ from fedlab.data.torchvision_source import Torchvision
 
 SEED = 0
 TEST_SHARE = 0.2
+STYLES = 4  # regular, bold, italic and bold italic of a font have consecutive ids, from 1
 Arrays = dict[str, np.ndarray]
 
 # MNIST-M's images carry the index of the MNIST digit that they were made of: these are there.
@@ -99,12 +102,12 @@ def mnist_m(root: Path) -> Arrays:
 
 
 def synth(root: Path) -> Arrays:
-    """Computer fonts, a fifth of them held out; (n, 32, 32)."""
+    """Computer fonts, a fifth of the families held out; (n, 32, 32)."""
     with np.load(root / "chars74k" / "chars74k_digits_32.npz") as file:
         images, labels, fonts = file["x_fnt"], file["y_fnt"].astype(np.int64), file["font_id"]
-    names = np.unique(fonts)
-    drawn = rng.generator(SEED, "digits-five", "fonts").permutation(names)
-    held_out = np.isin(fonts, drawn[: round(TEST_SHARE * len(names))])
+    families = (fonts - 1) // STYLES
+    drawn = rng.generator(SEED, "digits-five", "fonts").permutation(np.unique(families))
+    held_out = np.isin(families, drawn[: round(TEST_SHARE * len(drawn))])
     return {
         "x_train": images[~held_out],
         "y_train": labels[~held_out],
