@@ -12,8 +12,8 @@ here, so published accuracies of these two are a direction, not a target:
   of a test font is seen in training.
 * ``svhn`` is the digits of Chars74K that were cropped from photographs of streets, good and bad
   ones together. A fifth of each class is the test split. That leaves 708 images to train on, so a
-  client has all of them instead of 743. Digits of one sign may lie on both sides of the split, since
-  the files do not tell which belong together.
+  client has all of them instead of 743. Digits of one sign may lie on both sides of the split,
+  since the files do not tell which belong together.
 
 MNIST-M is made from MNIST digits. Those that it uses are left out of ``mnist``, so that no two
 domains show the same handwriting.

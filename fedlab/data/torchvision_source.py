@@ -95,14 +95,15 @@ class Torchvision(ImageSource):
         return getattr(datasets, self.dataset)(root, train=split == "train", download=download)
 
     def _advice(self, root: Path, context: LoadContext, error: Exception) -> str:
+        reason = str(error).partition(" You can use download=True")[0].rstrip(".")
         place = f"'{root}/{EXPECTED[self.dataset]}'"
         if context.download:
             return (
-                f"{context.key}: {self.dataset} can be neither read nor fetched ({error}); check "
+                f"{context.key}: {self.dataset} can be neither read nor fetched ({reason}); check "
                 f"the network and that '{root}' can be written, or put the files at {place}"
             )
         return (
-            f"{context.key}: {self.dataset} is missing or damaged ({error}); put its files at "
+            f"{context.key}: {self.dataset} is missing or damaged ({reason}); put its files at "
             f"{place} (data.root is '{context.root}') or set data.download=true"
         )
 
