@@ -207,7 +207,10 @@ def test_many_clients_at_once_get_the_gradients_of_each_alone(name, norm):
             assert tensor.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name == "alexnet" else ()) for name in SHAPES],
+)
 def test_every_network_trains_many_clients_at_once(name):
     model = build(name).train()
     parameters, buffers = stack(model, clients=2)

@@ -7,14 +7,13 @@ propagation to close the performance gap in unnormalized ResNets", ICLR 2021, ar
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fedlab.models.activations import gains_after_convolutions
-from fedlab.models.nf_residual import without_normalised_residuals
-from fedlab.models.norms import remove_normalisation
+from fedlab.models.norms import add_bias, remove_normalisation
 from fedlab.models.surgery import replace_modules
 
 EPS = 1e-4
@@ -42,32 +41,30 @@ class WSConv2d(nn.Conv2d):
         gamma: The constant γ.
     """
 
-    def __init__(self, *args, gamma: float = 1.0, **kwargs) -> None:
+    def __init__(self, *args: Any, gamma: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.gamma = gamma
-        self.gain = nn.Parameter(torch.ones_like(self.weight[:, 0, 0, 0]))
+        self.gain = nn.Parameter(self.weight.new_ones(self.out_channels))
 
     @classmethod
     def of(cls, convolution: nn.Conv2d, gamma: float) -> WSConv2d:
         """The standardised form of a convolution: same raw weights, and a bias in any case."""
-        new = cls(
-            convolution.in_channels,
-            convolution.out_channels,
-            convolution.kernel_size,
-            stride=convolution.stride,
-            padding=convolution.padding,
-            dilation=convolution.dilation,
-            groups=convolution.groups,
-            padding_mode=convolution.padding_mode,
-            gamma=gamma,
-            device="meta",  # allocates nothing and draws no initial values
-        )
-        width = convolution.out_channels
+        with torch.random.fork_rng(devices=[]):  # the values drawn here are thrown away
+            new = cls(
+                convolution.in_channels,
+                convolution.out_channels,
+                convolution.kernel_size,
+                stride=convolution.stride,
+                padding=convolution.padding,
+                dilation=convolution.dilation,
+                groups=convolution.groups,
+                padding_mode=convolution.padding_mode,
+                gamma=gamma,
+            )
         new.weight = convolution.weight
         new.bias = convolution.bias
-        if new.bias is None:
-            new.bias = nn.Parameter(convolution.weight.new_zeros(width))
-        new.gain = nn.Parameter(convolution.weight.new_ones(width))
+        add_bias(new)
+        new.gain = nn.Parameter(new.weight.new_ones(new.out_channels))
         return new
 
     def standardised_weight(self) -> Tensor:
@@ -123,4 +120,9 @@ def without_normalisation(
         return WSConv2d.of(module, gains.get(module, 1.0) if gamma == "auto" else gamma)
 
     model = replace_modules(remove_normalisation(model), standardised)
-    return without_normalised_residuals(model) if nf_residual else model
+    if nf_residual:
+        # Not at the top: importing torchvision takes seconds, and other networks do without.
+        from fedlab.models.nf_residual import without_normalised_residuals
+
+        model = without_normalised_residuals(model)
+    return model
