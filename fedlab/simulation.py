@@ -17,6 +17,7 @@ from fedlab.engine.start import check_resources, start_grid
 from fedlab.flower_compat import client_context
 from fedlab.models.build import build_model
 from fedlab.runs.checkpoint import CheckpointWriter, client_files, latest_checkpoint
+from fedlab.runs.finish import FinishWriter
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
@@ -55,9 +56,7 @@ def prepare(scenario: Scenario) -> Prepared:
     """
     check_resources(scenario)
     data = load_data(scenario.data)
-    partition = make_partition(
-        scenario.partition, data, scenario.seed, scenario.data.unseen_domains
-    )
+    partition = make_partition(scenario.partition, data, scenario.seed)
     classes = len(data.class_names)
     model = build_model(
         scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed
@@ -145,7 +144,7 @@ def _run(
             scenario,
             prepared.model,
             test_domains=_domains_to_test(prepared),
-            callbacks=[history, writer, *callbacks],
+            callbacks=[history, writer, FinishWriter(folder), *callbacks],
             first_round=checkpoint.round + 1 if checkpoint else 1,
             state=checkpoint.server if checkpoint else None,
         )

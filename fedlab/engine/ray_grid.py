@@ -8,6 +8,8 @@ dies takes nothing with it: its work is sent again to a new one, from the same i
 
 from __future__ import annotations
 
+import pickle
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,8 +33,10 @@ SENDS = 2
 class Actor:
     """A `Worker` in a process of its own (see `RayGrid`)."""
 
-    def __init__(self, make_runtime: Callable[..., Runtime], *arguments: Any) -> None:
-        self.worker = Worker(make_runtime(*arguments))
+    def __init__(self, import_path: Sequence[str], make_runtime: bytes, *shared: Any) -> None:
+        # A user's own modules are found wherever the driver finds them.
+        sys.path.extend(path for path in import_path if path not in sys.path)
+        self.worker = Worker(pickle.loads(make_runtime)(*shared))
 
     def answer(self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None) -> Any:
         """Returns the replies first, then every client's new state (or None) as its own object."""
@@ -60,7 +64,7 @@ class RayGrid(SimulationGrid):
 
     Args:
         make_runtime: Makes an actor's runtime; called in the actor.
-        arguments: Its arguments; object references are resolved, so that large data are shared.
+        shared: References to its arguments, which all actors of a machine share in memory.
         sizes: Training samples of each client; the largest clients go first.
         actors: Number of actors.
         cpus: CPU cores of an actor.
@@ -71,7 +75,7 @@ class RayGrid(SimulationGrid):
     def __init__(
         self,
         make_runtime: Callable[..., Runtime],
-        arguments: Sequence[Any],
+        shared: Sequence[ray.ObjectRef],
         sizes: Sequence[int],
         *,
         actors: int,
@@ -81,11 +85,9 @@ class RayGrid(SimulationGrid):
     ) -> None:
         super().__init__(len(sizes))
         self.sizes = sizes
-        self._make = lambda: (
-            ray.remote(Actor)
-            .options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
-            .remote(make_runtime, *arguments)
-        )
+        actor = ray.remote(Actor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        made_by = ray.cloudpickle.dumps(make_runtime)  # by value, where a notebook defines it
+        self._make = lambda: actor.remote(sys.path, made_by, *shared)
         self._idle = deque(self._make() for _ in range(actors))
         self._actors = actors
         self._busy: dict[ray.ObjectRef, tuple[Work, Any]] = {}

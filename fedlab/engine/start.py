@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -35,7 +37,7 @@ def start_grid(
     if scenario.resources.backend == "local":
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         threads = scenario.resources.cpus_per_actor
-        grid = LocalGrid(make_runtime(scenario, data, partition, device.type, threads), threads)
+        grid = LocalGrid(make_runtime(scenario, device.type, threads, data, partition), threads)
         return grid, f"this process on {device.type}"
     return _start_ray(scenario, data, partition)
 
@@ -52,14 +54,8 @@ def _start_ray(
     try:
         plan: ActorPlan = plan_actors(scenario.resources, hardware, scenario.cohort_size)
         grid = RayGrid(
-            make_runtime,
-            [
-                scenario,
-                ray.put(data),
-                ray.put(partition),
-                "cuda" if plan.gpus else "cpu",
-                plan.cpus,
-            ],
+            partial(make_runtime, scenario, "cuda" if plan.gpus else "cpu", plan.cpus),
+            shared=[ray.put(data), ray.put(partition)],
             sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
             actors=plan.actors,
             cpus=plan.cpus,
@@ -74,7 +70,7 @@ def _start_ray(
 
 
 def make_runtime(
-    scenario: Scenario, data: FederatedData, partition: Partition, device: str, threads: int
+    scenario: Scenario, device: str, threads: int, data: FederatedData, partition: Partition
 ) -> Runtime:
     """A runtime in the process that calls this, with as many PyTorch threads as it was given."""
     torch.set_num_threads(threads)

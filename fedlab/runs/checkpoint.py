@@ -79,17 +79,21 @@ class CheckpointWriter:
         self.history = history
         self.every = every
         self.client_files = dict(client_files or {})
+        self._seen = self._written = 0
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
         """Nothing is written before the first round."""
 
     def on_round(self, strategy: Strategy, report: RoundReport) -> None:
         """Writes a checkpoint when it is due."""
+        self._seen = report.round
         if report.round % self.every == 0 or report.round == report.rounds:
             self.write(strategy, report.round)
 
     def on_end(self, strategy: Strategy) -> None:
-        """The last round's checkpoint is the end of the run."""
+        """Writes the checkpoint of a run that an observer stopped between two of them."""
+        if self._written != self._seen:
+            self.write(strategy, self._seen)
 
     def write(self, strategy: Strategy, server_round: int) -> None:
         """Writes a checkpoint and removes those that are no longer needed."""
@@ -116,6 +120,7 @@ class CheckpointWriter:
         final = self.folder / f"round-{server_round:06d}"
         shutil.rmtree(final, ignore_errors=True)
         unfinished.rename(final)
+        self._written = server_round
         self._forget()
 
     def _forget(self) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
+from flwr.serverapp.exception import AggregationError
 from pydantic import ConfigDict, model_validator
 from torch import nn
 
@@ -35,6 +36,7 @@ REBUILT = ("current_arrays",)  # Flower sets it anew in every round
 LIST_MARK = "[]"
 SET_BY_FEDLAB = (
     "self",
+    "train_loss_key",
     "fraction_train",
     "fraction_evaluate",
     "min_train_nodes",
@@ -115,8 +117,10 @@ class Flower(Strategy):
         super().__init__(model, parameters or FlowerParameters(name="flwr:FedAvg"), settings)
         chosen = cast(FlowerParameters, self.parameters)
         self.trainable = [name for name, _ in model.named_parameters()]
+        takes_loss = "train_loss_key" in inspect.signature(chosen.constructor).parameters
         self.inner = chosen.constructor(
             **chosen.arguments,
+            **({"train_loss_key": "loss"} if takes_loss else {}),
             fraction_train=self.settings.fraction_train,
             fraction_evaluate=self.settings.fraction_evaluate,
             min_train_nodes=1,
@@ -157,9 +161,12 @@ class Flower(Strategy):
         replies = list(replies)
         updates = self._accept(server_round, replies)
         kept = [reply for reply in replies if reply.has_content()]
-        aggregated, metrics = self.inner.aggregate_train(
-            server_round, [self._trainable_only(reply) for reply in kept]
-        )
+        try:
+            aggregated, metrics = self.inner.aggregate_train(
+                server_round, [self._trainable_only(reply) for reply in kept]
+            )
+        except AggregationError as error:
+            raise RunError(f"round {server_round}: {self.parameters.name}: {error}") from error
         if aggregated is None:
             raise RunError(f"round {server_round}: {self.parameters.name} returned no model")
         old = self.state["arrays"]

@@ -1,0 +1,200 @@
+"""Server halves, held against values computed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from pydantic import ValidationError
+from torch import nn
+
+import toy
+from fedlab import flower_compat
+from fedlab.errors import InputError, RunError
+from fedlab.records import Tensors, arrays_of, from_record, to_record
+from fedlab.server_app import build_strategy
+from fedlab.simulation import prepare, simulate
+from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.fedavg import FedAvg
+from fedlab.strategies.fedbn import FedBN
+from fedlab.strategies.flower import Flower, FlowerParameters, available
+
+
+class Echo:
+    """A grid whose clients add their own number to everything they get."""
+
+    def __init__(self, moves: list[float], examples: list[int]) -> None:
+        flower_compat.assume_identity()
+        self.moves, self.examples = moves, examples
+
+    def get_node_ids(self) -> Iterable[int]:
+        return range(len(self.moves))
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout=None) -> list[Message]:
+        replies = []
+        for message in reversed(list(messages)):  # out of order on purpose
+            node = message.metadata.dst_node_id
+            arrays = {
+                name: to_record(
+                    {n: (t + self.moves[node]).to(t.dtype) for n, t in tensors.items()}
+                )
+                for name, tensors in arrays_of(message.content).items()
+            }
+            metrics = MetricRecord({"num-examples": self.examples[node], "loss": 1.0})
+            content = RecordDict({**arrays, "metrics": metrics})
+            replies.append(Message(content, reply_to=message))
+        return replies
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(1, 1)
+        self.norm = nn.BatchNorm1d(1)
+
+
+def run(strategy: Strategy, grid: Echo, rounds: int) -> Tensors:
+    start = {n: torch.zeros_like(t) for n, t in Net().state_dict().items()}
+    result = strategy.start(grid, to_record(start), num_rounds=rounds)  # type: ignore[arg-type]
+    return from_record(result.arrays)
+
+
+def test_fedavg_weighs_by_examples() -> None:
+    final = run(FedAvg(Net()), Echo([1.0, 4.0], [3, 1]), rounds=2)
+    assert final["dense.weight"].item() == pytest.approx(2 * 1.75)
+    assert final["norm.num_batches_tracked"].item() == 8
+    assert final["norm.num_batches_tracked"].dtype is torch.int64
+
+
+def test_uniform_weighting_is_an_option() -> None:
+    parameters = FedAvg.Parameters(weighting="uniform")
+    final = run(FedAvg(Net(), parameters), Echo([1.0, 4.0], [3, 1]), rounds=1)
+    assert final["dense.weight"].item() == pytest.approx(2.5)
+
+
+def test_fedbn_counts_clients_the_same_and_sends_no_norm() -> None:
+    final = run(FedBN(Net()), Echo([1.0, 4.0], [3, 1]), rounds=1)
+    assert final.keys() == {"dense.weight", "dense.bias"}
+    assert final["dense.weight"].item() == pytest.approx(2.5)
+
+
+def test_cohorts_are_drawn_from_the_seed_and_the_round() -> None:
+    grid = Echo([0.0] * 50, [1] * 50)
+    settings = ServerSettings(seed=3, fraction_train=0.2)
+    strategy = FedAvg(Net(), settings=settings)
+    first = strategy.cohort(1, grid, "cohort", 0.2)  # type: ignore[arg-type]
+    assert len(set(first)) == 10
+    assert first == sorted(first)
+    assert first == FedAvg(Net(), settings=settings).cohort(1, grid, "cohort", 0.2)  # type: ignore[arg-type]
+    assert first != strategy.cohort(2, grid, "cohort", 0.2)  # type: ignore[arg-type]
+
+
+def test_messages_of_a_round_share_one_content() -> None:
+    strategy = FedAvg(Net())
+    grid = Echo([0.0] * 5, [1] * 5)
+    arrays = to_record(Net().state_dict())
+    messages = list(strategy.configure_train(1, arrays, ConfigRecord(), grid))  # type: ignore[arg-type]
+    assert len({id(message.content) for message in messages}) == 1
+    assert messages[0].content["config"]["server-round"] == 1
+
+
+class Silent(Echo):
+    """A grid on which the last client never answers."""
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout=None) -> list[Message]:
+        return super().send_and_receive(list(messages)[:-1])
+
+
+def test_a_missing_reply_counts_as_failed() -> None:
+    with pytest.raises(RunError, match=r"1 of 3 clients failed.*did not answer in time"):
+        run(FedAvg(Net()), Silent([1.0] * 3, [1] * 3), rounds=1)
+    tolerant = FedAvg(Net(), settings=ServerSettings(max_failed_share=0.5))
+    final = run(tolerant, Silent([1.0] * 3, [1] * 3), rounds=1)
+    assert final["dense.weight"].item() == pytest.approx(1.0)
+
+
+# ---------------------------------------------------------------------- Flower's strategies
+
+
+def flower(name: str, **arguments) -> Flower:
+    parameters = FlowerParameters.model_validate({"name": name, **arguments})
+    return Flower(Net(), parameters)
+
+
+def test_flower_fedavg_is_ours() -> None:
+    theirs = run(flower("flwr:FedAvg"), Echo([1.0, 4.0], [3, 1]), rounds=2)
+    ours = run(FedAvg(Net()), Echo([1.0, 4.0], [3, 1]), rounds=2)
+    for name in ours:
+        torch.testing.assert_close(theirs[name], ours[name])
+
+
+def test_fedadam_follows_its_formula_and_leaves_statistics_alone() -> None:
+    adam = flower("flwr:FedAdam", eta=0.1, beta_1=0.9, beta_2=0.99, tau=1e-3)
+    final = run(adam, Echo([1.0, 4.0], [3, 1]), rounds=3)
+    w = m = v = 0.0
+    for server_round in range(1, 4):
+        delta = 1.75
+        m = 0.9 * m + 0.1 * delta
+        v = 0.99 * v + 0.01 * delta**2
+        # Flower corrects the bias of the moments, which Reddi et al. (2021) do not.
+        eta = 0.1 * np.sqrt(1 - 0.99 ** (server_round + 1)) / (1 - 0.9 ** (server_round + 1))
+        w += eta * m / (np.sqrt(v) + 1e-3)
+    assert final["dense.weight"].item() == pytest.approx(w, rel=1e-5)
+    assert final["norm.running_var"].item() == pytest.approx(3 * 1.75)
+    assert final["norm.num_batches_tracked"].dtype is torch.int64
+
+
+@pytest.mark.parametrize("name", sorted(set(available()) - {"flwr:FedProx", "flwr:QFedAvg"}))
+def test_every_flower_strategy_runs(name: str) -> None:
+    arguments = {
+        "flwr:Krum": {"num_malicious_nodes": 1},
+        "flwr:MultiKrum": {"num_malicious_nodes": 1, "num_nodes_to_select": 3},
+        "flwr:Bulyan": {"num_malicious_nodes": 1},
+    }
+    moves = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 100.0]
+    final = run(flower(name, **arguments.get(name, {})), Echo(moves, [1] * 7), rounds=2)
+    assert np.isfinite(final["dense.weight"].item())
+    if name in ("flwr:Krum", "flwr:FedMedian", "flwr:Bulyan", "flwr:FedTrimmedAvg"):
+        assert final["dense.weight"].item() < 5  # the outlier has no say
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("flwr:FedProx", {"proximal_mu": 0.1}), ("flwr:QFedAvg", {"client_learning_rate": 0.05})],
+)
+def test_flower_strategies_that_need_the_clients_help(name, arguments, tmp_path) -> None:
+    chosen = toy.scenario(strategy={"name": name, **arguments})
+    assert simulate(chosen, out=tmp_path / "run").finished
+
+
+@pytest.mark.parametrize(
+    ("block", "words"),
+    [
+        ({"name": "flwr:FedAdma"}, "no strategy 'flwr:FedAdma'"),
+        ({"name": "flwr:FedAdam", "etta": 1}, "takes no 'etta'; it takes eta"),
+        ({"name": "flwr:QFedAvg"}, "needs client_learning_rate"),
+        ({"name": "flwr:FedAvg", "fraction_train": 0.5}, "takes no 'fraction_train'"),
+    ],
+)
+def test_what_flower_cannot_take_is_refused(block: dict, words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        toy.scenario(strategy=block)
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("method", ["fedbn", "silobn"])
+def test_methods_about_normalisation_refuse_networks_without(method: str) -> None:
+    with pytest.raises(InputError, match="has none"):
+        prepare(toy.scenario(strategy=method, model={"name": "mlp"}))
+
+
+def test_fedwon_takes_normalisation_out_for_both_halves() -> None:
+    prepared = prepare(toy.scenario(strategy="fedwon"))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in prepared.model.modules())
+    strategy = build_strategy(prepared.scenario, prepared.model)
+    assert any("gain" in name for name in strategy.shared)
