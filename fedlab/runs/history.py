@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlab.strategies.callbacks import GLOBAL, RoundReport
+from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
 
 if TYPE_CHECKING:
     import pandas
@@ -108,6 +108,15 @@ def read_history(folder: str | Path) -> pandas.DataFrame:
         }
     )
     return pandas.concat([history, seconds], ignore_index=True).astype(counts)
+
+
+def to_frame(rows: Sequence[Row]) -> pandas.DataFrame:
+    """Rows that are still in memory as a frame of the form of `read_history`."""
+    import pandas
+
+    return pandas.DataFrame(
+        {column: [getattr(row, column) for row in rows] for column in HISTORY_COLUMNS}
+    )
 
 
 def _append(path: Path, lines: Iterable[Sequence[Any]]) -> None:

@@ -1,0 +1,89 @@
+"""What a run came to, on one screen."""
+
+from __future__ import annotations
+
+import math
+
+from rich.bar import Bar
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fedlab.report.units import duration, size
+from fedlab.runs import metrics
+from fedlab.runs.run import Run
+
+
+def print_closing_table(run: Run, console: Console) -> None:
+    """Prints accuracy by domain, its spread over clients, and what the run has cost.
+
+    Args:
+        run: The run; one without any evaluated round has no accuracies to print.
+        console: Where to print.
+    """
+    history = run.history
+    last = metrics.last_evaluated_round(history)
+    if last is not None:
+        console.print(_domains(run, last))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    spread = None if last is None else metrics.spread(metrics.by_client(history, last))
+    if spread:
+        over = f"± {spread.deviation:.3f} (standard deviation over {spread.clients} clients)"
+        worst = f"{spread.worst:.3f} (client {spread.worst_client}, {spread.worst_domain})"
+        facts.add_row("mean over clients", f"{spread.mean_over_clients:.3f} {over}")
+        facts.add_row("mean over examples", f"{spread.mean_over_examples:.3f}")
+        facts.add_row("worst client", worst)
+    up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
+    facts.add_row("traffic", f"{up} up, {down} down")
+    facts.add_row("time", _time(run))
+    facts.add_row("run", Text(str(run.folder), style="bold"))
+    console.print(facts)
+
+
+def _domains(run: Run, last: int) -> Table:
+    """Accuracy by domain: of the clients' own models, and of the global one where there is one."""
+    domains = metrics.by_domain(run.history, last)
+    scenario = run.scenario
+    table = Table(
+        title=f"{scenario.name} · {scenario.strategy.name} · seed {scenario.seed} · "
+        f"test accuracy after round {last}",
+        title_style="bold",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    has_global = domains["global_value"].notna().any()
+    has_clients = domains["clients_value"].notna().any()
+    table.add_column("domain", style="cyan", overflow="fold")
+    table.add_column("clients", justify="right")
+    if has_clients:
+        table.add_column("client models", justify="right")
+    if has_global:
+        table.add_column("global model", justify="right")
+    table.add_column("")
+    for domain, clients, own, whole in zip(
+        domains.index,
+        domains["clients"],
+        domains["clients_value"],
+        domains["global_value"],
+        strict=True,
+    ):
+        shown = [own] * bool(has_clients) + [whole] * bool(has_global)
+        length = whole if math.isnan(own) else own
+        cells = [Text("-" if math.isnan(value) else f"{value:.3f}") for value in shown]
+        bar = Bar(1, 0, length, width=16, color="cyan")
+        table.add_row(Text(str(domain)), f"{clients}", *cells, bar)
+    return table
+
+
+def _time(run: Run) -> str:
+    """Seconds in all, and by phase."""
+    timings = run.history[run.history["metric"].str.startswith("seconds_")]
+    phases = timings.groupby("metric", sort=False)["value"].sum()
+    parts = [
+        f"{str(phase).removeprefix('seconds_')} {duration(spent)}"
+        for phase, spent in phases.items()
+    ]
+    return f"{duration(phases.sum())} ({', '.join(parts)})" if parts else duration(0)

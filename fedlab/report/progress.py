@@ -1,0 +1,131 @@
+"""How a run is going, while it goes."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.text import Text
+
+from fedlab.report.units import duration
+from fedlab.runs import metrics
+from fedlab.runs.history import to_frame
+from fedlab.strategies.callbacks import RoundReport
+
+if TYPE_CHECKING:
+    import pandas
+
+    from fedlab.strategies.base import Strategy
+
+FAILURES_SHOWN = 3
+
+
+class ProgressReporter:
+    """Observer that shows a bar on a terminal, and a line per evaluated round elsewhere.
+
+    Use it as a context, so that the terminal is left in order when the run fails.
+
+    Args:
+        console: Where to write.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[rounds]}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.task = self.bar.add_task("preparing", total=None, rounds="")
+        self.scores = ""
+        self.began = self.lap = time.perf_counter()
+        self.done = 0
+
+    def __enter__(self) -> ProgressReporter:
+        """Shows that something is being prepared."""
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Takes the bar away."""
+        self.bar.stop()
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+        """Starts the clock."""
+        self.began = self.lap = time.perf_counter()
+        self.bar.update(
+            self.task,
+            total=rounds,
+            completed=first_round - 1,
+            description="",
+            rounds=f"round {first_round - 1}/{rounds}",
+        )
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        """Shows the round."""
+        now = time.perf_counter()
+        spent, self.lap = now - self.lap, now
+        self.done += 1
+        left = duration((now - self.began) / self.done * (report.rounds - report.round))
+        number = f"round {report.round:>{len(str(report.rounds))}}/{report.rounds}"
+        history = to_frame(report.rows)
+        evaluated = metrics.last_evaluated_round(history) is not None
+        if evaluated:
+            self.scores = _scores(history, report.round)
+        self._tell_failures(report)
+        if evaluated and not self.console.is_terminal:
+            loss = _training_loss(history, report.round)
+            words = [number, self.scores, loss, duration(spent), f"eta {left}"]
+            self.console.print("  ".join(filter(None, words)), soft_wrap=True, highlight=False)
+        self.bar.update(
+            self.task,
+            completed=report.round,
+            description="  ".join(filter(None, [self.scores, f"{left} left"])),
+            rounds=number,
+        )
+
+    def on_end(self, strategy: Strategy) -> None:
+        """Takes the bar away."""
+        self.bar.stop()
+
+    def _tell_failures(self, report: RoundReport) -> None:
+        failures = list(report.failures.items())
+        for client, reason in failures[:FAILURES_SHOWN]:
+            lines = reason.strip().splitlines() or ["no reason given"]
+            self._warn(f"round {report.round}: client {client} failed: {lines[-1]}")
+        if failures[FAILURES_SHOWN:]:
+            self._warn(f"round {report.round}: {len(failures) - FAILURES_SHOWN} more failed")
+
+    def _warn(self, text: str) -> None:
+        self.console.print(Text(text, style="yellow"), soft_wrap=True)
+
+
+def _scores(history: pandas.DataFrame, number: int) -> str:
+    """Test accuracy: over clients where they were tested, else of the global model."""
+    spread = metrics.spread(metrics.by_client(history, number))
+    if spread:
+        worst = f"worst {spread.worst:.2f} ({spread.worst_domain})"
+        return f"accuracy {spread.mean_over_clients:.3f}  {worst}"
+    domains = metrics.by_domain(history, number)["global_value"]
+    worst = f"worst {domains.min():.2f} ({domains.idxmin()})"
+    return f"accuracy {domains.mean():.3f}  {worst}"
+
+
+def _training_loss(history: pandas.DataFrame, number: int) -> str:
+    """Mean of the clients' training losses, by examples."""
+    losses = metrics.by_client(history, number, "loss", "train")
+    if losses.empty:
+        return ""
+    return f"loss {(losses['value'] * losses['examples']).sum() / losses['examples'].sum():.2f}"

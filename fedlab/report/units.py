@@ -1,0 +1,24 @@
+"""Durations and sizes as one says them."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """``4.1 s``, ``68 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float) -> str:
+    """``12 B``, ``3.4 kB``, ``5.6 MB``, ``7.8 GB``; a kB is 1,000 bytes."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        count /= 1000
+        if count < 999.95:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1000:.1f} TB"
