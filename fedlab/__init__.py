@@ -1,10 +1,63 @@
-"""fedlab: federated learning under label skew and domain skew."""
+"""fedlab: federated learning under label skew and domain skew.
 
+    import fedlab
+
+    run = fedlab.simulate("domain_skew", strategy="fedbn", seed=0)
+    run.summary()
+"""
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 # fedlab phones nobody: these switch off the telemetry and update checks of Flower and Ray.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Actors without a GPU compute on the CPU because we say so; Ray need not hide the GPUs from them.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+if TYPE_CHECKING:
+    from fedlab.clients.base import LocalHalf
+    from fedlab.errors import InputError
+    from fedlab.runs.run import Run, load_run
+    from fedlab.scenario import Scenario
+    from fedlab.scenario_file import load_scenario
+    from fedlab.simulation import resume, simulate
+    from fedlab.strategies.base import Strategy
 
 __version__ = "0.1.0"
+__all__ = [
+    "InputError",
+    "LocalHalf",
+    "Run",
+    "Scenario",
+    "Strategy",
+    "load_run",
+    "load_scenario",
+    "resume",
+    "simulate",
+]
+
+_HOMES = {
+    "InputError": "errors",
+    "LocalHalf": "clients.base",
+    "Run": "runs.run",
+    "Scenario": "scenario",
+    "Strategy": "strategies.base",
+    "load_run": "runs.run",
+    "load_scenario": "scenario_file",
+    "resume": "simulation",
+    "simulate": "simulation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: PyTorch, Flower and Ray take seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fedlab' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"fedlab.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
