@@ -30,6 +30,8 @@ from fedlab.strategies.callbacks import Callback
 if TYPE_CHECKING:
     from fedlab.runs.checkpoint import Checkpoint
 
+log = logging.getLogger("fedlab")
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -58,9 +60,7 @@ def prepare(scenario: Scenario) -> Prepared:
     data = load_data(scenario.data)
     partition = make_partition(scenario.partition, data, scenario.seed)
     classes = len(data.class_names)
-    model = build_model(
-        scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed
-    )
+    model = build_model(scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed)
     scenario.strategy.check(scenario, model)
     return Prepared(scenario, data, partition, model)
 
@@ -130,6 +130,7 @@ def _run(
     history = HistoryWriter(folder.path)
     history.truncate(checkpoint.history if checkpoint else {})
     grid, engine = start_grid(scenario, prepared.data, prepared.partition)
+    log.info("%d clients on %s", len(prepared.partition), engine)
     with grid:
         if checkpoint is not None:
             grid.import_states(checkpoint.client_records())

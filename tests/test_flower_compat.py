@@ -55,6 +55,10 @@ def test_arrays_keep_values_and_make_flowers_wire_bytes() -> None:
     assert payload_bytes(RecordDict({"arrays": record})) == 6 * 4 + 8
     theirs = ArrayRecord(tensors)
     assert record["w"].data == theirs["w"].data
-    for back in (from_record(record), from_record(theirs), from_record(pickle.loads(pickle.dumps(record)))):
+    for back in (
+        from_record(record),
+        from_record(theirs),
+        from_record(pickle.loads(pickle.dumps(record))),
+    ):
         assert all(torch.equal(back[name], tensors[name]) for name in tensors)
     assert np.shares_memory(record["w"].numpy(), tensors["w"].numpy())

@@ -38,9 +38,7 @@ class Echo:
         for message in reversed(list(messages)):  # out of order on purpose
             node = message.metadata.dst_node_id
             arrays = {
-                name: to_record(
-                    {n: (t + self.moves[node]).to(t.dtype) for n, t in tensors.items()}
-                )
+                name: to_record({n: (t + self.moves[node]).to(t.dtype) for n, t in tensors.items()})
                 for name, tensors in arrays_of(message.content).items()
             }
             metrics = MetricRecord({"num-examples": self.examples[node], "loss": 1.0})

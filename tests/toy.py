@@ -1,4 +1,4 @@
-"""A quick little problem for tests: striped images of four classes in domains of other brightness."""
+"""A quick little problem for tests: stripes of four classes, in domains of other brightness."""
 
 from __future__ import annotations
 

@@ -119,9 +119,7 @@ class LocalHalf:
         """
         initial = self.task.model.state_dict()
         kept = own_state.get("model", {})
-        return {
-            name: received.model.get(name, kept.get(name, value)) for name, value in initial.items()
-        }
+        return {**initial, **kept, **received.model}
 
     def evaluated_model(self, received: Received, own_state: ClientState) -> Tensors:
         """The full state dict that stands for this client in tests."""

@@ -50,7 +50,8 @@ class Optimizer:
         slopes = [gradients[name] for name in parameters]
         if self.spec.clip_norm is not None:
             norm = torch.nn.utils.get_total_norm(slopes)
-            torch._foreach_mul_(slopes, (self.spec.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+            scale = (self.spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+            slopes = [slope * scale for slope in slopes]
         if self.spec.name == "sgd":
             buffers = list(state["momentum"].values()) if self.spec.momentum else []
             sgd(

@@ -1,9 +1,9 @@
 """Clients on long-lived Ray actors, wherever Ray has CPUs and GPUs.
 
-Flower's own simulator polls, ships model, app and state with every message, and keeps dead actors in
-its pool. Here a round is driven by events alone; a content that many clients share enters the object
-store once; what a client keeps stays in the object store, owned by the driver, so that an actor that
-dies takes nothing with it: its work is sent again to a new one, from the same inputs.
+Flower's own simulator polls, ships model, app and state with every message, and keeps dead actors
+in its pool. Here a round is driven by events alone; a content that many clients share enters the
+object store once; what a client keeps stays in the object store, owned by the driver, so that an
+actor that dies takes nothing with it: its work is sent again to a new one, from the same inputs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.exceptions
 from flwr.app import Message, RecordDict
+from ray import cloudpickle
 
 from fedlab.engine.grid import SimulationGrid, by_content, job_of
 from fedlab.engine.runtime import Runtime
@@ -85,8 +86,8 @@ class RayGrid(SimulationGrid):
     ) -> None:
         super().__init__(len(sizes))
         self.sizes = sizes
-        actor = ray.remote(Actor).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
-        made_by = ray.cloudpickle.dumps(make_runtime)  # by value, where a notebook defines it
+        actor = cast(Any, ray.remote(Actor)).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
+        made_by = cloudpickle.dumps(make_runtime)  # type: ignore[attr-defined]  # by value, where a notebook defines it
         self._make = lambda: actor.remote(sys.path, made_by, *shared)
         self._idle = deque(self._make() for _ in range(actors))
         self._actors = actors

@@ -4,8 +4,8 @@
     checkpoints/round-000012/checkpoint.json         round, sizes of the histories, client files
     checkpoints/clients/000003-r000012.safetensors   what client 3 kept after round 12
 
-A client's file is written when its state has changed and is shared by all later checkpoints until it
-changes again. A checkpoint counts once its folder has its final name; the two newest are kept.
+A client's file is written when its state has changed and is shared by all later checkpoints until
+it changes again. A checkpoint counts once its folder has its final name; the two newest are kept.
 """
 
 from __future__ import annotations

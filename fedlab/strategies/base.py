@@ -27,7 +27,7 @@ from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.rounds import EvaluateFunction, run_rounds
-from fedlab.strategies.updates import ClientUpdate, decode, mean_metrics
+from fedlab.strategies.updates import ClientUpdate, decode, mean_metrics, reason
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ class Strategy(FlowerStrategy):
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
         content = RecordDict(records)  # type: ignore[arg-type]
         return [
-            Message(content, dst_node_id=node, message_type=message_type, group_id=f"{server_round}")
+            Message(
+                content, dst_node_id=node, message_type=message_type, group_id=f"{server_round}"
+            )
             for node in nodes
         ]
 
@@ -179,7 +181,7 @@ class Strategy(FlowerStrategy):
     def _accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
         """The updates of a round, unless too many clients failed."""
         replies = list(replies)
-        errors = [reply.error.reason for reply in replies if reply.has_error()]
+        errors = [reason(reply) for reply in replies if reply.has_error()]
         allowed = self.settings.max_failed_share
         if len(errors) == len(replies) or len(errors) > allowed * len(replies):
             raise RunError(
@@ -231,4 +233,3 @@ class Strategy(FlowerStrategy):
             evaluate_fn=evaluate_fn,
             callbacks=callbacks,
         )
-

@@ -117,10 +117,11 @@ class Flower(Strategy):
         super().__init__(model, parameters or FlowerParameters(name="flwr:FedAvg"), settings)
         chosen = cast(FlowerParameters, self.parameters)
         self.trainable = [name for name, _ in model.named_parameters()]
-        takes_loss = "train_loss_key" in inspect.signature(chosen.constructor).parameters
+        arguments: dict[str, Any] = dict(chosen.arguments)
+        if "train_loss_key" in inspect.signature(chosen.constructor).parameters:
+            arguments["train_loss_key"] = "loss"
         self.inner = chosen.constructor(
-            **chosen.arguments,
-            **({"train_loss_key": "loss"} if takes_loss else {}),
+            **arguments,
             fraction_train=self.settings.fraction_train,
             fraction_evaluate=self.settings.fraction_evaluate,
             min_train_nodes=1,

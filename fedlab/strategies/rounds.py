@@ -18,7 +18,7 @@ from fedlab.flower_compat import error_reply
 from fedlab.records import to_record
 from fedlab.strategies.callbacks import Callback, RoundReport, Row
 from fedlab.strategies.rows import Traffic, central_rows, pooled_rows, test_rows, training_rows
-from fedlab.strategies.updates import client_of
+from fedlab.strategies.updates import client_of, reason
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy
@@ -74,7 +74,7 @@ def run_rounds(
                 rows += central_rows(server_round, central)
             clock.lap("evaluate")
 
-        failures = {r.metadata.src_node_id: r.error.reason for r in replies if r.has_error()}
+        failures = {r.metadata.src_node_id: reason(r) for r in replies if r.has_error()}
         rows += traffic.rows(server_round, clients=len(messages), failed=len(failures))
         report = RoundReport(server_round, last, rows, clock.laps, failures)
         if _notify(callbacks, strategy, report):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from flwr.app import Message, MetricRecord
 
@@ -30,7 +31,7 @@ def test_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
         domains = reply.content.config_records.get("domains") if reply.has_content() else None
         if domains is None:
             continue
-        columns = {key: list(domains[key]) for key in domains}  # type: ignore[arg-type]
+        columns: dict[str, list[Any]] = {key: list(domains[key]) for key in domains}  # type: ignore[arg-type]
         for index, domain in enumerate(columns["domain"]):
             examples = int(columns["examples"][index])
             for metric in TEST_METRICS:

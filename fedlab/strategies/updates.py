@@ -37,6 +37,11 @@ def client_of(reply: Message) -> int:
     return int(client["id"]) if client else reply.metadata.src_node_id  # type: ignore[arg-type]
 
 
+def reason(reply: Message) -> str:
+    """Why a client failed."""
+    return reply.error.reason or f"error {reply.error.code}"
+
+
 def decode(replies: Iterable[Message]) -> list[ClientUpdate]:
     """Replies that carry content, in the order of client indices."""
     updates = [
