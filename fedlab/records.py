@@ -45,7 +45,7 @@ def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
     """Wraps tensors as a Flower record; CPU tensors are shared, not copied."""
     record = ArrayRecord()  # its constructor would turn every array it is given into bytes
     for name, tensor in tensors.items():
-        record[name] = ValueArray(tensor.detach().cpu().numpy())
+        record[name] = ValueArray(tensor.detach().cpu().contiguous().numpy())
     return record
 
 

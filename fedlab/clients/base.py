@@ -18,6 +18,7 @@ import torch
 
 from fedlab.clients.optimizer import OptimizerState
 from fedlab.clients.task import Batch, Task
+from fedlab.models.layout import channels_last
 from fedlab.models.norms import NormPolicy, local_names, shared_names
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
@@ -127,7 +128,8 @@ class LocalHalf:
 
     def begin(self, received: Received, own_state: ClientState) -> Carry:
         """Prepares the first step; the carry owns its tensors."""
-        state = {n: t.detach().clone() for n, t in self.personal_model(received, own_state).items()}
+        start = self.personal_model(received, own_state)
+        state = {name: channels_last(tensor.detach()).clone() for name, tensor in start.items()}
         parameters, buffers = self.task.split(state)
         return Carry(parameters, buffers, self.task.optimizer.start(parameters), {})
 

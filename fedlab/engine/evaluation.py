@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from fedlab.data.preprocess import Preprocess
+from fedlab.models.layout import channels_last
 from fedlab.records import Tensors
 
 
@@ -55,10 +56,12 @@ def evaluate(
     if len(labels) == 0:
         return []
     model.eval()
+    state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits = [], []
     for start in range(0, len(labels), batch_size):
         rows = slice(start, start + batch_size)
-        outputs = torch.func.functional_call(model, state, (preprocess.inputs(inputs[rows]),))
+        batch = channels_last(preprocess.inputs(inputs[rows]))
+        outputs = torch.func.functional_call(model, state, (batch,))
         losses.append(functional.cross_entropy(outputs, labels[rows], reduction="none"))
         hits.append(outputs.argmax(dim=1) == labels[rows])
     size = int(domains.max()) + 1

@@ -11,6 +11,7 @@ from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.task import Batch
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.client_data import ClientData, batches
+from fedlab.models.layout import channels_last
 from fedlab.models.norms import has_batch_norm
 
 
@@ -63,7 +64,8 @@ def train_one(
                 smallest=2 if has_batch_norm(model) else 1,
             ):
                 inputs = preprocess.augment(preprocess.inputs(data.inputs[index]), augment)
-                carry, metrics = half.step(carry, Batch(inputs, data.labels[index]), round_)
+                batch = Batch(channels_last(inputs), data.labels[index])
+                carry, metrics = half.step(carry, batch, round_)
                 for name, value in metrics.items():
                     sums[name] += value * len(index)
                 seen += len(index)
