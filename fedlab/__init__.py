@@ -1,9 +1,8 @@
 """fedlab: federated learning under label skew and domain skew.
 
-    import fedlab
-
-    run = fedlab.simulate("domain_skew", strategy="fedbn", seed=0)
-    run.summary()
+>>> import fedlab
+>>> run = fedlab.simulate("domain_skew", strategy="fedbn", seed=0)
+>>> run.summary()
 """
 
 import importlib

@@ -14,7 +14,7 @@ from fedlab.yaml_text import Place
 
 
 def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:
-    """The place and value of every change, the more general places first.
+    """The place and value of every change.
 
     Args:
         overrides: ``a.b=value`` texts with YAML values, or a mapping with dotted or nested keys.
@@ -33,11 +33,9 @@ def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:
                     f"override '{text}': is not of the form key=value; "
                     "write for example strategy.name=fedbn"
                 )
-            value = yaml_text.read(written, f"override '{text}'")[0] if written.strip() else ""
+            where = f"override '{text}'"
+            value = yaml_text.read(written, where, numbered=False)[0] if written.strip() else ""
             pairs.extend(_leaves(_place(key), value))
-    # `strategy=fedprox` and `strategy.name=fedprox` come before `strategy.mu=1`, in any order
-    # of writing: the parameter is meant for the strategy that is chosen in the end.
-    pairs.sort(key=lambda pair: len(pair[0]) - (pair[0][-1] == "name"))
     return dict(pairs)
 
 
@@ -55,7 +53,10 @@ def apply(root: type[Section], values: dict[str, Any], changes: dict[Place, Any]
         InputError: If a place leads through a value that is not a block, or past a list's end.
     """
     values = copy.deepcopy(values)
-    for place, value in changes.items():
+    # `strategy=fedprox` and `strategy.name=fedprox` come before `strategy.mu=1`, in any order
+    # of writing: the parameter is meant for the strategy that is chosen in the end.
+    for place in sorted(changes, key=lambda place: len(place) - (place[-1] == "name")):
+        value = changes[place]
         *way, last = place
         block: Any = values
         for depth, key in enumerate(way):

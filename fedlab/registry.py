@@ -91,33 +91,40 @@ def names(group: str) -> list[str]:
     return list(BUILTIN[group]) + [name for name in _installed(group) if name not in BUILTIN[group]]
 
 
-def resolve(group: str, name: str) -> Any:
-    """The class behind a name.
+def path_of(group: str, name: str) -> str:
+    """Where the class behind a name is: ``package.module:Class``; nothing is imported.
 
     Args:
         group: A key of `BUILTIN`, e.g. ``"strategies"``.
         name: A registered name or ``package.module:Class``.
 
     Raises:
-        InputError: If there is no such name (the nearest ones are offered) or its module cannot
-            be imported.
+        InputError: If there is no such name; the nearest one is offered.
     """
     if group == "strategies" and name.startswith("flwr:"):
-        path = "fedlab.strategies.flower:Flower"
-    elif name in BUILTIN[group]:
-        path = BUILTIN[group][name]
-    elif name in _installed(group):
-        path = _installed(group)[name].value
-    elif ":" in name:
-        path = name
-    else:
-        near = difflib.get_close_matches(name, names(group), n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names(group))}"
-        raise InputError(f"there is no {_singular(group)} '{name}'; {hint}")
+        return "fedlab.strategies.flower:Flower"
+    if name in BUILTIN[group]:
+        return BUILTIN[group][name]
+    if name in _installed(group):
+        return _installed(group)[name].value
+    if ":" in name:
+        return name
+    near = difflib.get_close_matches(name, names(group), n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names(group))}"
+    raise InputError(f"there is no {_singular(group)} '{name}'; {hint}")
+
+
+def resolve(group: str, name: str) -> Any:
+    """The class behind a name (see `path_of`).
+
+    Raises:
+        InputError: If there is no such name or its module cannot be imported.
+    """
+    path = path_of(group, name)
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"the {_singular(group)} '{name}' cannot be imported from '{path}': {error}; "
             "check the path and that its package is installed"

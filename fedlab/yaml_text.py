@@ -77,12 +77,13 @@ for _letter, _resolvers in _Reader.yaml_implicit_resolvers.items():
     }
 
 
-def read(text: str, where: str) -> tuple[Any, dict[Place, int]]:
+def read(text: str, where: str, numbered: bool = True) -> tuple[Any, dict[Place, int]]:
     """Parses one YAML document.
 
     Args:
         text: The document.
         where: What to call it in errors: a file name, or the option it came from.
+        numbered: Whether errors name the line.
 
     Returns:
         The value, and the line (from 1) of every key and list item in it.
@@ -98,7 +99,7 @@ def read(text: str, where: str) -> tuple[Any, dict[Place, int]]:
         return reader.construct_document(node), dict(_lines(node, ()))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark and "\n" in text else ""
+        line = f":{mark.line + 1}" if mark and numbered else ""
         is_form = isinstance(error, ParserError | ScannerError)
         remedy = "; look for a wrong indent, quote or bracket here or just above" * is_form
         raise InputError(f"{where}{line}: {error.problem or error.context}{remedy}") from error

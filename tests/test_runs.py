@@ -153,15 +153,18 @@ def test_a_new_folder_says_what_is_run_and_where(folder, scenario):
 
 
 def test_a_folder_that_is_not_empty_is_not_overwritten(folder, scenario, tmp_path):
-    with pytest.raises(
-        InputError, match=r"run' is not empty; continue it with `fedlab resume .*run"
-    ):
+    before = folder.scenario_file.stat().st_mtime_ns
+    unfinished = r"holds a run that has not finished; go on with `fedlab resume .*run`, delete it"
+    with pytest.raises(InputError, match=unfinished):
         RunFolder.create(folder.path, scenario)
+    folder.finished_file.write_text('{"rounds": 2}')
+    with pytest.raises(InputError, match="holds a finished run; delete it, or choose another"):
+        RunFolder.create(folder.path, scenario)
+    assert folder.scenario_file.stat().st_mtime_ns == before
+
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
-    with pytest.raises(
-        InputError, match="mine' is not empty; delete it, or choose another with --out"
-    ):
+    with pytest.raises(InputError, match="mine' is not empty; choose another with --out"):
         RunFolder.create(tmp_path / "mine", scenario)
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 

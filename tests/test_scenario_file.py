@@ -2,10 +2,12 @@ import pytest
 import yaml
 from tiny_scenario import TEXT, write_tiny
 
-from fedlab import scenario_file, yaml_text
+from fedlab import shipped as shipped_module
+from fedlab import yaml_text
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
-from fedlab.scenario_file import load_scenario, shipped_scenarios, to_yaml
+from fedlab.scenario_file import load_scenario, to_yaml
+from fedlab.shipped import shipped_scenarios
 
 
 @pytest.fixture
@@ -106,6 +108,13 @@ def test_overrides_may_be_a_mapping_dotted_or_nested(tiny):
     nested = load_scenario(tiny, {"strategy": {"mu": 2.0}, "seed": 7})
     assert dotted == nested == load_scenario(tiny, ["strategy.mu=2", "seed=7"])
     assert nested.strategy.name == "fedprox"
+
+
+def test_top_level_fields_come_first_and_overrides_change_them(tiny):
+    scenario = load_scenario(
+        tiny, ["seed=1", "strategy.mu=3"], seed=2, strategy="fedprox", rounds=9
+    )
+    assert (scenario.seed, scenario.strategy.mu, scenario.rounds) == (1, 3, 9)
 
 
 def test_a_new_component_drops_the_parameters_of_the_old_one(tiny):
@@ -291,7 +300,7 @@ def shipped(tmp_path, monkeypatch):
     (folder / "other.yaml").write_text(
         "description: What the other shows. And more.\nname: other\n"
     )
-    monkeypatch.setattr(scenario_file, "files", lambda package: folder)
+    monkeypatch.setattr(shipped_module, "files", lambda package: folder)
     return folder
 
 
@@ -312,7 +321,7 @@ def test_a_shipped_scenario_is_found_by_its_name(shipped, tmp_path, monkeypatch)
     [
         (
             "domain_scew",
-            "there is no scenario 'domain_scew'; did you mean 'domain_skew'? See `fedlab",
+            "there is no scenario 'domain_scew'; did you mean 'domain_skew'? (see `fed",
         ),
         ("x/domain_skew.yaml", "there is no file 'x/domain_skew.yaml'; fedlab ships 'domain_skew'"),
         ("x/y.yaml", "there is no file 'x/y.yaml'; check the path, or see `fedlab list scenarios`"),

@@ -46,12 +46,7 @@ class RunFolder:
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             if any(folder.path.iterdir()):
-                is_run = folder.scenario_file.is_file()
-                way_on = f"continue it with `fedlab resume {path}`, " if is_run else ""
-                raise InputError(
-                    f"the folder '{path}' is not empty; {way_on}delete it, or choose another "
-                    "with --out"
-                )
+                raise InputError(f"the folder '{path}' {folder._remedy()}")
             with folder:
                 write_whole(folder.scenario_file, to_yaml(scenario))
                 write_whole(
@@ -62,6 +57,16 @@ class RunFolder:
                 f"the folder '{path}' cannot be made: {error.strerror}; choose another with --out"
             ) from error
         return folder
+
+    def _remedy(self) -> str:
+        if self.finished:
+            return "holds a finished run; delete it, or choose another folder with --out"
+        if self.scenario_file.is_file():
+            return (
+                f"holds a run that has not finished; go on with `fedlab resume {self.path}`, "
+                "delete it, or choose another folder with --out"
+            )
+        return "is not empty; choose another with --out"
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

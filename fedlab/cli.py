@@ -1,0 +1,284 @@
+"""The command line: a few lines for each verb. PyTorch and Flower are imported when needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+import fedlab
+from fedlab.errors import FedlabError, InputError
+
+app = typer.Typer(
+    help="Federated learning under label skew and domain skew.",
+    epilog="Start with:  fedlab list   |   fedlab simulate domain_skew strategy=fedbn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+settings = {"debug": False}
+
+Source = Annotated[str, typer.Argument(metavar="SCENARIO")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")]
+SECTIONS = {
+    "strategies": ["strategies"],
+    "models": ["models"],
+    "data": ["sources", "transforms"],
+    "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
+}
+
+
+def main() -> None:
+    """Runs the command line; errors of the user's making are told in words, without a traceback."""
+    try:
+        app()
+    except FedlabError as error:
+        if settings["debug"]:
+            raise
+        for line in str(error).splitlines():
+            err.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"fedlab {fedlab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    settings["debug"] = debug
+
+
+@app.command()
+def simulate(
+    scenario: Source,
+    overrides: Overrides = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of this run, instead of one in runs/.")
+    ] = None,
+) -> None:
+    """Run a scenario on this machine.
+
+    SCENARIO is a YAML file or a name from `fedlab list scenarios`; KEY=VALUE changes it.
+
+    [dim]fedlab simulate domain_skew
+    fedlab simulate domain_skew strategy=fedbn seed=3
+    fedlab simulate my.yaml strategy.mu=0.1 --out runs/mu-0.1[/dim]
+    """
+    from fedlab import simulation
+    from fedlab.report.progress import ProgressReporter
+
+    loaded = fedlab.load_scenario(scenario, overrides or ())
+    target = folder or simulation.default_folder(loaded)
+    with _stoppable(target), ProgressReporter(out) as progress:
+        run = simulation.simulate(loaded, out=target, callbacks=[progress])
+    _close(run)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument()]) -> None:
+    """Go on with a run that was interrupted, to the same end.
+
+    RUN is the folder that `fedlab simulate` made for it.
+
+    [dim]fedlab resume runs/domain_skew-fedbn-s0[/dim]
+    """
+    from fedlab import simulation
+    from fedlab.report.progress import ProgressReporter
+
+    if fedlab.load_run(run).finished:
+        out.print("This run has finished already:")
+    with _stoppable(run), ProgressReporter(out) as progress:
+        done = simulation.resume(run, callbacks=[progress])
+    _close(done)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[scenarios|strategies|models|data|skews]")
+    ] = None,
+) -> None:
+    """List what a scenario can be made of, installed extensions included.
+
+    [dim]fedlab list
+    fedlab list strategies[/dim]
+    """
+    from fedlab import catalogue
+    from fedlab.shipped import shipped_scenarios
+
+    sections = ["scenarios", *SECTIONS] if what is None else [what]
+    for section in sections:
+        if section == "scenarios":
+            found = {name: title for name, (title, _) in shipped_scenarios().items()}
+            _print_list(section, found)
+        elif section in SECTIONS:
+            for group in SECTIONS[section]:
+                _print_list(group.replace("_", " "), catalogue.sentences(group))
+        else:
+            raise InputError(
+                f"there is no list '{section}'; choose from scenarios, " + ", ".join(SECTIONS)
+            )
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument()],
+    overrides: Overrides = None,
+) -> None:
+    """Show a scenario with every default, or the parameters of a part.
+
+    NAME is a scenario (file or name), or a strategy, model, source or skew from `fedlab list`.
+
+    [dim]fedlab show domain_skew strategy=fedbn
+    fedlab show fedprox
+    fedlab show domain_skew > mine.yaml[/dim]
+    """
+    from fedlab import catalogue
+    from fedlab.scenario_file import load_scenario, to_yaml
+    from fedlab.shipped import is_scenario
+
+    groups = [] if is_scenario(name) or overrides else catalogue.groups_with(name)
+    for group in groups:
+        _print_component(group, name)
+    if not groups:
+        text = to_yaml(load_scenario(name, overrides or ()))
+        if out.is_terminal:
+            out.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+        else:
+            typer.echo(text, nl=False)
+
+
+@app.command()
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="SCENARIO...")],
+) -> None:
+    """Check scenario files and tell all that is wrong with them.
+
+    [dim]fedlab validate scenarios/*.yaml[/dim]
+    """
+    from fedlab.scenario_file import load_scenario
+
+    problems = []
+    for file in files:
+        try:
+            load_scenario(file)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            out.print(f"[green]valid[/green] {file}", soft_wrap=True)
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+@app.command()
+def partition(
+    scenario: Source,
+    overrides: Overrides = None,
+    picture: Annotated[
+        Path | None, typer.Option("--out", help="Also draw it into this .png, .pdf or .svg file.")
+    ] = None,
+) -> None:
+    """Show which client gets which samples, before anything is trained.
+
+    [dim]fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png[/dim]
+    """
+    from fedlab.report import partition_view
+    from fedlab.simulation import prepare
+
+    prepared = prepare(fedlab.load_scenario(scenario, overrides or ()))
+    partition_view.render(prepared.partition, prepared.data, out)
+    if picture:
+        partition_view.draw(prepared.partition, prepared.data, picture)
+        out.print(f"picture: [bold]{picture}[/bold]", soft_wrap=True)
+
+
+@app.command()
+def copy(
+    name: Annotated[str, typer.Argument()],
+    target: Annotated[Path, typer.Argument()] = Path(),
+) -> None:
+    """Copy a scenario that comes with fedlab, to change it.
+
+    TARGET is a file or a folder; by default the working folder.
+
+    [dim]fedlab copy domain_skew
+    fedlab copy domain_skew mine.yaml[/dim]
+    """
+    from fedlab.shipped import find
+
+    source = find(name)
+    file = target / source.name if target.is_dir() else target
+    try:
+        with file.open("x", encoding="utf-8") as copied:
+            copied.write(source.read_text(encoding="utf-8"))
+    except FileExistsError as error:
+        raise InputError(f"'{file}' is there already; name another file") from error
+    except OSError as error:
+        raise InputError(f"'{file}' cannot be written: {error.strerror}") from error
+    out.print(f"copied to [bold]{file}[/bold]; run it with: fedlab simulate {file}", soft_wrap=True)
+
+
+@contextmanager
+def _stoppable(folder: Path) -> Iterator[None]:
+    """Ctrl-C ends with exit code 130 and a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        has_run = (folder / "scenario.yaml").is_file()
+        hint = (
+            f"; go on with: fedlab resume {folder}" if has_run else " before anything was trained"
+        )
+        err.print(Text(f"stopped{hint}"), soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+def _close(run: fedlab.Run) -> None:
+    from fedlab.report.closing_table import print_closing_table
+
+    print_closing_table(run, out)
+
+
+def _print_list(title: str, rows: dict[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for name, sentence in rows.items():
+        table.add_row(f"  {name}", Text(sentence))
+    out.print(Text(title, style="bold"))
+    out.print(table)
+    out.print()
+
+
+def _print_component(group: str, name: str) -> None:
+    from fedlab import catalogue
+
+    words, parameters = catalogue.describe(group, name)
+    out.print(Text.assemble((name, "bold cyan"), (f"  ({group.replace('_', ' ')})", "dim")))
+    out.print(Text(words))
+    table = Table.grid(padding=(0, 2))
+    for parameter in parameters:
+        value = "(required)" if parameter.default is None else parameter.default
+        line = Text.assemble(parameter.text, " " * bool(parameter.text), (parameter.kind, "dim"))
+        table.add_row(Text(f"  {parameter.name}: {value}", style="cyan"), line)
+    out.print(table)
+    out.print()
