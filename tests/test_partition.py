@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pools import NAMES, divided, pools, sizes, table
 
 from fedlab.errors import InputError
 from fedlab.scenarios.partition import Partition, make_partition
 from fedlab.scenarios.spec import PartitionSpec
+from pools import NAMES, divided, pools, sizes, table
 
 DOMAIN_SKEWS: list[Any] = [
     "one_per_client",

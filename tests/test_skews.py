@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pools import divided, pools, sizes, table
 from pydantic import ValidationError
 
 from fedlab.errors import InputError
 from fedlab.scenarios.allocate import apportion, balanced_choices, log_gamma, normalised
+from pools import divided, pools, sizes, table
 
 # Arithmetic
 

@@ -1,0 +1,64 @@
+"""Numbers that say what a partition looks like: counts, and how far clients differ."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from fedlab.data.samples import FederatedData
+from fedlab.scenarios.partition import Partition
+
+
+def class_counts(
+    partition: Partition, data: FederatedData, split: Literal["train", "test"] = "train"
+) -> np.ndarray:
+    """Samples of each client by their true class, int64 of shape (clients, classes)."""
+    pool = data.train if split == "train" else data.test
+    return _counts(partition, split, pool.labels, len(data.class_names))
+
+
+def domain_counts(
+    partition: Partition, data: FederatedData, split: Literal["train", "test"] = "train"
+) -> np.ndarray:
+    """Samples of each client by domain, int64 of shape (clients, domains)."""
+    pool = data.train if split == "train" else data.test
+    return _counts(partition, split, pool.domains, len(data.domain_names))
+
+
+def _counts(
+    partition: Partition, split: Literal["train", "test"], kinds: np.ndarray, number: int
+) -> np.ndarray:
+    indices = partition.train if split == "train" else partition.test
+    offsets = partition.train_offsets if split == "train" else partition.test_offsets
+    owners = np.repeat(np.arange(len(partition)), np.diff(offsets))
+    flat = np.bincount(owners * number + kinds[indices], minlength=len(partition) * number)
+    return flat.reshape(len(partition), number)
+
+
+def label_distances(counts: np.ndarray) -> np.ndarray:
+    """How far each client's label distribution is from that of all clients together.
+
+    Args:
+        counts: Samples by class, shape (clients, classes), as from `class_counts`.
+
+    Returns:
+        Total-variation distances, float64 of shape (clients,): the share of a client's samples
+        that would have to change class; 0 without label skew, towards 1 for clients of one rare
+        class.
+    """
+    own = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    pooled = counts.sum(axis=0) / max(counts.sum(), 1)
+    return np.abs(own - pooled).sum(axis=1) / 2
+
+
+def measures(partition: Partition, data: FederatedData) -> dict[str, np.ndarray]:
+    """One number for each client, by what it says: arrays of shape (clients,)."""
+    classes = class_counts(partition, data)
+    return {
+        "training samples": np.diff(partition.train_offsets),
+        "test samples": np.diff(partition.test_offsets),
+        "domains": np.count_nonzero(domain_counts(partition, data), axis=1),
+        "classes": np.count_nonzero(classes, axis=1),
+        "label skew": label_distances(classes),
+    }

@@ -1,0 +1,152 @@
+"""The picture of a partition: each client's classes above, its samples by domain below."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from fedlab.data.samples import FederatedData
+from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
+from fedlab.scenarios.partition import Partition
+
+# After Okabe and Ito: colours that colour-blind readers can tell apart.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
+INK, FAINT = "#333333", "#DDDDDD"
+FEW_CLIENTS = 60  # up to which bubbles and client numbers are readable
+FEW_CLASSES = 30  # up to which bubbles and class names are readable
+MOST_COLUMNS = 400  # clients that fit side by side
+LONGEST_NAME = 14
+
+
+def partition_figure(partition: Partition, data: FederatedData) -> Figure:
+    """Draws bubbles for a few clients and classes, and a heat map for many.
+
+    More than 60 clients are sorted by domain; of more than 400, evenly spaced ones are shown.
+    """
+    classes, domains = class_counts(partition, data), domain_counts(partition, data)
+    present = np.flatnonzero(domains.any(axis=0))
+    distance = label_distances(classes).mean()
+    few = len(partition) <= FEW_CLIENTS
+    picked = np.arange(len(partition)) if few else _spaced(_sorted(classes, domains))
+    classes, domains = classes[picked], domains[picked]
+
+    width = float(np.clip(2.2 + 0.34 * len(picked), 6.5, 13))
+    upper = float(np.clip(0.7 + 0.28 * classes.shape[1], 1.5, 6.0))
+    figure = Figure(figsize=(width, upper + 2.8), dpi=150, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[upper, 1.8])
+    colours = _colours(domains.shape[1])
+    mine = [colours[domain] for domain in domains.argmax(axis=1)]
+    if few and classes.shape[1] <= FEW_CLASSES:
+        _bubbles(top, classes, mine, 0.85 * width / len(picked))
+    else:
+        _heat_map(top, classes, mine)
+    _name_classes(top, data.class_names)
+    _bars(bottom, domains, colours)
+    _name_clients(bottom, len(picked), len(partition))
+    figure.suptitle(
+        f"{len(partition):,} client{'s' * (len(partition) != 1)}, "
+        f"{len(partition.train):,} training samples, "
+        f"mean label skew {distance:.2f}",
+        color=INK,
+        fontsize=12,
+    )
+    if len(present) > 1:
+        figure.legend(
+            handles=[Patch(color=colours[d], label=_short(data.domain_names[d])) for d in present],
+            loc="outside lower center",
+            ncols=min(len(present), 6),
+            frameon=False,
+            fontsize=9,
+            labelcolor=INK,
+        )
+    return figure
+
+
+def _sorted(classes: np.ndarray, domains: np.ndarray) -> np.ndarray:
+    """Clients by main domain, then by main class, then by size."""
+    return np.lexsort((-classes.sum(axis=1), classes.argmax(axis=1), domains.argmax(axis=1)))
+
+
+def _spaced(clients: np.ndarray) -> np.ndarray:
+    """As many evenly spaced ones as there is room for."""
+    number = min(len(clients), MOST_COLUMNS)
+    return clients[np.linspace(0, len(clients) - 1, number).round().astype(int)]
+
+
+def _colours(number: int) -> list[str]:
+    if number <= len(PALETTE):
+        return list(PALETTE[:number])
+    return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.9, number))]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def _bubbles(axes: Axes, counts: np.ndarray, colours: list[str], spacing: float) -> None:
+    """Areas in proportion to counts; at most touching, with clients `spacing` inches apart."""
+    clients, labels = np.nonzero(counts)
+    numbers = counts[clients, labels]
+    largest = 72 * min(spacing, 0.28)
+    areas = np.maximum(numbers / counts.max() * largest**2, 1.0)
+    axes.scatter(clients, labels, s=areas, c=[colours[k] for k in clients], linewidths=0)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    _frame(axes, f"Samples by class: area of the bubbles (largest: {counts.max():,})")
+
+
+def _heat_map(axes: Axes, counts: np.ndarray, colours: list[str]) -> None:
+    """White is none of a client's samples, the full colour of its domain the largest share."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    depth = (shares / shares.max()).T[:, :, None]
+    full = np.array([to_rgb(colour) for colour in colours])
+    axes.imshow(1 - depth * (1 - full), aspect="auto", interpolation="nearest")
+    _frame(axes, f"Share of each class in a client's samples: white 0%, deepest {shares.max():.0%}")
+
+
+def _bars(axes: Axes, counts: np.ndarray, colours: list[str]) -> None:
+    base = np.zeros(len(counts), dtype=np.int64)
+    wide = 0.75 if len(counts) <= FEW_CLIENTS else 1.0
+    for colour, numbers in zip(colours, counts.T, strict=True):
+        axes.bar(np.arange(len(counts)), numbers, wide, base, color=colour, linewidth=0)
+        base += numbers
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    _frame(axes, "Samples by domain")
+
+
+def _name_classes(axes: Axes, names: tuple[str, ...]) -> None:
+    """The first class on top; names where they fit, else indices."""
+    if len(names) <= FEW_CLASSES:
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+    else:
+        axes.set_ylabel("class", color=INK, fontsize=9)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def _name_clients(axes: Axes, shown: int, clients: int) -> None:
+    """Numbers of a few clients; what is shown of many."""
+    axes.set_xlim(-0.6, shown - 0.4)
+    if clients <= FEW_CLIENTS:
+        axes.xaxis.set_major_locator(MaxNLocator(20, integer=True, min_n_ticks=1))
+        label = "client"
+    else:
+        axes.set_xticks([])
+        some = f" ({shown} of {clients:,} shown)" if shown < clients else ""
+        label = f"clients, sorted by main domain and main class{some}"
+    axes.set_xlabel(label, color=INK, fontsize=9)
+
+
+def _frame(axes: Axes, title: str) -> None:
+    """A quiet title, and no lines but those of the data."""
+    axes.set_title(title, loc="left", color=INK, fontsize=9)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0, labelsize=9, colors=INK)

@@ -1,0 +1,160 @@
+"""A partition to look at, before anything is trained: tables in the terminal and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedlab.data.samples import FederatedData
+from fedlab.errors import InputError
+from fedlab.report.partition_measures import (
+    class_counts,
+    domain_counts,
+    label_distances,
+    measures,
+)
+from fedlab.scenarios.partition import Partition
+
+__all__ = ["class_counts", "domain_counts", "draw", "label_distances", "measures", "render"]
+
+ALL_SHOWN = 20  # clients up to which each gets its row
+FIRST_SHOWN = 8  # rows of a larger population
+MOST_FREQUENT = 3  # classes named where there are too many for columns
+QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
+
+
+def render(partition: Partition, data: FederatedData, console: Console) -> None:
+    """Prints who has what: clients by domain, clients by class, and the spread over clients.
+
+    Of more than 20 clients, the first ones stand for the rest.
+    """
+    clients = len(partition)
+    shown = range(clients if clients <= ALL_SHOWN else FIRST_SHOWN)
+    console.print(_headline(partition, data))
+    console.print(_domain_table(partition, data, shown))
+    console.print(_class_table(partition, data, shown, console.width))
+    console.print(_spread_table(partition, data))
+
+
+def draw(partition: Partition, data: FederatedData, path: Path) -> None:
+    """Writes a picture: each client's classes above, its samples by domain below.
+
+    Args:
+        partition: Who owns which samples.
+        data: The pools they come from.
+        path: File to write; its ending (.png, .svg, .pdf) decides the format.
+
+    Raises:
+        InputError: If no picture can be written there.
+    """
+    # Only here, because Matplotlib is slow to import and no device needs it.
+    from fedlab.report.partition_picture import partition_figure
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partition_figure(partition, data).savefig(path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the picture cannot be written to '{path}': {error}; choose another file, "
+            "ending in .png, .svg or .pdf"
+        ) from error
+
+
+def _headline(partition: Partition, data: FederatedData) -> str:
+    """The sums, and whatever is unusual: samples without owner, without label, with a wrong one."""
+    parts = [
+        f"[bold]{len(partition):,}[/] client{'s' * (len(partition) != 1)}",
+        f"[bold]{len(partition.train):,}[/] training samples",
+        f"[bold]{len(partition.test):,}[/] test samples",
+    ]
+    seen = np.isin(data.train.domains, data.seen_domains)
+    if unused := int(seen.sum()) - len(partition.train):
+        parts.append(f"{unused:,} training samples unused")
+    if not partition.labelled.all():
+        parts.append(f"{partition.labelled.mean():.1%} labelled")
+    if wrong := float((partition.labels != data.train.labels[partition.train]).mean()):
+        parts.append(f"{wrong:.1%} of labels wrong")
+    return " · ".join(parts)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+
+
+def _row(table: Table, label: str, cells: list[str]) -> None:
+    table.add_row(label, *["[dim]·[/]" if cell == "0" else cell for cell in cells])
+
+
+def _domain_table(partition: Partition, data: FederatedData, shown: range) -> Table:
+    table = _table("Training samples by domain")
+    table.add_column("client", justify="right")
+    for name in (*data.domain_names, "all", "test"):
+        table.add_column(escape(name), justify="right")
+    counts = domain_counts(partition, data)
+    test = np.diff(partition.test_offsets)
+    for client in shown:
+        numbers = [*counts[client], counts[client].sum(), test[client]]
+        _row(table, str(client), [f"{number:,}" for number in numbers])
+    _end(table, partition, shown, [*counts.sum(axis=0), counts.sum(), test.sum()])
+    return table
+
+
+def _class_table(partition: Partition, data: FederatedData, shown: range, width: int) -> Table:
+    """Counts in columns where the console has room for all classes, else the largest classes."""
+    counts = class_counts(partition, data)
+    totals = [f"{total:,}" for total in counts.sum(axis=0)]
+    widest = [max(len(a), len(b)) for a, b in zip(data.class_names, totals, strict=True)]
+    table = _table("Training samples by class")
+    table.add_column("client", justify="right")
+    if sum(widest) + 3 * len(widest) + 12 <= width:
+        for name in data.class_names:
+            table.add_column(escape(name), justify="right")
+        for client in shown:
+            _row(table, str(client), [f"{number:,}" for number in counts[client]])
+        _end(table, partition, shown, list(counts.sum(axis=0)))
+        return table
+    table.add_column("classes", justify="right")
+    table.add_column("most frequent")
+    for client in shown:
+        own = counts[client]
+        largest = np.argsort(-own, kind="stable")[:MOST_FREQUENT]
+        shares = own[largest] / max(own.sum(), 1)
+        named = [
+            f"{escape(data.class_names[label])} [dim]{share:.0%}[/]"
+            for label, share in zip(largest, shares, strict=True)
+            if share > 0
+        ]
+        _row(table, str(client), [f"{np.count_nonzero(own)}", ", ".join(named)])
+    if len(shown) < len(partition):
+        table.add_row("…")
+    return table
+
+
+def _end(table: Table, partition: Partition, shown: range, totals: list[np.int64]) -> None:
+    if len(shown) < len(partition):
+        table.add_row("…")
+    table.add_section()
+    _row(table, "all", [f"{total:,}" for total in totals])
+
+
+def _spread_table(partition: Partition, data: FederatedData) -> Table:
+    table = _table("Spread over clients")
+    table.add_column("of a client")
+    for name in ("mean", *QUANTILES):
+        table.add_column(name, justify="right")
+    for name, values in measures(partition, data).items():
+        whole = np.issubdtype(values.dtype, np.integer)
+        # Whole numbers stay whole: quantiles are those of some client.
+        quantiles = np.quantile(values, list(QUANTILES.values()), method="nearest")
+        cells = [f"{value:,.0f}" if whole else f"{value:.2f}" for value in quantiles]
+        table.add_row(name, f"{values.mean():,.1f}" if whole else f"{values.mean():.2f}", *cells)
+    table.caption = (
+        "label skew: total-variation distance of a client's labels from those of all clients, "
+        "0 (none) to 1"
+    )
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,139 @@
+"""Tables and pictures of partitions."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from rich.console import Console
+
+from fedlab.data.samples import FederatedData
+from fedlab.errors import InputError
+from fedlab.report.partition_measures import (
+    class_counts,
+    domain_counts,
+    label_distances,
+    measures,
+)
+from fedlab.report.partition_view import draw, render
+from fedlab.scenarios.partition import Partition
+from pools import divided, pools, sizes, table
+
+
+def _printed(partition: Partition, data: FederatedData, width: int = 110) -> str:
+    console = Console(file=StringIO(), width=width)
+    render(partition, data, console)
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def _cells(printed: str, first: str) -> list[list[str]]:
+    """The cells of all table rows whose first cell is `first`."""
+    rows = [line.split("│")[1:-1] for line in printed.splitlines() if line.startswith("│")]
+    stripped = [[cell.strip() for cell in row] for row in rows]
+    return [row for row in stripped if row[0] == first]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_counts_are_those_of_the_samples(split: Any) -> None:
+    data = pools(domains=3)
+    partition = divided(data, 8, domains="mixed", labels={"name": "dirichlet", "alpha": 0.5})
+    counts = table(partition, data, test=split == "test")
+    assert (class_counts(partition, data, split) == counts.sum(axis=1)).all()
+    assert (domain_counts(partition, data, split) == counts.sum(axis=2)).all()
+
+
+def test_label_distances_are_total_variations() -> None:
+    assert label_distances(np.array([[5, 5], [5, 5]])).tolist() == [0, 0]
+    assert label_distances(np.array([[8, 0], [0, 8]])).tolist() == [0.5, 0.5]
+    # All labels together: 1/4, 3/4.
+    assert label_distances(np.array([[2, 2], [0, 4]])).tolist() == [0.25, 0.25]
+
+
+def test_measures_give_one_number_for_each_client() -> None:
+    data = pools(domains=2)
+    partition = divided(data, 6, labels={"name": "classes_per_client", "count": 4})
+    found = measures(partition, data)
+    assert all(values.shape == (6,) for values in found.values())
+    assert (found["training samples"] == sizes(partition)).all()
+    assert found["domains"].tolist() == [1] * 6
+    assert found["classes"].tolist() == [4] * 6
+
+
+def test_few_clients_are_all_printed() -> None:
+    data = pools(train=(30, 60), test=9, domains=2, classes=3)
+    partition = divided(data, 3)
+    printed = _printed(partition, data)
+    assert "3 clients · 90 training samples · 18 test samples" in printed
+    # Clients 0 and 2 share the first domain.
+    assert _cells(printed, "1")[0] == ["1", "·", "60", "60", "9"]
+    assert _cells(printed, "0")[0][:4] == ["0", "15", "·", "15"]
+    by_class = class_counts(partition, data)
+    assert _cells(printed, "1")[1] == ["1", *map(str, by_class[1])]
+    assert _cells(printed, "all") == [["all", "30", "60", "90", "18"], ["all", "30", "30", "30"]]
+    assert _cells(printed, "training samples") == [
+        ["training samples", "30.0", "15", "15", "15", "60", "60"]
+    ]
+
+
+def test_many_clients_are_summarised() -> None:
+    data = pools(train=4000)
+    partition = divided(data, 200, labels={"name": "dirichlet", "alpha": 0.1})
+    printed = _printed(partition, data)
+    assert len(printed.splitlines()) < 50
+    assert _cells(printed, "7")
+    assert not _cells(printed, "150")
+    own = sizes(partition)
+    row = _cells(printed, "training samples")[0]
+    assert row[1:3] == ["20.0", str(own.min())]
+    assert row[-1] == str(own.max())
+    skew = label_distances(class_counts(partition, data)).mean()
+    assert _cells(printed, "label skew")[0][1] == f"{skew:.2f}"
+
+
+def test_many_classes_are_named_by_frequency() -> None:
+    data = pools(train=2000, classes=100)
+    printed = _printed(divided(data, 4, labels={"name": "classes_per_client", "count": 2}), data)
+    assert _cells(printed, "0")[1][1] == "2"
+    assert "50%" in _cells(printed, "0")[1][2]
+
+
+def test_the_headline_says_what_is_unusual() -> None:
+    data = pools(train=1000, domains=2, unseen=(1,))
+    plain = _printed(divided(data, 4), data).splitlines()[0]
+    assert plain == "4 clients · 1,000 training samples · 100 test samples"
+    partition = divided(
+        data,
+        4,
+        quantity={"name": "equal", "samples_per_client": 100},
+        label_budget={"share": 0.5},
+        label_noise={"name": "pair", "rate": 1.0},
+    )
+    unusual = _printed(partition, data, width=200).splitlines()[0]
+    assert "600 training samples unused" in unusual
+    assert f"{partition.labelled.mean():.1%} labelled" in unusual
+    assert "100.0% of labels wrong" in unusual
+
+
+@pytest.mark.parametrize(("clients", "classes", "domains"), [(1, 3, 1), (5, 10, 5), (70, 40, 3)])
+def test_pictures_of_all_sizes(tmp_path: Path, clients: int, classes: int, domains: int) -> None:
+    data = pools(train=400, domains=domains, classes=classes)
+    path = tmp_path / "new folder" / "partition.png"
+    draw(divided(data, clients), data, path)
+    pixels = imread(path)[:, :, :3]
+    assert 400 < pixels.shape[0] < 1600
+    assert 900 < pixels.shape[1] < 2000
+    for colour in ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9")[:domains]:
+        exact = np.array([int(colour[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+        shown = np.isclose(pixels, exact, atol=0.01).all(axis=2)
+        assert shown.sum() > 500  # every domain is there in its colour
+
+
+def test_pictures_need_a_known_ending(tmp_path: Path) -> None:
+    data = pools()
+    with pytest.raises(InputError, match=r"partition\.jpeg2000.* ending in \.png"):
+        draw(divided(data, 2), data, tmp_path / "partition.jpeg2000")
