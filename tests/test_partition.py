@@ -10,9 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedlab.errors import InputError
-from fedlab.scenarios.partition import Partition, make_partition
-from fedlab.scenarios.spec import PartitionSpec
-from pools import NAMES, divided, pools, sizes, table
+from fedlab.scenarios.partition import Partition
+from pools import divided, pools, sizes, table
 
 DOMAIN_SKEWS: list[Any] = [
     "one_per_client",
@@ -124,22 +123,11 @@ def test_a_client_is_a_slice_of_the_flat_arrays() -> None:
 
 
 def test_nobody_owns_samples_of_unseen_domains() -> None:
-    marked = pools(domains=3, unseen=(1,))
-    for partition in (
-        divided(marked, 6),
-        make_partition(PartitionSpec(clients=6), pools(domains=3), 0, ["photo"]),
-    ):
-        train, test = table(partition, marked), table(partition, marked, test=True)
-        assert train.sum(axis=(0, 2)).tolist() == [400, 0, 400]
-        assert test.sum(axis=(0, 2)).tolist() == [100, 0, 100]
-
-
-def test_unseen_domains_must_exist_and_leave_some() -> None:
-    spec = PartitionSpec(clients=2)
-    with pytest.raises(InputError, match=r"data\.unseen_domains: there is no domain 'foto'"):
-        make_partition(spec, pools(domains=2), 0, ["foto"])
-    with pytest.raises(InputError, match="no domain is left"):
-        make_partition(spec, pools(domains=2), 0, list(NAMES[:2]))
+    data = pools(domains=3, unseen=(1,))
+    partition = divided(data, 6)
+    train, test = table(partition, data), table(partition, data, test=True)
+    assert train.sum(axis=(0, 2)).tolist() == [400, 0, 400]
+    assert test.sum(axis=(0, 2)).tolist() == [100, 0, 100]
 
 
 def test_more_clients_than_samples_are_refused() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,12 +64,7 @@ class Partition:
         )
 
 
-def make_partition(
-    spec: PartitionSpec,
-    data: FederatedData,
-    seed: int,
-    unseen_domains: Collection[str] | None = None,
-) -> Partition:
+def make_partition(spec: PartitionSpec, data: FederatedData, seed: int) -> Partition:
     """Divides the pooled samples among the clients.
 
     The test pool follows the training samples: within each domain and class, a client gets the
@@ -80,25 +74,24 @@ def make_partition(
 
     Args:
         spec: The scenario's ``partition`` block.
-        data: The pools; nothing but labels and domains is read.
+        data: The pools; nothing but labels and domains is read. Nobody gets samples of its
+            unseen domains.
         seed: The scenario's seed. Each generator draws from its own stream, so that changing one
             skew leaves the draws of the others alone.
-        unseen_domains: Names of the domains that no client owns; by default those that `data`
-            marks.
 
     Raises:
         InputError: If the samples do not suffice for these clients and skews.
     """
-    seen = _seen(data, unseen_domains)
-    clients = spec.clients
+    clients, domains = spec.clients, len(data.domain_names)
+    seen = np.isin(np.arange(domains), data.seen_domains)
     pool = Pool.of(data.train, data, seen, generator(seed, "partition", "train order"))
     if clients > len(pool):
         raise InputError(
             f"partition.clients: {clients} clients need at least {clients} training samples and "
             f"there are {len(pool)}; use fewer clients"
         )
-    names = [name for name, wanted in zip(data.domain_names, seen, strict=True) if wanted]
-    shares = np.zeros((clients, len(seen)))
+    names = [data.domain_names[domain] for domain in data.seen_domains]
+    shares = np.zeros((clients, domains))
     shares[:, seen] = spec.domains.shares(clients, names, generator(seed, "partition", "domains"))
     weights = spec.quantity.weights(clients, generator(seed, "partition", "quantity"))
     # Nobody's expected size is less than one sample.
@@ -124,24 +117,6 @@ def make_partition(
         labels, owner, clients, classes, generator(seed, "partition", "label noise")
     )
     return Partition(train, observed, labelled, train_offsets, test, test_offsets)
-
-
-def _seen(data: FederatedData, unseen_domains: Collection[str] | None) -> np.ndarray:
-    """Whether clients may see each domain, bool of shape (domains,)."""
-    if unseen_domains is None:
-        unseen_domains = [data.domain_names[index] for index in data.unseen_domains]
-    for name in unseen_domains:
-        if name not in data.domain_names:
-            raise InputError(
-                f"data.unseen_domains: there is no domain '{name}'; "
-                f"the domains are {', '.join(data.domain_names)}"
-            )
-    seen = np.array([name not in unseen_domains for name in data.domain_names])
-    if not seen.any():
-        raise InputError(
-            "data.unseen_domains: no domain is left for the clients; leave at least one out"
-        )
-    return seen
 
 
 def _nobody_is_empty(sizes: np.ndarray, spec: PartitionSpec) -> None:
