@@ -85,12 +85,11 @@ def simulate(
     fedlab simulate my.yaml strategy.mu=0.1 --out runs/mu-0.1[/dim]
     """
     from fedlab import simulation
-    from fedlab.report.progress import ProgressReporter
 
     loaded = fedlab.load_scenario(scenario, overrides or ())
     target = folder or simulation.default_folder(loaded)
-    with _stoppable(target), ProgressReporter(out) as progress:
-        run = simulation.simulate(loaded, out=target, callbacks=[progress])
+    with _stoppable(target):
+        run = simulation.simulate(loaded, out=target)
     _close(run)
 
 
@@ -103,12 +102,11 @@ def resume(run: Annotated[Path, typer.Argument()]) -> None:
     [dim]fedlab resume runs/domain_skew-fedbn-s0[/dim]
     """
     from fedlab import simulation
-    from fedlab.report.progress import ProgressReporter
 
     if fedlab.load_run(run).finished:
         out.print("This run has finished already:")
-    with _stoppable(run), ProgressReporter(out) as progress:
-        done = simulation.resume(run, callbacks=[progress])
+    with _stoppable(run):
+        done = simulation.resume(run)
     _close(done)
 
 

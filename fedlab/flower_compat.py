@@ -11,10 +11,19 @@ import uuid
 from flwr.app import Context, Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-__all__ = ["Run", "TaskIdentity", "assume_identity", "client_context", "error_reply", "message_for"]
+__all__ = [
+    "NodeInfo",
+    "Run",
+    "assume_identity",
+    "client_context",
+    "error_reply",
+    "message_for",
+    "stamp",
+]
 
 RUN_ID = 1
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,7 @@ def simulate(
     *,
     out: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
+    progress: bool = True,
     **fields: Any,
 ) -> Run:
     """Runs a scenario.
@@ -81,6 +83,7 @@ def simulate(
         out: Folder of this run; by default one inside ``output.dir``, named after the scenario,
             the strategy and the seed.
         callbacks: Observers of the run.
+        progress: Whether to show how the run goes.
         **fields: Overrides of top-level fields, such as ``strategy="fedbn"`` or ``seed=3``.
 
     Returns:
@@ -91,14 +94,20 @@ def simulate(
         RunError: If the run fails; `resume` goes on from its last checkpoint.
     """
     scenario = load_scenario(source, overrides, **fields)
-    prepared = prepare(scenario)
-    folder = RunFolder.create(Path(out) if out else default_folder(scenario), scenario)
-    with folder:
-        return _run(prepared, folder, None, callbacks)
+    with _shown(progress) as observers:
+        prepared = prepare(scenario)
+        folder = RunFolder.create(Path(out) if out else default_folder(scenario), scenario)
+        with folder:
+            return _run(prepared, folder, None, [*observers, *callbacks])
 
 
-def resume(folder: str | Path, callbacks: Sequence[Callback] = ()) -> Run:
+def resume(folder: str | Path, *, callbacks: Sequence[Callback] = (), progress: bool = True) -> Run:
     """Goes on with a run that was interrupted; a finished one is returned as it is.
+
+    Args:
+        folder: The run's folder.
+        callbacks: Observers of the run.
+        progress: Whether to show how the run goes.
 
     Raises:
         InputError: If the folder is not a run.
@@ -108,15 +117,29 @@ def resume(folder: str | Path, callbacks: Sequence[Callback] = ()) -> Run:
     run = load_run(opened.path)
     if run.finished:
         return run
-    with opened:
+    with opened, _shown(progress) as observers:
         checkpoint = latest_checkpoint(opened.checkpoints)
-        return _run(prepare(run.scenario), opened, checkpoint, callbacks)
+        return _run(prepare(run.scenario), opened, checkpoint, [*observers, *callbacks])
 
 
 def default_folder(scenario: Scenario) -> Path:
     """Where a run is kept unless the user says otherwise."""
     strategy = scenario.strategy.name.replace(":", "-")
     return scenario.output.dir / f"{scenario.name}-{strategy}-s{scenario.seed}"
+
+
+@contextmanager
+def _shown(progress: bool) -> Iterator[list[Callback]]:
+    """The observers that show a run on the console, for as long as it takes."""
+    if not progress:
+        yield []
+        return
+    from rich.console import Console
+
+    from fedlab.report.progress import ProgressReporter
+
+    with ProgressReporter(Console(highlight=False)) as reporter:
+        yield [reporter]
 
 
 def _run(

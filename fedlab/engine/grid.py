@@ -10,7 +10,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedlab.engine.worker import Job
-from fedlab.flower_compat import Run, assume_identity, stamp
+from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
 
 FIRST_NODE_ID = 1000
 """Node id of client 0; Flower keeps small ids for itself."""
@@ -51,6 +51,12 @@ class SimulationGrid(Grid):
     def get_node_ids(self) -> Iterable[int]:
         """Node ids of all clients, in the order of client indices."""
         return range(FIRST_NODE_ID, FIRST_NODE_ID + self.clients)
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """All clients, by name."""
+        return (
+            NodeInfo(node_id=n, name=f"client {n - FIRST_NODE_ID}") for n in self.get_node_ids()
+        )
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Takes messages in; they are worked on when their replies are pulled."""

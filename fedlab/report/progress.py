@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy
 
 FAILURES_SHOWN = 3
+logger = logging.getLogger("fedlab")
+
+
+class _Lines(logging.Handler):
+    """Writes what fedlab logs between the lines of the progress."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one message."""
+        self.console.print(Text(record.getMessage(), style="dim"), soft_wrap=True)
 
 
 class ProgressReporter:
@@ -45,12 +59,15 @@ class ProgressReporter:
         )
         self.task = self.bar.add_task("preparing", total=None, rounds="")
         self.scores = ""
+        self.lines = _Lines(console)
         self.began = self.lap = time.perf_counter()
         self.done = 0
 
     def __enter__(self) -> ProgressReporter:
-        """Shows that something is being prepared."""
+        """Shows that something is being prepared, and what fedlab logs meanwhile."""
         self.bar.start()
+        logger.addHandler(self.lines)
+        logger.setLevel(logging.INFO)
         return self
 
     def __exit__(
@@ -60,6 +77,7 @@ class ProgressReporter:
         trace: TracebackType | None,
     ) -> None:
         """Takes the bar away."""
+        logger.removeHandler(self.lines)
         self.bar.stop()
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
@@ -103,9 +121,9 @@ class ProgressReporter:
 
     def _tell_failures(self, report: RoundReport) -> None:
         failures = list(report.failures.items())
-        for client, reason in failures[:FAILURES_SHOWN]:
+        for name, reason in failures[:FAILURES_SHOWN]:
             lines = reason.strip().splitlines() or ["no reason given"]
-            self._warn(f"round {report.round}: client {client} failed: {lines[-1]}")
+            self._warn(f"round {report.round}: {name} failed: {lines[-1]}")
         if failures[FAILURES_SHOWN:]:
             self._warn(f"round {report.round}: {len(failures) - FAILURES_SHOWN} more failed")
 

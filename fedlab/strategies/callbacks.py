@@ -45,14 +45,14 @@ class RoundReport:
         rounds: How many there will be.
         rows: The round's rows; everything in them is reproducible.
         seconds: Wall-clock seconds by phase (``train``, ``aggregate``, ``evaluate``), which are not.
-        failures: Client index -> reason, for clients that gave no update.
+        failures: Name of the node -> reason, for clients that gave no update.
     """
 
     round: int
     rounds: int
     rows: Sequence[Row]
     seconds: dict[str, float]
-    failures: dict[int, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
 
 
 class Callback(Protocol):

@@ -74,7 +74,7 @@ def run_rounds(
                 rows += central_rows(server_round, central)
             clock.lap("evaluate")
 
-        failures = {r.metadata.src_node_id: reason(r) for r in replies if r.has_error()}
+        failures = failures_by_name(grid, replies)
         rows += traffic.rows(server_round, clients=len(messages), failed=len(failures))
         report = RoundReport(server_round, last, rows, clock.laps, failures)
         if _notify(callbacks, strategy, report):
@@ -106,6 +106,15 @@ def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> 
         reply = answered.get(node) or failed.get(node) or failed.get(message.metadata.message_id)
         replies.append(reply or error_reply(message, f"node {node} did not answer in time"))
     return sorted(replies, key=lambda reply: (reply.has_error(), client_of(reply)))
+
+
+def failures_by_name(grid: Grid, replies: Iterable[Message]) -> dict[str, str]:
+    """The reason of every failed client, by the name that the grid has for its node."""
+    failed = {r.metadata.src_node_id: reason(r) for r in replies if r.has_error()}
+    if not failed:
+        return {}
+    names = {node.node_id: node.name for node in grid.get_nodes() if node.node_id in failed}
+    return {names.get(node) or f"node {node}": why for node, why in failed.items()}
 
 
 def _notify(callbacks: Iterable[Callback], strategy: Strategy, report: RoundReport) -> bool:
