@@ -33,6 +33,9 @@ class Echo:
     def get_node_ids(self) -> Iterable[int]:
         return range(len(self.moves))
 
+    def get_nodes(self) -> Iterable[flower_compat.NodeInfo]:
+        return [flower_compat.NodeInfo(node_id=node) for node in self.get_node_ids()]
+
     def send_and_receive(self, messages: Iterable[Message], *, timeout=None) -> list[Message]:
         replies = []
         for message in reversed(list(messages)):  # out of order on purpose

@@ -150,12 +150,12 @@ class LocalHalf:
         return self.task.loss(outputs, batch.labels), outputs
 
     def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
-        """Gradients of the objective, and the step's metrics."""
+        """Clipped gradients of the objective, and the step's metrics; pure but for the buffers."""
         slopes, loss, outputs = self.task.differentiate(
             lambda parameters: self.objective(parameters, carry, batch), carry.parameters
         )
         correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
-        return slopes, {"loss": loss, "accuracy": correct}
+        return self.task.optimizer.clip(slopes), {"loss": loss, "accuracy": correct}
 
     def step(
         self, carry: Carry, batch: Batch, server_round: int

@@ -21,7 +21,7 @@ class Optimizer:
     """An optimiser without hidden state: `start` makes its slots, `apply` steps in place.
 
     The update rules act element by element, so they work on a single client's tensors and on the
-    stacked tensors of many clients alike.
+    stacked tensors of many clients alike; `clip` needs one client's tensors.
     """
 
     spec: OptimizerSpec
@@ -41,6 +41,15 @@ class Optimizer:
             state["step"] = {n: torch.zeros((), device=p.device) for n, p in parameters.items()}
         return state
 
+    def clip(self, gradients: Tensors) -> Tensors:
+        """One client's gradients, scaled down where their norm exceeds the scenario's limit."""
+        if self.spec.clip_norm is None:
+            return gradients
+        squares = [slope.square().sum() for slope in gradients.values()]
+        norm = torch.stack(squares).sum().sqrt()
+        scale = (self.spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        return {name: slope * scale for name, slope in gradients.items()}
+
     @torch.no_grad()
     def apply(
         self, parameters: Tensors, gradients: Tensors, state: OptimizerState, lr: float
@@ -48,10 +57,6 @@ class Optimizer:
         """One step, in place on `parameters` and `state`."""
         values = list(parameters.values())
         slopes = [gradients[name] for name in parameters]
-        if self.spec.clip_norm is not None:
-            norm = torch.nn.utils.get_total_norm(slopes)
-            scale = (self.spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-            slopes = [slope * scale for slope in slopes]
         if self.spec.name == "sgd":
             buffers = list(state["momentum"].values()) if self.spec.momentum else []
             sgd(
