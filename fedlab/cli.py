@@ -193,21 +193,25 @@ def partition(
     scenario: Source,
     overrides: Overrides = None,
     picture: Annotated[
-        Path | None, typer.Option("--out", help="Also draw it into this .png, .pdf or .svg file.")
+        Path | None,
+        typer.Option(
+            "--out", help="Picture (.png, .pdf, .svg), instead of SCENARIO-partition.png."
+        ),
     ] = None,
 ) -> None:
-    """Show which client gets which samples, before anything is trained.
+    """Show which client gets which samples, in tables and a picture, before anything is trained.
 
-    [dim]fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png[/dim]
+    [dim]fedlab partition domain_skew
+    fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png[/dim]
     """
     from fedlab.report import partition_view
     from fedlab.simulation import prepare
 
     prepared = prepare(fedlab.load_scenario(scenario, overrides or ()))
     partition_view.render(prepared.partition, prepared.data, out)
-    if picture:
-        partition_view.draw(prepared.partition, prepared.data, picture)
-        out.print(f"picture: [bold]{picture}[/bold]", soft_wrap=True)
+    file = picture or Path(f"{prepared.scenario.name}-partition.png")
+    partition_view.draw(prepared.partition, prepared.data, file)
+    out.print(f"picture: [bold]{file}[/bold]", soft_wrap=True)
 
 
 @app.command()
