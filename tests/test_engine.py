@@ -90,6 +90,28 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
+def test_fedavg_with_one_client_and_full_batches_is_plain_sgd(tmp_path: Path) -> None:
+    chosen = toy.scenario(
+        rounds=5,
+        data={"sources": [{"name": "toy:Stripes", "domains": 1}], "image_size": 8},
+        partition={"clients": 1},
+        training={"batch_size": "full", "optimizer": {"lr": 0.1}},
+    )
+    final = simulate(chosen, out=tmp_path / "run").model_state()
+
+    prepared = prepare(chosen)
+    model = prepared.model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    inputs = torch.from_numpy(prepared.data.train.inputs).float() / 127.5 - 1
+    labels = torch.from_numpy(prepared.data.train.labels)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), labels).backward()
+        optimizer.step()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(final[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt

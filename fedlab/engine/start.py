@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import numpy as np
@@ -74,7 +75,9 @@ def make_runtime(
 ) -> Runtime:
     """A runtime in the process that calls this, with as many PyTorch threads as it was given."""
     torch.set_num_threads(threads)
-    # The same scenario, seed and machine give the same bytes.
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
+    if device == "cuda":
+        # The same scenario, seed and machine give the same bytes; cuBLAS wants a fixed workspace.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
     return Runtime(scenario, data, partition, torch.device(device))
