@@ -37,10 +37,13 @@ def sentences(group: str) -> dict[str, str]:
 
     Sources are read, not imported: a list must not take the seconds that PyTorch takes.
     """
-    return {
+    rows = {
         name: _sentence(registry.path_of(group, name), of_module=group == "strategies")
         for name in registry.names(group)
     }
+    if group == "strategies":
+        rows["flwr:NAME"] = "Any strategy of Flower that averages: flwr:FedAdam, flwr:Krum, ..."
+    return rows
 
 
 def groups_with(name: str) -> list[str]:
@@ -66,6 +69,13 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
         parameters.append(Parameter(key, kind, default, texts.get(key, "")))
     module = inspect.getmodule(target)
     paper = inspect.getdoc(module) if group in {"strategies", "models"} else None
+    if group == "strategies" and name.startswith("flwr:"):
+        from fedlab.strategies.flower import constructor_arguments
+
+        parameters += [
+            Parameter(key, _kind(kind), None if default is ... else _plain(default), "")
+            for key, (kind, default) in constructor_arguments(name).items()
+        ]
     words = [_paragraphs(text) for text in (paper, target.__doc__) if text]
     return "\n\n".join(words), parameters
 

@@ -36,7 +36,8 @@ def start_grid(
         The grid, and one line that says what it runs on.
     """
     if scenario.resources.backend == "local":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        on_gpu = torch.cuda.is_available() and scenario.resources.gpus_per_actor != 0
+        device = torch.device("cuda" if on_gpu else "cpu")
         threads = scenario.resources.cpus_per_actor
         grid = LocalGrid(make_runtime(scenario, device.type, threads, data, partition), threads)
         return grid, f"this process on {device.type}"

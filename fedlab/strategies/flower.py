@@ -24,7 +24,7 @@ from pydantic import ConfigDict, model_validator
 from torch import nn
 
 from fedlab import rng
-from fedlab.errors import RunError
+from fedlab.errors import InputError, RunError
 from fedlab.flower_compat import message_for
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
@@ -60,6 +60,26 @@ def available() -> list[str]:
     ]
 
 
+def constructor_arguments(name: str) -> dict[str, tuple[Any, Any]]:
+    """What a Flower strategy can be told, as (type, default); ``...`` where there is no default.
+
+    Raises:
+        InputError: If fedlab cannot run a strategy of that name.
+    """
+    if name not in available():
+        raise InputError(
+            f"Flower has no strategy '{name}' that fedlab can run; "
+            f"choose from {', '.join(available())}"
+        )
+    strategy = getattr(flower_strategies, name.removeprefix(PREFIX))
+    signature = inspect.signature(strategy.__init__, eval_str=True)
+    return {
+        key: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
+        for key, p in signature.parameters.items()
+        if key not in SET_BY_FEDLAB
+    }
+
+
 class FlowerParameters(StrategyParameters):
     """Whatever the named strategy's constructor takes, except what the scenario says elsewhere."""
 
@@ -82,21 +102,14 @@ class FlowerParameters(StrategyParameters):
 
     @model_validator(mode="after")
     def _constructor_takes_them(self) -> FlowerParameters:
-        if self.name not in available():
-            raise ValueError(
-                f"Flower has no strategy '{self.name}' that fedlab can run; "
-                f"choose from {', '.join(available())}"
-            )
-        signature = inspect.signature(self.constructor.__init__).parameters
-        own = [name for name in signature if name not in SET_BY_FEDLAB]
+        try:
+            takes = constructor_arguments(self.name)
+        except InputError as error:
+            raise ValueError(str(error)) from error
         for key in self.arguments:
-            if key not in own:
-                raise ValueError(f"'{self.name}' takes no '{key}'; it takes {', '.join(own)}")
-        missing = [
-            name
-            for name in own
-            if signature[name].default is inspect.Parameter.empty and name not in self.arguments
-        ]
+            if key not in takes:
+                raise ValueError(f"'{self.name}' takes no '{key}'; it takes {', '.join(takes)}")
+        missing = [k for k, (_, d) in takes.items() if d is ... and k not in self.arguments]
         if missing:
             raise ValueError(f"'{self.name}' needs {', '.join(missing)}")
         return self
