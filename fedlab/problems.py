@@ -49,9 +49,9 @@ def describe(
         deeper = any(len(other) > len(place) and other[: len(place)] == place for other in found)
         if deeper and all(branch or detail["type"] == "too_short" for detail, branch in details):
             continue  # only follows from what is wrong further inside
-        origin = next(
-            (origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), where
-        )
+        around = [origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins]
+        inside = [origin for other, origin in origins.items() if place == other[: len(place)]]
+        origin = next(iter([*around, *(inside if place else ())]), where)
         said = dict.fromkeys(_sentence(detail, place, root, values) for detail, _ in details)
         what = " or ".join(said).replace(" or must be ", " or ")
         parts = [origin, ".".join(map(str, place)), _value(details[0][0]), what]

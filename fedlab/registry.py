@@ -124,10 +124,12 @@ def resolve(group: str, name: str) -> Any:
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # a user's module may raise anything
+        source = f" from '{path}'" if path != name else ""
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else repr(error)
         raise InputError(
-            f"the {_singular(group)} '{name}' cannot be imported from '{path}': {error}; "
-            "check the path and that its package is installed"
+            f"the {_singular(group)} '{name}' cannot be imported{source}: {reason}; mend the "
+            "module, or the path, which starts in the current folder or an installed package"
         ) from error
 
 

@@ -101,10 +101,12 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _somebody_takes_part(self) -> Scenario:
-        if self.cohort_size < 1:
-            raise ValueError(
-                f"participation.fraction {self.participation.fraction} of "
-                f"{self.partition.clients} clients samples nobody; "
-                f"use at least {1 / self.partition.clients:.4g}"
-            )
+        clients = self.partition.clients
+        for key in ("participation", "evaluation"):
+            fraction = getattr(self, key).fraction
+            if round(fraction * clients) < 1 and (fraction > 0 or key == "participation"):
+                raise ValueError(
+                    f"{key}.fraction {fraction} of {clients} clients samples nobody; "
+                    f"use at least {1 / clients:.4g}" + ", or 0" * (key == "evaluation")
+                )
         return self

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field, model_validator
 
 from fedlab import rng
@@ -153,9 +153,11 @@ class ImageFolder(ImageSource):
             with Image.open(path) as opened:
                 image = opened.convert("RGB" if context.channels == 3 else "L")
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            unknown = isinstance(error, UnidentifiedImageError)
+            reason = "damaged, or of no format that Pillow knows" if unknown else error
             raise InputError(
-                f"{context.key}.path: the image '{path}' cannot be decoded ({error}); replace the "
-                "file or remove it"
+                f"{context.key}.path: the image '{path}' cannot be decoded ({reason}); replace "
+                "the file or remove it"
             ) from error
         if self.resize == "crop":
             image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)

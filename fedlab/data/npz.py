@@ -88,6 +88,8 @@ class Npz(ImageSource):
             "test_labels": self.y_test,
         }
         try:
+            if path.is_file() and not zipfile.is_zipfile(path):
+                raise zipfile.BadZipFile("damaged, or of another format")
             with np.load(path, allow_pickle=False) as saved:
                 if self.x_test not in saved and self.y_test not in saved:
                     del fields["test_inputs"], fields["test_labels"]
