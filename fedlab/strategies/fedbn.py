@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from fedlab.errors import InputError
-from fedlab.models.norms import NormPolicy, local_names
+from fedlab.models.norms import NormPolicy
 from fedlab.strategies.base import Strategy
+from fedlab.strategies.checks import refuse_if_nothing_stays
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -34,13 +34,8 @@ class FedBNParameters(StrategyParameters):
     weighting: Literal["examples", "uniform"] = "uniform"
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
-        """Refuses a network without normalisation layers, for which FedBN is FedAvg."""
-        if not local_names(model, NormPolicy.LOCAL_ALL):
-            raise InputError(
-                f"strategy.name: fedbn keeps normalisation layers local and the model "
-                f"'{scenario.model.name}' with norm '{scenario.model.norm}' has none; "
-                "use model.norm=batch, or strategy.name=fedavg"
-            )
+        """Refuses a network without normalisation layers."""
+        refuse_if_nothing_stays(scenario, model, NormPolicy.LOCAL_ALL, "normalisation layers")
 
 
 class FedBN(Strategy):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from fedlab.errors import InputError
-from fedlab.models.norms import NormPolicy, local_names
+from fedlab.models.norms import NormPolicy
 from fedlab.strategies.base import Strategy
+from fedlab.strategies.checks import refuse_if_nothing_stays
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -27,13 +27,8 @@ class SiloBNParameters(StrategyParameters):
     name: str = "silobn"
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
-        """Refuses a network without running statistics, for which SiloBN is FedAvg."""
-        if not local_names(model, NormPolicy.SHARE_AFFINE):
-            raise InputError(
-                f"strategy.name: silobn keeps running statistics local and the model "
-                f"'{scenario.model.name}' with norm '{scenario.model.norm}' has none; "
-                "use model.norm=batch, or strategy.name=fedavg"
-            )
+        """Refuses a network without running statistics."""
+        refuse_if_nothing_stays(scenario, model, NormPolicy.SHARE_AFFINE, "running statistics")
 
 
 class SiloBN(Strategy):
