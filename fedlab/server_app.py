@@ -9,17 +9,18 @@ from flwr.serverapp import Grid, ServerApp
 from torch import nn
 
 from fedlab import registry
+from fedlab.errors import InputError, RunError
 from fedlab.records import Tensors, to_record
 from fedlab.scenario import Scenario
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.rounds import exchange
-from fedlab.strategies.updates import decode
+from fedlab.strategies.updates import decode, reason
 
 
 def build_strategy(scenario: Scenario, model: nn.Module) -> Strategy:
     """The scenario's server half for a network (as `fedlab.models.build` makes it)."""
-    strategy: type[Strategy] = registry.resolve("strategies", scenario.strategy.name)
+    strategy = strategy_class(scenario)
     settings = ServerSettings(
         seed=scenario.seed,
         fraction_train=scenario.participation.fraction,
@@ -28,6 +29,22 @@ def build_strategy(scenario: Scenario, model: nn.Module) -> Strategy:
         max_failed_share=scenario.participation.max_failed_share,
     )
     return strategy(model, scenario.strategy, settings)
+
+
+def strategy_class(scenario: Scenario) -> type[Strategy]:
+    """The scenario's server half.
+
+    Raises:
+        InputError: If the strategy's name stands for something else.
+    """
+    name = scenario.strategy.name
+    strategy = registry.resolve("strategies", name)
+    if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
+        raise InputError(
+            f"strategy.name: '{name}' is no subclass of fedlab.strategies.base.Strategy; name the "
+            "strategy, which has its parameters as its Parameters"
+        )
+    return strategy
 
 
 def build_server_app(
@@ -95,6 +112,8 @@ def domain_test(
         ]
         record = MetricRecord()
         for reply in exchange(grid, messages, timeout=None):
+            if reply.has_error():
+                raise RunError(f"round {server_round}: the global model's test: {reason(reply)}")
             (update,) = decode([reply])
             (domain,) = reply.content.config_records["domains"]["domain"]  # type: ignore[misc]
             for metric, value in update.metrics.items():

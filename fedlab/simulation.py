@@ -14,6 +14,8 @@ from torch import nn
 
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
+from fedlab.engine.grid import SimulationGrid
+from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.flower_compat import client_context
 from fedlab.models.build import build_model
@@ -25,7 +27,7 @@ from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.scenarios.partition import Partition, make_partition
-from fedlab.server_app import build_server_app
+from fedlab.server_app import build_server_app, strategy_class
 from fedlab.strategies.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def prepare(scenario: Scenario) -> Prepared:
     Raises:
         InputError: If anything the scenario says cannot be done; nothing was started.
     """
-    check_resources(scenario)
+    strategy_class(scenario)  # both may be refused, which is quicker said before the data
+    local_half_class(scenario)
     data = load_data(scenario.data)
     partition = make_partition(scenario.partition, data, scenario.seed)
     classes = len(data.class_names)
@@ -94,11 +97,13 @@ def simulate(
         RunError: If the run fails; `resume` goes on from its last checkpoint.
     """
     scenario = load_scenario(source, overrides, **fields)
+    target = Path(out) if out else default_folder(scenario)
+    RunFolder.refuse_used(target)
+    check_resources(scenario)
     with _shown(progress) as observers:
         prepared = prepare(scenario)
-        folder = RunFolder.create(Path(out) if out else default_folder(scenario), scenario)
-        with folder:
-            return _run(prepared, folder, None, [*observers, *callbacks])
+        with _grid(prepared) as grid, RunFolder.create(target, scenario) as folder:
+            return _run(prepared, grid, folder, None, [*observers, *callbacks])
 
 
 def resume(folder: str | Path, *, callbacks: Sequence[Callback] = (), progress: bool = True) -> Run:
@@ -117,9 +122,12 @@ def resume(folder: str | Path, *, callbacks: Sequence[Callback] = (), progress: 
     run = load_run(opened.path)
     if run.finished:
         return run
+    check_resources(run.scenario)
     with opened, _shown(progress) as observers:
         checkpoint = latest_checkpoint(opened.checkpoints)
-        return _run(prepare(run.scenario), opened, checkpoint, [*observers, *callbacks])
+        prepared = prepare(run.scenario)
+        with _grid(prepared) as grid:
+            return _run(prepared, grid, opened, checkpoint, [*observers, *callbacks])
 
 
 def default_folder(scenario: Scenario) -> Path:
@@ -142,8 +150,15 @@ def _shown(progress: bool) -> Iterator[list[Callback]]:
         yield [reporter]
 
 
+def _grid(prepared: Prepared) -> SimulationGrid:
+    grid, engine = start_grid(prepared.scenario, prepared.data, prepared.partition)
+    log.info("%d clients on %s", len(prepared.partition), engine)
+    return grid
+
+
 def _run(
     prepared: Prepared,
+    grid: SimulationGrid,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
     callbacks: Sequence[Callback],
@@ -152,27 +167,24 @@ def _run(
     logging.getLogger("flwr").setLevel(logging.WARNING)
     history = HistoryWriter(folder.path)
     history.truncate(checkpoint.history if checkpoint else {})
-    grid, engine = start_grid(scenario, prepared.data, prepared.partition)
-    log.info("%d clients on %s", len(prepared.partition), engine)
-    with grid:
-        if checkpoint is not None:
-            grid.import_states(checkpoint.client_records())
-        writer = CheckpointWriter(
-            folder.checkpoints,
-            grid,
-            history,
-            scenario.output.checkpoint_every,
-            client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
-        )
-        app = build_server_app(
-            scenario,
-            prepared.model,
-            test_domains=_domains_to_test(prepared),
-            callbacks=[history, writer, FinishWriter(folder), *callbacks],
-            first_round=checkpoint.round + 1 if checkpoint else 1,
-            state=checkpoint.server if checkpoint else None,
-        )
-        app(grid=grid, context=client_context(0, 0, len(prepared.partition), RecordDict()))
+    if checkpoint is not None:
+        grid.import_states(checkpoint.client_records())
+    writer = CheckpointWriter(
+        folder.checkpoints,
+        grid,
+        history,
+        scenario.output.checkpoint_every,
+        client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
+    )
+    app = build_server_app(
+        scenario,
+        prepared.model,
+        test_domains=_domains_to_test(prepared),
+        callbacks=[history, writer, FinishWriter(folder), *callbacks],
+        first_round=checkpoint.round + 1 if checkpoint else 1,
+        state=checkpoint.server if checkpoint else None,
+    )
+    app(grid=grid, context=client_context(0, 0, len(prepared.partition), RecordDict()))
     return load_run(folder.path)
 
 

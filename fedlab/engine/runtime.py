@@ -15,6 +15,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.engine.client_data import ClientData, as_tensor
 from fedlab.engine.evaluation import DomainScore, evaluate
 from fedlab.engine.one_by_one import train_one
+from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
@@ -109,5 +110,23 @@ def build_local_half(scenario: Scenario, data: FederatedData, device: torch.devi
         local_epochs=scenario.training.local_epochs,
         local_steps=scenario.training.local_steps,
     )
-    half: type[LocalHalf] = registry.resolve("clients", scenario.strategy.local_half)
-    return half(scenario.strategy, task)
+    return local_half_class(scenario)(scenario.strategy, task)
+
+
+def local_half_class(scenario: Scenario) -> type[LocalHalf]:
+    """The local half that goes with the scenario's strategy.
+
+    Raises:
+        InputError: If there is none of that name, or the name stands for something else.
+    """
+    name = scenario.strategy.local_half
+    try:
+        half = registry.resolve("clients", name)
+    except InputError as error:
+        raise InputError(f"strategy.client: {error}") from error
+    if not (isinstance(half, type) and issubclass(half, LocalHalf)):
+        raise InputError(
+            f"strategy.client: '{name}' is no subclass of fedlab.clients.base.LocalHalf; name the "
+            "local half that goes with the strategy"
+        )
+    return half

@@ -23,6 +23,8 @@ from fedlab.runs.environment import describe_environment
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
 
+LOCK = ".lock"
+
 
 class RunFolder:
     """The folder of one run; a process that writes to it holds its lock (``with folder: ...``).
@@ -42,12 +44,12 @@ class RunFolder:
         Raises:
             InputError: If something is there already, or the folder cannot be made.
         """
+        cls.refuse_used(path)
         folder = cls(Path(path))
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
-            if any(folder.path.iterdir()):
-                raise InputError(f"the folder '{path}' {folder._remedy()}")
             with folder:
+                cls.refuse_used(path)  # now that nobody else can write to it
                 write_whole(folder.scenario_file, to_yaml(scenario))
                 write_whole(
                     folder.environment_file, json.dumps(describe_environment(), indent=2) + "\n"
@@ -57,6 +59,20 @@ class RunFolder:
                 f"the folder '{path}' cannot be made: {error.strerror}; choose another with --out"
             ) from error
         return folder
+
+    @classmethod
+    def refuse_used(cls, path: str | Path) -> None:
+        """Refuses a place that cannot be the folder of a new run.
+
+        Raises:
+            InputError: If it is a file, or a folder that holds anything.
+        """
+        folder = cls(Path(path))
+        if not folder.path.is_dir():
+            if folder.path.exists():
+                raise InputError(f"'{path}' is a file; choose a folder with --out")
+        elif any(file.name != LOCK for file in folder.path.iterdir()):
+            raise InputError(f"the folder '{path}' {folder._remedy()}")
 
     def _remedy(self) -> str:
         if self.finished:
@@ -129,7 +145,7 @@ class RunFolder:
         Raises:
             InputError: If another process writes to this run.
         """
-        lock = (self.path / ".lock").open("a+")
+        lock = (self.path / LOCK).open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
