@@ -41,13 +41,18 @@ SECTIONS = {
 
 def main() -> None:
     """Runs the command line; errors of the user's making are told in words, without a traceback."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # a scenario may name modules beside it, as under `python -m`
     try:
         app()
     except FedlabError as error:
         if settings["debug"]:
             raise
-        for line in str(error).splitlines():
-            err.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
+        first, *more = str(error).splitlines()
+        for line in (first, *more):
+            is_problem = line is first or isinstance(error, InputError)
+            mark = ("error: " if is_problem else "  ", "bold red")
+            err.print(Text.assemble(mark, line), soft_wrap=True)
         sys.exit(error.exit_code)
 
 
