@@ -1,19 +1,28 @@
-"""PyTorch's optimisers as functions of named tensors."""
+"""Optimisers as functions of named tensors, for one client or for many that are stacked.
+
+The rules are those of `torch.optim`. Its own functional forms take one step count for all tensors
+they are given, and stacked clients may have taken different numbers of steps.
+"""
+
+# `torch.optim` is made of the same foreach operations, which PyTorch does not export by name.
+# pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from torch.optim.adam import adam
-from torch.optim.adamw import adamw
-from torch.optim.sgd import sgd
+from torch import Tensor
 
 from fedlab.clients.spec import OptimizerSpec
 from fedlab.records import Tensors
 
 OptimizerState = dict[str, Tensors]
-"""Slot name (``momentum``, ``mean``, ``square``, ``step``) -> one tensor for each parameter."""
+"""Slot name -> tensors: ``momentum``, or ``mean`` and ``square``, with one for each parameter, and
+``steps`` with the number of steps taken under ``taken``."""
+
+EPS = 1e-8
+"""What Adam adds to the root of the mean square."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class Optimizer:
             slots = ["mean", "square"]
         state = {slot: {n: torch.zeros_like(p) for n, p in parameters.items()} for slot in slots}
         if self.spec.name != "sgd":
-            state["step"] = {n: torch.zeros((), device=p.device) for n, p in parameters.items()}
+            device = next(iter(parameters.values())).device
+            # In double precision, or 1 - 0.999 would be known to four digits only.
+            state["steps"] = {"taken": torch.zeros((), dtype=torch.float64, device=device)}
         return state
 
     def clip(self, gradients: Tensors) -> Tensors:
@@ -58,34 +69,49 @@ class Optimizer:
         values = list(parameters.values())
         slopes = [gradients[name] for name in parameters]
         if self.spec.name == "sgd":
-            buffers = list(state["momentum"].values()) if self.spec.momentum else []
-            sgd(
-                values,
-                slopes,
-                buffers or [None] * len(values),  # type: ignore[arg-type]
-                foreach=True,
-                weight_decay=self.spec.weight_decay,
-                momentum=self.spec.momentum,
-                lr=lr,
-                dampening=0.0,
-                nesterov=self.spec.nesterov,
-                maximize=False,
-            )
-            return
-        rule = adam if self.spec.name == "adam" else adamw
-        rule(
-            values,
-            slopes,
-            list(state["mean"].values()),
-            list(state["square"].values()),
-            [],
-            list(state["step"].values()),
-            foreach=True,
-            amsgrad=False,
-            beta1=self.spec.betas[0],
-            beta2=self.spec.betas[1],
-            lr=lr,
-            weight_decay=self.spec.weight_decay,
-            eps=1e-8,
-            maximize=False,
-        )
+            self._sgd(values, slopes, state, lr)
+        else:
+            self._adam(values, slopes, state, lr)
+
+    def _sgd(
+        self, values: list[Tensor], slopes: list[Tensor], state: OptimizerState, lr: float
+    ) -> None:
+        if self.spec.weight_decay:
+            slopes = _sum(slopes, values, self.spec.weight_decay)
+        if self.spec.momentum:
+            velocity = list(state["momentum"].values())
+            torch._foreach_mul_(velocity, self.spec.momentum)
+            torch._foreach_add_(velocity, slopes)
+            nesterov = self.spec.nesterov
+            slopes = _sum(slopes, velocity, self.spec.momentum) if nesterov else velocity
+        torch._foreach_add_(values, slopes, alpha=-lr)
+
+    def _adam(
+        self, values: list[Tensor], slopes: list[Tensor], state: OptimizerState, lr: float
+    ) -> None:
+        if self.spec.weight_decay and self.spec.name == "adamw":
+            torch._foreach_mul_(values, 1 - lr * self.spec.weight_decay)
+        elif self.spec.weight_decay:
+            slopes = _sum(slopes, values, self.spec.weight_decay)
+        mean, square = list(state["mean"].values()), list(state["square"].values())
+        fade_mean, fade_square = self.spec.betas
+        torch._foreach_lerp_(mean, slopes, 1 - fade_mean)
+        torch._foreach_mul_(square, fade_square)
+        torch._foreach_addcmul_(square, slopes, slopes, 1 - fade_square)
+        taken = state["steps"]["taken"].add_(1)
+        rate, root = lr / (1 - fade_mean**taken), (1 - fade_square**taken).sqrt()
+        scale = torch._foreach_sqrt(square)
+        torch._foreach_div_(scale, [_beside(root, value) for value in values])
+        torch._foreach_add_(scale, EPS)
+        step = torch._foreach_div(mean, scale)
+        torch._foreach_mul_(step, [_beside(rate, value) for value in values])
+        torch._foreach_sub_(values, step)
+
+
+def _sum(terms: list[Tensor], others: list[Tensor], factor: float) -> list[Tensor]:
+    return list(torch._foreach_add(terms, others, alpha=factor))
+
+
+def _beside(numbers: Tensor, value: Tensor) -> Tensor:
+    """One number, or one for each stacked client, shaped to be multiplied with `value`."""
+    return numbers.to(value.dtype).view(numbers.shape + (1,) * (value.dim() - numbers.dim()))
