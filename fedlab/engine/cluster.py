@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 
+import grpc
 import ray
 
 from fedlab.engine.resources import Hardware
-from fedlab.errors import InputError
+from fedlab.errors import InputError, RunError
+
+ANSWER_SECONDS = 10.0
+"""How long a cluster may take to answer."""
 
 
 def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
@@ -24,9 +29,12 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
 
     Raises:
         InputError: If there is no cluster at that address.
+        RunError: If none can be started here.
     """
     if ray.is_initialized():
         return _hardware(), lambda: None
+    if address:
+        refuse_unreachable(address)
     try:
         ray.init(
             address=address or "local",
@@ -34,12 +42,46 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"resources.address: cannot reach a Ray cluster at '{address}': {error}; "
-            "start one with `ray start --head`, or leave the address out"
-        ) from error
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+        if address is None:
+            raise RunError(
+                f"Ray cannot start on this machine: {error}; run without it by "
+                "resources.backend=local"
+            ) from error
+        raise _unreachable(address, str(error).partition("\n")[0].rstrip(".")) from error
     return _hardware(), ray.shutdown
+
+
+def refuse_unreachable(address: str) -> None:
+    """Refuses an address where nobody listens; Ray itself would try for a quarter of an hour.
+
+    Args:
+        address: ``host:port`` is tried out; anything else is left to Ray.
+
+    Raises:
+        InputError: If no server answers there.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host or _is_encrypted():
+        return
+    channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+    try:
+        grpc.channel_ready_future(channel).result(timeout=ANSWER_SECONDS)
+    except grpc.FutureTimeoutError as error:
+        raise _unreachable(address, f"no answer in {ANSWER_SECONDS:g} s") from error
+    finally:
+        channel.close()
+
+
+def _is_encrypted() -> bool:
+    return os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
+
+
+def _unreachable(address: str, reason: str) -> InputError:
+    return InputError(
+        f"resources.address: there is no Ray cluster at '{address}' ({reason}); start one with "
+        "`ray start --head` and give the address it prints, or leave resources.address out"
+    )
 
 
 def _hardware() -> Hardware:

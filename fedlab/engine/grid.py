@@ -15,6 +15,9 @@ from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
 FIRST_NODE_ID = 1000
 """Node id of client 0; Flower keeps small ids for itself."""
 
+LATE = "not finished before the deadline"
+"""Why a client counts as failed that takes too long."""
+
 
 class SimulationGrid(Grid):
     """A Flower grid whose nodes are the logical clients 0, 1, ... of a partition.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from flwr.app import Message, RecordDict
 
-from fedlab.engine.grid import SimulationGrid, by_content, job_of
+from fedlab.engine.grid import LATE, SimulationGrid, by_content, job_of
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.worker import Worker
 from fedlab.flower_compat import error_reply
@@ -29,18 +30,22 @@ class LocalGrid(SimulationGrid):
         self.threads = threads
 
     def _execute(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
             for group in by_content(messages):
                 for message in group:
-                    if deadline is not None and time.monotonic() > deadline:
-                        yield error_reply(message, "not reached before the deadline")
-                        continue
                     job = job_of(message)
+                    late = f"client {job.client}: {LATE}"
+                    if time.monotonic() > deadline:
+                        yield error_reply(message, late)
+                        continue
                     state = self.states.get(job.client)
                     (answer,) = self.worker.answer(message.content, [job], [state])
+                    if time.monotonic() > deadline:
+                        yield error_reply(message, late)
+                        continue
                     if answer.state is not None:
                         self.states[job.client] = answer.state
                         self.changed.add(job.client)

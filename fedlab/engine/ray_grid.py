@@ -9,6 +9,7 @@ actor that dies takes nothing with it: its work is sent again to a new one, from
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 import time
 from collections import deque
@@ -21,7 +22,7 @@ import ray.exceptions
 from flwr.app import Message, RecordDict
 from ray import cloudpickle
 
-from fedlab.engine.grid import SimulationGrid, by_content, job_of
+from fedlab.engine.grid import LATE, SimulationGrid, by_content, job_of
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.worker import Answer, Job, Worker
 from fedlab.errors import RunError
@@ -29,6 +30,16 @@ from fedlab.flower_compat import error_reply
 
 SENDS = 2
 """How often work is sent: once, and once more if its actor died."""
+
+RESTART_SECONDS = 300.0
+"""How long to wait for a new actor where no other is left, as after the loss of a machine."""
+
+LOST_PROCESS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.NodeDiedError,
+)
 
 
 class Actor:
@@ -58,6 +69,10 @@ class Work:
     content: ray.ObjectRef
     sent: int = 0
     outputs: list[ray.ObjectRef] = field(default_factory=list)
+
+    def one_by_one(self) -> list[Work]:
+        """The same work in portions of one client, so that one that kills takes no other along."""
+        return [Work([message], self.content, self.sent) for message in self.messages]
 
 
 class RayGrid(SimulationGrid):
@@ -93,6 +108,7 @@ class RayGrid(SimulationGrid):
         self._actors = actors
         self._busy: dict[ray.ObjectRef, tuple[Work, Any]] = {}
         self._abandoned: dict[ray.ObjectRef, Any] = {}
+        self._starting: dict[ray.ObjectRef, Any] = {}
         self._on_close = on_close
 
     def wait_until_ready(self) -> None:
@@ -104,7 +120,7 @@ class RayGrid(SimulationGrid):
         try:
             ray.get([actor.ready.remote() for actor in self._idle])
         except ray.exceptions.RayError as error:
-            raise RunError(f"a Ray actor could not start: {error}") from error
+            raise RunError(f"a Ray actor could not start: {_why(error)}") from error
 
     @property
     def actor_pids(self) -> list[int]:
@@ -118,30 +134,48 @@ class RayGrid(SimulationGrid):
             while queue and self._idle:
                 work, actor = queue.popleft(), self._idle.popleft()
                 self._busy[self._send(work, actor)] = (work, actor)
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            waiting = [*self._busy, *self._abandoned]
-            done, _ = ray.wait(waiting, num_returns=1, timeout=left)
-            if not done:
+            first = self._next(deadline)
+            if first is None:
                 yield from self._give_up(queue)
                 return
-            (first,) = done
-            if first in self._abandoned:
-                self._return(first, self._abandoned.pop(first))
+            if first not in self._busy:
+                self._come_back(first)
                 continue
             work, actor = self._busy.pop(first)
             try:
                 replies = ray.get(first)
-            except (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError) as error:
-                self._idle.append(self._make())
+            except LOST_PROCESS as error:
+                self._replace(actor)
                 if work.sent < SENDS:
-                    queue.appendleft(work)
+                    queue.extendleft(reversed(work.one_by_one()))
                 else:
-                    yield from _lost(work, f"its actor died {work.sent} times: {error}")
+                    reason = f"its actor died {work.sent} times: {_why(error)}"
+                    yield from _lost(work, reason)
                 continue
-            except ray.exceptions.RayTaskError as error:
-                raise RunError(f"a Ray actor failed: {error}") from error
+            except ray.exceptions.RayError as error:
+                raise RunError(f"a Ray actor failed: {_why(error)}") from error
             self._idle.append(actor)
             yield from self._collect(work, replies)
+
+    def _next(self, deadline: float | None) -> ray.ObjectRef | None:
+        """Waits for whatever happens first; None if that is the deadline.
+
+        Raises:
+            RunError: If nobody works and no actor can be started.
+        """
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        working = [*self._busy, *self._abandoned]
+        if working:
+            done, _ = ray.wait([*working, *self._starting], num_returns=1, timeout=left)
+            return done[0] if done else None
+        patience = RESTART_SECONDS if left is None else min(left, RESTART_SECONDS)
+        done, _ = ray.wait([*self._starting], num_returns=1, timeout=patience)
+        if not done and patience == RESTART_SECONDS:
+            raise RunError(
+                f"all Ray actors died and none could be started again in {RESTART_SECONDS:g} s; "
+                "see whether the cluster still has the machines, then resume the run"
+            )
+        return done[0] if done else None
 
     def _plan(self, messages: Sequence[Message]) -> list[Work]:
         """Work for the actors, the largest clients first, a few portions for each actor."""
@@ -184,20 +218,42 @@ class RayGrid(SimulationGrid):
         self._abandoned.update({output: actor for output, (_, actor) in self._busy.items()})
         self._busy.clear()
         for work in [*queue, *late]:
-            yield from _lost(work, "not finished before the deadline")
+            yield from _lost(work, LATE)
 
-    def _return(self, output: ray.ObjectRef, actor: Any) -> None:
-        """An actor that was late is idle again (or is replaced, if it died meanwhile)."""
+    def _come_back(self, output: ray.ObjectRef) -> None:
+        """A new actor is ready, or one that was late is idle again (or died, and is replaced).
+
+        Raises:
+            RunError: If a new actor cannot be made.
+        """
+        if output in self._starting:
+            actor = self._starting.pop(output)
+            try:
+                ray.get(output)
+            except ray.exceptions.RayError as error:
+                raise RunError(f"a Ray actor could not start again: {_why(error)}") from error
+            self._idle.append(actor)
+            return
+        actor = self._abandoned.pop(output)
         try:
             ray.get(output)
             self._idle.append(actor)
         except ray.exceptions.RayError:
-            self._idle.append(self._make())
+            self._replace(actor)
+
+    def _replace(self, dead: Any) -> None:
+        """Starts an actor instead of one that died; it gets work once it is ready."""
+        ray.kill(dead)  # Ray may take it for dead and be wrong; it must not keep its CPU
+        actor = self._make()
+        self._starting[actor.ready.remote()] = actor
 
     def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
         """What these clients keep, fetched from the object store."""
         kept = [client for client in clients if client in self.states]
-        records = ray.get([self.states[client] for client in kept])
+        try:
+            records = ray.get([self.states[client] for client in kept])
+        except ray.exceptions.RayError as error:
+            raise RunError(f"what clients keep is lost: {_why(error)}; resume the run") from error
         return dict(zip(kept, records, strict=True))
 
     def import_states(self, states: Mapping[int, RecordDict]) -> None:
@@ -207,11 +263,11 @@ class RayGrid(SimulationGrid):
     def close(self) -> None:
         """Ends the actors."""
         busy = [actor for _, actor in self._busy.values()]
-        for actor in [*self._idle, *busy, *self._abandoned.values()]:
+        rest = [*self._abandoned.values(), *self._starting.values()]
+        for actor in [*self._idle, *busy, *rest]:
             ray.kill(actor)
-        self._idle.clear()
-        self._busy.clear()
-        self._abandoned.clear()
+        for actors in (self._idle, self._busy, self._abandoned, self._starting):
+            actors.clear()
         self._on_close()
 
 
@@ -219,6 +275,11 @@ def _lost(work: Work, reason: str) -> Iterator[Message]:
     for message in work.messages:
         client = job_of(message).client
         yield error_reply(message, f"client {client}: {reason}", crashed=True)
+
+
+def _why(error: ray.exceptions.RayError) -> str:
+    """What Ray says, without the colours it puts into the tracebacks of its workers."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
 
 
 def _pid(actor: Any) -> ray.ObjectRef:

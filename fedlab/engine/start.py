@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from fedlab.engine.grid import SimulationGrid
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
 from fedlab.engine.runtime import Runtime
+from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
 
@@ -21,10 +23,26 @@ def check_resources(scenario: Scenario) -> None:
     """Refuses what this machine cannot give, before anything is started.
 
     Raises:
-        InputError: If the scenario asks for more than there is (a cluster is asked later).
+        InputError: If the scenario asks for more than there is, or for a cluster that does not
+            answer (what that has is asked later).
     """
-    if scenario.resources.address is None:
-        plan_actors(scenario.resources, Hardware.here(), scenario.cohort_size)
+    resources = scenario.resources
+    if resources.backend == "ray":
+        if find_spec("ray") is None:
+            raise InputError(
+                "resources.backend: 'ray' is not installed; install fedlab-sim[sim], or set "
+                "resources.backend=local"
+            )
+        import ray
+
+        if ray.is_initialized():
+            return  # it may have more than this machine
+        if resources.address is not None:
+            from fedlab.engine.cluster import refuse_unreachable
+
+            refuse_unreachable(resources.address)
+            return
+    plan_actors(resources, Hardware.here(), scenario.cohort_size)
 
 
 def start_grid(
