@@ -81,7 +81,7 @@ def test_quick_commands(command: str, workplace: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_smoke_commands(workplace: Path, monkeypatch: pytest.MonkeyPatch, ray_here: None) -> None:
-    for command in ["fedlab simulate smoke", *SMOKE]:
+    for command in SMOKE:
         assert "mean over clients" in run(command, workplace, monkeypatch)
 
 
