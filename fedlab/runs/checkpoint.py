@@ -11,6 +11,7 @@ it changes again. A checkpoint counts once its folder has its final name; the tw
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ from fedlab.strategies.base import Strategy
 from fedlab.strategies.callbacks import RoundReport
 
 KEPT = 2
+
+log = logging.getLogger("fedlab")
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,9 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     for candidate in reversed(_rounds(folder)):
         try:
             return _load(candidate)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             problems.append(f"{candidate.name}: {error}")
+            log.warning("checkpoint %s cannot be read: %s", candidate, error)
     if problems:
         raise RunError(
             f"{folder}: no checkpoint can be read ({'; '.join(problems)}); "

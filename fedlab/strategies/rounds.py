@@ -56,6 +56,7 @@ def run_rounds(
         if metrics is not None:
             result.train_metrics_clientapp[server_round] = metrics
         rows = training_rows(server_round, replies)
+        answers: list[Message] = []
         clock.lap("aggregate")
 
         if server_round % strategy.settings.evaluate_every == 0 or server_round == last:
@@ -74,7 +75,7 @@ def run_rounds(
                 rows += central_rows(server_round, central)
             clock.lap("evaluate")
 
-        failures = failures_by_name(grid, replies)
+        failures = failures_by_name(grid, [*replies, *answers])
         rows += traffic.rows(server_round, clients=len(messages), failed=len(failures))
         report = RoundReport(server_round, last, rows, clock.laps, failures)
         if _notify(callbacks, strategy, report):
