@@ -50,5 +50,8 @@ def torch_seed(seed: int, purpose: str, *key: int | str) -> Iterator[None]:
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed_of(seed, purpose, *key))
+        value = seed_of(seed, purpose, *key)
+        torch.default_generator.manual_seed(value)  # torch.manual_seed formats a stack trace
+        if devices:
+            torch.cuda.manual_seed_all(value)
         yield

@@ -10,7 +10,7 @@ it is simulated or deployed, how many clients run beside it, or where its state 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ import torch
 
 from fedlab.clients.optimizer import OptimizerState
 from fedlab.clients.task import Batch, Task
+from fedlab.models.layers import draws_random_numbers
 from fedlab.models.layout import channels_last
 from fedlab.models.norms import NormPolicy, local_names, shared_names
 from fedlab.records import Tensors
@@ -65,6 +66,18 @@ class Carry(NamedTuple):
     optimizer: OptimizerState
     extra: dict[str, Tensors]
 
+    def map(self, function: Callable[..., torch.Tensor], *others: Carry) -> Carry:
+        """The carry of ``function(tensor, *tensors of the same place in the others)``."""
+
+        def tensors(*places: Tensors) -> Tensors:
+            return {name: function(*(place[name] for place in places)) for name in places[0]}
+
+        def records(*places: dict[str, Tensors]) -> dict[str, Tensors]:
+            return {name: tensors(*(place[name] for place in places)) for name in places[0]}
+
+        parameters, buffers, optimizer, extra = zip(self, *others, strict=True)
+        return Carry(tensors(*parameters), tensors(*buffers), records(*optimizer), records(*extra))
+
 
 class Update(NamedTuple):
     """What a client sends up and what it keeps.
@@ -109,6 +122,17 @@ class LocalHalf:
         self.shared = shared_names(task.model, self.norm_policy)
         self.local = local_names(task.model, self.norm_policy)
 
+    @property
+    def vectorisable(self) -> bool:
+        """Whether the engine may take a step of many clients as one.
+
+        It then calls `gradients` under `torch.func.vmap` and lets the optimiser step on stacked
+        tensors. Not so for methods with a step of their own, nor for networks that draw random
+        numbers, which are keyed on the client. Any method may refuse.
+        """
+        own_step = type(self).step is not LocalHalf.step
+        return not own_step and not draws_random_numbers(self.task.model)
+
     def phases(self) -> Sequence[Phase]:
         """What a local round consists of."""
         return [Phase("labelled", self.task.local_epochs, self.task.local_steps)]
@@ -152,7 +176,7 @@ class LocalHalf:
     def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Clipped gradients of the objective, and the step's metrics; pure but for the buffers."""
         slopes, loss, outputs = self.task.differentiate(
-            lambda parameters: self.objective(parameters, carry, batch), carry.parameters
+            self.objective, carry.parameters, carry, batch
         )
         correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
         return self.task.optimizer.clip(slopes), {"loss": loss, "accuracy": correct}

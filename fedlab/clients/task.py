@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -54,6 +55,13 @@ class Task:
         buffers = {name: state[name] for name, _ in self.model.named_buffers()}
         return parameters, buffers
 
+    @cached_property
+    def _tied(self) -> bool:
+        """Whether two names stand for one parameter; looking for that costs as much as a layer."""
+        names = self.model.named_parameters(remove_duplicate=False)
+        return len(list(names)) > len(list(self.model.parameters()))
+
     def outputs(self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """The network's outputs, shape (batch, classes); training mode updates `buffers`."""
-        return torch.func.functional_call(self.model, {**parameters, **buffers}, (inputs,))
+        tensors = {**parameters, **buffers}
+        return torch.func.functional_call(self.model, tensors, (inputs,), tie_weights=self._tied)

@@ -21,7 +21,7 @@ class ClientData:
     Attributes:
         inputs: Training inputs, uint8 images of shape (n, c, h, w) or float32 of shape (n, f).
         labels: Observed training labels, int64 of shape (n,).
-        labelled: Which of them are known, bool of shape (n,).
+        labelled: Which of them are known, bool of shape (n,), on the CPU, where rows are chosen.
         test_inputs: Test inputs.
         test_labels: Test labels.
         test_domains: Domain index of every test sample.
@@ -46,16 +46,16 @@ class ClientData:
         return cls(
             inputs=rows(train.inputs, split.train),
             labels=as_tensor(split.labels).to(device),
-            labelled=as_tensor(split.labelled).to(device),
+            labelled=as_tensor(split.labelled),
             test_inputs=rows(test.inputs, split.test),
             test_labels=rows(test.labels, split.test),
             test_domains=rows(test.domains, split.test),
         )
 
     def split(self, name: Literal["all", "labelled", "unlabelled"]) -> torch.Tensor:
-        """Row indices of the training samples that a phase reads."""
+        """Row indices of the training samples that a phase reads, on the CPU."""
         if name == "all":
-            return torch.arange(len(self.labels), device=self.labels.device)
+            return torch.arange(len(self.labels))
         return (self.labelled if name == "labelled" else ~self.labelled).nonzero().flatten()
 
 
@@ -92,7 +92,7 @@ def batches(
     taken = 0
     passes = 0
     while passes < epochs if steps is None else taken < steps:
-        order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+        order = rows[torch.randperm(len(rows), generator=generator)]
         for chunk in order.split(size):
             if len(chunk) < smallest and len(rows) > size:
                 continue

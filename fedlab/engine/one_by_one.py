@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Literal
 
 import torch
 
@@ -10,9 +11,9 @@ from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.task import Batch
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.client_data import ClientData, batches
+from fedlab.engine.client_data import ClientData
+from fedlab.engine.schedule import plan_round
 from fedlab.models.layout import channels_last
-from fedlab.models.norms import has_batch_norm
 
 
 def train_one(
@@ -22,7 +23,7 @@ def train_one(
     own_state: ClientState,
     data: ClientData,
     *,
-    batch_size: int | str,
+    batch_size: int | Literal["full"],
     seed: int,
     client: int,
 ) -> tuple[Update, dict[str, float]]:
@@ -43,33 +44,23 @@ def train_one(
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
         used) and ``steps``.
     """
-    round_ = received.server_round
-    device = data.inputs.device
-    order = rng.torch_generator(seed, "order", client, round_)
+    round_, device = received.server_round, data.inputs.device
+    schedule = plan_round(
+        half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
+    )
     augment = rng.torch_generator(seed, "augment", client, round_, device=device)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
-    seen = steps = examples = 0
-    model = half.task.model.train()
+    half.task.model.train()
     with rng.torch_seed(seed, "dropout", client, round_):
         carry = half.begin(received, own_state)
-        for phase in half.phases():
-            rows = data.split(phase.split)
-            examples += len(rows)
-            for index in batches(
-                rows,
-                batch_size,  # type: ignore[arg-type]
-                epochs=phase.epochs,
-                steps=phase.steps,
-                generator=order,
-                smallest=2 if has_batch_norm(model) else 1,
-            ):
+        for phase in schedule.phases:
+            for rows in phase:
+                index = rows.to(device)
                 inputs = preprocess.augment(preprocess.inputs(data.inputs[index]), augment)
                 batch = Batch(channels_last(inputs), data.labels[index])
                 carry, metrics = half.step(carry, batch, round_)
                 for name, value in metrics.items():
-                    sums[name] += value * len(index)
-                seen += len(index)
-                steps += 1
+                    sums[name] += value * len(rows)
         update = half.finish(carry, received)
-    means = {name: float(total) / seen for name, total in sums.items()}
-    return update, {"num-examples": examples, "steps": steps, **means}
+    means = {name: float(total) / schedule.seen for name, total in sums.items()}
+    return update, {"num-examples": schedule.examples, "steps": schedule.steps, **means}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -15,6 +16,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.engine.client_data import ClientData, as_tensor
 from fedlab.engine.evaluation import DomainScore, evaluate
 from fedlab.engine.one_by_one import train_one
+from fedlab.engine.vectorised import train_many
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.scenario import Scenario
@@ -63,6 +65,21 @@ class Runtime:
             batch_size=self.scenario.training.batch_size,
             seed=self.scenario.seed,
             client=client,
+        )
+
+    def train_many(
+        self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
+    ) -> list[tuple[Update, dict[str, float]]]:
+        """A local round of many clients together (see `fedlab.engine.vectorised`)."""
+        return train_many(
+            self.half,
+            self.preprocess,
+            received,
+            own_states,
+            [self.client_data(client) for client in clients],
+            batch_size=self.scenario.training.batch_size,
+            seed=self.scenario.seed,
+            clients=clients,
         )
 
     def evaluate(

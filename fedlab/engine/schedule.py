@@ -1,0 +1,75 @@
+"""Which samples a client reads in each step of a round: the same however clients are executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from fedlab import rng
+from fedlab.clients.base import LocalHalf
+from fedlab.engine.client_data import ClientData, batches
+from fedlab.models.norms import has_batch_norm
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A client's round.
+
+    Attributes:
+        examples: Distinct samples that are used, counted once for each phase that uses them.
+        phases: Phase -> step -> row indices into the client's samples, int64 on the CPU.
+    """
+
+    examples: int
+    phases: list[list[torch.Tensor]]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return sum(len(phase) for phase in self.phases)
+
+    @property
+    def seen(self) -> int:
+        """Samples read in all steps together."""
+        return sum(len(rows) for phase in self.phases for rows in phase)
+
+
+def plan_round(
+    half: LocalHalf,
+    data: ClientData,
+    *,
+    batch_size: int | Literal["full"],
+    seed: int,
+    client: int,
+    server_round: int,
+) -> Schedule:
+    """Draws the order of a client's samples for all phases of a round.
+
+    Args:
+        half: The method's local half, which says what the phases are.
+        data: The client's samples.
+        batch_size: Samples per step.
+        seed: The scenario's seed; the order is keyed on it, the client and the round.
+        client: The client's index.
+        server_round: The round, from 1.
+    """
+    generator = rng.torch_generator(seed, "order", client, server_round)
+    # Batch normalisation cannot train on a single sample.
+    smallest = 2 if has_batch_norm(half.task.model) else 1
+    examples = 0
+    phases = []
+    for phase in half.phases():
+        rows = data.split(phase.split)
+        examples += len(rows)
+        steps = batches(
+            rows,
+            batch_size,
+            epochs=phase.epochs,
+            steps=phase.steps,
+            generator=generator,
+            smallest=smallest,
+        )
+        phases.append(list(steps))
+    return Schedule(examples, phases)
