@@ -80,11 +80,12 @@ def _flatten(error: ValidationError, prefix: Place) -> Iterator[dict[str, Any]]:
 def _without_union_tags(loc: Place, kind: str, values: Any) -> tuple[Place, bool]:
     """Takes out the names that pydantic puts into a place for each form that a value may have."""
     place: list[str | int] = []
-    for key in loc:
+    for position, key in enumerate(loc, start=1):
+        is_missing = kind == "missing" and position == len(loc)
         is_there = child(values, key) is not None or (isinstance(values, dict) and key in values)
         is_key = isinstance(key, int) or (bool(_FIELD.fullmatch(key)) and key not in _TYPES)
         is_block = isinstance(values, dict | list | tuple) or values is None
-        if is_there or (is_block and is_key) or kind == "extra_forbidden":
+        if is_there or is_missing or (is_block and is_key) or kind == "extra_forbidden":
             place.append(key)
             values = child(values, key)
     return tuple(place), len(place) < len(loc)

@@ -189,6 +189,7 @@ def test_overrides_do_not_change_the_mapping_they_apply_to(tiny):
             "training.batch_size=half",
             "training.batch_size: half: must be a valid integer or 'full'",
         ),
+        ("partition.labels=dirichlet", "override: partition.labels.alpha: is missing; write it"),
         ("data.sources=[]", "override: data.sources: []: needs at least 1 item"),
         ("data.sources.0=7", "override: data.sources.0: 7: needs a name: one of digits"),
         ("partition.clients=null", "override: partition.clients: null: must be a valid integer"),
