@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+
+import torch
 
 from fedlab.clients.base import Carry, ClientState, Received
 from fedlab.clients.fedavg import FedAvg
+from fedlab.clients.task import Batch
 
 
 class FailsOnOne(FedAvg):
@@ -26,3 +30,40 @@ class Slow(FedAvg):
         """Sleeps before training."""
         time.sleep(1.0)
         return super().begin(received, own_state)
+
+
+BRIGHTEST = -0.05
+"""Mean normalised inputs of the toy problem are above this in its last domain, d2, alone."""
+
+
+class OddOneOut(FedAvg):
+    """Misbehaves for clients of the brightest domain, whichever process they are trained in."""
+
+    def step(
+        self, carry: Carry, batch: Batch, server_round: int
+    ) -> tuple[Carry, dict[str, torch.Tensor]]:
+        """Misbehaves first."""
+        if float(batch.inputs.mean()) > BRIGHTEST:
+            self.misbehave(server_round)
+        return super().step(carry, batch, server_round)
+
+    def misbehave(self, server_round: int) -> None:
+        """What goes wrong."""
+
+
+class SlowOnce(OddOneOut):
+    """Takes five seconds longer in the first round."""
+
+    def misbehave(self, server_round: int) -> None:
+        """Sleeps in the first step."""
+        if server_round == 1 and not hasattr(self, "slept"):
+            self.slept = True
+            time.sleep(5.0)
+
+
+class Dies(OddOneOut):
+    """Takes its process along."""
+
+    def misbehave(self, server_round: int) -> None:
+        """Ends the process as a crash of native code would."""
+        os._exit(1)

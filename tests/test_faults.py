@@ -1,0 +1,355 @@
+"""What happens when clients, actors, processes and files fail: the run goes on, or says why not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from processes import descendants, end, parent, wait_until
+from test_engine import At, on, result
+
+import toy
+from fedlab.engine import cluster
+from fedlab.errors import InputError, RunError
+from fedlab.runs.run import Run
+from fedlab.scenario import ResourcesSpec, Scenario
+from fedlab.simulation import resume, simulate
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.callbacks import RoundReport
+
+HERE = Path(__file__).parent
+PATIENCE = 120.0
+"""Seconds for what takes few of them on a machine that has nothing else to do."""
+
+
+class Failures:
+    """Observer that keeps who failed in which round, and why."""
+
+    def __init__(self) -> None:
+        self.rounds: dict[int, dict[str, str]] = {}
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None: ...
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        self.rounds[report.round] = dict(report.failures)
+
+    def on_end(self, strategy: Strategy) -> None: ...
+
+
+def with_half(name: str, backend: str = "ray", **changes) -> Scenario:
+    """The toy scenario with one of the local halves that misbehave."""
+    strategy = {"name": "fedavg", "client": f"failing:{name}"}
+    return toy.scenario(strategy=strategy, resources=on(backend), **changes)
+
+
+def trained(run: Run, server_round: int) -> list[int]:
+    """Clients whose training entered a round."""
+    rows = run.history[(run.history.split == "train") & (run.history["round"] == server_round)]
+    return sorted(set(rows.client))
+
+
+# ---------------------------------------------------------------------- clients and actors
+
+
+@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_a_slow_client_is_dropped_counted_and_named_and_the_rounds_go_on(
+    backend: str, tmp_path: Path, ray_here: None
+) -> None:
+    participation = {"deadline": 3.5, "max_failed_share": 0.4}
+    failures = Failures()
+    slow = with_half("SlowOnce", backend, participation=participation)
+    run = simulate(slow, out=tmp_path / "run", callbacks=[failures])
+    assert run.finished
+    assert failures.rounds[1] == {"client 2": "client 2: not finished before the deadline"}
+    assert trained(run, 1) == [0, 1]
+    assert failures.rounds[2] == {}
+    assert trained(run, 2) == [0, 1, 2]
+    assert run.history[run.history.metric == "failed"].value.tolist() == [1.0, 0.0]
+
+
+def test_a_client_that_kills_its_actor_twice_stops_the_run_and_is_named(
+    tmp_path: Path, ray_here: None
+) -> None:
+    chosen = with_half("Dies").model_copy(update={"resources": ResourcesSpec(actors=1)})
+    with pytest.raises(RunError, match=r"1 of 3 clients failed.*client 2: its actor died 2 times"):
+        simulate(chosen, out=tmp_path / "run")
+
+
+def test_a_client_that_kills_its_actor_takes_no_other_along(tmp_path: Path, ray_here: None) -> None:
+    numbers = {"d0": 12, "d1": 11, "d2": 1}  # several clients go to an actor at once
+    failures = Failures()
+    run = simulate(
+        with_half(
+            "Dies",
+            rounds=1,
+            partition={
+                "clients": 24,
+                "domains": {"name": "one_per_client", "clients_per_domain": numbers},
+            },
+            participation={"max_failed_share": 0.05},
+        ),
+        out=tmp_path / "run",
+        callbacks=[failures],
+    )
+    assert list(failures.rounds[1]) == ["client 23"]
+    assert trained(run, 1) == list(range(23))
+
+
+def test_a_local_half_that_actors_cannot_import_stops_the_run_before_it_has_a_folder(
+    tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shy.py").write_text(
+        f"import os\nif os.getpid() != {os.getpid()}: raise ImportError('only here')\n"
+        "from fedlab.clients.fedavg import FedAvg as Half\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    strategy = {"name": "fedavg", "client": "shy:Half"}
+    with pytest.raises(RunError, match=r"a Ray actor could not start.*(?s:.*)shy:Half.*only here"):
+        simulate(toy.scenario(strategy=strategy, resources=on("ray")), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------------- Ray itself
+
+
+def test_a_ray_that_was_there_before_stays(ray_here: None) -> None:
+    reference = ray.put("still here")
+    hardware, disconnect = cluster.connect(None)
+    disconnect()
+    assert hardware.cpus == 2
+    assert ray.get(reference) == "still here"
+
+
+def test_a_cluster_that_does_not_answer_is_refused_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray would wait for minutes"))
+    chosen = toy.scenario(resources={"address": "127.0.0.1:1"})
+    with pytest.raises(InputError, match=r"resources\.address.*'127\.0\.0\.1:1'.*ray start"):
+        simulate(chosen, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_machines_gives_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text(
+        f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
+        "from ray.cluster_utils import Cluster\n"
+        "import ray, toy\n"
+        "from fedlab.engine.start import start_grid\n"
+        "from fedlab.simulation import prepare, simulate\n"
+        "from processes import parent\n"
+        "cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})\n"
+        "cluster.add_node(num_cpus=1)\n"
+        "cluster.wait_for_nodes()\n"
+        "resources = {'backend': 'ray', 'actors': 2, 'address': cluster.address}\n"
+        "chosen = toy.scenario(strategy='fedbn', resources=resources)\n"
+        "prepared = prepare(chosen)\n"
+        "grid, engine = start_grid(chosen, prepared.data, prepared.partition)\n"
+        "with grid:\n"
+        "    print(engine, len({parent(pid) for pid in grid.actor_pids}), 'machines')\n"
+        "assert not ray.is_initialized()\n"
+        "simulate(chosen, out='cluster')\n"
+        "cluster.shutdown()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "two.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ray, 2 actors with 1 CPU each 2 machines" in done.stdout
+    simulate(toy.scenario(strategy="fedbn"), out=tmp_path / "local")
+    assert result(tmp_path / "cluster") == result(tmp_path / "local")
+
+
+# ---------------------------------------------------------------------- files
+
+
+def interrupted(folder: Path) -> Path:
+    """A run of four rounds, stopped after the third, with checkpoints of rounds 2 and 3."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(toy.scenario(strategy="fedbn", rounds=4), out=folder, callbacks=[At(3, interrupt)])
+    return folder
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "round-000003/server.safetensors",
+        "round-000003/checkpoint.json",
+        "clients/000001-r000003.safetensors",
+    ],
+)
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(
+    damaged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    simulate(toy.scenario(strategy="fedbn", rounds=4), out=tmp_path / "whole")
+    cut = interrupted(tmp_path / "cut")
+    truncate(cut / "checkpoints" / damaged)
+    assert resume(cut).finished
+    assert "round-000003 cannot be read" in caplog.text
+    assert result(cut) == result(tmp_path / "whole")
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(tmp_path: Path) -> None:
+    cut = interrupted(tmp_path / "cut")
+    for file in (cut / "checkpoints").glob("round-*/server.safetensors"):
+        truncate(file)
+    with pytest.raises(RunError, match=r"no checkpoint can be read \(round-000003: .*delete"):
+        resume(cut)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """An interrupted run that another process has just gone on with, and that process."""
+    folder = interrupted(tmp_path / "cut")
+    program = (
+        "import sys; from fedlab.runs.folder import RunFolder\n"
+        "with RunFolder.open(sys.argv[1]): print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "held\n"
+        yield folder, other.pid
+        other.kill()
+
+
+def test_a_run_that_another_process_writes_is_refused(held: tuple[Path, int]) -> None:
+    folder, pid = held
+    with pytest.raises(InputError, match=rf"written by another process \(id {pid}\)"):
+        resume(folder)
+    with pytest.raises(InputError, match="holds a run that has not finished"):
+        simulate(toy.scenario(), out=folder)
+
+
+def test_a_lock_dies_with_its_process(held: tuple[Path, int]) -> None:
+    folder, pid = held
+    os.kill(pid, signal.SIGKILL)
+    assert wait_until(lambda: parent(pid) is None, PATIENCE)
+    assert resume(folder).finished
+
+
+# ---------------------------------------------------------------------- the whole program
+
+TEXT = """\
+name: striped
+rounds: 4
+data: {sources: ["stripes:Stripes"], image_size: 8}
+partition: {clients: 3}
+model: small_cnn
+strategy: {name: fedbn, client: "halves:SlowBN"}
+training: {batch_size: 16, optimizer: {lr: 0.05}}
+resources: {actors: 2}
+"""
+HALVES = """\
+import time
+from fedlab.clients.fedbn import FedBN
+class SlowBN(FedBN):
+    def begin(self, received, own_state):
+        time.sleep(0.7)
+        return super().begin(received, own_state)
+"""
+Command = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    """Starts the console script in a folder with a scenario and the modules that it names."""
+    (tmp_path / "striped.yaml").write_text(TEXT)
+    (tmp_path / "halves.py").write_text(HALVES)
+    shutil.copy(HERE / "toy.py", tmp_path / "stripes.py")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    started: list[subprocess.Popen[str]] = []
+    below: set[int] = set()
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "fedlab"), *words],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            below |= descendants(process.pid)
+            process.kill()
+        process.communicate()
+    end(below)
+
+
+def finishes(process: subprocess.Popen[str]) -> str:
+    """What a command that must succeed writes."""
+    out, err = process.communicate(timeout=3 * PATIENCE)
+    assert process.returncode == 0, err
+    return out
+
+
+def in_round_three(process: subprocess.Popen[str], folder: Path) -> set[int]:
+    """Waits for the middle of the third round; gives the processes that the run has started."""
+    done = folder / "checkpoints" / "round-000002"
+    assert wait_until(lambda: done.exists() or process.poll() is not None, PATIENCE)
+    assert process.poll() is None
+    time.sleep(0.5)
+    assert not (folder / "checkpoints" / "round-000003").exists()
+    return descendants(process.pid)
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_resumed_to_the_same_bytes(command: Command, tmp_path: Path) -> None:
+    finishes(command("simulate", "striped.yaml", "--out", "whole"))
+    killed = command("simulate", "striped.yaml", "--out", "cut")
+    below = in_round_three(killed, tmp_path / "cut")
+    killed.kill()
+    killed.wait()
+    left = not wait_until(lambda: not any(map(parent, below)), PATIENCE)
+    end({pid for pid in below if parent(pid)})
+    assert not left, "Ray ends with the process that started it, even by SIGKILL"
+    assert not (tmp_path / "cut" / "finished.json").exists()
+    finishes(command("resume", "cut"))
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["process", "group"])  # `kill`, and Ctrl-C in a terminal
+def test_ctrl_c_leaves_no_process_and_says_how_to_go_on(
+    whom: str, command: Command, tmp_path: Path
+) -> None:
+    stopped = command("simulate", "striped.yaml", "--out", "cut")
+    below = in_round_three(stopped, tmp_path / "cut")
+    assert below
+    (os.kill if whom == "process" else os.killpg)(stopped.pid, signal.SIGINT)
+    _, err = stopped.communicate(timeout=PATIENCE)
+    left = not wait_until(lambda: not any(map(parent, below)), PATIENCE)
+    end({pid for pid in below if parent(pid)})
+    assert stopped.returncode == 130
+    assert err == "stopped; go on with: fedlab resume cut\n"
+    assert not left
