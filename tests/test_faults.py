@@ -19,6 +19,7 @@ from test_engine import At, on, result
 import toy
 from fedlab.engine import cluster
 from fedlab.errors import InputError, RunError
+from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import resume, simulate
@@ -83,6 +84,7 @@ def test_a_client_that_kills_its_actor_twice_stops_the_run_and_is_named(
         simulate(chosen, out=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_client_that_kills_its_actor_takes_no_other_along(tmp_path: Path, ray_here: None) -> None:
     numbers = {"d0": 12, "d1": 11, "d2": 1}  # several clients go to an actor at once
     failures = Failures()
@@ -115,6 +117,14 @@ def test_a_local_half_that_actors_cannot_import_stops_the_run_before_it_has_a_fo
     with pytest.raises(RunError, match=r"a Ray actor could not start.*(?s:.*)shy:Half.*only here"):
         simulate(toy.scenario(strategy=strategy, resources=on("ray")), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_an_error_tells_the_reasons_of_a_few_clients_and_counts_the_rest(tmp_path: Path) -> None:
+    chosen = with_half("FailsOnOne", "local", partition={"clients": 18})
+    with pytest.raises(RunError, match="round 1: 6 of 18 clients failed") as failed:
+        simulate(chosen, out=tmp_path / "run")
+    assert str(failed.value).count("Traceback") == 3
+    assert str(failed.value).endswith("; and 3 more")
 
 
 # ---------------------------------------------------------------------- Ray itself
@@ -216,10 +226,8 @@ def test_a_run_without_a_whole_checkpoint_is_refused(tmp_path: Path) -> None:
         resume(cut)
 
 
-@pytest.fixture
-def held(tmp_path: Path) -> Iterator[tuple[Path, int]]:
-    """An interrupted run that another process has just gone on with, and that process."""
-    folder = interrupted(tmp_path / "cut")
+def test_a_run_that_another_process_writes_is_refused_until_that_has_ended(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", toy.scenario(rounds=1)).path
     program = (
         "import sys; from fedlab.runs.folder import RunFolder\n"
         "with RunFolder.open(sys.argv[1]): print('held', flush=True); sys.stdin.read()\n"
@@ -232,22 +240,11 @@ def held(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     ) as other:
         assert other.stdout
         assert other.stdout.readline() == "held\n"
-        yield folder, other.pid
+        with pytest.raises(InputError, match=rf"written by another process \(id {other.pid}\)"):
+            resume(folder)
+        with pytest.raises(InputError, match="holds a run that has not finished"):
+            simulate(toy.scenario(), out=folder)
         other.kill()
-
-
-def test_a_run_that_another_process_writes_is_refused(held: tuple[Path, int]) -> None:
-    folder, pid = held
-    with pytest.raises(InputError, match=rf"written by another process \(id {pid}\)"):
-        resume(folder)
-    with pytest.raises(InputError, match="holds a run that has not finished"):
-        simulate(toy.scenario(), out=folder)
-
-
-def test_a_lock_dies_with_its_process(held: tuple[Path, int]) -> None:
-    folder, pid = held
-    os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: parent(pid) is None, PATIENCE)
     assert resume(folder).finished
 
 

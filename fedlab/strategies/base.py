@@ -29,6 +29,9 @@ from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.rounds import EvaluateFunction, run_rounds
 from fedlab.strategies.updates import ClientUpdate, decode, mean_metrics, reason
 
+REASONS_TOLD = 3
+"""Failed clients whose reasons, often whole tracebacks, an error tells."""
+
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -184,9 +187,11 @@ class Strategy(FlowerStrategy):
         errors = [reason(reply) for reply in replies if reply.has_error()]
         allowed = self.settings.max_failed_share
         if len(errors) == len(replies) or len(errors) > allowed * len(replies):
+            told = "; ".join(errors[:REASONS_TOLD])
+            more = f"; and {len(errors) - REASONS_TOLD} more" * (len(errors) > REASONS_TOLD)
             raise RunError(
                 f"round {server_round}: {len(errors)} of {len(replies)} clients failed and "
-                f"participation.max_failed_share is {allowed:g}: " + "; ".join(errors)
+                f"participation.max_failed_share is {allowed:g}: {told}{more}"
             )
         return decode(replies)
 
