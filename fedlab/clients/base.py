@@ -176,7 +176,11 @@ class LocalHalf:
     def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Clipped gradients of the objective, and the step's metrics; pure but for the buffers."""
         slopes, loss, outputs = self.task.differentiate(
-            self.objective, carry.parameters, carry, batch
+            lambda parameters, buffers: self.objective(
+                parameters, carry._replace(buffers=buffers), batch
+            ),
+            carry.parameters,
+            carry.buffers,
         )
         correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
         return self.task.optimizer.clip(slopes), {"loss": loss, "accuracy": correct}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import replace
 from functools import cache
 from typing import Literal
 
@@ -18,7 +17,6 @@ import torch
 
 from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
-from fedlab.clients.differentiate import value_and_gradients_nested
 from fedlab.clients.task import Batch
 from fedlab.data.augment import draw
 from fedlab.data.preprocess import Preprocess
@@ -127,9 +125,9 @@ class _Stack:
         carries = [half.begin(received, state) if state else fresh() for state in own_states]
         self.carry = carries[0].map(lambda *tensors: torch.stack(tensors), *carries[1:])
         self.lr = half.task.optimizer.learning_rate(received.server_round)
-        nested = copy(half)
-        nested.task = replace(half.task, differentiate=value_and_gradients_nested)
-        self.gradients = torch.func.vmap(nested.gradients)
+        for_stacks = copy(half)
+        for_stacks.task = half.task.for_stacks()
+        self.gradients = torch.func.vmap(for_stacks.gradients)
 
     def step(self, members: list[int], rows: list[torch.Tensor]) -> None:
         """One optimiser step of some clients, each on as many of its own rows.
