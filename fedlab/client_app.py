@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedlab.clients.base import ClientState, Received
+from fedlab.clients.base import ClientState, Received, Update
 from fedlab.engine.evaluation import DomainScore
 from fedlab.engine.runtime import Runtime
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 
 
-def build_client_app(runtime_for: Callable[[Context], Runtime]) -> ClientApp:
-    """The ClientApp that trains, tests and answers with a `Runtime`.
+class CohortApp(ClientApp):
+    """A ClientApp that can also train many clients as one, where a simulation wants it.
 
     Args:
         runtime_for: Gives the runtime for a message's context: the actor's own in a simulation,
             one over the device's data in a deployment. ``context.state`` holds what the client
             keeps between rounds; where that is stored is the affair of whoever made the context.
     """
-    app = ClientApp()
-    inbox = Inbox()
+
+    def __init__(self, runtime_for: Callable[[Context], Runtime]) -> None:
+        super().__init__()
+        self.runtime_for = runtime_for
+        self.inbox = Inbox()
+
+    def train_cohort(
+        self, messages: Sequence[Message], contexts: Sequence[Context]
+    ) -> list[Message]:
+        """One reply to each of several messages to train, which share their records."""
+        runtime = self.runtime_for(contexts[0])
+        received = self.inbox.open(messages[0], runtime)
+        results = runtime.train_many(
+            [client_index(context) for context in contexts],
+            received,
+            [own_state_of(context, runtime) for context in contexts],
+        )
+        return [
+            _update_reply(message, context, update, metrics)
+            for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
+        ]
+
+
+def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
+    """The ClientApp that trains, tests and answers with a `Runtime` (see `CohortApp`)."""
+    app = CohortApp(runtime_for)
+    inbox = app.inbox
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         runtime, client = runtime_for(context), client_index(context)
         received = inbox.open(message, runtime)
         update, metrics = runtime.train(client, received, own_state_of(context, runtime))
-        if update.own_state:
-            for name, tensors in update.own_state.items():
-                context.state[name] = to_record(tensors)
-        records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
-            name: to_record(tensors) for name, tensors in update.arrays.items()
-        }
-        records["metrics"] = MetricRecord(metrics)  # type: ignore[arg-type]
-        records["client"] = ConfigRecord({"id": client})
-        return Message(RecordDict(records), reply_to=message)  # type: ignore[arg-type]
+        return _update_reply(message, context, update, metrics)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
@@ -86,6 +103,20 @@ def own_state_of(context: Context, runtime: Runtime) -> ClientState:
         name: from_record(record, runtime.device)
         for name, record in context.state.array_records.items()
     }
+
+
+def _update_reply(
+    message: Message, context: Context, update: Update, metrics: Mapping[str, float]
+) -> Message:
+    """Sends up what goes up, and puts into the context what stays."""
+    for name, tensors in update.own_state.items():
+        context.state[name] = to_record(tensors)
+    records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
+        name: to_record(tensors) for name, tensors in update.arrays.items()
+    }
+    records["metrics"] = MetricRecord(dict(metrics))
+    records["client"] = ConfigRecord({"id": client_index(context)})
+    return Message(RecordDict(records), reply_to=message)  # type: ignore[arg-type]
 
 
 def _scores_reply(

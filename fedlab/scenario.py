@@ -65,6 +65,20 @@ class ResourcesSpec(Section):
     address: str | None = None
 
 
+class EngineSpec(Section):
+    """How the clients of a round are executed; changes results by rounding at most.
+
+    Attributes:
+        execution: ``one_by_one``; ``vectorised``, which trains many clients as one wherever the
+            method and the network allow it; ``auto`` chooses by a rule that knows network and
+            device; ``measured`` times both on the first clients and remembers the choice.
+        cohort: Clients that train as one, at most; by default as many as suit network and device.
+    """
+
+    execution: Literal["auto", "one_by_one", "vectorised", "measured"] = "auto"
+    cohort: PositiveInt | None = None
+
+
 class OutputSpec(Section):
     """Where a run is kept.
 
@@ -92,6 +106,7 @@ class Scenario(Section):
     participation: ParticipationSpec = ParticipationSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     resources: ResourcesSpec = ResourcesSpec()
+    engine: EngineSpec = EngineSpec()
     output: OutputSpec = OutputSpec()
 
     @property

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from fedlab.engine.execution import Choice
 from fedlab.engine.worker import Job
 from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
+
+log = logging.getLogger("fedlab")
 
 FIRST_NODE_ID = 1000
 """Node id of client 0; Flower keeps small ids for itself."""
@@ -26,11 +32,14 @@ class SimulationGrid(Grid):
     round starts before its clients exist.
 
     Args:
-        clients: Number of logical clients.
+        sizes: Training samples of each logical client.
     """
 
-    def __init__(self, clients: int) -> None:
-        self.clients = clients
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.clients = len(sizes)
+        self.sizes = sizes
+        self.choice: Choice | None = None
+        """How clients are executed; chosen when the first of them are to train."""
         self._run = assume_identity()
         self._pending: dict[str, Message] = {}
         self.states: dict[int, Any] = {}
@@ -81,11 +90,28 @@ class SimulationGrid(Grid):
             messages: Messages to any of the nodes.
             timeout: Seconds after which missing replies become error replies.
         """
-        return list(self._execute([stamp(message) for message in messages], timeout))
+        groups = by_content([stamp(message) for message in messages])
+        if self.choice is None and groups and is_training(groups[0]):
+            first = largest_first(groups[0], self.sizes)
+            self.choice = self._choose(first)
+            log.info("training %s", self.choice)
+        return list(self._execute(groups, timeout))
+
+    def _together(self, group: Sequence[Message]) -> list[Sequence[Message]]:
+        """Stacks of messages with one content whose clients train as one; [] if one by one."""
+        if self.choice is None or self.choice.stack == 1 or not is_training(group):
+            return []
+        return stacks(largest_first(group, self.sizes), self.choice.stack)
 
     @abstractmethod
-    def _execute(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
-        """Yields one reply to each message, in any order."""
+    def _choose(self, messages: Sequence[Message]) -> Choice:
+        """How clients are to be executed, given those of the first round."""
+
+    @abstractmethod
+    def _execute(
+        self, groups: Sequence[Sequence[Message]], timeout: float | None
+    ) -> Iterator[Message]:
+        """Yields one reply to each message, in any order; those of a group share their content."""
 
     @abstractmethod
     def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
@@ -117,3 +143,29 @@ def by_content(messages: Sequence[Message]) -> list[list[Message]]:
     for message in messages:
         groups.setdefault(id(message.content), []).append(message)
     return list(groups.values())
+
+
+def is_training(messages: Sequence[Message]) -> bool:
+    """Whether messages (of one kind) ask clients to train."""
+    return messages[0].metadata.message_type == MessageType.TRAIN
+
+
+def largest_first(messages: Sequence[Message], sizes: Sequence[int]) -> list[Message]:
+    """Messages by their clients' training samples, then by client."""
+
+    def key(message: Message) -> tuple[int, int]:
+        client = job_of(message).client
+        return -int(sizes[client]), client
+
+    return sorted(messages, key=key)
+
+
+def stacks(messages: Sequence[Message], most: int) -> list[Sequence[Message]]:
+    """Cuts messages into as few equal stacks as hold at most so many clients each.
+
+    Where a stack begins depends on nothing but the messages: numbers may depend, in their last
+    bits, on who is in a stack, and must not depend on how many processes there are.
+    """
+    count = math.ceil(len(messages) / most)
+    edges = [len(messages) * k // count for k in range(count + 1)]
+    return [messages[start:end] for start, end in pairwise(edges)]

@@ -22,7 +22,8 @@ import ray.exceptions
 from flwr.app import Message, RecordDict
 from ray import cloudpickle
 
-from fedlab.engine.grid import LATE, SimulationGrid, by_content, job_of
+from fedlab.engine.execution import MOST, Choice
+from fedlab.engine.grid import LATE, SimulationGrid, job_of, largest_first
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.worker import Answer, Job, Worker
 from fedlab.errors import RunError
@@ -50,9 +51,21 @@ class Actor:
         sys.path.extend(path for path in import_path if path not in sys.path)
         self.worker = Worker(pickle.loads(make_runtime)(*shared))
 
-    def answer(self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None) -> Any:
+    def choose(
+        self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None
+    ) -> Choice:
+        """How clients are to be executed."""
+        return self.worker.choose(content, jobs, states)
+
+    def answer(
+        self,
+        content: RecordDict,
+        jobs: Sequence[Job],
+        together: bool,
+        *states: RecordDict | None,
+    ) -> Any:
         """Returns the replies first, then every client's new state (or None) as its own object."""
-        answers: list[Answer] = self.worker.answer(content, jobs, states)
+        answers: list[Answer] = self.worker.answer(content, jobs, states, together)
         replies = [(answer.reply, answer.state is not None) for answer in answers]
         return (replies, *[answer.state for answer in answers])
 
@@ -63,16 +76,26 @@ class Actor:
 
 @dataclass
 class Work:
-    """Jobs that share a content and go to one actor together."""
+    """Jobs that share a content and go to one actor; there they may train together, as one."""
 
     messages: Sequence[Message]
     content: ray.ObjectRef
+    together: bool = False
     sent: int = 0
     outputs: list[ray.ObjectRef] = field(default_factory=list)
 
-    def one_by_one(self) -> list[Work]:
-        """The same work in portions of one client, so that one that kills takes no other along."""
-        return [Work([message], self.content, self.sent) for message in self.messages]
+    def again(self) -> list[Work]:
+        """What to send after the actor died, if anything.
+
+        In portions of one client, so that one that kills takes no other along. A stack is sent as
+        it was before that, because the clients in it would not give the same bytes without it.
+        """
+        if self.together and self.sent < SENDS:
+            return [self]
+        sent = SENDS - 1 if self.together else self.sent
+        if sent == SENDS:
+            return []
+        return [Work([message], self.content, sent=sent) for message in self.messages]
 
 
 class RayGrid(SimulationGrid):
@@ -99,8 +122,7 @@ class RayGrid(SimulationGrid):
         gpus: float,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(len(sizes))
-        self.sizes = sizes
+        super().__init__(sizes)
         actor = cast(Any, ray.remote(Actor)).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
         made_by = cloudpickle.dumps(make_runtime)  # type: ignore[attr-defined]  # by value, where a notebook defines it
         self._make = lambda: actor.remote(sys.path, made_by, *shared)
@@ -127,9 +149,20 @@ class RayGrid(SimulationGrid):
         """Process ids of the idle actors (between rounds: all of them)."""
         return ray.get([_pid(actor) for actor in self._idle])
 
-    def _execute(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
+    def _choose(self, messages: Sequence[Message]) -> Choice:
+        some = [job_of(message) for message in messages[:MOST]]
+        states = [self.states.get(job.client) for job in some]
+        actor = self._idle[0]
+        try:
+            return ray.get(actor.choose.remote(messages[0].content, some, *states))
+        except ray.exceptions.RayError as error:
+            raise RunError(f"a Ray actor failed: {_why(error)}") from error
+
+    def _execute(
+        self, groups: Sequence[Sequence[Message]], timeout: float | None
+    ) -> Iterator[Message]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        queue = deque(self._plan(messages))
+        queue = deque(work for group in groups for work in self._plan(group))
         while queue or self._busy:
             while queue and self._idle:
                 work, actor = queue.popleft(), self._idle.popleft()
@@ -146,9 +179,9 @@ class RayGrid(SimulationGrid):
                 replies = ray.get(first)
             except LOST_PROCESS as error:
                 self._replace(actor)
-                if work.sent < SENDS:
-                    queue.extendleft(reversed(work.one_by_one()))
-                else:
+                again = work.again()
+                queue.extendleft(reversed(again))
+                if not again:
                     reason = f"its actor died {work.sent} times: {_why(error)}"
                     yield from _lost(work, reason)
                 continue
@@ -177,25 +210,24 @@ class RayGrid(SimulationGrid):
             )
         return done[0] if done else None
 
-    def _plan(self, messages: Sequence[Message]) -> list[Work]:
-        """Work for the actors, the largest clients first, a few portions for each actor."""
-        plan = []
-        for group in by_content(messages):
-            content = ray.put(group[0].content)
-            ordered = sorted(group, key=lambda message: -self.sizes[job_of(message).client])
-            portion = max(1, min(32, len(ordered) // (4 * self._actors)))
-            plan += [
-                Work(ordered[start : start + portion], content)
-                for start in range(0, len(ordered), portion)
-            ]
-        return plan
+    def _plan(self, group: Sequence[Message]) -> list[Work]:
+        """Work for the actors, the largest clients first: stacks, or a few portions for each."""
+        content = ray.put(group[0].content)
+        if stacks := self._together(group):
+            return [Work(stack, content, together=True) for stack in stacks]
+        ordered = largest_first(group, self.sizes)
+        portion = max(1, min(32, len(ordered) // (4 * self._actors)))
+        return [
+            Work(ordered[start : start + portion], content)
+            for start in range(0, len(ordered), portion)
+        ]
 
     def _send(self, work: Work, actor: Any) -> ray.ObjectRef:
         jobs = [job_of(message) for message in work.messages]
         states = [self.states.get(job.client) for job in jobs]
         work.sent += 1
         outputs = actor.answer.options(num_returns=1 + len(jobs)).remote(
-            work.content, jobs, *states
+            work.content, jobs, work.together, *states
         )
         work.outputs = list(outputs)
         return work.outputs[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -16,11 +17,13 @@ from fedlab.data.samples import FederatedData
 from fedlab.engine.client_data import ClientData, as_tensor
 from fedlab.engine.evaluation import DomainScore, evaluate
 from fedlab.engine.one_by_one import train_one
-from fedlab.engine.vectorised import train_many
+from fedlab.engine.vectorised import out_of_memory, train_many
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
+
+log = logging.getLogger("fedlab")
 
 CACHED_CLIENTS = 64
 """Clients whose samples stay on the device between rounds."""
@@ -70,17 +73,33 @@ class Runtime:
     def train_many(
         self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
     ) -> list[tuple[Update, dict[str, float]]]:
-        """A local round of many clients together (see `fedlab.engine.vectorised`)."""
-        return train_many(
-            self.half,
-            self.preprocess,
-            received,
-            own_states,
-            [self.client_data(client) for client in clients],
-            batch_size=self.scenario.training.batch_size,
-            seed=self.scenario.seed,
-            clients=clients,
-        )
+        """A local round of many clients as one (see `fedlab.engine.vectorised`).
+
+        Clients that do not fit into memory as one are halved until they do.
+        """
+        try:
+            return train_many(
+                self.half,
+                self.preprocess,
+                received,
+                own_states,
+                [self.client_data(client) for client in clients],
+                batch_size=self.scenario.training.batch_size,
+                seed=self.scenario.seed,
+                clients=clients,
+            )
+        except (MemoryError, RuntimeError) as error:
+            if len(clients) == 1 or not out_of_memory(error):
+                raise
+        # Out here: within, the error would keep the tensors of the failed attempt.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        middle = len(clients) // 2
+        log.warning("%d clients do not fit into memory as one; halving them", len(clients))
+        return [
+            *self.train_many(clients[:middle], received, own_states[:middle]),
+            *self.train_many(clients[middle:], received, own_states[middle:]),
+        ]
 
     def evaluate(
         self, client: int, received: Received, own_state: ClientState

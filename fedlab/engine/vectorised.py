@@ -77,6 +77,14 @@ def train_many(
     return [results[k] for k in range(len(clients))]
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error means that a smaller stack may fit."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    words = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return any(text in str(error) for text in words)
+
+
 def _groups(schedules: Sequence[Schedule]) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
     """Step after step, the clients whose batches are equally long, and the rows of each."""
     for phases in zip(*(schedule.phases for schedule in schedules), strict=True):

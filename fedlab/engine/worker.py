@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flwr.app import Message, Metadata, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import Context, Message, Metadata, RecordDict
 
 from fedlab.client_app import build_client_app
+from fedlab.engine.execution import Choice, by_measuring, by_rule
 from fedlab.engine.runtime import Runtime
 from fedlab.flower_compat import assume_identity, client_context, error_reply, message_for
+
+log = logging.getLogger("fedlab")
 
 
 class Job(NamedTuple):
@@ -29,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Worker:
-    """Runs the ClientApp for one client after another.
+    """Runs the ClientApp for one client after another, or for many as one.
 
     Args:
         runtime: Data, network and local half of the scenario.
@@ -37,30 +40,94 @@ class Worker:
 
     def __init__(self, runtime: Runtime) -> None:
         assume_identity()
+        self.runtime = runtime
         self.clients = len(runtime.partition)
-        self.app: ClientApp = build_client_app(lambda _: runtime)
+        self.app = build_client_app(lambda _: runtime)
+
+    def choose(
+        self, content: RecordDict, jobs: Sequence[Job], states: Sequence[RecordDict | None]
+    ) -> Choice:
+        """How clients are to be executed (see `fedlab.engine.execution`).
+
+        Args:
+            content: What the clients of the first cohort received.
+            jobs: Some of them, for measuring; they are trained and forget it.
+            states: What they keep.
+        """
+        scenario, device = self.runtime.scenario, self.runtime.device.type
+        choice = by_rule(scenario.engine, self.runtime.half, device, scenario.cohort_size)
+        some = slice(choice.stack)
+        if scenario.engine.execution != "measured" or len(jobs[some]) < 2:
+            return choice
+        work = (content, jobs[some], states[some])
+        return by_measuring(
+            scenario,
+            len(jobs[some]),
+            device,
+            alone=lambda: self.answer(*work),
+            together=lambda: self.answer(*work, together=True),
+        )
 
     def answer(
-        self, content: RecordDict, jobs: Sequence[Job], states: Sequence[RecordDict | None]
+        self,
+        content: RecordDict,
+        jobs: Sequence[Job],
+        states: Sequence[RecordDict | None],
+        together: bool = False,
     ) -> list[Answer]:
         """Answers messages that share their content.
 
         A client that raises gives an error reply with its traceback and keeps its old state.
-        """
-        return [self._one(content, job, s) for job, s in zip(jobs, states, strict=True)]
 
-    def _one(self, content: RecordDict, job: Job, state: RecordDict | None) -> Answer:
+        Args:
+            content: What the clients received.
+            jobs: Who they are.
+            states: What they keep.
+            together: Whether they train as one.
+        """
+        visits = [self._visit(content, job, s) for job, s in zip(jobs, states, strict=True)]
+        if together:
+            try:
+                return self._together(visits)
+            except Exception:
+                # It may be one client's fault: alone, each of them fails or succeeds for itself.
+                log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
+                visits = [self._visit(content, j, s) for j, s in zip(jobs, states, strict=True)]
+        return [self._alone(visit) for visit in visits]
+
+    def _visit(self, content: RecordDict, job: Job, state: RecordDict | None) -> _Visit:
         message = message_for(job.metadata, RecordDict(dict(content)))
         before = dict(state) if state is not None else {}
-        context = client_context(
-            job.metadata.dst_node_id, job.client, self.clients, RecordDict(dict(before))
+        node = job.metadata.dst_node_id
+        context = client_context(node, job.client, self.clients, RecordDict(dict(before)))
+        return _Visit(job.client, message, context, before)
+
+    def _together(self, visits: Sequence[_Visit]) -> list[Answer]:
+        replies = self.app.train_cohort(
+            [visit.message for visit in visits], [visit.context for visit in visits]
         )
+        return [visit.answered(reply) for visit, reply in zip(visits, replies, strict=True)]
+
+    def _alone(self, visit: _Visit) -> Answer:
         try:
-            reply = self.app(message, context)
+            return visit.answered(self.app(visit.message, visit.context))
         except Exception:
-            reason = f"client {job.client} raised:\n{traceback.format_exc().rstrip()}"
-            return Answer(error_reply(message, reason), None)
-        return Answer(reply, context.state if _replaced(context.state, before) else None)
+            reason = f"client {visit.client} raised:\n{traceback.format_exc().rstrip()}"
+            return Answer(error_reply(visit.message, reason), None)
+
+
+class _Visit(NamedTuple):
+    """A message as its client sees it."""
+
+    client: int
+    message: Message
+    context: Context
+    before: dict
+
+    def answered(self, reply: Message) -> Answer:
+        """The reply, with the client's state if it changed."""
+        state = self.context.state
+        return Answer(reply, state if _replaced(state, self.before) else None)
 
 
 def _replaced(state: RecordDict, before: dict) -> bool:

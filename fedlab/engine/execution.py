@@ -1,0 +1,138 @@
+"""Whether a cohort's clients train one by one, or many of them as one.
+
+The two ways give the same numbers up to rounding. So that the same scenario, seed and machine give
+the same bytes, the choice follows from a rule, not from the clock; ``measured`` asks the clock
+once, and remembers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from fedlab.clients.base import LocalHalf
+from fedlab.data import cache
+from fedlab.models.layers import only_dense
+from fedlab.scenario import EngineSpec, Scenario
+
+MOST = 32
+"""Clients in a stack, at most: more gain little, and leave other processes without work."""
+
+FEWEST = 8
+"""Clients in a stack from which it is quicker than one client after another on a CPU."""
+
+STACK_BYTES = {"cpu": 16 * 2**20, "cuda": 2 * 2**30}
+"""Parameters of a stack, at most: on a CPU what its caches hold, on a GPU a part of its memory."""
+
+
+class Choice(NamedTuple):
+    """How clients are executed.
+
+    Attributes:
+        stack: Clients that train as one, at most; 1 is one by one.
+        reason: In words.
+    """
+
+    stack: int
+    reason: str
+
+    def __str__(self) -> str:
+        how = f"up to {self.stack} clients as one" if self.stack > 1 else "clients one by one"
+        return f"{how} ({self.reason})"
+
+
+def by_rule(engine: EngineSpec, half: LocalHalf, device: str, cohort: int) -> Choice:
+    """Chooses by what is known beforehand.
+
+    Stacked convolutions are grouped convolutions, which CPUs are slow in. Dense layers gain from
+    being stacked as long as the stack stays in the caches, because small clients keep the
+    interpreter busier than the arithmetic.
+
+    Args:
+        engine: The scenario's ``engine`` block; ``measured`` is treated like ``vectorised``.
+        half: The method's local half.
+        device: ``cpu`` or ``cuda``.
+        cohort: Clients of a round.
+    """
+    if engine.execution == "one_by_one":
+        return Choice(1, "the scenario says so")
+    if not half.vectorisable:
+        return Choice(1, "the method or the network cannot be stacked")
+    parameters = list(half.task.model.parameters())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in parameters)
+    fitting = min(MOST, STACK_BYTES[device] // max(size, 1))
+    if engine.execution != "auto":
+        return Choice(engine.cohort or max(FEWEST, fitting), "the scenario says so")
+    if device == "cuda":
+        return Choice(engine.cohort or max(FEWEST, fitting), "on a GPU")
+    if not only_dense(half.task.model):
+        return Choice(1, "the network has more than dense layers, on a CPU")
+    if min(fitting, cohort) < FEWEST:
+        return Choice(1, "few clients or a large network, on a CPU")
+    return Choice(engine.cohort or fitting, "small dense network on a CPU")
+
+
+def by_measuring(
+    scenario: Scenario,
+    stack: int,
+    device: str,
+    alone: Callable[[], object],
+    together: Callable[[], object],
+) -> Choice:
+    """Chooses by the clock, once for every kind of work on this machine.
+
+    Args:
+        scenario: The experiment.
+        stack: Clients that `alone` and `together` train.
+        device: ``cpu`` or ``cuda``.
+        alone: Trains some clients one by one, and forgets what they learnt.
+        together: Trains the same clients as one, and forgets what they learnt.
+    """
+    path = cache.folder().parent / "execution" / f"{_kind_of_work(scenario, stack, device)}.json"
+    try:
+        seconds = json.loads(path.read_text())
+    except (OSError, ValueError):
+        seconds = {"one_by_one": _seconds(alone), "vectorised": _seconds(together)}
+        _remember(path, seconds)
+    quicker = min(seconds, key=lambda way: seconds[way])
+    times = f"{seconds['vectorised']:.3f} s, and {seconds['one_by_one']:.3f} s one by one"
+    return Choice(stack if quicker == "vectorised" else 1, f"{stack} clients as one took {times}")
+
+
+def _kind_of_work(scenario: Scenario, stack: int, device: str) -> str:
+    """Names everything that the times depend on."""
+    processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    blocks = scenario.model_dump(mode="json", include={"data", "model", "strategy", "training"})
+    machine = [device, processor, platform.node(), torch.get_num_threads(), torch.__version__]
+    text = json.dumps([blocks, scenario.partition.clients, stack, machine], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    """Wall-clock time of the second of two calls; the first one warms up."""
+    action()
+    start = time.perf_counter()
+    action()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _remember(path: Path, seconds: dict[str, float]) -> None:
+    """Keeps times where the next run finds them, unless nothing can be written there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(f".{uuid.uuid4().hex}")
+        new.write_text(json.dumps(seconds))
+        os.replace(new, path)
+    except OSError:
+        pass  # the next run measures again
