@@ -10,6 +10,7 @@ import torch
 from fedlab.clients.base import Carry, ClientState, Received
 from fedlab.clients.fedavg import FedAvg
 from fedlab.clients.task import Batch
+from fedlab.records import Tensors
 
 
 class FailsOnOne(FedAvg):
@@ -49,6 +50,16 @@ class OddOneOut(FedAvg):
 
     def misbehave(self, server_round: int) -> None:
         """What goes wrong."""
+
+
+class FailsInAStack(FedAvg):
+    """Cannot be stacked, and raises for the brightest domain where it is not."""
+
+    def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
+        """Looks at values, which `torch.func.vmap` refuses."""
+        if float(batch.inputs.mean()) > BRIGHTEST:
+            raise ValueError("no luck")
+        return super().gradients(carry, batch)
 
 
 class SlowOnce(OddOneOut):

@@ -53,12 +53,16 @@ def on(backend: str) -> dict:
     return {"backend": backend, "actors": 2} if backend == "ray" else {"backend": backend}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "execution"),
+    [*((method, "auto") for method in METHODS), ("fedbn", "vectorised"), ("fedwon", "vectorised")],
+)
 def test_ray_and_this_process_give_the_same_bytes(
-    method: str, tmp_path: Path, ray_here: None
+    method: str, execution: str, tmp_path: Path, ray_here: None
 ) -> None:
+    engine = {"execution": execution, "cohort": 2}
     for backend in ("local", "ray"):
-        chosen = toy.scenario(strategy=method, resources=on(backend))
+        chosen = toy.scenario(strategy=method, resources=on(backend), engine=engine)
         simulate(chosen, out=tmp_path / backend)
     assert result(tmp_path / "local") == result(tmp_path / "ray")
 

@@ -84,6 +84,7 @@ def by_rule(engine: EngineSpec, half: LocalHalf, device: str, cohort: int) -> Ch
 def by_measuring(
     scenario: Scenario,
     stack: int,
+    clients: int,
     device: str,
     alone: Callable[[], object],
     together: Callable[[], object],
@@ -92,12 +93,13 @@ def by_measuring(
 
     Args:
         scenario: The experiment.
-        stack: Clients that `alone` and `together` train.
+        stack: Clients that would train as one, at most.
+        clients: Clients that `alone` and `together` train.
         device: ``cpu`` or ``cuda``.
         alone: Trains some clients one by one, and forgets what they learnt.
         together: Trains the same clients as one, and forgets what they learnt.
     """
-    path = cache.folder().parent / "execution" / f"{_kind_of_work(scenario, stack, device)}.json"
+    path = cache.folder().parent / "execution" / f"{_kind_of_work(scenario, clients, device)}.json"
     try:
         seconds = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -105,15 +107,15 @@ def by_measuring(
         _remember(path, seconds)
     quicker = min(seconds, key=lambda way: seconds[way])
     times = f"{seconds['vectorised']:.3f} s, and {seconds['one_by_one']:.3f} s one by one"
-    return Choice(stack if quicker == "vectorised" else 1, f"{stack} clients as one took {times}")
+    return Choice(stack if quicker == "vectorised" else 1, f"{clients} as one took {times}")
 
 
-def _kind_of_work(scenario: Scenario, stack: int, device: str) -> str:
+def _kind_of_work(scenario: Scenario, clients: int, device: str) -> str:
     """Names everything that the times depend on."""
     processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     blocks = scenario.model_dump(mode="json", include={"data", "model", "strategy", "training"})
     machine = [device, processor, platform.node(), torch.get_num_threads(), torch.__version__]
-    text = json.dumps([blocks, scenario.partition.clients, stack, machine], sort_keys=True)
+    text = json.dumps([blocks, scenario.partition.clients, clients, machine], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -62,6 +62,7 @@ class Worker:
         work = (content, jobs[some], states[some])
         return by_measuring(
             scenario,
+            choice.stack,
             len(jobs[some]),
             device,
             alone=lambda: self.answer(*work),
