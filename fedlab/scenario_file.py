@@ -50,11 +50,14 @@ def load_scenario(
             raise InputError(f"{where}: holds no scenario; start from `fedlab copy domain_skew`")
     changes = override.parse(fields) | override.parse(overrides)
     values = override.apply(Scenario, values, changes)
-    origins = {  # what an override replaced is no longer what the file says there
-        place: origin
-        for place, origin in origins.items()
-        if not any(place[: len(change)] == change for change in changes)
-    } | dict.fromkeys(changes, "override")
+    origins = (
+        {  # what an override replaced is no longer what the file says there
+            place: origin
+            for place, origin in origins.items()
+            if not any(place[: len(change)] == change for change in changes)
+        }
+        | dict.fromkeys(changes, "override")
+    )
     try:
         return Scenario.model_validate(values)
     except ValidationError as error:
