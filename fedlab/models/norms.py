@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from fedlab.models.layers import CONVOLUTIONS
 from fedlab.models.surgery import replace_modules
 
 BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -25,15 +26,7 @@ NORMALISATION = (
     nn.LayerNorm,
     nn.RMSNorm,
 )
-LINEAR_MAPS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+LINEAR_MAPS = (nn.Linear, *CONVOLUTIONS)
 
 MOST_GROUPS = 32
 """Groups of a group normalisation, where the width allows (Wu and He, ECCV 2018, use 32)."""
