@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ from pathlib import Path
 
 from flwr.app import RecordDict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fedlab.engine.grid import SimulationGrid
 from fedlab.errors import RunError
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.runs.history import HistoryWriter
+from fedlab.runs.tensors import write_tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.callbacks import RoundReport
 
@@ -190,17 +190,13 @@ def _load(checkpoint: Path) -> Checkpoint:
 
 
 def _save(records: Mapping[str, Tensors], path: Path) -> None:
-    """Writes records of tensors under ``record/name``, all or nothing."""
+    """Writes records of tensors under ``record/name``."""
     flat = {
-        f"{record}/{name}": tensor.contiguous()
+        f"{record}/{name}": tensor
         for record, tensors in records.items()
         for name, tensor in tensors.items()
     }
-    unfinished = path.with_suffix(".unfinished")
-    save_file(flat, unfinished)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    unfinished.rename(path)
+    write_tensors(path, flat)
 
 
 def _open(path: Path) -> dict[str, Tensors]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
-from safetensors.torch import save_file
-
 from fedlab.runs.folder import RunFolder, write_whole
+from fedlab.runs.tensors import write_tensors
 from fedlab.strategies.callbacks import RoundReport
 
 if TYPE_CHECKING:
@@ -36,10 +34,5 @@ class FinishWriter:
 
     def on_end(self, strategy: Strategy) -> None:
         """Writes the server's tensors, and after them the mark."""
-        unfinished = self.folder.model_file.with_suffix(".unfinished")
-        tensors = {name: tensor.contiguous() for name, tensor in strategy.state["arrays"].items()}
-        save_file(tensors, unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(self.folder.model_file)
+        write_tensors(self.folder.model_file, strategy.state["arrays"])
         write_whole(self.folder.finished_file, json.dumps({"rounds": self.rounds}) + "\n")
