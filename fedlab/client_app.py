@@ -56,6 +56,13 @@ def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
         update, metrics = runtime.train(client, received, own_state_of(context, runtime))
         return _update_reply(message, context, update, metrics)
 
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        runtime, client = runtime_for(context), client_index(context)
+        received = inbox.open(message, runtime)
+        update = runtime.answer(client, str(received.config["question"]), received)
+        return _update_reply(message, context, update, {"num-examples": 0})
+
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         runtime, client = runtime_for(context), client_index(context)

@@ -40,12 +40,22 @@ BUILTIN: dict[str, dict[str, str]] = {
         "resnet20": "fedlab.models.resnet:ResNet20",
         "mobilenet_v2": "fedlab.models.mobilenet:MobileNetV2",
     },
+    "losses": {
+        "cross_entropy": "fedlab.losses.cross_entropy:CrossEntropy",
+    },
     "sources": {
         "digits": "fedlab.data.digits:Digits",
         "torchvision": "fedlab.data.torchvision_source:Torchvision",
         "image_folder": "fedlab.data.image_folder:ImageFolder",
         "npz": "fedlab.data.npz:Npz",
         "csv": "fedlab.data.csv_table:Csv",
+    },
+    "extractors": {
+        "none": "fedlab.data.extractor:NoExtractor",
+        "warm_up": "fedlab.features.warm_up:WarmUp",
+        "run": "fedlab.features.run:SavedRun",
+        "torchvision": "fedlab.features.torchvision:Torchvision",
+        "open_clip": "fedlab.features.open_clip:OpenClip",
     },
     "transforms": {
         "rotation": "fedlab.data.transforms:Rotation",
@@ -135,4 +145,6 @@ def resolve(group: str, name: str) -> Any:
 
 def _singular(group: str) -> str:
     words = group.replace("_", " ")
-    return words[:-3] + "y" if words.endswith("ies") else words.removesuffix("s")
+    if words.endswith("ies"):
+        return words[:-3] + "y"
+    return words.removesuffix("es") if words.endswith("sses") else words.removesuffix("s")

@@ -7,30 +7,31 @@ import time
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, Received
+from fedlab.clients.base import Carry, ClientState, Phase, Received
 from fedlab.clients.fedavg import FedAvg
 from fedlab.clients.task import Batch
+from fedlab.losses.base import Profile
 from fedlab.records import Tensors
 
 
 class FailsOnOne(FedAvg):
     """Raises for the client whose domain is the brightest but one."""
 
-    def begin(self, received: Received, own_state: ClientState) -> Carry:
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
         """Tells clients apart by a call counter: clients answer in order in this process."""
         self.calls = getattr(self, "calls", 0) + 1
         if self.calls % 3 == 2:
             raise ValueError("no luck")
-        return super().begin(received, own_state)
+        return super().begin(received, own_state, profile)
 
 
 class Slow(FedAvg):
     """Takes its time."""
 
-    def begin(self, received: Received, own_state: ClientState) -> Carry:
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
         """Sleeps before training."""
         time.sleep(1.0)
-        return super().begin(received, own_state)
+        return super().begin(received, own_state, profile)
 
 
 BRIGHTEST = -0.05
@@ -41,12 +42,12 @@ class OddOneOut(FedAvg):
     """Misbehaves for clients of the brightest domain, whichever process they are trained in."""
 
     def step(
-        self, carry: Carry, batch: Batch, server_round: int
+        self, carry: Carry, batch: Batch, phase: Phase, server_round: int
     ) -> tuple[Carry, dict[str, torch.Tensor]]:
         """Misbehaves first."""
         if float(batch.inputs.mean()) > BRIGHTEST:
             self.misbehave(server_round)
-        return super().step(carry, batch, server_round)
+        return super().step(carry, batch, phase, server_round)
 
     def misbehave(self, server_round: int) -> None:
         """What goes wrong."""
@@ -55,11 +56,13 @@ class OddOneOut(FedAvg):
 class FailsInAStack(FedAvg):
     """Cannot be stacked, and raises for the brightest domain where it is not."""
 
-    def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
+    def gradients(
+        self, carry: Carry, batch: Batch, phase: Phase
+    ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Looks at values, which `torch.func.vmap` refuses."""
         if float(batch.inputs.mean()) > BRIGHTEST:
             raise ValueError("no luck")
-        return super().gradients(carry, batch)
+        return super().gradients(carry, batch, phase)
 
 
 class SlowOnce(OddOneOut):

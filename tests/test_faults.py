@@ -264,9 +264,9 @@ HALVES = """\
 import time
 from fedlab.clients.fedbn import FedBN
 class SlowBN(FedBN):
-    def begin(self, received, own_state):
+    def begin(self, received, own_state, profile):
         time.sleep(0.7)
-        return super().begin(received, own_state)
+        return super().begin(received, own_state, profile)
 """
 Command = Callable[..., subprocess.Popen[str]]
 

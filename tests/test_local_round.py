@@ -10,8 +10,8 @@ from torch import nn
 
 import toy
 from fedlab.clients.base import Received
-from fedlab.engine.client_data import batches
 from fedlab.engine.runtime import Runtime
+from fedlab.engine.schedule import batches
 from fedlab.simulation import prepare
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedlab import rng
-from fedlab.data.augment import DRAWS, crop, draw, rotate
+from fedlab.data.augment import crop, rotate
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
@@ -164,12 +164,30 @@ def test_a_cohort_is_augmented_as_its_clients_are_one_by_one(images):
     everything = {"flip": True, "rotation": 15, "crop_padding": 2, "contrast": 0.2}
     preprocess = Preprocess(spec(augmentation=everything), images)
     cohort = preprocess.inputs(torch.from_numpy(images.train.inputs)).view(3, 4, 3, 8, 8)
-    draws = torch.stack([draw(4, rng.torch_generator(0, "augment", k)) for k in range(3)])
-    together = preprocess.augment_with(cohort, draws)
-    assert draws.shape == (3, 4, DRAWS)
+    generators = [rng.torch_generator(0, "augment", k) for k in range(3)]
+    together = preprocess.augment_stack(cohort, generators)
     for client in range(3):
         alone = preprocess.augment(cohort[client], rng.torch_generator(0, "augment", client))
         assert torch.equal(alone, together[client])
+
+
+def test_strong_views_differ_between_images_and_stay_images(images):
+    preprocess = Preprocess(spec(), images)
+    cohort = preprocess.inputs(torch.from_numpy(images.train.inputs)).view(3, 4, 3, 8, 8)
+    views = preprocess.strong_stack(cohort, [rng.torch_generator(0, "v", k) for k in range(3)])
+    assert views.shape == cohort.shape
+    assert views.abs().max() <= 1 + 1e-6  # mean 0.5 and std 0.5 bring [0, 1] to [-1, 1]
+    assert all((view != before).any() for view, before in zip(views[0], cohort[0], strict=True))
+    for client in range(3):
+        alone = preprocess.strong(cohort[client], rng.torch_generator(0, "v", client))
+        assert torch.equal(alone, views[client])
+
+
+def test_strong_views_of_features_are_refused(table):
+    preprocess = Preprocess(spec(), table)
+    batch = preprocess.inputs(torch.from_numpy(table.train.inputs))
+    with pytest.raises(InputError, match="yield features"):
+        preprocess.strong(batch, rng.torch_generator(0, "v"))
 
 
 def test_travels_to_other_processes_without_the_data(images):

@@ -1,26 +1,30 @@
 """The local half of a method: what one client does in a round, as pure functions.
 
-    begin(received, own_state, server_round) -> carry
-    step(carry, batch) -> carry, metrics            one optimiser step
-    finish(carry, received) -> arrays to send, own_state to keep
+    begin(received, own_state, profile) -> carry
+    step(carry, batch, phase, server_round) -> carry, metrics      one optimiser step
+    finish(carry, received, steps) -> arrays to send, own_state to keep
 
-A method overrides only its idea: usually `norm_policy` or `objective`. Nothing here knows whether
-it is simulated or deployed, how many clients run beside it, or where its state is kept.
+A method overrides only its idea: usually `norm_policy`, `objective` or `phases`. Nothing here knows
+whether it is simulated or deployed, how many clients run beside it, or where its state is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 
 from fedlab.clients.optimizer import OptimizerState
 from fedlab.clients.task import Batch, Task
+from fedlab.data.client_data import ClientData
+from fedlab.losses.base import Profile
 from fedlab.models.layers import draws_random_numbers
 from fedlab.models.layout import channels_last
-from fedlab.models.norms import NormPolicy, local_names, shared_names
+from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -46,6 +50,11 @@ class Received:
         return self.arrays["arrays"]
 
     @property
+    def rounds(self) -> int:
+        """Rounds of the whole run; the current one where the server does not say."""
+        return int(self.config.get("rounds", self.server_round))
+
+    @property
     def server_round(self) -> int:
         """The current round, from 1."""
         return int(self.config.get("server-round", 1))
@@ -58,7 +67,7 @@ class Carry(NamedTuple):
         parameters: The client's trainable tensors.
         buffers: Its other model tensors (running statistics).
         optimizer: The optimiser's slots.
-        extra: Whatever else the method needs, by name.
+        extra: Whatever else the method needs, by name; ``loss`` is what the loss keeps.
     """
 
     parameters: Tensors
@@ -84,11 +93,21 @@ class Update(NamedTuple):
 
     Attributes:
         arrays: Tensors by record name; ``arrays`` is the model or the shared part of it.
-        own_state: What stays with the client; empty if it keeps nothing.
+        own_state: What stays with the client: records that take the place of those of the same
+            name; empty if it keeps nothing new.
+        metrics: Scalars that join the metrics of the round's steps, and go before them.
     """
 
     arrays: dict[str, Tensors]
     own_state: ClientState
+    metrics: Mapping[str, torch.Tensor] = MappingProxyType({})
+
+
+Objective = Callable[[Tensors, Carry, Batch], tuple[torch.Tensor, torch.Tensor]]
+"""(tensors to differentiate by, all else, samples) -> (scalar to minimise, outputs)."""
+
+Step = Callable[[Carry, Batch, int], tuple[Carry, dict[str, torch.Tensor]]]
+"""(carry, samples, server round) -> (new carry, metrics averaged over the batch)."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +118,21 @@ class Phase:
         split: Which of the client's training samples it reads.
         epochs: Passes over them.
         steps: Steps instead of passes, or None.
+        trained: Names of the parameters that learn; the others stay as they are. All by default.
+        enter: Changes the carry before the first step; by default nothing is changed.
+        objective: What its steps minimise; by default `LocalHalf.objective`.
+        step: A step of its own instead of an optimiser's; it cannot be stacked.
+        strong_views: Whether batches bring strongly changed views (``Batch.strong``).
     """
 
     split: Literal["all", "labelled", "unlabelled"] = "labelled"
     epochs: int = 1
     steps: int | None = None
+    trained: Collection[str] | None = None
+    enter: Callable[[Carry], Carry] | None = None
+    objective: Objective | None = None
+    step: Step | None = None
+    strong_views: bool = False
 
 
 class LocalHalf:
@@ -119,8 +148,8 @@ class LocalHalf:
     def __init__(self, parameters: StrategyParameters, task: Task) -> None:
         self.parameters = parameters
         self.task = task
-        self.shared = shared_names(task.model, self.norm_policy)
-        self.local = local_names(task.model, self.norm_policy)
+        self.local = parameters.stays(task.model, self.norm_policy)
+        self.shared = tuple(name for name in task.model.state_dict() if name not in self.local)
 
     @property
     def vectorisable(self) -> bool:
@@ -130,8 +159,37 @@ class LocalHalf:
         tensors. Not so for methods with a step of their own, nor for networks that draw random
         numbers, which are keyed on the client. Any method may refuse.
         """
-        own_step = type(self).step is not LocalHalf.step
+        own_step = type(self).step is not LocalHalf.step or any(p.step for p in self.phases())
         return not own_step and not draws_random_numbers(self.task.model)
+
+    def for_stacks(self) -> Self:
+        """The same half, made of what `torch.func.vmap` can do."""
+        stacked = copy(self)
+        stacked.task = self.task.for_stacks()
+        return stacked
+
+    def answer(self, question: str, received: Received, samples: ClientData) -> Update:
+        """Answers a question that a strategy asks outside of training.
+
+        Args:
+            question: Which one; strategy and local half agree on the names.
+            received: What came down with it.
+            samples: The client's samples.
+
+        Raises:
+            NotImplementedError: If the method knows no such question.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no answer to '{question}'")
+
+    def training_data(
+        self, samples: ClientData, received: Received, own_state: ClientState
+    ) -> ClientData:
+        """What the client trains on: its samples, unless the method adds to them."""
+        return samples
+
+    def prepare_network(self, received: Received) -> None:
+        """Sets the network's layers to training mode, before the first step of a round."""
+        self.task.model.train()
 
     def phases(self) -> Sequence[Phase]:
         """What a local round consists of."""
@@ -150,12 +208,20 @@ class LocalHalf:
         """The full state dict that stands for this client in tests."""
         return self.personal_model(received, own_state)
 
-    def begin(self, received: Received, own_state: ClientState) -> Carry:
-        """Prepares the first step; the carry owns its tensors."""
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Prepares the first step; the carry owns its tensors.
+
+        Args:
+            received: What came down.
+            own_state: What the client kept from earlier rounds.
+            profile: What the client's samples are like.
+        """
         start = self.personal_model(received, own_state)
         state = {name: channels_last(tensor.detach()).clone() for name, tensor in start.items()}
         parameters, buffers = self.task.split(state)
-        return Carry(parameters, buffers, self.task.optimizer.start(parameters), {})
+        kept = self.task.loss.start(profile, received.server_round, received.rounds)
+        extra = {"loss": kept} if kept else {}
+        return Carry(parameters, buffers, self.task.optimizer.start(parameters), extra)
 
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch
@@ -171,31 +237,55 @@ class LocalHalf:
             The scalar to minimise, and the outputs of shape (batch, classes).
         """
         outputs = self.task.outputs(parameters, carry.buffers, batch.inputs)
-        return self.task.loss(outputs, batch.labels), outputs
+        return self.loss(outputs, batch, carry), outputs
 
-    def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
-        """Clipped gradients of the objective, and the step's metrics; pure but for the buffers."""
-        slopes, loss, outputs = self.task.differentiate(
-            lambda parameters, buffers: self.objective(
-                parameters, carry._replace(buffers=buffers), batch
-            ),
-            carry.parameters,
-            carry.buffers,
-        )
+    def loss(self, outputs: torch.Tensor, batch: Batch, carry: Carry) -> torch.Tensor:
+        """The scenario's loss of a batch, a scalar."""
+        return self.task.loss.value(outputs, batch.labels, batch.rows, carry.extra.get("loss", {}))
+
+    def gradients(
+        self, carry: Carry, batch: Batch, phase: Phase
+    ) -> tuple[Tensors, dict[str, torch.Tensor]]:
+        """Clipped gradients of the phase's objective, and the step's metrics.
+
+        Pure but for tensors of the carry that the objective writes to (running statistics).
+
+        Returns:
+            A gradient for each parameter that the phase trains, and metrics averaged over the
+            batch.
+        """
+        objective = phase.objective or self.objective
+        trained = trained_part(carry.parameters, phase)
+
+        def value(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+            every = {**carry.parameters, **parameters} if phase.trained else parameters
+            return objective(every, carry._replace(buffers=buffers), batch)
+
+        slopes, loss, outputs = self.task.differentiate(value, trained, carry.buffers)
         correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
         return self.task.optimizer.clip(slopes), {"loss": loss, "accuracy": correct}
 
     def step(
-        self, carry: Carry, batch: Batch, server_round: int
+        self, carry: Carry, batch: Batch, phase: Phase, server_round: int
     ) -> tuple[Carry, dict[str, torch.Tensor]]:
-        """One optimiser step; returns the new carry and metrics averaged over the batch."""
-        slopes, metrics = self.gradients(carry, batch)
+        """One step of a phase; returns the new carry and metrics averaged over the batch."""
+        if phase.step:
+            return phase.step(carry, batch, server_round)
+        slopes, metrics = self.gradients(carry, batch, phase)
         lr = self.task.optimizer.learning_rate(server_round)
-        self.task.optimizer.apply(carry.parameters, slopes, carry.optimizer, lr)
+        trained = trained_part(carry.parameters, phase)
+        self.task.optimizer.apply(trained, slopes, carry.optimizer, lr)
         return carry, metrics
 
-    def finish(self, carry: Carry, received: Received) -> Update:
-        """What goes up and what stays, after the last step."""
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """What goes up and what stays, after the last of so many steps."""
         state = {**carry.parameters, **carry.buffers}
         own_state = {"model": {n: state[n] for n in self.local}} if self.local else {}
         return Update({"arrays": {n: state[n] for n in self.shared}}, own_state)
+
+
+def trained_part(parameters: Tensors, phase: Phase) -> Tensors:
+    """The parameters that learn in a phase."""
+    if phase.trained is None:
+        return parameters
+    return {name: parameters[name] for name in parameters if name in phase.trained}

@@ -12,18 +12,19 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
 from fedlab.clients.task import Batch
+from fedlab.losses.base import Profile
 from fedlab.records import Tensors
 
 
 class FedProx(LocalHalf):
     """Minimises F(θ) + μ/2 ‖θ - w‖², w the received model (equation 2 of the paper)."""
 
-    def begin(self, received: Received, own_state: ClientState) -> Carry:
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
         """Remembers the received parameters as the anchor w, and μ, which comes down with them.
 
         Flower's own FedProx sends μ under the same key, so this half also serves `flwr:FedProx`.
         """
-        carry = super().begin(received, own_state)
+        carry = super().begin(received, own_state, profile)
         anchor = {name: tensor.clone() for name, tensor in carry.parameters.items()}
         mu = torch.tensor(float(received.config["proximal-mu"]))
         return carry._replace(extra={"anchor": anchor, "proximal": {"mu": mu}})

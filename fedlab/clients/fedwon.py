@@ -13,9 +13,10 @@ from typing import cast
 
 import torch
 
-from fedlab.clients.base import Carry, LocalHalf
+from fedlab.clients.base import Carry, LocalHalf, Phase
 from fedlab.clients.task import Batch, Task
-from fedlab.models.adaptive_clipping import adaptive_gradient_clip, final_linear_names
+from fedlab.models.adaptive_clipping import adaptive_gradient_clip
+from fedlab.models.head import find_head
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import StrategyParameters
@@ -28,11 +29,14 @@ class FedWon(LocalHalf):
         super().__init__(parameters, task)
         self.clipping = cast(FedWonParameters, parameters).clipping
         # NFNets leave the classifier unclipped.
-        self.unclipped = final_linear_names(task.model)
+        head = find_head(task.model)
+        self.unclipped = head.names if head else ()
 
-    def gradients(self, carry: Carry, batch: Batch) -> tuple[Tensors, dict[str, torch.Tensor]]:
+    def gradients(
+        self, carry: Carry, batch: Batch, phase: Phase
+    ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Gradients by raw (not standardised) weights, clipped adaptively."""
-        slopes, metrics = super().gradients(carry, batch)
+        slopes, metrics = super().gradients(carry, batch, phase)
         if self.clipping is not None:
             slopes = adaptive_gradient_clip(
                 carry.parameters, slopes, self.clipping, skip=self.unclipped

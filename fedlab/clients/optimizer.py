@@ -65,21 +65,26 @@ class Optimizer:
     def apply(
         self, parameters: Tensors, gradients: Tensors, state: OptimizerState, lr: float
     ) -> None:
-        """One step, in place on `parameters` and `state`."""
+        """One step, in place on `parameters`, all or some of those started with, and `state`."""
         values = list(parameters.values())
         slopes = [gradients[name] for name in parameters]
+        slots = {
+            slot: [tensors[name] for name in parameters]
+            for slot, tensors in state.items()
+            if slot != "steps"
+        }
         if self.spec.name == "sgd":
-            self._sgd(values, slopes, state, lr)
+            self._sgd(values, slopes, slots, lr)
         else:
-            self._adam(values, slopes, state, lr)
+            self._adam(values, slopes, slots, state["steps"]["taken"], lr)
 
     def _sgd(
-        self, values: list[Tensor], slopes: list[Tensor], state: OptimizerState, lr: float
+        self, values: list[Tensor], slopes: list[Tensor], slots: dict[str, list[Tensor]], lr: float
     ) -> None:
         if self.spec.weight_decay:
             slopes = _sum(slopes, values, self.spec.weight_decay)
         if self.spec.momentum:
-            velocity = list(state["momentum"].values())
+            velocity = slots["momentum"]
             torch._foreach_mul_(velocity, self.spec.momentum)
             torch._foreach_add_(velocity, slopes)
             nesterov = self.spec.nesterov
@@ -87,18 +92,23 @@ class Optimizer:
         torch._foreach_add_(values, slopes, alpha=-lr)
 
     def _adam(
-        self, values: list[Tensor], slopes: list[Tensor], state: OptimizerState, lr: float
+        self,
+        values: list[Tensor],
+        slopes: list[Tensor],
+        slots: dict[str, list[Tensor]],
+        taken: Tensor,
+        lr: float,
     ) -> None:
         if self.spec.weight_decay and self.spec.name == "adamw":
             torch._foreach_mul_(values, 1 - lr * self.spec.weight_decay)
         elif self.spec.weight_decay:
             slopes = _sum(slopes, values, self.spec.weight_decay)
-        mean, square = list(state["mean"].values()), list(state["square"].values())
+        mean, square = slots["mean"], slots["square"]
         fade_mean, fade_square = self.spec.betas
         torch._foreach_lerp_(mean, slopes, 1 - fade_mean)
         torch._foreach_mul_(square, fade_square)
         torch._foreach_addcmul_(square, slopes, slopes, 1 - fade_square)
-        taken = state["steps"]["taken"].add_(1)
+        taken.add_(1)
         rate, root = lr / (1 - fade_mean**taken), (1 - fade_square**taken).sqrt()
         scale = torch._foreach_sqrt(square)
         torch._foreach_div_(scale, [_beside(root, value) for value in values])

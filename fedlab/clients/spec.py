@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from fedlab.component import Section
+from fedlab.component import Chosen, Section
+from fedlab.losses.base import Loss
 
 
 class OptimizerSpec(Section):
@@ -41,9 +42,11 @@ class TrainingSpec(Section):
         local_steps: Optimiser steps instead of epochs, drawn from repeated passes.
         batch_size: Samples per step; ``full`` is all of the client's samples.
         optimizer: The optimiser.
+        loss: What outputs are judged by.
     """
 
     local_epochs: PositiveInt = 1
     local_steps: PositiveInt | None = None
     batch_size: PositiveInt | Literal["full"] = 32
     optimizer: OptimizerSpec = OptimizerSpec()
+    loss: Chosen[Loss] = "cross_entropy"  # type: ignore[assignment]

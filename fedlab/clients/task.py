@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,6 +15,10 @@ from fedlab.clients.differentiate import (
     value_and_gradients_nested,
 )
 from fedlab.clients.optimizer import Optimizer
+from fedlab.errors import InputError
+from fedlab.losses.base import Loss
+from fedlab.losses.cross_entropy import CrossEntropy
+from fedlab.models.head import Head, find_head
 from fedlab.records import Tensors
 
 
@@ -25,16 +28,15 @@ class Batch(NamedTuple):
     Attributes:
         inputs: float32 of shape (batch, ...).
         labels: int64 of shape (batch,).
+        rows: Which of the client's training samples they are, int64 of shape (batch,).
+        strong: The same samples changed more strongly, of the shape of `inputs`; only in phases
+            that ask for it.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
-
-
-def mean_cross_entropy(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy in few operations: `torch.func.vmap` takes PyTorch's own apart into dozens."""
-    chances = nn.functional.log_softmax(outputs, dim=-1)
-    return -chances.gather(-1, labels.unsqueeze(-1)).mean()
+    rows: torch.Tensor
+    strong: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Task:
         model: The network. Its values are the starting values of whatever a client neither
             receives nor remembers; nobody writes to them.
         optimizer: The local optimiser.
-        loss: (outputs of shape (batch, classes), labels of shape (batch,)) -> mean loss.
+        classes: Number of classes.
+        loss: What the outputs are judged by.
         local_epochs: Passes over the client's samples in a round.
         local_steps: Steps in a round instead of passes, or None.
         differentiate: How gradients are taken.
@@ -53,16 +56,15 @@ class Task:
 
     model: nn.Module
     optimizer: Optimizer
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = nn.functional.cross_entropy
+    classes: int
+    loss: Loss = field(default_factory=CrossEntropy)
     local_epochs: int = 1
     local_steps: int | None = None
     differentiate: Differentiate = value_and_gradients
 
     def for_stacks(self) -> Task:
         """The same task, made of what `torch.func.vmap` can do, and does quickly."""
-        usual = self.loss is nn.functional.cross_entropy
-        loss = mean_cross_entropy if usual else self.loss
-        return replace(self, loss=loss, differentiate=value_and_gradients_nested)
+        return replace(self, loss=self.loss.for_stacks(), differentiate=value_and_gradients_nested)
 
     def split(self, state: Tensors) -> tuple[Tensors, Tensors]:
         """Divides a state dict into (parameters, buffers)."""
@@ -80,3 +82,26 @@ class Task:
         """The network's outputs, shape (batch, classes); training mode updates `buffers`."""
         tensors = {**parameters, **buffers}
         return torch.func.functional_call(self.model, tensors, (inputs,), tie_weights=self._tied)
+
+    @cached_property
+    def head(self) -> Head:
+        """The last dense layer.
+
+        Raises:
+            InputError: If the network has none.
+        """
+        head = find_head(self.model)
+        if head is None:
+            raise InputError(
+                f"model: {type(self.model).__name__} has no dense layer (torch.nn.Linear) that "
+                "could be its head, which the method needs; choose a network that ends with one"
+            )
+        return head
+
+    def features_and_outputs(
+        self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the last dense layer is given, shape (batch, features), and the outputs."""
+        with self.head.listen() as heard:
+            outputs = self.outputs(parameters, buffers, inputs)
+        return heard[-1], outputs

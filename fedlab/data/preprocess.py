@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -71,18 +73,52 @@ class Preprocess:
         """
         if not self.augments:
             return batch
-        return self.augment_with(batch, draw(len(batch), generator))
+        return self.augment_stack(batch.unsqueeze(0), [generator])[0]
 
-    def augment_with(self, batch: Tensor, draws: Tensor) -> Tensor:
-        """As `augment`, with numbers drawn before (`fedlab.data.augment.draw`).
+    def augment_stack(self, batches: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """As `augment`, for the batches of many clients, each with a generator of its own.
 
         Args:
-            batch: What `inputs` has made, shape (..., channels, height, width).
-            draws: Uniform in [0, 1), shape (..., DRAWS) with the same leading dimensions.
+            batches: What `inputs` has made, shape (clients, n, channels, height, width).
+            generators: One for each client.
         """
+        if not self.augments:
+            return batches
+        draws = torch.stack([draw(batches.shape[1], generator) for generator in generators])
+        return self._changed(batches, draws, partial(change, augmentation=self.augmentation))
+
+    def strong(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Changes a batch strongly, as `fedlab.data.strong_views` says.
+
+        Args:
+            batch: What `inputs` has made, shape (n, channels, height, width).
+            generator: Source of everything random.
+
+        Raises:
+            InputError: If the samples are no images.
+        """
+        return self.strong_stack(batch.unsqueeze(0), [generator])[0]
+
+    def strong_stack(self, batches: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """As `strong`, for the batches of many clients, each with a generator of its own."""
+        if not self.images:
+            raise InputError(
+                "strategy: the method trains on strongly changed views of images, but the sources "
+                "yield features; choose a source of images"
+            )
+        # Few methods need it, and torchvision's functions take long to import.
+        from fedlab.data.strong_views import draw_strong, strong_view
+
+        draws = torch.stack([draw_strong(batches.shape[1], generator) for generator in generators])
+        return self._changed(batches, draws, strong_view)
+
+    def _changed(
+        self, batch: Tensor, draws: Tensor, change: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """Normalised images of shape (..., channels, height, width), changed as pixels."""
         mean, std = self._statistics_for(batch)
         pixels = (batch * std + mean).flatten(0, -4)
-        changed = change(pixels, draws.flatten(0, -2), self.augmentation)
+        changed = change(pixels, draws.flatten(0, -2))
         return ((changed - mean) / std).view(batch.shape)
 
     def _statistics_for(self, batch: Tensor) -> tuple[Tensor, Tensor]:

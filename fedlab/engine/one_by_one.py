@@ -10,9 +10,10 @@ import torch
 from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.task import Batch
+from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.client_data import ClientData
 from fedlab.engine.schedule import plan_round
+from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last
 
 
@@ -45,22 +46,32 @@ def train_one(
         used) and ``steps``.
     """
     round_, device = received.server_round, data.inputs.device
+    data = half.training_data(data, received, own_state)
     schedule = plan_round(
         half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
     )
     augment = rng.torch_generator(seed, "augment", client, round_, device=device)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
-    half.task.model.train()
+    half.prepare_network(received)
     with rng.torch_seed(seed, "dropout", client, round_):
-        carry = half.begin(received, own_state)
-        for phase in schedule.phases:
-            for rows in phase:
+        carry = half.begin(received, own_state, profile_of(half, data))
+        for phase, steps in zip(half.phases(), schedule.phases, strict=True):
+            if phase.enter:
+                carry = phase.enter(carry)
+            for rows in steps:
                 index = rows.to(device)
-                inputs = preprocess.augment(preprocess.inputs(data.inputs[index]), augment)
-                batch = Batch(channels_last(inputs), data.labels[index])
-                carry, metrics = half.step(carry, batch, round_)
+                stored = preprocess.inputs(data.inputs[index])
+                inputs = channels_last(preprocess.augment(stored, augment))
+                strong = preprocess.strong(stored, augment) if phase.strong_views else None
+                batch = Batch(inputs, data.labels[index], index, strong)
+                carry, metrics = half.step(carry, batch, phase, round_)
                 for name, value in metrics.items():
                     sums[name] += value * len(rows)
-        update = half.finish(carry, received)
+        update = half.finish(carry, received, schedule.steps)
     means = {name: float(total) / schedule.seen for name, total in sums.items()}
-    return update, {"num-examples": schedule.examples, "steps": schedule.steps, **means}
+    return update, schedule.metrics(means, update)
+
+
+def profile_of(half: LocalHalf, data: ClientData) -> Profile:
+    """What a method may know of a client's samples."""
+    return Profile(data.class_counts(half.task.classes), len(data.labels))

@@ -6,15 +6,16 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from fedlab import registry
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.task import Task
+from fedlab.data.client_data import ClientData, as_tensor
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
-from fedlab.engine.client_data import ClientData, as_tensor
 from fedlab.engine.evaluation import DomainScore, evaluate
 from fedlab.engine.one_by_one import train_one
 from fedlab.engine.vectorised import out_of_memory, train_many
@@ -51,8 +52,19 @@ class Runtime:
         self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._gather)
 
     def _gather(self, client: int) -> ClientData:
-        return ClientData.gather(
-            self.partition[client], self.data.train, self.data.test, self.device
+        split = self.partition[client]
+        train, test = self.data.train, self.data.test
+
+        def rows(pool: np.ndarray, index: np.ndarray) -> torch.Tensor:
+            return as_tensor(pool[index]).to(self.device)
+
+        return ClientData(
+            inputs=rows(train.inputs, split.train),
+            labels=as_tensor(split.labels).to(self.device),
+            labelled=as_tensor(split.labelled),
+            test_inputs=rows(test.inputs, split.test),
+            test_labels=rows(test.labels, split.test),
+            test_domains=rows(test.domains, split.test),
         )
 
     def train(
@@ -101,6 +113,10 @@ class Runtime:
             *self.train_many(clients[middle:], received, own_states[middle:]),
         ]
 
+    def answer(self, client: int, question: str, received: Received) -> Update:
+        """A client's answer to a strategy's question."""
+        return self.half.answer(question, received, self.client_data(client))
+
     def evaluate(
         self, client: int, received: Received, own_state: ClientState
     ) -> list[DomainScore]:
@@ -143,6 +159,8 @@ def build_local_half(scenario: Scenario, data: FederatedData, device: torch.devi
     task = Task(
         model=model,
         optimizer=Optimizer(scenario.training.optimizer),
+        classes=len(data.class_names),
+        loss=scenario.training.loss,
         local_epochs=scenario.training.local_epochs,
         local_steps=scenario.training.local_steps,
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import LocalHalf
-from fedlab.engine.client_data import ClientData, batches
+from fedlab.clients.base import LocalHalf, Update
+from fedlab.data.client_data import ClientData
 from fedlab.models.norms import has_batch_norm
 
 
@@ -34,6 +35,11 @@ class Schedule:
     def seen(self) -> int:
         """Samples read in all steps together."""
         return sum(len(rows) for phase in self.phases for rows in phase)
+
+    def metrics(self, means: Mapping[str, float], update: Update) -> dict[str, float]:
+        """A round's metrics: what the schedule, the steps and the method's last word say."""
+        own = {name: float(value) for name, value in update.metrics.items()}
+        return {"num-examples": self.examples, "steps": self.steps, **means, **own}
 
 
 def plan_round(
@@ -73,3 +79,40 @@ def plan_round(
         )
         phases.append(list(steps))
     return Schedule(examples, phases)
+
+
+def batches(
+    rows: torch.Tensor,
+    batch_size: int | Literal["full"],
+    *,
+    epochs: int,
+    steps: int | None,
+    generator: torch.Generator,
+    smallest: int = 1,
+) -> Iterator[torch.Tensor]:
+    """Row indices of every step of a phase, in an order drawn anew for every pass.
+
+    Args:
+        rows: The rows to draw from, shape (n,).
+        batch_size: Rows per step; the last step of a pass takes what is left.
+        epochs: Passes over the rows.
+        steps: Steps in all instead of passes, drawn from as many passes as needed.
+        generator: Draws the orders.
+        smallest: A remainder with fewer rows than this is left out of its pass, unless it is the
+            whole pass (batch normalisation cannot train on a single sample).
+    """
+    if len(rows) == 0:
+        return
+    size = len(rows) if batch_size == "full" else batch_size
+    taken = 0
+    passes = 0
+    while passes < epochs if steps is None else taken < steps:
+        order = rows[torch.randperm(len(rows), generator=generator)]
+        for chunk in order.split(size):
+            if len(chunk) < smallest and len(rows) > size:
+                continue
+            yield chunk
+            taken += 1
+            if steps is not None and taken == steps:
+                return
+        passes += 1

@@ -9,18 +9,17 @@ equally long step together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import copy
-from functools import cache
+from functools import partial
 from typing import Literal
 
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.base import ClientState, LocalHalf, Received, Update, trained_part
 from fedlab.clients.task import Batch
-from fedlab.data.augment import draw
+from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.client_data import ClientData
+from fedlab.engine.one_by_one import profile_of
 from fedlab.engine.schedule import Schedule, plan_round
 from fedlab.models.layout import channels_last
 
@@ -55,6 +54,10 @@ def train_many(
         For each client what `train_one` returns.
     """
     round_ = received.server_round
+    datas = [
+        half.training_data(data, received, state)
+        for data, state in zip(datas, own_states, strict=True)
+    ]
     schedules = [
         plan_round(half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_)
         for client, data in zip(clients, datas, strict=True)
@@ -71,8 +74,10 @@ def train_many(
         [rng.torch_generator(seed, "augment", clients[k], round_, device=device) for k in order],
     )
     planned = [schedules[k] for k in order]
-    for members, rows in _groups(planned):
-        stack.step(members, rows)
+    for phase, steps in enumerate(zip(*(schedule.phases for schedule in planned), strict=True)):
+        stack.enter(phase)
+        for members, rows in _groups(steps):
+            stack.step(members, rows)
     results = dict(zip(order, stack.finish(planned), strict=True))
     return [results[k] for k in range(len(clients))]
 
@@ -85,16 +90,17 @@ def out_of_memory(error: Exception) -> bool:
     return any(text in str(error) for text in words)
 
 
-def _groups(schedules: Sequence[Schedule]) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
-    """Step after step, the clients whose batches are equally long, and the rows of each."""
-    for phases in zip(*(schedule.phases for schedule in schedules), strict=True):
-        for step in range(max(len(phase) for phase in phases)):
-            groups: dict[int, list[int]] = {}
-            for client, phase in enumerate(phases):
-                if step < len(phase):
-                    groups.setdefault(len(phase[step]), []).append(client)
-            for members in groups.values():
-                yield members, [phases[client][step] for client in members]
+def _groups(
+    phases: Sequence[list[torch.Tensor]],
+) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
+    """Step after step of a phase, the clients whose batches are equally long, and their rows."""
+    for step in range(max(len(phase) for phase in phases)):
+        groups: dict[int, list[int]] = {}
+        for client, phase in enumerate(phases):
+            if step < len(phase):
+                groups.setdefault(len(phase[step]), []).append(client)
+        for members in groups.values():
+            yield members, [phases[client][step] for client in members]
 
 
 class _Stack:
@@ -128,14 +134,26 @@ class _Stack:
         self.starts = sizes.cumsum(0) - sizes
         self.sums: dict[str, torch.Tensor] = {}
 
-        half.task.model.train()
-        fresh = cache(lambda: half.begin(received, {}))  # the same for all that keep nothing
-        carries = [half.begin(received, state) if state else fresh() for state in own_states]
+        half.prepare_network(received)
+        carries = [
+            half.begin(received, state, profile_of(half, data))
+            for state, data in zip(own_states, datas, strict=True)
+        ]
         self.carry = carries[0].map(lambda *tensors: torch.stack(tensors), *carries[1:])
         self.lr = half.task.optimizer.learning_rate(received.server_round)
-        for_stacks = copy(half)
-        for_stacks.task = half.task.for_stacks()
-        self.gradients = torch.func.vmap(for_stacks.gradients)
+        self.stacked_half = half.for_stacks()
+
+    def enter(self, phase: int) -> None:
+        """Goes on to a phase of the round."""
+        self.phase = self.half.phases()[phase]
+        stacked = self.stacked_half.phases()[phase]
+        self.gradients = torch.func.vmap(
+            partial(self.stacked_half.gradients, phase=stacked),
+            in_dims=(0, Batch(0, 0, 0, 0 if stacked.strong_views else None)),  # type: ignore[arg-type]
+        )
+        if stacked.enter:
+            # What does not depend on the client comes back as one tensor seen many times.
+            self.carry = torch.func.vmap(stacked.enter)(self.carry).map(torch.Tensor.contiguous)
 
     def step(self, members: list[int], rows: list[torch.Tensor]) -> None:
         """One optimiser step of some clients, each on as many of its own rows.
@@ -148,10 +166,11 @@ class _Stack:
         batch = self._batch(members, rows)
         part = self.carry.map(lambda stacked: stacked[where])
         if isinstance(where, int):  # alone, as it would be in a round of its own
-            _, metrics = self.half.step(part, batch, self.received.server_round)
+            _, metrics = self.half.step(part, batch, self.phase, self.received.server_round)
         else:
             slopes, metrics = self.gradients(part, batch)
-            self.half.task.optimizer.apply(part.parameters, slopes, part.optimizer, self.lr)
+            trained = trained_part(part.parameters, self.phase)
+            self.half.task.optimizer.apply(trained, slopes, part.optimizer, self.lr)
         if isinstance(where, torch.Tensor):
             self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
         for name, value in metrics.items():
@@ -170,22 +189,26 @@ class _Stack:
 
     def _batch(self, members: list[int], rows: list[torch.Tensor]) -> Batch:
         """Inputs of shape (members, batch, ...) and labels; without the first axis for one."""
-        index = (torch.stack(rows) + self.starts[members, None]).to(self.labels.device)
-        inputs = self.preprocess.inputs(self.inputs[index])
-        if self.preprocess.augments:
-            draws = [draw(len(rows[0]), self.generators[member]) for member in members]
-            inputs = self.preprocess.augment_with(inputs, torch.stack(draws))
-        labels = self.labels[index]
+        own_rows = torch.stack(rows)
+        index = (own_rows + self.starts[members, None]).to(self.labels.device)
+        stored = self.preprocess.inputs(self.inputs[index])
+        generators = [self.generators[member] for member in members]
+        inputs = self.preprocess.augment_stack(stored, generators)
+        strong = None
+        if self.phase.strong_views:
+            strong = self.preprocess.strong_stack(stored, generators)
+        batch = Batch(inputs, self.labels[index], own_rows.to(index.device), strong)
         if len(members) == 1:
-            return Batch(channels_last(inputs[0]), labels[0])
-        return Batch(inputs, labels)
+            strong = None if strong is None else strong[0]
+            return Batch(channels_last(inputs[0]), batch.labels[0], batch.rows[0], strong)
+        return batch
 
     def finish(self, schedules: Sequence[Schedule]) -> Iterator[tuple[Update, dict[str, float]]]:
         """What each client sends and keeps, and its metrics."""
         sums = {name: values.tolist() for name, values in self.sums.items()}
         for client, schedule in enumerate(schedules):
             carry = self.carry.map(lambda stacked, k=client: stacked[k])
-            update = self.half.finish(carry, self.received)
+            update = self.half.finish(carry, self.received, schedule.steps)
             # What is kept for rounds must not keep the other clients' tensors alive.
             own_state = {
                 record: {name: tensor.clone() for name, tensor in tensors.items()}
@@ -196,5 +219,4 @@ class _Stack:
                 if schedule.seen
                 else {}
             )
-            metrics = {"num-examples": schedule.examples, "steps": schedule.steps, **means}
-            yield Update(update.arrays, own_state), metrics
+            yield update._replace(own_state=own_state), schedule.metrics(means, update)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def adaptive_gradient_clip(
@@ -31,7 +31,7 @@ def adaptive_gradient_clip(
         gradients: Their gradients, of the same names and shapes.
         clipping: λ.
         eps: Least norm of a unit's weights, so that zero weights can grow.
-        skip: Names whose gradient passes as it is; usually `final_linear_names`.
+        skip: Names whose gradient passes as it is; usually those of the head.
 
     Returns:
         The gradients by name, as new tensors where clipped. For many clients at once use
@@ -41,18 +41,6 @@ def adaptive_gradient_clip(
         name: gradient if name in skip else _clip(parameters[name], gradient, clipping, eps)
         for name, gradient in gradients.items()
     }
-
-
-def final_linear_names(model: nn.Module) -> tuple[str, ...]:
-    """Names of the parameters of the dense layer registered last; empty if there is none."""
-    last = None
-    for path, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            last = path, module
-    if last is None:
-        return ()
-    path, module = last
-    return tuple(f"{path}.{name}" if path else name for name, _ in module.named_parameters())
 
 
 def _clip(weight: Tensor, gradient: Tensor, clipping: float, eps: float) -> Tensor:

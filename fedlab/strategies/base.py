@@ -21,12 +21,12 @@ from torch import nn
 
 from fedlab import rng
 from fedlab.errors import RunError
-from fedlab.models.norms import NormPolicy, shared_names
+from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.rounds import EvaluateFunction, run_rounds
+from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
 from fedlab.strategies.updates import ClientUpdate, decode, mean_metrics, reason
 
 REASONS_TOLD = 3
@@ -74,19 +74,32 @@ class Strategy(FlowerStrategy):
     ) -> None:
         self.parameters = parameters or self.Parameters(name=type(self).__name__.lower())
         self.settings = settings or ServerSettings()
-        self.shared = shared_names(model, self.norm_policy)
+        stays = self.parameters.stays(model, self.norm_policy)
+        self.shared = tuple(name for name in model.state_dict() if name not in stays)
+        self.whole = not stays
         self.state: dict[str, Tensors] = {}
+        self.rounds = 0
+        """Rounds of the whole run, known once it starts."""
+        self.population = 0
+        """Clients there are, known once the first cohort is drawn."""
 
     # ------------------------------------------------------------------ what a method overrides
 
     @property
     def has_global_model(self) -> bool:
         """Whether the server's tensors are a whole model that can be tested by itself."""
-        return self.norm_policy is NormPolicy.SHARE_ALL
+        return self.whole
 
     def initialise(self, model: Tensors) -> None:
         """Sets the server's state from the initial model."""
         self.state = {"arrays": {name: model[name] for name in self.shared}}
+
+    def before_rounds(self, ask: Ask) -> None:
+        """What the method wants to know of the clients before the first round; usually nothing.
+
+        Args:
+            ask: Asks all clients a question (`fedlab.strategies.rounds.Ask`).
+        """
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """What goes down to every client, by record name."""
@@ -94,7 +107,7 @@ class Strategy(FlowerStrategy):
 
     def config(self, server_round: int) -> dict[str, Any]:
         """Plain values that go down with it."""
-        return {"server-round": server_round}
+        return {"server-round": server_round, "rounds": self.rounds}
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Turns a round's updates, in the order of client indices, into the next state."""
@@ -116,6 +129,7 @@ class Strategy(FlowerStrategy):
     def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
         """Node ids that take part, drawn over sorted ids so that arrival order is no matter."""
         nodes = sorted(grid.get_node_ids())
+        self.population = len(nodes)
         size = round(fraction * len(nodes))
         generator = rng.generator(self.settings.seed, purpose, server_round)
         chosen = generator.choice(len(nodes), size=size, replace=False)
@@ -166,7 +180,7 @@ class Strategy(FlowerStrategy):
         Raises:
             RunError: If more clients failed than `ServerSettings.max_failed_share` allows.
         """
-        updates = self._accept(server_round, replies)
+        updates = self.accept(server_round, replies)
         self.combine(server_round, updates)
         return to_record(self.state["arrays"]), mean_metrics(updates)
 
@@ -179,9 +193,9 @@ class Strategy(FlowerStrategy):
             RunError: If more clients failed than `ServerSettings.max_failed_share` allows.
         """
         replies = list(replies)
-        return mean_metrics(self._accept(server_round, replies)) if replies else None
+        return mean_metrics(self.accept(server_round, replies)) if replies else None
 
-    def _accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
+    def accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
         """The updates of a round, unless too many clients failed."""
         replies = list(replies)
         errors = [reason(reply) for reply in replies if reply.has_error()]
@@ -226,6 +240,7 @@ class Strategy(FlowerStrategy):
             callbacks: Observers, called after every round.
             first_round: Where to start.
         """
+        self.rounds = num_rounds
         if first_round == 1:
             self.initialise(from_record(initial_arrays))
         return run_rounds(

@@ -173,7 +173,7 @@ class Flower(Strategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The inner strategy's aggregate of trainable tensors; the mean of the buffers."""
         replies = list(replies)
-        updates = self._accept(server_round, replies)
+        updates = self.accept(server_round, replies)
         kept = [reply for reply in replies if reply.has_content()]
         try:
             aggregated, metrics = self.inner.aggregate_train(
@@ -201,7 +201,7 @@ class Flower(Strategy):
         replies = list(replies)
         if not replies:
             return None
-        self._accept(server_round, replies)
+        self.accept(server_round, replies)
         return self.inner.aggregate_evaluate(server_round, [r for r in replies if r.has_content()])
 
     # ------------------------------------------------------------------ around the inner strategy

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from torch import nn
 
 from fedlab.component import Component
+from fedlab.models.norms import NormPolicy, local_names
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario
@@ -28,6 +29,15 @@ class StrategyParameters(Component):
     def local_half(self) -> str:
         """Registered name of the local half that goes with this strategy."""
         return self.client or self.name
+
+    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+        """Names of the tensors that never leave a client, as in ``model.state_dict()``.
+
+        Args:
+            model: The network.
+            policy: The method's rule for normalisation layers.
+        """
+        return local_names(model, policy)
 
     def adapt(self, model: nn.Module) -> nn.Module:
         """The network as the method wants it (FedWon takes its normalisation out)."""

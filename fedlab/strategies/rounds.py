@@ -7,23 +7,29 @@ hooks. This one serves every strategy, ours and Flower's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from fedlab.flower_compat import error_reply
-from fedlab.records import to_record
-from fedlab.strategies.callbacks import Callback, RoundReport, Row
+from fedlab.records import Tensors, to_record
+from fedlab.strategies.callbacks import Callback, RoundReport
 from fedlab.strategies.rows import Traffic, central_rows, pooled_rows, test_rows, training_rows
-from fedlab.strategies.updates import client_of, reason
+from fedlab.strategies.updates import ClientUpdate, client_of, reason
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy
 
 EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
+
+
+Ask = Callable[..., list[ClientUpdate]]
+"""``ask(question, arrays, **values)``: sends named tensors and plain values to every client, and
+returns their answers in the order of client indices (see `LocalHalf.answer`)."""
 
 
 def run_rounds(
@@ -43,8 +49,13 @@ def run_rounds(
     last = rounds.stop - 1
     for callback in callbacks:
         callback.on_start(strategy, rounds.start, last)
+    clock, traffic = _Clock(), Traffic()
+    if rounds.start == 1:
+        strategy.before_rounds(partial(_ask, strategy, grid, timeout, traffic))
+        clock.lap("ask")
     for server_round in rounds:
-        clock, traffic = _Clock(), Traffic()
+        if server_round > rounds.start:
+            clock, traffic = _Clock(), Traffic()
         messages = list(strategy.configure_train(server_round, arrays, train_config, grid))
         replies = exchange(grid, messages, timeout)
         traffic.add(messages, replies)
@@ -83,6 +94,28 @@ def run_rounds(
     for callback in callbacks:
         callback.on_end(strategy)
     return result
+
+
+def _ask(
+    strategy: Strategy,
+    grid: Grid,
+    timeout: float | None,
+    traffic: Traffic,
+    question: str,
+    arrays: Mapping[str, Tensors],
+    **values: Any,
+) -> list[ClientUpdate]:
+    """Asks all clients, and counts what that takes as the first round's traffic."""
+    records: dict[str, ArrayRecord | ConfigRecord] = {n: to_record(t) for n, t in arrays.items()}
+    records["config"] = ConfigRecord({"question": question, "server-round": 0, **values})
+    content = RecordDict(records)  # type: ignore[arg-type]
+    messages = [
+        Message(content, dst_node_id=node, message_type=MessageType.QUERY, group_id="0")
+        for node in sorted(grid.get_node_ids())
+    ]
+    replies = exchange(grid, messages, timeout)
+    traffic.add(messages, replies)
+    return strategy.accept(0, replies)
 
 
 def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> list[Message]:

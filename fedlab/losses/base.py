@@ -1,0 +1,58 @@
+"""What a loss is: a block of the scenario that judges a network's outputs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+
+from fedlab.component import Component
+from fedlab.records import Tensors
+
+
+class Profile(NamedTuple):
+    """What a loss or a method may know of a client's labelled training samples.
+
+    Attributes:
+        class_counts: Labelled samples of every class, int64 of shape (classes,).
+        samples: Number of training samples, labelled or not.
+    """
+
+    class_counts: torch.Tensor
+    samples: int
+
+
+class Loss(Component):
+    """The ``training.loss`` block: a function of outputs and labels, and of who the client is."""
+
+    group: ClassVar[str] = "losses"
+    personal: ClassVar[bool] = False
+    """Whether `start` depends on the client."""
+
+    def start(self, profile: Profile, server_round: int, rounds: int) -> Tensors:
+        """What the loss keeps beside a client's model during a round, by name; often nothing.
+
+        Args:
+            profile: What the client's samples are like.
+            server_round: The round, from 1.
+            rounds: Rounds of the whole run.
+        """
+        return {}
+
+    @abstractmethod
+    def value(
+        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+    ) -> torch.Tensor:
+        """The mean loss of a batch, a scalar.
+
+        Args:
+            outputs: Logits of shape (batch, classes).
+            labels: int64 of shape (batch,).
+            rows: Which of the client's samples they are, int64 of shape (batch,).
+            kept: What `start` made; may be written to in place.
+        """
+
+    def for_stacks(self) -> Loss:
+        """The same loss, made of what `torch.func.vmap` does quickly."""
+        return self

@@ -1,0 +1,70 @@
+"""Rounds of several phases, and questions before the first round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_local_round import received
+from test_vectorised import assert_same, both, double, ragged, runtime_of
+
+from fedlab.clients.task import Batch
+from fedlab.engine.one_by_one import profile_of
+from fedlab.runs.checkpoint import latest_checkpoint
+from fedlab.simulation import resume, simulate
+from toy import scenario
+
+PHASED = {"name": "phased:Curious", "client": "phased:Phased"}
+__all__ = ["double"]
+
+
+@pytest.mark.parametrize("optimizer", [{"lr": 0.05, "momentum": 0.9}, {"name": "adam"}])
+@pytest.mark.usefixtures("double")
+def test_phases_of_a_stack_are_those_of_its_clients(optimizer: dict[str, Any]) -> None:
+    changes: dict[str, Any] = {
+        "strategy": PHASED,
+        "model": {"name": "small_cnn", "widths": [4, 8, 8], "norm": "group"},
+        "training": {"batch_size": 8, "optimizer": optimizer},
+    }
+    assert ragged(**changes).half.vectorisable
+    assert_same(*both(ragged(**changes), rounds=1), 1e-6)  # views are made in single precision
+
+
+def test_only_trained_parameters_move_in_a_phase() -> None:
+    runtime = runtime_of(strategy=PHASED)
+    half, down = runtime.half, received(runtime)
+    (first, _), (head, body) = half.phases(), ("3.weight", "1.weight")
+    assert half.task.head.names == (head, "3.bias")
+    data = runtime.client_data(0)
+    start = half.begin(down, {}, profile_of(half, data))
+    rows = torch.arange(8)
+    batch = Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows)
+    after, _ = half.step(start, batch, first, 1)
+    assert torch.equal(after.parameters[body], down.model[body])
+    assert not torch.equal(after.parameters[head], down.model[head])
+
+
+def test_the_methods_own_metrics_and_records_go_up() -> None:
+    runtime = runtime_of(strategy=PHASED)
+    update, metrics = runtime.train(0, received(runtime), {})
+    assert metrics["told"] == metrics["steps"] == 4
+    assert update.arrays["head"].keys() == set(runtime.half.task.head.names)
+
+
+@pytest.mark.parametrize("backend", ["local", "ray"])
+@pytest.mark.usefixtures("ray_here")
+def test_clients_are_asked_before_the_first_round(tmp_path: Path, backend: str) -> None:
+    asked = scenario(
+        strategy=PHASED, model={"name": "mlp", "hidden": [16]}, resources={"backend": backend}
+    )
+    run = simulate(asked, out=tmp_path / "run", progress=False)
+    checkpoint = latest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    # 3 clients of 40 labels of 4 classes, each count doubled and one more.
+    assert checkpoint.server["counts"]["labels"].tolist() == [63, 63, 63, 63]
+    assert checkpoint.client_records()[0]["asked"]["labels"].numpy().tolist() == [21, 21, 21, 21]
+    traffic = run.history.query("metric == 'bytes_up'").set_index("round").value
+    assert traffic[1] > traffic[2]
+    assert resume(tmp_path / "run", progress=False).finished
