@@ -34,7 +34,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")
 SECTIONS = {
     "strategies": ["strategies"],
     "models": ["models"],
-    "data": ["sources", "transforms"],
+    "data": ["sources", "transforms", "extractors"],
     "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
 }
 

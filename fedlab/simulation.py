@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import RecordDict
 from torch import nn
 
+from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.engine.grid import SimulationGrid
@@ -56,6 +57,8 @@ class Prepared:
 def prepare(scenario: Scenario) -> Prepared:
     """Loads the data, divides them, builds the network, and checks that it all fits together.
 
+    Features, where the scenario wants them, are computed here or found on disk.
+
     Raises:
         InputError: If anything the scenario says cannot be done; nothing was started.
     """
@@ -63,6 +66,7 @@ def prepare(scenario: Scenario) -> Prepared:
     local_half_class(scenario)
     data = load_data(scenario.data)
     partition = make_partition(scenario.partition, data, scenario.seed)
+    data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     classes = len(data.class_names)
     model = build_model(scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed)
     scenario.strategy.check(scenario, model)

@@ -13,7 +13,8 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,29 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
     if domains is not None:
         return domains
     domains = source.load(context)
+    keep(entry, partial(_write, domains), lambda entry: _read(entry) is not None, "loaded data")
+    return domains
+
+
+def keep(
+    entry: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool], what: str
+) -> None:
+    """Writes an entry beside its place and renames it; whoever comes second gives way.
+
+    Args:
+        entry: The folder to be.
+        write: Writes the files of an entry into a folder that is there.
+        is_whole: Whether a folder is an entry that can be read.
+        what: What the entry holds, for the warning if the place cannot be written.
+    """
     try:
-        _write(entry, domains)
+        _put(entry, write, is_whole)
     except OSError as error:
         warnings.warn(
-            f"loaded data cannot be kept in {folder()} ({error.strerror or error}), so every run "
-            "loads them anew; set FEDLAB_CACHE to a folder that can be written",
-            stacklevel=2,
+            f"{what} cannot be kept in {entry.parent} ({error.strerror or error}), so every run "
+            "makes them anew; set FEDLAB_CACHE to a folder that can be written",
+            stacklevel=3,
         )
-    return domains
 
 
 def _digest(source: Source, context: LoadContext) -> str:
@@ -88,8 +103,17 @@ def _read(entry: Path) -> list[Domain] | None:
         return None
 
 
-def _write(entry: Path, domains: Sequence[Domain]) -> None:
-    """Writes an entry beside its place and renames it; whoever comes second gives way.
+def _write(domains: Sequence[Domain], folder: Path) -> None:
+    """Writes the files of an entry."""
+    for index, domain in enumerate(domains):
+        for array in ARRAYS:
+            np.save(folder / f"{index}-{array}.npy", getattr(domain, array))
+    listed = [{"name": each.name, "class_names": each.class_names} for each in domains]
+    (folder / "domains.json").write_text(json.dumps(listed), encoding="utf-8")
+
+
+def _put(entry: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool]) -> None:
+    """See `keep`.
 
     Raises:
         OSError: If the folder cannot be written.
@@ -98,17 +122,13 @@ def _write(entry: Path, domains: Sequence[Domain]) -> None:
     unfinished = entry.parent / f".unfinished-{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
-        for index, domain in enumerate(domains):
-            for array in ARRAYS:
-                np.save(unfinished / f"{index}-{array}.npy", getattr(domain, array))
-        listed = [{"name": each.name, "class_names": each.class_names} for each in domains]
-        (unfinished / "domains.json").write_text(json.dumps(listed), encoding="utf-8")
-        if entry.exists() and _read(entry) is None:
+        write(unfinished)
+        if entry.exists() and not is_whole(entry):
             shutil.rmtree(entry, ignore_errors=True)
         if not entry.exists():
             unfinished.rename(entry)
     except OSError:
-        if _read(entry) is None:  # else another process has just put the same entry there
+        if not is_whole(entry):  # else another process has just put the same entry there
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -27,11 +27,23 @@ def conform(images: np.ndarray, channels: int, size: int) -> np.ndarray:
     conformed = np.empty((len(images), channels, size, size), np.uint8)
     for start in range(0, len(images), BATCH):
         batch = torch.tensor(images[start : start + BATCH])
-        if channels == 1 and batch.shape[1] == 3:
-            batch = (batch * LUMA).sum(dim=1, keepdim=True).round().to(torch.uint8)
-        if batch.shape[2:] != (size, size):
-            batch = interpolate(
-                batch, (size, size), mode="bilinear", align_corners=False, antialias=True
-            )
-        conformed[start : start + BATCH] = batch.expand(-1, channels, -1, -1).numpy()
+        conformed[start : start + BATCH] = conform_batch(batch, channels, size).numpy()
     return conformed
+
+
+def conform_batch(images: torch.Tensor, channels: int, size: int) -> torch.Tensor:
+    """As `conform`, for images that fit into memory together, on any device."""
+    if channels == 1 and images.shape[1] == 3:
+        luma = LUMA.to(images.device)
+        images = (images * luma).sum(dim=1, keepdim=True).round().to(torch.uint8)
+    if images.shape[2:] != (size, size):
+        on_cpu = images.device.type == "cpu"  # GPUs have no kernel for bytes
+        images = interpolate(
+            images if on_cpu else images.float(),
+            (size, size),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        images = images if on_cpu else images.round().clamp(0, 255).to(torch.uint8)
+    return images.expand(-1, channels, -1, -1)

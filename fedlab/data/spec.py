@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from fedlab.component import Chosen, Section
+from fedlab.data.extractor import Extractor, NoExtractor
 from fedlab.data.source import Source
 
 
@@ -56,8 +57,11 @@ class DataSpec(Section):
         train_samples_per_domain: Training samples kept of each domain (stratified by class); all
             by default.
         test_samples_per_domain: Test samples kept of each domain; all by default.
+        features: A frozen network whose features take the place of the images; ``none`` leaves
+            the images.
         normalisation: Applied on the device; ``auto`` is mean and std 0.5 for images and the
-            pooled training mean and standard deviation of each feature for tables.
+            pooled training mean and standard deviation of each feature for tables and for
+            `features`. ``{mean: 0, std: 1}`` leaves features as they are.
         augmentation: Applied on the device to training batches.
         seed: Seed of splits and generated samples; data do not change with the run's seed.
     """
@@ -71,6 +75,7 @@ class DataSpec(Section):
     channels: Literal[1, 3] = 3
     train_samples_per_domain: PositiveInt | None = None
     test_samples_per_domain: PositiveInt | None = None
+    features: Chosen[Extractor] = NoExtractor()
     normalisation: Normalisation | Literal["auto"] = "auto"
     augmentation: Augmentation = Augmentation()
     seed: int = 0
@@ -93,4 +98,14 @@ class DataSpec(Section):
                         f"unseen_domains names '{name}', which domains leaves out; "
                         "add it to domains"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _does_not_augment_features(self) -> DataSpec:
+        if self.augmentation != Augmentation() and not isinstance(self.features, NoExtractor):
+            raise ValueError(
+                f"augmentation changes images anew for every batch, but the features of "
+                f"'{self.features.name}' are computed once, of images as they are; leave out "
+                "augmentation or features"
+            )
         return self

@@ -1,0 +1,57 @@
+"""The base of everything that turns a scenario's images into features, once, before training."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from fedlab.component import Component
+from fedlab.data.samples import FederatedData
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+    from fedlab.scenarios.partition import Partition
+
+
+@dataclass(frozen=True)
+class ExtractionContext:
+    """What an extractor is told about the scenario it works for.
+
+    Attributes:
+        scenario: The experiment.
+        data: The pooled samples as the sources yield them.
+        partition: Which of them belong to which client, for extractors that are trained.
+    """
+
+    scenario: Scenario
+    data: FederatedData
+    partition: Partition
+
+
+class Extractor(Component):
+    """What all that follows learns from: the samples themselves, or features of them.
+
+    A user's own extractor is a subclass named by its Python path, ``my_module:MyExtractor``;
+    usually of `fedlab.features.frozen.FrozenNetwork`, which needs no more than a network.
+    """
+
+    group: ClassVar[str] = "extractors"
+
+    @abstractmethod
+    def apply(self, context: ExtractionContext) -> FederatedData:
+        """The data with other inputs: float32 features of shape (n, features).
+
+        Raises:
+            InputError: If the extractor cannot be had, or cannot take these samples.
+        """
+
+
+class NoExtractor(Extractor):
+    """The samples as they are."""
+
+    name: Literal["none"] = "none"
+
+    def apply(self, context: ExtractionContext) -> FederatedData:
+        """See `Extractor.apply`."""
+        return context.data

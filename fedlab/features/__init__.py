@@ -1,0 +1,1 @@
+"""Features of frozen networks: what a scenario's ``data.features`` can name."""

@@ -1,0 +1,49 @@
+"""Computed features, kept on disk beside the loaded data (see `fedlab.data.cache`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedlab.data.cache import folder, keep
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of both pools.
+
+    Attributes:
+        train: float32 of shape (n, features).
+        test: float32 of shape (m, features).
+    """
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+def read(key: str) -> Features | None:
+    """The features kept under a key, or None if they are not there or not whole."""
+    return _read(_entry(key))
+
+
+def write(key: str, features: Features) -> None:
+    """Keeps features; a folder that cannot be written costs a warning."""
+
+    def files(place: Path) -> None:
+        np.save(place / "train.npy", features.train)
+        np.save(place / "test.npy", features.test)
+
+    keep(_entry(key), files, lambda entry: _read(entry) is not None, "features")
+
+
+def _entry(key: str) -> Path:
+    return folder().parent / "features" / key
+
+
+def _read(entry: Path) -> Features | None:
+    try:
+        return Features(np.load(entry / "train.npy"), np.load(entry / "test.npy"))
+    except (OSError, ValueError, EOFError):
+        return None

@@ -1,0 +1,187 @@
+"""Features of a network that is no longer trained: computed once, in batches, and kept on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedlab.data.client_data import as_tensor
+from fedlab.data.extractor import ExtractionContext, Extractor
+from fedlab.data.samples import FederatedData
+from fedlab.errors import InputError
+from fedlab.features import cache
+from fedlab.models.head import find_head
+from fedlab.models.layout import channels_last
+
+TELL_AFTER = 10.0
+"""Seconds between lines that say how far a long extraction has come."""
+
+log = logging.getLogger("fedlab")
+
+
+class FrozenNetwork(Extractor):
+    """Base of the extractors that run every image through a network.
+
+    The features are kept on disk under a hash of the images, the extractor and the kind of device,
+    so that every run after the first finds them there.
+
+    Attributes:
+        unit_length: Whether each sample's features are divided by their Euclidean norm.
+        version: To be raised whenever the same parameters yield other features than before.
+        batch_size: Images in one forward pass.
+    """
+
+    version: ClassVar[int] = 1
+    batch_size: ClassVar[int] = 64
+    unit_length: bool = False
+
+    @abstractmethod
+    def backbone(self, context: ExtractionContext, device: torch.device) -> Backbone:
+        """The network, on the device.
+
+        Raises:
+            InputError: If it cannot be had, or cannot take these images.
+        """
+
+    def depends_on(self, context: ExtractionContext) -> Any:
+        """What the features depend on besides the images and the parameters, as a JSON value."""
+        return None
+
+    def apply(self, context: ExtractionContext) -> FederatedData:
+        """The data with features for inputs; see `Extractor.apply`."""
+        data = context.data
+        if data.train.inputs.dtype != np.uint8:
+            raise InputError(
+                f"data.features: '{self.name}' takes images, but the sources yield features "
+                "already; leave data.features out"
+            )
+        device = _device(context)
+        key = self._key(context, device)
+        features = cache.read(key)
+        origin = "found on disk"
+        if features is None:
+            start = time.perf_counter()
+            features = self._extract(context, device)
+            cache.write(key, features)
+            origin = f"{time.perf_counter() - start:.1f} s on {device.type}"
+        images, size = len(data.train) + len(data.test), features.train.shape[1]
+        log.info("%s: %d features of each of %d images (%s)", self.name, size, images, origin)
+        return dataclasses.replace(
+            data,
+            train=dataclasses.replace(data.train, inputs=features.train),
+            test=dataclasses.replace(data.test, inputs=features.test),
+        )
+
+    def _extract(self, context: ExtractionContext, device: torch.device) -> cache.Features:
+        """Features of both pools, all of them finite."""
+        pools = context.data.train, context.data.test
+        with _as_everywhere():
+            network = self.backbone(context, device).to(device).eval()
+            with torch.inference_mode():
+                features = cache.Features(*(self._run(network, pool.inputs) for pool in pools))
+        if not (np.isfinite(features.train).all() and np.isfinite(features.test).all()):
+            raise InputError(
+                f"data.features: '{self.name}' yields features that are not finite; use another "
+                "network or, where it is trained here, a lower learning rate"
+            )
+        return features
+
+    def _key(self, context: ExtractionContext, device: torch.device) -> str:
+        digest = hashlib.blake2b(digest_size=12)
+        depends_on = {
+            "class": f"{type(self).__module__}:{type(self).__qualname__}",
+            "version": self.version,
+            "parameters": self.model_dump(mode="json"),
+            "more": self.depends_on(context),
+            "torch": [torch.__version__, device.type],
+            "shapes": [context.data.train.inputs.shape, context.data.test.inputs.shape],
+        }
+        digest.update(json.dumps(depends_on, sort_keys=True).encode())
+        for split in (context.data.train, context.data.test):
+            digest.update(np.ascontiguousarray(split.inputs).data)
+        return f"{type(self).__name__.lower()}-{digest.hexdigest()}"
+
+    def _run(self, network: Backbone, images: np.ndarray) -> np.ndarray:
+        """Features of all images, float32 of shape (n, features)."""
+        device = next(network.parameters()).device
+        parts: list[np.ndarray] = []
+        told = time.perf_counter()
+        for start in range(0, len(images), self.batch_size):
+            batch = as_tensor(images[start : start + self.batch_size]).to(device)
+            features = network(batch).float().flatten(1)
+            if self.unit_length:
+                features = nn.functional.normalize(features, dim=1)
+            parts.append(features.cpu().numpy())
+            if time.perf_counter() - told > TELL_AFTER:
+                told = time.perf_counter()
+                log.info("%s: %d of %d images", self.name, start + len(batch), len(images))
+        return np.concatenate(parts)
+
+
+class Backbone(nn.Module):
+    """What turns a batch of stored images into features.
+
+    Args:
+        prepare: Turns uint8 images of shape (n, channels, height, width) into the network's input.
+        network: The network.
+        encode: Features of a batch of inputs; by default what the network's head is given.
+
+    Raises:
+        InputError: If the network has no head and `encode` is not given.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[Tensor], Tensor],
+        network: nn.Module,
+        encode: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.prepare = prepare
+        self.network = network
+        self.encode = encode
+        self.head = find_head(network)
+        if encode is None and self.head is None:
+            raise InputError(
+                f"data.features: the network {type(network).__name__} ends in no dense layer, "
+                "whose inputs would be the features; use another network"
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of shape (n, features)."""
+        inputs = channels_last(self.prepare(images))
+        if self.encode is not None:
+            return self.encode(inputs)
+        assert self.head is not None
+        with self.head.listen() as heard:
+            self.network(inputs)
+        return heard[0]
+
+
+def _device(context: ExtractionContext) -> torch.device:
+    wanted = context.scenario.resources.gpus_per_actor != 0
+    return torch.device("cuda" if wanted and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _as_everywhere() -> Iterator[None]:
+    """The same threads and kernels in every process on this machine, and so the same bytes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            yield
+    finally:
+        torch.set_num_threads(before)
