@@ -44,8 +44,8 @@ class RoundReport:
         round: The round, from 1.
         rounds: How many there will be.
         rows: The round's rows; everything in them is reproducible.
-        seconds: Wall-clock seconds by phase (``ask``, ``train``, ``aggregate``, ``evaluate``), which
-            are not.
+        seconds: Wall-clock seconds by phase (``ask``, ``train``, ``aggregate``, ``evaluate``),
+            which are not.
         failures: Name of the node -> reason, for clients that gave no update.
     """
 
