@@ -52,10 +52,12 @@ class Phased(LocalHalf):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss on both views, with the features kept small."""
         assert batch.strong is not None
+        assert batch.labelled is not None
         features, outputs = self.task.features_and_outputs(parameters, carry.buffers, batch.inputs)
         strong = self.task.outputs(parameters, carry.buffers, batch.strong)
         losses = self.loss(outputs, batch, carry) + self.loss(strong, batch, carry)
-        return losses + features.square().mean(), outputs
+        known = (outputs.square().mean(dim=1) * batch.labelled).mean()
+        return losses + known + features.square().mean(), outputs
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the head of the first phase as well, and tells the number of steps."""

@@ -29,6 +29,8 @@ class Batch(NamedTuple):
         inputs: float32 of shape (batch, ...).
         labels: int64 of shape (batch,).
         rows: Which of the client's training samples they are, int64 of shape (batch,).
+        labelled: Whose labels may be used, bool of shape (batch,); only in phases that read
+            labelled and unlabelled samples alike.
         strong: The same samples changed more strongly, of the shape of `inputs`; only in phases
             that ask for it.
     """
@@ -36,6 +38,7 @@ class Batch(NamedTuple):
     inputs: torch.Tensor
     labels: torch.Tensor
     rows: torch.Tensor
+    labelled: torch.Tensor | None = None
     strong: torch.Tensor | None = None
 
 

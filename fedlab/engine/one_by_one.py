@@ -12,7 +12,9 @@ from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
+from fedlab.engine.low_rank import Work
 from fedlab.engine.schedule import plan_round
+from fedlab.engine.wide_layers import WideLayers
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last
 
@@ -27,6 +29,7 @@ def train_one(
     batch_size: int | Literal["full"],
     seed: int,
     client: int,
+    wide: WideLayers | None = None,
 ) -> tuple[Update, dict[str, float]]:
     """Runs all phases of a round for one client.
 
@@ -40,11 +43,13 @@ def train_one(
         seed: The scenario's seed; order, augmentation and dropout are keyed on it, the client and
             the round.
         client: The client's index.
+        wide: The layers of the network that may take low-rank form, if there are any.
 
     Returns:
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
         used) and ``steps``.
     """
+    half = wide.half if wide else half
     round_, device = received.server_round, data.inputs.device
     data = half.training_data(data, received, own_state)
     schedule = plan_round(
@@ -55,6 +60,8 @@ def train_one(
     half.prepare_network(received)
     with rng.torch_seed(seed, "dropout", client, round_):
         carry = half.begin(received, own_state, profile_of(half, data))
+        if wide:
+            carry = wide.begin(carry, received, Work.of(schedule))
         for phase, steps in zip(half.phases(), schedule.phases, strict=True):
             if phase.enter:
                 carry = phase.enter(carry)
@@ -63,10 +70,13 @@ def train_one(
                 stored = preprocess.inputs(data.inputs[index])
                 inputs = channels_last(preprocess.augment(stored, augment))
                 strong = preprocess.strong(stored, augment) if phase.strong_views else None
-                batch = Batch(inputs, data.labels[index], index, strong)
+                labelled = data.labelled[rows].to(device) if phase.split == "all" else None
+                batch = Batch(inputs, data.labels[index], index, labelled, strong)
                 carry, metrics = half.step(carry, batch, phase, round_)
                 for name, value in metrics.items():
                     sums[name] += value * len(rows)
+        if wide:
+            carry = wide.finish(carry)
         update = half.finish(carry, received, schedule.steps)
     means = {name: float(total) / schedule.seen for name, total in sums.items()}
     return update, schedule.metrics(means, update)

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import ClientState, LocalHalf, Received, Update, trained_part
+from fedlab.clients.base import ClientState, LocalHalf, Phase, Received, Update, trained_part
 from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
@@ -103,6 +103,11 @@ def _groups(
             yield members, [phases[client][step] for client in members]
 
 
+def _present(phase: Phase) -> tuple[int | None, int | None]:
+    """Which of a batch's last two tensors there are in a phase, as `torch.func.vmap` wants it."""
+    return 0 if phase.split == "all" else None, 0 if phase.strong_views else None
+
+
 class _Stack:
     """The carries and samples of many clients, one behind the other.
 
@@ -130,6 +135,7 @@ class _Stack:
         self.generators = generators
         self.inputs = torch.cat([data.inputs for data in datas])
         self.labels = torch.cat([data.labels for data in datas])
+        self.labelled = torch.cat([data.labelled for data in datas]).to(self.labels.device)
         sizes = torch.tensor([len(data.labels) for data in datas])
         self.starts = sizes.cumsum(0) - sizes
         self.sums: dict[str, torch.Tensor] = {}
@@ -149,7 +155,7 @@ class _Stack:
         stacked = self.stacked_half.phases()[phase]
         self.gradients = torch.func.vmap(
             partial(self.stacked_half.gradients, phase=stacked),
-            in_dims=(0, Batch(0, 0, 0, 0 if stacked.strong_views else None)),  # type: ignore[arg-type]
+            in_dims=(0, Batch(0, 0, 0, *_present(stacked))),  # type: ignore[arg-type]
         )
         if stacked.enter:
             # What does not depend on the client comes back as one tensor seen many times.
@@ -197,10 +203,11 @@ class _Stack:
         strong = None
         if self.phase.strong_views:
             strong = self.preprocess.strong_stack(stored, generators)
-        batch = Batch(inputs, self.labels[index], own_rows.to(index.device), strong)
+        labelled = self.labelled[index] if self.phase.split == "all" else None
+        batch = Batch(inputs, self.labels[index], own_rows.to(index.device), labelled, strong)
         if len(members) == 1:
-            strong = None if strong is None else strong[0]
-            return Batch(channels_last(inputs[0]), batch.labels[0], batch.rows[0], strong)
+            alone = [None if tensor is None else tensor[0] for tensor in batch[1:]]
+            return Batch(channels_last(inputs[0]), *alone)  # type: ignore[arg-type]
         return batch
 
     def finish(self, schedules: Sequence[Schedule]) -> Iterator[tuple[Update, dict[str, float]]]:
