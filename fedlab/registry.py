@@ -22,6 +22,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fedbn": "fedlab.strategies.fedbn:FedBN",
         "silobn": "fedlab.strategies.silobn:SiloBN",
         "fedwon": "fedlab.strategies.fedwon:FedWon",
+        "ggeur": "fedlab.strategies.ggeur:GGEUR",
     },
     "clients": {
         "fedavg": "fedlab.clients.fedavg:FedAvg",
@@ -29,6 +30,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fedbn": "fedlab.clients.fedbn:FedBN",
         "silobn": "fedlab.clients.silobn:SiloBN",
         "fedwon": "fedlab.clients.fedwon:FedWon",
+        "ggeur": "fedlab.clients.ggeur:GGEUR",
     },
     "models": {
         "linear": "fedlab.models.dense:Linear",

@@ -173,7 +173,7 @@ class LocalHalf:
 
         Args:
             question: Which one; strategy and local half agree on the names.
-            received: What came down with it.
+            received: What came down with it; its config also has ``client``, the client's index.
             samples: The client's samples.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -114,8 +115,9 @@ class Runtime:
         ]
 
     def answer(self, client: int, question: str, received: Received) -> Update:
-        """A client's answer to a strategy's question."""
-        return self.half.answer(question, received, self.client_data(client))
+        """A client's answer to a strategy's question; the question's values name the client."""
+        asked = replace(received, config={**received.config, "client": client})
+        return self.half.answer(question, asked, self.client_data(client))
 
     def evaluate(
         self, client: int, received: Received, own_state: ClientState

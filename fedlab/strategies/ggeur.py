@@ -1,0 +1,225 @@
+"""GGEUR, server half: clients complete each other's clouds of features before any other method.
+
+Geometric Knowledge-Guided Localized Global Distribution Alignment for Federated Learning, Ma, Dai,
+Huang, Chen, CVPR 2025, arXiv 2503.06457.
+
+Before the first round clients send, once, the count, mean and covariance of each class of their
+features; the server pools them, exactly, and answers with the axes of every class's cloud
+(eigen-pairs of the global covariance). Clients draw new features along them, and the `base` method
+trains on real and new features together.
+
+Up, once: for each class a count, a mean and a covariance (upper triangle, or a factor of low rank).
+Down, once: the eigen-pairs of each class, and the other clients' class means.
+Every round: what the base sends. Stays: the new features, and what the base keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import Field, PositiveInt, model_validator
+from torch import nn
+
+from fedlab import registry
+from fedlab.component import Chosen
+from fedlab.composition import in_front_of
+from fedlab.data.extractor import NoExtractor
+from fedlab.errors import InputError, RunError
+from fedlab.models.geometry import Geometry, Moments, unpack
+from fedlab.models.norms import NormPolicy
+from fedlab.records import Tensors
+from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.rounds import Ask
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class GGEURParameters(StrategyParameters):
+    """GGEUR's parameters; those of rounds are the base's.
+
+    What leaves a client is not private by itself. The mean and covariance of a class with one
+    sample are that sample; with few samples they come close to it, and counts tell the client's
+    class distribution. `min_class_count` keeps the moments of small classes at home. `noise`
+    blurs what is sent; it bounds nothing (features are not clipped, so one sample may move a
+    moment by any amount) and is not differential privacy. In a simulation it follows from the
+    run's seed, which the server knows.
+
+    Attributes:
+        base: The method that trains on real and new features.
+        prototypes: Whether clients also draw around the class means of all other clients (several
+            domains, Algorithm 2), and not around their own samples alone (one domain,
+            Algorithm 1).
+        per_class: A class a client has is filled up with draws around its own samples to this
+            many; by default the paper's 2000 without and 500 with prototypes.
+        per_prototype: Draws around each mean of another client.
+        scale: How far draws go along an axis with eigenvalue λ: ``sqrt_eig`` has the standard
+            deviation √λ, so that draws have the covariance that was measured, as in the authors'
+            code; ``eig`` has λ, as in the paper's formula, and so the square of that covariance.
+        rank: Eigen-pairs kept of each covariance, up and down; all by default.
+        min_class_count: Samples of a class that a client must have for their moments to leave it.
+        noise: Standard deviation of Gaussian noise on each entry of the means, in units of the
+            features, and of the covariances, in their squares.
+    """
+
+    name: str = "ggeur"
+    base: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
+    prototypes: bool = True
+    per_class: PositiveInt | None = None
+    per_prototype: PositiveInt = 500
+    scale: Literal["sqrt_eig", "eig"] = "sqrt_eig"
+    rank: PositiveInt | None = None
+    min_class_count: PositiveInt = 1
+    noise: float = Field(default=0.0, ge=0)
+
+    @property
+    def filled_to(self) -> int:
+        """Real and new features of a class together, those around prototypes not counted."""
+        return self.per_class or (500 if self.prototypes else 2000)
+
+    @model_validator(mode="after")
+    def _leaves_rounds_to_the_base(self) -> GGEURParameters:
+        if self.weighting != "examples":
+            raise ValueError(
+                f"weighting '{self.weighting}' has no meaning before the first round; write "
+                "strategy.base.weighting"
+            )
+        return self
+
+    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+        """As the base says."""
+        return self.base.stays(model, policy)
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses images, and bases that would not train on the new features.
+
+        Raises:
+            InputError: With the reason and the remedy.
+        """
+        from fedlab.clients.ggeur import refuse_base
+
+        data = scenario.data
+        shape = data.channels, data.image_size, data.image_size
+        if isinstance(data.features, NoExtractor) and _takes(model, shape):
+            raise InputError(
+                "strategy.name: ggeur draws new features, and the samples are images; set "
+                "data.features (warm_up needs no download) and model=linear"
+            )
+        if type(self.base).adapt is not StrategyParameters.adapt:
+            raise InputError(
+                f"strategy.base: '{self.base.name}' changes the layers of convolutional networks, "
+                "and ggeur trains a head on features; choose a base such as fedavg or scaffold"
+            )
+        if _server_half(self).before_rounds is not Strategy.before_rounds:
+            raise InputError(
+                f"strategy.base: '{self.base.name}' asks the clients questions of its own before "
+                "the first round; choose a base such as fedavg or scaffold"
+            )
+        below = scenario.model_copy(update={"strategy": self.base})
+        self.base.check(below, model)
+        refuse_base(below, model)
+
+
+class GGEUR(Strategy):
+    """The phase before the first round; from then on the base, to which everything else is left."""
+
+    Parameters = GGEURParameters
+
+    def __new__(
+        cls,
+        model: nn.Module,
+        parameters: GGEURParameters,
+        settings: ServerSettings | None = None,
+    ) -> GGEUR:
+        """An object that is also the base."""
+        return object.__new__(in_front_of(cls, _server_half(parameters)))
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: GGEURParameters,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters.base, settings)
+        self.ggeur = parameters
+
+    def before_rounds(self, ask: Ask) -> None:
+        """Gathers the moments, sends the geometry (phase 0 of the paper)."""
+        answers = ask("moments", {}, seed=self.settings.seed)
+        clouds = pool(answers)
+        if not clouds:
+            raise RunError(
+                "ggeur: no client has strategy.min_class_count "
+                f"({self.ggeur.min_class_count}) labelled samples of any class; lower it"
+            )
+        down = {"geometry": _geometry(clouds, self.ggeur.rank)}
+        if self.ggeur.prototypes:
+            down["prototypes"] = _prototypes(answers)
+        ask("draw", down, seed=self.settings.seed)
+
+
+def pool(answers: Sequence[ClientUpdate]) -> dict[int, Moments]:
+    """The moments of each class over all clients that sent some, in float64."""
+    clouds: dict[int, Moments] = {}
+    for answer in answers:
+        for label, part in moments_of(answer.arrays["moments"]).items():
+            clouds[label] = clouds[label].merge(part) if label in clouds else part
+    return dict(sorted(clouds.items()))
+
+
+def moments_of(record: Tensors) -> dict[int, Moments]:
+    """What a client sent (`fedlab.clients.ggeur.moments_record`), by class."""
+    means = record["means"].double()
+    if "factors" in record:
+        factors = record["factors"].double()
+        covariances = factors @ factors.mT
+    else:
+        covariances = unpack(record["covariances"].double(), means.shape[1])
+    return {
+        int(label): Moments(int(count), mean, covariance)
+        for label, count, mean, covariance in zip(
+            record["classes"], record["counts"], means, covariances, strict=True
+        )
+    }
+
+
+def _geometry(clouds: dict[int, Moments], rank: int | None) -> Tensors:
+    """The record that goes down: for every class its eigen-pairs, float32."""
+    axes = [Geometry.of(cloud.covariance, rank) for cloud in clouds.values()]
+    return {
+        "classes": torch.tensor(list(clouds)),
+        "values": torch.stack([each.values for each in axes]).float(),
+        "vectors": torch.stack([each.vectors for each in axes]).float(),
+    }
+
+
+def _prototypes(answers: Sequence[ClientUpdate]) -> Tensors:
+    """The record that goes down: whose mean of which class, and the mean."""
+    records = [answer.arrays["moments"] for answer in answers]
+    owners = [
+        torch.full_like(record["classes"], answer.client)
+        for answer, record in zip(answers, records, strict=True)
+    ]
+    return {
+        "clients": torch.cat(owners),
+        "classes": torch.cat([record["classes"] for record in records]),
+        "means": torch.cat([record["means"] for record in records]),
+    }
+
+
+def _server_half(parameters: GGEURParameters) -> type[Strategy]:
+    return registry.resolve("strategies", parameters.base.name)
+
+
+def _takes(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a network runs on a sample of that shape."""
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *shape))
+    except RuntimeError:
+        return False
+    return True
