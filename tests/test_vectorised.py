@@ -28,6 +28,9 @@ from fedlab.scenarios.partition import Partition
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, resume, simulate
 
+CONFIG = {"proximal-mu": 0.5, "threshold": 0.3}
+"""What the server halves of the methods tested here send beside tensors."""
+
 CPU_IS_FULL = "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"
 METHODS = {
     "fedavg": {"name": "fedavg"},
@@ -77,11 +80,10 @@ def both(runtime: Runtime, rounds: int = 2) -> tuple[list, list]:
     """The last of some rounds of every client, one by one and together, from the same states."""
     clients = range(len(runtime.partition))
     initial = {n: t.clone() for n, t in runtime.half.task.model.state_dict().items()}
-    config = {"proximal-mu": 0.5}
     states: list[list[ClientState]] = [[{} for _ in clients], [{} for _ in clients]]
     for server_round in range(1, rounds + 1):
         down = {n: initial[n] for n in runtime.half.shared}
-        received = Received({"arrays": down}, config | {"server-round": server_round})
+        received = Received({"arrays": down}, CONFIG | {"server-round": server_round})
         alone = [runtime.train(k, received, states[0][k]) for k in clients]
         together = runtime.train_many(list(clients), received, states[1])
         states = [[update.own_state for update, _ in results] for results in (alone, together)]

@@ -33,3 +33,42 @@ def refuse_if_nothing_stays(
             f"'{scenario.model.name}' with norm '{scenario.model.norm}' has none; "
             "use model.norm=batch, or strategy.name=fedavg"
         )
+
+
+def refuse_if_all_is_labelled(scenario: Scenario) -> None:
+    """Refuses a semi-supervised method where every training sample has a label.
+
+    Raises:
+        InputError: If no sample is unlabelled, or the loss is one that needs all labels.
+    """
+    name = scenario.strategy.name
+    if scenario.partition.label_budget.share == 1:
+        raise InputError(
+            f"strategy.name: {name} learns from unlabelled samples and "
+            "partition.label_budget.share is 1, which leaves none; use a smaller share, such as "
+            "partition.label_budget.share=0.2, or strategy.name=fedavg"
+        )
+    if scenario.training.loss.name != "cross_entropy":
+        raise InputError(
+            f"strategy.name: {name} has a loss of its own, to which training.loss "
+            f"'{scenario.training.loss.name}' would make no difference; leave training.loss out"
+        )
+
+
+def refuse_unless_plain_sgd(scenario: Scenario) -> None:
+    """Refuses local optimisers whose steps do not tell what a client's mean gradient was.
+
+    Raises:
+        InputError: If the optimiser is not SGD, or has momentum.
+    """
+    optimizer, name = scenario.training.optimizer, scenario.strategy.name
+    if optimizer.name != "sgd":
+        wrong, remedy = f"name: '{optimizer.name}'", "name=sgd"
+    elif optimizer.momentum:
+        wrong, remedy = f"momentum: {optimizer.momentum:g}", "momentum=0"
+    else:
+        return
+    raise InputError(
+        f"training.optimizer.{wrong} does not go with {name}, which takes a client's mean gradient "
+        f"from how far plain SGD went; use training.optimizer.{remedy}, or strategy.name=feddyn"
+    )

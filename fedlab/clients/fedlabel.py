@@ -1,0 +1,170 @@
+"""FedLabel, local half: the model that is surer of itself labels what has no label.
+
+Local or Global: Selective Knowledge Assimilation for Federated Learning with Limited Labels, Cho,
+Joshi, Dimitriadis, ICCV 2023, arXiv 2307.08809; authors' code in microsoft/msrflute.
+
+Up: the model, moved by both phases (with ``aggregation: flute`` the models of both phases), and the
+number of samples used. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
+from fedlab.clients.task import Batch, Task
+from fedlab.losses.base import Profile
+from fedlab.models.modes import evaluation_mode
+from fedlab.records import Tensors
+from fedlab.strategies.fedlabel import FedLabelParameters
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class PseudoLabels(NamedTuple):
+    """What the two models say of a batch of unlabelled samples.
+
+    Attributes:
+        labels: The surer model's classes ŷ, int64 of shape (batch,).
+        kept: Whether it is sure enough, bool of shape (batch,).
+        other: The other model's logits s⁻, shape (batch, classes).
+        weights: h(s⁻)/h(s*) where the other model agrees, 0 elsewhere, shape (batch,).
+    """
+
+    labels: Tensor
+    kept: Tensor
+    other: Tensor
+    weights: Tensor
+
+
+class FedLabel(LocalHalf):
+    """Supervised steps, then steps from the received model on what can be pseudo-labelled."""
+
+    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+        super().__init__(parameters, task)
+        self.own = cast(FedLabelParameters, parameters)
+
+    def phases(self) -> Sequence[Phase]:
+        """The labelled samples, then the others."""
+        unlabelled = Phase(
+            "unlabelled",
+            self.own.unlabelled_epochs,
+            self.own.unlabelled_steps,
+            enter=self.start_again,
+            strong_views=True,
+        )
+        return [*super().phases(), unlabelled]
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Keeps the received model, and counts from zero."""
+        carry = super().begin(received, own_state, profile)
+        device = profile.class_counts.device
+        names = ("labelled", "pseudo-labels", "right")
+        extra = {
+            "global": _copy(carry.parameters),
+            "global buffers": _copy(carry.buffers),
+            "local": _copy(carry.parameters),
+            "local buffers": _copy(carry.buffers),
+            "counts": {name: torch.zeros((), device=device) for name in names},
+            "threshold": {"value": torch.tensor(float(received.config["threshold"]))},
+        }
+        return carry._replace(extra=extra)
+
+    def start_again(self, carry: Carry) -> Carry:
+        """Keeps the locally trained model as a teacher; the student is the received one again."""
+        student = _copy(carry.extra["global"])
+        extra = {**carry.extra, "local": carry.parameters, "local buffers": _copy(carry.buffers)}
+        return carry._replace(
+            parameters=student, optimizer=self.task.optimizer.start(student), extra=extra
+        )
+
+    def gradients(
+        self, carry: Carry, batch: Batch, phase: Phase
+    ) -> tuple[Tensors, dict[str, Tensor]]:
+        """Those of cross-entropy, or those of the pseudo-labels and of consistency."""
+        counts = carry.extra["counts"]
+        if not phase.strong_views:
+            counts["labelled"] += len(batch.labels)
+            return super().gradients(carry, batch, phase)
+        said = self.pseudo_labels(carry, batch)
+        counts["pseudo-labels"] += said.kept.sum()
+        counts["right"] += (said.kept & (said.labels == batch.labels)).sum()
+        return super().gradients(
+            carry, batch, replace(phase, objective=partial(self.unlabelled_loss, said=said))
+        )
+
+    def pseudo_labels(self, carry: Carry, batch: Batch) -> PseudoLabels:
+        """Asks the received and the locally trained model, and lets the surer one decide.
+
+        s* = argmax h(s) over the two; ŷ = argmax s*, kept if its probability passes β. Ties go to
+        the local model, as in the authors' code.
+        """
+        extra = carry.extra
+        with evaluation_mode(self.task.model):
+            far = self.task.outputs(extra["global"], extra["global buffers"], batch.inputs)
+            near = self.task.outputs(extra["local"], extra["local buffers"], batch.inputs)
+        sureness_far, sureness_near = self.sureness(far), self.sureness(near)
+        local = {
+            "selective": sureness_near >= sureness_far,
+            "local": torch.ones_like(sureness_near, dtype=torch.bool),
+            "global": torch.zeros_like(sureness_near, dtype=torch.bool),
+        }[self.own.labeller]
+        chosen = torch.where(local.unsqueeze(-1), near, far)
+        other = torch.where(local.unsqueeze(-1), far, near)
+        labels = chosen.argmax(dim=-1)
+        kept = chosen.softmax(dim=-1).amax(dim=-1) > extra["threshold"]["value"]
+        ratio = torch.where(local, sureness_far / sureness_near, sureness_near / sureness_far)
+        agrees = other.argmax(dim=-1) == labels
+        weights = torch.where(agrees, ratio.nan_to_num(0.0).clamp(max=1.0), 0.0)
+        return PseudoLabels(labels, kept, other, weights)
+
+    def sureness(self, logits: Tensor) -> Tensor:
+        """h(s), shape (batch,): the variance over classes, or how far entropy is from its most."""
+        if self.own.confidence == "entropy":
+            chances = log_softmax(logits, dim=-1)
+            most = torch.log(torch.tensor(float(logits.shape[-1])))
+            return most + (chances.exp() * chances).sum(dim=-1)
+        scores = logits if self.own.scores == "logits" else logits.softmax(dim=-1)
+        return scores.var(dim=-1, correction=0)
+
+    def unlabelled_loss(
+        self, parameters: Tensors, carry: Carry, batch: Batch, said: PseudoLabels
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of strong views and consistency, averaged over the samples kept."""
+        assert batch.strong is not None
+        strong = self.task.outputs(parameters, carry.buffers, batch.strong)
+        plain = self.task.outputs(parameters, carry.buffers, batch.inputs)
+        taught = cross_entropy(strong, said.labels, reduction="none")
+        student, teacher = log_softmax(plain, dim=-1), log_softmax(said.other, dim=-1)
+        if self.own.divergence == "student_teacher":
+            student, teacher = teacher, student
+        apart = kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
+        each = taught + self.own.consistency * said.weights * apart
+        return (each * said.kept).sum() / said.kept.sum().clamp(min=1), plain
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends w + Δw_L + Δw_U and the samples used; or both models, as the code has it."""
+        counts = carry.extra["counts"]
+        start, labelled = carry.extra["global"], carry.extra["local"]
+        both = {name: labelled[name] + carry.parameters[name] - start[name] for name in start}
+        moved = both if self.own.aggregation == "paper" else labelled
+        update = super().finish(carry._replace(parameters=moved), received, steps)
+        if self.own.aggregation == "flute":
+            update.arrays["unlabelled"] = {**carry.parameters, **carry.buffers}
+        pseudo = counts["pseudo-labels"]
+        metrics = {
+            "num-examples": counts["labelled"] + pseudo,
+            "pseudo-labels": pseudo,
+            "pseudo-labels-right": counts["right"] / pseudo.clamp(min=1),
+        }
+        return update._replace(metrics=metrics)
+
+
+def _copy(tensors: Tensors) -> Tensors:
+    return {name: tensor.clone() for name, tensor in tensors.items()}

@@ -1,0 +1,92 @@
+"""FedLabel, server half: averages updates by the samples that taught them something.
+
+Local or Global: Selective Knowledge Assimilation for Federated Learning with Limited Labels, Cho,
+Joshi, Dimitriadis, ICCV 2023, arXiv 2307.08809; authors' code in microsoft/msrflute.
+
+Up: the model, moved by both phases (with ``aggregation: flute`` the models of both phases), and the
+number of samples used. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from torch import nn
+
+from fedlab.strategies.aggregation import weighted_mean
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.checks import refuse_if_all_is_labelled
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+NEVER = 2.0
+"""A threshold that no probability passes."""
+
+
+class FedLabelParameters(StrategyParameters):
+    """FedLabel's parameters.
+
+    Attributes:
+        threshold: β, the probability above which a pseudo-label is used; the paper's best values
+            are 0.3 to 0.5.
+        consistency: λ₀, the weight of agreeing with the model that did not label; the paper tries
+            0, 0.5, 1 and 2 across devices, the code takes 0.05.
+        confidence: What tells which model labels: the ``variance`` of its scores over classes, or
+            their ``entropy``.
+        scores: What the variance is taken of: ``logits`` (paper) or ``probabilities`` (code).
+        labeller: ``selective``, or always the ``local`` or the ``global`` model (table 1).
+        divergence: Direction of the consistency term: ``student_teacher``, the order in which the
+            paper writes it, or ``teacher_student`` (code).
+        aggregation: ``paper`` adds what both phases learnt and weighs by the samples used;
+            ``flute`` is the code's mean of the uniform mean of the labelled phase's models and the
+            mean of the others, weighted by pseudo-labels.
+        unlabelled_epochs: Passes over the unlabelled samples.
+        unlabelled_steps: Steps instead of passes, or None.
+        burn_in: First rounds in which nothing is pseudo-labelled; the code has 50 of 2000.
+    """
+
+    name: str = "fedlabel"
+    threshold: float = Field(default=0.3, ge=0, lt=1)
+    consistency: NonNegativeFloat = 1.0
+    confidence: Literal["variance", "entropy"] = "variance"
+    scores: Literal["logits", "probabilities"] = "logits"
+    labeller: Literal["selective", "local", "global"] = "selective"
+    divergence: Literal["student_teacher", "teacher_student"] = "student_teacher"
+    aggregation: Literal["paper", "flute"] = "paper"
+    unlabelled_epochs: PositiveInt = 1
+    unlabelled_steps: PositiveInt | None = None
+    burn_in: NonNegativeInt = 0
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses samples that all have labels."""
+        refuse_if_all_is_labelled(scenario)
+
+
+class FedLabel(Strategy):
+    """w ← w + Σ (r_k / Σ r_j) Δw_k, r_k the samples that client k used."""
+
+    Parameters = FedLabelParameters
+
+    @property
+    def _parameters(self) -> FedLabelParameters:
+        return cast(FedLabelParameters, self.parameters)
+
+    def config(self, server_round: int) -> dict[str, Any]:
+        """Sends the round's threshold."""
+        own = self._parameters
+        threshold = own.threshold if server_round > own.burn_in else NEVER
+        return {**super().config(server_round), "threshold": threshold}
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """The mean of the updates, or of the means of both phases."""
+        if self._parameters.aggregation == "paper":
+            return super().combine(server_round, updates)
+        labelled = weighted_mean([dict(u.arrays["arrays"]) for u in updates], [1.0] * len(updates))
+        counts = [max(1.0, float(update.metrics["pseudo-labels"])) for update in updates]
+        taught = weighted_mean([dict(u.arrays["unlabelled"]) for u in updates], counts)
+        self.state["arrays"] = weighted_mean([labelled, taught], [1.0, 1.0])

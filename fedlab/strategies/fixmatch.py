@@ -1,0 +1,24 @@
+"""FedAvg + FixMatch, server half: FedAvg.
+
+FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, Sohn, Berthelot, Li,
+Zhang, Carlini, Cubuk, Kurakin, Zhang, Raffel, NeurIPS 2020, arXiv 2001.07685.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.semi_supervised import SemiSupervisedParameters
+
+
+class FixMatchParameters(SemiSupervisedParameters):
+    """FixMatch's parameters, with the paper's defaults: threshold τ 0.95, weight λ 1."""
+
+    name: str = "fixmatch"
+
+
+class FixMatch(Strategy):
+    """Averages as FedAvg does; what is done with unlabelled samples is the clients' affair."""
+
+    Parameters = FixMatchParameters

@@ -1,0 +1,30 @@
+"""What the ``strategy`` blocks of FixMatch and UDA share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, NonNegativeFloat
+from torch import nn
+
+from fedlab.strategies.checks import refuse_if_all_is_labelled
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class SemiSupervisedParameters(StrategyParameters):
+    """Parameters of a loss on unlabelled samples.
+
+    Attributes:
+        threshold: The probability that a prediction needs to teach.
+        weight: λ, the weight of the loss on unlabelled samples.
+    """
+
+    threshold: float = Field(default=0.95, ge=0, le=1)
+    weight: NonNegativeFloat = 1.0
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses samples that all have labels."""
+        refuse_if_all_is_labelled(scenario)

@@ -1,0 +1,33 @@
+"""FedAvg + UDA, server half: FedAvg.
+
+Unsupervised Data Augmentation for Consistency Training, Xie, Dai, Hovy, Luong, Le, NeurIPS 2020,
+arXiv 1904.12848.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveFloat
+
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.semi_supervised import SemiSupervisedParameters
+
+
+class UDAParameters(SemiSupervisedParameters):
+    """UDA's parameters; defaults are commonly used for small images.
+
+    Attributes:
+        threshold: β, the probability that a prediction needs to teach.
+        temperature: Divides the logits of the usual views; below 1 it sharpens predictions.
+    """
+
+    name: str = "uda"
+    threshold: float = Field(default=0.8, ge=0, le=1)
+    temperature: PositiveFloat = 0.4
+
+
+class UDA(Strategy):
+    """Averages as FedAvg does; what is done with unlabelled samples is the clients' affair."""
+
+    Parameters = UDAParameters

@@ -1,0 +1,242 @@
+"""FedLabel, FixMatch and UDA: what is done with samples that have no label."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_vectorised import assert_same, both, double, ragged
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from fedlab.clients.base import Carry, LocalHalf, Received
+from fedlab.clients.fedlabel import FedLabel
+from fedlab.clients.fixmatch import FixMatch
+from fedlab.clients.optimizer import Optimizer
+from fedlab.clients.spec import OptimizerSpec
+from fedlab.clients.task import Batch, Task
+from fedlab.clients.uda import UDA
+from fedlab.errors import InputError
+from fedlab.losses.base import Profile
+from fedlab.simulation import prepare, resume, simulate
+from fedlab.strategies import fedlabel
+from fedlab.strategies.fixmatch import FixMatchParameters
+from fedlab.strategies.uda import UDAParameters
+from fedlab.strategies.updates import ClientUpdate
+from toy import scenario
+
+__all__ = ["double"]
+
+CLASSES = 3
+SWAPPED = torch.eye(CLASSES)[[1, 0, 2]]
+
+
+def task() -> Task:
+    """A network whose logits are its inputs times a matrix."""
+    return Task(nn.Linear(CLASSES, CLASSES, bias=False), Optimizer(OptimizerSpec(lr=0.1)), CLASSES)
+
+
+def begun(half: LocalHalf, weight: Tensor, threshold: float = 0.5) -> tuple[Carry, Received]:
+    received = Received({"arrays": {"weight": weight}}, {"threshold": threshold})
+    return half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES)), received
+
+
+def batch_of(inputs: Tensor, strong: Tensor, labelled: Tensor | None = None) -> Batch:
+    rows = torch.arange(len(inputs))
+    return Batch(inputs, torch.zeros(len(inputs)).long(), rows, labelled, strong)
+
+
+def two_teachers(**parameters: Any) -> tuple[FedLabel, Carry]:
+    """The received model tells class k from the k-th unit vector; the local one is twice as sure,
+    and takes the first two classes for each other."""
+    half = FedLabel(fedlabel.FedLabelParameters(**parameters), task())
+    carry, _ = begun(half, torch.eye(CLASSES))
+    carry.extra["local"]["weight"] = 2 * SWAPPED
+    return half, carry
+
+
+def test_the_surer_model_labels() -> None:
+    half, carry = two_teachers()
+    said = half.pseudo_labels(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)))
+    assert said.labels.tolist() == [1, 0, 2]
+    assert said.kept.all()
+    assert torch.equal(said.other, torch.eye(CLASSES))
+    # Variances of (1, 0, 0) and (2, 0, 0) are 2/9 and 8/9; the models agree on the third.
+    torch.testing.assert_close(said.weights, torch.tensor([0.0, 0.0, 0.25]))
+
+
+@pytest.mark.parametrize(("labeller", "labels"), [("local", [1, 0, 2]), ("global", [0, 1, 2])])
+def test_one_model_may_always_label(labeller: str, labels: list[int]) -> None:
+    half, carry = two_teachers(labeller=labeller)
+    said = half.pseudo_labels(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)))
+    assert said.labels.tolist() == labels
+    assert said.weights.max() <= 1
+
+
+def test_only_sure_predictions_are_kept() -> None:
+    half, carry = two_teachers()
+    # softmax(2, 0, 0) has 0.787 at its best, and the threshold is 0.5; (0.4, 0, 0) has 0.427.
+    inputs = torch.stack([torch.tensor([1.0, 0, 0]), torch.tensor([0.2, 0, 0])])
+    assert half.pseudo_labels(carry, batch_of(inputs, inputs)).kept.tolist() == [True, False]
+
+
+def test_sureness_by_hand() -> None:
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    half, _ = two_teachers()
+    torch.testing.assert_close(half.sureness(logits), torch.tensor([8 / 9, 0.0]))
+    half, _ = two_teachers(scores="probabilities")
+    best = math.exp(2) / (math.exp(2) + 2)
+    rest = (1 - best) / 2
+    variance = ((best - 1 / 3) ** 2 + 2 * (rest - 1 / 3) ** 2) / 3
+    torch.testing.assert_close(half.sureness(logits), torch.tensor([variance, 0.0]))
+    half, _ = two_teachers(confidence="entropy")
+    entropy = -best * math.log(best) - 2 * rest * math.log(rest)
+    expected = torch.tensor([math.log(3) - entropy, 0.0])
+    torch.testing.assert_close(half.sureness(logits), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("divergence", ["student_teacher", "teacher_student"])
+def test_the_unlabelled_loss_is_a_mean_over_what_is_kept(divergence: str) -> None:
+    half, carry = two_teachers(consistency=2.0, divergence=divergence)
+    weight = torch.eye(CLASSES) + 0.3 * torch.arange(9.0).view(3, 3) / 9
+    inputs = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0.1, 0, 0]])  # agreed, disputed, dropped
+    strong = inputs.roll(1, dims=1)
+    batch = batch_of(inputs, strong)
+    said = half.pseudo_labels(carry, batch)
+    loss, _ = half.unlabelled_loss({"weight": weight}, carry, batch, said)
+    student = log_softmax(inputs[0] @ weight.T, dim=0)
+    teacher = log_softmax(inputs[0], dim=0)
+    first, second = (student, teacher) if divergence == "student_teacher" else (teacher, student)
+    divergence_of_agreed = (first.exp() * (first - second)).sum()
+    taught = cross_entropy(strong[:2] @ weight.T, torch.tensor([2, 1]), reduction="sum")
+    torch.testing.assert_close(loss, (taught + 2.0 * 0.25 * divergence_of_agreed) / 2)
+
+
+def test_a_client_sends_what_both_phases_learnt_and_the_samples_they_used() -> None:
+    half = FedLabel(fedlabel.FedLabelParameters(consistency=0.0), task())
+    start = torch.eye(CLASSES)
+    carry, received = begun(half, start)
+    labelled, unlabelled = half.phases()
+    inputs = torch.eye(CLASSES)
+    carry, _ = half.step(carry, batch_of(inputs, inputs), labelled, 1)
+    assert unlabelled.enter is not None
+    carry = unlabelled.enter(carry)
+    torch.testing.assert_close(carry.parameters["weight"], start)
+    near = carry.extra["local"]["weight"]
+    carry, _ = half.step(carry, batch_of(inputs, 2 * inputs), unlabelled, 1)
+    update = half.finish(carry, received, 2)
+
+    taught = start.clone().requires_grad_()
+    cross_entropy(inputs @ taught.T, torch.zeros(3).long()).backward()
+    assert taught.grad is not None
+    torch.testing.assert_close(near, start - 0.1 * taught.grad)
+    guessed = start.clone().requires_grad_()
+    scores = torch.stack([inputs @ start.T, inputs @ near.T])
+    surer = scores.var(dim=-1, correction=0).argmax(dim=0)
+    chosen = scores[surer, torch.arange(3)]
+    kept = chosen.softmax(dim=-1).amax(dim=-1) > 0.5
+    losses = cross_entropy(2 * inputs @ guessed.T, chosen.argmax(dim=-1), reduction="none")
+    losses[kept].mean().backward()
+    assert guessed.grad is not None
+    torch.testing.assert_close(
+        update.arrays["arrays"]["weight"], start - 0.1 * taught.grad - 0.1 * guessed.grad
+    )
+    assert update.metrics["num-examples"] == 3 + kept.sum()
+    assert update.metrics["pseudo-labels"] == kept.sum() > 0
+
+
+def test_the_codes_aggregation_is_half_of_each_mean() -> None:
+    parameters = fedlabel.FedLabelParameters(aggregation="flute")
+    strategy = fedlabel.FedLabel(task().model, parameters)
+
+    def update(client: int, labelled: float, unlabelled: float, count: int) -> ClientUpdate:
+        arrays = {
+            "arrays": {"weight": torch.full((1,), labelled)},
+            "unlabelled": {"weight": torch.full((1,), unlabelled)},
+        }
+        return ClientUpdate(client, arrays, {"num-examples": 5, "pseudo-labels": count})
+
+    strategy.combine(1, [update(0, 1.0, 10.0, 3), update(1, 3.0, 20.0, 0)])
+    # Means: (1 + 3) / 2 = 2, and (3 * 10 + 1 * 20) / 4 = 12.5.
+    assert strategy.state["arrays"]["weight"].item() == pytest.approx(7.25)
+
+
+def test_fixmatch_by_hand() -> None:
+    half = FixMatch(FixMatchParameters(threshold=0.7, weight=3.0), task())
+    weight = 2 * torch.eye(CLASSES)
+    carry, _ = begun(half, weight)
+    inputs = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0.1, 0], [0, 0, 1]])
+    strong = inputs.roll(1, dims=1)
+    batch = batch_of(inputs, strong, torch.tensor([True, False, False, True]))
+    loss, _ = half.objective({"weight": weight}, carry, batch)
+    supervised = cross_entropy(2 * inputs[[0, 3]], torch.zeros(2).long())
+    sure = cross_entropy(2 * strong[[1]], torch.tensor([1]))  # the third one's best is 0.38
+    torch.testing.assert_close(loss, supervised + 3.0 * sure / 2)
+
+
+def test_uda_by_hand() -> None:
+    half = UDA(UDAParameters(threshold=0.7, temperature=0.5), task())
+    weak, strong = torch.tensor([[2.0, 0, 0], [0.1, 0, 0]]), torch.tensor([[0.0, 1, 0], [1, 0, 0]])
+    loss = half.consistency(weak, strong)
+    target = (weak[0] / 0.5).softmax(dim=0)
+    expected = kl_div(log_softmax(strong[0], dim=0), target, reduction="sum")
+    torch.testing.assert_close(loss, torch.stack([expected, torch.tensor(0.0)]))
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "fedlabel": {"name": "fedlabel"},
+    "fedlabel-flute": {"name": "fedlabel", "aggregation": "flute", "scores": "probabilities"},
+    "fixmatch": {"name": "fixmatch", "threshold": 0.3},
+    "uda": {"name": "uda", "threshold": 0.3},
+}
+BUDGET = {"clients": 3, "label_budget": {"share": 0.25}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("double")
+def test_together_is_one_by_one(method: str) -> None:
+    changes: dict[str, Any] = {
+        "strategy": METHODS[method],
+        "model": {"name": "small_cnn", "widths": [4, 8, 8]},
+        "training": {"batch_size": 8},
+        "partition": BUDGET,
+    }
+    assert ragged(**changes).half.vectorisable
+    assert_same(*both(ragged(**changes), rounds=1), 1e-6)  # views are made in single precision
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("ray_here")
+def test_runs_resume_and_give_the_same_bytes_everywhere(tmp_path: Path, method: str) -> None:
+    fields: dict[str, Any] = {"strategy": METHODS[method], "partition": BUDGET}
+    here = simulate(scenario(**fields), out=tmp_path / "here", progress=False)
+    there = simulate(
+        scenario(**fields, resources={"backend": "ray"}), out=tmp_path / "there", progress=False
+    )
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("here", "there")]
+    assert files[0] == files[1]
+    assert here.finished
+    assert there.finished
+    if method.startswith("fedlabel"):
+        rows = here.history.query("metric == 'pseudo-labels'")
+        assert 0 < rows.value.max() <= 30
+    assert resume(tmp_path / "here", progress=False).finished
+
+
+def test_nothing_is_pseudo_labelled_during_burn_in(tmp_path: Path) -> None:
+    late = {"name": "fedlabel", "burn_in": 1}
+    run = simulate(scenario(strategy=late, partition=BUDGET), out=tmp_path / "run", progress=False)
+    by_round = run.history.query("metric == 'pseudo-labels'").groupby("round").value.sum()
+    assert by_round[1] == 0
+    assert by_round[2] > 0
+
+
+@pytest.mark.parametrize("method", ["fedlabel", "fixmatch", "uda"])
+def test_what_makes_no_sense_is_refused(method: str) -> None:
+    with pytest.raises(InputError, match="which leaves none"):
+        prepare(scenario(strategy=method))
+    loss = {"training": {"loss": "cross_entropy", "batch_size": 16}}
+    assert prepare(scenario(strategy=method, partition=BUDGET, **loss))
