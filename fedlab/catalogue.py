@@ -68,7 +68,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
         kind = _kind(field.annotation)
         parameters.append(Parameter(key, kind, default, texts.get(key, "")))
     module = inspect.getmodule(target)
-    paper = inspect.getdoc(module) if group in {"strategies", "models"} else None
+    paper = inspect.getdoc(module) if group in {"strategies", "models", "losses"} else None
     if group == "strategies" and name.startswith("flwr:"):
         from fedlab.strategies.flower import constructor_arguments
 

@@ -34,6 +34,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")
 SECTIONS = {
     "strategies": ["strategies"],
     "models": ["models"],
+    "losses": ["losses"],
     "data": ["sources", "transforms", "extractors"],
     "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
 }
@@ -118,7 +119,7 @@ def resume(run: Annotated[Path, typer.Argument()]) -> None:
 @app.command("list")
 def list_(
     what: Annotated[
-        str | None, typer.Argument(metavar="[scenarios|strategies|models|data|skews]")
+        str | None, typer.Argument(metavar="[scenarios|strategies|models|losses|data|skews]")
     ] = None,
 ) -> None:
     """List what a scenario can be made of, installed extensions included.
@@ -150,7 +151,7 @@ def show(
 ) -> None:
     """Show a scenario with every default, or the parameters of a part.
 
-    NAME is a scenario (file or name), or a strategy, model, source or skew from `fedlab list`.
+    NAME is a scenario (file or name), or a strategy, model, loss, source or skew from `fedlab list`.
 
     [dim]fedlab show domain_skew strategy=fedbn
     fedlab show fedprox

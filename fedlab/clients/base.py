@@ -157,10 +157,11 @@ class LocalHalf:
 
         It then calls `gradients` under `torch.func.vmap` and lets the optimiser step on stacked
         tensors. Not so for methods with a step of their own, nor for networks that draw random
-        numbers, which are keyed on the client. Any method may refuse.
+        numbers, which are keyed on the client, nor for losses that refuse. Any method may refuse.
         """
         own_step = type(self).step is not LocalHalf.step or any(p.step for p in self.phases())
-        return not own_step and not draws_random_numbers(self.task.model)
+        drawing = draws_random_numbers(self.task.model)
+        return not own_step and not drawing and self.task.loss.vectorisable
 
     def for_stacks(self) -> Self:
         """The same half, made of what `torch.func.vmap` can do."""

@@ -27,7 +27,7 @@ class FedProx(LocalHalf):
         carry = super().begin(received, own_state, profile)
         anchor = {name: tensor.clone() for name, tensor in carry.parameters.items()}
         mu = torch.tensor(float(received.config["proximal-mu"]))
-        return carry._replace(extra={"anchor": anchor, "proximal": {"mu": mu}})
+        return carry._replace(extra={**carry.extra, "anchor": anchor, "proximal": {"mu": mu}})
 
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch

@@ -29,6 +29,9 @@ class Loss(Component):
     group: ClassVar[str] = "losses"
     personal: ClassVar[bool] = False
     """Whether `start` depends on the client."""
+    vectorisable: ClassVar[bool] = True
+    """Whether what `start` makes has the same shapes for all clients, and `value` only reads it, so
+    that the clients' can be stacked; otherwise clients train one by one."""
 
     def start(self, profile: Profile, server_round: int, rounds: int) -> Tensors:
         """What the loss keeps beside a client's model during a round, by name; often nothing.
