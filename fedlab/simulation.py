@@ -67,6 +67,7 @@ def prepare(scenario: Scenario) -> Prepared:
     data = load_data(scenario.data)
     partition = make_partition(scenario.partition, data, scenario.seed)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
+    partition = scenario.strategy.regroup(partition)
     classes = len(data.class_names)
     model = build_model(scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed)
     scenario.strategy.check(scenario, model)

@@ -117,6 +117,7 @@ class CheckpointWriter:
         manifest = {
             "round": server_round,
             "history": self.history.size(),
+            "server": list(strategy.state),
             "clients": {str(client): name for client, name in sorted(self.client_files.items())},
         }
         (unfinished / "checkpoint.json").write_text(json.dumps(manifest, indent=1))
@@ -181,9 +182,11 @@ def _client_files(checkpoint: Path) -> dict[int, str]:
 def _load(checkpoint: Path) -> Checkpoint:
     manifest = json.loads((checkpoint / "checkpoint.json").read_text())
     clients = checkpoint.parent / "clients"
+    # The file has tensors by record and name: a record without any would be missing.
+    empty: dict[str, Tensors] = {record: {} for record in manifest["server"]}
     return Checkpoint(
         round=manifest["round"],
-        server=_open(checkpoint / "server.safetensors"),
+        server=empty | _open(checkpoint / "server.safetensors"),
         clients={int(c): _open(clients / name) for c, name in manifest["clients"].items()},
         history=manifest["history"],
     )

@@ -11,6 +11,7 @@ from fedlab.models.norms import NormPolicy, local_names
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario
+    from fedlab.scenarios.partition import Partition
 
 
 class StrategyParameters(Component):
@@ -42,6 +43,10 @@ class StrategyParameters(Component):
     def adapt(self, model: nn.Module) -> nn.Module:
         """The network as the method wants it (FedWon takes its normalisation out)."""
         return model
+
+    def regroup(self, partition: Partition) -> Partition:
+        """Who owns which samples: what the scenario says (centralised training pools them)."""
+        return partition
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses a scenario in which the method makes no sense.

@@ -1,0 +1,84 @@
+"""Ditto, local half: train the global model as FedAvg does, then the own one, held close to it.
+
+Ditto: Fair and Robust Federated Learning Through Personalization, Li, Hu, Beirami, Smith, ICML
+2021, arXiv 2012.04221. Authors' code: litian96/ditto.
+
+Up: the global model, trained. Down: the global model. Stays: the personal model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
+from fedlab.clients.task import Batch
+from fedlab.losses.base import Profile
+from fedlab.models.layout import channels_last
+from fedlab.records import Tensors
+from fedlab.strategies.ditto import DittoParameters
+
+
+class Ditto(LocalHalf):
+    """Two models, one after the other (Algorithm 1), with the same optimiser and epochs.
+
+    A personal model v starts from the network's initial values and minimises F(v) + λ/2 ‖v - w‖²,
+    w the global model as it came down. It has running statistics of its own.
+    """
+
+    def phases(self) -> Sequence[Phase]:
+        """The global model, then the personal one."""
+        (usual,) = super().phases()
+        personal = replace(usual, enter=self.turn_to_personal, objective=self.held_close)
+        return [usual, personal]
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Starts with the global model and has the personal one wait aside."""
+        carry = super().begin(received, own_state, profile)
+        waiting = self.evaluated_model(received, own_state)
+        waiting = {name: channels_last(tensor).clone() for name, tensor in waiting.items()}
+        parameters, buffers = self.task.split(waiting)
+        aside = {
+            "anchor": _copy(carry.parameters),
+            "waiting": parameters,
+            "waiting_buffers": buffers,
+            "waiting_loss": _copy(carry.extra.get("loss", {})),
+        }
+        return carry._replace(extra={**carry.extra, **aside})
+
+    def turn_to_personal(self, carry: Carry) -> Carry:
+        """Puts the trained global model aside and takes up the personal one."""
+        extra = {
+            "anchor": carry.extra["anchor"],
+            "loss": carry.extra["waiting_loss"],
+            "trained": carry.parameters,
+            "trained_buffers": carry.buffers,
+        }
+        own, buffers = carry.extra["waiting"], carry.extra["waiting_buffers"]
+        return Carry(own, buffers, self.task.optimizer.start(own), extra)
+
+    def held_close(
+        self, parameters: Tensors, carry: Carry, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss with the distance to the global model added (equation 1)."""
+        loss, outputs = self.objective(parameters, carry, batch)
+        anchor = carry.extra["anchor"]
+        distance = sum((parameters[name] - anchor[name]).square().sum() for name in parameters)
+        return loss + cast(DittoParameters, self.parameters).lam / 2 * distance, outputs
+
+    def evaluated_model(self, received: Received, own_state: ClientState) -> Tensors:
+        """The personal model."""
+        return {**self.task.model.state_dict(), **own_state.get("model", {})}
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends the global model and keeps the personal one."""
+        sent = {**carry.extra["trained"], **carry.extra["trained_buffers"]}
+        own = {**carry.parameters, **carry.buffers}
+        return Update({"arrays": {name: sent[name] for name in self.shared}}, {"model": own})
+
+
+def _copy(tensors: Tensors) -> Tensors:
+    return {name: tensor.clone() for name, tensor in tensors.items()}

@@ -1,0 +1,107 @@
+"""FedProto, local half: train the own model with its features drawn to the global prototypes.
+
+FedProto: Federated Prototype Learning across Heterogeneous Clients, Tan, Long, Liu, Zhou, Lu,
+Jiang, Zhang, AAAI 2022, arXiv 2105.00243. Authors' code: yuetan031/FedProto.
+
+Up: for each class the client has, the mean of its features and the number of samples behind it.
+Down: the global prototype of each class that anybody has. Stays: the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
+from fedlab.clients.task import Batch
+from fedlab.losses.base import Profile
+from fedlab.records import Tensors
+from fedlab.strategies.fedproto import FedProtoParameters
+
+
+class FedProto(LocalHalf):
+    """Training, and one more pass over the samples for the prototypes of the trained network.
+
+    The pass reads batches as training does (augmented ones, where the scenario augments) but with
+    normalisation layers in evaluation mode. Its loss and accuracy count among those of training.
+    """
+
+    def phases(self) -> Sequence[Phase]:
+        """Training, then the pass, in which no parameter learns."""
+        return [*super().phases(), Phase(trained=())]
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Lays out the global prototypes by class; classes without one are not `known`."""
+        carry = super().begin(received, own_state, profile)
+        weight = carry.parameters[self.task.head.names[0]]
+        features = weight.new_zeros(self.task.classes, self.task.head.features)
+        known = weight.new_zeros(self.task.classes)
+        if down := received.arrays.get("prototypes"):
+            features[down["classes"]] = down["features"]
+            known[down["classes"]] = 1
+        sums = {"features": torch.zeros_like(features), "counts": torch.zeros_like(known)}
+        prototypes = {"features": features, "known": known}
+        return carry._replace(extra={**carry.extra, "prototypes": prototypes, "sums": sums})
+
+    def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The loss with λ times the distance of prototypes added (equation 7)."""
+        own = cast(FedProtoParameters, self.parameters)
+        features, outputs = self.task.features_and_outputs(parameters, carry.buffers, batch.inputs)
+        measure = self.of_classes if own.distance == "classes" else self.of_samples
+        distance = measure(features, batch.labels, **carry.extra["prototypes"])
+        return self.loss(outputs, batch, carry) + own.lam * distance, outputs
+
+    def of_classes(self, batch: Tensor, labels: Tensor, features: Tensor, known: Tensor) -> Tensor:
+        """Squared distances between a batch's class means and the global prototypes, summed up.
+
+        Args:
+            batch: Features of shape (batch, features).
+            labels: Shape (batch,).
+            features: Global prototypes of shape (classes, features).
+            known: 1 for classes that have one and 0 for others, shape (classes,).
+        """
+        members = self.members(labels, batch)
+        counts = members.sum(dim=0)
+        means = members.T @ batch / counts.clamp(min=1)[:, None]
+        return ((means - features).square().sum(dim=1) * known * (counts > 0)).sum()
+
+    def of_samples(self, batch: Tensor, labels: Tensor, features: Tensor, known: Tensor) -> Tensor:
+        """The mean squared difference between features and their classes' global prototypes."""
+        return ((batch - features[labels]).square() * known[labels][:, None]).mean()
+
+    def members(self, labels: Tensor, like: Tensor) -> Tensor:
+        """Which sample belongs to which class: 0 or 1, shape (batch, classes)."""
+        classes = torch.arange(self.task.classes, device=labels.device)
+        return (labels[:, None] == classes).to(like.dtype)
+
+    def gradients(
+        self, carry: Carry, batch: Batch, phase: Phase
+    ) -> tuple[Tensors, dict[str, Tensor]]:
+        """Those of training; in the pass none, and features are summed up."""
+        if phase.trained is None:
+            return super().gradients(carry, batch, phase)
+        # Every round and every test sets the mode that it needs; the pass is the last of a round.
+        self.task.model.eval()
+        with torch.no_grad():
+            features, outputs = self.task.features_and_outputs(
+                carry.parameters, carry.buffers, batch.inputs
+            )
+            members, sums = self.members(batch.labels, features), carry.extra["sums"]
+            sums["features"] += members.T @ features
+            sums["counts"] += members.sum(dim=0)
+            correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
+            return {}, {"loss": self.loss(outputs, batch, carry), "accuracy": correct}
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends the prototypes of the classes there are, and keeps the model."""
+        sums, counts = carry.extra["sums"]["features"], carry.extra["sums"]["counts"]
+        classes = counts.nonzero().flatten()
+        record = {
+            "classes": classes,
+            "counts": counts[classes].long(),
+            "features": sums[classes] / counts[classes, None],
+        }
+        return super().finish(carry, received, steps)._replace(arrays={"prototypes": record})

@@ -1,0 +1,34 @@
+"""FedRep, local half: fit the own head to the shared body, then the body to that head.
+
+Exploiting Shared Representations for Personalized Federated Learning, Collins, Hassani, Mokhtari,
+Shakkottai, ICML 2021, arXiv 2102.07078.
+
+Up: the body. Down: the body. Stays: the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+from fedlab.clients.base import Carry, LocalHalf, Phase
+from fedlab.strategies.fedrep import FedRepParameters
+
+
+class FedRep(LocalHalf):
+    """Epochs of the head with the body frozen, then of the body with the head frozen.
+
+    Running statistics belong to the layers, not to the optimiser: they follow the data in both.
+    """
+
+    def phases(self) -> Sequence[Phase]:
+        """Head, then body (Algorithm 1)."""
+        epochs = cast(FedRepParameters, self.parameters).head_epochs
+        (usual,) = super().phases()
+        head = replace(usual, epochs=epochs, steps=None, trained=self.local)
+        return [head, replace(usual, trained=self.shared, enter=self.turn_to_body)]
+
+    def turn_to_body(self, carry: Carry) -> Carry:
+        """Starts the optimiser anew: it has not taken a step with the body yet."""
+        return carry._replace(optimizer=self.task.optimizer.start(carry.parameters))

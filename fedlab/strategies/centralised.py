@@ -1,0 +1,50 @@
+"""Centralised training, server half: one client owns the samples of all.
+
+The upper end of the scale that federated methods are measured on: what could be learnt if the
+clients were to give their samples away. The samples, their labels and their test splits are those
+of the scenario's partition, pooled; a round is `training.local_epochs` passes over all of them,
+after which the optimiser starts anew, as it does for every method.
+
+Up: the whole model, from the one client. Down: the same. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from flwr.serverapp import Grid
+
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.scenarios.partition import Partition
+
+
+class CentralisedParameters(StrategyParameters):
+    """Centralised training has no parameters of its own.
+
+    The one client takes part in every round, whatever ``participation.fraction`` says.
+    """
+
+    name: str = "centralised"
+
+    def regroup(self, partition: Partition) -> Partition:
+        """Gives everything that the clients own to one client."""
+        return replace(
+            partition,
+            train_offsets=np.array([0, len(partition.train)]),
+            test_offsets=np.array([0, len(partition.test)]),
+        )
+
+
+class Centralised(Strategy):
+    """FedAvg with one client, which is no averaging at all."""
+
+    Parameters = CentralisedParameters
+
+    def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
+        """The one client, unless nobody is to take part."""
+        return super().cohort(server_round, grid, purpose, float(fraction > 0))

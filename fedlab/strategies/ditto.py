@@ -1,0 +1,37 @@
+"""Ditto, server half: FedAvg; beside its model each client trains one of its own, held close to it.
+
+Ditto: Fair and Robust Federated Learning Through Personalization, Li, Hu, Beirami, Smith, ICML
+2021, arXiv 2012.04221. Authors' code: litian96/ditto.
+
+Up: the global model, trained. Down: the global model. Stays: the personal model.
+"""
+
+from __future__ import annotations
+
+from pydantic import NonNegativeFloat
+
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class DittoParameters(StrategyParameters):
+    """Ditto's parameters.
+
+    Attributes:
+        lam: Weight λ of the distance between a personal model and the global one; 0 is local
+            training. The authors' code chooses among 0.1, 1 and 2.
+    """
+
+    name: str = "ditto"
+    lam: NonNegativeFloat = 1.0
+
+
+class Ditto(Strategy):
+    """Averages the global models; the personal ones are the clients' affair."""
+
+    Parameters = DittoParameters
+
+    @property
+    def has_global_model(self) -> bool:
+        """No: clients test their personal models, and the global one is what FedAvg gives."""
+        return False

@@ -1,0 +1,111 @@
+"""FedProto, server half: averages class prototypes; no model travels.
+
+FedProto: Federated Prototype Learning across Heterogeneous Clients, Tan, Long, Liu, Zhou, Lu,
+Jiang, Zhang, AAAI 2022, arXiv 2105.00243. Authors' code: yuetan031/FedProto.
+
+Up: for each class the client has, the mean of its features and the number of samples behind it.
+Down: the global prototype of each class that anybody has. Stays: the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import NonNegativeFloat
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.models.head import find_head
+from fedlab.models.norms import NormPolicy
+from fedlab.models.parts import parts
+from fedlab.records import Tensors
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class FedProtoParameters(StrategyParameters):
+    """FedProto's parameters.
+
+    Attributes:
+        lam: Weight λ of the distance between local and global prototypes. The paper's best values
+            are 1 on MNIST and FEMNIST and 0.1 on CIFAR-10.
+        distance: ``samples`` is the mean squared difference between each sample's features and
+            its class's global prototype, over samples and features, as in the authors' code.
+            ``classes`` is the formula (equations 7 and 8): squared distances between the mean
+            features of a batch's classes and their global prototypes, summed over classes and
+            features. It grows with the number of features and wants a smaller λ.
+        weighting: ``examples`` weighs clients by their samples of the class (equation 6, without
+            its further division by the number of clients, with which it would be no mean);
+            ``uniform`` does not, as in the authors' code.
+    """
+
+    name: str = "fedproto"
+    lam: NonNegativeFloat = 1.0
+    distance: Literal["samples", "classes"] = "samples"
+
+    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+        """Every tensor."""
+        return tuple(model.state_dict())
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses a network without features: the samples themselves would be averaged and sent."""
+        if find_head(model) is None or len(parts(model)) < 2:
+            raise InputError(
+                "strategy.name: fedproto needs features, what a last dense layer is given by the "
+                f"layers before it, and the model '{scenario.model.name}' has none; choose "
+                "another model, such as mlp or small_cnn"
+            )
+
+
+class FedProto(Strategy):
+    """The mean of every class's prototypes; those nobody sent in a round stay as they were."""
+
+    Parameters = FedProtoParameters
+    linear = False
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """The global prototypes, once there are some."""
+        return self.state
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Means over the clients that have a class (equation 6), in float64."""
+        sent = [dict(update.arrays["prototypes"]) for update in updates]
+        known = self.state.get("prototypes")
+        fresh = _means(sent, by_count=self.parameters.weighting == "examples")
+        self.state["prototypes"] = fresh if known is None else _renew(known, fresh)
+
+
+def _means(sent: Sequence[Tensors], by_count: bool) -> Tensors:
+    """The mean prototype of each class that occurs, in the order of classes.
+
+    Args:
+        sent: From each client ``classes`` of shape (k,), ``counts`` of shape (k,) and ``features``
+            of shape (k, features).
+        by_count: Whether clients count by their samples of the class.
+
+    Returns:
+        ``classes`` and ``features``.
+    """
+    features = torch.cat([record["features"] for record in sent])
+    counts = torch.cat([record["counts"] for record in sent]).double()
+    weights = counts if by_count else torch.ones_like(counts)
+    labels = torch.cat([record["classes"] for record in sent])
+    classes, place = labels.unique(return_inverse=True)
+    sums = features.new_zeros(len(classes), features.shape[1], dtype=torch.float64)
+    sums.index_add_(0, place, weights[:, None] * features)
+    total = weights.new_zeros(len(classes)).index_add_(0, place, weights)
+    return {"classes": classes, "features": (sums / total[:, None]).to(features.dtype)}
+
+
+def _renew(known: Tensors, fresh: Tensors) -> Tensors:
+    """All prototypes, the fresh ones in the place of older ones, in the order of classes."""
+    old = ~torch.isin(known["classes"], fresh["classes"])
+    classes, order = torch.cat([known["classes"][old], fresh["classes"]]).sort()
+    features = torch.cat([known["features"][old], fresh["features"]])
+    return {"classes": classes, "features": features[order]}

@@ -1,0 +1,37 @@
+"""Local only, server half: nothing travels; every client learns from its own samples alone.
+
+The lower end of the scale that federated methods are measured on, also called standalone or
+SingleSet. A client goes on from its own last round; all start from the same initial values.
+
+Up: nothing. Down: nothing. Stays: the whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from fedlab.models.norms import NormPolicy
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.updates import ClientUpdate
+
+
+class LocalOnlyParameters(StrategyParameters):
+    """Local training has no parameters of its own."""
+
+    name: str = "local_only"
+
+    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+        """Every tensor."""
+        return tuple(model.state_dict())
+
+
+class LocalOnly(Strategy):
+    """Tells the clients when to train; there is no model on the server."""
+
+    Parameters = LocalOnlyParameters
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """There is nothing to combine."""

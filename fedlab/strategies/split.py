@@ -1,0 +1,65 @@
+"""What methods have in common that share a network's first layers and keep its last ones local."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import PositiveInt
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.models.norms import NormPolicy
+from fedlab.models.parts import last_parts, parts
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class LocalHeadParameters(StrategyParameters):
+    """Parameters of a method that keeps the last layers of the network local.
+
+    Attributes:
+        layers: Layers at the end of the network that stay with the client, each with the
+            normalisation that follows it; a residual block counts as one.
+    """
+
+    layers: PositiveInt = 1
+
+    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+        """The tensors of the last layers, beside those of the method's rule."""
+        own = {*super().stays(model, policy), *last_parts(model, self.layers)}
+        return tuple(name for name in model.state_dict() if name in own)
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses a network of which nothing would be shared."""
+        refuse_few_layers(
+            scenario, model, self.layers, "keeps local", "shared", "strategy.name=local_only"
+        )
+
+
+def refuse_few_layers(
+    scenario: Scenario, model: nn.Module, layers: int, does: str, nothing: str, instead: str
+) -> None:
+    """Refuses a network that a method does not divide, because it has too few layers.
+
+    Args:
+        scenario: Names the strategy and the model.
+        model: The network.
+        layers: How many of its last layers the method treats differently.
+        does: What it does with them, in words.
+        nothing: What no layer would be.
+        instead: The method that this would amount to.
+
+    Raises:
+        InputError: If there are no other layers.
+    """
+    found = len(parts(model))
+    if layers < found:
+        return
+    fewer = f"use at most {found - 1}" if found > 1 else "use a network with several layers"
+    raise InputError(
+        f"strategy.layers: {scenario.strategy.name} {does} the last {layers} layer(s) and the "
+        f"model '{scenario.model.name}' has {found}, so that nothing would be {nothing}; "
+        f"{fewer}, or {instead}"
+    )
