@@ -1,0 +1,49 @@
+"""A finished run with its data and network, ready to be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fedlab.engine.runtime import Runtime
+from fedlab.errors import InputError
+from fedlab.records import Tensors
+from fedlab.runs.run import Run
+from fedlab.simulation import prepare
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        run: The run.
+        runtime: Its data, partition and network.
+    """
+
+    run: Run
+    runtime: Runtime
+
+    def model(self, client: int | None) -> Tensors:
+        """The full state dict of a client's model, or of the server's, on the device.
+
+        What the server has no value for (normalisation layers of FedBN) has its initial value.
+        """
+        state = {**self.runtime.half.task.model.state_dict(), **self.run.model_state(client)}
+        return {name: tensor.to(self.runtime.device) for name, tensor in state.items()}
+
+
+def open_trained(run: Run) -> Trained:
+    """Loads the data and the network of a finished run.
+
+    Raises:
+        InputError: If the run has not finished, or its data cannot be loaded.
+    """
+    if not run.finished:
+        raise InputError(
+            f"the run '{run.folder}' has not finished; go on with `fedlab resume {run.folder}`"
+        )
+    prepared = prepare(run.scenario)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Trained(run, Runtime(prepared.scenario, prepared.data, prepared.partition, device))
