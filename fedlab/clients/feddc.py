@@ -1,0 +1,61 @@
+"""FedDC, local half: training around the received model less the client's own drift.
+
+FedDC: Federated Learning with Non-IID Data via Local Drift Decoupling and Correction, Gao, Fu, Li,
+Chen, Xu, Xu, CVPR 2022, arXiv 2203.11751.
+
+Up: the whole model and the change of the client's mean gradient. Down: the whole model and the
+clients' mean gradient. Stays: the client's drift and mean gradient.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
+from fedlab.clients.scaffold import mean_gradient_change
+from fedlab.clients.task import Batch
+from fedlab.losses.base import Profile
+from fedlab.records import Tensors
+from fedlab.strategies.feddc import FedDCParameters
+
+
+class FedDC(LocalHalf):
+    """Minimises F_i(θ) + α/2 ‖θ - (w - h_i)‖² + ⟨θ, G - g_i⟩."""
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Remembers drift h_i and gradient g_i, zeros at first, and what the penalty needs."""
+        carry = super().begin(received, own_state, profile)
+        mean = received.arrays["gradient"]
+        zeros = {name: torch.zeros_like(tensor) for name, tensor in mean.items()}
+        drift, gradient = own_state.get("drift", zeros), own_state.get("gradient", zeros)
+        centre = {name: value - drift[name] for name, value in carry.parameters.items()}
+        slope = {name: mean[name] - gradient[name] for name in carry.parameters}
+        own = {"drift": drift, "gradient": gradient, "centre": centre, "slope": slope}
+        return carry._replace(extra={**carry.extra, **own})
+
+    def objective(
+        self, parameters: Tensors, carry: Carry, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss with the penalty and the linear term added."""
+        loss, outputs = super().objective(parameters, carry, batch)
+        centre, slope = carry.extra["centre"], carry.extra["slope"]
+        alpha = cast(FedDCParameters, self.parameters).alpha
+        distance = sum((parameters[name] - centre[name]).square().sum() for name in centre)
+        linear = sum((parameters[name] * slope[name]).sum() for name in slope)
+        return loss + alpha / 2 * distance + linear, outputs
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends the change of g_i; h_i grows by θ - w, g_i becomes the mean gradient."""
+        update = super().finish(carry, received, steps)
+        change = mean_gradient_change(self, carry.parameters, received, steps, "gradient")
+        drift = {
+            name: value + carry.parameters[name] - received.model[name]
+            for name, value in carry.extra["drift"].items()
+        }
+        gradient = {name: own + change[name] for name, own in carry.extra["gradient"].items()}
+        return update._replace(
+            arrays={**update.arrays, "gradient": change},
+            own_state={**update.own_state, "drift": drift, "gradient": gradient},
+        )

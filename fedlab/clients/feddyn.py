@@ -1,0 +1,56 @@
+"""FedDyn, local half: the local loss with a penalty that changes from round to round.
+
+Federated Learning Based on Dynamic Regularization, Acar, Zhao, Matas Navarro, Mattina, Whatmough,
+Saligrama, ICLR 2021, arXiv 2111.04263.
+
+Up: the whole model. Down: the whole model. Stays: the client's linear term h_i, as large as the
+model.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
+from fedlab.clients.task import Batch
+from fedlab.losses.base import Profile
+from fedlab.records import Tensors
+from fedlab.strategies.feddyn import FedDynParameters
+
+
+class FedDyn(LocalHalf):
+    """Minimises F_i(θ) - ⟨h_i, θ⟩ + α/2 ‖θ - w‖², then h_i ← h_i - α (θ - w) (Algorithm 1)."""
+
+    @property
+    def alpha(self) -> float:
+        """Weight of the penalty."""
+        return cast(FedDynParameters, self.parameters).alpha
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Remembers w and h_i, which is zeros for a client that has not taken part before."""
+        carry = super().begin(received, own_state, profile)
+        anchor = {name: tensor.clone() for name, tensor in carry.parameters.items()}
+        h = own_state.get("h") or {name: torch.zeros_like(w) for name, w in anchor.items()}
+        return carry._replace(extra={**carry.extra, "anchor": anchor, "h": h})
+
+    def objective(
+        self, parameters: Tensors, carry: Carry, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss with the linear and the quadratic term added."""
+        loss, outputs = super().objective(parameters, carry, batch)
+        anchor, h = carry.extra["anchor"], carry.extra["h"]
+        linear = sum((h[name] * parameters[name]).sum() for name in h)
+        distance = sum((parameters[name] - anchor[name]).square().sum() for name in anchor)
+        return loss - linear + self.alpha / 2 * distance, outputs
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Keeps h_i, which at a local optimum is the gradient there."""
+        update = super().finish(carry, received, steps)
+        anchor = carry.extra["anchor"]
+        h = {
+            name: value - self.alpha * (carry.parameters[name] - anchor[name])
+            for name, value in carry.extra["h"].items()
+        }
+        return update._replace(own_state={**update.own_state, "h": h})

@@ -1,0 +1,73 @@
+"""SCAFFOLD, local half: every step is corrected by what other clients would have done.
+
+SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, Karimireddy, Kale, Mohri, Reddi,
+Stich, Suresh, ICML 2020, arXiv 1910.06378.
+
+Up: the whole model and the change of the client's control variate. Down: the whole model and the
+server's control variate. Stays: the client's control variate.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
+from fedlab.clients.task import Batch
+from fedlab.losses.base import Profile
+from fedlab.records import Tensors
+
+
+class Scaffold(LocalHalf):
+    """θ ← θ - η (∇F_i(θ) - c_i + c), with option II for the control variate (Algorithm 1)."""
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Remembers c_i, zeros for a client that has not taken part before, and c - c_i."""
+        carry = super().begin(received, own_state, profile)
+        server = received.arrays["control"]
+        own = own_state.get("control") or {n: torch.zeros_like(c) for n, c in server.items()}
+        correction = {name: server[name] - own[name] for name in carry.parameters}
+        extra = {**carry.extra, "control": own, "correction": correction}
+        return carry._replace(extra=extra)
+
+    def gradients(
+        self, carry: Carry, batch: Batch, phase: Phase
+    ) -> tuple[Tensors, dict[str, torch.Tensor]]:
+        """The clipped gradients with c - c_i added."""
+        slopes, metrics = super().gradients(carry, batch, phase)
+        correction = carry.extra["correction"]
+        return {name: slope + correction[name] for name, slope in slopes.items()}, metrics
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends Δc_i = (w - θ) / (K η) - c; a client that took no step has nothing to change."""
+        update = super().finish(carry, received, steps)
+        change = mean_gradient_change(self, carry.parameters, received, steps, "control")
+        own = {name: control + change[name] for name, control in carry.extra["control"].items()}
+        return update._replace(
+            arrays={**update.arrays, "control": change},
+            own_state={**update.own_state, "control": own},
+        )
+
+
+def mean_gradient_change(
+    half: LocalHalf, trained: Tensors, received: Received, steps: int, record: str
+) -> Tensors:
+    """How a control variate changes: (w - θ) / (K η) - c, c being the server's.
+
+    Steps of plain SGD are along g + c - c_i. Their mean is (w - θ) / (K η), so that c_i becomes the
+    mean of the gradients g.
+
+    Args:
+        half: Knows the learning rate η.
+        trained: θ, where the client's steps ended.
+        received: What came down: w, and c.
+        steps: K, the number of steps.
+        record: Name of the record that holds c.
+    """
+    server = received.arrays[record]
+    if steps == 0:
+        return {name: torch.zeros_like(control) for name, control in server.items()}
+    length = steps * half.task.optimizer.learning_rate(received.server_round)
+    return {
+        name: (received.model[name] - value) / length - server[name]
+        for name, value in trained.items()
+    }

@@ -1,0 +1,74 @@
+"""FedDC, server half: clients learn how far they drift, and the drift is taken out of the mean.
+
+FedDC: Federated Learning with Non-IID Data via Local Drift Decoupling and Correction, Gao, Fu, Li,
+Chen, Xu, Xu, CVPR 2022, arXiv 2203.11751.
+
+Up: the whole model and the change of the client's mean gradient. Down: the whole model and the
+clients' mean gradient. Stays: the client's drift and mean gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveFloat
+from torch import nn
+
+from fedlab.records import Tensors
+from fedlab.strategies.checks import refuse_unless_plain_sgd
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class FedDCParameters(StrategyParameters):
+    """FedDC's parameters.
+
+    Gradients are commonly clipped to norm 10: set ``training.optimizer.clip_norm``. The authors'
+    code divides α and the gradient term by the client's share of the samples; with clients of one
+    size that is the same.
+
+    Attributes:
+        weighting: Every client counts the same; where they count by their examples, the means of
+            drifts and gradients are exact only if all clients take part.
+        alpha: α, weight of the penalty that ties a client's model to the global one less its drift.
+    """
+
+    name: str = "feddc"
+    weighting: Literal["examples", "uniform"] = "uniform"
+    alpha: PositiveFloat = 0.01
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses local optimisers other than plain SGD."""
+        refuse_unless_plain_sgd(scenario)
+
+
+class FedDC(ServerStep):
+    """w ← mean_S θ_i + mean over all clients of their drifts (Algorithm 1 of the paper).
+
+    A client's drift h_i grows by θ_i - w, so the mean of all drifts is known from the models.
+    """
+
+    Parameters = FedDCParameters
+    linear = False
+
+    def initialise(self, model: Tensors) -> None:
+        """Starts with means of zeros."""
+        super().initialise(model)
+        self.state |= {"drift": self.filled(0.0), "gradient": self.filled(0.0)}
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """The model and the clients' mean gradient G."""
+        return {"arrays": self.state["arrays"], "gradient": self.state["gradient"]}
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Brings the means of all clients up to date, and adds the drift to the mean model."""
+        average, share = self.mean(updates, "arrays"), self.participation(updates)
+        drift = plus(self.state["drift"], self.change(average), share)
+        gradient = plus(self.state["gradient"], self.mean(updates, "gradient"), share)
+        model = {**average, **plus(average, drift)}
+        self.state = {"arrays": model, "drift": drift, "gradient": gradient}

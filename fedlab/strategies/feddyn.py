@@ -1,0 +1,55 @@
+"""FedDyn, server half: a dynamic penalty makes the clients' optima agree with the server's.
+
+Federated Learning Based on Dynamic Regularization, Acar, Zhao, Matas Navarro, Mattina, Whatmough,
+Saligrama, ICLR 2021, arXiv 2111.04263.
+
+Up: the whole model. Down: the whole model. Stays: the client's linear term h_i, as large as the
+model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from pydantic import PositiveFloat
+
+from fedlab.records import Tensors
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.strategies.updates import ClientUpdate
+
+
+class FedDynParameters(StrategyParameters):
+    """FedDyn's parameters.
+
+    Attributes:
+        weighting: Every client counts the same, as in the paper; where they count by their
+            examples, the server's h is exact only if all clients take part.
+        alpha: α, weight of the penalty. The smaller it is, the further the server's correction
+            reaches, and the more local steps it takes for clients to follow.
+    """
+
+    name: str = "feddyn"
+    weighting: Literal["examples", "uniform"] = "uniform"
+    alpha: PositiveFloat = 0.1
+
+
+class FedDyn(ServerStep):
+    """h ← h - α |S|/M mean(θ_i - w), w ← mean θ_i - h/α (Algorithm 1 of the paper)."""
+
+    Parameters = FedDynParameters
+    linear = False
+
+    def initialise(self, model: Tensors) -> None:
+        """Starts with h of zeros."""
+        super().initialise(model)
+        self.state["h"] = self.filled(0.0)
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Keeps h the mean of all clients' h_i, and corrects the mean model by it."""
+        alpha = cast(FedDynParameters, self.parameters).alpha
+        average = self.mean(updates, "arrays")
+        share = self.participation(updates)
+        h = plus(self.state["h"], self.change(average), -alpha * share)
+        self.state = {"arrays": {**average, **plus(average, h, -1 / alpha)}, "h": h}

@@ -1,0 +1,52 @@
+"""FedNova, server half: clients count by their direction, however many steps they took.
+
+Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization, Wang, Liu,
+Liang, Joshi, Poor, NeurIPS 2020, arXiv 2007.07481.
+
+Up: the normalised change of the model, the sum that normalised it, and untrained tensors (running
+statistics). Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class FedNovaParameters(StrategyParameters):
+    """FedNova has none of its own."""
+
+    name: str = "fednova"
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses adaptive local optimisers."""
+        optimizer = scenario.training.optimizer.name
+        if optimizer != "sgd":
+            raise InputError(
+                f"training.optimizer.name: fednova divides a client's change by the sum of the "
+                f"coefficients its gradients enter with, and with '{optimizer}' these depend on "
+                "the gradients; use training.optimizer.name=sgd (momentum is taken into account)"
+            )
+
+
+class FedNova(ServerStep):
+    """w ← w - (Σ p_i a_i) Σ p_i d_i, d_i = (w - θ_i) / a_i."""
+
+    Parameters = FedNovaParameters
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Steps along the mean direction, as far as the clients went on average."""
+        length = float(self.mean(updates, "coefficients")["sum"])
+        model = plus(self.state["arrays"], self.mean(updates, "direction"), -length)
+        others = self.mean(updates, "untrained") if "untrained" in updates[0].arrays else {}
+        self.state = {"arrays": {name: {**model, **others}[name] for name in self.shared}}

@@ -1,0 +1,69 @@
+"""SCAFFOLD, server half: control variates take the clients' drift out of their steps.
+
+SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, Karimireddy, Kale, Mohri, Reddi,
+Stich, Suresh, ICML 2020, arXiv 1910.06378.
+
+Up: the whole model and the change of the client's control variate. Down: the whole model and the
+server's control variate. Stays: the client's control variate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, cast
+
+from pydantic import PositiveFloat
+from torch import nn
+
+from fedlab.records import Tensors
+from fedlab.strategies.checks import refuse_unless_plain_sgd
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class ScaffoldParameters(StrategyParameters):
+    """SCAFFOLD's parameters.
+
+    Attributes:
+        weighting: Every client counts the same, as in the paper; where they count by their
+            examples, the server's control variate is exact only if all clients take part.
+        server_lr: η_g, the server's step along the clients' mean change.
+    """
+
+    name: str = "scaffold"
+    weighting: Literal["examples", "uniform"] = "uniform"
+    server_lr: PositiveFloat = 1.0
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses local optimisers other than plain SGD."""
+        refuse_unless_plain_sgd(scenario)
+
+
+class Scaffold(ServerStep):
+    """w ← w + η_g mean Δy_i, c ← c + |S|/M mean Δc_i (Algorithm 1 of the paper)."""
+
+    Parameters = ScaffoldParameters
+    linear = False
+
+    def initialise(self, model: Tensors) -> None:
+        """Starts with a control variate of zeros."""
+        super().initialise(model)
+        self.state["control"] = self.filled(0.0)
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """The model and the server's control variate c."""
+        return {"arrays": self.state["arrays"], "control": self.state["control"]}
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Steps along the mean change, and keeps c the mean of all clients' c_i."""
+        server_lr = cast(ScaffoldParameters, self.parameters).server_lr
+        average = self.mean(updates, "arrays")
+        model = plus(self.state["arrays"], self.change(average), server_lr)
+        control = plus(
+            self.state["control"], self.mean(updates, "control"), self.participation(updates)
+        )
+        self.state = {"arrays": {**average, **model}, "control": control}

@@ -1,0 +1,54 @@
+"""What methods share whose server takes a step of its own instead of adopting the clients' mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from fedlab.records import Tensors
+from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.updates import ClientUpdate
+
+
+class ServerStep(Strategy):
+    """A server that computes with trainable tensors and averages all others.
+
+    Differences, momentum and correction have no meaning for running statistics, whose variance
+    they could push below zero, nor for step counters.
+
+    Args:
+        model: The network; tells which tensors are trained.
+        parameters: The scenario's ``strategy`` block.
+        settings: Sampling, evaluation and tolerance.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: StrategyParameters | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters, settings)
+        trained = dict(model.named_parameters())
+        self.trainable = tuple(name for name in self.shared if name in trained)
+
+    def filled(self, value: float) -> Tensors:
+        """One number in the shape of every trainable tensor."""
+        return {n: torch.full_like(self.state["arrays"][n], value) for n in self.trainable}
+
+    def change(self, average: Tensors) -> Tensors:
+        """How far a mean of models is from the model that went down, for trainable tensors."""
+        model = self.state["arrays"]
+        return {name: average[name] - model[name] for name in self.trainable}
+
+    def participation(self, updates: Sequence[ClientUpdate]) -> float:
+        """|S| / M: the share of all clients that sent an update."""
+        return len(updates) / self.population
+
+
+def plus(tensors: Mapping[str, torch.Tensor], others: Tensors, factor: float = 1.0) -> Tensors:
+    """``tensors + factor * others``, for every name in `others`."""
+    return {name: tensors[name] + factor * other for name, other in others.items()}

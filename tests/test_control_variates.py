@@ -1,0 +1,317 @@
+"""SCAFFOLD, FedDyn and FedDC: clients remember how they differ from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from quadratic import CLIENTS, ZERO, Bed, optimum, samples, system
+from test_engine import At, result
+from test_strategies import Net
+from test_vectorised import assert_same, double, ragged, runtime_of
+
+import toy
+from fedlab.clients.base import ClientState, Received
+from fedlab.engine.runtime import Runtime
+from fedlab.errors import InputError
+from fedlab.records import Tensors
+from fedlab.scenario import Scenario
+from fedlab.server_app import build_strategy
+from fedlab.simulation import prepare, resume, simulate
+from fedlab.strategies.feddc import FedDC
+from fedlab.strategies.feddyn import FedDyn
+from fedlab.strategies.scaffold import Scaffold
+from fedlab.strategies.updates import ClientUpdate
+
+__all__ = ["double"]
+METHODS = ["scaffold", "feddyn", "feddc"]
+NORMALISED = {"name": "small_cnn", "widths": [4, 4, 4]}
+EQUAL = (1, 1, 1)
+
+
+# ---------------------------------------------------------------------- a known optimum
+
+
+def error(bed: Bed, rounds: int, weights: Sequence[float] = EQUAL) -> float:
+    """The largest distance from the optimum in any entry."""
+    return float((bed.run(rounds) - optimum(weights)).abs().max())
+
+
+def test_fedavg_misses_the_optimum_unless_clients_take_one_step() -> None:
+    assert error(Bed({"name": "fedavg"}, lr=0.4), 20) > 0.1
+    assert error(Bed({"name": "fedavg"}, lr=0.4, steps=(1, 1, 1)), 60) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("method", "rounds", "options"),
+    [
+        ({"name": "scaffold"}, 40, {"lr": 0.2}),
+        ({"name": "scaffold"}, 40, {"lr": 0.1, "steps": (1, 4, 10)}),
+        ({"name": "scaffold", "server_lr": 0.5}, 80, {"lr": 0.2}),
+        ({"name": "scaffold"}, 80, {"lr": 0.2, "fraction": 0.67}),
+        ({"name": "feddyn", "alpha": 1.0}, 60, {"lr": 0.3}),
+        ({"name": "feddyn", "alpha": 1.0}, 60, {"lr": 0.1, "momentum": 0.5}),
+        ({"name": "feddyn", "alpha": 1.0}, 120, {"lr": 0.3, "fraction": 0.67}),
+        ({"name": "feddc", "alpha": 0.1}, 40, {"lr": 0.2}),
+        ({"name": "feddc", "alpha": 0.1}, 80, {"lr": 0.2, "fraction": 0.67}),
+    ],
+)
+def test_the_optimum_is_reached(method: dict, rounds: int, options: dict) -> None:
+    assert error(Bed(method, **options), rounds) < 1e-10
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_weighted_by_examples_the_optimum_is_that_of_all_samples(name: str) -> None:
+    method = {"name": name, "weighting": "examples"} | ({"alpha": 1.0} if name == "feddyn" else {})
+    assert error(Bed(method, copies=(1, 2, 5), lr=0.2), 60, weights=(1, 2, 5)) < 1e-10
+
+
+# ---------------------------------------------------------------------- as the papers write it
+
+SYSTEMS = [system(samples(client)) for client in range(CLIENTS)]
+
+
+def slope(client: int, x: torch.Tensor) -> torch.Tensor:
+    a, b = SYSTEMS[client]
+    return a @ x - b
+
+
+def scaffold(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
+    x, c, own = ZERO, ZERO, [ZERO] * CLIENTS
+    for cohort in bed.cohorts:
+        ends, before = [], list(own)
+        for i in cohort:
+            y = x
+            for _ in range(steps[i]):
+                y = y - lr * (slope(i, y) - own[i] + c)
+            own[i] = own[i] - c + (x - y) / (steps[i] * lr)
+            ends.append(y)
+        x = x + 0.5 * sum(y - x for y in ends) / len(cohort)
+        c = c + sum(new - old for new, old in zip(own, before, strict=True)) / CLIENTS
+    return x
+
+
+def feddyn(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
+    alpha, w, h, own = 0.3, ZERO, ZERO, [ZERO] * CLIENTS
+    for cohort in bed.cohorts:
+        ends = []
+        for i in cohort:
+            theta = w
+            for _ in range(steps[i]):
+                theta = theta - lr * (slope(i, theta) - own[i] + alpha * (theta - w))
+            own[i] = own[i] - alpha * (theta - w)
+            ends.append(theta)
+        h = h - alpha / CLIENTS * sum(theta - w for theta in ends)
+        w = sum(ends) / len(ends) - h / alpha
+    return w
+
+
+def feddc(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
+    alpha, w = 0.3, ZERO
+    drifts, slopes = [ZERO] * CLIENTS, [ZERO] * CLIENTS
+    for cohort in bed.cohorts:
+        ends, mean = [], sum(slopes) / CLIENTS
+        for i in cohort:
+            theta = w
+            for _ in range(steps[i]):
+                penalty = alpha * (theta - (w - drifts[i])) + mean - slopes[i]
+                theta = theta - lr * (slope(i, theta) + penalty)
+            drifts[i] = drifts[i] + theta - w
+            slopes[i] = slopes[i] - mean + (w - theta) / (steps[i] * lr)
+            ends.append(theta)
+        w = sum(ends) / len(ends) + sum(drifts) / CLIENTS
+    return w
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.67])
+@pytest.mark.parametrize(
+    ("method", "reference"),
+    [
+        ({"name": "scaffold", "server_lr": 0.5}, scaffold),
+        ({"name": "feddyn", "alpha": 0.3}, feddyn),
+        ({"name": "feddc", "alpha": 0.3}, feddc),
+    ],
+    ids=METHODS,
+)
+def test_rounds_are_those_of_the_formulas(
+    method: dict, reference: Callable[..., torch.Tensor], fraction: float
+) -> None:
+    steps = (2, 3, 5)
+    bed = Bed(method, steps=steps, fraction=fraction, lr=0.1)
+    model = bed.run(6)
+    assert {len(cohort) for cohort in bed.cohorts} == {round(fraction * CLIENTS)}
+    torch.testing.assert_close(model, reference(bed, 0.1, steps), rtol=1e-12, atol=1e-12)
+
+
+# ---------------------------------------------------------------------- server halves by hand
+
+
+def update(client: int, weight: float, examples: int, **records: float) -> ClientUpdate:
+    """A client's `Net` whose tensors all have one value, and more records of trainable ones."""
+    trained = dict(Net().named_parameters())
+    model = {n: torch.full_like(t, weight) for n, t in Net().state_dict().items()}
+    others: dict[str, Tensors] = {
+        record: {name: torch.full_like(t, value) for name, t in trained.items()}
+        for record, value in records.items()
+    }
+    return ClientUpdate(client, {"arrays": model, **others}, {"num-examples": examples})
+
+
+def ones() -> Tensors:
+    return {name: torch.ones_like(tensor) for name, tensor in Net().state_dict().items()}
+
+
+def test_scaffold_by_hand() -> None:
+    strategy = Scaffold(Net(), Scaffold.Parameters(server_lr=0.5))
+    strategy.initialise(ones())
+    strategy.population = 4
+    strategy.combine(1, [update(0, 3.0, 7, control=2.0), update(2, 5.0, 1, control=4.0)])
+    state = strategy.state
+    assert state["arrays"]["dense.weight"].item() == 2.5  # 1 + ½ · mean(2, 4)
+    assert state["control"]["dense.weight"].item() == 1.5  # 0 + 2/4 · mean(2, 4)
+    assert state["control"].keys() == dict(Net().named_parameters()).keys()
+    assert state["arrays"]["norm.running_var"].item() == 4.0  # the clients' mean
+    assert state["arrays"]["norm.num_batches_tracked"].item() == 5
+
+
+def test_feddyn_by_hand() -> None:
+    strategy = FedDyn(Net(), FedDyn.Parameters(alpha=0.5))
+    strategy.initialise(ones())
+    strategy.population = 4
+    strategy.combine(1, [update(0, 3.0, 7), update(2, 5.0, 1)])
+    assert strategy.state["h"]["dense.weight"].item() == -0.75  # -½ · ¼ · (2 + 4)
+    assert strategy.state["arrays"]["dense.weight"].item() == 5.5  # 4 + 0.75 / ½
+    assert strategy.state["arrays"]["norm.running_var"].item() == 4.0
+
+
+def test_feddc_by_hand() -> None:
+    strategy = FedDC(Net())
+    strategy.initialise(ones())
+    strategy.population = 4
+    strategy.combine(1, [update(0, 3.0, 7, gradient=2.0), update(2, 5.0, 1, gradient=4.0)])
+    assert strategy.state["gradient"]["dense.weight"].item() == 1.5
+    assert strategy.state["drift"]["dense.weight"].item() == 1.5  # ¼ · (2 + 4)
+    assert strategy.state["arrays"]["dense.weight"].item() == 5.5  # 4 + 1.5
+    assert strategy.state["arrays"]["norm.running_var"].item() == 4.0
+
+
+# ---------------------------------------------------------------------- on real networks
+
+
+def play(runtime: Runtime, rounds: int, tolerance: float | None = None) -> list[ClientUpdate]:
+    """The updates of the last of some rounds of all clients; together they must be as alone."""
+    clients = range(len(runtime.partition))
+    strategy = build_strategy(runtime.scenario, runtime.half.task.model)
+    strategy.initialise(dict(runtime.half.task.model.state_dict()))
+    strategy.population = len(clients)
+    own: list[ClientState] = [{} for _ in clients]
+    updates: list[ClientUpdate] = []
+    for server_round in range(1, rounds + 1):
+        received = Received(strategy.broadcast(server_round), strategy.config(server_round))
+        alone = [runtime.train(k, received, own[k]) for k in clients]
+        if tolerance is not None:
+            assert_same(alone, runtime.train_many(list(clients), received, own), tolerance)
+        own = [state | sent.own_state for state, (sent, _) in zip(own, alone, strict=True)]
+        updates = [ClientUpdate(k, sent.arrays, told) for k, (sent, told) in enumerate(alone)]
+        strategy.combine(server_round, updates)
+    return updates
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("double")
+def test_together_is_one_by_one_also_for_clients_that_take_no_step(method: str) -> None:
+    training = {"batch_size": 8, "optimizer": {"lr": 0.05, "weight_decay": 0.01}}
+    runtime = ragged(strategy=method, model=NORMALISED, training=training)
+    assert runtime.half.vectorisable
+    updates = play(runtime, 3, tolerance=1e-9)
+    idle = [sent for sent in updates if sent.metrics["steps"] == 0]
+    assert len(idle) == 1
+    for record in idle[0].arrays.values():
+        assert all(tensor.isfinite().all() for tensor in record.values())
+
+
+def size(records: Sequence[Tensors]) -> int:
+    """Bytes of all tensors."""
+    return sum(tensor.nbytes for record in records for tensor in record.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "up", "down"), [("scaffold", 2, 2), ("feddyn", 1, 1), ("feddc", 2, 2)]
+)
+def test_what_travels(method: str, up: int, down: int) -> None:
+    runtime = runtime_of(strategy=method, model=NORMALISED)
+    network = runtime.half.task.model
+    trained = size([dict(network.named_parameters())])
+    untrained = size([dict(network.named_buffers())])
+    assert untrained > 0
+    (first, *_) = play(runtime, 1)
+    assert size([dict(record) for record in first.arrays.values()]) == up * trained + untrained
+    strategy = build_strategy(runtime.scenario, network)
+    strategy.initialise(dict(network.state_dict()))
+    assert size(list(strategy.broadcast(1).values())) == down * trained + untrained
+
+
+def scenario(method: str, **changes: Any) -> Scenario:
+    model = {"name": "small_cnn", "widths": [4, 4, 4]}
+    return toy.scenario(**{"strategy": method, "model": model} | changes)
+
+
+def assert_resumes(method: str, folder: Path) -> None:
+    """An interrupted run ends in the bytes of an uninterrupted one."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    chosen = scenario(method, rounds=4, participation={"fraction": 0.67}, evaluation={"every": 2})
+    simulate(chosen, out=folder / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(chosen, out=folder / "cut", callbacks=[At(2, interrupt)], progress=False)
+    assert resume(folder / "cut", progress=False).finished
+    assert result(folder / "whole") == result(folder / "cut")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
+    assert_resumes(method, tmp_path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("ray_here")
+def test_ray_and_this_process_give_the_same_bytes(method: str, tmp_path: Path) -> None:
+    for backend in ("local", "ray"):
+        chosen = scenario(method, resources={"backend": backend})
+        simulate(chosen, out=tmp_path / backend, progress=False)
+    assert result(tmp_path / "local") == result(tmp_path / "ray")
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("method", ["scaffold", "feddc"])
+@pytest.mark.parametrize(
+    ("optimizer", "words"),
+    [
+        ({"momentum": 0.9}, r"momentum: 0.9 does not go with .* use training.optimizer.momentum=0"),
+        ({"name": "adam"}, r"name: 'adam' does not go with .* use training.optimizer.name=sgd"),
+    ],
+)
+def test_only_plain_sgd_tells_the_mean_gradient(method: str, optimizer: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        prepare(scenario(method, training={"optimizer": optimizer}))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"name": "scaffold", "server_lr": 0},
+        {"name": "feddyn", "alpha": 0},
+        {"name": "feddc", "alpha": -1},
+    ],
+)
+def test_values_out_of_range_are_refused(block: dict) -> None:
+    with pytest.raises(ValidationError, match="greater than 0"):
+        toy.scenario(strategy=block)
