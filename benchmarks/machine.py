@@ -1,0 +1,56 @@
+"""The machine that figures were taken on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+
+def kind() -> str:
+    """A short name for files, such as ``2-cores`` or ``nvidia-h200``."""
+    import torch
+
+    if torch.cuda.is_available():
+        return re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name().lower()).strip("-")
+    return f"{cores()}-cores"
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def description() -> str:
+    """Processor, memory and GPU in one line."""
+    import torch
+
+    model, gigabytes = platform.processor() or platform.machine(), 0.0
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemTotal"):
+            gigabytes = int(line.split()[1]) / 2**20
+    instructions = "AVX-512, " if any("avx512f" in line for line in _lines("/proc/cpuinfo")) else ""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{model}, {instructions}{cores()} cores, {gigabytes:.0f} GB{gpu}"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _lines(path: str) -> list[str]:
+    file = Path(path)
+    return file.read_text().splitlines() if file.exists() else []

@@ -1,0 +1,88 @@
+"""fedlab itself, through its public `fedlab.simulate`."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+import fedlab
+from benchmarks.fedlab_work import scenario
+from benchmarks.harness import WARM_UP, Stopwatch, arguments, report
+
+if TYPE_CHECKING:
+    from fedlab.strategies.base import Strategy
+    from fedlab.strategies.callbacks import RoundReport
+
+
+class Observer:
+    """Takes the time of every round as a user sees it: history on disk, observers told.
+
+    Args:
+        last: The round after which to take the model.
+    """
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self.watch = Stopwatch()
+        self.model: dict[str, np.ndarray] = {}
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+        """The first round begins."""
+        self.watch.mark()
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        """A round has ended."""
+        self.watch.mark()
+        if report.round == self.last:
+            tensors = strategy.state["arrays"]
+            self.model = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+
+    def on_end(self, strategy: Strategy) -> None:
+        """All rounds have ended."""
+
+
+class LastLine(logging.Handler):
+    """Keeps the line in which fedlab says how it trains the clients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes over a line of the log."""
+        if record.getMessage().startswith("training "):
+            self.text = record.getMessage().removeprefix("training ")
+
+
+def main() -> None:
+    given, work = arguments("--backend", "--actors", "--threads", "--execution")
+    rounds = WARM_UP + given.rounds
+    resources = {"backend": given.backend or "ray", "cpus_per_actor": int(given.threads or 1)}
+    if given.actors:
+        resources["actors"] = int(given.actors)
+    experiment = scenario(
+        work,
+        Path(given.data),
+        rounds + 1,  # one that does not count, for it writes the checkpoint, too
+        resources=resources,
+        engine={"execution": given.execution or "auto"},
+    )
+    observer, chosen = Observer(rounds), LastLine()
+    logger = logging.getLogger("fedlab")
+    logger.addHandler(chosen)
+    logger.setLevel(logging.INFO)
+    with tempfile.TemporaryDirectory() as folder:
+        fedlab.simulate(experiment, out=Path(folder) / "run", callbacks=[observer], progress=False)
+    notes = {"chosen": chosen.text}
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        notes["gpu_mb"] = str(round(torch.cuda.max_memory_allocated() / 2**20))
+    report(given, observer.watch.seconds[WARM_UP:-1], observer.model, **notes)
+
+
+if __name__ == "__main__":
+    main()
