@@ -42,6 +42,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fixmatch": "fedlab.strategies.fixmatch:FixMatch",
         "uda": "fedlab.strategies.uda:UDA",
         "ggeur": "fedlab.strategies.ggeur:GGEUR",
+        "moon": "fedlab.strategies.moon:MOON",
+        "fedntd": "fedlab.strategies.fedntd:FedNTD",
+        "fedsam": "fedlab.strategies.fedsam:FedSAM",
+        "fixbn": "fedlab.strategies.fixbn:FixBN",
     },
     "clients": {
         "fedavg": "fedlab.clients.fedavg:FedAvg",
@@ -65,6 +69,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fixmatch": "fedlab.clients.fixmatch:FixMatch",
         "uda": "fedlab.clients.uda:UDA",
         "ggeur": "fedlab.clients.ggeur:GGEUR",
+        "moon": "fedlab.clients.moon:MOON",
+        "fedntd": "fedlab.clients.fedntd:FedNTD",
+        "fedsam": "fedlab.clients.fedsam:FedSAM",
+        "fixbn": "fedlab.clients.fixbn:FixBN",
     },
     "models": {
         "linear": "fedlab.models.dense:Linear",

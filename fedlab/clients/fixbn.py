@@ -1,0 +1,30 @@
+"""FixBN, local half: batch normalisation by the batch at first, by the averaged statistics later.
+
+Making Batch Normalization Great in Federated Deep Learning, Zhong, Chen, Chao, 2023,
+arXiv 2303.06530.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from fedlab.clients.base import LocalHalf, Received
+from fedlab.models.norms import BATCH_NORMALISATION
+from fedlab.strategies.fixbn import FixBNParameters
+
+
+class FixBN(LocalHalf):
+    """Local SGD; in later rounds running statistics are read, and not written."""
+
+    def prepare_network(self, received: Received) -> None:
+        """Puts batch normalisation into evaluation mode where statistics are fixed.
+
+        Scales and shifts go on learning.
+        """
+        super().prepare_network(received)
+        if cast(FixBNParameters, self.parameters).fixed(received.server_round, received.rounds):
+            for module in self.task.model.modules():
+                if isinstance(module, BATCH_NORMALISATION):
+                    module.eval()

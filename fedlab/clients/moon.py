@@ -1,0 +1,75 @@
+"""MOON, local half: representations close to the received model's, and away from the last own ones.
+
+Model-Contrastive Federated Learning, Li, He, Song, CVPR 2021, arXiv 2103.16257; authors' code in
+QinbinLi/MOON.
+
+Up: the whole model. Down: the whole model. Stays: the client's model of its last round.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch.nn.functional import cosine_similarity, softplus
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
+from fedlab.clients.task import Batch, Task
+from fedlab.losses.base import Profile
+from fedlab.models.layout import channels_last
+from fedlab.models.modes import evaluation_mode
+from fedlab.records import Tensors
+from fedlab.strategies.moon import MOONParameters
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class MOON(LocalHalf):
+    """Minimises the loss and μ ℓ_con, the contrastive term of equation 3 of the paper.
+
+    ℓ_con = -log(e^{cos(z, z_glob)/τ} / (e^{cos(z, z_glob)/τ} + e^{cos(z, z_prev)/τ})), with the
+    representations z of the network that learns, of the received one and of the client's last one.
+    """
+
+    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+        super().__init__(parameters, task)
+        self.own = cast(MOONParameters, parameters)
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Remembers the received model and the client's last one.
+
+        A client that has none takes the received one in its place: the term is then a constant.
+        """
+        carry = super().begin(received, own_state, profile)
+        last = own_state.get("previous", received.model)
+        extra = {
+            "global": {name: channels_last(tensor) for name, tensor in received.model.items()},
+            "previous": {name: channels_last(tensor) for name, tensor in last.items()},
+        }
+        return carry._replace(extra={**carry.extra, **extra})
+
+    def objective(
+        self, parameters: Tensors, carry: Carry, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss with the contrastive term added."""
+        own, outputs = self.task.features_and_outputs(parameters, carry.buffers, batch.inputs)
+        with evaluation_mode(self.task.model):
+            received = self._representations(carry.extra["global"], batch)
+            previous = self._representations(carry.extra["previous"], batch)
+        loss = self.loss(outputs, batch, carry)
+        return loss + self.own.mu * contrast(own, received, previous, self.own.tau), outputs
+
+    def _representations(self, state: Tensors, batch: Batch) -> torch.Tensor:
+        """What the last layer of a frozen network reads, shape (batch, features)."""
+        return self.task.features_and_outputs(*self.task.split(state), batch.inputs)[0]
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends the model, and keeps a copy of it for the client's next round."""
+        update = super().finish(carry, received, steps)
+        return update._replace(own_state={**update.own_state, "previous": update.arrays["arrays"]})
+
+
+def contrast(own: torch.Tensor, near: torch.Tensor, far: torch.Tensor, tau: float) -> torch.Tensor:
+    """The mean contrastive loss of representations of shape (batch, features)."""
+    towards = cosine_similarity(own, near, dim=-1) / tau
+    away = cosine_similarity(own, far, dim=-1) / tau
+    return softplus(away - towards).mean()

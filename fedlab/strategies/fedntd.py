@@ -1,0 +1,55 @@
+"""FedNTD, server half: averages networks that do not forget what they do not see.
+
+Preservation of the Global Knowledge by Not-True Distillation in Federated Learning, Lee, Jeong,
+Shin, Bae, Yun, NeurIPS 2022, arXiv 2106.03097; authors' code in Lee-Gihun/FedNTD.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import NonNegativeFloat, PositiveFloat
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.models.head import find_head
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class FedNTDParameters(StrategyParameters):
+    """FedNTD's parameters.
+
+    Attributes:
+        beta: Weight of the distillation; 0 is FedAvg.
+        tau: Temperature of both models' outputs.
+    """
+
+    name: str = "fedntd"
+    beta: NonNegativeFloat = 1.0
+    tau: PositiveFloat = 1.0
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses two classes: with one of them true, there is nothing to tell the others by.
+
+        Raises:
+            InputError: If there are fewer than three classes.
+        """
+        head = find_head(model)
+        if head is not None and head.layer.out_features < 3:
+            raise InputError(
+                "strategy.name: fedntd distils how classes other than the true one compare, and "
+                f"the data have {head.layer.out_features} classes; use strategy.name=fedavg, or "
+                "data with at least three"
+            )
+
+
+class FedNTD(Strategy):
+    """Averages as FedAvg does; the distillation is the clients' affair."""
+
+    Parameters = FedNTDParameters

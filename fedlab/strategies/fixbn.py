@@ -1,0 +1,62 @@
+"""FixBN, server half: averages everything, until running statistics are fixed.
+
+Making Batch Normalization Great in Federated Deep Learning, Zhong, Chen, Chao, 2023,
+arXiv 2303.06530.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.models.norms import has_batch_norm
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class FixBNParameters(StrategyParameters):
+    """FixBN's parameters.
+
+    Attributes:
+        share: Share of the rounds that normalise by the batch, as FedAvg does. The others
+            normalise by the averaged running statistics, which then stay as they are.
+    """
+
+    name: str = "fixbn"
+    share: float = Field(default=0.5, gt=0, lt=1)
+
+    def fixed(self, server_round: int, rounds: int) -> bool:
+        """Whether a round (from 1) of so many normalises by fixed statistics."""
+        return server_round > self.share * rounds
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses networks without batch normalisation, and runs that never learn statistics.
+
+        Raises:
+            InputError: With the reason and the remedy.
+        """
+        if not has_batch_norm(model):
+            raise InputError(
+                f"strategy.name: fixbn fixes running statistics and the model "
+                f"'{scenario.model.name}' with norm '{scenario.model.norm}' has none; use a model "
+                "with batch normalisation and model.norm=batch, or strategy.name=fedavg"
+            )
+        if self.fixed(1, scenario.rounds):
+            raise InputError(
+                f"strategy.share: {self.share:g} of {scenario.rounds} rounds is less than one, and "
+                "statistics would be fixed before they are learnt; raise rounds or strategy.share"
+            )
+
+
+class FixBN(Strategy):
+    """Averages as FedAvg does; clients know by the round when to stop normalising by the batch."""
+
+    Parameters = FixBNParameters

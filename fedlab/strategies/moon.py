@@ -1,0 +1,80 @@
+"""MOON, server half: averages networks whose clients learn by comparing representations.
+
+Model-Contrastive Federated Learning, Li, He, Song, CVPR 2021, arXiv 2103.16257; authors' code in
+QinbinLi/MOON.
+
+Up: the whole model. Down: the whole model. Stays: the client's model of its last round.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.models.head import find_head
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class MOONParameters(StrategyParameters):
+    """MOON's parameters.
+
+    Attributes:
+        mu: Weight of the contrastive term; 0 is FedAvg. The paper chooses among 0.1, 1, 5 and 10.
+        tau: Temperature of the contrastive term.
+        projection: Width of the projection head, two dense layers put before the last one, whose
+            outputs are compared; null compares what the last layer of the network as it is reads.
+    """
+
+    name: str = "moon"
+    mu: NonNegativeFloat = 1.0
+    tau: PositiveFloat = 0.5
+    projection: PositiveInt | None = 256
+
+    def adapt(self, model: nn.Module) -> nn.Module:
+        """Puts the projection head before the last dense layer, where there is one."""
+        head = find_head(model)
+        if self.projection is None or head is None:
+            return model
+        layer = head.layer
+        projected = nn.Sequential(
+            nn.Linear(layer.in_features, layer.in_features),
+            nn.ReLU(),
+            nn.Linear(layer.in_features, self.projection),
+            nn.Linear(self.projection, layer.out_features, bias=layer.bias is not None),
+        )
+        if not head.path:
+            return projected
+        model.set_submodule(head.path, projected)
+        return model
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses networks without representations that could be compared.
+
+        Raises:
+            InputError: If there is no dense layer, or nothing is learnt before the last one.
+        """
+        head = find_head(model)
+        if head is None:
+            raise InputError(
+                f"strategy.name: moon compares what the last dense layer reads, and model "
+                f"'{scenario.model.name}' has no such layer; use a model that ends with one"
+            )
+        if all(name in head.names for name, _ in model.named_parameters()):
+            raise InputError(
+                f"strategy.name: moon compares what is learnt before the last dense layer, and "
+                f"model '{scenario.model.name}' has nothing there; use strategy.projection=256, or "
+                "a deeper model"
+            )
+
+
+class MOON(Strategy):
+    """Averages as FedAvg does; the contrastive term is the clients' affair."""
+
+    Parameters = MOONParameters
