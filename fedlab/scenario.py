@@ -73,10 +73,15 @@ class EngineSpec(Section):
             method and the network allow it; ``auto`` chooses by a rule that knows network and
             device; ``measured`` times both on the first clients and remembers the choice.
         cohort: Clients that train as one, at most; by default as many as suit network and device.
+        linear: How dense layers learn by SGD: ``dense`` writes their weights in every step;
+            ``low_rank`` keeps what they learn as a sum of outer products, exact as well, wherever
+            the method allows it; ``auto`` takes that where a client's samples are few for the
+            layer's width.
     """
 
     execution: Literal["auto", "one_by_one", "vectorised", "measured"] = "auto"
     cohort: PositiveInt | None = None
+    linear: Literal["auto", "dense", "low_rank"] = "auto"
 
 
 class OutputSpec(Section):

@@ -66,6 +66,8 @@ class Optimizer:
         self, parameters: Tensors, gradients: Tensors, state: OptimizerState, lr: float
     ) -> None:
         """One step, in place on `parameters`, all or some of those started with, and `state`."""
+        if not parameters:
+            return
         values = list(parameters.values())
         slopes = [gradients[name] for name in parameters]
         slots = {

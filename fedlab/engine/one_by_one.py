@@ -16,7 +16,7 @@ from fedlab.engine.low_rank import Work
 from fedlab.engine.schedule import plan_round
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.losses.base import Profile
-from fedlab.models.layout import channels_last
+from fedlab.models.layout import channels_last, channels_last_gradients
 
 
 def train_one(
@@ -58,7 +58,7 @@ def train_one(
     augment = rng.torch_generator(seed, "augment", client, round_, device=device)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
     half.prepare_network(received)
-    with rng.torch_seed(seed, "dropout", client, round_):
+    with rng.torch_seed(seed, "dropout", client, round_), channels_last_gradients(half.task.model):
         carry = half.begin(received, own_state, profile_of(half, data))
         if wide:
             carry = wide.begin(carry, received, Work.of(schedule))

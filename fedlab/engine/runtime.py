@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,12 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.evaluation import DomainScore, evaluate
 from fedlab.engine.one_by_one import train_one
+from fedlab.engine.side_by_side import chain_of, train_side_by_side
 from fedlab.engine.vectorised import out_of_memory, train_many
+from fedlab.engine.wide_layers import WideLayers
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
+from fedlab.models.chain import Chain
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
 
@@ -81,26 +85,48 @@ class Runtime:
             batch_size=self.scenario.training.batch_size,
             seed=self.scenario.seed,
             client=client,
+            wide=self.wide_layers,
         )
+
+    @cached_property
+    def wide_layers(self) -> WideLayers | None:
+        """The dense layers that may take low-rank form where clients train one by one."""
+        few = as_tensor(self.data.train.inputs[:2]).to(self.device)
+        return WideLayers.of(self.half, self.scenario.engine.linear, self.preprocess.inputs(few))
+
+    @cached_property
+    def chain(self) -> Chain | None:
+        """The network as a chain of dense layers, if clients can train side by side."""
+        return chain_of(self.half, self.preprocess)
 
     def train_many(
         self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
     ) -> list[tuple[Update, dict[str, float]]]:
-        """A local round of many clients as one (see `fedlab.engine.vectorised`).
+        """A local round of many clients as one.
 
-        Clients that do not fit into memory as one are halved until they do.
+        Side by side where the method and the network are plain enough for it
+        (`fedlab.engine.side_by_side`), vectorised otherwise (`fedlab.engine.vectorised`). Clients
+        that do not fit into memory as one are halved until they do.
         """
+        datas = [self.client_data(client) for client in clients]
+        shared: dict[str, Any] = {
+            "batch_size": self.scenario.training.batch_size,
+            "seed": self.scenario.seed,
+            "clients": clients,
+        }
         try:
-            return train_many(
-                self.half,
-                self.preprocess,
-                received,
-                own_states,
-                [self.client_data(client) for client in clients],
-                batch_size=self.scenario.training.batch_size,
-                seed=self.scenario.seed,
-                clients=clients,
-            )
+            if self.chain and not any(own_states):
+                linear = self.scenario.engine.linear
+                return train_side_by_side(
+                    self.chain,
+                    self.half,
+                    self.preprocess,
+                    received,
+                    datas,
+                    linear=linear,
+                    **shared,
+                )
+            return train_many(self.half, self.preprocess, received, own_states, datas, **shared)
         except (MemoryError, RuntimeError) as error:
             if len(clients) == 1 or not out_of_memory(error):
                 raise

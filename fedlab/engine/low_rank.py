@@ -1,0 +1,314 @@
+"""Dense layers that learn without their weights ever being formed.
+
+Plain SGD moves the weights of a dense layer by sums of outer products: after some steps they are
+
+    W = k W_0 + Aᵀ X        X: inputs the layer has seen, A: one coefficient vector for each of them
+
+with k = 1 unless weights decay. So the outputs for new inputs Z are k Z W_0ᵀ + (Z Xᵀ) A: a product
+with W_0, which all clients share, and two small ones. The bias is one more input that is always 1.
+SGD with momentum and weight decay is linear in the gradients it has seen, so the optimiser may step
+on k and A as it would step on W, and the result is exact up to rounding. It is quicker as long as
+fewer inputs are seen than the layer is wide: weights are neither copied for each client nor written
+in each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fedlab.clients.base import LocalHalf, Phase
+from fedlab.clients.optimizer import Optimizer, OptimizerState
+from fedlab.engine.schedule import Schedule
+from fedlab.records import Tensors
+
+Form = Literal["auto", "dense", "low_rank"]
+"""How dense layers are computed; ``auto`` is the quicker way by rule."""
+
+REUSE = 6.0
+"""Samples of a step for which the time of a product equals that of writing the weights once."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a client does in a round.
+
+    Attributes:
+        steps: Optimiser steps.
+        seen: Samples read in all of them together.
+        samples: Different samples among those.
+    """
+
+    steps: int
+    seen: int
+    samples: int
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> Work:
+        """What a schedule says."""
+        return cls(schedule.steps, schedule.seen, schedule.examples)
+
+    def low_rank_first(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
+        """Whether a layer that reads the samples takes its low-rank form."""
+        return self._low_rank(weight, self.samples, optimizer, form)
+
+    def low_rank_later(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
+        """Whether a layer that reads another layer's outputs takes its low-rank form."""
+        return self._low_rank(weight, self.seen, optimizer, form)
+
+    def _low_rank(self, weight: Tensor, rows: int, optimizer: Optimizer, form: Form) -> bool:
+        if form == "dense" or optimizer.spec.name != "sgd" or optimizer.spec.clip_norm:
+            return False
+        if form == "low_rank":
+            return True
+        outputs, inputs = weight.shape
+        width = outputs * inputs / (outputs + inputs)
+        return rows < width
+
+
+def takes_usual_steps(half: LocalHalf) -> bool:
+    """Whether a method minimises the scenario's loss by the scenario's optimiser, and no more.
+
+    Whatever else a method may do with weights or gradients would miss the weights of layers in
+    low-rank form, and momentum that a method sends would be missing.
+    """
+    own = ["objective", "loss", "gradients", "step"]
+    if half.task.optimizer.spec.momentum:
+        own.append("finish")
+    usual = all(getattr(type(half), name) is getattr(LocalHalf, name) for name in own)
+    return usual and all(
+        phase == Phase(phase.split, phase.epochs, phase.steps) for phase in half.phases()
+    )
+
+
+class Factors:
+    """k, A and X of one layer for a stack of clients that started from the same weights.
+
+    Args:
+        layer: Tells whether there is a bias.
+        weight: W_0, shape (outputs, inputs).
+        bias: What the bias started from, shape (outputs,), or None.
+        rows: X, shape (clients, rows, inputs); what was not seen yet may hold anything finite.
+        optimizer: Steps on A and k; SGD without clipping.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, rows: Tensor, optimizer: Optimizer
+    ) -> None:
+        clients, count, _ = rows.shape
+        self.weight, self.bias, self.rows, self.optimizer = weight, bias, rows, optimizer
+        self.coefficients = rows.new_zeros(clients, count, len(weight))
+        self.keep = rows.new_ones(clients, 1, 1)
+        spec = optimizer.spec
+        self.decays = spec.weight_decay > 0
+        self.plain = not (spec.weight_decay or spec.momentum)
+        tensors = {"coefficients": self.coefficients, "keep": self.keep}
+        self.state: OptimizerState = optimizer.start(tensors)
+
+    def kept(self, outputs: Tensor) -> Tensor:
+        """What is left of outputs of W_0, shape (clients, batch, outputs), or gradients of it."""
+        return outputs * self.keep[: len(outputs)] if self.decays else outputs
+
+    def descend(self, slopes: Tensor, lr: float) -> None:
+        """One step of the first clients.
+
+        Args:
+            slopes: Gradients by the outputs, those of the first rows, shape (clients, rows,
+                outputs).
+            lr: The learning rate.
+        """
+        clients, count, _ = slopes.shape
+
+        def part(of: Tensors) -> Tensors:
+            return {
+                "coefficients": of["coefficients"][:clients, :count],
+                "keep": of["keep"][:clients],
+            }
+
+        parts = part({"coefficients": self.coefficients, "keep": self.keep})
+        gradients = {"coefficients": slopes, "keep": torch.zeros_like(parts["keep"])}
+        state = {slot: part(of) for slot, of in self.state.items()}
+        self.optimizer.apply(parts, gradients, state, lr)
+
+    def weights(self) -> Tensor:
+        """W of every client, shape (clients, outputs, inputs)."""
+        start = self.keep * self.weight if self.decays else self.weight
+        return torch.baddbmm(start, self.coefficients.transpose(1, 2), self.rows)
+
+    def biases(self) -> Tensor | None:
+        """The bias of every client, shape (clients, outputs)."""
+        if self.bias is None:
+            return None
+        return self.keep[:, 0] * self.bias + self.coefficients.sum(dim=1)
+
+
+class FirstLayer:
+    """A layer whose inputs are the samples: all products with them are taken before the first step.
+
+    However many passes are made over the samples, there are as many rows as samples.
+
+    Args:
+        weight: W_0, shape (outputs, inputs).
+        bias: Shape (outputs,), or None.
+        samples: Inputs of the layer for all samples of each client, shape (clients, n, inputs).
+        optimizer: SGD without clipping.
+
+    Attributes:
+        probes: What to differentiate by after `outputs`.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, samples: Tensor, optimizer: Optimizer
+    ) -> None:
+        self.factors = Factors(weight, bias, samples, optimizer)
+        self.at_start = nn.functional.linear(samples, weight, bias)
+        self.gram = torch.bmm(samples, samples.transpose(1, 2))
+        if bias is not None:
+            self.gram += 1
+        self.probes: list[Tensor] = []
+        self._index = self.gram.new_empty(0, dtype=torch.int64)
+
+    def outputs(self, rows: Tensor) -> Tensor:
+        """Outputs for some samples of the first clients.
+
+        Args:
+            rows: Which of its samples, for each client, int64 of shape (clients, batch).
+
+        Returns:
+            Shape (clients, batch, outputs).
+        """
+        clients, index = len(rows), rows.unsqueeze(-1)
+        self._index = index.expand(-1, -1, self.at_start.shape[-1])
+        at_start = self.factors.kept(self.at_start[:clients].gather(1, self._index))
+        gram = self.gram[:clients].gather(1, index.expand(-1, -1, self.gram.shape[-1]))
+        outputs = torch.baddbmm(at_start, gram, self.factors.coefficients[:clients])
+        self.probes = [outputs.requires_grad_()]
+        return outputs
+
+    def learn(self, slopes: Sequence[Tensor], lr: float) -> None:
+        """One step, with the gradients by `probes`."""
+        factors, (slope,) = self.factors, slopes
+        coefficients = factors.coefficients[: len(slope)]
+        if factors.plain:
+            coefficients.scatter_add_(1, self._index, slope * -lr)
+        else:
+            factors.descend(torch.zeros_like(coefficients).scatter_add_(1, self._index, slope), lr)
+
+    def weights(self) -> Tensor:
+        """W of every client, shape (clients, outputs, inputs)."""
+        return self.factors.weights()
+
+    def biases(self) -> Tensor | None:
+        """The bias of every client, shape (clients, outputs), or None."""
+        return self.factors.biases()
+
+
+class _Product(torch.autograd.Function):
+    """Z -> k (Z W_0ᵀ + b_0) + (Z Xᵀ + 1) A, with all products in the order that is quickest.
+
+    Autograd would read W_0 transposed in one of its two products, which takes twice as long, and
+    make a tensor for every term.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, inputs: Tensor, factors: Factors, transposed: Tensor, rows: Tensor, past: Tensor
+    ) -> Tensor:
+        """(clients, batch, inputs) -> (clients, batch, outputs)."""
+        ctx.factors, ctx.rows, ctx.past = factors, rows, past
+        flat = inputs.flatten(0, 1)
+        bias = factors.bias
+        at_start = flat @ transposed if bias is None else torch.addmm(bias, flat, transposed)
+        outputs = factors.kept(at_start.view(*inputs.shape[:2], -1))
+        if past.shape[1]:
+            gram = torch.bmm(inputs, rows.transpose(1, 2))
+            outputs.baddbmm_(gram if bias is None else gram.add_(1), past)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient by the inputs; X and A are constants."""
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None, None
+        slope, factors = slopes[0], ctx.factors
+        flat = slope.flatten(0, 1) @ factors.weight
+        back = factors.kept(flat.view(*slope.shape[:2], -1))
+        if ctx.past.shape[1]:
+            back.baddbmm_(torch.bmm(slope, ctx.past.transpose(1, 2)), ctx.rows)
+        return back, None, None, None, None
+
+
+class LaterLayer:
+    """A layer whose inputs change while the network learns: every step adds rows.
+
+    Args:
+        weight: W_0, shape (outputs, inputs).
+        bias: Shape (outputs,), or None.
+        clients: Number of clients.
+        rows: Inputs that each of them will give it in all.
+        optimizer: SGD without clipping.
+        transposed: W_0ᵀ in memory, if the caller has it.
+
+    Attributes:
+        probes: What to differentiate by after `outputs`.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        clients: int,
+        rows: int,
+        optimizer: Optimizer,
+        transposed: Tensor | None = None,
+    ) -> None:
+        seen = weight.new_zeros(clients, rows, weight.shape[1])
+        self.factors = Factors(weight, bias, seen, optimizer)
+        # A product with a few rows is twice as quick in this order.
+        self.transposed = weight.t().contiguous() if transposed is None else transposed
+        self.taken = 0
+        self.probes: list[Tensor] = []
+        self._inputs = seen[:, :0]
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Outputs of the first clients, (clients, batch, inputs) -> (clients, batch, outputs)."""
+        factors, clients = self.factors, len(inputs)
+        past = slice(self.taken)
+        outputs = _Product.apply(
+            inputs,
+            factors,
+            self.transposed,
+            factors.rows[:clients, past],
+            factors.coefficients[:clients, past],
+        )
+        if not outputs.requires_grad:  # nothing before this layer learns by gradients
+            outputs.requires_grad_()
+        self._inputs = inputs.detach()
+        self.probes = [outputs]
+        return outputs
+
+    def learn(self, slopes: Sequence[Tensor], lr: float) -> None:
+        """One step, with the gradients by `probes`."""
+        factors, (slope,) = self.factors, slopes
+        clients, batch, _ = slope.shape
+        new = slice(self.taken, self.taken + batch)
+        factors.rows[:clients, new] = self._inputs
+        if factors.plain:
+            torch.mul(slope, -lr, out=factors.coefficients[:clients, new])
+        else:
+            every = slope.new_zeros(clients, new.stop, slope.shape[-1])
+            every[:, new] = slope
+            factors.descend(every, lr)
+        self.taken = new.stop
+
+    def weights(self) -> Tensor:
+        """W of every client, shape (clients, outputs, inputs)."""
+        return self.factors.weights()
+
+    def biases(self) -> Tensor | None:
+        """The bias of every client, shape (clients, outputs), or None."""
+        return self.factors.biases()

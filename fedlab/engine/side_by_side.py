@@ -1,0 +1,220 @@
+"""A local round of many clients side by side, for networks that are a chain of dense layers.
+
+`fedlab.engine.vectorised` serves any network and method by `torch.func.vmap`. The networks that
+gain most from a stack are small and dense, and for them the stack can be written out: every dense
+layer is one batched product, activations act on all clients' samples at once, and the gradients of
+the sum of all clients' losses are each client's own. Where few samples meet wide layers, these take
+their low-rank form (`fedlab.engine.low_rank`). Short batches are filled up with samples of no
+weight, which change nothing because no layer of such a network mixes samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from fedlab.clients.base import Carry, LocalHalf, Received, Update
+from fedlab.data.client_data import ClientData
+from fedlab.data.preprocess import Preprocess
+from fedlab.engine.dense_layer import DenseLayer
+from fedlab.engine.low_rank import FirstLayer, Form, LaterLayer, Work, takes_usual_steps
+from fedlab.engine.schedule import Schedule, plan_round
+from fedlab.losses.cross_entropy import CrossEntropy
+from fedlab.models.chain import Chain
+
+
+def chain_of(half: LocalHalf, preprocess: Preprocess) -> Chain | None:
+    """The network of a method whose clients can train side by side, or None if they cannot."""
+    own = ("begin", "personal_model", "prepare_network", "training_data")
+    usual = (
+        all(getattr(type(half), name) is getattr(LocalHalf, name) for name in own)
+        and takes_usual_steps(half)
+        and type(half.task.loss) is CrossEntropy
+        and not (half.local or half.task.optimizer.spec.clip_norm or preprocess.augments)
+    )
+    return Chain.of(half.task.model) if usual else None
+
+
+def train_side_by_side(
+    chain: Chain,
+    half: LocalHalf,
+    preprocess: Preprocess,
+    received: Received,
+    datas: Sequence[ClientData],
+    *,
+    batch_size: int | Literal["full"],
+    seed: int,
+    clients: Sequence[int],
+    linear: Form = "auto",
+) -> list[tuple[Update, dict[str, float]]]:
+    """Runs a round for many clients that received the same and keep nothing.
+
+    Numbers differ from those of `train_one` by rounding only.
+
+    Args:
+        chain: What `chain_of` made of the half.
+        half: The method's local half.
+        preprocess: Normalises samples.
+        received: What came down; not written to.
+        datas: The clients' samples.
+        batch_size: Samples per step.
+        seed: The scenario's seed; the order of samples is keyed on it, the client and the round.
+        clients: The clients' indices.
+        linear: How dense layers are computed.
+
+    Returns:
+        For each client what `train_one` returns.
+    """
+    round_ = received.server_round
+    schedules = [
+        plan_round(half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_)
+        for client, data in zip(clients, datas, strict=True)
+    ]
+    # Those that take part in a step are then the first of them: a slice, not a copy.
+    order = sorted(range(len(clients)), key=lambda k: -schedules[k].steps)
+    planned = [schedules[k] for k in order]
+    steps = list(_steps(planned))
+    work = Work(
+        steps=len(steps),
+        seen=sum(rows.shape[1] for rows, _ in steps),
+        samples=max(len(data.labels) for data in datas),
+    )
+    side = _SideBySide(chain, half, preprocess, received, [datas[k] for k in order], work, linear)
+    lr = half.task.optimizer.learning_rate(round_)
+    for rows, lengths in steps:
+        side.step(rows, lengths, lr)
+    results = dict(zip(order, side.finish(planned), strict=True))
+    return [results[k] for k in range(len(clients))]
+
+
+def _steps(schedules: Sequence[Schedule]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Step after step, the rows of the clients that take it, and how many of them are real.
+
+    Yields:
+        Rows of shape (clients, batch), the shorter batches filled up with row 0; and lengths of
+        shape (clients, 1).
+    """
+    steps = [[rows for phase in schedule.phases for rows in phase] for schedule in schedules]
+    for number in range(len(steps[0])):
+        taken = [rows[number] for rows in steps if number < len(rows)]
+        lengths = torch.tensor([[len(rows)] for rows in taken])
+        yield _beside(taken), lengths
+
+
+def _beside(tensors: list[Tensor]) -> Tensor:
+    """One tensor of all, the shorter ones filled up with zeros."""
+    equal = len({len(tensor) for tensor in tensors}) == 1
+    return torch.stack(tensors) if equal else pad_sequence(tensors, batch_first=True)
+
+
+class _SideBySide:
+    """The samples and layers of many clients, one behind the other.
+
+    Args:
+        chain: The network.
+        half: The method's local half.
+        preprocess: Normalises samples.
+        received: What came down.
+        datas: The clients' samples.
+        work: What the longest of them does.
+        linear: How dense layers are computed.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        half: LocalHalf,
+        preprocess: Preprocess,
+        received: Received,
+        datas: Sequence[ClientData],
+        work: Work,
+        linear: Form,
+    ) -> None:
+        self.chain, self.half, self.received = chain, half, received
+        self.labels = _beside([data.labels for data in datas])
+        samples = preprocess.inputs(_beside([data.inputs for data in datas])).flatten(0, 1)
+        for module in chain.before:
+            samples = module(samples)
+        self.samples = samples.view(*self.labels.shape, samples.shape[-1])
+        self.losses = self.samples.new_zeros(len(datas))
+        self.hits = self.samples.new_zeros(len(datas))
+        self.first = self._first_layer(work, linear)
+        self.later = [self._later_layer(number, work, linear) for number in range(1, len(chain))]
+
+    def _weights(self, number: int) -> tuple[Tensor, Tensor | None]:
+        """Where a layer starts from."""
+        state = self.half.personal_model(self.received, {})
+        weight, bias = self.chain.names[number]
+        return state[weight], state[bias] if bias else None
+
+    def _first_layer(self, work: Work, linear: Form) -> FirstLayer | DenseLayer:
+        start, optimizer = self._weights(0), self.half.task.optimizer
+        if work.low_rank_first(start[0], optimizer, linear):
+            return FirstLayer(*start, self.samples, optimizer)
+        return DenseLayer(*start, len(self.samples), optimizer)
+
+    def _later_layer(self, number: int, work: Work, linear: Form) -> LaterLayer | DenseLayer:
+        start, optimizer = self._weights(number), self.half.task.optimizer
+        if work.low_rank_later(start[0], optimizer, linear):
+            return LaterLayer(*start, len(self.samples), work.seen, optimizer)
+        return DenseLayer(*start, len(self.samples), optimizer)
+
+    def step(self, rows: Tensor, lengths: Tensor, lr: float) -> None:
+        """One optimiser step of the first clients.
+
+        Args:
+            rows: Of shape (clients, batch): which of its samples each client reads.
+            lengths: Of shape (clients, 1): how many of them count.
+            lr: The learning rate.
+        """
+        clients, batch = rows.shape
+        real = (torch.arange(batch) < lengths).to(self.samples)
+        share = real / lengths.to(self.samples)
+        rows = rows.to(self.labels.device)
+        labels = self.labels[:clients].take_along_dim(rows, dim=1)
+        outputs = self._outputs(rows)
+        losses = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none")
+        losses = losses.view(clients, batch)
+        layers = [self.first, *self.later]
+        probes = [probe for layer in layers for probe in layer.probes]
+        slopes = iter(torch.autograd.grad((losses * share).sum(), probes))
+        for layer in layers:
+            layer.learn([next(slopes) for _ in layer.probes], lr)
+        self.losses[:clients] += (losses.detach() * real).sum(dim=1)
+        self.hits[:clients] += ((outputs.detach().argmax(dim=2) == labels) * real).sum(dim=1)
+
+    def _outputs(self, rows: Tensor) -> Tensor:
+        """The network's outputs for some samples of the first clients."""
+        if isinstance(self.first, FirstLayer):
+            outputs = self.first.outputs(rows)
+        else:
+            samples = self.samples[: len(rows)].take_along_dim(rows.unsqueeze(-1), dim=1)
+            outputs = self.first.outputs(samples)
+        for layer, between in zip(self.later, self.chain.between, strict=True):
+            for module in between:
+                outputs = module(outputs)
+            outputs = layer.outputs(outputs)
+        for module in self.chain.after:
+            outputs = module(outputs)
+        return outputs
+
+    def finish(self, schedules: Sequence[Schedule]) -> Iterator[tuple[Update, dict[str, float]]]:
+        """What each client sends, and its metrics."""
+        stacked = {}
+        for layer, (weight, bias) in zip([self.first, *self.later], self.chain.names, strict=True):
+            stacked[weight] = layer.weights()
+            if bias:
+                stacked[bias] = layer.biases()
+        losses, hits = self.losses.tolist(), self.hits.tolist()
+        for client, schedule in enumerate(schedules):
+            parameters = {name: tensors[client] for name, tensors in stacked.items()}
+            carry = Carry(parameters, {}, {}, {})
+            update = self.half.finish(carry, self.received, schedule.steps)
+            seen = schedule.seen
+            means = {"loss": losses[client] / seen, "accuracy": hits[client] / seen} if seen else {}
+            yield update, schedule.metrics(means, update)

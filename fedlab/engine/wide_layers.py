@@ -1,0 +1,183 @@
+"""One client's round with the wide dense layers of its network in low-rank form.
+
+All else of the network learns as usual. See `fedlab.engine.low_rank` for the form and for when it
+is exact.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from fedlab.clients.base import Carry, LocalHalf, Received
+from fedlab.clients.differentiate import Objective
+from fedlab.engine.low_rank import Form, LaterLayer, Work, takes_usual_steps
+from fedlab.models.surgery import replace_modules
+from fedlab.records import Tensors
+
+
+class _Slot(nn.Linear):
+    """A dense layer that can be put into low-rank form for a while."""
+
+    low_rank: LaterLayer | None = None
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> _Slot:
+        """A slot in the place of a layer, with the layer's parameters."""
+        slot = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        slot.weight, slot.bias = layer.weight, layer.bias
+        return slot
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(batch, inputs) -> (batch, outputs)."""
+        if self.low_rank is None:
+            return super().forward(input)
+        return self.low_rank.outputs(input.unsqueeze(0)).squeeze(0)
+
+
+class WideLayers:
+    """The dense layers of a method's network that can take low-rank form.
+
+    Args:
+        half: The method's local half.
+        form: What the scenario wants.
+        paths: Where in the network the layers are.
+
+    Attributes:
+        half: The method with a network of its own, whose layers here can take low-rank form.
+    """
+
+    def __init__(self, half: LocalHalf, form: Form, paths: list[str]) -> None:
+        self.form: Form = form
+        model = copy.deepcopy(half.task.model)
+        found = {model.get_submodule(path) for path in paths}
+        model = replace_modules(
+            model, lambda m: _Slot.of(m) if isinstance(m, nn.Linear) and m in found else m
+        )
+        self.slots = {path: cast(_Slot, model.get_submodule(path)) for path in paths}
+        self.half = copy.copy(half)
+        self.half.task = replace(
+            half.task, model=model, differentiate=self._differentiate_and_learn
+        )
+        self._lr = 0.0
+        self._transposed: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def of(cls, half: LocalHalf, form: Form, samples: Tensor) -> WideLayers | None:
+        """The layers of a method's network that can take low-rank form, or None.
+
+        Args:
+            half: The method's local half.
+            form: What the scenario wants.
+            samples: Inputs of the network, shape (n, ...) with n > 1.
+        """
+        spec = half.task.optimizer.spec
+        if form == "dense" or spec.name != "sgd" or spec.clip_norm or not takes_usual_steps(half):
+            return None
+        paths = _plainly_used(half.task.model, samples)
+        return cls(half, form, paths) if paths else None
+
+    def begin(self, carry: Carry, received: Received, work: Work) -> Carry:
+        """Puts layers into low-rank form for a client's round, where that is quicker.
+
+        Args:
+            carry: What `half.begin` made.
+            received: What came down.
+            work: What the client is to do.
+
+        Returns:
+            The carry without the weights and biases of those layers.
+        """
+        optimizer = self.half.task.optimizer
+        self._lr = optimizer.learning_rate(received.server_round)
+        parameters = dict(carry.parameters)
+        for path, slot in self.slots.items():
+            slot.low_rank = None
+            weight, bias = _names(path, slot)
+            if work.low_rank_later(parameters[weight], optimizer, self.form):
+                start = parameters.pop(weight)
+                slot.low_rank = LaterLayer(
+                    start,
+                    parameters.pop(bias) if bias else None,
+                    1,
+                    work.seen,
+                    optimizer,
+                    self._transpose(weight, start, received),
+                )
+        return carry._replace(parameters=parameters)
+
+    def _transpose(self, name: str, start: Tensor, received: Received) -> Tensor:
+        """The weights transposed, once for all clients that start from the same."""
+        shared = received.model.get(name)
+        if shared is None:
+            return start.t().contiguous()
+        if name not in self._transposed or self._transposed[name][0] is not shared:
+            self._transposed[name] = shared, start.t().contiguous()
+        return self._transposed[name][1]
+
+    def _differentiate_and_learn(
+        self, objective: Objective, at: Tensors, buffers: Tensors
+    ) -> tuple[Tensors, Tensor, Any]:
+        """As `fedlab.clients.differentiate.value_and_gradients`; layers in low-rank form step."""
+        leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
+        with torch.enable_grad():
+            value, extra = objective(leaves, buffers)
+        layers = [slot.low_rank for slot in self.slots.values() if slot.low_rank]
+        probes = [layer.probes[0] for layer in layers]
+        slopes = torch.autograd.grad(
+            value, [*leaves.values(), *probes], allow_unused=True, materialize_grads=True
+        )
+        for layer, slope in zip(layers, slopes[len(leaves) :], strict=True):
+            layer.learn([slope], self._lr)
+        return dict(zip(leaves, slopes, strict=False)), value.detach(), extra
+
+    def finish(self, carry: Carry) -> Carry:
+        """The carry with all weights and biases, after the last step."""
+        formed = dict(carry.parameters)
+        for path, slot in self.slots.items():
+            if slot.low_rank is None:
+                continue
+            weight, bias = _names(path, slot)
+            formed[weight] = slot.low_rank.weights()[0]
+            if (biases := slot.low_rank.biases()) is not None and bias:
+                formed[bias] = biases[0]
+            slot.low_rank = None
+        return carry._replace(parameters=formed)
+
+
+def _names(path: str, layer: nn.Linear) -> tuple[str, str | None]:
+    """Names of a layer's weight and bias in the network's state dict."""
+    prefix = f"{path}." if path else ""
+    return f"{prefix}weight", None if layer.bias is None else f"{prefix}bias"
+
+
+def _plainly_used(model: nn.Module, samples: Tensor) -> list[str]:
+    """Paths of the dense layers that are called once for a batch, with one row for each sample.
+
+    Layers that share their parameters with others are left out.
+    """
+    names = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
+    calls: dict[str, list[torch.Size]] = defaultdict(list)
+
+    def listen(path: str, layer: nn.Module) -> RemovableHandle:
+        return layer.register_forward_pre_hook(lambda _, x: calls[path].append(x[0].shape[:-1]))
+
+    handles = [
+        listen(path, module)
+        for path, module in model.named_modules()
+        if type(module) is nn.Linear and all(names[own] == 1 for own in module.parameters())
+    ]
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(samples)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [path for path, shapes in calls.items() if shapes == [samples.shape[:1]]]

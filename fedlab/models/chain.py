@@ -1,0 +1,87 @@
+"""Networks that are a chain of dense layers with activations between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+ELEMENTWISE = (
+    nn.CELU,
+    nn.ELU,
+    nn.GELU,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.Hardtanh,
+    nn.Identity,
+    nn.LeakyReLU,
+    nn.LogSigmoid,
+    nn.Mish,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SELU,
+    nn.Sigmoid,
+    nn.SiLU,
+    nn.Softplus,
+    nn.Softsign,
+    nn.Tanh,
+)
+"""Modules without parameters that act on every number by itself."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A network taken apart at its dense layers.
+
+    Attributes:
+        names: The names of each dense layer's weight and bias (None where it has none).
+        before: What is done with a batch of samples before the first dense layer.
+        between: What each dense layer's outputs pass before the next one.
+        after: What the last one's outputs pass.
+    """
+
+    names: list[tuple[str, str | None]]
+    before: list[nn.Module]
+    between: list[list[nn.Module]]
+    after: list[nn.Module]
+
+    def __len__(self) -> int:
+        """Number of dense layers."""
+        return len(self.names)
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Chain | None:
+        """The chain that a network is, or None if it is something else.
+
+        Only modules of exactly the known types count: a subclass may do anything.
+        """
+        names: list[tuple[str, str | None]] = []
+        passed: list[list[nn.Module]] = [[]]
+        for path, module in model.named_modules(remove_duplicate=False):
+            if _hooked(module):
+                return None
+            if type(module) is nn.Linear:
+                prefix = f"{path}." if path else ""
+                bias = None if module.bias is None else f"{prefix}bias"
+                names.append((f"{prefix}weight", bias))
+                passed.append([])
+            elif _flattens(module) and names:
+                pass  # what dense layers yield is flat
+            elif _flattens(module) or type(module) in ELEMENTWISE:
+                passed[-1].append(module)
+            elif type(module) is not nn.Sequential:
+                return None
+        every = model.named_parameters(remove_duplicate=False)
+        tied = len(list(every)) > len(list(model.parameters()))
+        return cls(names, passed[0], passed[1:-1], passed[-1]) if names and not tied else None
+
+
+def _flattens(module: nn.Module) -> bool:
+    """Whether all but the first dimension become one."""
+    return type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Whether anything listens to the module, or changes what it does."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+    return any(hooks)

@@ -1,0 +1,232 @@
+"""Dense layers in low-rank form, and clients side by side: the numbers of plain one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pytest
+import torch
+from test_vectorised import METHODS, MODELS, assert_same, double, ragged, runtime_of
+from torch import nn
+from torch.nn.functional import linear, relu
+
+from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.fedavg import FedAvg
+from fedlab.clients.optimizer import Optimizer
+from fedlab.clients.spec import OptimizerSpec
+from fedlab.engine.low_rank import Work
+from fedlab.engine.runtime import Runtime
+from fedlab.engine.side_by_side import chain_of
+from fedlab.engine.wide_layers import WideLayers
+from fedlab.models.chain import Chain
+from fedlab.models.spec import ModelSpec
+
+__all__ = ["double"]  # a fixture
+
+
+class NoBias(ModelSpec):
+    """Dense layers without bias, nested, with an activation at either end."""
+
+    name: Literal["test_low_rank:NoBias"] = "test_low_rank:NoBias"
+
+    def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """Three dense layers."""
+        size = input_shape[0] * input_shape[1] * input_shape[2]
+        narrow = nn.Sequential(nn.Linear(size, 12, bias=False), nn.Tanh())
+        wide = nn.Sequential(nn.Linear(12, 9), nn.GELU(), nn.Linear(9, classes, bias=False))
+        return nn.Sequential(nn.ReLU(), nn.Flatten(), narrow, wide, nn.Softplus())
+
+
+NETWORKS = MODELS | {"no-bias": {"name": "test_low_rank:NoBias"}}
+TRAINING = {
+    "plain": {"optimizer": {"lr": 0.05}},
+    "decay": {"optimizer": {"lr": 0.05, "weight_decay": 0.1}},
+    "momentum": {"optimizer": {"lr": 0.01, "momentum": 0.9}, "local_epochs": 2},
+    "everything": {
+        "optimizer": {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+        "local_steps": 9,
+    },
+    "full": {"batch_size": "full", "local_epochs": 3, "optimizer": {"lr": 0.05}},
+    "epochs": {"local_epochs": 3, "optimizer": {"lr": 0.05, "lr_decay": 0.5}},
+}
+
+
+def rounds(runtime: Runtime, together: bool, count: int = 2) -> list:
+    """The last of some rounds of every client."""
+    clients = list(range(len(runtime.partition)))
+    states: list[ClientState] = [{} for _ in clients]
+    results = []
+    for server_round in range(1, count + 1):
+        initial = runtime.half.task.model.state_dict()
+        down = {name: initial[name].clone() for name in runtime.half.shared}
+        received = Received({"arrays": down}, {"server-round": server_round, "proximal-mu": 0.5})
+        if together:
+            results = runtime.train_many(clients, received, states)
+        else:
+            results = [runtime.train(k, received, states[k]) for k in clients]
+        states = [update.own_state for update, _ in results]
+    return results
+
+
+def compare(
+    build: Callable[..., Runtime], form: str, together: bool, tolerance: float, **changes: Any
+) -> Runtime:
+    plain = build(**changes, engine={"linear": "dense"})
+    other = build(**changes, engine={"linear": form})
+    assert_same(rounds(plain, together=False), rounds(other, together=together), tolerance)
+    return other
+
+
+@pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING.keys())
+@pytest.mark.parametrize("build", [runtime_of, ragged])
+@pytest.mark.parametrize("network", ["linear", "mlp", "no-bias"])
+@pytest.mark.parametrize("way", ["side low_rank", "side dense", "alone low_rank"])
+@pytest.mark.usefixtures("double")
+def test_dense_networks(way: str, network: str, build: Callable, training: dict) -> None:
+    side, form = way.split()
+    runtime = compare(
+        build,
+        form,
+        side == "side",
+        1e-9,
+        model=NETWORKS[network],
+        training={"batch_size": 10} | training,
+    )
+    assert chain_of(runtime.half, runtime.preprocess)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.usefixtures("double")
+def test_other_optimisers_side_by_side(name: str) -> None:
+    training = {"batch_size": 10, "optimizer": {"name": name, "lr": 0.01, "weight_decay": 0.1}}
+    runtime = compare(ragged, "low_rank", True, 1e-9, model=NETWORKS["no-bias"], training=training)
+    assert chain_of(runtime.half, runtime.preprocess)
+
+
+@pytest.mark.parametrize(
+    ("method", "network"),
+    [
+        ("fedavg", "cnn-none"),
+        ("fedavg", "cnn-batch"),
+        ("fedbn", "cnn-batch"),
+        ("silobn", "cnn-batch"),
+    ],
+)
+@pytest.mark.usefixtures("double")
+def test_dense_layers_of_other_networks(method: str, network: str) -> None:
+    optimizer = {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01}
+    runtime = compare(
+        ragged,
+        "low_rank",
+        False,
+        1e-9,
+        strategy=METHODS[method],
+        model=NETWORKS[network],
+        training={"batch_size": 8, "optimizer": optimizer},
+    )
+    assert runtime.wide_layers
+    assert len(runtime.wide_layers.slots) == 1
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("network", ["linear", "mlp", "cnn-batch"])
+def test_single_precision(network: str, together: bool) -> None:
+    training = {"batch_size": 8, "optimizer": {"lr": 0.05}}
+    compare(ragged, "low_rank", together, 1e-5, model=NETWORKS[network], training=training)
+
+
+@pytest.mark.parametrize("method", ["fedprox", "fedwon"])
+def test_methods_that_look_at_weights_keep_them(method: str) -> None:
+    model = NETWORKS["cnn-batch"]
+    runtime = compare(runtime_of, "low_rank", False, 1e-7, strategy=METHODS[method], model=model)
+    assert runtime.wide_layers is None
+    dense = runtime_of(strategy={"name": "fedprox", "mu": 0.5}, engine={"linear": "low_rank"})
+    assert chain_of(dense.half, dense.preprocess) is None
+
+
+def test_clipping_and_other_optimisers_need_gradients() -> None:
+    for optimizer in ({"clip_norm": 1.0}, {"name": "adam"}):
+        runtime = runtime_of(training={"optimizer": optimizer}, engine={"linear": "low_rank"})
+        assert runtime.wide_layers is None
+
+
+class SendsMore(FedAvg):
+    """Might send anything that the optimiser keeps."""
+
+    def finish(self, carry: Any, received: Received, steps: int) -> Update:
+        """As usual."""
+        return super().finish(carry, received, steps)
+
+
+def test_a_method_that_could_send_momentum_has_all_of_it() -> None:
+    half = runtime_of().half
+
+    def can(kind: type[LocalHalf], momentum: float) -> bool:
+        spec = OptimizerSpec(lr=0.1, momentum=momentum)
+        task = half.task.__class__(half.task.model, Optimizer(spec), classes=4)
+        samples = torch.zeros(2, 3, 8, 8)
+        return WideLayers.of(kind(half.parameters, task), "low_rank", samples) is not None
+
+    assert [can(FedAvg, 0), can(FedAvg, 0.9), can(SendsMore, 0), can(SendsMore, 0.9)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+class Odd(nn.Module):
+    """A network that uses its dense layers in all sorts of ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = nn.Linear(6, 6)
+        self.twice = nn.Linear(6, 6)
+        self.one, self.other = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.other.weight = self.one.weight
+        self.parts = nn.Linear(3, 3)
+        self.by_hand = nn.Linear(6, 4)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, 6) -> (n, 4)."""
+        inputs = relu(self.twice(self.twice(self.plain(inputs))))
+        inputs = self.other(self.one(inputs))
+        inputs = self.parts(inputs.view(-1, 2, 3)).flatten(1)
+        return linear(inputs, self.by_hand.weight)
+
+
+def test_only_layers_that_are_plainly_used_change_their_form() -> None:
+    half = runtime_of().half
+    task = half.task.__class__(Odd(), half.task.optimizer, classes=4)
+    wide = WideLayers.of(FedAvg(half.parameters, task), "low_rank", torch.zeros(2, 6))
+    assert wide
+    assert list(wide.slots) == ["plain"]
+    assert Chain.of(task.model) is None
+
+
+def test_networks_that_are_no_chains() -> None:
+    layer = nn.Linear(4, 4)
+    drop = nn.Sequential(layer, nn.Dropout(0.5))
+    hooked = nn.Sequential(nn.Linear(4, 4))
+    hooked[0].register_forward_hook(lambda *_: None)
+    for network in (nn.Sequential(layer, layer), drop, hooked, nn.Sequential(nn.ReLU())):
+        assert Chain.of(network) is None
+    assert Chain.of(layer) == Chain([("weight", "bias")], [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("samples", "form", "expected"),
+    [
+        (50, "auto", True),
+        (5000, "auto", False),
+        (5000, "low_rank", True),
+        (50, "dense", False),
+    ],
+)
+def test_the_rule(samples: int, form: Any, expected: bool) -> None:
+    work = Work(steps=samples // 10, seen=samples, samples=samples)
+    optimizer = Optimizer(OptimizerSpec(lr=0.1))
+    weight = torch.empty(128, 12544, device="meta")
+    assert work.low_rank_later(weight, optimizer, form) is expected
+    assert work.low_rank_first(weight, optimizer, form) is expected
