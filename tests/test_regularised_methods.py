@@ -1,0 +1,263 @@
+"""FedNTD, FedSAM and FixBN, held against plain PyTorch and values computed by hand."""
+
+from __future__ import annotations
+
+import copy
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from test_engine import At, result
+from test_vectorised import MODELS, assert_same, both, double, ragged, runtime_of
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+import toy
+from fedlab.clients.base import Phase, Received
+from fedlab.clients.fedntd import not_true_distance
+from fedlab.clients.fedsam import FedSAM
+from fedlab.clients.task import Batch
+from fedlab.engine.one_by_one import profile_of
+from fedlab.engine.runtime import Runtime
+from fedlab.errors import InputError
+from fedlab.records import Tensors
+from fedlab.simulation import prepare, resume, simulate
+from fedlab.strategies.fixbn import FixBNParameters
+
+__all__ = ["double"]
+METHODS: dict[str, dict[str, Any]] = {
+    "fedntd": {"name": "fedntd", "beta": 0.7, "tau": 2.0},
+    "fedsam": {"name": "fedsam", "rho": 0.1},
+    "fixbn": {"name": "fixbn", "share": 0.5},
+}
+FULL = {"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.1}}
+
+
+def initial(runtime: Runtime) -> Tensors:
+    return {name: tensor.clone() for name, tensor in runtime.half.task.model.state_dict().items()}
+
+
+def received(runtime: Runtime, server_round: int = 1) -> Received:
+    config = {"server-round": server_round, "rounds": 4}
+    return Received({"arrays": initial(runtime)}, config)
+
+
+def runtime_for(method: str, **training: Any) -> Runtime:
+    changes = {"strategy": METHODS[method], "model": MODELS["cnn-batch"]}
+    return runtime_of(**changes, training=FULL | training)
+
+
+# ---------------------------------------------------------------------- FedNTD
+
+
+def test_not_true_distance_by_hand() -> None:
+    student = torch.tensor([[9.0, 0.0, 2.0], [0.0, 5.0, 0.0]])
+    teacher = torch.tensor([[-4.0, 2.0, 0.0], [0.0, 1.0, 0.0]])
+    # The first sample at temperature 2: logits (0, 1) against (1, 0); the second one agrees.
+    sure = exp(1) / (exp(1) + 1)
+    expected = 4 * (sure * log(sure / (1 - sure)) + (1 - sure) * log((1 - sure) / sure)) / 2
+    found = not_true_distance(student, teacher, torch.tensor([0, 1]), tau=2.0)
+    assert found.item() == pytest.approx(expected)
+
+
+def test_not_true_distance_does_not_move_the_true_class() -> None:
+    student, teacher = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 3, 0])
+    student.requires_grad_()
+    (slope,) = torch.autograd.grad(not_true_distance(student, teacher, labels, 1.0), student)
+    assert slope.gather(1, labels[:, None]).abs().max() == 0
+    assert (slope.abs() > 0).sum() == 5 * 3
+    torch.testing.assert_close(slope.sum(dim=1), torch.zeros(5))
+
+
+@pytest.mark.usefixtures("double")
+def test_fedntd_is_that_of_plain_pytorch() -> None:
+    runtime = runtime_for("fedntd")
+    update, _ = runtime.train(0, received(runtime), {})
+    data = runtime.client_data(0)
+    images = runtime.preprocess.inputs(data.inputs)
+    model = copy.deepcopy(runtime.half.task.model).train()
+    teacher = copy.deepcopy(model).eval()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    others = torch.ones(len(images), 4, dtype=torch.bool).scatter(1, data.labels[:, None], False)
+    for _ in range(2):
+        outputs = model(images)
+        student, taught = (
+            log_softmax(logits[others].view(-1, 3) / 2, dim=1)
+            for logits in (outputs, teacher(images).detach())
+        )
+        distilled = 4 * kl_div(student, taught, reduction="batchmean", log_target=True)
+        optimizer.zero_grad()
+        (cross_entropy(outputs, data.labels) + 0.7 * distilled).backward()
+        optimizer.step()
+    torch.testing.assert_close(update.arrays["arrays"], model.state_dict())
+
+
+def test_fedntd_refuses_two_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy, "CLASSES", 2)
+    with pytest.raises(InputError, match="the data have 2 classes"):
+        prepare(toy.scenario(strategy="fedntd"))
+
+
+# ---------------------------------------------------------------------- FedSAM
+
+
+def test_the_point_uphill_by_hand() -> None:
+    half = runtime_for("fedsam").half
+    assert isinstance(half, FedSAM)
+    slopes = {"a": torch.tensor([3.0]), "b": torch.tensor([0.0, 4.0])}
+    start = {"a": torch.tensor([1.0]), "b": torch.tensor([1.0, 1.0]), "resting": torch.ones(2)}
+    uphill = half.uphill(start, slopes)
+    torch.testing.assert_close(uphill["a"], torch.tensor([1.06]))
+    torch.testing.assert_close(uphill["b"], torch.tensor([1.0, 1.08]))
+    assert torch.equal(uphill["resting"], start["resting"])
+    still = {name: torch.zeros_like(tensor) for name, tensor in slopes.items()}
+    assert torch.equal(half.uphill(start, still)["b"], start["b"])
+
+
+@pytest.mark.usefixtures("double")
+def test_fedsam_is_that_of_plain_pytorch_and_statistics_follow_one_pass() -> None:
+    runtime = runtime_for("fedsam")
+    update, metrics = runtime.train(0, received(runtime), {})
+    data = runtime.client_data(0)
+    images = runtime.preprocess.inputs(data.inputs)
+    model = copy.deepcopy(runtime.half.task.model).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(2):
+        loss = cross_entropy(model(images), data.labels)
+        losses.append(loss.item())
+        slopes = torch.autograd.grad(loss, list(model.parameters()))
+        norm = torch.cat([slope.flatten() for slope in slopes]).norm()
+        uphill = copy.deepcopy(model)  # its statistics are thrown away
+        with torch.no_grad():
+            for weight, slope in zip(uphill.parameters(), slopes, strict=True):
+                weight.add_(slope, alpha=float(0.1 / norm))
+        cross_entropy(uphill(images), data.labels).backward()
+        for weight, other in zip(model.parameters(), uphill.parameters(), strict=True):
+            weight.grad = other.grad
+        optimizer.step()
+    torch.testing.assert_close(update.arrays["arrays"], model.state_dict())
+    assert metrics["loss"] == pytest.approx(sum(losses) / 2)
+
+
+def test_fedsam_leaves_what_a_loss_keeps_to_the_first_pass() -> None:
+    kept = []
+    for strategy in (METHODS["fedsam"], {"name": "fedavg"}):
+        runtime = runtime_of(strategy=strategy, training={"loss": "aldr_kl"})
+        half, data = runtime.half, runtime.client_data(0)
+        carry = half.begin(received(runtime), {}, profile_of(half, data))
+        rows = torch.arange(8)
+        batch = Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows)
+        half.gradients(carry, batch, Phase())
+        kept.append(carry.extra["loss"]["temperatures"])
+    assert torch.equal(*kept)
+    assert (kept[0] < 1).sum() == 8
+
+
+# ---------------------------------------------------------------------- FixBN
+
+
+def test_fixbn_fixes_statistics_in_later_rounds_only() -> None:
+    runtime = runtime_for("fixbn")
+    norms = {name for name, _ in runtime.half.task.model.named_buffers()}
+    for server_round in (1, 2, 3, 4):
+        down = received(runtime, server_round)
+        update, _ = runtime.train(0, down, {})
+        after = update.arrays["arrays"]
+        moved = {name for name in after if not torch.equal(after[name], down.model[name])}
+        assert moved & norms == (norms if server_round <= 2 else set())
+        assert moved >= after.keys() - norms, "scales and shifts go on learning"
+
+
+@pytest.mark.usefixtures("double")
+def test_a_fixed_round_is_plain_pytorch_in_evaluation_mode() -> None:
+    runtime = runtime_for("fixbn")
+    update, _ = runtime.train(0, received(runtime, 3), {})
+    data = runtime.client_data(0)
+    model = copy.deepcopy(runtime.half.task.model).eval()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        outputs = model(runtime.preprocess.inputs(data.inputs))
+        cross_entropy(outputs, data.labels).backward()
+        optimizer.step()
+    torch.testing.assert_close(update.arrays["arrays"], model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("share", "rounds", "first"), [(0.5, 4, 3), (0.5, 5, 3), (0.9, 10, 10), (0.25, 4, 2)]
+)
+def test_the_round_from_which_statistics_are_fixed(share: float, rounds: int, first: int) -> None:
+    parameters = FixBNParameters(share=share)
+    fixed = [parameters.fixed(number, rounds) for number in range(1, rounds + 1)]
+    assert fixed.index(True) == first - 1
+    assert all(fixed[first - 1 :])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": MODELS["cnn-group"]}, "has none"),
+        ({"model": MODELS["mlp"]}, "has none"),
+        ({"rounds": 1}, "raise rounds or strategy.share"),
+    ],
+)
+def test_fixbn_refuses_what_it_cannot_fix(changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prepare(toy.scenario(**{"strategy": "fixbn", "model": MODELS["cnn-batch"]} | changes))
+
+
+# ---------------------------------------------------------------------- all of them
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_only_the_model_goes_up_and_nothing_stays(method: str) -> None:
+    runtime = runtime_for(method)
+    down = received(runtime)
+    update, _ = runtime.train(0, down, {})
+    assert update.arrays.keys() == {"arrays"}
+    sent = {name: (t.shape, t.dtype) for name, t in update.arrays["arrays"].items()}
+    assert sent == {name: (t.shape, t.dtype) for name, t in down.model.items()}
+    assert update.own_state == {}
+
+
+@pytest.mark.parametrize("optimizer", [{"lr": 0.01}, {"name": "adam", "clip_norm": 0.05}])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("double")
+def test_together_is_one_by_one(method: str, optimizer: dict) -> None:
+    training = {"batch_size": 8, "optimizer": optimizer}
+    runtime = ragged(strategy=METHODS[method], model=MODELS["cnn-batch"], training=training)
+    assert runtime.half.vectorisable
+    assert_same(*both(runtime), 1e-9)
+
+
+@pytest.mark.parametrize("parameter", [{"beta": -1.0}, {"tau": 0.0}, {"rho": 0.0}, {"share": 1.0}])
+def test_parameters_have_ranges(parameter: dict) -> None:
+    (key,) = parameter
+    name = next(name for name, block in METHODS.items() if key in block)
+    with pytest.raises(ValidationError, match=key):
+        toy.scenario(strategy={"name": name} | parameter)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, method: str) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    chosen = toy.scenario(strategy=METHODS[method], model=MODELS["cnn-batch"], rounds=4)
+    simulate(chosen, out=tmp_path / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
+    resume(tmp_path / "cut", progress=False)
+    assert result(tmp_path / "whole") == result(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("model", ["mlp", "resnet20", "cnn-group"])
+@pytest.mark.parametrize("method", ["fedntd", "fedsam"])
+def test_any_network_will_do(method: str, model: str) -> None:
+    runtime = runtime_of(train=16, strategy=METHODS[method], model=MODELS[model])
+    _, metrics = runtime.train(0, received(runtime), {})
+    assert torch.tensor(metrics["loss"]).isfinite()
