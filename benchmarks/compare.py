@@ -26,7 +26,7 @@ from benchmarks import machine
 from benchmarks.environments import UnavailableError, cache_folder
 from benchmarks.fedlab_work import prepare
 from benchmarks.running import Answer, Runner, run
-from benchmarks.statistics import ratio, timing
+from benchmarks.statistics import number, ratio, timing
 from benchmarks.works import WORKS, Work
 
 TORCH = f"torch=={torch.__version__.partition('+')[0]}"
@@ -111,7 +111,7 @@ def table(work: Work, rows: dict[str, dict[str, Any]]) -> str:
         lines.append(
             f"| {f'**{title}**' if name in ours else title} | {spent.median:.4f} "
             f"| {spent.low:.4f} - {spent.high:.4f} | {work.cohort / spent.median:,.0f} | {times} "
-            f"| {last['loss']:.4f} | {last['norm']:.4f} | {last['notes']['max_rss_mb']} |"
+            f"| {number(last['loss'])} | {number(last['norm'])} | {last['notes']['max_rss_mb']} |"
         )
     lines += [
         f"| {row['title']} | {row['failure'].replace('|', '/')} | | | | | | |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -117,10 +118,17 @@ def network(work: Work) -> nn.Module:
     )
 
 
-def prepare(work: Work, folder: Path) -> Path:
-    """The file with the work's samples and initial values; made if it is not there yet."""
-    sizes = f"{work.clients}x{work.samples}"
-    path = folder / f"{work.name}-{sizes}.npz"
+def prepare(work: Work, folder: Path, *, initial: bool = True) -> Path:
+    """The file with the work's samples and initial values; made if it is not there yet.
+
+    Args:
+        work: The work.
+        folder: Where such files are kept.
+        initial: Whether runners of other platforms are to find the initial values there, too.
+    """
+    name = hashlib.sha256(work.to_json().encode()).hexdigest()[:12]
+    path = folder / f"{work.name}-{name}{'' if initial else '-samples'}.npz"
     if not path.exists():
-        save(work, path, {name: t.numpy() for name, t in network(work).state_dict().items()})
+        state = network(work).state_dict() if initial else {}
+        save(work, path, {name: tensor.numpy() for name, tensor in state.items()})
     return path

@@ -20,10 +20,11 @@ WARM_UP = 2
 """Rounds that are run first and not counted."""
 
 
-def arguments(*options: str) -> tuple[argparse.Namespace, Work]:
+def arguments(argv: Sequence[str] | None, *options: str) -> tuple[argparse.Namespace, Work]:
     """Reads the command line that all runners share.
 
     Args:
+        argv: The command line; that of the process if it is None.
         *options: Further options of one runner, such as ``--processes``, which take a text.
 
     Returns:
@@ -36,7 +37,7 @@ def arguments(*options: str) -> tuple[argparse.Namespace, Work]:
     parser.add_argument("--model", required=True, help="where to put the last global model")
     for option in options:
         parser.add_argument(option)
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     return given, Work.parse(given.work)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import subprocess
@@ -46,19 +49,36 @@ class Answer:
 
     Attributes:
         seconds: Seconds of every round after the first two.
-        loss: Mean loss of the last global model on samples of the work.
+        loss: Mean loss of the last global model on samples of the work; None if it has none.
         norm: Euclidean norm of that model's tensors.
         notes: Whatever else it said, such as ``max_rss_mb`` and ``chosen``.
     """
 
     seconds: list[float]
-    loss: float
+    loss: float | None
     norm: float
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def run(runner: Runner, work: Work, data: Path, rounds: int, timeout: float = 3600) -> Answer:
+def run(
+    runner: Runner,
+    work: Work,
+    data: Path,
+    rounds: int,
+    *,
+    here: bool = False,
+    timeout: float = 3600,
+) -> Answer:
     """Runs a runner and reads its answer.
+
+    Args:
+        runner: What to run.
+        work: The work.
+        data: Its file.
+        rounds: Rounds to time.
+        here: Whether to run it in this very process, which is quick to start and good for no
+            timing.
+        timeout: Seconds after which to give up.
 
     Raises:
         UnavailableError: If it cannot be installed, fails, or takes too long; with the reason.
@@ -66,37 +86,59 @@ def run(runner: Runner, work: Work, data: Path, rounds: int, timeout: float = 36
     python = python_with(runner.requirements)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.npz"
-        command = [str(python), "-m", f"benchmarks.runners.{runner.module}"]
-        command += ["--work", work.to_json(), "--data", str(data), "--rounds", str(rounds)]
-        command += ["--model", str(model), *runner.options]
+        module = f"benchmarks.runners.{runner.module}"
+        options = ["--work", work.to_json(), "--data", str(data), "--rounds", str(rounds)]
+        options += ["--model", str(model), *runner.options]
+        if here:
+            output, errors = _in_this_process(module, options), ""
+        else:
+            output, errors = _in_a_process([str(python), "-m", module, *options], timeout)
         try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                cwd=ROOT,
-                env=_environment(),
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(f"did not finish in {timeout:.0f} s") from error
-        try:
-            answer = json.loads(last_line_of_json(done.stdout))
+            answer = json.loads(last_line_of_json(output))
         except ValueError as error:
-            raise UnavailableError(f"failed: {last_line(done.stderr)}") from error
+            raise UnavailableError(f"failed: {last_line(errors)}") from error
         with np.load(model) as tensors:
             loss = loss_of(work, data, dict(tensors))
     return Answer(answer.pop("seconds"), loss, answer.pop("norm"), answer)
 
 
-def loss_of(work: Work, data: Path, tensors: dict[str, np.ndarray], samples: int = 1000) -> float:
+def _in_a_process(command: Sequence[str], timeout: float) -> tuple[str, str]:
+    """Runs a command; returns what it printed and what it complained of."""
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=_environment(),
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"did not finish in {timeout:.0f} s") from error
+    return done.stdout, done.stderr
+
+
+def _in_this_process(module: str, options: Sequence[str]) -> str:
+    """Calls a runner's ``main``; returns what it printed."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        importlib.import_module(module).main(options)
+    return output.getvalue()
+
+
+def loss_of(
+    work: Work, data: Path, tensors: dict[str, np.ndarray], samples: int = 1000
+) -> float | None:
     """Mean cross-entropy on the first samples, with each batch's own statistics.
 
     All runners are judged by this one function, so that a reader sees that all of them learn the
     same thing. (Running statistics stay out of it, because not every platform averages them.)
+    None if the tensors are not all that the work's network has, as with methods that share a part.
     """
     judge = network(work).train()
+    if not tensors.keys() >= {name for name, _ in judge.named_parameters()}:
+        return None
     state = {name: torch.from_numpy(array) for name, array in tensors.items()}
     judge.load_state_dict(state, strict=False)
     arrays = load(data, work)

@@ -83,7 +83,7 @@ def measure(label: str, work: Work, options: list[str], rounds: int) -> dict[str
     if needed > free:
         return {**row, "failure": f"may need {needed:.0f} GB, and {free:.0f} GB are free"}
     try:
-        data = prepare(work, cache_folder() / "data")
+        data = prepare(work, cache_folder() / "data", initial=False)
         answer = run(Runner("fedlab", "fedlab", options), work, data, rounds)
     except UnavailableError as error:
         return {**row, "failure": str(error)}

@@ -53,3 +53,8 @@ def ratio(repeats: Sequence[Sequence[float]], reference: Sequence[Sequence[float
     if not pairs:
         raise ValueError("there is no repeat to compare")
     return statistics.median(pairs)
+
+
+def number(value: float | None) -> str:
+    """Four digits after the point, or nothing where there is no number."""
+    return "" if value is None else f"{value:.4f}"

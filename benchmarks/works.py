@@ -108,12 +108,10 @@ WORKS = {
 }
 
 
-def smaller(work: Work, clients: int = 8, samples: int = 12, cohort: int = 4) -> Work:
+def smaller(work: Work, clients: int = 8, samples: int = 20, cohort: int = 4) -> Work:
     """The same work for fewer and smaller clients, to try out whether it runs."""
     clients = min(clients, work.clients)
-    return replace(
-        work, clients=clients, samples=min(samples, work.samples), cohort=min(cohort, clients)
-    )
+    return replace(work, clients=clients, samples=samples, cohort=min(cohort, clients))
 
 
 def make_samples(work: Work) -> tuple[np.ndarray, np.ndarray]:

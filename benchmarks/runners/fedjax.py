@@ -6,7 +6,7 @@ backend on CPUs but an interface for one, and it is the quickest way for small n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import fedjax
@@ -79,8 +79,8 @@ def outputs_of(work: Work, parameters: Parameters, inputs: jax.Array) -> jax.Arr
     return hidden @ p["8.weight"].T + p["8.bias"]
 
 
-def main() -> None:
-    given, work = arguments("--backend")
+def main(argv: Sequence[str] | None = None) -> None:
+    given, work = arguments(argv, "--backend")
     if work.name not in ("lr", "mlp", "cnn"):
         raise SystemExit(f"fedjax.Model has no place for the buffers of '{work.name}'")
     fedjax.set_for_each_client_backend(VmapBackend() if given.backend == "vmap" else "jit")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,18 +60,20 @@ class LastLine(logging.Handler):
             self.text = record.getMessage().removeprefix("training ")
 
 
-def main() -> None:
-    given, work = arguments("--backend", "--actors", "--threads", "--execution")
+def main(argv: Sequence[str] | None = None) -> None:
+    given, work = arguments(argv, "--backend", "--actors", "--threads", "--execution", "--strategy")
     rounds = WARM_UP + given.rounds
     resources = {"backend": given.backend or "ray", "cpus_per_actor": int(given.threads or 1)}
     if given.actors:
         resources["actors"] = int(given.actors)
+    blocks = {"strategy": given.strategy} if given.strategy else {}
     experiment = scenario(
         work,
         Path(given.data),
         rounds + 1,  # one that does not count, for it writes the checkpoint, too
         resources=resources,
         engine={"execution": given.execution or "auto"},
+        **blocks,
     )
     observer, chosen = Observer(rounds), LastLine()
     logger = logging.getLogger("fedlab")

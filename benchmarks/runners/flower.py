@@ -7,6 +7,7 @@ samples and the network are built once in every Ray actor, which Flower's exampl
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -61,8 +62,8 @@ class Timed(FedAvg):
         return list(super().configure_train(server_round, arrays, config, grid))
 
 
-def main() -> None:
-    given, work = arguments("--actors", "--gpus")
+def main(argv: Sequence[str] | None = None) -> None:
+    given, work = arguments(argv, "--actors", "--gpus")
     data = load(given.data, work)
     strategy = Timed(
         fraction_train=work.cohort / work.clients,

@@ -7,6 +7,7 @@ between two processes that share the global model in memory.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,8 @@ def run(
     return watch.seconds
 
 
-def main() -> None:
-    given, work = arguments("--processes", "--threads")
+def main(argv: Sequence[str] | None = None) -> None:
+    given, work = arguments(argv, "--processes", "--threads")
     count, threads = int(given.processes or 1), int(given.threads or 1)
     torch.set_num_threads(1)  # a forked process cannot use the threads of its parent
     data = load(given.data, work)

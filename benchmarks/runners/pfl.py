@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from pfl.aggregate.simulate import SimulatedBackend
@@ -76,8 +76,8 @@ def cohorts(work: Work) -> Iterator[int]:
         yield from work.cohort_of(server_round)
 
 
-def main() -> None:
-    given, work = arguments("--processes", "--threads")
+def main(argv: Sequence[str] | None = None) -> None:
+    given, work = arguments(argv, "--processes", "--threads")
     if int(given.processes or 1) > 1 and "PFL_WORKER_RANK" not in os.environ:
         sys.exit(spawn(int(given.processes)))
     torch.set_num_threads(int(given.threads or 1))

@@ -1,0 +1,195 @@
+"""fedlab on one GPU: time, arithmetic and memory of a round, for every way of running clients.
+
+    python -m benchmarks.gpu
+    python -m benchmarks.gpu --works cnn resnet18 --flower 1 0.25 0.1 --wheels wheels
+    python -m benchmarks.gpu --smoke
+
+The machine needs a Python with PyTorch and torchvision and no network: what else fedlab depends on
+is installed from a folder of wheels, such as `pip download` fills. Without a GPU, or with
+``--smoke``, tiny works run on the CPU, to see that everything works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks import machine
+from benchmarks.environments import UnavailableError, cache_folder
+from benchmarks.flops import of_round, peak
+from benchmarks.statistics import number, timing
+from benchmarks.works import WORKS, Work, smaller
+
+if TYPE_CHECKING:
+    from benchmarks.running import Runner
+
+GPU_WORKS = ("lr", "mlp", "cnn", "digits", "resnet18")
+EXECUTIONS = ("one_by_one", "vectorised", "auto")
+WITH_OTHER_STRATEGIES = ("digits", "resnet18")
+"""Works whose networks FedBN and FedWon are made for."""
+
+
+def install(wheels: Path) -> None:
+    """Installs what fedlab depends on beside PyTorch, from a folder and nowhere else.
+
+    Raises:
+        subprocess.CalledProcessError: If the folder lacks something.
+    """
+    project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    known = tomllib.loads(project.read_text())["project"]
+    wanted = [*known["dependencies"], *known["optional-dependencies"]["sim"]]
+    rest = [each for each in wanted if not each.startswith("torch")]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index"]
+    subprocess.run([*pip, "--find-links", str(wheels), *rest], check=True)
+
+
+def peaks(device: torch.device, smoke: bool) -> dict[str, float]:
+    """The measured rate of matrix products by precision, in TFLOP/s."""
+    kinds = ("bfloat16", "tf32", "float32") if device.type == "cuda" else ("float32",)
+    size, seconds = (256, 0.05) if smoke else (8192 if device.type == "cuda" else 2048, 2.0)
+    return {kind: peak(kind, size, device, seconds) for kind in kinds}
+
+
+def runners(
+    work: Work, executions: Sequence[str], shares: Sequence[str], others: bool
+) -> dict[str, tuple[Work, Runner]]:
+    """What to run on a work: row title -> (the work, the runner).
+
+    Args:
+        work: The work.
+        executions: Ways of running clients in fedlab.
+        shares: Shares of the GPU that a client of Flower gets; Flower is left out if there is none.
+        others: Whether to run the loop written by hand, fedlab on Ray, and other strategies.
+    """
+    from benchmarks.running import Runner
+
+    here = ("--backend", "local")
+    rows = {
+        f"fedlab, {execution}": (work, Runner("", "fedlab", (*here, "--execution", execution)))
+        for execution in executions
+    }
+    if others:
+        rows["fedlab, Ray"] = (work, Runner("", "fedlab"))
+        rows["PyTorch by hand, one by one"] = (work, Runner("", "lean"))
+    if others and work.name in WITH_OTHER_STRATEGIES:
+        batch_norm = replace(work, model={**work.model, "norm": "batch"})
+        for strategy in ("fedbn", "fedwon"):
+            options = (*here, "--strategy", strategy)
+            rows[f"fedlab, {strategy}, auto"] = (batch_norm, Runner("", "fedlab", options))
+    for share in shares:
+        title = f"Flower, {share} GPU a client"
+        rows[title] = (work, Runner("", "flower", ("--gpus", share)))
+    return rows
+
+
+def measure(work: Work, runner: Runner, rounds: int, here: bool) -> dict[str, Any]:
+    """Runs one row, in this process or in its own; it says why where it cannot be run."""
+    from benchmarks.fedlab_work import network, prepare
+    from benchmarks.running import run
+
+    data = prepare(work, cache_folder() / "data")
+    try:
+        answer = run(runner, work, data, rounds, here=here)
+    except UnavailableError as error:
+        return {"failure": str(error)}
+    flops = of_round(work, network(work))
+    return {
+        "seconds": answer.seconds,
+        "clients_per_second": work.cohort / timing([answer.seconds]).median,
+        "tflops": flops / timing([answer.seconds]).median / 1e12,
+        "loss": answer.loss,
+        "notes": answer.notes,
+    }
+
+
+def table(rows: dict[str, dict[str, Any]], best: dict[str, float]) -> str:
+    """Markdown: a row for each way of running the work."""
+    lines = [
+        "| runner | ms a round | clients a second | TFLOP/s | "
+        + "".join(f"% of {kind} peak | " for kind in best)
+        + "GPU MB | loss |",
+        "|---" * (6 + len(best)) + "|",
+    ]
+    for title, row in rows.items():
+        if "failure" in row:
+            lines.append(f"| {title} | {row['failure']} " + "| " * (4 + len(best)) + "|")
+            continue
+        shares = "".join(f"| {100 * row['tflops'] / rate:.1f} " for rate in best.values())
+        lines.append(
+            f"| {title} | {1000 * timing([row['seconds']]).median:.1f} "
+            f"| {row['clients_per_second']:,.0f} | {row['tflops']:.3f} {shares}"
+            f"| {row['notes'].get('gpu_mb', '')} | {number(row['loss'])} |"
+        )
+    return "\n".join(lines)
+
+
+def document(results: dict[str, Any]) -> str:
+    """All works as one Markdown page."""
+    known = ", ".join(f"{package} {v}" for package, v in results["versions"].items())
+    rates = ", ".join(f"{kind} {rate:.3g}" for kind, rate in results["peaks"].items())
+    parts = [
+        f"# fedlab on {results['machine']}",
+        f"`{results['command']}` on {results['date']}; {known}. Measured matrix products, in "
+        f"TFLOP/s: {rates}.",
+    ]
+    for name, rows in results["works"].items():
+        parts += [f"## {name}", table(rows, results["peaks"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--works", nargs="+", choices=GPU_WORKS, default=list(GPU_WORKS))
+    parser.add_argument("--executions", nargs="+", default=list(EXECUTIONS))
+    parser.add_argument(
+        "--flower", nargs="*", default=["0.25"], metavar="SHARE", help="GPU shares of its clients"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="rounds to time")
+    parser.add_argument("--wheels", type=Path, help="folder to install packages from")
+    parser.add_argument("--smoke", action="store_true", help="tiny works, on the CPU if need be")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    given = parser.parse_args(arguments)
+    if given.wheels:
+        install(given.wheels)
+    smoke = given.smoke or not torch.cuda.is_available()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    results: dict[str, Any] = {
+        "machine": machine.description(),
+        "command": shlex.join(["python", "-m", "benchmarks.gpu", *(arguments or sys.argv[1:])]),
+        "date": date.today().isoformat(),
+        "versions": machine.versions("torch", "flwr", "ray", "numpy"),
+        "peaks": peaks(device, smoke),
+        "works": {},
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = given.out / f"{'smoke' if smoke else 'gpu'}-{machine.kind()}.json"
+    for name in given.works:
+        work = smaller(WORKS[name]) if smoke else WORKS[name]
+        shares = [] if smoke else given.flower
+        rows = results["works"][name] = {}
+        for title, (asked, runner) in runners(
+            work, given.executions, shares, others=not smoke
+        ).items():
+            rows[title] = measure(asked, runner, 1 if smoke else given.rounds, here=smoke)
+            said = rows[title].get("failure") or f"{rows[title]['clients_per_second']:,.0f} a s"
+            print(f"{name}: {title}: {said}", file=sys.stderr, flush=True)
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        path.with_suffix(".md").write_text(document(results))
+    print(document(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The benchmarks' statistics, and that what they compare is the same work."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import compare, gpu
+from benchmarks.environments import UnavailableError, last_line, python_with
+from benchmarks.fedlab_work import network, prepare, scenario
+from benchmarks.flops import of_round
+from benchmarks.networks import build
+from benchmarks.running import Runner, last_line_of_json, run
+from benchmarks.statistics import ratio, timing
+from benchmarks.works import WORKS, Work, make_samples, smaller
+from fedlab.simulation import prepare as prepare_scenario
+
+ROW = {"title": "A", "failure": None}
+
+
+def answers(*repeats: list[float]) -> list[dict]:
+    """What a runner answered in each repeat."""
+    notes = {"max_rss_mb": 1}
+    return [{"seconds": s, "loss": 1.0, "norm": 2.0, "notes": notes} for s in repeats]
+
+
+def test_a_timing_is_the_median_of_all_rounds_with_the_spread_of_the_repeats() -> None:
+    spent = timing([[1.0, 2.0, 9.0], [3.0, 4.0, 5.0]])
+    assert (spent.median, spent.low, spent.high, spent.rounds) == (3.5, 2.0, 4.0, 6)
+
+
+def test_a_ratio_compares_what_ran_in_the_same_repeat() -> None:
+    # The machine was three times slower in the second repeat, for both.
+    assert ratio([[2.0], [6.0], [2.0]], [[1.0], [3.0], [1.0]]) == 2.0
+
+
+@pytest.mark.parametrize("repeats", [[], [[]], [[1.0], []]])
+def test_there_is_no_timing_of_nothing(repeats: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="round"):
+        timing(repeats)
+
+
+def test_a_table_sorts_by_time_and_keeps_who_failed() -> None:
+    rows = {
+        "flower": {**ROW, "title": "Flower", "answers": answers([3.0], [5.0])},
+        "fedlab-ray": {**ROW, "title": "fedlab", "answers": answers([1.0], [1.0])},
+        "pfl": {**ROW, "title": "pfl", "answers": [], "failure": "cannot be | installed"},
+    }
+    lines = compare.table(WORKS["lr"], rows).splitlines()[2:]
+    assert lines[0].startswith("| **fedlab** | 1.0000 | 1.0000 - 1.0000 | 50 | 1.00 |")
+    assert lines[1].startswith("| Flower | 4.0000 | 3.0000 - 5.0000 | 12 | 4.00 |")
+    assert lines[2].startswith("| pfl | cannot be / installed |")
+
+
+def test_the_answer_is_found_among_other_output() -> None:
+    answer = json.dumps({"seconds": [1.0]})
+    assert last_line_of_json(f"INFO round 1\n{answer}\nbye\n") == answer
+    with pytest.raises(ValueError, match="no answer"):
+        last_line_of_json("Traceback")
+    assert last_line("Traceback\n  File x\nKeyError: 'y'\n\n") == "KeyError: 'y'"
+
+
+def test_a_platform_that_cannot_be_installed_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no uv
+    with pytest.raises(UnavailableError, match="uv"):
+        python_with(["pfl"])
+
+
+def test_a_work_survives_being_written_down() -> None:
+    work = replace(WORKS["cnn"], cohort=7)
+    assert Work.parse(work.to_json()) == work
+    assert Work.parse("lr") is WORKS["lr"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["lr", "mlp", "cnn", "digits", pytest.param("resnet18", marks=pytest.mark.slow)],
+)
+def test_networks_have_the_tensors_of_fedlabs(name: str) -> None:
+    ours = network(WORKS[name]).state_dict()
+    with torch.device("meta"):
+        by_hand = build(WORKS[name]).state_dict()
+    assert {n: t.shape for n, t in by_hand.items()} == {n: t.shape for n, t in ours.items()}
+
+
+def test_flops_of_a_linear_layer() -> None:
+    work = smaller(WORKS["lr"], samples=20)
+    # Forward and weight gradient, a multiplication and an addition each; inputs need no gradient.
+    assert of_round(work, build(work)) == 4 * 20 * 784 * 62 * work.cohort
+
+
+def test_fedlabs_clients_own_the_samples_that_other_runners_give_them(tmp_path: Path) -> None:
+    work = smaller(WORKS["mlp"])
+    prepared = prepare_scenario(scenario(work, prepare(work, tmp_path), rounds=1))
+    inputs, labels = make_samples(work)
+    for client in range(work.clients):
+        rows = prepared.partition[client].train
+        mine = slice(client * work.samples, (client + 1) * work.samples)
+        assert np.array_equal(prepared.data.train.inputs[rows], inputs[mine])
+        assert np.array_equal(prepared.data.train.labels[rows], labels[mine])
+
+
+def test_fedlab_and_a_loop_by_hand_learn_the_same(tmp_path: Path) -> None:
+    # One batch a client, so that the order of its samples does not matter.
+    work = replace(smaller(WORKS["mlp"]), batch=20)
+    data = prepare(work, tmp_path)
+    ours = run(Runner("", "fedlab", ("--backend", "local")), work, data, 3, here=True)
+    lean = run(Runner("", "lean"), work, data, 3, here=True)
+    assert len(ours.seconds) == len(lean.seconds) == 3
+    assert ours.loss is not None
+    assert ours.loss == pytest.approx(lean.loss, abs=1e-5)
+    assert ours.norm == pytest.approx(lean.norm, abs=1e-5)
+    assert ours.loss < np.log(work.classes)  # they learnt something
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
+    gpu.main(["--smoke", "--works", "mlp", "--out", str(tmp_path)])
+    (path,) = tmp_path.glob("smoke-*.json")
+    results = json.loads(path.read_text())
+    rows = results["works"]["mlp"]
+    assert rows.keys() == {f"fedlab, {execution}" for execution in gpu.EXECUTIONS}
+    assert all(row["tflops"] > 0 for row in rows.values())
+    assert results["peaks"]["float32"] > 0
+    assert "| fedlab, vectorised |" in path.with_suffix(".md").read_text()
