@@ -126,18 +126,19 @@ def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> 
     """
     if not messages:
         return []
-    answered: dict[int, Message] = {}
+    answered: dict[tuple[int, str], Message] = {}
     failed: dict[str | int, Message] = {}
     for reply in grid.send_and_receive(messages, timeout=timeout):
+        about = reply.metadata
         if reply.has_content():
-            answered[reply.metadata.src_node_id] = reply
+            answered[about.src_node_id, about.reply_to_message_id] = reply
         else:
-            failed[reply.metadata.src_node_id] = reply
-            failed[reply.metadata.reply_to_message_id] = reply
+            failed[about.src_node_id] = reply
+            failed[about.reply_to_message_id] = reply
     replies = []
     for message in messages:
-        node = message.metadata.dst_node_id
-        reply = answered.get(node) or failed.get(node) or failed.get(message.metadata.message_id)
+        node, number = message.metadata.dst_node_id, message.metadata.message_id
+        reply = answered.get((node, number)) or failed.get(node) or failed.get(number)
         replies.append(reply or error_reply(message, f"node {node} did not answer in time"))
     return sorted(replies, key=lambda reply: (reply.has_error(), client_of(reply)))
 

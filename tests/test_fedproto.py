@@ -1,0 +1,262 @@
+"""FedProto: prototypes by hand, classes that some lack, and the term that draws to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_engine import on, result
+from test_vectorised import assert_same, double, ragged, runtime_of
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import toy
+from fedlab.clients.base import ClientState, Received
+from fedlab.engine.runtime import Runtime
+from fedlab.runs.checkpoint import latest_checkpoint
+from fedlab.server_app import build_strategy
+from fedlab.simulation import prepare, simulate
+from fedlab.strategies.fedproto import FedProto, FedProtoParameters
+from fedlab.strategies.updates import ClientUpdate
+
+__all__ = ["double"]
+
+DEEP = {"name": "mlp", "hidden": [6]}
+CNN = {"name": "small_cnn", "widths": [4, 8, 8]}
+FULL = {"batch_size": "full", "optimizer": {"lr": 0.1}}
+KNOWN = {
+    "prototypes": {
+        "classes": torch.tensor([0, 2, 3]),
+        "features": torch.arange(18.0).reshape(3, 6) / 10,
+    }
+}
+"""Global prototypes of all classes but 1."""
+
+
+def update(client: int, classes: list[int], counts: list[int], features: list) -> ClientUpdate:
+    record = {
+        "classes": torch.tensor(classes, dtype=torch.int64),
+        "counts": torch.tensor(counts, dtype=torch.int64),
+        "features": torch.tensor(features).reshape(len(classes), 2),
+    }
+    return ClientUpdate(client, {"prototypes": record}, {"num-examples": 9})
+
+
+def server(**parameters: Any) -> FedProto:
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 4))
+    strategy = FedProto(model, FedProtoParameters(**parameters))
+    strategy.initialise(dict(model.state_dict()))
+    return strategy
+
+
+UPDATES = [
+    update(0, [0, 3], [30, 1], [[1.0, 2.0], [5.0, 5.0]]),
+    update(1, [0, 1], [10, 7], [[5.0, 6.0], [0.5, 0.0]]),
+    update(2, [], [], []),
+]
+
+
+@pytest.mark.parametrize(
+    ("weighting", "first"), [("examples", [2.0, 3.0]), ("uniform", [3.0, 4.0])]
+)
+def test_global_prototypes_by_hand(weighting: str, first: list[float]) -> None:
+    strategy = server(weighting=weighting)
+    assert strategy.broadcast(1) == {"arrays": {}}
+    strategy.combine(1, UPDATES)
+    sent = strategy.broadcast(2)["prototypes"]
+    assert sent["classes"].tolist() == [0, 1, 3]
+    assert sent["features"].tolist() == [first, [0.5, 0.0], [5.0, 5.0]]
+    assert sent["features"].dtype is torch.float32
+
+
+def test_classes_that_nobody_sent_in_a_round_keep_their_prototypes() -> None:
+    strategy = server()
+    strategy.combine(1, UPDATES)
+    strategy.combine(2, [update(0, [2, 3], [4, 4], [[9.0, 9.0], [7.0, 7.0]])])
+    assert strategy.state["prototypes"]["classes"].tolist() == [0, 1, 2, 3]
+    features = strategy.state["prototypes"]["features"].tolist()
+    assert features == [[2.0, 3.0], [0.5, 0.0], [9.0, 9.0], [7.0, 7.0]]
+    strategy.combine(3, [update(2, [], [], [])])
+    assert strategy.state["prototypes"]["features"].tolist() == features
+
+
+# ---------------------------------------------------------------------- the local half
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """All of a network but its last layer."""
+    return nn.Sequential(*list(model.children())[:-1])
+
+
+def received(**records: Any) -> Received:
+    return Received({"arrays": {}, **records}, {"server-round": 2, "rounds": 3})
+
+
+def data_of(runtime: Runtime, client: int) -> tuple[Tensor, Tensor]:
+    data = runtime.client_data(client)
+    return data.inputs.float() / 127.5 - 1, data.labels
+
+
+def by_classes(features: Tensor, labels: Tensor) -> Tensor:
+    terms = []
+    down = KNOWN["prototypes"]
+    for label, prototype in zip(down["classes"].tolist(), down["features"], strict=True):
+        if (labels == label).any():
+            mine = features[labels == label].mean(dim=0)
+            terms.append((mine - prototype.to(mine)).square().sum())
+    return torch.stack(terms).sum()
+
+
+def by_samples(features: Tensor, labels: Tensor) -> Tensor:
+    down = KNOWN["prototypes"]
+    known = dict(zip(down["classes"].tolist(), down["features"], strict=True))
+    target = [known.get(int(y), x).to(x) for x, y in zip(features.detach(), labels, strict=True)]
+    return nn.functional.mse_loss(features, torch.stack(target))
+
+
+@pytest.mark.parametrize(("distance", "term"), [("classes", by_classes), ("samples", by_samples)])
+def test_local_training_is_that_written_out(distance: str, term: Any) -> None:
+    block = {"name": "fedproto", "lam": 0.3, "distance": distance}
+    training = FULL | {"local_epochs": 3}
+    runtime = runtime_of(strategy=block, model=DEEP, training=training)
+    update, metrics = runtime.train(0, received(**KNOWN), {})
+
+    model = prepare(runtime.scenario).model
+    body, head = body_of(model), list(model.children())[-1]
+    inputs, labels = data_of(runtime, 0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        features = body(inputs)
+        (cross_entropy(head(features), labels) + 0.3 * term(features, labels)).backward()
+        optimizer.step()
+    torch.testing.assert_close(update.own_state["model"], dict(model.state_dict()))
+    sent = update.arrays["prototypes"]
+    assert list(update.arrays) == ["prototypes"]
+    for label, count, prototype in zip(*(sent[name] for name in sent), strict=True):
+        assert count == (labels == label).sum()
+        torch.testing.assert_close(prototype, body(inputs[labels == label]).mean(dim=0).detach())
+    assert metrics["steps"] == 4  # three of training, and the pass
+
+
+def test_without_global_prototypes_the_first_round_is_ordinary_training() -> None:
+    alone, proto = (
+        runtime_of(strategy=name, model=DEEP, training=FULL) for name in ("local_only", "fedproto")
+    )
+    theirs = alone.train(0, received(), {})[0].own_state["model"]
+    torch.testing.assert_close(proto.train(0, received(), {})[0].own_state["model"], theirs)
+
+
+def test_only_classes_that_a_client_has_go_up() -> None:
+    runtime = ragged(strategy="fedproto", model=DEEP)
+    for client in range(len(runtime.partition)):
+        data = runtime.client_data(client)
+        known = data.labels[data.labelled]
+        record = runtime.train(client, received(**KNOWN), {})[0].arrays["prototypes"]
+        assert record["classes"].tolist() == known.unique().tolist()
+        assert record["counts"].sum() == len(known)
+        assert record["features"].shape == (len(record["classes"]), 6)
+
+
+@pytest.mark.parametrize("distance", ["classes", "samples"])
+@pytest.mark.parametrize("model", [DEEP, CNN], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.usefixtures("double")
+def test_together_is_one_by_one(distance: str, model: dict, name: str) -> None:
+    training = {"batch_size": 8, "optimizer": {"name": name, "lr": 0.02}}
+    block = {"name": "fedproto", "distance": distance}
+    runtime = ragged(strategy=block, model=model, training=training)
+    assert runtime.half.vectorisable
+    clients = list(range(len(runtime.partition)))
+    width = runtime.half.task.head.features
+    down = {
+        "classes": KNOWN["prototypes"]["classes"],
+        "features": torch.linspace(0, 1, 3 * width).reshape(3, width).double(),
+    }
+    given = received(prototypes=down)
+    states: list[ClientState] = [{} for _ in clients]
+    for _ in range(2):
+        alone = [runtime.train(k, given, state) for k, state in zip(clients, states, strict=True)]
+        assert_same(alone, runtime.train_many(clients, given, states), 1e-9)
+        states = [update.own_state for update, _ in alone]
+
+
+# ---------------------------------------------------------------------- whole runs
+
+SKEWED = {
+    "clients": 4,
+    "domains": "mixed",
+    "labels": {"name": "classes_per_client", "count": 2},
+}
+
+
+def test_bytes_are_those_of_the_classes_there_are(tmp_path: Path) -> None:
+    chosen = toy.scenario(strategy="fedproto", model=DEEP, partition=SKEWED)
+    history = simulate(chosen, out=tmp_path / "run", progress=False).history
+    prototype, integer = 6 * 4, 8
+    traffic = history[history.split == "round"].set_index(["round", "metric"]).value
+    for server_round in (1, 2):
+        assert traffic[server_round, "bytes_up"] == 4 * 2 * (prototype + 2 * integer)
+    down = 4 * 4 * (prototype + integer)
+    assert traffic[1, "bytes_down"] == down  # for the test only: there are none before training
+    assert traffic[2, "bytes_down"] == 2 * down
+
+
+def test_the_server_ends_with_the_mean_of_what_the_clients_have(tmp_path: Path) -> None:
+    chosen = toy.scenario(strategy="fedproto", model=CNN, partition=SKEWED, training=FULL)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    checkpoint = latest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert checkpoint is not None
+    prepared = prepare(chosen)
+    features: dict[int, list[Tensor]] = {}
+    for client in range(4):
+        model = prepared.model.eval()
+        model.load_state_dict(run.model_state(client))
+        rows = prepared.partition[client].train
+        inputs = torch.from_numpy(prepared.data.train.inputs[rows]).float() / 127.5 - 1
+        for label, vector in zip(
+            prepared.data.train.labels[rows], body_of(model)(inputs).detach(), strict=True
+        ):
+            features.setdefault(int(label), []).append(vector)
+    record = checkpoint.server["prototypes"]
+    assert record["classes"].tolist() == sorted(features)
+    for label, prototype in zip(record["classes"].tolist(), record["features"], strict=True):
+        expected = torch.stack(features[label]).mean(dim=0)
+        torch.testing.assert_close(prototype, expected, rtol=1e-4, atol=1e-5)
+    assert checkpoint.server["arrays"] == run.model_state() == {}
+
+
+def test_features_are_drawn_together_the_more_the_larger_the_weight(tmp_path: Path) -> None:
+    def apart(lam: float) -> float:
+        chosen = toy.scenario(strategy={"name": "fedproto", "lam": lam}, model=DEEP, rounds=5)
+        run = simulate(chosen, out=tmp_path / str(lam), progress=False)
+        prepared = prepare(chosen)
+        means = []
+        for client in range(3):
+            prepared.model.load_state_dict(run.model_state(client))
+            rows = prepared.partition[client].train
+            inputs = torch.from_numpy(prepared.data.train.inputs[rows]).float() / 127.5 - 1
+            outputs = body_of(prepared.model)(inputs).detach().numpy()
+            labels = prepared.data.train.labels[rows]
+            means.append([outputs[labels == label].mean(axis=0) for label in range(4)])
+        return float(np.std(means, axis=0).mean())
+
+    assert apart(3.0) < 0.5 * apart(0.0)
+
+
+def test_on_ray_a_run_ends_in_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
+    for backend in ("local", "ray"):
+        chosen = toy.scenario(strategy="fedproto", model=DEEP, resources=on(backend))
+        simulate(chosen, out=tmp_path / backend, progress=False)
+    assert result(tmp_path / "local") == result(tmp_path / "ray")
+
+
+def test_its_server_half_can_be_built_from_a_scenario() -> None:
+    prepared = prepare(toy.scenario(strategy={"name": "fedproto", "lam": 0.1}, model=CNN))
+    strategy = build_strategy(prepared.scenario, prepared.model)
+    assert isinstance(strategy, FedProto)
+    assert strategy.shared == ()
+    assert not strategy.has_global_model

@@ -1,0 +1,438 @@
+"""Methods that leave models, or parts of them, with the clients; and the two ends of the scale."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from test_engine import At, on, result
+from test_vectorised import assert_same, both, double, ragged
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import toy
+from fedlab.errors import InputError
+from fedlab.models.alexnet import AlexNet
+from fedlab.models.dense import MLP, Linear
+from fedlab.models.digits_cnn import DigitsCNN
+from fedlab.models.mobilenet import MobileNetV2
+from fedlab.models.parts import last_parts, parts
+from fedlab.models.resnet import ResNet18, ResNet20
+from fedlab.models.small_cnn import SmallCNN
+from fedlab.report.closing_table import print_closing_table
+from fedlab.report.partition_view import render
+from fedlab.runs.run import load_run
+from fedlab.simulation import Prepared, prepare, resume, simulate
+
+__all__ = ["double"]
+
+METHODS: list[Any] = ["ditto", "fedper", "lg_fedavg", "fedproto", "local_only", "centralised"]
+METHODS.append({"name": "fedrep", "head_epochs": 2})
+CNN = {"name": "small_cnn", "widths": [4, 8, 8]}
+DEEP = {"name": "mlp", "hidden": [16, 12]}
+FULL = {"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.2, "momentum": 0.5}}
+HEAD, BODY = {"5.weight", "5.bias"}, {"1.weight", "1.bias", "3.weight", "3.bias"}
+"""The tensors of a network like `DEEP`."""
+
+
+# ---------------------------------------------------------------------- parts of networks
+
+
+@pytest.mark.parametrize(
+    ("spec", "number", "last"),
+    [
+        (Linear(), 1, ["1.weight", "1.bias"]),
+        (MLP(hidden=(8, 8)), 3, ["5.weight", "5.bias"]),
+        (SmallCNN(), 4, ["14.weight", "14.bias"]),
+        (DigitsCNN(), 6, ["fc3.weight", "fc3.bias"]),
+        (AlexNet(), 8, None),
+        (ResNet20(), 1 + 9 + 1, ["fc.weight", "fc.bias"]),
+        (ResNet18(), 1 + 8 + 1, ["fc.weight", "fc.bias"]),
+        (MobileNetV2(), 1 + 17 + 1 + 1, ["classifier.1.weight", "classifier.1.bias"]),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_the_parts_of_a_network(spec: Any, number: int, last: list[str] | None) -> None:
+    model = spec.network((3, 64, 64), 10)
+    found = parts(model)
+    assert len(found) == number
+    assert [name for part in found for name in part] == list(model.state_dict())
+    if last is not None:
+        assert list(last_parts(model, 1)) == last
+
+
+def test_normalisation_goes_with_the_layer_before_it_and_blocks_are_not_torn_apart() -> None:
+    model = SmallCNN().network((3, 8, 8), 4)
+    second = [f"5.{name}" for name in model.get_submodule("5").state_dict()]
+    assert parts(model)[1] == ("4.weight", *second)
+    residual = ResNet18().network((3, 32, 32), 4)
+    block = [f"layer4.1.{name}" for name in residual.get_submodule("layer4.1").state_dict()]
+    assert list(last_parts(residual, 2)) == [*block, "fc.weight", "fc.bias"]
+    assert last_parts(model, 0) == ()
+    assert set(last_parts(model, 9)) == set(model.state_dict())
+    assert parts(nn.Linear(2, 3)) == [("weight", "bias")]
+    assert parts(nn.ReLU()) == []
+
+
+# ---------------------------------------------------------------------- what travels
+
+BASE = 4 * (108 + 16 + 288 + 32 + 576 + 32) + 3 * 8
+"""Bytes of three convolutions 3x3 (3, 4, 8 and 8 channels) and their batch normalisations."""
+LAST = 4 * (8 * 4 + 4)
+"""Bytes of the dense layer."""
+
+
+@pytest.mark.parametrize(
+    ("method", "number"),
+    [
+        ("ditto", 3 * (BASE + LAST)),
+        ("fedper", 3 * BASE),
+        ({"name": "fedrep", "head_epochs": 1}, 3 * BASE),
+        ("lg_fedavg", 3 * LAST),
+        ({"name": "lg_fedavg", "layers": 3}, 3 * (LAST + 4 * (288 + 32 + 576 + 32) + 2 * 8)),
+        ({"name": "fedper", "layers": 2}, 3 * (4 * (108 + 16 + 288 + 32) + 2 * 8)),
+        ("local_only", 0),
+        ("centralised", BASE + LAST),
+    ],
+    ids=str,
+)
+def test_bytes(method: Any, number: int, tmp_path: Path) -> None:
+    chosen = toy.scenario(strategy=method, model=CNN, rounds=1)
+    history = simulate(chosen, out=tmp_path / "run", progress=False).history
+    traffic = history[history.split == "round"].set_index("metric").value
+    assert traffic["bytes_up"] == number
+    assert traffic["bytes_down"] == 2 * number  # for training, and for testing
+
+
+# ---------------------------------------------------------------------- references in plain PyTorch
+
+
+@dataclass
+class ByHand:
+    """A federation written out: every client has a module, some tensors are averaged.
+
+    Attributes:
+        prepared: Gives data, partition and the initial network.
+        shared: Names of the tensors that are averaged after every round.
+    """
+
+    prepared: Prepared
+    shared: Iterable[str]
+    models: list[nn.Module] = field(init=False)
+
+    def __post_init__(self) -> None:
+        clients = len(self.prepared.partition)
+        self.models = [copy.deepcopy(self.prepared.model) for _ in range(clients)]
+
+    def samples(self, client: int) -> tuple[Tensor, Tensor]:
+        pool, rows = self.prepared.data.train, self.prepared.partition[client].train
+        inputs = torch.from_numpy(pool.inputs[rows]).float() / 127.5 - 1
+        return inputs, torch.from_numpy(pool.labels[rows])
+
+    def round(self, train: Callable[[nn.Module, Tensor, Tensor], None]) -> None:
+        for client, model in enumerate(self.models):
+            train(model, *self.samples(client))
+        states = [model.state_dict() for model in self.models]
+        for name in self.shared:
+            mean = torch.stack([state[name] for state in states]).mean(dim=0)
+            for state in states:
+                state[name].copy_(mean)
+
+
+def passes(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    epochs: int = 2,
+    names: Iterable[str] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
+) -> None:
+    """Full-batch SGD as `FULL` says, on some of the parameters."""
+    chosen = [p for name, p in model.named_parameters() if names is None or name in names]
+    optimizer = torch.optim.SGD(chosen, lr=0.2, momentum=0.5)
+    for _ in range(epochs):
+        model.zero_grad()
+        loss = cross_entropy(model(inputs), labels)
+        (loss + penalty() if penalty else loss).backward()
+        optimizer.step()
+
+
+def assert_close(state: dict[str, Tensor], model: nn.Module) -> None:
+    assert state.keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=2e-5, msg=name)
+
+
+def trained_head_then_body(model: nn.Module, inputs: Tensor, labels: Tensor) -> None:
+    passes(model, inputs, labels, epochs=3, names=HEAD)
+    passes(model, inputs, labels, epochs=2, names=BODY)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "shared", "train"),
+    [
+        ({"name": "fedper"}, BODY, passes),
+        ({"name": "fedper", "layers": 2}, {"1.weight", "1.bias"}, passes),
+        ({"name": "fedrep", "head_epochs": 3}, BODY, trained_head_then_body),
+        ({"name": "lg_fedavg"}, HEAD, passes),
+        ({"name": "local_only"}, (), passes),
+    ],
+    ids=["fedper-1", "fedper-2", "fedrep", "lg_fedavg", "local_only"],
+)
+def test_three_rounds_are_those_written_out(
+    strategy: dict, shared: Iterable[str], train: Callable, tmp_path: Path
+) -> None:
+    chosen = toy.scenario(strategy=strategy, model=DEEP, training=FULL, rounds=3)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    reference = ByHand(prepare(chosen), shared)
+    for _ in range(3):
+        reference.round(train)
+    assert set(run.model_state()) == set(shared)
+    for client, model in enumerate(reference.models):
+        assert_close(run.model_state(client), model)
+
+
+def test_ditto_is_fedavg_and_a_penalised_model_beside_it(tmp_path: Path) -> None:
+    chosen = toy.scenario(
+        strategy={"name": "ditto", "lam": 0.7}, model=DEEP, training=FULL, rounds=3
+    )
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    prepared = prepare(chosen)
+    everything = ByHand(prepared, list(prepared.model.state_dict()))
+    personal = ByHand(prepared, ())
+    for _ in range(3):
+        anchor = copy.deepcopy(everything.models[0])
+        for client, model in enumerate(personal.models):
+
+            def penalty(model: nn.Module = model, anchor: nn.Module = anchor) -> Tensor:
+                pairs = zip(model.parameters(), anchor.parameters(), strict=True)
+                return 0.35 * sum(((v - w.detach()) ** 2).sum() for v, w in pairs)  # type: ignore[return-value]
+
+            passes(model, *personal.samples(client), penalty=penalty)
+        everything.round(passes)
+    assert_close(run.model_state(), everything.models[0])
+    for client, model in enumerate(personal.models):
+        assert_close(run.model_state(client), model)
+
+
+def test_ditto_without_penalty_is_local_training_and_fedavg(tmp_path: Path) -> None:
+    runs = {
+        name: simulate(
+            toy.scenario(strategy=block, model=CNN, training=FULL),
+            out=tmp_path / name,
+            progress=False,
+        )
+        for name, block in [
+            ("ditto", {"name": "ditto", "lam": 0}),
+            ("local_only", "local_only"),
+            ("fedavg", "fedavg"),
+        ]
+    }
+    for name, value in runs["fedavg"].model_state().items():
+        assert torch.equal(runs["ditto"].model_state()[name], value)
+    for client in range(3):
+        own = runs["ditto"].model_state(client)
+        torch.testing.assert_close(
+            own, runs["local_only"].model_state(client), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_fedper_without_own_layers_is_fedavg(tmp_path: Path) -> None:
+    for name, block in [("a", "fedavg"), ("b", {"name": "fedper", "layers": 0})]:
+        simulate(toy.scenario(strategy=block), out=tmp_path / name, progress=False)
+    assert result(tmp_path / "a") == result(tmp_path / "b")
+
+
+def test_in_a_phase_of_fedrep_only_its_part_learns() -> None:
+    runtime = ragged(strategy="fedrep", model=CNN)
+    head, body = runtime.half.phases()
+    assert (head.epochs, body.epochs) == (10, 1)
+    names = {name for name, _ in runtime.half.task.model.named_parameters()}
+    assert names & set(head.trained or ()) == {"14.weight", "14.bias"}
+    assert names & set(body.trained or ()) == names - {"14.weight", "14.bias"}
+
+
+# ---------------------------------------------------------------------- centralised
+
+MIXED = {"clients": 5, "domains": "mixed", "labels": {"name": "dirichlet", "alpha": 0.5}}
+
+
+def test_centralised_owns_what_the_clients_would_have_owned() -> None:
+    partition = MIXED | {
+        "quantity": {"name": "lognormal", "sigma": 1.0},
+        "label_budget": {"share": 0.5},
+        "label_noise": {"name": "symmetric", "rate": 0.3},
+    }
+    apart = prepare(toy.scenario(partition=partition)).partition
+    pooled = prepare(toy.scenario(partition=partition, strategy="centralised")).partition
+    assert (len(apart), len(pooled)) == (5, 1)
+    for name in ("train", "labels", "labelled", "test"):
+        parts_ = np.concatenate([getattr(apart[client], name) for client in range(5)])
+        assert np.array_equal(getattr(pooled[0], name), parts_)
+    assert not pooled[0].labelled.all()
+
+
+def test_centralised_is_fedavg_with_one_client(tmp_path: Path) -> None:
+    one = {"clients": 1, "domains": "mixed"}
+    chosen = toy.scenario(strategy="centralised", model=CNN, rounds=3)
+    assert (prepare(chosen).partition.train == np.arange(120)).all()
+    simulate(chosen, out=tmp_path / "a", progress=False)
+    simulate(toy.scenario(partition=one, model=CNN, rounds=3), out=tmp_path / "b", progress=False)
+    assert result(tmp_path / "a") == result(tmp_path / "b")
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.2, 0.0])
+def test_the_one_client_takes_part_and_every_domain_is_tested(
+    fraction: float, tmp_path: Path
+) -> None:
+    chosen = toy.scenario(
+        strategy="centralised",
+        partition=MIXED,
+        participation={"fraction": 0.2},
+        evaluation={"fraction": fraction},
+    )
+    history = simulate(chosen, out=tmp_path / "run", progress=False).history
+    assert list(history.query("metric == 'clients'").value) == [1, 1]
+    tested = history.query("split == 'test' and metric == 'accuracy' and round == 2")
+    assert set(tested[tested.client == -1].domain) == {"d0", "d1", "d2"}
+    assert set(tested.client) == ({-1, 0} if fraction else {-1})
+
+
+def test_the_partition_of_centralised_training_is_shown_as_it_is() -> None:
+    prepared = prepare(toy.scenario(strategy="centralised", partition=MIXED))
+    console = Console(width=120)
+    with console.capture() as shown:
+        render(prepared.partition, prepared.data, console)
+    assert "1 client · 120 training samples · 60 test samples" in shown.get()
+
+
+# ---------------------------------------------------------------------- whole runs
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_clients_are_tested_with_the_models_they_keep(method: Any, tmp_path: Path) -> None:
+    chosen = toy.scenario(strategy=method, model=CNN, evaluation={"every": 2})
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    prepared = prepare(chosen)
+    pool = prepared.data.test
+    rows = run.history.query("split == 'test' and client >= 0 and round == 2")
+    for client in range(len(prepared.partition)):
+        model = prepared.model.eval()
+        model.load_state_dict(run.model_state(client))
+        own = prepared.partition[client].test
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(pool.inputs[own]).float() / 127.5 - 1)
+        loss = cross_entropy(outputs, torch.from_numpy(pool.labels[own]))
+        mine = rows[(rows.client == client) & (rows.metric == "loss")]
+        assert np.average(mine.value, weights=mine.examples) == pytest.approx(loss.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: Any, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    chosen = toy.scenario(
+        strategy=method,
+        model=DEEP,
+        rounds=4,
+        participation={"fraction": 0.67},
+        evaluation={"every": 2},
+    )
+    simulate(chosen, out=tmp_path / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
+    assert resume(tmp_path / "cut", progress=False).finished
+    assert result(tmp_path / "whole") == result(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("method", ["ditto", "local_only"])
+def test_on_ray_a_run_ends_in_the_same_bytes(method: str, tmp_path: Path, ray_here: None) -> None:
+    for backend in ("local", "ray"):
+        chosen = toy.scenario(strategy=method, model=DEEP, resources=on(backend))
+        simulate(chosen, out=tmp_path / backend, progress=False)
+    assert result(tmp_path / "local") == result(tmp_path / "ray")
+
+
+@pytest.mark.parametrize("method", ["local_only", "fedproto", "fedper", "ditto"])
+def test_without_a_global_model_the_closing_table_has_the_clients_alone(
+    method: str, tmp_path: Path
+) -> None:
+    run = simulate(toy.scenario(strategy=method, model=DEEP), out=tmp_path / "run", progress=False)
+    console = Console(width=120)
+    with console.capture() as shown:
+        print_closing_table(load_run(run.folder), console)
+    assert "client models" in shown.get()
+    assert "global model" not in shown.get()
+    assert "worst client" in shown.get()
+    assert run.summary()["global_value"].isna().all()
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["ditto", "fedper", {"name": "fedrep", "head_epochs": 2}, "lg_fedavg", "local_only"],
+    ids=str,
+)
+@pytest.mark.usefixtures("double")
+def test_together_is_one_by_one(method: Any) -> None:
+    training = {"batch_size": 8, "optimizer": {"lr": 0.01, "momentum": 0.9}}
+    runtime = ragged(strategy=method, model=CNN, training=training)
+    assert runtime.half.vectorisable
+    assert_same(*both(runtime), 1e-9)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("method", ["ditto", {"name": "fedrep", "head_epochs": 1}], ids=str)
+@pytest.mark.usefixtures("double")
+def test_optimisers_start_anew_for_the_second_model_or_part(method: Any, name: str) -> None:
+    training = {"batch_size": 8, "optimizer": {"name": name, "lr": 0.01}}
+    assert_same(*both(ragged(strategy=method, model=DEEP, training=training)), 1e-9)
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("strategy", "model", "words"),
+    [
+        ("fedper", "linear", ["fedper keeps local the last 1 layer(s)", "'linear' has 1"]),
+        ("fedrep", "linear", ["nothing would be shared", "use a network with several layers"]),
+        ({"name": "fedper", "layers": 4}, "small_cnn", ["has 4", "use at most 3", "local_only"]),
+        ({"name": "fedrep", "layers": 9}, DEEP, ["the last 9 layer(s)", "use at most 2"]),
+        (
+            {"name": "lg_fedavg", "layers": 3},
+            DEEP,
+            ["nothing would be local", "strategy.name=fedavg"],
+        ),
+        ("fedproto", "linear", ["fedproto needs features", "mlp or small_cnn"]),
+    ],
+)
+def test_networks_that_are_not_divided_are_refused(
+    strategy: Any, model: Any, words: Sequence[str]
+) -> None:
+    with pytest.raises(InputError) as refused:
+        prepare(toy.scenario(strategy=strategy, model=model))
+    assert all(word in str(refused.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"name": "fedper", "layers": -1},
+        {"name": "fedrep", "layers": 0},
+        {"name": "fedrep", "head_epochs": 0},
+        {"name": "lg_fedavg", "layers": 0},
+        {"name": "ditto", "lam": -0.1},
+        {"name": "fedproto", "lam": -1},
+    ],
+)
+def test_parameters_out_of_range_are_refused(block: dict) -> None:
+    with pytest.raises(ValueError, match="greater than"):
+        toy.scenario(strategy=block)
