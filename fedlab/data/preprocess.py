@@ -58,8 +58,9 @@ class Preprocess:
             float32 of the same shape: (x - mean) / std, images being scaled to [0, 1] before.
         """
         mean, std = self._statistics_for(batch)
-        scaled = batch.to(torch.float32)
-        return ((scaled / 255 if self.images else scaled) - mean) / std
+        if self.images:  # the mean and the std of bytes, so that nothing else need be scaled
+            return batch.to(torch.float32).sub_(255 * mean).div_(255 * std)
+        return batch.to(torch.float32).sub(mean).div_(std)
 
     def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Changes a batch at random, as ``data.augmentation`` says.
