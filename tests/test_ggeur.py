@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fedlab import Run, simulate
-from fedlab.clients.ggeur import moments_record
+from fedlab.clients.base import LocalHalf, Phase
+from fedlab.clients.ggeur import moments_record, refuse_base
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.engine.start import make_runtime
@@ -22,6 +23,7 @@ from fedlab.runs.checkpoint import load_client_state
 from fedlab.scenario import Scenario
 from fedlab.simulation import prepare, resume
 from fedlab.strategies.ggeur import GGEURParameters, moments_of, pool
+from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.updates import ClientUpdate
 from toy import scenario as image_scenario
 
@@ -49,6 +51,13 @@ class Clouds(Source):
             return features.astype(np.float32), labels
 
         return Domain(f"d{index}", *draw(self.train), *draw(40), tuple("abcd"))
+
+
+class Unlabelled(LocalHalf):
+    """Reads what has no label."""
+
+    def phases(self) -> Sequence[Phase]:
+        return [Phase("unlabelled")]
 
 
 def scenario(strategy: Any = "ggeur", **changes: Any) -> Scenario:
@@ -390,14 +399,41 @@ def test_features_of_a_warm_up_serve(tmp_path):
 @pytest.mark.parametrize(
     ("strategy", "reason"),
     [
-        ({"name": "ggeur", "base": "fedwon"}, "'fedwon' changes the layers of convolutional"),
+        ({"name": "ggeur", "base": "fedwon"}, "'fedwon' is surgery on convolutions"),
         ({"name": "ggeur", "base": "ggeur"}, "'ggeur' asks the clients questions of its own"),
         ({"name": "ggeur", "base": "fedbn"}, "fedbn keeps"),
+        ({"name": "ggeur", "base": "fedlabel"}, "fedlabel learns from unlabelled samples"),
     ],
 )
 def test_bases_that_cannot_carry_it_are_refused(strategy, reason):
     with pytest.raises(InputError, match=reason):
         prepare(scenario(strategy))
+
+
+def test_bases_that_learn_from_unlabelled_samples_are_refused():
+    prepared = prepare(scenario())
+    base = StrategyParameters(name="fedavg", client="test_ggeur:Unlabelled")
+    below = prepared.scenario.model_copy(update={"strategy": base})
+    with pytest.raises(InputError, match="learns from unlabelled samples or changed images"):
+        refuse_base(below, prepared.model)
+
+
+@pytest.mark.parametrize("base", ["scaffold", "feddyn", "moon", "fedntd", "fedadam", "ditto"])
+def test_every_base_trains_on_real_and_new_features(tmp_path, base):
+    done = run(tmp_path / "run", {**SMALL, "base": base}, rounds=1, model={"name": "mlp"})
+    known = sum(counts.sum() for counts in own_counts(done))
+    new = sum(len(synthetic(done, client)["labels"]) for client in range(3))
+    rows = done.history
+    trained = rows[(rows["split"] == "train") & (rows["metric"] == "loss")]["examples"].sum()
+    assert trained == (known + new) * (2 if base == "ditto" else 1)  # two models, two passes
+
+
+def test_centralised_training_draws_for_its_one_client(tmp_path):
+    done = run(tmp_path / "run", {**SMALL, "base": "centralised"})
+    assert len(prepare(done.scenario).partition) == 1
+    assert synthetic(done, 0)["labels"].bincount().tolist() == [
+        max(0, 20 - count) for count in own_counts(done)[0]
+    ]
 
 
 def test_images_without_features_are_refused():

@@ -31,16 +31,21 @@ from fedlab.models.geometry import Geometry, Moments, unpack
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.rounds import Ask
 from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario
+    from fedlab.scenarios.partition import Partition
 
 
 class GGEURParameters(StrategyParameters):
     """GGEUR's parameters; those of rounds are the base's.
+
+    A class with a single sample in all has no axes, and what is drawn is that sample again. A
+    client without labels sends nothing and, with prototypes, trains on draws alone.
 
     What leaves a client is not private by itself. The mean and covariance of a class with one
     sample are that sample; with few samples they come close to it, and counts tell the client's
@@ -94,6 +99,14 @@ class GGEURParameters(StrategyParameters):
         """As the base says."""
         return self.base.stays(model, policy)
 
+    def adapt(self, model: nn.Module) -> nn.Module:
+        """As the base wants it."""
+        return self.base.adapt(model)
+
+    def regroup(self, partition: Partition) -> Partition:
+        """As the base wants it."""
+        return self.base.regroup(partition)
+
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses images, and bases that would not train on the new features.
 
@@ -109,10 +122,10 @@ class GGEURParameters(StrategyParameters):
                 "strategy.name: ggeur draws new features, and the samples are images; set "
                 "data.features (warm_up needs no download) and model=linear"
             )
-        if type(self.base).adapt is not StrategyParameters.adapt:
+        if isinstance(self.base, FedWonParameters):
             raise InputError(
-                f"strategy.base: '{self.base.name}' changes the layers of convolutional networks, "
-                "and ggeur trains a head on features; choose a base such as fedavg or scaffold"
+                f"strategy.base: '{self.base.name}' is surgery on convolutions and normalisation, "
+                "and a head on features has neither; choose a base such as fedavg or scaffold"
             )
         if _server_half(self).before_rounds is not Strategy.before_rounds:
             raise InputError(
