@@ -11,6 +11,8 @@ from fedlab.clients.base import ClientState, Received, Update
 from fedlab.engine.evaluation import DomainScore
 from fedlab.engine.runtime import Runtime
 from fedlab.records import Tensors, arrays_of, from_record, to_record
+from fedlab.strategies.sums import WeightedSum
+from fedlab.strategies.updates import SUM, weight_of
 
 
 class CohortApp(ClientApp):
@@ -26,6 +28,8 @@ class CohortApp(ClientApp):
         super().__init__()
         self.runtime_for = runtime_for
         self.inbox = Inbox()
+        self.total: WeightedSum | None = None
+        """Where a simulation has updates added up instead of put into the replies."""
 
     def train_cohort(
         self, messages: Sequence[Message], contexts: Sequence[Context]
@@ -39,7 +43,7 @@ class CohortApp(ClientApp):
             [own_state_of(context, runtime) for context in contexts],
         )
         return [
-            _update_reply(message, context, update, metrics)
+            _update_reply(message, context, update, metrics, self.total)
             for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
         ]
 
@@ -54,7 +58,7 @@ def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
         runtime, client = runtime_for(context), client_index(context)
         received = inbox.open(message, runtime)
         update, metrics = runtime.train(client, received, own_state_of(context, runtime))
-        return _update_reply(message, context, update, metrics)
+        return _update_reply(message, context, update, metrics, app.total)
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
@@ -113,14 +117,21 @@ def own_state_of(context: Context, runtime: Runtime) -> ClientState:
 
 
 def _update_reply(
-    message: Message, context: Context, update: Update, metrics: Mapping[str, float]
+    message: Message,
+    context: Context,
+    update: Update,
+    metrics: Mapping[str, float],
+    total: WeightedSum | None = None,
 ) -> Message:
-    """Sends up what goes up, and puts into the context what stays."""
+    """Sends up what goes up, or adds it to a sum, and puts into the context what stays."""
     for name, tensors in update.own_state.items():
         context.state[name] = to_record(tensors)
-    records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
-        name: to_record(tensors) for name, tensors in update.arrays.items()
-    }
+    records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {}
+    if total is None:
+        records.update({name: to_record(tensors) for name, tensors in update.arrays.items()})
+    else:
+        weights = str(message.content.config_records[SUM]["weights"])
+        total.add(update.arrays, weight_of(metrics, weights))
     records["metrics"] = MetricRecord(dict(metrics))
     records["client"] = ConfigRecord({"id": client_index(context)})
     return Message(RecordDict(records), reply_to=message)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ only when somebody asks for them, that is, when a message really leaves the mach
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
@@ -62,10 +63,11 @@ def arrays_of(content: RecordDict, device: torch.device | str = "cpu") -> dict[s
     return {name: from_record(record, device) for name, record in content.array_records.items()}
 
 
+def record_bytes(record: ArrayRecord) -> int:
+    """Bytes of the array values in a record (headers not counted)."""
+    return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in record.values())
+
+
 def payload_bytes(content: RecordDict) -> int:
     """Bytes of the array values in a message (headers and metrics not counted)."""
-    return sum(
-        int(np.prod(array.shape, dtype=np.int64)) * np.dtype(array.dtype).itemsize
-        for record in content.array_records.values()
-        for array in record.values()
-    )
+    return sum(record_bytes(r) for r in content.values() if isinstance(r, ArrayRecord))

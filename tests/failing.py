@@ -81,3 +81,11 @@ class Dies(OddOneOut):
     def misbehave(self, server_round: int) -> None:
         """Ends the process as a crash of native code would."""
         os._exit(1)
+
+
+class Raises(OddOneOut):
+    """Raises in its first step."""
+
+    def misbehave(self, server_round: int) -> None:
+        """As a mistake of the method's author would."""
+        raise ValueError("no luck")

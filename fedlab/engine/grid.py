@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NoReturn
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedlab.engine.execution import Choice
-from fedlab.engine.worker import Job
+from fedlab.engine.portions import (
+    FIRST_NODE_ID,
+    Portion,
+    by_content,
+    cut,
+    is_training,
+    largest_first,
+)
 from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
+from fedlab.strategies.sums import merged
+from fedlab.strategies.updates import stand_for
 
 log = logging.getLogger("fedlab")
-
-FIRST_NODE_ID = 1000
-"""Node id of client 0; Flower keeps small ids for itself."""
 
 LATE = "not finished before the deadline"
 """Why a client counts as failed that takes too long."""
@@ -95,23 +99,26 @@ class SimulationGrid(Grid):
             first = largest_first(groups[0], self.sizes)
             self.choice = self._choose(first)
             log.info("training %s", self.choice)
-        return list(self._execute(groups, timeout))
+        portions = [portion for group in groups for portion in self._cut(group)]
+        replies = list(self._execute(portions, timeout))
+        hand_out(portions, replies)
+        return replies
 
-    def _together(self, group: Sequence[Message]) -> list[Sequence[Message]]:
-        """Stacks of messages with one content whose clients train as one; [] if one by one."""
-        if self.choice is None or self.choice.stack == 1 or not is_training(group):
-            return []
-        return stacks(largest_first(group, self.sizes), self.choice.stack)
+    def _cut(self, group: Sequence[Message]) -> list[Portion]:
+        stack = self.choice.stack if self.choice else 1
+        return cut(group, self.sizes, stack, self._travelling(len(group)))
+
+    def _travelling(self, messages: int) -> int:
+        """How many of some messages, answered one by one, go to a process at once, at most."""
+        return 1
 
     @abstractmethod
     def _choose(self, messages: Sequence[Message]) -> Choice:
         """How clients are to be executed, given those of the first round."""
 
     @abstractmethod
-    def _execute(
-        self, groups: Sequence[Sequence[Message]], timeout: float | None
-    ) -> Iterator[Message]:
-        """Yields one reply to each message, in any order; those of a group share their content."""
+    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
+        """Yields one reply to each message of all portions, in any order."""
 
     @abstractmethod
     def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
@@ -132,40 +139,19 @@ class SimulationGrid(Grid):
         self.close()
 
 
-def job_of(message: Message) -> Job:
-    """The part of a message that is its client's own."""
-    return Job(message.metadata, message.metadata.dst_node_id - FIRST_NODE_ID)
-
-
-def by_content(messages: Sequence[Message]) -> list[list[Message]]:
-    """Messages grouped by the content object they share, in order."""
-    groups: dict[int, list[Message]] = {}
-    for message in messages:
-        groups.setdefault(id(message.content), []).append(message)
-    return list(groups.values())
-
-
-def is_training(messages: Sequence[Message]) -> bool:
-    """Whether messages (of one kind) ask clients to train."""
-    return messages[0].metadata.message_type == MessageType.TRAIN
-
-
-def largest_first(messages: Sequence[Message], sizes: Sequence[int]) -> list[Message]:
-    """Messages by their clients' training samples, then by client."""
-
-    def key(message: Message) -> tuple[int, int]:
-        client = job_of(message).client
-        return -int(sizes[client]), client
-
-    return sorted(messages, key=key)
-
-
-def stacks(messages: Sequence[Message], most: int) -> list[Sequence[Message]]:
-    """Cuts messages into as few equal stacks as hold at most so many clients each.
-
-    Where a stack begins depends on nothing but the messages: numbers may depend, in their last
-    bits, on who is in a stack, and must not depend on how many processes there are.
-    """
-    count = math.ceil(len(messages) / most)
-    edges = [len(messages) * k // count for k in range(count + 1)]
-    return [messages[start:end] for start, end in pairwise(edges)]
+def hand_out(portions: Sequence[Portion], replies: Sequence[Message]) -> None:
+    """Lets the sum over all clients stand in the replies of those whose updates are in it."""
+    sums = {id(portion.sums): portion.sums for portion in portions if portion.sums is not None}
+    total = None
+    for part in sums.values():
+        total = merged(total, part.total())
+    if total is None:
+        return
+    summed = {
+        message.metadata.message_id
+        for portion in portions
+        if portion.sums is not None
+        for message in portion.messages
+    }
+    ours = (reply for reply in replies if reply.metadata.reply_to_message_id in summed)
+    stand_for(total, [reply for reply in ours if reply.has_content()])

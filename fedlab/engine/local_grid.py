@@ -12,7 +12,8 @@ import torch
 from flwr.app import Message, RecordDict
 
 from fedlab.engine.execution import Choice
-from fedlab.engine.grid import LATE, SimulationGrid, job_of
+from fedlab.engine.grid import LATE, SimulationGrid
+from fedlab.engine.portions import Portion, job_of
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.worker import Job, Worker
 from fedlab.flower_compat import error_reply
@@ -33,40 +34,37 @@ class LocalGrid(SimulationGrid):
         self.threads = threads
 
     def _choose(self, messages: Sequence[Message]) -> Choice:
+        jobs = [job_of(message) for message in messages]
         with self._threads():
-            return self.worker.choose(messages[0].content, *self._jobs(messages))
+            return self.worker.choose(messages[0].content, jobs, self._states(jobs))
 
-    def _execute(
-        self, groups: Sequence[Sequence[Message]], timeout: float | None
-    ) -> Iterator[Message]:
+    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         with self._threads():
-            for group in groups:
-                stacks = self._together(group)
-                for portion in stacks or [[message] for message in group]:
-                    yield from self._answer(portion, bool(stacks), deadline)
+            for portion in portions:
+                yield from self._answer(portion, deadline)
 
-    def _answer(
-        self, messages: Sequence[Message], together: bool, deadline: float
-    ) -> Iterator[Message]:
-        answers = []
+    def _answer(self, portion: Portion, deadline: float) -> Iterator[Message]:
+        messages, jobs = portion.messages, portion.jobs
+        answered = None
         if time.monotonic() <= deadline:
-            jobs, states = self._jobs(messages)
-            answers = self.worker.answer(messages[0].content, jobs, states, together)
-        if time.monotonic() > deadline:
-            for message in messages:
-                yield error_reply(message, f"client {job_of(message).client}: {LATE}")
+            answered = self.worker.answer(
+                messages[0].content, jobs, self._states(jobs), portion.together, portion.where
+            )
+        if answered is None or time.monotonic() > deadline:
+            portion.lose()
+            for message, job in zip(messages, jobs, strict=True):
+                yield error_reply(message, f"client {job.client}: {LATE}")
             return
-        for message, answer in zip(messages, answers, strict=True):
+        portion.take(answered.sums)
+        for job, answer in zip(jobs, answered.answers, strict=True):
             if answer.state is not None:
-                client = job_of(message).client
-                self.states[client] = answer.state
-                self.changed.add(client)
+                self.states[job.client] = answer.state
+                self.changed.add(job.client)
             yield answer.reply
 
-    def _jobs(self, messages: Sequence[Message]) -> tuple[list[Job], list[RecordDict | None]]:
-        jobs = [job_of(message) for message in messages]
-        return jobs, [self.states.get(job.client) for job in jobs]
+    def _states(self, jobs: Sequence[Job]) -> list[RecordDict | None]:
+        return [self.states.get(job.client) for job in jobs]
 
     @contextmanager
     def _threads(self) -> Iterator[None]:

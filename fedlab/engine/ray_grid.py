@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import ray
 import ray.exceptions
@@ -23,11 +23,13 @@ from flwr.app import Message, RecordDict
 from ray import cloudpickle
 
 from fedlab.engine.execution import MOST, Choice
-from fedlab.engine.grid import LATE, SimulationGrid, job_of, largest_first
+from fedlab.engine.grid import LATE, SimulationGrid
+from fedlab.engine.portions import Portion, job_of
 from fedlab.engine.runtime import Runtime
-from fedlab.engine.worker import Answer, Job, Worker
+from fedlab.engine.worker import Job, Places, Worker
 from fedlab.errors import RunError
 from fedlab.flower_compat import error_reply
+from fedlab.strategies.sums import PairwiseSums
 
 SENDS = 2
 """How often work is sent: once, and once more if its actor died."""
@@ -41,6 +43,20 @@ LOST_PROCESS = (
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.NodeDiedError,
 )
+
+
+class Returned(NamedTuple):
+    """What an actor returns of a portion, besides what clients keep.
+
+    Attributes:
+        replies: One for each client.
+        changed: Whether the client keeps something new.
+        sums: Sums of their updates, where these were wanted.
+    """
+
+    replies: list[Message]
+    changed: list[bool]
+    sums: PairwiseSums | None
 
 
 class Actor:
@@ -62,12 +78,14 @@ class Actor:
         content: RecordDict,
         jobs: Sequence[Job],
         together: bool,
+        places: Places | None,
         *states: RecordDict | None,
     ) -> Any:
         """Returns the replies first, then every client's new state (or None) as its own object."""
-        answers: list[Answer] = self.worker.answer(content, jobs, states, together)
-        replies = [(answer.reply, answer.state is not None) for answer in answers]
-        return (replies, *[answer.state for answer in answers])
+        answers, sums = self.worker.answer(content, jobs, states, together, places)
+        replies = [answer.reply for answer in answers]
+        kept = [answer.state for answer in answers]
+        return (Returned(replies, [state is not None for state in kept], sums), *kept)
 
     def ready(self) -> bool:
         """Answers once the worker has been made."""
@@ -76,11 +94,10 @@ class Actor:
 
 @dataclass
 class Work:
-    """Jobs that share a content and go to one actor; there they may train together, as one."""
+    """A portion of a round on its way to an actor and back."""
 
-    messages: Sequence[Message]
+    portion: Portion
     content: ray.ObjectRef
-    together: bool = False
     sent: int = 0
     outputs: list[ray.ObjectRef] = field(default_factory=list)
 
@@ -90,12 +107,12 @@ class Work:
         In portions of one client, so that one that kills takes no other along. A stack is sent as
         it was before that, because the clients in it would not give the same bytes without it.
         """
-        if self.together and self.sent < SENDS:
+        if self.portion.together and self.sent < SENDS:
             return [self]
-        sent = SENDS - 1 if self.together else self.sent
+        sent = SENDS - 1 if self.portion.together else self.sent
         if sent == SENDS:
             return []
-        return [Work([message], self.content, sent=sent) for message in self.messages]
+        return [Work(portion, self.content, sent) for portion in self.portion.split()]
 
 
 class RayGrid(SimulationGrid):
@@ -158,11 +175,11 @@ class RayGrid(SimulationGrid):
         except ray.exceptions.RayError as error:
             raise RunError(f"a Ray actor failed: {_why(error)}") from error
 
-    def _execute(
-        self, groups: Sequence[Sequence[Message]], timeout: float | None
-    ) -> Iterator[Message]:
+    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        queue = deque(work for group in groups for work in self._plan(group))
+        contents = {id(p.messages[0].content): p.messages[0].content for p in portions}
+        references = {key: ray.put(content) for key, content in contents.items()}
+        queue = deque(Work(p, references[id(p.messages[0].content)]) for p in portions)
         while queue or self._busy:
             while queue and self._idle:
                 work, actor = queue.popleft(), self._idle.popleft()
@@ -176,7 +193,7 @@ class RayGrid(SimulationGrid):
                 continue
             work, actor = self._busy.pop(first)
             try:
-                replies = ray.get(first)
+                returned = ray.get(first)
             except LOST_PROCESS as error:
                 self._replace(actor)
                 again = work.again()
@@ -188,7 +205,7 @@ class RayGrid(SimulationGrid):
             except ray.exceptions.RayError as error:
                 raise RunError(f"a Ray actor failed: {_why(error)}") from error
             self._idle.append(actor)
-            yield from self._collect(work, replies)
+            yield from self._collect(work, returned)
 
     def _next(self, deadline: float | None) -> ray.ObjectRef | None:
         """Waits for whatever happens first; None if that is the deadline.
@@ -210,38 +227,30 @@ class RayGrid(SimulationGrid):
             )
         return done[0] if done else None
 
-    def _plan(self, group: Sequence[Message]) -> list[Work]:
-        """Work for the actors, the largest clients first: stacks, or a few portions for each."""
-        content = ray.put(group[0].content)
-        if stacks := self._together(group):
-            return [Work(stack, content, together=True) for stack in stacks]
-        ordered = largest_first(group, self.sizes)
-        portion = max(1, min(32, len(ordered) // (4 * self._actors)))
-        return [
-            Work(ordered[start : start + portion], content)
-            for start in range(0, len(ordered), portion)
-        ]
+    def _travelling(self, messages: int) -> int:
+        """A few portions for each actor, so that all of them end at about the same time."""
+        return min(MOST, messages // (4 * self._actors))
 
     def _send(self, work: Work, actor: Any) -> ray.ObjectRef:
-        jobs = [job_of(message) for message in work.messages]
+        portion, jobs = work.portion, work.portion.jobs
         states = [self.states.get(job.client) for job in jobs]
         work.sent += 1
         outputs = actor.answer.options(num_returns=1 + len(jobs)).remote(
-            work.content, jobs, work.together, *states
+            work.content, jobs, portion.together, portion.where, *states
         )
         work.outputs = list(outputs)
         return work.outputs[0]
 
-    def _collect(self, work: Work, replies: Sequence[tuple[Message, bool]]) -> Iterator[Message]:
+    def _collect(self, work: Work, returned: Returned) -> Iterator[Message]:
         """Yields replies and takes over the references to what the clients now keep."""
+        work.portion.take(returned.sums)
         references = work.outputs[1:]
-        for message, (reply, changed), state in zip(
-            work.messages, replies, references, strict=True
+        for job, reply, changed, state in zip(
+            work.portion.jobs, returned.replies, returned.changed, references, strict=True
         ):
             if changed:
-                client = job_of(message).client
-                self.states[client] = state
-                self.changed.add(client)
+                self.states[job.client] = state
+                self.changed.add(job.client)
             yield reply
 
     def _give_up(self, queue: deque[Work]) -> Iterator[Message]:
@@ -304,7 +313,8 @@ class RayGrid(SimulationGrid):
 
 
 def _lost(work: Work, reason: str) -> Iterator[Message]:
-    for message in work.messages:
+    work.portion.lose()
+    for message in work.portion.messages:
         client = job_of(message).client
         yield error_reply(message, f"client {client}: {reason}", crashed=True)
 

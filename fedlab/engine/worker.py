@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from flwr.app import Context, Message, Metadata, RecordDict
 
@@ -13,8 +14,11 @@ from fedlab.client_app import build_client_app
 from fedlab.engine.execution import Choice, by_measuring, by_rule
 from fedlab.engine.runtime import Runtime
 from fedlab.flower_compat import assume_identity, client_context, error_reply, message_for
+from fedlab.strategies.sums import PairwiseSums, WeightedSum
 
 log = logging.getLogger("fedlab")
+
+T = TypeVar("T")
 
 
 class Job(NamedTuple):
@@ -29,6 +33,25 @@ class Answer(NamedTuple):
 
     reply: Message
     state: RecordDict | None
+
+
+class Places(NamedTuple):
+    """Where clients' updates belong in a sum (see `fedlab.strategies.sums.PairwiseSums`).
+
+    Attributes:
+        start: Place of the first client.
+        number: Places of all of them together, if they train as one.
+    """
+
+    start: int
+    number: int
+
+
+class Answered(NamedTuple):
+    """Answers, and the sums of the updates, where these were wanted instead of each update."""
+
+    answers: list[Answer]
+    sums: PairwiseSums | None
 
 
 class Worker:
@@ -75,7 +98,8 @@ class Worker:
         jobs: Sequence[Job],
         states: Sequence[RecordDict | None],
         together: bool = False,
-    ) -> list[Answer]:
+        places: Places | None = None,
+    ) -> Answered:
         """Answers messages that share their content.
 
         A client that raises gives an error reply with its traceback and keeps its old state.
@@ -85,16 +109,42 @@ class Worker:
             jobs: Who they are.
             states: What they keep.
             together: Whether they train as one.
+            places: Where their updates belong in a sum, if no more than that is wanted.
         """
-        visits = [self._visit(content, job, s) for job, s in zip(jobs, states, strict=True)]
+        sums = PairwiseSums()
+        where = places or Places(0, 1)
+
+        def visits() -> list[_Visit]:
+            return [self._visit(content, job, s) for job, s in zip(jobs, states, strict=True)]
+
+        def alone() -> list[Answer]:
+            return [self._alone(visit) for visit in visits()]
+
+        answers: list[Answer] = []
         if together:
             try:
-                return self._together(visits)
+                answers, total = self._adding(places, lambda: self._together(visits()))
             except Exception:
                 # It may be one client's fault: alone, each of them fails or succeeds for itself.
                 log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
-                visits = [self._visit(content, j, s) for j, s in zip(jobs, states, strict=True)]
-        return [self._alone(visit) for visit in visits]
+                answers, total = self._adding(places, alone)
+            sums.add(*where, total)
+        else:
+            for place, visit in enumerate(visits(), where.start):
+                answer, total = self._adding(places, partial(self._alone, visit))
+                answers.append(answer)
+                sums.add(place, 1, total)
+        return Answered(answers, sums if places else None)
+
+    def _adding(
+        self, places: Places | None, answer: Callable[[], T]
+    ) -> tuple[T, WeightedSum | None]:
+        """Answers while updates are added up, if that is wanted, instead of put into replies."""
+        self.app.total = total = WeightedSum() if places else None
+        try:
+            return answer(), total if total is not None and total.clients else None
+        finally:
+            self.app.total = None
 
     def _visit(self, content: RecordDict, job: Job, state: RecordDict | None) -> _Visit:
         message = message_for(job.metadata, RecordDict(dict(content)))

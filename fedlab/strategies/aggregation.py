@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from fedlab.records import Tensors
+from fedlab.strategies.sums import WeightedSum
 
 
 def weighted_mean(updates: Sequence[Tensors], weights: Sequence[float]) -> Tensors:
@@ -22,20 +21,7 @@ def weighted_mean(updates: Sequence[Tensors], weights: Sequence[float]) -> Tenso
     Raises:
         ValueError: If the weights do not have a positive sum or names differ.
     """
-    total = float(sum(weights))
-    if not total > 0:
-        raise ValueError(f"the weights of {len(weights)} updates sum to {total}")
-    names = updates[0].keys()
-    if any(update.keys() != names for update in updates):
-        raise ValueError("clients sent different sets of tensors; the method must drop the same")
-    mean: Tensors = {}
-    for name in names:
-        first = updates[0][name]
-        if first.is_floating_point():
-            accumulator = torch.zeros_like(first, dtype=torch.float64)
-            for update, weight in zip(updates, weights, strict=True):
-                accumulator.add_(update[name], alpha=weight / total)
-            mean[name] = accumulator.to(first.dtype)
-        else:
-            mean[name] = torch.stack([update[name] for update in updates]).amax(dim=0)
-    return mean
+    total = WeightedSum()
+    for update, weight in zip(updates, weights, strict=True):
+        total.add({"": update}, weight)
+    return total.mean("")

@@ -27,7 +27,7 @@ from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
-from fedlab.strategies.updates import ClientUpdate, decode, mean_metrics, reason
+from fedlab.strategies.updates import SUM, ClientUpdate, decode, mean_metrics, reason, weight_of
 
 REASONS_TOLD = 3
 """Failed clients whose reasons, often whole tracebacks, an error tells."""
@@ -64,7 +64,15 @@ class Strategy(FlowerStrategy):
     Parameters: ClassVar[type[StrategyParameters]] = StrategyParameters
     norm_policy: ClassVar[NormPolicy] = NormPolicy.SHARE_ALL
     linear: ClassVar[bool] = True
-    """Whether combining is a weighted mean, so that sums of updates may stand for updates."""
+    """Whether `combine` asks for no more than `mean`, so that one sum may stand for all updates.
+
+    False for a class that overrides `combine` or `weight` and does not say otherwise.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "linear" not in vars(cls) and {"combine", "weight", "mean"} & vars(cls).keys():
+            cls.linear = False
 
     def __init__(
         self,
@@ -117,10 +125,12 @@ class Strategy(FlowerStrategy):
 
     def weight(self, update: ClientUpdate) -> float:
         """What a client counts in a mean."""
-        return update.examples if self.parameters.weighting == "examples" else 1.0
+        return weight_of(update.metrics, self.parameters.weighting)
 
     def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
         """The weighted mean of one record over clients."""
+        if updates[0].total is not None:
+            return updates[0].total.mean(record)
         weights = [self.weight(update) for update in updates]
         return weighted_mean([dict(update.arrays[record]) for update in updates], weights)
 
@@ -142,6 +152,8 @@ class Strategy(FlowerStrategy):
             name: to_record(tensors) for name, tensors in self.broadcast(server_round).items()
         }
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
+        if message_type == MessageType.TRAIN and self.linear:
+            records[SUM] = ConfigRecord({"weights": self.parameters.weighting})
         content = RecordDict(records)  # type: ignore[arg-type]
         return [
             Message(

@@ -54,7 +54,7 @@ class FedDC(ServerStep):
     """
 
     Parameters = FedDCParameters
-    linear = False
+    linear = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts with means of zeros."""

@@ -39,7 +39,7 @@ class FedDyn(ServerStep):
     """h ← h - α |S|/M mean(θ_i - w), w ← mean θ_i - h/α (Algorithm 1 of the paper)."""
 
     Parameters = FedDynParameters
-    linear = False
+    linear = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts with h of zeros."""

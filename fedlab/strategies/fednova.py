@@ -43,6 +43,7 @@ class FedNova(ServerStep):
     """w ← w - (Σ p_i a_i) Σ p_i d_i, d_i = (w - θ_i) / a_i."""
 
     Parameters = FedNovaParameters
+    linear = True
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean direction, as far as the clients went on average."""

@@ -92,6 +92,7 @@ class FedAvgM(ServerStep):
     """v ← β v + Δ, w ← w + η_s v, with Δ = Σ p_i (θ_i - w)."""
 
     Parameters = FedAvgMParameters
+    linear = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts at rest."""
@@ -112,6 +113,8 @@ class Adaptive(ServerStep):
 
     As there, and unlike Adam, moments are not corrected for starting small: v starts at τ².
     """
+
+    linear = True
 
     @abstractmethod
     def square(self, v: torch.Tensor, change: torch.Tensor) -> torch.Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flwr.app import Message, MetricRecord
+from flwr.app import ArrayRecord, Message, MetricRecord
 
-from fedlab.records import payload_bytes
+from fedlab.records import record_bytes
 from fedlab.strategies.callbacks import GLOBAL, Row
 from fedlab.strategies.updates import client_of, decode
 
@@ -28,7 +28,7 @@ def test_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
     """One row per client, domain and metric, from the ``domains`` record of each reply."""
     rows = []
     for reply in replies:
-        domains = reply.content.config_records.get("domains") if reply.has_content() else None
+        domains = reply.content.get("domains") if reply.has_content() else None
         if domains is None:
             continue
         columns: dict[str, list[Any]] = {key: list(domains[key]) for key in domains}  # type: ignore[arg-type]
@@ -79,13 +79,10 @@ class Traffic:
 
     def add(self, sent: Iterable[Message], replies: Iterable[Message]) -> None:
         """Counts one exchange of messages."""
-        sizes: dict[int, int] = {}  # clients mostly share one content object: measure it once
-        for message in sent:
-            key = id(message.content)
-            if key not in sizes:
-                sizes[key] = payload_bytes(message.content)
-            self.down += sizes[key]
-        self.up += sum(payload_bytes(r.content) for r in replies if r.has_content())
+        sent, replies = list(sent), list(replies)
+        sizes: dict[int, int] = {}  # clients mostly share records: measure each of them once
+        self.down += sum(_bytes(message, sizes) for message in sent)
+        self.up += sum(_bytes(reply, sizes) for reply in replies if reply.has_content())
 
     def rows(self, server_round: int, clients: int, failed: int) -> list[Row]:
         """The numbers of the round as a whole."""
@@ -99,3 +96,14 @@ class Traffic:
             Row(server_round, GLOBAL, "", "round", metric, float(value), 0)
             for metric, value in numbers.items()
         ]
+
+
+def _bytes(message: Message, sizes: dict[int, int]) -> int:
+    """Bytes of a message's arrays; the sizes of its records are noted under their ids."""
+    total = 0
+    for record in message.content.values():
+        if isinstance(record, ArrayRecord):
+            if id(record) not in sizes:
+                sizes[id(record)] = record_bytes(record)
+            total += sizes[id(record)]
+    return total

@@ -47,7 +47,7 @@ class Scaffold(ServerStep):
     """w ← w + η_g mean Δy_i, c ← c + |S|/M mean Δc_i (Algorithm 1 of the paper)."""
 
     Parameters = ScaffoldParameters
-    linear = False
+    linear = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts with a control variate of zeros."""

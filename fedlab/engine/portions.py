@@ -1,0 +1,137 @@
+"""How a round's messages are cut into portions that a process answers at once.
+
+Nothing here may change a result. Who trains as one, and in which order updates are added, follow
+from the messages and the clients' sizes alone; only how many clients travel together may depend on
+the number of processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from flwr.app import Message, MessageType
+
+from fedlab.engine.worker import Job, Places
+from fedlab.strategies.sums import PairwiseSums
+from fedlab.strategies.updates import SUM
+
+FIRST_NODE_ID = 1000
+"""Node id of client 0; Flower keeps small ids for itself."""
+
+
+@dataclass
+class Portion:
+    """Messages that share their content.
+
+    Attributes:
+        messages: One message for each client.
+        sums: Takes in the clients' updates; None if the update of each client is wanted.
+        start: The first client's place in these sums.
+        places: Places of all clients together if they train as one; else each has one.
+        together: Whether they train as one.
+    """
+
+    messages: Sequence[Message]
+    sums: PairwiseSums | None = None
+    start: int = 0
+    places: int = 1
+    together: bool = False
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What is each client's own in the messages."""
+        return [job_of(message) for message in self.messages]
+
+    @property
+    def where(self) -> Places | None:
+        """Where the clients' updates belong in a sum; None if no sum is wanted."""
+        return None if self.sums is None else Places(self.start, self.places)
+
+    def take(self, sums: PairwiseSums | None) -> None:
+        """Takes in what a worker has added."""
+        if self.sums is not None and sums is not None:
+            self.sums.take(sums)
+
+    def split(self) -> Iterator[Portion]:
+        """The same clients, one by one."""
+        for place, message in enumerate(self.messages, self.start):
+            yield Portion([message], self.sums, place)
+
+    def lose(self) -> None:
+        """Leaves the clients' places empty."""
+        if self.sums is None:
+            return
+        if self.together:
+            self.sums.add(self.start, self.places, None)
+            return
+        for place in range(self.start, self.start + len(self.messages)):
+            self.sums.add(place, 1, None)
+
+
+def cut(
+    messages: Sequence[Message], sizes: Sequence[int], stack: int, travelling: int
+) -> list[Portion]:
+    """Cuts messages that share their content into portions, the largest clients first.
+
+    Args:
+        messages: The messages.
+        sizes: Training samples of each logical client.
+        stack: Clients that train as one, at most; 1 is one by one.
+        travelling: Clients of a portion that train one by one, at most.
+    """
+    ordered = largest_first(messages, sizes)
+    sums = PairwiseSums() if SUM in messages[0].content else None
+    if stack > 1 and is_training(messages):
+        places = 1 << (min(stack, len(ordered)) - 1).bit_length()
+        return [
+            Portion(members, sums, index * places, places, together=True)
+            for index, members in enumerate(stacks(ordered, stack))
+        ]
+    # A power of two, at a multiple of it, is summed as its clients are when they travel alone.
+    several = 1 << max(1, travelling).bit_length() - 1
+    return [
+        Portion(ordered[start : start + several], sums, start)
+        for start in range(0, len(ordered), several)
+    ]
+
+
+def job_of(message: Message) -> Job:
+    """The part of a message that is its client's own."""
+    return Job(message.metadata, message.metadata.dst_node_id - FIRST_NODE_ID)
+
+
+def by_content(messages: Sequence[Message]) -> list[list[Message]]:
+    """Messages grouped by the content object they share, in order."""
+    groups: dict[int, list[Message]] = {}
+    for message in messages:
+        groups.setdefault(id(message.content), []).append(message)
+    return list(groups.values())
+
+
+def is_training(messages: Sequence[Message]) -> bool:
+    """Whether messages (of one kind) ask clients to train."""
+    return messages[0].metadata.message_type == MessageType.TRAIN
+
+
+def largest_first(messages: Sequence[Message], sizes: Sequence[int]) -> list[Message]:
+    """Messages by their clients' training samples, then by client."""
+
+    def key(message: Message) -> tuple[int, int]:
+        client = message.metadata.dst_node_id - FIRST_NODE_ID
+        return -int(sizes[client]), client
+
+    return sorted(messages, key=key)
+
+
+def stacks(messages: Sequence[Message], most: int) -> list[Sequence[Message]]:
+    """Cuts messages into as few equal stacks as hold at most so many clients each.
+
+    Where a stack begins depends on nothing but the messages: numbers may depend, in their last
+    bits, on who is in a stack, and must not depend on how many processes there are.
+    """
+    count = math.ceil(len(messages) / most)
+    edges = [len(messages) * k // count for k in range(count + 1)]
+    return [messages[start:end] for start, end in pairwise(edges)]

@@ -1,0 +1,197 @@
+"""Updates that are added up where clients run: the same results, and every client still counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import ConfigRecord
+from test_engine import result
+from test_faults import Failures, trained
+
+import toy
+from fedlab.clients.base import Carry, Received, Update
+from fedlab.clients.fedavg import FedAvg as FedAvgHalf
+from fedlab.engine.start import start_grid
+from fedlab.records import to_record
+from fedlab.scenario import Scenario
+from fedlab.server_app import build_strategy
+from fedlab.simulation import prepare, simulate
+from fedlab.strategies.fedavg import FedAvg
+from fedlab.strategies.updates import ClientUpdate, decode
+
+NUMBERS = {"d0": 12, "d1": 11, "d2": 1}
+"""Clients of each domain; the last one of them all is the one that misbehaves in `failing`."""
+
+
+def many(resources: dict[str, Any], half: str = "fedavg", **changes: Any) -> Scenario:
+    """Many clients of unequal sizes, several of which go to an actor at once."""
+    domains = {"name": "one_per_client", "clients_per_domain": NUMBERS}
+    data = {"sources": [{"name": "toy:Stripes", "train": 150}], "image_size": 8}
+    fields: dict[str, Any] = {
+        "rounds": 1,
+        "data": data,
+        "partition": {
+            "clients": 24,
+            "domains": domains,
+            "quantity": {"name": "lognormal", "sigma": 0.5},
+        },
+        "strategy": {"name": "fedavg", "client": half},
+        "model": {"name": "mlp", "hidden": [8]},
+        "resources": resources,
+        "participation": {"max_failed_share": 0.05},
+    }
+    return toy.scenario(**fields | changes)
+
+
+LOCAL = {"backend": "local"}
+
+
+def rays(*actors: int) -> list[dict[str, Any]]:
+    return [{"backend": "ray", "actors": number} for number in actors]
+
+
+@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
+def test_neither_the_backend_nor_the_number_of_actors_changes_a_byte(
+    execution: str, tmp_path: Path, ray_here: None
+) -> None:
+    engine = {"execution": execution, "cohort": 5}
+    ends = []
+    for number, resources in enumerate([LOCAL, *rays(1, 2)]):
+        chosen = many(resources, rounds=2, engine=engine)
+        simulate(chosen, out=tmp_path / str(number), progress=False)
+        ends.append(result(tmp_path / str(number)))
+    assert ends[0] == ends[1] == ends[2]
+
+
+def replies(chosen: Scenario, strategy: FedAvg | None = None) -> tuple[FedAvg, list[ClientUpdate]]:
+    """A round's updates in this process."""
+    prepared = prepare(chosen)
+    strategy = strategy or build_strategy(chosen, prepared.model)  # type: ignore[assignment]
+    grid, _ = start_grid(chosen, prepared.data, prepared.partition)
+    arrays = to_record(prepared.model.state_dict())
+    assert strategy is not None
+    messages = list(strategy.configure_train(1, arrays, ConfigRecord(), grid))
+    return strategy, decode(grid.send_and_receive(messages))
+
+
+@pytest.mark.parametrize("weighting", ["examples", "uniform"])
+@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
+def test_the_mean_of_sums_is_the_mean_of_updates(execution: str, weighting: str) -> None:
+    strategy = {"name": "fedavg", "weighting": weighting}
+    chosen = many(LOCAL, strategy=strategy, engine={"execution": execution}, model="small_cnn")
+    linear, added = replies(chosen)
+    alone, plain = replies(chosen, Looks(prepare(chosen).model, chosen.strategy))
+    assert [update.client for update in added] == list(range(24))
+    assert [update.metrics for update in added] == [update.metrics for update in plain]
+    mean, expected = linear.mean(added, "arrays"), alone.mean(plain, "arrays")
+    assert {name: tensor.dtype for name, tensor in mean.items()} == {
+        name: tensor.dtype for name, tensor in expected.items()
+    }
+    torch.testing.assert_close(mean, expected, rtol=1e-6, atol=1e-7)
+
+
+class Looks(FedAvg):
+    """Looks at every update, and does not say whether it does."""
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        self.norms = [float(next(iter(u.arrays["arrays"].values())).norm()) for u in updates]
+        super().combine(server_round, updates)
+
+
+class Claims(Looks):
+    """Looks at every update, and says that it does not."""
+
+    linear = True
+
+
+def test_a_strategy_that_looks_at_single_updates_gets_them_unless_it_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    strategy = {"name": "test_portions:Looks", "client": "fedavg"}
+    looked = simulate(many(LOCAL, strategy=strategy), out=tmp_path / "run", progress=False)
+    assert looked.finished
+    strategy = {"name": "test_portions:Claims", "client": "fedavg"}
+    with pytest.raises(ValueError, match="linear = False"):
+        simulate(many(LOCAL, strategy=strategy), out=tmp_path / "claims", progress=False)
+
+
+class TwoRecordsHalf(FedAvgHalf):
+    """Sends how far it went, too."""
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        update = super().finish(carry, received, steps)
+        drift = {n: t - received.model[n] for n, t in update.arrays["arrays"].items()}
+        return update._replace(arrays=update.arrays | {"drift": drift})
+
+
+class TwoRecords(FedAvg):
+    """Keeps the mean of both records."""
+
+    linear = True
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        before = self.state["arrays"]
+        self.state["drift"] = self.mean(updates, "drift")
+        super().combine(server_round, updates)
+        moved = {name: tensor - before[name] for name, tensor in self.state["arrays"].items()}
+        torch.testing.assert_close(self.state["drift"], moved, rtol=1e-4, atol=1e-6)
+
+
+def test_every_record_is_summed_and_counted(tmp_path: Path) -> None:
+    strategy = {"name": "test_portions:TwoRecords", "client": "test_portions:TwoRecordsHalf"}
+    run = simulate(many(LOCAL, strategy=strategy), out=tmp_path / "run", progress=False)
+    traffic = run.history.set_index("metric").value
+    assert traffic["bytes_up"] == 2 * traffic["bytes_down"] / 2  # models go down twice: tests
+
+
+@pytest.mark.parametrize("resources", [LOCAL, *rays(1)], ids=["local", "ray"])
+def test_a_client_that_raises_is_named_and_not_in_the_sum(
+    resources: dict[str, Any], tmp_path: Path, ray_here: None
+) -> None:
+    failures = Failures()
+    chosen = many(resources, "failing:Raises", rounds=2)
+    run = simulate(chosen, out=tmp_path / "run", callbacks=[failures], progress=False)
+    assert list(failures.rounds[1]) == list(failures.rounds[2]) == ["client 23"]
+    assert trained(run, 1) == list(range(23))
+    size = sum(t.numel() * t.element_size() for t in run.model_state().values())
+    up = run.history[run.history.metric == "bytes_up"].value.tolist()
+    assert up == [23 * size, 23 * size]
+    simulate(many(LOCAL, "failing:Raises", rounds=2), out=tmp_path / "again", progress=False)
+    assert result(tmp_path / "run") == result(tmp_path / "again")
+
+
+DIES_ONCE = """\
+import os
+from pathlib import Path
+from fedlab.clients.fedavg import FedAvg
+class DiesOnce(FedAvg):
+    calls = 0
+    def gradients(self, carry, batch, phase):
+        DiesOnce.calls += 1
+        mark = Path({mark!r})
+        if DiesOnce.calls == 7 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return super().gradients(carry, batch, phase)
+"""
+
+
+@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
+def test_an_actor_that_dies_within_a_portion_changes_nothing(
+    execution: str, tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, module = tmp_path / "died", f"dies_{execution}"
+    (tmp_path / f"{module}.py").write_text(DIES_ONCE.format(mark=str(mark)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    engine = {"execution": execution, "cohort": 5}
+    chosen = many({"backend": "ray", "actors": 1}, f"{module}:DiesOnce", engine=engine)
+    failures = Failures()
+    simulate(chosen, out=tmp_path / "run", callbacks=[failures], progress=False)
+    assert mark.exists()
+    assert failures.rounds[1] == {}
+    simulate(many(LOCAL, engine=engine), out=tmp_path / "local", progress=False)
+    assert result(tmp_path / "run") == result(tmp_path / "local")

@@ -1,0 +1,92 @@
+"""Sums of updates: the same whoever adds what, and where."""
+
+from __future__ import annotations
+
+import pickle
+import random
+
+import pytest
+import torch
+
+from fedlab.strategies.aggregation import weighted_mean
+from fedlab.strategies.sums import PairwiseSums, WeightedSum
+
+CLIENTS = 23
+
+
+def updates() -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        {"w": torch.randn(70_000, generator=generator) * 10.0 ** (k % 7), "n": torch.tensor(k)}
+        for k in range(CLIENTS)
+    ]
+
+
+def summed(client: int) -> WeightedSum:
+    total = WeightedSum()
+    total.add({"arrays": updates()[client]}, client + 0.3)
+    return total
+
+
+def travelled(sums: PairwiseSums) -> PairwiseSums:
+    return pickle.loads(pickle.dumps(sums, protocol=5))
+
+
+@pytest.mark.parametrize("lost", [set(), {0}, {5, 6}, {22}, set(range(8, 16))])
+def test_the_size_of_portions_and_the_order_of_arrival_change_no_bit(lost: set[int]) -> None:
+    results = []
+    for size, seed in [(1, 0), (1, 1), (2, 2), (4, 3), (8, 4), (32, 5)]:
+        whole = PairwiseSums()
+        starts = list(range(0, CLIENTS, size))
+        random.Random(seed).shuffle(starts)
+        for start in starts:
+            portion = PairwiseSums()
+            for client in range(start, min(start + size, CLIENTS)):
+                portion.add(client, 1, None if client in lost else summed(client))
+            whole.take(travelled(portion) if seed % 2 else portion)
+        total = whole.total()
+        assert total is not None
+        assert total.clients == CLIENTS - len(lost)
+        results.append(total.mean("arrays"))
+    assert all(torch.equal(result["w"], results[0]["w"]) for result in results)
+    left = [client for client in range(CLIENTS) if client not in lost]
+    plain = weighted_mean([updates()[k] for k in left], [k + 0.3 for k in left])
+    torch.testing.assert_close(results[0], plain, rtol=1e-6, atol=1e-6)
+    assert results[0]["n"].item() == max(left)
+
+
+def test_what_travelled_is_not_written_to() -> None:
+    part = pickle.loads(pickle.dumps(summed(1)))
+    for tensors in part.arrays.values():
+        assert tensors["w"].dtype is torch.float64
+    before = part.arrays["arrays"]["w"].clone()
+    kept = part.arrays["arrays"]["w"]
+    part.merge(summed(2))
+    assert torch.equal(kept, before)
+    assert not torch.equal(part.arrays["arrays"]["w"], before)
+
+
+def test_channels_last_and_views_are_summed_like_others() -> None:
+    images = torch.randn(3, 4, 5, 6)
+    layouts = [
+        images,
+        images.contiguous(memory_format=torch.channels_last),
+        torch.stack([images, images], dim=-1)[..., 0],
+        images[:1].expand(3, 4, 5, 6),
+    ]
+    for layout in layouts:
+        total = WeightedSum()
+        total.add({"arrays": {"w": layout}}, 3.0)
+        total.add({"arrays": {"w": images}}, 1.0)
+        expected = ((3 * layout.double() + images.double()) / 4).float()
+        torch.testing.assert_close(total.mean("arrays")["w"], expected, rtol=1e-6, atol=1e-7)
+    assert torch.equal(layouts[0], images)
+
+
+def test_clients_that_send_different_names_are_refused() -> None:
+    total, other = summed(0), WeightedSum()
+    other.add({"arrays": {"w": torch.ones(1)}}, 1.0)
+    with pytest.raises(ValueError, match="different sets"):
+        total.merge(other)
+    with pytest.raises(ValueError, match="different sets"):
+        total.add({"others": {}}, 1.0)
