@@ -97,7 +97,7 @@ class Bed:
         self,
         method: Mapping[str, Any],
         *,
-        steps: Sequence[int] = (5, 5, 5),
+        steps: Sequence[int] = (3, 3, 3),
         copies: Sequence[int] = (1, 1, 1),
         fraction: float = 1.0,
         start: torch.Tensor = ZERO,
@@ -154,6 +154,6 @@ class Bed:
         )
         self.own_states[client] = {**self.own_states[client], **update.own_state}
         records: dict[str, Any] = {name: to_record(t) for name, t in update.arrays.items()}
-        records["metrics"] = MetricRecord(metrics)
+        records["metrics"] = MetricRecord(dict(metrics))
         records["client"] = ConfigRecord({"id": client})
         return Message(RecordDict(records), reply_to=message)

@@ -42,32 +42,38 @@ def error(bed: Bed, rounds: int, weights: Sequence[float] = EQUAL) -> float:
 
 
 def test_fedavg_misses_the_optimum_unless_clients_take_one_step() -> None:
-    assert error(Bed({"name": "fedavg"}, lr=0.4), 20) > 0.1
-    assert error(Bed({"name": "fedavg"}, lr=0.4, steps=(1, 1, 1)), 60) < 1e-10
+    assert error(Bed({"name": "fedavg"}, lr=0.4), 15) > 0.1
+    assert error(Bed({"name": "fedavg"}, lr=0.4, steps=(1, 1, 1)), 40) < 1e-10
 
 
 @pytest.mark.parametrize(
     ("method", "rounds", "options"),
     [
-        ({"name": "scaffold"}, 40, {"lr": 0.2}),
-        ({"name": "scaffold"}, 40, {"lr": 0.1, "steps": (1, 4, 10)}),
-        ({"name": "scaffold", "server_lr": 0.5}, 80, {"lr": 0.2}),
-        ({"name": "scaffold"}, 80, {"lr": 0.2, "fraction": 0.67}),
-        ({"name": "feddyn", "alpha": 1.0}, 60, {"lr": 0.3}),
-        ({"name": "feddyn", "alpha": 1.0}, 60, {"lr": 0.1, "momentum": 0.5}),
-        ({"name": "feddyn", "alpha": 1.0}, 120, {"lr": 0.3, "fraction": 0.67}),
-        ({"name": "feddc", "alpha": 0.1}, 40, {"lr": 0.2}),
-        ({"name": "feddc", "alpha": 0.1}, 80, {"lr": 0.2, "fraction": 0.67}),
+        ({"name": "scaffold"}, 30, {"lr": 0.2}),
+        ({"name": "scaffold"}, 32, {"lr": 0.2, "steps": (1, 3, 6)}),
+        ({"name": "scaffold"}, 50, {"lr": 0.2, "fraction": 0.67}),
+        ({"name": "feddyn", "alpha": 2.0}, 50, {"lr": 0.2}),
+        ({"name": "feddyn", "alpha": 2.0}, 60, {"lr": 0.2, "fraction": 0.67}),
+        ({"name": "feddc", "alpha": 0.5}, 30, {"lr": 0.3}),
+        ({"name": "feddc", "alpha": 1.0}, 60, {"lr": 0.2, "fraction": 0.67}),
     ],
 )
 def test_the_optimum_is_reached(method: dict, rounds: int, options: dict) -> None:
     assert error(Bed(method, **options), rounds) < 1e-10
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_weighted_by_examples_the_optimum_is_that_of_all_samples(name: str) -> None:
-    method = {"name": name, "weighting": "examples"} | ({"alpha": 1.0} if name == "feddyn" else {})
-    assert error(Bed(method, copies=(1, 2, 5), lr=0.2), 60, weights=(1, 2, 5)) < 1e-10
+@pytest.mark.parametrize(
+    ("method", "lr"),
+    [
+        ({"name": "scaffold"}, 0.2),
+        ({"name": "feddyn", "alpha": 2.0}, 0.2),
+        ({"name": "feddc", "alpha": 0.5}, 0.3),
+    ],
+    ids=METHODS,
+)
+def test_weighted_by_examples_the_optimum_is_that_of_all_samples(method: dict, lr: float) -> None:
+    bed = Bed(method | {"weighting": "examples"}, copies=(1, 2, 5), lr=lr)
+    assert error(bed, 50, weights=(1, 2, 5)) < 1e-10
 
 
 # ---------------------------------------------------------------------- as the papers write it
@@ -106,7 +112,7 @@ def feddyn(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
             own[i] = own[i] - alpha * (theta - w)
             ends.append(theta)
         h = h - alpha / CLIENTS * sum(theta - w for theta in ends)
-        w = sum(ends) / len(ends) - h / alpha
+        w = torch.stack(ends).mean(dim=0) - h / alpha
     return w
 
 
@@ -114,7 +120,7 @@ def feddc(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
     alpha, w = 0.3, ZERO
     drifts, slopes = [ZERO] * CLIENTS, [ZERO] * CLIENTS
     for cohort in bed.cohorts:
-        ends, mean = [], sum(slopes) / CLIENTS
+        ends, mean = [], torch.stack(slopes).mean(dim=0)
         for i in cohort:
             theta = w
             for _ in range(steps[i]):
@@ -123,7 +129,7 @@ def feddc(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
             drifts[i] = drifts[i] + theta - w
             slopes[i] = slopes[i] - mean + (w - theta) / (steps[i] * lr)
             ends.append(theta)
-        w = sum(ends) / len(ends) + sum(drifts) / CLIENTS
+        w = torch.stack(ends).mean(dim=0) + torch.stack(drifts).mean(dim=0)
     return w
 
 
@@ -227,7 +233,7 @@ def test_together_is_one_by_one_also_for_clients_that_take_no_step(method: str) 
     training = {"batch_size": 8, "optimizer": {"lr": 0.05, "weight_decay": 0.01}}
     runtime = ragged(strategy=method, model=NORMALISED, training=training)
     assert runtime.half.vectorisable
-    updates = play(runtime, 3, tolerance=1e-9)
+    updates = play(runtime, 2, tolerance=1e-9)
     idle = [sent for sent in updates if sent.metrics["steps"] == 0]
     assert len(idle) == 1
     for record in idle[0].arrays.values():
@@ -279,11 +285,10 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path
     assert_resumes(method, tmp_path)
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("ray_here")
-def test_ray_and_this_process_give_the_same_bytes(method: str, tmp_path: Path) -> None:
+def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path) -> None:
     for backend in ("local", "ray"):
-        chosen = scenario(method, resources={"backend": backend})
+        chosen = scenario("feddc", resources={"backend": backend})  # it sends and keeps the most
         simulate(chosen, out=tmp_path / backend, progress=False)
     assert result(tmp_path / "local") == result(tmp_path / "ray")
 
