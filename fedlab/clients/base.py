@@ -210,7 +210,7 @@ class LocalHalf:
         return self.personal_model(received, own_state)
 
     def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
-        """Prepares the first step; the carry owns its tensors.
+        """Prepares the first step; the carry owns its tensors, but for those of `Task.constant`.
 
         Args:
             received: What came down.
@@ -218,11 +218,16 @@ class LocalHalf:
             profile: What the client's samples are like.
         """
         start = self.personal_model(received, own_state)
-        state = {name: channels_last(tensor.detach()).clone() for name, tensor in start.items()}
+        constant = self.task.constant
+        state = {
+            name: tensor if name in constant else channels_last(tensor.detach()).clone()
+            for name, tensor in start.items()
+        }
         parameters, buffers = self.task.split(state)
+        learning = {name: value for name, value in parameters.items() if name not in constant}
         kept = self.task.loss.start(profile, received.server_round, received.rounds)
         extra = {"loss": kept} if kept else {}
-        return Carry(parameters, buffers, self.task.optimizer.start(parameters), extra)
+        return Carry(parameters, buffers, self.task.optimizer.start(learning), extra)
 
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch

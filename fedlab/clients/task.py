@@ -55,6 +55,7 @@ class Task:
         local_epochs: Passes over the client's samples in a round.
         local_steps: Steps in a round instead of passes, or None.
         differentiate: How gradients are taken.
+        constant: Names of parameters that no step writes to.
     """
 
     model: nn.Module
@@ -64,6 +65,7 @@ class Task:
     local_epochs: int = 1
     local_steps: int | None = None
     differentiate: Differentiate = value_and_gradients
+    constant: frozenset[str] = frozenset()
 
     def for_stacks(self) -> Task:
         """The same task, made of what `torch.func.vmap` can do, and does quickly."""

@@ -49,19 +49,20 @@ def train_one(
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
         used) and ``steps``.
     """
-    half = wide.half if wide else half
     round_, device = received.server_round, data.inputs.device
     data = half.training_data(data, received, own_state)
     schedule = plan_round(
         half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
     )
+    if wide:
+        half = wide.choose(Work.of(schedule))
     augment = rng.torch_generator(seed, "augment", client, round_, device=device)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
     half.prepare_network(received)
     with rng.torch_seed(seed, "dropout", client, round_), channels_last_gradients(half.task.model):
         carry = half.begin(received, own_state, profile_of(half, data))
         if wide:
-            carry = wide.begin(carry, received, Work.of(schedule))
+            carry = wide.begin(carry, received, schedule.seen)
         for phase, steps in zip(half.phases(), schedule.phases, strict=True):
             if phase.enter:
                 carry = phase.enter(carry)

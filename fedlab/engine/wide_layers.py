@@ -66,6 +66,8 @@ class WideLayers:
             half.task, model=model, differentiate=self._differentiate_and_learn
         )
         self._lr = 0.0
+        self._chosen: tuple[str, ...] = ()
+        self._halves: dict[tuple[str, ...], LocalHalf] = {}
         self._transposed: dict[str, tuple[Tensor, Tensor]] = {}
 
     @classmethod
@@ -83,13 +85,29 @@ class WideLayers:
         paths = _plainly_used(half.task.model, samples)
         return cls(half, form, paths) if paths else None
 
-    def begin(self, carry: Carry, received: Received, work: Work) -> Carry:
-        """Puts layers into low-rank form for a client's round, where that is quicker.
+    def choose(self, work: Work) -> LocalHalf:
+        """The method as it trains a client whose round is so long; call it before `begin`."""
+        optimizer = self.half.task.optimizer
+        self._chosen = tuple(
+            path
+            for path, slot in self.slots.items()
+            if work.low_rank_later(slot.weight, optimizer, self.form)
+        )
+        if self._chosen not in self._halves:
+            names = [_names(path, self.slots[path]) for path in self._chosen]
+            constant = frozenset(name for pair in names for name in pair if name)
+            half = copy.copy(self.half)
+            half.task = replace(half.task, constant=constant)
+            self._halves[self._chosen] = half
+        return self._halves[self._chosen]
+
+    def begin(self, carry: Carry, received: Received, seen: int) -> Carry:
+        """Puts the chosen layers into low-rank form.
 
         Args:
-            carry: What `half.begin` made.
+            carry: What the method's `begin` made.
             received: What came down.
-            work: What the client is to do.
+            seen: Samples that the client will read in all steps together.
 
         Returns:
             The carry without the weights and biases of those layers.
@@ -99,14 +117,14 @@ class WideLayers:
         parameters = dict(carry.parameters)
         for path, slot in self.slots.items():
             slot.low_rank = None
-            weight, bias = _names(path, slot)
-            if work.low_rank_later(parameters[weight], optimizer, self.form):
+            if path in self._chosen:
+                weight, bias = _names(path, slot)
                 start = parameters.pop(weight)
                 slot.low_rank = LaterLayer(
                     start,
                     parameters.pop(bias) if bias else None,
                     1,
-                    work.seen,
+                    seen,
                     optimizer,
                     self._transpose(weight, start, received),
                 )
