@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 class GGEURParameters(StrategyParameters):
     """GGEUR's parameters; those of rounds are the base's.
 
-    A class with a single sample in all has no axes, and what is drawn is that sample again. A
-    client without labels sends nothing and, with prototypes, trains on draws alone.
+    A class with a single sample in all has no axes, and what is drawn is that sample again; of a
+    class whose moments nobody sends nothing is drawn. A client without labels sends nothing and,
+    with prototypes, trains on draws alone.
 
     What leaves a client is not private by itself. The mean and covariance of a class with one
     sample are that sample; with few samples they come close to it, and counts tell the client's
@@ -61,7 +62,8 @@ class GGEURParameters(StrategyParameters):
             Algorithm 1).
         per_class: A class a client has is filled up with draws around its own samples to this
             many; by default the paper's 2000 without and 500 with prototypes.
-        per_prototype: Draws around each mean of another client.
+        per_prototype: Draws around each mean of another client; there are as many means of a
+            class as there are clients that sent it.
         scale: How far draws go along an axis with eigenvalue λ: ``sqrt_eig`` has the standard
             deviation √λ, so that draws have the covariance that was measured, as in the authors'
             code; ``eig`` has λ, as in the paper's formula, and so the square of that covariance.
