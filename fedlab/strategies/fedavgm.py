@@ -1,0 +1,51 @@
+"""FedAvgM, server half: the clients' mean change gathers momentum.
+
+Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, Hsu,
+Qi, Brown, 2019, arXiv 1909.06335.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from pydantic import Field, PositiveFloat
+
+from fedlab.records import Tensors
+from fedlab.strategies.fedopt import ServerOptimizerParameters
+from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.strategies.updates import ClientUpdate
+
+
+class FedAvgMParameters(ServerOptimizerParameters):
+    """FedAvgM's parameters.
+
+    Attributes:
+        momentum: β; 0 with a learning rate of 1 is FedAvg.
+    """
+
+    name: str = "fedavgm"
+    server_lr: PositiveFloat = 1.0
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
+class FedAvgM(ServerStep):
+    """v ← β v + Δ, w ← w + η_s v, with Δ = Σ p_i (θ_i - w)."""
+
+    Parameters = FedAvgMParameters
+    linear = True
+
+    def initialise(self, model: Tensors) -> None:
+        """Starts at rest."""
+        super().initialise(model)
+        self.state["velocity"] = self.filled(0.0)
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Steps along the velocity."""
+        chosen = cast(FedAvgMParameters, self.parameters)
+        average = self.mean(updates, "arrays")
+        velocity = plus(self.change(average), self.state["velocity"], chosen.momentum)
+        model = plus(self.state["arrays"], velocity, chosen.server_lr)
+        self.state = {"arrays": {**average, **model}, "velocity": velocity}
