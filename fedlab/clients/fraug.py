@@ -1,0 +1,243 @@
+"""FRAug, local half: synthetic representations, made a client's own, teach the client's head.
+
+FRAug: Tackling Federated Learning with Non-IID Features via Representation Augmentation, Chen,
+Frikha, Krompass, Gu, Tresp, ICCV 2023, arXiv 2205.14900. All formulas here follow the authors'
+code (HaokunChen245/FRAug), not the text of the paper. It differs from that code in two places:
+generator and RTNet learn by plain SGD, without the momentum of 0.5 that they have there, and the
+network's optimiser starts anew in every round, as always here.
+
+Up: the network without running statistics, the generator. Down: the same. Stays: running
+statistics, the transformation network (RTNet), the class means; if the scenario says so, the
+generator's normalisation layers.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
+from fedlab.clients.class_memory import empty_memory, next_labels, remember
+from fedlab.clients.differentiate import Objective, value_and_gradients
+from fedlab.clients.task import Batch, Task
+from fedlab.losses.base import Profile
+from fedlab.models.distances import DISTANCES
+from fedlab.models.norms import NormPolicy
+from fedlab.records import Tensors
+from fedlab.strategies.fraug import FRAugParameters
+from fedlab.strategies.parameters import StrategyParameters
+
+MOST_SYNTHETIC = 0.5
+"""Weight of synthetic representations in the loss, at most."""
+
+
+class FRAug(LocalHalf):
+    """Three steps a batch: of the network, of the shared generator, of the client's RTNet.
+
+    The carry has the generator and RTNet as state dicts, and the ``memory``: class means of shape
+    (classes, features), which classes have been ``seen``, and how many synthetic labels have been
+    ``dealt``. Noise comes from PyTorch's global generator, and so do RTNet's first values, which
+    whoever runs a round seeds for the client and the round.
+    """
+
+    norm_policy = NormPolicy.SHARE_AFFINE
+
+    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+        super().__init__(parameters, task)
+        self.method = cast(FRAugParameters, parameters)
+        with torch.device("meta"):  # their tensors are always those of a carry
+            self.generator = self.method.generator(task.head)
+            self.rtnet = self.method.rtnet(task.head)
+
+    # ------------------------------------------------------------------ a round
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Takes the shared generator, and RTNet and memory from where the last round left them."""
+        carry = super().begin(received, own_state, profile)
+        kept = own_state if "rtnet" in own_state else self.first_state()
+        generator = {**kept.get("generator", {}), **received.arrays["generator"]}
+        records = {"generator": generator, "rtnet": kept["rtnet"], "memory": kept["memory"]}
+        extra = {key: {n: t.clone() for n, t in value.items()} for key, value in records.items()}
+        ratio = self.task.head.layer.weight.new_tensor(
+            self.method.ratio(received.server_round, received.rounds)
+        )
+        schedule = {"ratio": ratio, "share": ratio.clamp(max=MOST_SYNTHETIC)}
+        return carry._replace(extra={**carry.extra, **extra, "schedule": schedule})
+
+    def first_state(self) -> ClientState:
+        """What a client starts its first round with."""
+        head = self.task.head
+        like = head.layer.weight
+        return {
+            "generator": self.method.generator(head).to(like).state_dict(),
+            "rtnet": self.method.rtnet(head).to(like).state_dict(),
+            "memory": empty_memory(head.layer.out_features, head.features, like),
+        }
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends network and generator; keeps RTNet, the memory and what else is the client's."""
+        update = super().finish(carry, received, steps)
+        shared, extra = self.method.shared_of(self.generator), carry.extra
+        generator = {name: extra["generator"][name] for name in shared}
+        own = {n: t for n, t in extra["generator"].items() if n not in generator}
+        kept = {"rtnet": extra["rtnet"], "memory": extra["memory"]}
+        if own:
+            kept["generator"] = own
+        return Update({**update.arrays, "generator": generator}, {**update.own_state, **kept})
+
+    # ------------------------------------------------------------------ a batch
+
+    def step(
+        self, carry: Carry, batch: Batch, phase: Phase, server_round: int
+    ) -> tuple[Carry, dict[str, torch.Tensor]]:
+        """The three steps. A batch of one sample changes nothing: it cannot be normalised."""
+        if len(batch.labels) < 2:
+            _, outputs = self.as_tested(carry, batch)
+            correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
+            return carry, {"loss": self.loss(outputs, batch, carry), "accuracy": correct}
+        carry, metrics = super().step(carry, batch, phase, server_round)
+        labels = self.synthetic_labels(carry, len(batch.labels))
+        features, _ = self.as_tested(carry, batch)
+        self.teach_generator(carry, labels, features)
+        self.teach_rtnet(carry, labels, batch.labels, features)
+        carry.extra["memory"]["dealt"] += len(labels)
+        return carry, metrics
+
+    def objective(
+        self, parameters: Tensors, carry: Carry, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of the batch and, at most as much, that of synthetic representations.
+
+        The latter have no gradient but by the head's parameters. Class means are updated first.
+        """
+        features, outputs = self.task.features_and_outputs(parameters, carry.buffers, batch.inputs)
+        anchors = features.detach()
+        memory = carry.extra["memory"]
+        remember(memory, anchors, batch.labels, self.method.memory_rate)
+        labels = self.synthetic_labels(carry, len(anchors))
+        synthetic = sum(
+            cross_entropy(
+                self.task.head.outputs(parameters, self.synthesise(carry, wanted, near)), wanted
+            )
+            for wanted, near in ((labels, memory["means"][labels]), (batch.labels, anchors))
+        )
+        share = carry.extra["schedule"]["share"]
+        loss = (1 - share) * self.loss(outputs, batch, carry) + share * synthetic / 2
+        return loss, outputs
+
+    def teach_generator(self, carry: Carry, labels: torch.Tensor, features: torch.Tensor) -> None:
+        """A step of the generator: classes that the head knows, far from the client's own look.
+
+        Args:
+            carry: Only its generator is changed, in place.
+            labels: Wanted classes, shape (n,).
+            features: The batch's representations, shape (n, features).
+        """
+        distance = DISTANCES[self.method.generator_distance]
+        means = carry.extra["memory"]["means"][labels]
+        target = means if self.method.generator_distance == "l2" else features
+        noise = self.noise(len(labels), features)
+
+        def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, None]:
+            network = {**parameters, **buffers}
+            made = functional_call(self.generator.train(), network, (noise, labels))
+            outputs = self.task.head.outputs(carry.parameters, made)
+            away = self.method.lambda_generator * distance(made, target)
+            return cross_entropy(outputs, labels) - away, None
+
+        descend(self.generator, carry.extra["generator"], objective, self.method.lr_generator)
+
+    def teach_rtnet(
+        self,
+        carry: Carry,
+        labels: torch.Tensor,
+        batch_labels: torch.Tensor,
+        features: torch.Tensor,
+    ) -> None:
+        """A step of RTNet: representations the head is unsure of, near those of the client.
+
+        Args:
+            carry: Only its RTNet is changed, in place.
+            labels: Wanted classes, anchored at class means, shape (n,).
+            batch_labels: The batch's classes, anchored at its representations, shape (n,).
+            features: The batch's representations, shape (n, features).
+        """
+        distance = DISTANCES[self.method.rtnet_distance]
+        means = carry.extra["memory"]["means"][labels]
+        kinds = [
+            (self.generate(carry, wanted), wanted, anchors)
+            for wanted, anchors in ((labels, means), (batch_labels, features))
+        ]
+
+        def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, None]:
+            total = features.new_zeros(())
+            for made, wanted, anchors in kinds:
+                network = {**parameters, **buffers}
+                moved = functional_call(self.rtnet.train(), network, (made, wanted, anchors))
+                outputs = self.task.head.outputs(carry.parameters, moved)
+                away = self.method.lambda_rtnet * distance(moved, anchors)
+                total = total + away - entropy(outputs)
+            return total / len(kinds), None
+
+        descend(self.rtnet, carry.extra["rtnet"], objective, self.method.lr_rtnet)
+
+    # ------------------------------------------------------------------ what the steps use
+
+    @torch.no_grad()
+    def as_tested(self, carry: Carry, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and outputs of the network in the mode of tests, which changes nothing."""
+        self.task.model.eval()
+        found = self.task.features_and_outputs(carry.parameters, carry.buffers, batch.inputs)
+        self.task.model.train()
+        return found
+
+    def synthetic_labels(self, carry: Carry, size: int) -> torch.Tensor:
+        """Classes of the synthetic representations of a batch of that size, shape (size,)."""
+        only_seen = self.method.unseen_classes == "skip"
+        return next_labels(carry.extra["memory"], size, only_seen=only_seen)
+
+    def noise(self, size: int, like: torch.Tensor) -> torch.Tensor:
+        """Noise for so many representations, shape (size, latent)."""
+        draw = torch.rand if self.method.noise == "uniform" else torch.randn
+        latent = self.method.latent_of(self.task.head)
+        return draw(size, latent, dtype=like.dtype, device=like.device)
+
+    @torch.no_grad()
+    def generate(self, carry: Carry, labels: torch.Tensor) -> torch.Tensor:
+        """Representations as the generator makes them, shape (n, features)."""
+        noise = self.noise(len(labels), self.task.head.layer.weight)
+        return functional_call(self.generator.eval(), carry.extra["generator"], (noise, labels))
+
+    @torch.no_grad()
+    def synthesise(self, carry: Carry, labels: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        """Representations of the client's own look, of the labels' classes, shape (n, features)."""
+        made = self.generate(carry, labels), labels, anchors
+        moved = functional_call(self.rtnet.eval(), carry.extra["rtnet"], made)
+        if not self.method.interpolate:
+            return moved
+        return torch.lerp(anchors, moved, carry.extra["schedule"]["ratio"])
+
+
+def entropy(outputs: torch.Tensor) -> torch.Tensor:
+    """Mean entropy in nats of the predictions that logits of shape (n, classes) stand for."""
+    return -(outputs.softmax(dim=1) * outputs.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def descend(network: nn.Module, tensors: Tensors, objective: Objective, lr: float) -> None:
+    """One step of plain SGD, in place.
+
+    Args:
+        network: Tells parameters from running statistics.
+        tensors: Its state dict, whose values are used and changed instead of the network's own.
+        objective: What to minimise.
+        lr: Learning rate.
+    """
+    parameters = {name: tensors[name] for name, _ in network.named_parameters()}
+    buffers = {name: tensors[name] for name, _ in network.named_buffers()}
+    slopes, _, _ = value_and_gradients(objective, parameters, buffers)
+    for name, tensor in parameters.items():
+        tensor.sub_(slopes[name], alpha=lr)

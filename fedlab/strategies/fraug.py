@@ -1,0 +1,147 @@
+"""FRAug, server half: averages the classifier and the generator of synthetic representations.
+
+FRAug: Tackling Federated Learning with Non-IID Features via Representation Augmentation, Chen,
+Frikha, Krompass, Gu, Tresp, ICCV 2023, arXiv 2205.14900. All formulas and defaults here follow
+the authors' code (HaokunChen245/FRAug), not the text of the paper.
+
+Up: the network without running statistics, the generator. Down: the same. Stays: running
+statistics, the transformation network (RTNet), the class means; if the scenario says so, the
+generator's normalisation layers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, cast
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import nn
+
+from fedlab import rng
+from fedlab.errors import InputError
+from fedlab.models.distances import DistanceName
+from fedlab.models.fraug_networks import Generator, RTNet
+from fedlab.models.head import Head, find_head
+from fedlab.models.norms import NormPolicy, shared_names
+from fedlab.records import Tensors
+from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class FRAugParameters(StrategyParameters):
+    """FRAug's parameters; defaults are the authors' for digits.
+
+    For PACS and OfficeHome their code has ``gamma`` 0.01, ``interpolate`` true and the generator's
+    distance ``mmd``; for OfficeHome also ``share_generator`` ``without_norm``.
+
+    Attributes:
+        latent: Numbers of noise, and width of RTNet's hidden layer; half the features by default.
+        noise: Where noise is drawn from: [0, 1) as in the authors' code, or a standard normal.
+        schedule: How the ratio r goes with round t = 0, 1, ... of T: ``exponential`` is
+            exp(gamma (t - T)), ``inverse`` 1 - 1 / (gamma t + 1), ``constant`` 0.5.
+        gamma: Its speed.
+        interpolate: Whether synthetic representations are r parts themselves and 1 - r parts the
+            anchor that they started from.
+        memory_rate: Weight of a batch in the class means.
+        lr_generator: The generator's learning rate (plain SGD).
+        lr_rtnet: RTNet's learning rate (plain SGD).
+        generator_distance: What the generator is driven away by: ``l2`` from the client's class
+            means, ``mmd`` and ``mean_cov`` from its representations.
+        lambda_generator: Weight of that distance.
+        rtnet_distance: What keeps RTNet's representations near their anchors.
+        lambda_rtnet: Weight of that distance.
+        share_generator: Whether the generator's normalisation layers are averaged as well.
+        unseen_classes: Whether synthetic samples ``skip`` classes that the client has met in no
+            batch yet, or ``use`` them, with a class mean of zeros, as the authors' code does.
+    """
+
+    name: str = "fraug"
+    latent: PositiveInt | None = None
+    noise: Literal["uniform", "normal"] = "uniform"
+    schedule: Literal["exponential", "inverse", "constant"] = "exponential"
+    gamma: PositiveFloat = 0.002
+    interpolate: bool = False
+    memory_rate: float = Field(default=0.3, gt=0, le=1)
+    lr_generator: PositiveFloat = 0.05
+    lr_rtnet: PositiveFloat = 0.025
+    generator_distance: DistanceName = "l2"
+    lambda_generator: NonNegativeFloat = 1.0
+    rtnet_distance: DistanceName = "mmd"
+    lambda_rtnet: NonNegativeFloat = 1.0
+    share_generator: Literal["all", "without_norm"] = "all"
+    unseen_classes: Literal["skip", "use"] = "skip"
+
+    def ratio(self, server_round: int, rounds: int) -> float:
+        """The ratio r of a round (from 1) of so many."""
+        t = server_round - 1
+        if self.schedule == "exponential":
+            return math.exp(self.gamma * (t - rounds))
+        return 0.5 if self.schedule == "constant" else 1 - 1 / (self.gamma * t + 1)
+
+    def latent_of(self, head: Head) -> int:
+        """Numbers of noise for one representation."""
+        return self.latent or max(1, head.features // 2)
+
+    def generator(self, head: Head) -> Generator:
+        """A generator of what a network's head is given."""
+        return Generator(self.latent_of(head), head.layer.out_features, head.features)
+
+    def rtnet(self, head: Head) -> RTNet:
+        """A transformation network for what a network's head is given."""
+        return RTNet(self.latent_of(head), head.layer.out_features, head.features)
+
+    def shared_of(self, generator: Generator) -> tuple[str, ...]:
+        """Names of the generator's tensors that travel."""
+        norm = self.share_generator == "without_norm"
+        return shared_names(generator, NormPolicy.LOCAL_ALL if norm else NormPolicy.SHARE_ALL)
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses networks without representations, and batches that cannot be normalised."""
+        if find_head(model) is None:
+            raise InputError(
+                f"strategy.name: fraug makes representations for a dense layer at the end, and the "
+                f"model '{scenario.model.name}' has none; choose a network that ends with one"
+            )
+        if scenario.training.batch_size == 1:
+            raise InputError(
+                "training.batch_size: fraug's generator normalises over a batch, which takes two "
+                "samples, not 1; use 2 or more"
+            )
+
+
+class FRAug(Strategy):
+    """The mean of classifiers and the mean of generators."""
+
+    Parameters = FRAugParameters
+    norm_policy = NormPolicy.SHARE_AFFINE
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: StrategyParameters | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters, settings)
+        self.head = cast(Head, find_head(model))
+
+    def initialise(self, model: Tensors) -> None:
+        """Starts from the initial model and a generator drawn from the scenario's seed."""
+        super().initialise(model)
+        method = cast(FRAugParameters, self.parameters)
+        with rng.torch_seed(self.settings.seed, "generator"):
+            generator = method.generator(self.head)
+        values = generator.state_dict()
+        self.state["generator"] = {name: values[name] for name in method.shared_of(generator)}
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """The shared part of the model, and of the generator."""
+        return {record: self.state[record] for record in ("arrays", "generator")}
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Averages both."""
+        self.state = {record: self.mean(updates, record) for record in ("arrays", "generator")}
