@@ -1,4 +1,4 @@
-"""FedAvg + FixMatch, local half: strong views get the class that the usual view is sure of.
+"""FixMatch, local half: strong views get the class that the usual view is sure of.
 
 FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, Sohn, Berthelot, Li,
 Zhang, Carlini, Cubuk, Kurakin, Zhang, Raffel, NeurIPS 2020, arXiv 2001.07685.

@@ -1,4 +1,4 @@
-"""FedAvg + UDA, local half: strong views get the sharpened prediction of the usual view.
+"""UDA, local half: strong views get the sharpened prediction of the usual view.
 
 Unsupervised Data Augmentation for Consistency Training, Xie, Dai, Hovy, Luong, Le, NeurIPS 2020,
 arXiv 1904.12848.

@@ -1,4 +1,4 @@
-"""FedAvg + FixMatch, server half: FedAvg.
+"""FixMatch, server half: FedAvg of clients that also learn from what they are sure of.
 
 FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, Sohn, Berthelot, Li,
 Zhang, Carlini, Cubuk, Kurakin, Zhang, Raffel, NeurIPS 2020, arXiv 2001.07685.

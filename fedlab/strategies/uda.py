@@ -1,4 +1,4 @@
-"""FedAvg + UDA, server half: FedAvg.
+"""UDA, server half: FedAvg of clients that predict the same for changed views.
 
 Unsupervised Data Augmentation for Consistency Training, Xie, Dai, Hovy, Luong, Le, NeurIPS 2020,
 arXiv 1904.12848.
