@@ -38,10 +38,9 @@ MOST_SYNTHETIC = 0.5
 class FRAug(LocalHalf):
     """Three steps a batch: of the network, of the shared generator, of the client's RTNet.
 
-    The carry has the generator and RTNet as state dicts, and the ``memory``: class means of shape
-    (classes, features), which classes have been ``seen``, and how many synthetic labels have been
-    ``dealt``. Noise comes from PyTorch's global generator, and so do RTNet's first values, which
-    whoever runs a round seeds for the client and the round.
+    The carry has the generator and RTNet as state dicts, and the ``memory`` of class means
+    (`fedlab.clients.class_memory`). Noise and RTNet's first values come from PyTorch's global
+    generator, which whoever runs a round seeds for the client and the round.
     """
 
     norm_policy = NormPolicy.SHARE_AFFINE

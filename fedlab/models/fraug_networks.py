@@ -13,6 +13,9 @@ from torch.nn.functional import one_hot
 class Generator(nn.Module):
     """Representations of wanted classes, of no client in particular, from noise.
 
+    It has about 1.5 F² parameters for F features with noise of half that width: as much as 25
+    million for AlexNet's 4096, and 0.4 million for the 512 of ResNet-18.
+
     Args:
         latent: Numbers of noise for one representation.
         classes: Number of classes.
