@@ -1,4 +1,4 @@
-"""Methods that leave models, or parts of them, with the clients; and the two ends of the scale."""
+"""Methods that leave models, or parts of them, with the clients."""
 
 from __future__ import annotations
 
@@ -19,15 +19,7 @@ from torch.nn.functional import cross_entropy
 
 import toy
 from fedlab.errors import InputError
-from fedlab.models.alexnet import AlexNet
-from fedlab.models.dense import MLP, Linear
-from fedlab.models.digits_cnn import DigitsCNN
-from fedlab.models.mobilenet import MobileNetV2
-from fedlab.models.parts import last_parts, parts
-from fedlab.models.resnet import ResNet18, ResNet20
-from fedlab.models.small_cnn import SmallCNN
 from fedlab.report.closing_table import print_closing_table
-from fedlab.report.partition_view import render
 from fedlab.runs.run import load_run
 from fedlab.simulation import Prepared, prepare, resume, simulate
 
@@ -40,45 +32,6 @@ DEEP = {"name": "mlp", "hidden": [16, 12]}
 FULL = {"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.2, "momentum": 0.5}}
 HEAD, BODY = {"5.weight", "5.bias"}, {"1.weight", "1.bias", "3.weight", "3.bias"}
 """The tensors of a network like `DEEP`."""
-
-
-# ---------------------------------------------------------------------- parts of networks
-
-
-@pytest.mark.parametrize(
-    ("spec", "number", "last"),
-    [
-        (Linear(), 1, ["1.weight", "1.bias"]),
-        (MLP(hidden=(8, 8)), 3, ["5.weight", "5.bias"]),
-        (SmallCNN(), 4, ["14.weight", "14.bias"]),
-        (DigitsCNN(), 6, ["fc3.weight", "fc3.bias"]),
-        (AlexNet(), 8, None),
-        (ResNet20(), 1 + 9 + 1, ["fc.weight", "fc.bias"]),
-        (ResNet18(), 1 + 8 + 1, ["fc.weight", "fc.bias"]),
-        (MobileNetV2(), 1 + 17 + 1 + 1, ["classifier.1.weight", "classifier.1.bias"]),
-    ],
-    ids=lambda value: getattr(value, "name", None),
-)
-def test_the_parts_of_a_network(spec: Any, number: int, last: list[str] | None) -> None:
-    model = spec.network((3, 64, 64), 10)
-    found = parts(model)
-    assert len(found) == number
-    assert [name for part in found for name in part] == list(model.state_dict())
-    if last is not None:
-        assert list(last_parts(model, 1)) == last
-
-
-def test_normalisation_goes_with_the_layer_before_it_and_blocks_are_not_torn_apart() -> None:
-    model = SmallCNN().network((3, 8, 8), 4)
-    second = [f"5.{name}" for name in model.get_submodule("5").state_dict()]
-    assert parts(model)[1] == ("4.weight", *second)
-    residual = ResNet18().network((3, 32, 32), 4)
-    block = [f"layer4.1.{name}" for name in residual.get_submodule("layer4.1").state_dict()]
-    assert list(last_parts(residual, 2)) == [*block, "fc.weight", "fc.bias"]
-    assert last_parts(model, 0) == ()
-    assert set(last_parts(model, 9)) == set(model.state_dict())
-    assert parts(nn.Linear(2, 3)) == [("weight", "bias")]
-    assert parts(nn.ReLU()) == []
 
 
 # ---------------------------------------------------------------------- what travels
@@ -257,60 +210,6 @@ def test_in_a_phase_of_fedrep_only_its_part_learns() -> None:
     names = {name for name, _ in runtime.half.task.model.named_parameters()}
     assert names & set(head.trained or ()) == {"14.weight", "14.bias"}
     assert names & set(body.trained or ()) == names - {"14.weight", "14.bias"}
-
-
-# ---------------------------------------------------------------------- centralised
-
-MIXED = {"clients": 5, "domains": "mixed", "labels": {"name": "dirichlet", "alpha": 0.5}}
-
-
-def test_centralised_owns_what_the_clients_would_have_owned() -> None:
-    partition = MIXED | {
-        "quantity": {"name": "lognormal", "sigma": 1.0},
-        "label_budget": {"share": 0.5},
-        "label_noise": {"name": "symmetric", "rate": 0.3},
-    }
-    apart = prepare(toy.scenario(partition=partition)).partition
-    pooled = prepare(toy.scenario(partition=partition, strategy="centralised")).partition
-    assert (len(apart), len(pooled)) == (5, 1)
-    for name in ("train", "labels", "labelled", "test"):
-        parts_ = np.concatenate([getattr(apart[client], name) for client in range(5)])
-        assert np.array_equal(getattr(pooled[0], name), parts_)
-    assert not pooled[0].labelled.all()
-
-
-def test_centralised_is_fedavg_with_one_client(tmp_path: Path) -> None:
-    one = {"clients": 1, "domains": "mixed"}
-    chosen = toy.scenario(strategy="centralised", model=CNN, rounds=3)
-    assert (prepare(chosen).partition.train == np.arange(120)).all()
-    simulate(chosen, out=tmp_path / "a", progress=False)
-    simulate(toy.scenario(partition=one, model=CNN, rounds=3), out=tmp_path / "b", progress=False)
-    assert result(tmp_path / "a") == result(tmp_path / "b")
-
-
-@pytest.mark.parametrize("fraction", [1.0, 0.2, 0.0])
-def test_the_one_client_takes_part_and_every_domain_is_tested(
-    fraction: float, tmp_path: Path
-) -> None:
-    chosen = toy.scenario(
-        strategy="centralised",
-        partition=MIXED,
-        participation={"fraction": 0.2},
-        evaluation={"fraction": fraction},
-    )
-    history = simulate(chosen, out=tmp_path / "run", progress=False).history
-    assert list(history.query("metric == 'clients'").value) == [1, 1]
-    tested = history.query("split == 'test' and metric == 'accuracy' and round == 2")
-    assert set(tested[tested.client == -1].domain) == {"d0", "d1", "d2"}
-    assert set(tested.client) == ({-1, 0} if fraction else {-1})
-
-
-def test_the_partition_of_centralised_training_is_shown_as_it_is() -> None:
-    prepared = prepare(toy.scenario(strategy="centralised", partition=MIXED))
-    console = Console(width=120)
-    with console.capture() as shown:
-        render(prepared.partition, prepared.data, console)
-    assert "1 client · 120 training samples · 60 test samples" in shown.get()
 
 
 # ---------------------------------------------------------------------- whole runs
