@@ -216,17 +216,21 @@ def test_networks_that_are_no_chains() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "form", "expected"),
+    ("shape", "passes", "samples", "form", "first", "later"),
     [
-        (50, "auto", True),
-        (5000, "auto", False),
-        (5000, "low_rank", True),
-        (50, "dense", False),
+        ((128, 12544), 1, 50, "auto", True, True),
+        ((128, 12544), 100, 50, "auto", True, False),
+        ((128, 12544), 1, 5000, "auto", False, False),
+        ((62, 784), 1, 200, "auto", True, False),
+        ((62, 784), 1, 5000, "low_rank", True, True),
+        ((62, 784), 1, 50, "dense", False, False),
     ],
 )
-def test_the_rule(samples: int, form: Any, expected: bool) -> None:
-    work = Work(steps=samples // 10, seen=samples, samples=samples)
+def test_the_rule(
+    shape: tuple, passes: int, samples: int, form: Any, first: bool, later: bool
+) -> None:
+    work = Work(steps=passes * samples // 10, seen=passes * samples, samples=samples)
     optimizer = Optimizer(OptimizerSpec(lr=0.1))
-    weight = torch.empty(128, 12544, device="meta")
-    assert work.low_rank_later(weight, optimizer, form) is expected
-    assert work.low_rank_first(weight, optimizer, form) is expected
+    weight = torch.empty(*shape, device="meta")
+    assert work.low_rank_first(weight, optimizer, form) is first
+    assert work.low_rank_later(weight, optimizer, form) is later

@@ -14,7 +14,7 @@ in each step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,8 +29,15 @@ from fedlab.records import Tensors
 Form = Literal["auto", "dense", "low_rank"]
 """How dense layers are computed; ``auto`` is the quicker way by rule."""
 
-REUSE = 6.0
-"""Samples of a step for which the time of a product equals that of writing the weights once."""
+LARGE = 2**20
+"""Weights from which a layer does not fit into the caches that a core has for itself."""
+
+FIRST_PAYS = {"small": 64, "large": 256}
+LATER_PAYS = {"small": 16, "large": 128}
+"""Below which ``rows² / (steps · width)`` the low-rank form was quicker on a CPU: the work on rows
+grows with their square, that of writing weights with the steps, and with the width (of a layer of
+i inputs and o outputs, i o / (i + o)) by which the second is the larger. Measured at 50 to 800
+rows, batches of 10 and 32, 1 and 4 passes, and layers from 512 x 10 to 12544 x 128."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +61,25 @@ class Work:
 
     def low_rank_first(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
         """Whether a layer that reads the samples takes its low-rank form."""
-        return self._low_rank(weight, self.samples, optimizer, form)
+        return self._low_rank(weight, optimizer, form, self.samples, FIRST_PAYS)
 
     def low_rank_later(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
         """Whether a layer that reads another layer's outputs takes its low-rank form."""
-        return self._low_rank(weight, self.seen, optimizer, form)
+        return self._low_rank(weight, optimizer, form, self.seen, LATER_PAYS)
 
-    def _low_rank(self, weight: Tensor, rows: int, optimizer: Optimizer, form: Form) -> bool:
+    def _low_rank(
+        self, weight: Tensor, optimizer: Optimizer, form: Form, rows: int, pays: Mapping[str, int]
+    ) -> bool:
         if form == "dense" or optimizer.spec.name != "sgd" or optimizer.spec.clip_norm:
             return False
         if form == "low_rank":
             return True
+        if weight.device.type == "cuda":  # not measured
+            return False
         outputs, inputs = weight.shape
         width = outputs * inputs / (outputs + inputs)
-        return rows < width
+        limit = pays["large" if weight.numel() >= LARGE else "small"]
+        return rows**2 < limit * self.steps * width
 
 
 def takes_usual_steps(half: LocalHalf) -> bool:

@@ -21,6 +21,9 @@ from fedlab.engine.low_rank import Form, LaterLayer, Work, takes_usual_steps
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
 
+FEWEST_WEIGHTS = 2**16
+"""Weights of a layer from which it is worth more than its bookkeeping, where nothing is stacked."""
+
 
 class _Slot(nn.Linear):
     """A dense layer that can be put into low-rank form for a while."""
@@ -82,7 +85,12 @@ class WideLayers:
         spec = half.task.optimizer.spec
         if form == "dense" or spec.name != "sgd" or spec.clip_norm or not takes_usual_steps(half):
             return None
-        paths = _plainly_used(half.task.model, samples)
+        model = half.task.model
+        paths = [
+            path
+            for path in _plainly_used(model, samples)
+            if form == "low_rank" or _size(model, path) >= FEWEST_WEIGHTS
+        ]
         return cls(half, form, paths) if paths else None
 
     def choose(self, work: Work) -> LocalHalf:
@@ -167,6 +175,11 @@ class WideLayers:
                 formed[bias] = biases[0]
             slot.low_rank = None
         return carry._replace(parameters=formed)
+
+
+def _size(model: nn.Module, path: str) -> int:
+    """Number of weights of a dense layer."""
+    return cast(nn.Linear, model.get_submodule(path)).weight.numel()
 
 
 def _names(path: str, layer: nn.Linear) -> tuple[str, str | None]:
