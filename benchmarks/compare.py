@@ -40,7 +40,7 @@ RUNNERS = {
     "fedlab-local": Runner(
         f"fedlab, this process, {BOTH} threads",
         "fedlab",
-        ("--backend", "local", "--threads", BOTH),
+        ("--set", f"resources.backend=local resources.cpus_per_actor={BOTH}"),
     ),
     "lean-p2": Runner(
         f"PyTorch by hand, {BOTH} processes of 1 thread", "lean", ("--processes", BOTH)

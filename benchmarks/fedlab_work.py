@@ -64,6 +64,13 @@ class Idle(LocalHalf):
         return []
 
 
+IDLE = {
+    "name": "fedavg",
+    "client": "benchmarks.fedlab_work:Idle",
+    "weighting": "uniform",  # its clients have trained on no samples
+}
+
+
 def scenario(work: Work, data: Path, rounds: int, **blocks: Any) -> Scenario:
     """The scenario of a work, with evaluation and checkpoints left to the last round.
 
@@ -98,9 +105,7 @@ def scenario(work: Work, data: Path, rounds: int, **blocks: Any) -> Scenario:
                 },
             },
             "model": dict(work.model),
-            "strategy": {"name": "fedavg", "client": "benchmarks.fedlab_work:Idle"}
-            if work.idle
-            else "fedavg",
+            "strategy": IDLE if work.idle else "fedavg",
             "training": {"batch_size": work.batch, "optimizer": {"lr": work.lr}},
             "participation": {"fraction": work.cohort / work.clients},
             "evaluation": {"every": rounds, "fraction": 0, "domains": False},

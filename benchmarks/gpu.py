@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --works cnn resnet18 --flower 1 0.25 0.1 --wheels wheels
+    python -m benchmarks.gpu --also engine.linear=dense --executions auto
     python -m benchmarks.gpu --smoke
 
 The machine needs a Python with PyTorch and torchvision and no network: what else fedlab depends on
@@ -62,31 +63,40 @@ def peaks(device: torch.device, smoke: bool) -> dict[str, float]:
 
 
 def runners(
-    work: Work, executions: Sequence[str], shares: Sequence[str], others: bool
+    work: Work,
+    executions: Sequence[str],
+    changes: Sequence[str],
+    shares: Sequence[str],
+    others: bool,
 ) -> dict[str, tuple[Work, Runner]]:
     """What to run on a work: row title -> (the work, the runner).
 
     Args:
         work: The work.
         executions: Ways of running clients in fedlab.
+        changes: Overrides of the scenario, for each of which there is a row more.
         shares: Shares of the GPU that a client of Flower gets; Flower is left out if there is none.
         others: Whether to run the loop written by hand, fedlab on Ray, and other strategies.
     """
     from benchmarks.running import Runner
 
-    here = ("--backend", "local")
+    here = "resources.backend=local"
+
+    def row(change: str) -> Runner:
+        return Runner("", "fedlab", ("--set", f"{here} {change}"))
+
     rows = {
-        f"fedlab, {execution}": (work, Runner("", "fedlab", (*here, "--execution", execution)))
+        f"fedlab, {execution}": (work, row(f"engine.execution={execution}"))
         for execution in executions
     }
+    rows |= {f"fedlab, {change}": (work, row(change)) for change in changes}
     if others:
         rows["fedlab, Ray"] = (work, Runner("", "fedlab"))
         rows["PyTorch by hand, one by one"] = (work, Runner("", "lean"))
     if others and work.name in WITH_OTHER_STRATEGIES:
         batch_norm = replace(work, model={**work.model, "norm": "batch"})
         for strategy in ("fedbn", "fedwon"):
-            options = (*here, "--strategy", strategy)
-            rows[f"fedlab, {strategy}, auto"] = (batch_norm, Runner("", "fedlab", options))
+            rows[f"fedlab, {strategy}, auto"] = (batch_norm, row(f"strategy={strategy}"))
     for share in shares:
         title = f"Flower, {share} GPU a client"
         rows[title] = (work, Runner("", "flower", ("--gpus", share)))
@@ -155,6 +165,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--works", nargs="+", choices=GPU_WORKS, default=list(GPU_WORKS))
     parser.add_argument("--executions", nargs="+", default=list(EXECUTIONS))
     parser.add_argument(
+        "--also", nargs="*", default=[], metavar="KEY=VALUE", help="overrides to measure, too"
+    )
+    parser.add_argument(
         "--flower", nargs="*", default=["0.25"], metavar="SHARE", help="GPU shares of its clients"
     )
     parser.add_argument("--rounds", type=int, default=10, help="rounds to time")
@@ -181,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shares = [] if smoke else given.flower
         rows = results["works"][name] = {}
         for title, (asked, runner) in runners(
-            work, given.executions, shares, others=not smoke
+            work, given.executions, given.also, shares, others=not smoke
         ).items():
             rows[title] = measure(asked, runner, 1 if smoke else given.rounds, here=smoke)
             said = rows[title].get("failure") or f"{rows[title]['clients_per_second']:,.0f} a s"

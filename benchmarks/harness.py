@@ -71,6 +71,8 @@ def report(
         model: Tensors of the last global model, by the names that PyTorch's ``state_dict`` gives.
         **notes: Whatever a reader should know, such as what was chosen.
     """
+    # Counters of batches are left out: not every platform has them.
+    model = {name: a for name, a in model.items() if np.issubdtype(a.dtype, np.floating)}
     np.savez(given.model, **model)  # type: ignore[arg-type]
     answer = {
         "seconds": [round(value, 6) for value in seconds],

@@ -52,7 +52,7 @@ def points(axis: str) -> Iterator[tuple[str, Work, list[str]]]:
             yield f"{parameters(width):,} parameters", work, []
     else:
         for actors in ACTORS:
-            yield f"{actors} actors", DENSE, ["--actors", str(actors)]
+            yield f"{actors} actors", DENSE, ["--set", f"resources.actors={actors}"]
 
 
 def parameters(width: int) -> int:

@@ -111,7 +111,7 @@ def test_fedlab_and_a_loop_by_hand_learn_the_same(tmp_path: Path) -> None:
     # One batch a client, so that the order of its samples does not matter.
     work = replace(smaller(WORKS["mlp"]), batch=20)
     data = prepare(work, tmp_path)
-    ours = run(Runner("", "fedlab", ("--backend", "local")), work, data, 3, here=True)
+    ours = run(Runner("", "fedlab", ("--set", "resources.backend=local")), work, data, 3, here=True)
     lean = run(Runner("", "lean"), work, data, 3, here=True)
     assert len(ours.seconds) == len(lean.seconds) == 3
     assert ours.loss is not None

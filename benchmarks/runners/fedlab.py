@@ -1,4 +1,4 @@
-"""fedlab itself, through its public `fedlab.simulate`."""
+"""fedlab itself, through its public `fedlab.simulate`; ``--set "a.b=value ..."`` overrides."""
 
 from __future__ import annotations
 
@@ -61,26 +61,22 @@ class LastLine(logging.Handler):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    given, work = arguments(argv, "--backend", "--actors", "--threads", "--execution", "--strategy")
+    given, work = arguments(argv, "--set")
     rounds = WARM_UP + given.rounds
-    resources = {"backend": given.backend or "ray", "cpus_per_actor": int(given.threads or 1)}
-    if given.actors:
-        resources["actors"] = int(given.actors)
-    blocks = {"strategy": given.strategy} if given.strategy else {}
-    experiment = scenario(
-        work,
-        Path(given.data),
-        rounds + 1,  # one that does not count, for it writes the checkpoint, too
-        resources=resources,
-        engine={"execution": given.execution or "auto"},
-        **blocks,
-    )
+    # One round more that does not count, for it writes the checkpoint, too.
+    experiment = scenario(work, Path(given.data), rounds + 1)
     observer, chosen = Observer(rounds), LastLine()
     logger = logging.getLogger("fedlab")
     logger.addHandler(chosen)
     logger.setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
-        fedlab.simulate(experiment, out=Path(folder) / "run", callbacks=[observer], progress=False)
+        fedlab.simulate(
+            experiment,
+            (given.set or "").split(),
+            out=Path(folder) / "run",
+            callbacks=[observer],
+            progress=False,
+        )
     notes = {"chosen": chosen.text}
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         notes["gpu_mb"] = str(round(torch.cuda.max_memory_allocated() / 2**20))
