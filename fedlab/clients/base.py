@@ -24,7 +24,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.losses.base import Profile
 from fedlab.models.layers import draws_random_numbers
 from fedlab.models.layout import channels_last
-from fedlab.models.norms import NormPolicy
+from fedlab.models.norms import NormPolicy, has_batch_norm
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -157,11 +157,15 @@ class LocalHalf:
 
         It then calls `gradients` under `torch.func.vmap` and lets the optimiser step on stacked
         tensors. Not so for methods with a step of their own, nor for networks that draw random
-        numbers, which are keyed on the client, nor for losses that refuse. Any method may refuse.
+        numbers, which are keyed on the client, nor for batch normalisation in bf16, nor for losses
+        that refuse. Any method may refuse.
         """
         own_step = type(self).step is not LocalHalf.step or any(p.step for p in self.phases())
-        drawing = draws_random_numbers(self.task.model)
-        return not own_step and not drawing and self.task.loss.vectorisable
+        model = self.task.model
+        # PyTorch's stacked batch normalisation wants inputs of the precision of its statistics.
+        mixed = self.task.precision != "float32" and has_batch_norm(model)
+        refused = own_step or mixed or draws_random_numbers(model)
+        return not refused and self.task.loss.vectorisable
 
     def for_stacks(self) -> Self:
         """The same half, made of what `torch.func.vmap` can do."""

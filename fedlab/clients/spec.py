@@ -9,6 +9,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from fedlab.component import Chosen, Section
 from fedlab.losses.base import Loss
 
+Precision = Literal["float32", "bf16"]
+
 
 class OptimizerSpec(Section):
     """The clients' optimiser; it starts anew in every round.
@@ -43,6 +45,9 @@ class TrainingSpec(Section):
         batch_size: Samples per step; ``full`` is all of the client's samples.
         optimizer: The optimiser.
         loss: What outputs are judged by.
+        precision: What networks compute in while they train. ``bf16`` has products and
+            convolutions take bfloat16, which is quicker where the processor or the GPU knows it;
+            parameters, gradients, losses and tests stay float32, and results change slightly.
     """
 
     local_epochs: PositiveInt = 1
@@ -50,3 +55,4 @@ class TrainingSpec(Section):
     batch_size: PositiveInt | Literal["full"] = 32
     optimizer: OptimizerSpec = OptimizerSpec()
     loss: Chosen[Loss] = "cross_entropy"  # type: ignore[assignment]
+    precision: Precision = "float32"

@@ -15,6 +15,7 @@ from fedlab.clients.differentiate import (
     value_and_gradients_nested,
 )
 from fedlab.clients.optimizer import Optimizer
+from fedlab.clients.spec import Precision
 from fedlab.errors import InputError
 from fedlab.losses.base import Loss
 from fedlab.losses.cross_entropy import CrossEntropy
@@ -56,6 +57,8 @@ class Task:
         local_steps: Steps in a round instead of passes, or None.
         differentiate: How gradients are taken.
         constant: Names of parameters that no step writes to.
+        precision: What the network computes in while it trains; parameters, gradients and losses
+            are float32 in any case.
     """
 
     model: nn.Module
@@ -66,6 +69,7 @@ class Task:
     local_steps: int | None = None
     differentiate: Differentiate = value_and_gradients
     constant: frozenset[str] = frozenset()
+    precision: Precision = "float32"
 
     def for_stacks(self) -> Task:
         """The same task, made of what `torch.func.vmap` can do, and does quickly."""
@@ -85,8 +89,12 @@ class Task:
 
     def outputs(self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """The network's outputs, shape (batch, classes); training mode updates `buffers`."""
-        tensors = {**parameters, **buffers}
-        return torch.func.functional_call(self.model, tensors, (inputs,), tie_weights=self._tied)
+        tensors, tied = {**parameters, **buffers}, self._tied
+        if self.precision == "float32":
+            return torch.func.functional_call(self.model, tensors, (inputs,), tie_weights=tied)
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            outputs = torch.func.functional_call(self.model, tensors, (inputs,), tie_weights=tied)
+        return outputs.float()
 
     @cached_property
     def head(self) -> Head:
@@ -109,4 +117,4 @@ class Task:
         """What the last dense layer is given, shape (batch, features), and the outputs."""
         with self.head.listen() as heard:
             outputs = self.outputs(parameters, buffers, inputs)
-        return heard[-1], outputs
+        return heard[-1].to(outputs.dtype), outputs

@@ -35,6 +35,7 @@ def chain_of(half: LocalHalf, preprocess: Preprocess) -> Chain | None:
         all(getattr(type(half), name) is getattr(LocalHalf, name) for name in own)
         and takes_usual_steps(half)
         and type(half.task.loss) is CrossEntropy
+        and half.task.precision == "float32"
         and not (half.local or half.task.optimizer.spec.clip_norm or preprocess.augments)
     )
     return Chain.of(half.task.model) if usual else None

@@ -41,7 +41,9 @@ class _Slot(nn.Linear):
         """(batch, inputs) -> (batch, outputs)."""
         if self.low_rank is None:
             return super().forward(input)
-        return self.low_rank.outputs(input.unsqueeze(0)).squeeze(0)
+        with torch.autocast(input.device.type, enabled=False):
+            rows = input.to(self.weight.dtype).unsqueeze(0)
+            return self.low_rank.outputs(rows).squeeze(0)
 
 
 class WideLayers:
