@@ -63,7 +63,7 @@ class Strategy(FlowerStrategy):
 
     Parameters: ClassVar[type[StrategyParameters]] = StrategyParameters
     norm_policy: ClassVar[NormPolicy] = NormPolicy.SHARE_ALL
-    linear: ClassVar[bool] = True
+    linear: bool = True
     """Whether `combine` asks for no more than `mean`, so that one sum may stand for all updates.
 
     False for a class that overrides `combine` or `weight` and does not say otherwise.
@@ -110,7 +110,7 @@ class Strategy(FlowerStrategy):
         """
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """What goes down to every client, by record name."""
+        """What goes down to every client that trains, by record name."""
         return {"arrays": self.state["arrays"]}
 
     def config(self, server_round: int) -> dict[str, Any]:
@@ -148,11 +148,14 @@ class Strategy(FlowerStrategy):
     def _messages(
         self, server_round: int, config: ConfigRecord, nodes: Iterable[int], message_type: str
     ) -> list[Message]:
+        train = message_type == MessageType.TRAIN
+        # Who only tests needs the model alone, not what a method sends along to train with.
+        down = self.broadcast(server_round) if train else {"arrays": self.state["arrays"]}
         records: dict[str, ArrayRecord | ConfigRecord] = {
-            name: to_record(tensors) for name, tensors in self.broadcast(server_round).items()
+            name: to_record(tensors) for name, tensors in down.items()
         }
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
-        if message_type == MessageType.TRAIN and self.linear:
+        if train and self.linear:
             records[SUM] = ConfigRecord({"weights": self.parameters.weighting})
         content = RecordDict(records)  # type: ignore[arg-type]
         return [

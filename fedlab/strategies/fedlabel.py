@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import nn
 
 from fedlab.strategies.aggregation import weighted_mean
-from fedlab.strategies.base import Strategy
+from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.checks import refuse_if_all_is_labelled
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.updates import ClientUpdate
@@ -71,6 +71,15 @@ class FedLabel(Strategy):
     """w ← w + Σ (r_k / Σ r_j) Δw_k, r_k the samples that client k used."""
 
     Parameters = FedLabelParameters
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: FedLabelParameters | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters, settings)
+        self.linear = self._parameters.aggregation == "paper"
 
     @property
     def _parameters(self) -> FedLabelParameters:
