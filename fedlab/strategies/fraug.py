@@ -34,17 +34,19 @@ if TYPE_CHECKING:
 
 
 class FRAugParameters(StrategyParameters):
-    """FRAug's parameters; defaults are the authors' for digits.
+    """FRAug's parameters; defaults are those of the authors' code for PACS.
 
-    For PACS and OfficeHome their code has ``gamma`` 0.01, ``interpolate`` true and the generator's
-    distance ``mmd``; for OfficeHome also ``share_generator`` ``without_norm``.
+    For OfficeHome it has `rtnet_distance` ``mmd``, weights of the distances from 0 to 1.5,
+    `lr_rtnet` 0.025 and `share_generator` ``without_norm``. For digits it has `gamma` 0.002, no
+    interpolation, `generator_distance` ``l2`` of weight 1, and `rtnet_distance` ``mmd`` of weight
+    0.1 to 10.
 
     Attributes:
         latent: Numbers of noise, and width of RTNet's hidden layer; half the features by default.
         noise: Where noise is drawn from: [0, 1) as in the authors' code, or a standard normal.
         schedule: How the ratio r goes with round t = 0, 1, ... of T: ``exponential`` is
             exp(gamma (t - T)), ``inverse`` 1 - 1 / (gamma t + 1), ``constant`` 0.5.
-        gamma: Its speed.
+        gamma: Its speed; by default 3 / T, which is the authors' 0.01 in their 300 rounds.
         interpolate: Whether synthetic representations are r parts themselves and 1 - r parts the
             anchor that they started from.
         memory_rate: Weight of a batch in the class means.
@@ -64,24 +66,24 @@ class FRAugParameters(StrategyParameters):
     latent: PositiveInt | None = None
     noise: Literal["uniform", "normal"] = "uniform"
     schedule: Literal["exponential", "inverse", "constant"] = "exponential"
-    gamma: PositiveFloat = 0.002
-    interpolate: bool = False
+    gamma: PositiveFloat | None = None
+    interpolate: bool = True
     memory_rate: float = Field(default=0.3, gt=0, le=1)
     lr_generator: PositiveFloat = 0.05
-    lr_rtnet: PositiveFloat = 0.025
-    generator_distance: DistanceName = "l2"
-    lambda_generator: NonNegativeFloat = 1.0
-    rtnet_distance: DistanceName = "mmd"
+    lr_rtnet: PositiveFloat = 0.05
+    generator_distance: DistanceName = "mmd"
+    lambda_generator: NonNegativeFloat = 10.0
+    rtnet_distance: DistanceName = "l2"
     lambda_rtnet: NonNegativeFloat = 1.0
     share_generator: Literal["all", "without_norm"] = "all"
     unseen_classes: Literal["skip", "use"] = "skip"
 
     def ratio(self, server_round: int, rounds: int) -> float:
         """The ratio r of a round (from 1) of so many."""
-        t = server_round - 1
+        t, gamma = server_round - 1, self.gamma or 3 / rounds
         if self.schedule == "exponential":
-            return math.exp(self.gamma * (t - rounds))
-        return 0.5 if self.schedule == "constant" else 1 - 1 / (self.gamma * t + 1)
+            return math.exp(gamma * (t - rounds))
+        return 0.5 if self.schedule == "constant" else 1 - 1 / (gamma * t + 1)
 
     def latent_of(self, head: Head) -> int:
         """Numbers of noise for one representation."""
