@@ -63,22 +63,29 @@ PACKAGES = ("fedlab-sim", "torch", "flwr", "ray", "numpy")
 
 def measure(
     work: Work, names: Sequence[str], rounds: int, repeats: int
-) -> dict[str, dict[str, Any]]:
-    """Runs all runners, interleaved; returns for each its answers, or why there are none."""
+) -> tuple[dict[str, dict[str, Any]], float]:
+    """Runs all runners, interleaved.
+
+    Returns:
+        For each runner its answers, or why there are none; and how busy the machine was with
+        something else at most when a runner was about to start, as a share of its cores.
+    """
     data = prepare(work, cache_folder() / "data")
     answers: dict[str, list[Answer]] = {name: [] for name in names}
     failures: dict[str, str] = {}
+    occupied: list[float] = []
     for repeat in range(repeats):
         for name in names:
             if name in failures:
                 continue
+            occupied.append(machine.busy())
             try:
                 answers[name].append(run(RUNNERS[name], work, data, rounds))
                 said = f"{timing([answers[name][-1].seconds]).median:.4f} s a round"
             except UnavailableError as error:
                 failures[name] = said = str(error)
             print(f"{work.name} {repeat + 1}/{repeats} {name}: {said}", file=sys.stderr, flush=True)
-    return {
+    rows = {
         name: {
             "title": RUNNERS[name].title,
             "options": list(RUNNERS[name].options),
@@ -88,6 +95,7 @@ def measure(
         }
         for name in names
     }
+    return rows, max(occupied)
 
 
 def table(work: Work, rows: dict[str, dict[str, Any]]) -> str:
@@ -139,7 +147,8 @@ def document(results: dict[str, Any]) -> str:
         parts += [
             f"## {name}: {describe(WORKS[name])}",
             f"`{entry['command']}` on {entry['date']}, {entry['rounds']} rounds after the first 2 "
-            f"in each of {entry['repeats']} interleaved repeats; {known}.",
+            f"in each of {entry['repeats']} interleaved repeats, on a machine of which other work "
+            f"took at most {100 * entry['busy']:.0f} % before a run; {known}.",
             table(WORKS[name], entry["runners"]),
         ]
     return "\n\n".join(parts) + "\n"
@@ -161,18 +170,20 @@ def main() -> None:
     for name in given.work:
         runners = [one for one in given.runners if name != "idle" or one in HAVE_ENGINES]
         rounds = given.rounds or ROUNDS[name]
+        rows, occupied = measure(WORKS[name], runners, rounds, given.repeats)
         results["works"][name] = {
             "command": shlex.join(["python", "-m", "benchmarks.compare", *sys.argv[1:]]),
             "date": date.today().isoformat(),
             "rounds": rounds,
             "repeats": given.repeats,
             "versions": machine.versions(*PACKAGES),
-            "runners": measure(WORKS[name], runners, rounds, given.repeats),
+            "busy": occupied,
+            "runners": rows,
         }
         given.out.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(results, indent=1) + "\n")
         path.with_suffix(".md").write_text(document(results))
-        print(table(WORKS[name], results["works"][name]["runners"]))
+        print(table(WORKS[name], rows))
 
 
 if __name__ == "__main__":

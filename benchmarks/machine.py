@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def description() -> str:
     instructions = "AVX-512, " if any("avx512f" in line for line in _lines("/proc/cpuinfo")) else ""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{model}, {instructions}{cores()} cores, {gigabytes:.0f} GB{gpu}"
+
+
+def busy(seconds: float = 0.5) -> float:
+    """The share of all CPU time that is in use, by whomever; 0 where that cannot be told."""
+
+    def times() -> tuple[int, int]:
+        for line in _lines("/proc/stat")[:1]:
+            fields = [int(text) for text in line.split()[1:9]]
+            return sum(fields), fields[3] + fields[4]
+        return 0, 0
+
+    before = times()
+    time.sleep(seconds)
+    total, idle = (now - then for now, then in zip(times(), before, strict=True))
+    return 1 - idle / total if total else 0.0
 
 
 def versions(*packages: str) -> dict[str, str]:
