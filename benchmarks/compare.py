@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -109,20 +110,22 @@ def table(work: Work, rows: dict[str, dict[str, Any]]) -> str:
     best = min(ours, key=lambda name: timing(seconds[name]).median, default=None)
     lines = [
         "| runner | seconds a round | repeats from - to | clients a second | ratio to fedlab "
-        "| loss | norm | MB |",
-        "|---|---|---|---|---|---|---|---|",
+        "| CPU ms a round | loss | norm | MB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in sorted(seconds, key=lambda name: timing(seconds[name]).median):
         spent, last = timing(seconds[name]), rows[name]["answers"][-1]
         times = f"{ratio(seconds[name], seconds[best]):.2f}" if best else ""
+        cpu = median(answer["cpu"] for answer in rows[name]["answers"])
         title = rows[name]["title"]
         lines.append(
             f"| {f'**{title}**' if name in ours else title} | {spent.median:.4f} "
             f"| {spent.low:.4f} - {spent.high:.4f} | {work.cohort / spent.median:,.0f} | {times} "
-            f"| {number(last['loss'])} | {number(last['norm'])} | {last['notes']['max_rss_mb']} |"
+            f"| {1000 * cpu:.0f} | {number(last['loss'])} | {number(last['norm'])} "
+            f"| {last['notes']['max_rss_mb']} |"
         )
     lines += [
-        f"| {row['title']} | {row['failure'].replace('|', '/')} | | | | | | |"
+        f"| {row['title']} | {row['failure'].replace('|', '/')} | | | | | | | |"
         for row in rows.values()
         if row["failure"]
     ]

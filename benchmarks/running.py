@@ -20,6 +20,7 @@ from torch import nn
 
 from benchmarks.environments import UnavailableError, last_line, python_with
 from benchmarks.fedlab_work import network
+from benchmarks.harness import ROOT_PROCESS
 from benchmarks.networks import to_inputs
 from benchmarks.works import Work, load
 
@@ -49,12 +50,14 @@ class Answer:
 
     Attributes:
         seconds: Seconds of every round after the first two.
+        cpu: CPU seconds a round of all its processes.
         loss: Mean loss of the last global model on samples of the work; None if it has none.
         norm: Euclidean norm of that model's tensors.
         notes: Whatever else it said, such as ``max_rss_mb`` and ``chosen``.
     """
 
     seconds: list[float]
+    cpu: float
     loss: float | None
     norm: float
     notes: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +102,7 @@ def run(
             raise UnavailableError(f"failed: {last_line(errors)}") from error
         with np.load(model) as tensors:
             loss = loss_of(work, data, dict(tensors))
-    return Answer(answer.pop("seconds"), loss, answer.pop("norm"), answer)
+    return Answer(answer.pop("seconds"), answer.pop("cpu"), loss, answer.pop("norm"), answer)
 
 
 def _in_a_process(command: Sequence[str], timeout: float) -> tuple[str, str]:
@@ -172,5 +175,5 @@ def _environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONWARNINGS": "ignore",
     }
-    fixed = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    fixed = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", ROOT_PROCESS)
     return {key: value for key, value in os.environ.items() if key not in fixed} | quiet

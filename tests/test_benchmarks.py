@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import compare, gpu
+from benchmarks import compare, gpu, harness
 from benchmarks.environments import UnavailableError, last_line, python_with
 from benchmarks.fedlab_work import network, prepare, scenario
 from benchmarks.flops import of_round
@@ -26,7 +26,7 @@ ROW = {"title": "A", "failure": None}
 def answers(*repeats: list[float]) -> list[dict]:
     """What a runner answered in each repeat."""
     notes = {"max_rss_mb": 1}
-    return [{"seconds": s, "loss": 1.0, "norm": 2.0, "notes": notes} for s in repeats]
+    return [{"seconds": s, "cpu": 0.5, "loss": 1.0, "norm": 2.0, "notes": notes} for s in repeats]
 
 
 def test_a_timing_is_the_median_of_all_rounds_with_the_spread_of_the_repeats() -> None:
@@ -71,6 +71,17 @@ def test_a_platform_that_cannot_be_installed_says_why(
     monkeypatch.setenv("PATH", str(tmp_path))  # where there is no uv
     with pytest.raises(UnavailableError, match="uv"):
         python_with(["pfl"])
+
+
+def test_a_stopwatch_leaves_out_the_rounds_that_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 20.0, 21.0, 23.0, 99.0])
+    monkeypatch.setattr(harness.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(harness, "cpu_seconds", iter([5.0, 9.0]).__next__)
+    watch = harness.Stopwatch(rounds=2)
+    for _ in range(6):
+        watch.mark()
+    assert watch.seconds == [1.0, 2.0]
+    assert watch.cpu == 2.0
 
 
 def test_a_work_survives_being_written_down() -> None:

@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         fedjax.ShuffleRepeatBatchHParams(batch_size=work.batch, num_epochs=1, seed=0),
     )
     state = algorithm.init({name: jnp.asarray(array) for name, array in data.initial.items()})
-    watch = Stopwatch()
+    watch = Stopwatch(given.rounds)
     watch.mark()
     for server_round in range(1, WARM_UP + given.rounds + 1):
         keys = jax.random.split(jax.random.PRNGKey(server_round), work.cohort)
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         jax.block_until_ready(state.params)
         watch.mark()
     model = {name: np.asarray(array) for name, array in state.params.items()}
-    report(given, watch.seconds[WARM_UP:], model)
+    report(given, watch, model)
 
 
 if __name__ == "__main__":

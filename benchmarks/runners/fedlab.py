@@ -24,12 +24,12 @@ class Observer:
     """Takes the time of every round as a user sees it: history on disk, observers told.
 
     Args:
-        last: The round after which to take the model.
+        rounds: Rounds to time; the model is taken after the last of them.
     """
 
-    def __init__(self, last: int) -> None:
-        self.last = last
-        self.watch = Stopwatch()
+    def __init__(self, rounds: int) -> None:
+        self.last = WARM_UP + rounds
+        self.watch = Stopwatch(rounds)
         self.model: dict[str, np.ndarray] = {}
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
@@ -62,10 +62,9 @@ class LastLine(logging.Handler):
 
 def main(argv: Sequence[str] | None = None) -> None:
     given, work = arguments(argv, "--set")
-    rounds = WARM_UP + given.rounds
     # One round more that does not count, for it writes the checkpoint, too.
-    experiment = scenario(work, Path(given.data), rounds + 1)
-    observer, chosen = Observer(rounds), LastLine()
+    experiment = scenario(work, Path(given.data), WARM_UP + given.rounds + 1)
+    observer, chosen = Observer(given.rounds), LastLine()
     logger = logging.getLogger("fedlab")
     logger.addHandler(chosen)
     logger.setLevel(logging.INFO)
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     notes = {"chosen": chosen.text}
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         notes["gpu_mb"] = str(round(torch.cuda.max_memory_allocated() / 2**20))
-    report(given, observer.watch.seconds[WARM_UP:-1], observer.model, **notes)
+    report(given, observer.watch, observer.model, **notes)
 
 
 if __name__ == "__main__":

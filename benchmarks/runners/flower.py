@@ -50,7 +50,7 @@ def train(message: Message, context: Context) -> Message:
 class Timed(FedAvg):
     """FedAvg that notes when its rounds begin, and the last model it was given."""
 
-    watch = Stopwatch()
+    watch: Stopwatch
     model: ArrayRecord
 
     def configure_train(
@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         min_available_nodes=work.clients,
         min_train_nodes=work.cohort,
     )
+    strategy.watch = Stopwatch(given.rounds)
     server_app, client_app = ServerApp(), ClientApp()
     client_app.train()(train)
 
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         },
     )
     model = {name: array.numpy() for name, array in strategy.model.items()}
-    report(given, strategy.watch.seconds[WARM_UP:], model)
+    report(given, strategy.watch, model)
 
 
 if __name__ == "__main__":

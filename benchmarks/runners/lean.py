@@ -72,17 +72,17 @@ def run(
     rank: int,
     count: int,
     threads: int,
-    rounds: int,
+    watch: Stopwatch,
     trainer: Trainer,
     shared: list[torch.Tensor],
     sums: list[list[torch.Tensor]],
     barrier: Any,
-) -> list[float]:
-    """Trains every `count`-th client of every round; returns the seconds of each round."""
+) -> None:
+    """Trains every `count`-th client of every round; the first process takes the time."""
     torch.set_num_threads(threads)
-    watch = Stopwatch()
-    watch.mark()
-    for server_round in range(1, rounds + 1):
+    if rank == 0:
+        watch.mark()
+    for server_round in range(1, WARM_UP + watch.rounds + 1):
         clients = trainer.work.cohort_of(server_round)[rank::count]
         total = trainer.sum_of(clients, server_round, shared)
         if count > 1:
@@ -98,7 +98,6 @@ def run(
             watch.mark()
         if count > 1:
             barrier.wait()
-    return watch.seconds
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -112,22 +111,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     sums = [[torch.zeros_like(tensor) for tensor in shared] for _ in range(count)]
     context = processes.get_context("fork")
     barrier = context.Barrier(count)
-    rounds = WARM_UP + given.rounds
+    watch = Stopwatch(given.rounds)
     if count > 1:
         for tensor in [*shared, *(tensor for total in sums for tensor in total)]:
             tensor.share_memory_()
-    rest = (count, threads, rounds, trainer, shared, sums, barrier)
+    rest = (count, threads, watch, trainer, shared, sums, barrier)
     helpers = [context.Process(target=run, args=(rank, *rest)) for rank in range(1, count)]
     for helper in helpers:
         helper.start()
-    seconds = run(0, *rest)
+    run(0, *rest)
     for helper in helpers:
         helper.join()
     model = {name: tensor.cpu().numpy() for name, tensor in zip(trainer.names, shared, strict=True)}
     notes = {}
     if device.type == "cuda":
         notes["gpu_mb"] = str(round(torch.cuda.max_memory_allocated() / 2**20))
-    report(given, seconds[WARM_UP:], model, **notes)
+    report(given, watch, model, **notes)
 
 
 if __name__ == "__main__":

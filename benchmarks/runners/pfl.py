@@ -52,8 +52,8 @@ class Network(torch.nn.Module):
 class Timer(TrainingProcessCallback):
     """Notes when rounds end."""
 
-    def __init__(self) -> None:
-        self.watch = Stopwatch()
+    def __init__(self, rounds: int) -> None:
+        self.watch = Stopwatch(rounds)
 
     def on_train_begin(self, *, model: PyTorchModel) -> Metrics:
         """The first round begins."""
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         local_optimizer_create=torch.optim.SGD,
         central_optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
     )
-    timer, rounds = Timer(), WARM_UP + given.rounds
+    timer, rounds = Timer(given.rounds), WARM_UP + given.rounds
     FederatedAveraging().run(
         NNAlgorithmParams(
             central_num_iterations=rounds,
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for name, tensor in network.state_dict().items()
             if tensor.is_floating_point()
         }
-        report(given, timer.watch.seconds[WARM_UP:], state)
+        report(given, timer.watch, state)
 
 
 def spawn(count: int) -> int:
