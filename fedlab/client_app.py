@@ -47,6 +47,22 @@ class CohortApp(ClientApp):
             for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
         ]
 
+    def evaluate_cohort(
+        self, messages: Sequence[Message], contexts: Sequence[Context]
+    ) -> list[Message]:
+        """One reply to each of several messages to test, which share their records."""
+        runtime = self.runtime_for(contexts[0])
+        clients = [client_index(context) for context in contexts]
+        scores = runtime.evaluate_many(
+            clients,
+            self.inbox.open(messages[0], runtime),
+            [own_state_of(context, runtime) for context in contexts],
+        )
+        return [
+            _scores_reply(message, scored, runtime, client)
+            for message, scored, client in zip(messages, scores, clients, strict=True)
+        ]
+
 
 def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
     """The ClientApp that trains, tests and answers with a `Runtime` (see `CohortApp`)."""

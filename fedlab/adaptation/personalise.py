@@ -23,7 +23,7 @@ from fedlab.clients.base import LocalHalf, Phase, Received
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
 from fedlab.data.client_data import ClientData, as_tensor
-from fedlab.engine.evaluation import DomainScore, evaluate
+from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.one_by_one import train_one
 from fedlab.errors import InputError
 from fedlab.records import Tensors
@@ -208,12 +208,7 @@ def _tuned(
 
 def _test(trained: Trained, state: Tensors, samples: ClientData) -> list[DomainScore]:
     runtime = trained.runtime
-    return evaluate(
-        runtime.half.task.model,
-        state,
-        runtime.preprocess,
-        samples.test_inputs,
-        samples.test_labels,
-        samples.test_domains,
-        runtime.scenario.evaluation.batch_size,
-    )
+    test = TestSamples(samples.test_inputs, samples.test_labels, samples.test_domains)
+    batch_size = runtime.scenario.evaluation.batch_size
+    model = runtime.half.task.model
+    return evaluate(model, state, runtime.preprocess, [test], batch_size)[0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -29,32 +31,43 @@ class DomainScore:
     loss: float
 
 
+class TestSamples(NamedTuple):
+    """What a model is tested on.
+
+    Attributes:
+        inputs: Raw inputs of shape (n, ...).
+        labels: int64 of shape (n,).
+        domains: Domain index of each sample, int64 of shape (n,).
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    domains: torch.Tensor
+
+
 @torch.inference_mode()
 def evaluate(
     model: torch.nn.Module,
     state: Tensors,
     preprocess: Preprocess,
-    inputs: torch.Tensor,
-    labels: torch.Tensor,
-    domains: torch.Tensor,
+    tests: Sequence[TestSamples],
     batch_size: int,
-) -> list[DomainScore]:
-    """Tests a model.
+) -> list[list[DomainScore]]:
+    """Tests a model on the samples of one or many clients, without regard to where one ends.
 
     Args:
         model: The network, whose own values are not used.
         state: Its state dict.
         preprocess: Normalises batches.
-        inputs: Raw inputs of shape (n, ...).
-        labels: int64 of shape (n,).
-        domains: Domain index of each sample, int64 of shape (n,).
+        tests: The samples of each client.
         batch_size: Samples per forward pass.
 
     Returns:
-        One score for each domain that occurs, in the order of domain indices.
+        For each client one score for each domain that occurs, in the order of domain indices.
     """
+    inputs, labels, domains = (torch.cat(parts) for parts in zip(*tests, strict=True))
     if len(labels) == 0:
-        return []
+        return [[] for _ in tests]
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits = [], []
@@ -64,17 +77,20 @@ def evaluate(
         outputs = torch.func.functional_call(model, state, (batch,))
         losses.append(functional.cross_entropy(outputs, labels[rows], reduction="none"))
         hits.append(outputs.argmax(dim=1) == labels[rows])
-    size = int(domains.max()) + 1
-    examples = torch.bincount(domains, minlength=size)
-    loss = torch.bincount(domains, torch.cat(losses).double(), minlength=size)
-    correct = torch.bincount(domains, torch.cat(hits).double(), minlength=size)
+    sizes = torch.tensor([len(test.labels) for test in tests], device=labels.device)
+    clients = torch.arange(len(tests), device=labels.device).repeat_interleave(sizes)
+    width = int(domains.max()) + 1
+    group, groups = clients * width + domains, len(tests) * width
+
+    def totals(values: torch.Tensor | None = None) -> list[list[float]]:
+        return torch.bincount(group, values, minlength=groups).view(-1, width).tolist()
+
+    counted = totals(), totals(torch.cat(hits).double()), totals(torch.cat(losses).double())
     return [
-        DomainScore(
-            domain=domain,
-            examples=int(examples[domain]),
-            accuracy=float(correct[domain] / examples[domain]),
-            loss=float(loss[domain] / examples[domain]),
-        )
-        for domain in range(size)
-        if examples[domain]
+        [
+            DomainScore(domain, int(examples), correct / examples, loss / examples)
+            for domain, (examples, correct, loss) in enumerate(zip(*client, strict=True))
+            if examples
+        ]
+        for client in zip(*counted, strict=True)
     ]

@@ -37,11 +37,13 @@ class SimulationGrid(Grid):
 
     Args:
         sizes: Training samples of each logical client.
+        tested: Clients that are tested as one, at most.
     """
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], tested: int = 1) -> None:
         self.clients = len(sizes)
         self.sizes = sizes
+        self.tested = tested
         self.choice: Choice | None = None
         """How clients are executed; chosen when the first of them are to train."""
         self._run = assume_identity()
@@ -106,7 +108,7 @@ class SimulationGrid(Grid):
 
     def _cut(self, group: Sequence[Message]) -> list[Portion]:
         stack = self.choice.stack if self.choice else 1
-        return cut(group, self.sizes, stack, self._travelling(len(group)))
+        return cut(group, self.sizes, stack, self.tested, self._travelling(len(group)))
 
     def _travelling(self, messages: int) -> int:
         """How many of some messages, answered one by one, go to a process at once, at most."""

@@ -13,7 +13,7 @@ from flwr.app import Message, RecordDict
 
 from fedlab.engine.execution import Choice
 from fedlab.engine.grid import LATE, SimulationGrid
-from fedlab.engine.portions import Portion, job_of
+from fedlab.engine.portions import Portion, clients_per_batch, job_of
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.worker import Job, Worker
 from fedlab.flower_compat import error_reply
@@ -29,7 +29,11 @@ class LocalGrid(SimulationGrid):
     """
 
     def __init__(self, runtime: Runtime, threads: int = 1) -> None:
-        super().__init__(np.diff(runtime.partition.train_offsets))  # type: ignore[arg-type]
+        partition = runtime.partition
+        super().__init__(
+            np.diff(partition.train_offsets),  # type: ignore[arg-type]
+            clients_per_batch(partition, runtime.scenario.evaluation.batch_size),
+        )
         self.worker = Worker(runtime)
         self.threads = threads
 

@@ -15,6 +15,7 @@ from itertools import pairwise
 from flwr.app import Message, MessageType
 
 from fedlab.engine.worker import Job, Places
+from fedlab.scenarios.partition import Partition
 from fedlab.strategies.sums import PairwiseSums
 from fedlab.strategies.updates import SUM
 
@@ -31,7 +32,7 @@ class Portion:
         sums: Takes in the clients' updates; None if the update of each client is wanted.
         start: The first client's place in these sums.
         places: Places of all clients together if they train as one; else each has one.
-        together: Whether they train as one.
+        together: Whether they train, or are tested, as one.
     """
 
     messages: Sequence[Message]
@@ -72,7 +73,7 @@ class Portion:
 
 
 def cut(
-    messages: Sequence[Message], sizes: Sequence[int], stack: int, travelling: int
+    messages: Sequence[Message], sizes: Sequence[int], stack: int, tested: int, travelling: int
 ) -> list[Portion]:
     """Cuts messages that share their content into portions, the largest clients first.
 
@@ -80,6 +81,7 @@ def cut(
         messages: The messages.
         sizes: Training samples of each logical client.
         stack: Clients that train as one, at most; 1 is one by one.
+        tested: Clients that are tested as one, at most.
         travelling: Clients of a portion that train one by one, at most.
     """
     ordered = largest_first(messages, sizes)
@@ -90,12 +92,22 @@ def cut(
             Portion(members, sums, index * places, places, together=True)
             for index, members in enumerate(stacks(ordered, stack))
         ]
+    if tested > 1 and messages[0].metadata.message_type == MessageType.EVALUATE:
+        return [Portion(members, together=True) for members in stacks(ordered, tested)]
     # A power of two, at a multiple of it, is summed as its clients are when they travel alone.
     several = 1 << max(1, travelling).bit_length() - 1
     return [
         Portion(ordered[start : start + several], sums, start)
         for start in range(0, len(ordered), several)
     ]
+
+
+def clients_per_batch(partition: Partition, batch_size: int) -> int:
+    """Clients whose test samples fill one forward pass: so many are tested as one.
+
+    More would gain nothing, and leave other processes without work.
+    """
+    return max(1, batch_size * len(partition) // max(1, len(partition.test)))
 
 
 def job_of(message: Message) -> Job:

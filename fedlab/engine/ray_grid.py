@@ -122,6 +122,7 @@ class RayGrid(SimulationGrid):
         make_runtime: Makes an actor's runtime; called in the actor.
         shared: References to its arguments, which all actors of a machine share in memory.
         sizes: Training samples of each client; the largest clients go first.
+        tested: Clients that are tested as one, at most.
         actors: Number of actors.
         cpus: CPU cores of an actor.
         gpus: GPUs, or the share of one, of an actor.
@@ -133,13 +134,14 @@ class RayGrid(SimulationGrid):
         make_runtime: Callable[..., Runtime],
         shared: Sequence[ray.ObjectRef],
         sizes: Sequence[int],
+        tested: int = 1,
         *,
         actors: int,
         cpus: float,
         gpus: float,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(sizes)
+        super().__init__(sizes, tested)
         actor = cast(Any, ray.remote(Actor)).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
         made_by = cloudpickle.dumps(make_runtime)  # type: ignore[attr-defined]  # by value, where a notebook defines it
         self._make = lambda: actor.remote(sys.path, made_by, *shared)

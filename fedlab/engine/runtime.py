@@ -18,7 +18,7 @@ from fedlab.clients.task import Task
 from fedlab.data.client_data import ClientData, as_tensor
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
-from fedlab.engine.evaluation import DomainScore, evaluate
+from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.one_by_one import train_one
 from fedlab.engine.side_by_side import chain_of, train_side_by_side
 from fedlab.engine.vectorised import out_of_memory, train_many
@@ -26,6 +26,7 @@ from fedlab.engine.wide_layers import WideLayers
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.models.chain import Chain
+from fedlab.records import Tensors
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
 
@@ -149,30 +150,36 @@ class Runtime:
         self, client: int, received: Received, own_state: ClientState
     ) -> list[DomainScore]:
         """Tests a client's own model on the client's own test split."""
-        samples = self.client_data(client)
-        return evaluate(
-            self.half.task.model,
-            self.half.evaluated_model(received, own_state),
-            self.preprocess,
-            samples.test_inputs,
-            samples.test_labels,
-            samples.test_domains,
-            self.scenario.evaluation.batch_size,
-        )
+        return self.evaluate_many([client], received, [own_state])[0]
+
+    def evaluate_many(
+        self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
+    ) -> list[list[DomainScore]]:
+        """Tests clients' own models; those that keep nothing have the same and share batches."""
+        alike = [place for place, state in enumerate(own_states) if not state]
+        groups = [[place] for place, state in enumerate(own_states) if state]
+        scores: dict[int, list[DomainScore]] = {}
+        for places in [alike, *groups] if alike else groups:
+            state = self.half.evaluated_model(received, own_states[places[0]])
+            tests = [self._test_samples(clients[place]) for place in places]
+            scores |= zip(places, self._score(state, tests), strict=True)
+        return [scores[place] for place in range(len(clients))]
 
     def evaluate_domain(self, domain: str, received: Received) -> list[DomainScore]:
         """Tests the received model, as it is, on a domain's whole test set."""
-        index = self.data.domain_names.index(domain)
-        rows = (self.data.test.domains == index).nonzero()[0]
-        return evaluate(
-            self.half.task.model,
-            received.model,
-            self.preprocess,
-            as_tensor(self.data.test.inputs[rows]).to(self.device),
-            as_tensor(self.data.test.labels[rows]).to(self.device),
-            as_tensor(self.data.test.domains[rows]).to(self.device),
-            self.scenario.evaluation.batch_size,
-        )
+        test, index = self.data.test, self.data.domain_names.index(domain)
+        rows = (test.domains == index).nonzero()[0]
+        pools = (test.inputs, test.labels, test.domains)
+        samples = TestSamples(*(as_tensor(pool[rows]).to(self.device) for pool in pools))
+        return self._score(received.model, [samples])[0]
+
+    def _test_samples(self, client: int) -> TestSamples:
+        data = self.client_data(client)
+        return TestSamples(data.test_inputs, data.test_labels, data.test_domains)
+
+    def _score(self, state: Tensors, tests: Sequence[TestSamples]) -> list[list[DomainScore]]:
+        batch_size = self.scenario.evaluation.batch_size
+        return evaluate(self.half.task.model, state, self.preprocess, tests, batch_size)
 
 
 def build_local_half(scenario: Scenario, data: FederatedData, device: torch.device) -> LocalHalf:

@@ -12,6 +12,7 @@ import torch
 from fedlab.data.samples import FederatedData
 from fedlab.engine.grid import SimulationGrid
 from fedlab.engine.local_grid import LocalGrid
+from fedlab.engine.portions import clients_per_batch
 from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import InputError
@@ -77,6 +78,7 @@ def _start_ray(
             partial(make_runtime, scenario, "cuda" if plan.gpus else "cpu", plan.cpus),
             shared=[ray.put(data), ray.put(partition)],
             sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
+            tested=clients_per_batch(partition, scenario.evaluation.batch_size),
             actors=plan.actors,
             cpus=plan.cpus,
             gpus=plan.gpus,

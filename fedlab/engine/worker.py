@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from flwr.app import Context, Message, Metadata, RecordDict
+from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 
 from fedlab.client_app import build_client_app
 from fedlab.engine.execution import Choice, by_measuring, by_rule
@@ -108,7 +108,7 @@ class Worker:
             content: What the clients received.
             jobs: Who they are.
             states: What they keep.
-            together: Whether they train as one.
+            together: Whether they train, or are tested, as one.
             places: Where their updates belong in a sum, if no more than that is wanted.
         """
         sums = PairwiseSums()
@@ -154,9 +154,9 @@ class Worker:
         return _Visit(job.client, message, context, before)
 
     def _together(self, visits: Sequence[_Visit]) -> list[Answer]:
-        replies = self.app.train_cohort(
-            [visit.message for visit in visits], [visit.context for visit in visits]
-        )
+        kind = visits[0].message.metadata.message_type
+        answer = self.app.evaluate_cohort if kind == MessageType.EVALUATE else self.app.train_cohort
+        replies = answer([visit.message for visit in visits], [visit.context for visit in visits])
         return [visit.answered(reply) for visit, reply in zip(visits, replies, strict=True)]
 
     def _alone(self, visit: _Visit) -> Answer:
