@@ -21,6 +21,7 @@ from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN
 from fedlab.strategies.flower import Flower, FlowerParameters, available
+from fedlab.strategies.updates import ClientUpdate, mean_metrics
 
 
 class Echo:
@@ -199,3 +200,10 @@ def test_fedwon_takes_normalisation_out_for_both_halves() -> None:
     assert not any(isinstance(m, nn.BatchNorm2d) for m in prepared.model.modules())
     strategy = build_strategy(prepared.scenario, prepared.model)
     assert any("gain" in name for name in strategy.shared)
+
+
+def test_a_client_without_a_metric_does_not_count_in_its_mean() -> None:
+    trained = ClientUpdate(0, {}, {"num-examples": 4, "steps": 3, "loss": 0.5})
+    idle = ClientUpdate(1, {}, {"num-examples": 6, "steps": 0})
+    means = mean_metrics([idle, trained])
+    assert dict(means) == {"loss": 0.5, "steps": 1.2, "num-examples": 10}

@@ -151,10 +151,16 @@ def _update_of(reply: Message) -> ClientUpdate:
 
 
 def mean_metrics(updates: Sequence[ClientUpdate]) -> MetricRecord:
-    """The examples-weighted mean of every scalar metric, with the sum of examples."""
+    """The examples-weighted mean of every scalar metric, with the sum of examples.
+
+    A client without a metric (one that had nothing to train on) does not count in its mean.
+    """
     total = sum(update.examples for update in updates)
-    keys = [key for key in updates[0].metrics if key != "num-examples"]
-    means = {
-        key: sum(u.metrics[key] * u.examples for u in updates) / max(total, 1.0) for key in keys
-    }
+    keys = dict.fromkeys(key for update in updates for key in update.metrics)
+    means: dict[str, float] = {}
+    for key in keys:
+        having = [update for update in updates if key in update.metrics]
+        weight = sum(update.examples for update in having)
+        value = sum(update.metrics[key] * update.examples for update in having)
+        means[key] = value / max(weight, 1.0)
     return MetricRecord({**means, "num-examples": total})
