@@ -222,36 +222,39 @@ class FirstLayer:
 class _Product(torch.autograd.Function):
     """Z -> k (Z W_0ᵀ + b_0) + (Z Xᵀ + 1) A, with all products in the order that is quickest.
 
-    Autograd would read W_0 transposed in one of its two products, which takes twice as long, and
-    make a tensor for every term.
+    Of a product with a few rows it depends on the order whether it reads W_0 well, and autograd
+    would make a tensor for every term.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, inputs: Tensor, factors: Factors, transposed: Tensor, rows: Tensor, past: Tensor
+        ctx: Any, inputs: Tensor, factors: Factors, rows: Tensor, past: Tensor
     ) -> Tensor:
         """(clients, batch, inputs) -> (clients, batch, outputs)."""
         ctx.factors, ctx.rows, ctx.past = factors, rows, past
         flat = inputs.flatten(0, 1)
-        bias = factors.bias
-        at_start = flat @ transposed if bias is None else torch.addmm(bias, flat, transposed)
-        outputs = factors.kept(at_start.view(*inputs.shape[:2], -1))
+        outputs = (factors.weight @ flat.t()).t()
+        if factors.bias is not None:
+            outputs.add_(factors.bias)
+        outputs = factors.kept(outputs.view(*inputs.shape[:2], -1))
         if past.shape[1]:
-            gram = torch.bmm(inputs, rows.transpose(1, 2))
-            outputs.baddbmm_(gram if bias is None else gram.add_(1), past)
+            gram = torch.bmm(rows, inputs.transpose(1, 2))
+            if factors.bias is not None:
+                gram.add_(1)
+            outputs.baddbmm_(gram.transpose(1, 2), past)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient by the inputs; X and A are constants."""
         if not ctx.needs_input_grad[0]:
-            return None, None, None, None, None
+            return None, None, None, None
         slope, factors = slopes[0], ctx.factors
         flat = slope.flatten(0, 1) @ factors.weight
         back = factors.kept(flat.view(*slope.shape[:2], -1))
         if ctx.past.shape[1]:
             back.baddbmm_(torch.bmm(slope, ctx.past.transpose(1, 2)), ctx.rows)
-        return back, None, None, None, None
+        return back, None, None, None
 
 
 class LaterLayer:
@@ -263,7 +266,6 @@ class LaterLayer:
         clients: Number of clients.
         rows: Inputs that each of them will give it in all.
         optimizer: SGD without clipping.
-        transposed: W_0ᵀ in memory, if the caller has it.
 
     Attributes:
         probes: What to differentiate by after `outputs`.
@@ -276,12 +278,9 @@ class LaterLayer:
         clients: int,
         rows: int,
         optimizer: Optimizer,
-        transposed: Tensor | None = None,
     ) -> None:
         seen = weight.new_zeros(clients, rows, weight.shape[1])
         self.factors = Factors(weight, bias, seen, optimizer)
-        # A product with a few rows is twice as quick in this order.
-        self.transposed = weight.t().contiguous() if transposed is None else transposed
         self.taken = 0
         self.probes: list[Tensor] = []
         self._inputs = seen[:, :0]
@@ -293,7 +292,6 @@ class LaterLayer:
         outputs = _Product.apply(
             inputs,
             factors,
-            self.transposed,
             factors.rows[:clients, past],
             factors.coefficients[:clients, past],
         )

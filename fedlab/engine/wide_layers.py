@@ -73,7 +73,6 @@ class WideLayers:
         self._lr = 0.0
         self._chosen: tuple[str, ...] = ()
         self._halves: dict[tuple[str, ...], LocalHalf] = {}
-        self._transposed: dict[str, tuple[Tensor, Tensor]] = {}
 
     @classmethod
     def of(cls, half: LocalHalf, form: Form, samples: Tensor) -> WideLayers | None:
@@ -129,25 +128,9 @@ class WideLayers:
             slot.low_rank = None
             if path in self._chosen:
                 weight, bias = _names(path, slot)
-                start = parameters.pop(weight)
-                slot.low_rank = LaterLayer(
-                    start,
-                    parameters.pop(bias) if bias else None,
-                    1,
-                    seen,
-                    optimizer,
-                    self._transpose(weight, start, received),
-                )
+                start = parameters.pop(weight), parameters.pop(bias) if bias else None
+                slot.low_rank = LaterLayer(*start, 1, seen, optimizer)
         return carry._replace(parameters=parameters)
-
-    def _transpose(self, name: str, start: Tensor, received: Received) -> Tensor:
-        """The weights transposed, once for all clients that start from the same."""
-        shared = received.model.get(name)
-        if shared is None:
-            return start.t().contiguous()
-        if name not in self._transposed or self._transposed[name][0] is not shared:
-            self._transposed[name] = shared, start.t().contiguous()
-        return self._transposed[name][1]
 
     def _differentiate_and_learn(
         self, objective: Objective, at: Tensors, buffers: Tensors
