@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 from fedlab.clients.base import ClientState, Received, Update
 from fedlab.engine.evaluation import DomainScore
 from fedlab.engine.runtime import Runtime
-from fedlab.records import Tensors, arrays_of, from_record, to_record
+from fedlab.records import Tensors, array_records, arrays_of, to_record
 from fedlab.strategies.sums import WeightedSum
 from fedlab.strategies.updates import SUM, weight_of
 
@@ -42,9 +42,25 @@ class CohortApp(ClientApp):
             received,
             [own_state_of(context, runtime) for context in contexts],
         )
+        return self.reply(messages, contexts, results)
+
+    def reply(
+        self,
+        messages: Sequence[Message],
+        contexts: Sequence[Context],
+        results: Sequence[tuple[Update, Mapping[str, float]]],
+    ) -> list[Message]:
+        """Sends up what goes up, or adds it to the sum, and puts into the contexts what stays."""
+        sent = [update.arrays for update, _ in results]
+        if self.total is not None:
+            weights = str(messages[0].content[SUM]["weights"])
+            self.total.add(sent, [weight_of(metrics, weights) for _, metrics in results])
+            sent = [{} for _ in results]
         return [
-            _update_reply(message, context, update, metrics, self.total)
-            for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
+            _update_reply(message, context, update._replace(arrays=arrays), metrics)
+            for message, context, (update, metrics), arrays in zip(
+                messages, contexts, results, sent, strict=True
+            )
         ]
 
     def evaluate_cohort(
@@ -73,8 +89,8 @@ def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
     def train(message: Message, context: Context) -> Message:
         runtime, client = runtime_for(context), client_index(context)
         received = inbox.open(message, runtime)
-        update, metrics = runtime.train(client, received, own_state_of(context, runtime))
-        return _update_reply(message, context, update, metrics, app.total)
+        result = runtime.train(client, received, own_state_of(context, runtime))
+        return app.reply([message], [context], [result])[0]
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
@@ -109,14 +125,15 @@ class Inbox:
 
     def open(self, message: Message, runtime: Runtime) -> Received:
         """The message's tensors, on the runtime's device, and its plain values."""
-        records = list(message.content.array_records.values())
+        content = message.content
+        records = list(array_records(content).values())
         known = len(records) == len(self._records) and all(
             new is old for new, old in zip(records, self._records, strict=True)
         )
         if not known:
             self._records = records
-            self._arrays = arrays_of(message.content, runtime.device)
-        return Received(self._arrays, dict(message.content.config_records.get("config", {})))
+            self._arrays = arrays_of(content, runtime.device)
+        return Received(self._arrays, dict(content.get("config", {})))  # type: ignore[arg-type]
 
 
 def client_index(context: Context) -> int:
@@ -126,28 +143,18 @@ def client_index(context: Context) -> int:
 
 def own_state_of(context: Context, runtime: Runtime) -> ClientState:
     """What the client kept from earlier rounds."""
-    return {
-        name: from_record(record, runtime.device)
-        for name, record in context.state.array_records.items()
-    }
+    return arrays_of(context.state, runtime.device)
 
 
 def _update_reply(
-    message: Message,
-    context: Context,
-    update: Update,
-    metrics: Mapping[str, float],
-    total: WeightedSum | None = None,
+    message: Message, context: Context, update: Update, metrics: Mapping[str, float]
 ) -> Message:
-    """Sends up what goes up, or adds it to a sum, and puts into the context what stays."""
+    """Sends up what goes up, and puts into the context what stays."""
     for name, tensors in update.own_state.items():
         context.state[name] = to_record(tensors)
-    records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {}
-    if total is None:
-        records.update({name: to_record(tensors) for name, tensors in update.arrays.items()})
-    else:
-        weights = str(message.content.config_records[SUM]["weights"])
-        total.add(update.arrays, weight_of(metrics, weights))
+    records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
+        name: to_record(tensors) for name, tensors in update.arrays.items()
+    }
     records["metrics"] = MetricRecord(dict(metrics))
     records["client"] = ConfigRecord({"id": client_index(context)})
     return Message(RecordDict(records), reply_to=message)  # type: ignore[arg-type]

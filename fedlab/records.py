@@ -52,15 +52,26 @@ def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
 
 def from_record(record: Mapping[str, Array], device: torch.device | str = "cpu") -> Tensors:
     """Unwraps a Flower record. The tensors may share memory with it: do not write to them."""
+    return {name: as_tensor(array.numpy()).to(device) for name, array in record.items()}
+
+
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A tensor over an array's memory, which may be read-only (Ray's object store)."""
+    if array.flags.writeable:
+        return torch.from_numpy(array)
     with warnings.catch_warnings():
-        # Ray hands out read-only memory; nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(a.numpy()).to(device) for name, a in record.items()}
+        return torch.from_numpy(array)
+
+
+def array_records(content: RecordDict) -> dict[str, ArrayRecord]:
+    """The array records of a message, by name (Flower's own view of them is slow to make)."""
+    return {name: record for name, record in content.items() if isinstance(record, ArrayRecord)}
 
 
 def arrays_of(content: RecordDict, device: torch.device | str = "cpu") -> dict[str, Tensors]:
-    """All array records of a message, by record name."""
-    return {name: from_record(record, device) for name, record in content.array_records.items()}
+    """All array records of a message, decoded, by name."""
+    return {name: from_record(record, device) for name, record in array_records(content).items()}
 
 
 def record_bytes(record: ArrayRecord) -> int:
@@ -70,4 +81,4 @@ def record_bytes(record: ArrayRecord) -> int:
 
 def payload_bytes(content: RecordDict) -> int:
     """Bytes of the array values in a message (headers and metrics not counted)."""
-    return sum(record_bytes(r) for r in content.values() if isinstance(r, ArrayRecord))
+    return sum(record_bytes(record) for record in array_records(content).values())

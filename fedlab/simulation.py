@@ -157,7 +157,7 @@ def _shown(progress: bool) -> Iterator[list[Callback]]:
 
 def _grid(prepared: Prepared) -> SimulationGrid:
     grid, engine = start_grid(prepared.scenario, prepared.data, prepared.partition)
-    log.info("%d clients on %s", len(prepared.partition), engine)
+    log.info("%d clients %s", len(prepared.partition), engine)
     return grid
 
 

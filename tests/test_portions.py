@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, Message, RecordDict
 from test_engine import result
 from test_faults import Failures, trained
 
 import toy
 from fedlab.clients.base import Carry, Received, Update
 from fedlab.clients.fedavg import FedAvg as FedAvgHalf
+from fedlab.engine.portions import cut
+from fedlab.engine.ray_grid import Work
 from fedlab.engine.start import start_grid
 from fedlab.records import to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, simulate
 from fedlab.strategies.fedavg import FedAvg
+from fedlab.strategies.sums import PairwiseSums
 from fedlab.strategies.updates import ClientUpdate, decode
 
 NUMBERS = {"d0": 12, "d1": 11, "d2": 1}
@@ -196,3 +199,32 @@ def test_an_actor_that_dies_within_a_portion_changes_nothing(
     again = many(LOCAL, f"{module}:DiesOnce", engine=engine)  # the mark is there: nobody dies
     simulate(again, out=tmp_path / "local", progress=False)
     assert result(tmp_path / "run") == result(tmp_path / "local")
+
+
+def test_a_stack_is_sent_again_whole_and_then_client_by_client_and_every_death_counts() -> None:
+    messages = [Message(RecordDict(), dst_node_id=1000 + k, message_type="train") for k in range(3)]
+    sums = PairwiseSums()
+    (stack,) = cut(messages, [1] * 3, 8, 1, 1)
+    stack.sums, content = sums, cast(Any, None)
+    work = Work(stack, content)
+    assert work.again() == [work]
+    pieces = work.again()
+    assert [piece.portion.where for piece in pieces] == [(0, 1), (1, 1), (2, 1)]
+    assert [piece.again() for piece in pieces] == [[], [], []]
+    assert [piece.died for piece in pieces] == [3, 3, 3]
+    (alone,) = cut(messages[:1], [1], 1, 1, 1)
+    (again,) = Work(alone, content).again()
+    assert again.again() == []
+    assert again.died == 2
+
+
+def test_what_an_actor_warns_of_is_in_the_log_of_the_run(
+    tmp_path: Path, ray_here: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = many(
+        {"backend": "ray", "actors": 1}, "failing:FailsInAStack", engine={"execution": "vectorised"}
+    )
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    assert trained(run, 1) == list(range(23))
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert any("going on one by one after" in record.getMessage() for record in told)

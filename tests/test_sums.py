@@ -24,7 +24,7 @@ def updates() -> list[dict[str, torch.Tensor]]:
 
 def summed(client: int) -> WeightedSum:
     total = WeightedSum()
-    total.add({"arrays": updates()[client]}, client + 0.3)
+    total.add([{"arrays": updates()[client]}], [client + 0.3])
     return total
 
 
@@ -76,8 +76,7 @@ def test_channels_last_and_views_are_summed_like_others() -> None:
     ]
     for layout in layouts:
         total = WeightedSum()
-        total.add({"arrays": {"w": layout}}, 3.0)
-        total.add({"arrays": {"w": images}}, 1.0)
+        total.add([{"arrays": {"w": layout}}, {"arrays": {"w": images}}], [3.0, 1.0])
         expected = ((3 * layout.double() + images.double()) / 4).float()
         torch.testing.assert_close(total.mean("arrays")["w"], expected, rtol=1e-6, atol=1e-7)
     assert torch.equal(layouts[0], images)
@@ -85,8 +84,8 @@ def test_channels_last_and_views_are_summed_like_others() -> None:
 
 def test_clients_that_send_different_names_are_refused() -> None:
     total, other = summed(0), WeightedSum()
-    other.add({"arrays": {"w": torch.ones(1)}}, 1.0)
+    other.add([{"arrays": {"w": torch.ones(1)}}], [1.0])
     with pytest.raises(ValueError, match="different sets"):
         total.merge(other)
     with pytest.raises(ValueError, match="different sets"):
-        total.add({"others": {}}, 1.0)
+        total.add([{"others": {}}], [1.0])

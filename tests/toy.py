@@ -54,3 +54,19 @@ def scenario(**changes: Any) -> Scenario:
         "resources": {"backend": "local"},
     }
     return Scenario.model_validate(fields | changes)
+
+
+class Many(Stripes):
+    """Very many images of one domain, quickly made."""
+
+    domains: int = 1
+
+    def _domain(self, index: int, context: LoadContext) -> Domain:
+        side = context.image_size
+
+        def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+            labels = np.arange(count) % CLASSES
+            images = np.repeat(labels.astype(np.uint8) * 60, context.channels * side * side)
+            return images.reshape(count, context.channels, side, side), labels
+
+        return Domain(f"d{index}", *draw(self.train), *draw(self.test), tuple("abcd"[:CLASSES]))

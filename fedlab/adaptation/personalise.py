@@ -22,11 +22,11 @@ from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import LocalHalf, Phase, Received
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
-from fedlab.data.client_data import ClientData, as_tensor
+from fedlab.data.client_data import ClientData
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.one_by_one import train_one
 from fedlab.errors import InputError
-from fedlab.records import Tensors
+from fedlab.records import Tensors, as_tensor
 from fedlab.runs.run import Run
 from fedlab.strategies.fedavg import FedAvg
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 
 
@@ -40,10 +38,3 @@ class ClientData:
         if name == "all":
             return torch.arange(len(self.labels))
         return (self.labelled if name == "labelled" else ~self.labelled).nonzero().flatten()
-
-
-def as_tensor(array: np.ndarray) -> torch.Tensor:
-    """A tensor over an array's memory, which may be read-only (Ray's object store)."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)

@@ -19,6 +19,7 @@ from fedlab.engine.portions import (
     is_training,
     largest_first,
 )
+from fedlab.engine.states import ClientStates
 from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
 from fedlab.strategies.sums import merged
 from fedlab.strategies.updates import stand_for
@@ -48,8 +49,7 @@ class SimulationGrid(Grid):
         """How clients are executed; chosen when the first of them are to train."""
         self._run = assume_identity()
         self._pending: dict[str, Message] = {}
-        self.states: dict[int, Any] = {}
-        """Client -> what it keeps, as this grid holds it (a record, or a reference to one)."""
+        self.states = ClientStates(self._fetch)
         self.changed: set[int] = set()
         """Clients whose state changed since the last checkpoint."""
 
@@ -122,17 +122,31 @@ class SimulationGrid(Grid):
     def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
         """Yields one reply to each message of all portions, in any order."""
 
+    def _keep(self, client: int, state: Any, size: int) -> None:
+        """Takes over what a client keeps; a size of 0 says that this process does not hold it."""
+        self.states.put(client, state, size)
+        self.changed.add(client)
+
     @abstractmethod
+    def _hold(self, record: RecordDict) -> tuple[Any, int]:
+        """What stands for a record here, and its bytes in the memory of this process."""
+
+    @abstractmethod
+    def _fetch(self, state: Any) -> RecordDict:
+        """The record that something stands for."""
+
     def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
         """What these clients keep, as records in this process."""
+        return self.states.records(clients)
 
-    @abstractmethod
     def import_states(self, states: Mapping[int, RecordDict]) -> None:
         """Puts client states back, as after a resume."""
+        for client, record in states.items():
+            self.states.put(client, *self._hold(record))
 
-    @abstractmethod
     def close(self) -> None:
         """Releases whatever the grid holds."""
+        self.states.close()
 
     def __enter__(self) -> SimulationGrid:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +17,7 @@ from fedlab.engine.portions import Portion, clients_per_batch, job_of
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.worker import Job, Worker
 from fedlab.flower_compat import error_reply
+from fedlab.records import payload_bytes
 
 
 class LocalGrid(SimulationGrid):
@@ -63,8 +64,7 @@ class LocalGrid(SimulationGrid):
         portion.take(answered.sums)
         for job, answer in zip(jobs, answered.answers, strict=True):
             if answer.state is not None:
-                self.states[job.client] = answer.state
-                self.changed.add(job.client)
+                self._keep(job.client, *self._hold(answer.state))
             yield answer.reply
 
     def _states(self, jobs: Sequence[Job]) -> list[RecordDict | None]:
@@ -79,13 +79,8 @@ class LocalGrid(SimulationGrid):
         finally:
             torch.set_num_threads(before)
 
-    def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
-        """What these clients keep."""
-        return {client: self.states[client] for client in clients if client in self.states}
+    def _hold(self, record: RecordDict) -> tuple[RecordDict, int]:
+        return record, payload_bytes(record)
 
-    def import_states(self, states: Mapping[int, RecordDict]) -> None:
-        """Puts client states back."""
-        self.states = dict(states)
-
-    def close(self) -> None:
-        """Nothing to release."""
+    def _fetch(self, state: RecordDict) -> RecordDict:
+        return state

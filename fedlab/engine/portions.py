@@ -42,6 +42,11 @@ class Portion:
     together: bool = False
 
     @property
+    def kind(self) -> str:
+        """The type of the messages."""
+        return self.messages[0].metadata.message_type
+
+    @property
     def jobs(self) -> list[Job]:
         """What is each client's own in the messages."""
         return [job_of(message) for message in self.messages]

@@ -8,14 +8,14 @@ actor that dies takes nothing with it: its work is sent again to a new one, from
 
 from __future__ import annotations
 
-import pickle
+import logging
 import re
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import ray
 import ray.exceptions
@@ -25,17 +25,18 @@ from ray import cloudpickle
 from fedlab.engine.execution import MOST, Choice
 from fedlab.engine.grid import LATE, SimulationGrid
 from fedlab.engine.portions import Portion, job_of
+from fedlab.engine.ray_actor import Actor, Returned
 from fedlab.engine.runtime import Runtime
-from fedlab.engine.worker import Job, Places, Worker
 from fedlab.errors import RunError
 from fedlab.flower_compat import error_reply
-from fedlab.strategies.sums import PairwiseSums
 
-SENDS = 2
-"""How often work is sent: once, and once more if its actor died."""
+log = logging.getLogger("fedlab")
 
 RESTART_SECONDS = 300.0
 """How long to wait for a new actor where no other is left, as after the loss of a machine."""
+
+INLINED = 100 * 1024
+"""Bytes below which Ray keeps what an actor returns in the memory of the driver."""
 
 LOST_PROCESS = (
     ray.exceptions.RayActorError,
@@ -45,60 +46,24 @@ LOST_PROCESS = (
 )
 
 
-class Returned(NamedTuple):
-    """What an actor returns of a portion, besides what clients keep.
-
-    Attributes:
-        replies: One for each client.
-        changed: Whether the client keeps something new.
-        sums: Sums of their updates, where these were wanted.
-    """
-
-    replies: list[Message]
-    changed: list[bool]
-    sums: PairwiseSums | None
-
-
-class Actor:
-    """A `Worker` in a process of its own (see `RayGrid`)."""
-
-    def __init__(self, import_path: Sequence[str], make_runtime: bytes, *shared: Any) -> None:
-        # A user's own modules are found wherever the driver finds them.
-        sys.path.extend(path for path in import_path if path not in sys.path)
-        self.worker = Worker(pickle.loads(make_runtime)(*shared))
-
-    def choose(
-        self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None
-    ) -> Choice:
-        """How clients are to be executed."""
-        return self.worker.choose(content, jobs, states)
-
-    def answer(
-        self,
-        content: RecordDict,
-        jobs: Sequence[Job],
-        together: bool,
-        places: Places | None,
-        *states: RecordDict | None,
-    ) -> Any:
-        """Returns the replies first, then every client's new state (or None) as its own object."""
-        answers, sums = self.worker.answer(content, jobs, states, together, places)
-        replies = [answer.reply for answer in answers]
-        kept = [answer.state for answer in answers]
-        return (Returned(replies, [state is not None for state in kept], sums), *kept)
-
-    def ready(self) -> bool:
-        """Answers once the worker has been made."""
-        return True
-
-
 @dataclass
 class Work:
-    """A portion of a round on its way to an actor and back."""
+    """A portion of a round on its way to an actor and back.
+
+    Attributes:
+        portion: The messages.
+        content: What they share.
+        died: How many actors died of it.
+        last: Whether it is not sent again if one more does.
+        as_objects: Whether what clients keep comes back as objects of their own.
+        outputs: What the actor will return.
+    """
 
     portion: Portion
     content: ray.ObjectRef
-    sent: int = 0
+    died: int = 0
+    last: bool = False
+    as_objects: bool = True
     outputs: list[ray.ObjectRef] = field(default_factory=list)
 
     def again(self) -> list[Work]:
@@ -107,12 +72,12 @@ class Work:
         In portions of one client, so that one that kills takes no other along. A stack is sent as
         it was before that, because the clients in it would not give the same bytes without it.
         """
-        if self.portion.together and self.sent < SENDS:
+        self.died += 1
+        if self.portion.together and self.died == 1:
             return [self]
-        sent = SENDS - 1 if self.portion.together else self.sent
-        if sent == SENDS:
+        if self.last:
             return []
-        return [Work(portion, self.content, sent) for portion in self.portion.split()]
+        return [Work(one, self.content, self.died, last=True) for one in self.portion.split()]
 
 
 class RayGrid(SimulationGrid):
@@ -150,6 +115,7 @@ class RayGrid(SimulationGrid):
         self._busy: dict[ray.ObjectRef, tuple[Work, Any]] = {}
         self._abandoned: dict[ray.ObjectRef, Any] = {}
         self._starting: dict[ray.ObjectRef, Any] = {}
+        self._keeping: dict[str, bool] = {}  # by type of message: whether clients keep anything
         self._on_close = on_close
 
     def wait_until_ready(self) -> None:
@@ -201,7 +167,7 @@ class RayGrid(SimulationGrid):
                 again = work.again()
                 queue.extendleft(reversed(again))
                 if not again:
-                    reason = f"its actor died {work.sent} times: {_why(error)}"
+                    reason = f"its actor died {work.died} times: {_why(error)}"
                     yield from _lost(work, reason)
                 continue
             except ray.exceptions.RayError as error:
@@ -236,23 +202,32 @@ class RayGrid(SimulationGrid):
     def _send(self, work: Work, actor: Any) -> ray.ObjectRef:
         portion, jobs = work.portion, work.portion.jobs
         states = [self.states.get(job.client) for job in jobs]
-        work.sent += 1
-        outputs = actor.answer.options(num_returns=1 + len(jobs)).remote(
-            work.content, jobs, portion.together, portion.where, *states
+        # An object for each client costs time, which methods without client state need not spend.
+        work.as_objects = self._keeping.get(portion.kind, True)
+        outputs = actor.answer.options(num_returns=1 + len(jobs) * work.as_objects).remote(
+            work.content.hex(),
+            work.content,
+            (jobs, portion.together, portion.where),
+            work.as_objects,
+            *(states if any(state is not None for state in states) else []),
         )
-        work.outputs = list(outputs)
+        work.outputs = list(outputs) if work.as_objects else [outputs]
         return work.outputs[0]
 
     def _collect(self, work: Work, returned: Returned) -> Iterator[Message]:
         """Yields replies and takes over the references to what the clients now keep."""
-        work.portion.take(returned.sums)
-        references = work.outputs[1:]
-        for job, reply, changed, state in zip(
-            work.portion.jobs, returned.replies, returned.changed, references, strict=True
-        ):
-            if changed:
-                self.states[job.client] = state
-                self.changed.add(job.client)
+        for text in returned.warnings:
+            log.warning("%s", text)
+        portion = work.portion
+        portion.take(returned.sums)
+        self._keeping[portion.kind] = any(size is not None for size in returned.sizes)
+        for index, (job, reply) in enumerate(zip(portion.jobs, returned.replies, strict=True)):
+            size = returned.sizes[index]
+            if size is not None and work.as_objects:
+                inlined = size < INLINED
+                self._keep(job.client, work.outputs[1 + index], size * inlined)
+            elif size is not None:
+                self._keep(job.client, *self._hold(returned.states[index]))
             yield reply
 
     def _give_up(self, queue: deque[Work]) -> Iterator[Message]:
@@ -290,18 +265,14 @@ class RayGrid(SimulationGrid):
         actor = self._make()
         self._starting[actor.ready.remote()] = actor
 
-    def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
-        """What these clients keep, fetched from the object store."""
-        kept = [client for client in clients if client in self.states]
+    def _hold(self, record: RecordDict) -> tuple[ray.ObjectRef, int]:
+        return ray.put(record), 0
+
+    def _fetch(self, state: ray.ObjectRef) -> RecordDict:
         try:
-            records = ray.get([self.states[client] for client in kept])
+            return ray.get(state)
         except ray.exceptions.RayError as error:
             raise RunError(f"what clients keep is lost: {_why(error)}; resume the run") from error
-        return dict(zip(kept, records, strict=True))
-
-    def import_states(self, states: Mapping[int, RecordDict]) -> None:
-        """Puts client states back into the object store."""
-        self.states = {client: ray.put(record) for client, record in states.items()}
 
     def close(self) -> None:
         """Ends the actors."""
@@ -311,6 +282,7 @@ class RayGrid(SimulationGrid):
             ray.kill(actor)
         for actors in (self._idle, self._busy, self._abandoned, self._starting):
             actors.clear()
+        super().close()
         self._on_close()
 
 

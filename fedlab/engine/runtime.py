@@ -15,7 +15,7 @@ from fedlab import registry
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.task import Task
-from fedlab.data.client_data import ClientData, as_tensor
+from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
@@ -26,7 +26,7 @@ from fedlab.engine.wide_layers import WideLayers
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.models.chain import Chain
-from fedlab.records import Tensors
+from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
 

@@ -59,7 +59,7 @@ def start_grid(
         device = torch.device("cuda" if on_gpu else "cpu")
         threads = scenario.resources.cpus_per_actor
         grid = LocalGrid(make_runtime(scenario, device.type, threads, data, partition), threads)
-        return grid, f"this process on {device.type}"
+        return grid, f"in this process on {device.type}"
     return _start_ray(scenario, data, partition)
 
 
@@ -88,7 +88,7 @@ def _start_ray(
     except BaseException:
         disconnect()
         raise
-    return grid, f"Ray, {plan}"
+    return grid, f"on Ray, {plan}"
 
 
 def make_runtime(

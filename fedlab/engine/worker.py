@@ -147,10 +147,11 @@ class Worker:
             self.app.total = None
 
     def _visit(self, content: RecordDict, job: Job, state: RecordDict | None) -> _Visit:
-        message = message_for(job.metadata, RecordDict(dict(content)))
+        # Shallow copies, so that a client can add records and drop them.
+        message = message_for(job.metadata, content.copy())
         before = dict(state) if state is not None else {}
-        node = job.metadata.dst_node_id
-        context = client_context(node, job.client, self.clients, RecordDict(dict(before)))
+        own = state.copy() if state is not None else RecordDict()
+        context = client_context(job.metadata.dst_node_id, job.client, self.clients, own)
         return _Visit(job.client, message, context, before)
 
     def _together(self, visits: Sequence[_Visit]) -> list[Answer]:

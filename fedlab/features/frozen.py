@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedlab.data.client_data import as_tensor
 from fedlab.data.extractor import ExtractionContext, Extractor
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.features import cache
 from fedlab.models.head import find_head
 from fedlab.models.layout import channels_last
+from fedlab.records import as_tensor
 
 TELL_AFTER = 10.0
 """Seconds between lines that say how far a long extraction has come."""

@@ -22,6 +22,5 @@ def weighted_mean(updates: Sequence[Tensors], weights: Sequence[float]) -> Tenso
         ValueError: If the weights do not have a positive sum or names differ.
     """
     total = WeightedSum()
-    for update, weight in zip(updates, weights, strict=True):
-        total.add({"": update}, weight)
+    total.add([{"": update} for update in updates], weights)
     return total.mean("")

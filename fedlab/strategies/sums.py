@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from fedlab.records import Tensors
+from fedlab.records import Tensors, as_tensor
 
-CACHED = 2**16
+CACHED = 2**15
 """Values whose double-precision copies stay in a core's cache while they are added."""
+
+SMALL = 2**13
+"""Values that are quicker added at once."""
 
 
 class WeightedSum:
@@ -34,31 +35,32 @@ class WeightedSum:
         self.dtypes: dict[str, dict[str, torch.dtype]] = {}
         self._own = True  # whether the tensors may be written to
 
-    def add(self, update: Mapping[str, Tensors], weight: float) -> None:
-        """Takes in one client's update, which stays as it is.
+    def add(self, updates: Sequence[Mapping[str, Tensors]], weights: Sequence[float]) -> None:
+        """Takes in clients' updates, which stay as they are, in this order.
 
         Args:
-            update: Its tensors by record and name.
-            weight: What it counts.
+            updates: The tensors of each by record and name.
+            weights: What each of them counts.
 
         Raises:
-            ValueError: If it has other names than those before.
+            ValueError: If they have other names than each other, or than those before.
         """
         if not self.clients:
-            self.dtypes = {r: {n: t.dtype for n, t in ts.items()} for r, ts in update.items()}
-            self.arrays = {r: {n: _zeros(t) for n, t in ts.items()} for r, ts in update.items()}
-        _same_names(self.arrays, update)
-        for record, tensors in update.items():
-            for name, tensor in tensors.items():
-                total = self.arrays[record][name]
-                if tensor.is_floating_point():
-                    _accumulate(total, tensor, weight)
-                elif self.clients:
-                    torch.maximum(total, tensor, out=total)
-                else:
-                    total.copy_(tensor)
-        self.weight += weight
-        self.clients += 1
+            first = updates[0]
+            self.dtypes = {r: {n: t.dtype for n, t in ts.items()} for r, ts in first.items()}
+            self.arrays = {
+                r: {n: _weighted(t, weights[0]) for n, t in ts.items()} for r, ts in first.items()
+            }
+            self.weight += weights[0]
+            self.clients += 1
+            updates, weights = updates[1:], weights[1:]
+        for update in updates:
+            _same_names(self.arrays, update)
+        for record, tensors in self.arrays.items():
+            for name, total in tensors.items():
+                _accumulate(total, [update[record][name] for update in updates], weights)
+        self.weight += sum(weights)
+        self.clients += len(updates)
 
     def merge(self, other: WeightedSum) -> WeightedSum:
         """The sum of both; this one's memory is used for it where that is possible.
@@ -105,7 +107,7 @@ class WeightedSum:
         """Takes over arrays that may be read-only."""
         self.__dict__.update(state)
         self.arrays = {
-            record: {name: _view(array) for name, array in arrays.items()}
+            record: {name: as_tensor(array) for name, array in arrays.items()}
             for record, arrays in state["arrays"].items()
         }
         self._own = False
@@ -160,31 +162,41 @@ def merged(first: WeightedSum | None, second: WeightedSum | None) -> WeightedSum
     return first.merge(second)
 
 
-def _zeros(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.zeros_like(tensor, dtype=torch.float64 if tensor.is_floating_point() else None)
+def _weighted(values: torch.Tensor, weight: float) -> torch.Tensor:
+    """A sum of one; its own memory, in the same order."""
+    if not values.is_floating_point():
+        return values.clone()
+    total = values.to(torch.float64, copy=True)
+    return total if weight == 1 else total.mul_(weight)
 
 
-def _accumulate(total: torch.Tensor, values: torch.Tensor, weight: float) -> None:
-    """Adds weighted values to a sum of double precision."""
-    if total.is_cuda or total.stride() != values.stride():
-        total.add_(values, alpha=weight)
+def _accumulate(
+    total: torch.Tensor, values: Sequence[torch.Tensor], weights: Sequence[float]
+) -> None:
+    """Adds weighted values to a sum, one after the other; of integers it keeps the largest."""
+    if not values:
         return
-    # PyTorch adds mixed types on a CPU at half the speed of converting and then adding.
+    if not values[0].is_floating_point():
+        for value in values:
+            torch.maximum(total, value, out=total)
+        return
+    if total.is_cuda or total.numel() < SMALL or any(v.stride() != total.stride() for v in values):
+        for value, weight in zip(values, weights, strict=True):
+            total.add_(value, alpha=weight)
+        return
+    # PyTorch adds mixed types on a CPU at half the speed of converting and then adding; and a part
+    # of the sum stays in the cache until all clients are in it.
     buffer = torch.empty(min(CACHED, total.numel()), dtype=total.dtype)
-    for part, new in zip(_flat(total).split(CACHED), _flat(values).split(CACHED), strict=True):
-        part.add_(buffer[: len(new)].copy_(new), alpha=weight)
+    pieces = [_flat(value).split(CACHED) for value in values]
+    for index, part in enumerate(_flat(total).split(CACHED)):
+        converted = buffer[: len(part)]
+        for piece, weight in zip(pieces, weights, strict=True):
+            part.add_(converted.copy_(piece[index]), alpha=weight)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:
     """A dense tensor's values in the order of memory (tensors may be channels-last)."""
     return tensor.as_strided((tensor.numel(),), (1,))
-
-
-def _view(array: np.ndarray) -> torch.Tensor:
-    """A tensor over memory that may be read-only."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
 
 
 def _same_names(sums: Mapping[str, Tensors], update: Mapping[str, Tensors]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from flwr.app import Array, ArrayRecord, Message, MetricRecord
 
-from fedlab.records import Tensors, from_record
+from fedlab.records import Tensors, array_records, from_record
 from fedlab.strategies.sums import WeightedSum
 
 SUM = "sum"
@@ -140,7 +140,7 @@ def decode(replies: Iterable[Message]) -> list[ClientUpdate]:
 
 def _update_of(reply: Message) -> ClientUpdate:
     content = reply.content
-    records = {name: r for name, r in content.items() if isinstance(r, ArrayRecord)}
+    records = array_records(content)
     totals = [record.total for record in records.values() if isinstance(record, SummedRecord)]
     return ClientUpdate(
         client=client_of(reply),

@@ -1,0 +1,110 @@
+"""A worker in a process of its own, and what it returns."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flwr.app import Message, RecordDict
+
+from fedlab.engine.execution import Choice
+from fedlab.engine.worker import Job, Places, Worker
+from fedlab.records import payload_bytes
+from fedlab.strategies.sums import PairwiseSums
+
+log = logging.getLogger("fedlab")
+
+
+class Returned(NamedTuple):
+    """What an actor returns of a portion, besides what clients keep in objects of their own.
+
+    Attributes:
+        replies: One for each client.
+        sizes: Bytes of what each client keeps from now on; None where nothing has changed.
+        states: What they keep, if it was not to be put into objects.
+        sums: Sums of their updates, where these were wanted.
+        warnings: What the actor has to say.
+    """
+
+    replies: list[Message]
+    sizes: list[int | None]
+    states: list[RecordDict]
+    sums: PairwiseSums | None
+    warnings: list[str]
+
+
+class Actor:
+    """A `Worker` in a process of its own (see `fedlab.engine.ray_grid.RayGrid`)."""
+
+    def __init__(self, import_path: Sequence[str], make_runtime: bytes, *shared: Any) -> None:
+        # A user's own modules are found wherever the driver finds them.
+        sys.path.extend(path for path in import_path if path not in sys.path)
+        self.worker = Worker(pickle.loads(make_runtime)(*shared))
+        self.warnings = Warnings()
+        self._content = "", RecordDict()
+
+    def choose(
+        self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None
+    ) -> Choice:
+        """How clients are to be executed."""
+        return self.worker.choose(content, jobs, states)
+
+    def answer(
+        self,
+        key: str,
+        content: RecordDict,
+        portion: tuple[Sequence[Job], bool, Places | None],
+        as_objects: bool,
+        *states: RecordDict | None,
+    ) -> Any:
+        """Answers messages that share their content.
+
+        Args:
+            key: Tells contents from each other: the same one is then the same object, and decoded
+                once.
+            content: What the clients received.
+            portion: Who they are, whether they train as one, and where their updates belong.
+            as_objects: Whether to return what each of them keeps as an object of its own (or
+                None), after all else.
+            *states: What they keep; nothing at all if none of them keeps anything.
+        """
+        if key != self._content[0]:
+            self._content = key, content
+        jobs, together, places = portion
+        answers, sums = self.worker.answer(
+            self._content[1], jobs, states or [None] * len(jobs), together, places
+        )
+        kept = [answer.state for answer in answers]
+        returned = Returned(
+            [answer.reply for answer in answers],
+            [None if state is None else payload_bytes(state) for state in kept],
+            [] if as_objects else [state or RecordDict() for state in kept],
+            sums,
+            self.warnings.take(),
+        )
+        return (returned, *kept) if as_objects else returned
+
+    def ready(self) -> bool:
+        """Answers once the worker has been made."""
+        return True
+
+
+class Warnings(logging.Handler):
+    """Keeps what an actor's log has to say until it is taken to where somebody reads it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._texts: list[str] = []
+        log.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps a warning."""
+        self._texts.append(record.getMessage())
+
+    def take(self) -> list[str]:
+        """What has come since the last time."""
+        texts, self._texts = self._texts, []
+        return texts
