@@ -17,12 +17,9 @@ from torch.utils.hooks import RemovableHandle
 
 from fedlab.clients.base import Carry, LocalHalf, Received
 from fedlab.clients.differentiate import Objective
-from fedlab.engine.low_rank import Form, LaterLayer, Work, takes_usual_steps
+from fedlab.engine.low_rank import LARGE, Form, LaterLayer, Work, takes_usual_steps
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
-
-FEWEST_WEIGHTS = 2**16
-"""Weights of a layer from which it is worth more than its bookkeeping, where nothing is stacked."""
 
 
 class _Slot(nn.Linear):
@@ -78,6 +75,8 @@ class WideLayers:
     def of(cls, half: LocalHalf, form: Form, samples: Tensor) -> WideLayers | None:
         """The layers of a method's network that can take low-rank form, or None.
 
+        Where nothing is stacked, smaller ones are not worth their bookkeeping.
+
         Args:
             half: The method's local half.
             form: What the scenario wants.
@@ -90,7 +89,7 @@ class WideLayers:
         paths = [
             path
             for path in _plainly_used(model, samples)
-            if form == "low_rank" or _size(model, path) >= FEWEST_WEIGHTS
+            if form == "low_rank" or _size(model, path) >= LARGE
         ]
         return cls(half, form, paths) if paths else None
 
