@@ -15,6 +15,8 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Actors without a GPU compute on the CPU because we say so; Ray need not hide the GPUs from them.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Under `uv run`, Ray would start every actor by another `uv run`, which takes seconds each.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 if TYPE_CHECKING:
     from fedlab.clients.base import LocalHalf
