@@ -63,7 +63,7 @@ PACKAGES = ("fedlab-sim", "torch", "flwr", "ray", "numpy")
 
 
 def measure(
-    work: Work, names: Sequence[str], rounds: int, repeats: int
+    work: Work, names: Sequence[str], rounds: int, repeats: int, timeout: float
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """Runs all runners, interleaved.
 
@@ -81,7 +81,7 @@ def measure(
                 continue
             occupied.append(machine.busy())
             try:
-                answers[name].append(run(RUNNERS[name], work, data, rounds))
+                answers[name].append(run(RUNNERS[name], work, data, rounds, timeout=timeout))
                 said = f"{timing([answers[name][-1].seconds]).median:.4f} s a round"
             except UnavailableError as error:
                 failures[name] = said = str(error)
@@ -165,6 +165,9 @@ def main() -> None:
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS))
     parser.add_argument("--rounds", type=int, help="rounds to time; by default as many as fit")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--timeout", type=float, default=600, help="seconds after which a runner is given up"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args()
     path = given.out / f"compare-{machine.kind()}.json"
@@ -173,7 +176,7 @@ def main() -> None:
     for name in given.work:
         runners = [one for one in given.runners if name != "idle" or one in HAVE_ENGINES]
         rounds = given.rounds or ROUNDS[name]
-        rows, occupied = measure(WORKS[name], runners, rounds, given.repeats)
+        rows, occupied = measure(WORKS[name], runners, rounds, given.repeats, given.timeout)
         results["works"][name] = {
             "command": shlex.join(["python", "-m", "benchmarks.compare", *sys.argv[1:]]),
             "date": date.today().isoformat(),
