@@ -1,0 +1,18 @@
+"""The command line: a few lines for each verb. PyTorch and Flower are imported when needed."""
+
+from importlib import import_module
+
+from fedlab.cli.app import app, main
+
+MODULES = (
+    "running",
+    "looking",
+    "copying",
+    "adapting",
+)
+"""Each adds its verbs to the app; ``fedlab --help`` lists them in this order."""
+
+for module in MODULES:
+    import_module(f"fedlab.cli.{module}")
+
+__all__ = ["app", "main"]

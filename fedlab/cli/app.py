@@ -1,0 +1,63 @@
+"""The command's frame: its options, its consoles, and how it tells errors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+import fedlab
+from fedlab.errors import FedlabError, InputError
+
+app = typer.Typer(
+    help="Federated learning under label skew and domain skew.",
+    epilog="Start with:  fedlab list   |   fedlab simulate domain_skew strategy=fedbn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+settings = {"debug": False}
+
+Source = Annotated[str, typer.Argument(metavar="SCENARIO")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")]
+
+
+def main() -> None:
+    """Runs the command line; errors of the user's making are told in words, without a traceback."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # a scenario may name modules beside it, as under `python -m`
+    try:
+        app()
+    except FedlabError as error:
+        if settings["debug"]:
+            raise
+        first, *more = str(error).splitlines()
+        for line in (first, *more):
+            is_problem = line is first or isinstance(error, InputError)
+            mark = ("error: " if is_problem else "  ", "bold red")
+            err.print(Text.assemble(mark, line), soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"fedlab {fedlab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    settings["debug"] = debug

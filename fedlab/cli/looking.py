@@ -1,0 +1,153 @@
+"""Verbs that look before training: list, show, validate, partition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+import fedlab
+from fedlab.cli.app import Overrides, Source, app, out
+from fedlab.errors import InputError
+
+SECTIONS = {
+    "strategies": ["strategies"],
+    "models": ["models"],
+    "losses": ["losses"],
+    "data": ["sources", "transforms", "extractors"],
+    "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
+}
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[scenarios|strategies|models|losses|data|skews]")
+    ] = None,
+) -> None:
+    """List what a scenario can be made of, installed extensions included.
+
+    [dim]fedlab list
+    fedlab list strategies[/dim]
+    """
+    from fedlab import catalogue
+    from fedlab.shipped import shipped_scenarios
+
+    sections = ["scenarios", *SECTIONS] if what is None else [what]
+    for section in sections:
+        if section == "scenarios":
+            found = {name: title for name, (title, _) in shipped_scenarios().items()}
+            _print_list(section, found)
+        elif section in SECTIONS:
+            for group in SECTIONS[section]:
+                _print_list(group.replace("_", " "), catalogue.sentences(group))
+        else:
+            raise InputError(
+                f"there is no list '{section}'; choose from scenarios, " + ", ".join(SECTIONS)
+            )
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument()],
+    overrides: Overrides = None,
+) -> None:
+    """Show a scenario with every default, or the parameters of a part.
+
+    NAME is a scenario (file or name), or a part from `fedlab list`: a strategy, model, loss ...
+
+    [dim]fedlab show domain_skew strategy=fedbn
+    fedlab show fedprox
+    fedlab show domain_skew > mine.yaml[/dim]
+    """
+    from fedlab import catalogue
+    from fedlab.scenario_file import load_scenario, to_yaml
+    from fedlab.shipped import is_scenario
+
+    groups = [] if is_scenario(name) or overrides else catalogue.groups_with(name)
+    for group in groups:
+        _print_component(group, name)
+    if not groups:
+        text = to_yaml(load_scenario(name, overrides or ()))
+        if out.is_terminal:
+            out.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
+        else:
+            typer.echo(text, nl=False)
+
+
+@app.command()
+def validate(
+    files: Annotated[list[str], typer.Argument(metavar="SCENARIO...")],
+) -> None:
+    """Check scenario files and tell all that is wrong with them.
+
+    [dim]fedlab validate scenarios/*.yaml[/dim]
+    """
+    from fedlab.scenario_file import load_scenario
+
+    problems = []
+    for file in files:
+        try:
+            load_scenario(file)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            out.print(f"[green]valid[/green] {file}", soft_wrap=True)
+    if problems:
+        raise InputError("\n".join(problems))
+
+
+@app.command()
+def partition(
+    scenario: Source,
+    overrides: Overrides = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Picture (.png, .pdf, .svg), instead of SCENARIO-partition.png."
+        ),
+    ] = None,
+) -> None:
+    """Show which client gets which samples, in tables and a picture, before anything is trained.
+
+    [dim]fedlab partition domain_skew
+    fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png[/dim]
+    """
+    from fedlab.report import partition_view
+    from fedlab.simulation import prepare
+
+    prepared = prepare(fedlab.load_scenario(scenario, overrides or ()))
+    partition_view.render(prepared.partition, prepared.data, out)
+    file = picture or Path(f"{prepared.scenario.name}-partition.png")
+    partition_view.draw(prepared.partition, prepared.data, file)
+    out.print(f"picture: [bold]{file}[/bold]", soft_wrap=True)
+
+
+def _print_list(title: str, rows: dict[str, str]) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column()
+    for name, sentence in rows.items():
+        table.add_row(f"  {name}", Text(sentence))
+    out.print(Text(title, style="bold"))
+    out.print(table)
+    out.print()
+
+
+def _print_component(group: str, name: str) -> None:
+    from fedlab import catalogue
+
+    words, parameters = catalogue.describe(group, name)
+    out.print(Text.assemble((name, "bold cyan"), (f"  ({group.replace('_', ' ')})", "dim")))
+    out.print(Text(words))
+    table = Table.grid(padding=(0, 2))
+    for parameter in parameters:
+        value = "(required)" if parameter.default is None else parameter.default
+        line = Text.assemble(parameter.text, " " * bool(parameter.text), (parameter.kind, "dim"))
+        table.add_row(Text(f"  {parameter.name}: {value}", style="cyan"), line)
+    out.print(table)
+    out.print()

@@ -1,0 +1,76 @@
+"""Verbs that train: simulate, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+import fedlab
+from fedlab.cli.app import Overrides, Source, app, err, out
+
+
+@app.command()
+def simulate(
+    scenario: Source,
+    overrides: Overrides = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of this run, instead of one in runs/.")
+    ] = None,
+) -> None:
+    """Run a scenario on this machine.
+
+    SCENARIO is a YAML file or a name from `fedlab list scenarios`; KEY=VALUE changes it.
+
+    [dim]fedlab simulate domain_skew
+    fedlab simulate domain_skew strategy=fedbn seed=3
+    fedlab simulate my.yaml strategy.mu=0.1 --out runs/mu-0.1[/dim]
+    """
+    from fedlab import simulation
+
+    loaded = fedlab.load_scenario(scenario, overrides or ())
+    target = folder or simulation.default_folder(loaded)
+    with _stoppable(target):
+        run = simulation.simulate(loaded, out=target)
+    _close(run)
+
+
+@app.command()
+def resume(run: Annotated[Path, typer.Argument()]) -> None:
+    """Go on with a run that was interrupted, to the same end.
+
+    RUN is the folder that `fedlab simulate` made for it.
+
+    [dim]fedlab resume runs/domain_skew-fedbn-s0[/dim]
+    """
+    from fedlab import simulation
+
+    if fedlab.load_run(run).finished:
+        out.print("This run has finished already:")
+    with _stoppable(run):
+        done = simulation.resume(run)
+    _close(done)
+
+
+@contextmanager
+def _stoppable(folder: Path) -> Iterator[None]:
+    """Ctrl-C ends with exit code 130 and a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        has_run = (folder / "scenario.yaml").is_file()
+        hint = (
+            f"; go on with: fedlab resume {folder}" if has_run else " before anything was trained"
+        )
+        err.print(Text(f"stopped{hint}"), soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+def _close(run: fedlab.Run) -> None:
+    from fedlab.report.closing_table import print_closing_table
+
+    print_closing_table(run, out)
