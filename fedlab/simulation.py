@@ -9,26 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flwr.app import RecordDict
 from torch import nn
 
 from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
-from fedlab.engine.grid import SimulationGrid
+from fedlab.engine.grid import ClientGrid
 from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
-from fedlab.flower_compat import client_context
 from fedlab.models.build import build_model
-from fedlab.runs.checkpoint import CheckpointWriter, client_files, latest_checkpoint
-from fedlab.runs.finish import FinishWriter
+from fedlab.runs.checkpoint import latest_checkpoint
+from fedlab.runs.conduct import conduct
 from fedlab.runs.folder import RunFolder
-from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.scenarios.partition import Partition, make_partition
-from fedlab.server_app import build_server_app, strategy_class
+from fedlab.server_app import strategy_class
 from fedlab.strategies.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -155,7 +152,7 @@ def _shown(progress: bool) -> Iterator[list[Callback]]:
         yield [reporter]
 
 
-def _grid(prepared: Prepared) -> SimulationGrid:
+def _grid(prepared: Prepared) -> ClientGrid:
     grid, engine = start_grid(prepared.scenario, prepared.data, prepared.partition)
     log.info("%d clients %s", len(prepared.partition), engine)
     return grid
@@ -163,34 +160,20 @@ def _grid(prepared: Prepared) -> SimulationGrid:
 
 def _run(
     prepared: Prepared,
-    grid: SimulationGrid,
+    grid: ClientGrid,
     folder: RunFolder,
     checkpoint: Checkpoint | None,
     callbacks: Sequence[Callback],
 ) -> Run:
-    scenario = prepared.scenario
-    logging.getLogger("flwr").setLevel(logging.WARNING)
-    history = HistoryWriter(folder.path)
-    history.truncate(checkpoint.history if checkpoint else {})
-    if checkpoint is not None:
-        grid.import_states(checkpoint.client_records())
-    writer = CheckpointWriter(
-        folder.checkpoints,
-        grid,
-        history,
-        scenario.output.checkpoint_every,
-        client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
-    )
-    app = build_server_app(
-        scenario,
+    return conduct(
+        prepared.scenario,
         prepared.model,
+        grid,
+        folder,
+        checkpoint=checkpoint,
         test_domains=_domains_to_test(prepared),
-        callbacks=[history, writer, FinishWriter(folder), *callbacks],
-        first_round=checkpoint.round + 1 if checkpoint else 1,
-        state=checkpoint.server if checkpoint else None,
+        callbacks=callbacks,
     )
-    app(grid=grid, context=client_context(0, 0, len(prepared.partition), RecordDict()))
-    return load_run(folder.path)
 
 
 def _domains_to_test(prepared: Prepared) -> list[str]:

@@ -30,7 +30,7 @@ LATE = "not finished before the deadline"
 """Why a client counts as failed that takes too long."""
 
 
-class SimulationGrid(Grid):
+class ClientGrid(Grid):
     """A Flower grid whose nodes are the logical clients 0, 1, ... of a partition.
 
     Ids are in order and known at once, so that cohorts drawn over them are reproducible and no
@@ -148,7 +148,7 @@ class SimulationGrid(Grid):
         """Releases whatever the grid holds."""
         self.states.close()
 
-    def __enter__(self) -> SimulationGrid:
+    def __enter__(self) -> ClientGrid:
         return self
 
     def __exit__(self, *_: object) -> None:

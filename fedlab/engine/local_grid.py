@@ -12,7 +12,7 @@ import torch
 from flwr.app import Message, RecordDict
 
 from fedlab.engine.execution import Choice
-from fedlab.engine.grid import LATE, SimulationGrid
+from fedlab.engine.grid import LATE, ClientGrid
 from fedlab.engine.portions import Portion, clients_per_batch, job_of
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.worker import Job, Worker
@@ -20,7 +20,7 @@ from fedlab.flower_compat import error_reply
 from fedlab.records import payload_bytes
 
 
-class LocalGrid(SimulationGrid):
+class LocalGrid(ClientGrid):
     """Answers every message in this process.
 
     Args:

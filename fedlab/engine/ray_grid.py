@@ -23,7 +23,7 @@ from flwr.app import Message, RecordDict
 from ray import cloudpickle
 
 from fedlab.engine.execution import MOST, Choice
-from fedlab.engine.grid import LATE, SimulationGrid
+from fedlab.engine.grid import LATE, ClientGrid
 from fedlab.engine.portions import Portion, job_of
 from fedlab.engine.ray_actor import Actor, Returned
 from fedlab.engine.runtime import Runtime
@@ -80,7 +80,7 @@ class Work:
         return [Work(one, self.content, self.died, last=True) for one in self.portion.split()]
 
 
-class RayGrid(SimulationGrid):
+class RayGrid(ClientGrid):
     """Answers messages on Ray actors.
 
     Args:

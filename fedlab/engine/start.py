@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fedlab.data.samples import FederatedData
-from fedlab.engine.grid import SimulationGrid
+from fedlab.engine.grid import ClientGrid
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.portions import clients_per_batch
 from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
@@ -48,7 +48,7 @@ def check_resources(scenario: Scenario) -> None:
 
 def start_grid(
     scenario: Scenario, data: FederatedData, partition: Partition
-) -> tuple[SimulationGrid, str]:
+) -> tuple[ClientGrid, str]:
     """Starts the engine the scenario asks for.
 
     Returns:
@@ -65,7 +65,7 @@ def start_grid(
 
 def _start_ray(
     scenario: Scenario, data: FederatedData, partition: Partition
-) -> tuple[SimulationGrid, str]:
+) -> tuple[ClientGrid, str]:
     import ray  # an edge device has no Ray
 
     from fedlab.engine.cluster import connect

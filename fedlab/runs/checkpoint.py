@@ -21,7 +21,7 @@ from flwr.app import RecordDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fedlab.engine.grid import SimulationGrid
+from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.runs.history import HistoryWriter
@@ -72,7 +72,7 @@ class CheckpointWriter:
     def __init__(
         self,
         folder: Path,
-        grid: SimulationGrid,
+        grid: ClientGrid,
         history: HistoryWriter,
         every: int,
         client_files: Mapping[int, str] | None = None,

@@ -1,0 +1,72 @@
+"""A run from its first round, or from where it was interrupted, to its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flwr.app import RecordDict
+from torch import nn
+
+from fedlab.engine.grid import ClientGrid
+from fedlab.flower_compat import client_context
+from fedlab.runs.checkpoint import CheckpointWriter, client_files
+from fedlab.runs.finish import FinishWriter
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.history import HistoryWriter
+from fedlab.runs.run import Run, load_run
+from fedlab.scenario import Scenario
+from fedlab.server_app import build_server_app
+from fedlab.strategies.callbacks import Callback
+
+if TYPE_CHECKING:
+    from fedlab.runs.checkpoint import Checkpoint
+
+
+def conduct(
+    scenario: Scenario,
+    model: nn.Module,
+    grid: ClientGrid,
+    folder: RunFolder,
+    *,
+    checkpoint: Checkpoint | None = None,
+    test_domains: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Runs a scenario's ServerApp on a grid and writes the run's folder.
+
+    Args:
+        scenario: The experiment.
+        model: The initial network.
+        grid: Answers for the clients, wherever these are.
+        folder: The run's folder, locked by this process.
+        checkpoint: What to go on from; None starts at round 1.
+        test_domains: Domains whose whole test sets the global model meets.
+        callbacks: Further observers of the run.
+
+    Raises:
+        RunError: If the run fails.
+    """
+    logging.getLogger("flwr").setLevel(logging.WARNING)
+    history = HistoryWriter(folder.path)
+    history.truncate(checkpoint.history if checkpoint else {})
+    if checkpoint is not None:
+        grid.import_states(checkpoint.client_records())
+    writer = CheckpointWriter(
+        folder.checkpoints,
+        grid,
+        history,
+        scenario.output.checkpoint_every,
+        client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
+    )
+    app = build_server_app(
+        scenario,
+        model,
+        test_domains=test_domains,
+        callbacks=[history, writer, FinishWriter(folder), *callbacks],
+        first_round=checkpoint.round + 1 if checkpoint else 1,
+        state=checkpoint.server if checkpoint else None,
+    )
+    app(grid=grid, context=client_context(0, 0, grid.clients, RecordDict()))
+    return load_run(folder.path)
