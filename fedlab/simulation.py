@@ -27,6 +27,7 @@ from fedlab.scenario_file import load_scenario
 from fedlab.scenarios.partition import Partition, make_partition
 from fedlab.server_app import strategy_class
 from fedlab.strategies.callbacks import Callback
+from fedlab.strategies.checks import refuse_batches_of_one
 
 if TYPE_CHECKING:
     from fedlab.runs.checkpoint import Checkpoint
@@ -68,6 +69,7 @@ def prepare(scenario: Scenario) -> Prepared:
     classes = len(data.class_names)
     model = build_model(scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed)
     scenario.strategy.check(scenario, model)
+    refuse_batches_of_one(scenario, model)
     return Prepared(scenario, data, partition, model)
 
 

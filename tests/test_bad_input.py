@@ -278,6 +278,11 @@ AFTER_DATA = [
         overrides=["strategy=fedbn", "model.norm=none"],
     ),
     Case(
+        "batches of one sample",
+        ["training.batch_size: batches of 1", "'small_cnn' has batch normalisation; use 2 or more"],
+        overrides=["training.batch_size=1"],
+    ),
+    Case(
         "unknown domain",
         ["data.domains names 'labb', which no source yields; did you mean 'lab'?"],
         overrides=["data.domains=[labb]"],

@@ -76,6 +76,11 @@ def test_weighted_by_examples_the_optimum_is_that_of_all_samples(method: dict, l
     assert error(bed, 50, weights=(1, 2, 5)) < 1e-10
 
 
+def test_by_share_the_optimum_is_that_of_all_samples_though_clients_count_the_same() -> None:
+    method = {"name": "feddc", "alpha": 0.5, "by_share": True}
+    assert error(Bed(method, copies=(1, 2, 5), lr=0.2), 150, weights=(1, 2, 5)) < 1e-10
+
+
 # ---------------------------------------------------------------------- as the papers write it
 
 SYSTEMS = [system(samples(client)) for client in range(CLIENTS)]
@@ -116,18 +121,20 @@ def feddyn(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
     return w
 
 
-def feddc(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
+def feddc(
+    bed: Bed, lr: float, steps: Sequence[int], shares: Sequence[float] = EQUAL
+) -> torch.Tensor:
     alpha, w = 0.3, ZERO
-    drifts, slopes = [ZERO] * CLIENTS, [ZERO] * CLIENTS
-    for cohort in bed.cohorts:
+    drifts, slopes = [ZERO] * CLIENTS, [ZERO] * CLIENTS  # the latter times the client's share
+    for server_round, cohort in enumerate(bed.cohorts):
         ends, mean = [], torch.stack(slopes).mean(dim=0)
         for i in cohort:
-            theta = w
+            theta, share = w, shares[i] if server_round else 1.0
             for _ in range(steps[i]):
-                penalty = alpha * (theta - (w - drifts[i])) + mean - slopes[i]
+                penalty = (alpha * (theta - (w - drifts[i])) + mean - slopes[i]) / share
                 theta = theta - lr * (slope(i, theta) + penalty)
             drifts[i] = drifts[i] + theta - w
-            slopes[i] = slopes[i] - mean + (w - theta) / (steps[i] * lr)
+            slopes[i] = slopes[i] - mean + share * (w - theta) / (steps[i] * lr)
             ends.append(theta)
         w = torch.stack(ends).mean(dim=0) + torch.stack(drifts).mean(dim=0)
     return w
@@ -151,6 +158,14 @@ def test_rounds_are_those_of_the_formulas(
     model = bed.run(6)
     assert {len(cohort) for cohort in bed.cohorts} == {round(fraction * CLIENTS)}
     torch.testing.assert_close(model, reference(bed, 0.1, steps), rtol=1e-12, atol=1e-12)
+
+
+def test_feddc_by_share_is_that_of_the_formulas() -> None:
+    method = {"name": "feddc", "alpha": 0.3, "by_share": True}
+    bed = Bed(method, steps=(2, 3, 5), copies=(1, 2, 5), lr=0.1)
+    model = bed.run(6)
+    expected = feddc(bed, 0.1, (2, 3, 5), shares=(3 / 8, 6 / 8, 15 / 8))
+    torch.testing.assert_close(model, expected, rtol=1e-12, atol=1e-12)
 
 
 # ---------------------------------------------------------------------- server halves by hand

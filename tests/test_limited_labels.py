@@ -208,6 +208,21 @@ def test_together_is_one_by_one(method: str) -> None:
     assert_same(*both(ragged(**changes), rounds=1), 1e-6)  # views are made in single precision
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_client_without_labels_teaches_what_it_can(method: str) -> None:
+    """It has nothing to train a teacher of its own on, so that the received model alone labels."""
+    runtime = ragged(strategy=METHODS[method] | {"threshold": 0.0}, partition=BUDGET)
+    (bare,) = (k for k in range(len(runtime.partition)) if not runtime.partition[k].labelled.any())
+    config = {"server-round": 1, "threshold": 0.0}
+    down = Received({"arrays": dict(runtime.half.task.model.state_dict())}, config)
+    update, metrics = runtime.train(bare, down, {})
+    sent = update.arrays["arrays"]
+    assert all(tensor.isfinite().all() for tensor in sent.values())
+    assert metrics["num-examples"] == len(runtime.partition[bare].train)
+    moved = update.arrays.get("unlabelled", sent)
+    assert not torch.equal(moved["1.weight"], down.model["1.weight"])
+
+
 @pytest.mark.usefixtures("ray_here")
 def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"strategy": METHODS["fedlabel"], "partition": BUDGET}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from quadratic import CLIENTS, ZERO, Bed, samples, system
 from test_engine import At, result
 from test_vectorised import MODELS, assert_same, both, double, ragged, runtime_of
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
@@ -23,6 +24,8 @@ from fedlab.engine.one_by_one import profile_of
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.records import Tensors
+from fedlab.runs.run import load_run
+from fedlab.scenario import EngineSpec, Scenario
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.fixbn import FixBNParameters
 
@@ -47,6 +50,19 @@ def received(runtime: Runtime, server_round: int = 1) -> Received:
 def runtime_for(method: str, **training: Any) -> Runtime:
     changes = {"strategy": METHODS[method], "model": MODELS["cnn-batch"]}
     return runtime_of(**changes, training=FULL | training)
+
+
+def assert_resumes(chosen: Scenario, folder: Path) -> None:
+    """An interrupted run ends in the bytes of an uninterrupted one."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    simulate(chosen, out=folder / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(chosen, out=folder / "cut", callbacks=[At(2, interrupt)], progress=False)
+    resume(folder / "cut", progress=False)
+    assert result(folder / "whole") == result(folder / "cut")
 
 
 # ---------------------------------------------------------------------- FedNTD
@@ -157,6 +173,54 @@ def test_fedsam_leaves_what_a_loss_keeps_to_the_first_pass() -> None:
     assert (kept[0] < 1).sum() == 8
 
 
+@pytest.mark.parametrize("fraction", [1.0, 0.67])
+def test_mofedsam_is_that_of_the_formulas(fraction: float) -> None:
+    rho, own_share, lr, decay, steps = 0.1, 0.3, 0.1, 0.9, (2, 3, 5)
+    method = {"name": "fedsam", "rho": rho, "own_share": own_share, "weighting": "uniform"}
+    bed = Bed(method, steps=steps, fraction=fraction, lr=lr, lr_decay=decay)
+    model = bed.run(5)
+    systems = [system(samples(client)) for client in range(CLIENTS)]
+
+    def slope(client: int, x: torch.Tensor) -> torch.Tensor:
+        a, b = systems[client]
+        return a @ x - b
+
+    w, mean = ZERO, ZERO
+    for server_round, cohort in enumerate(bed.cohorts):
+        ends = []
+        for client in cohort:
+            theta = w
+            for _ in range(steps[client]):
+                here = slope(client, theta)
+                uphill = slope(client, theta + rho * here / here.norm())
+                own = own_share * uphill + (1 - own_share) * mean
+                theta = theta - lr * decay**server_round * own
+            ends.append(theta)
+        change = torch.stack(ends).mean(dim=0) - w
+        length = lr * decay**server_round * sum(steps[client] for client in cohort) / len(cohort)
+        w, mean = w + change, -change / length
+    torch.testing.assert_close(model, w, rtol=1e-12, atol=1e-12)
+
+
+def test_mofedsam_resumes_trains_many_as_one_and_refuses_momentum(tmp_path: Path) -> None:
+    strategy = {"name": "fedsam", "own_share": 0.5}
+    chosen = toy.scenario(strategy=strategy, model=MODELS["cnn-batch"], rounds=3)
+    assert_resumes(chosen, tmp_path)
+    vectorised = chosen.model_copy(update={"engine": EngineSpec(execution="vectorised")})
+    run = simulate(vectorised, out=tmp_path / "stacked", progress=False)
+    whole = load_run(tmp_path / "whole").model_state()
+    torch.testing.assert_close(run.model_state(), whole, rtol=1e-4, atol=1e-5)
+    traffic = run.history.query("split == 'round' and round == 1").set_index("metric").value
+    network = run.model_state().values()
+    model = sum(tensor.nbytes for tensor in network)
+    step = sum(tensor.nbytes for tensor in prepare(chosen).model.parameters())
+    assert traffic["bytes_up"] == 3 * model
+    assert traffic["bytes_down"] == 3 * (model + step + model)  # to train, and to test
+    momentum = {"training": {"optimizer": {"momentum": 0.9}}}
+    with pytest.raises(InputError, match="does not go with fedsam"):
+        prepare(toy.scenario(strategy=strategy, **momentum))
+
+
 # ---------------------------------------------------------------------- FixBN
 
 
@@ -244,15 +308,8 @@ def test_parameters_have_ranges(parameter: dict) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, method: str) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    chosen = toy.scenario(strategy=METHODS[method], model=MODELS["cnn-batch"], rounds=4)
-    simulate(chosen, out=tmp_path / "whole", progress=False)
-    with pytest.raises(KeyboardInterrupt):
-        simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
-    resume(tmp_path / "cut", progress=False)
-    assert result(tmp_path / "whole") == result(tmp_path / "cut")
+    model = MODELS["cnn-batch"]
+    assert_resumes(toy.scenario(strategy=METHODS[method], model=model, rounds=4), tmp_path)
 
 
 @pytest.mark.parametrize("model", ["mlp", "resnet20", "cnn-group"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,6 +201,14 @@ def test_fedwon_takes_normalisation_out_for_both_halves() -> None:
     assert not any(isinstance(m, nn.BatchNorm2d) for m in prepared.model.modules())
     strategy = build_strategy(prepared.scenario, prepared.model)
     assert any("gain" in name for name in strategy.shared)
+
+
+def test_fedwon_learns_from_batches_of_one(tmp_path: Path) -> None:
+    one = {"batch_size": 1, "local_steps": 3}
+    run = simulate(toy.scenario(strategy="fedwon", training=one), out=tmp_path / "run")
+    losses = run.history.query("split == 'train' and metric == 'loss'").value
+    assert len(losses) == 6
+    assert losses.notna().all()
 
 
 def test_a_client_without_a_metric_does_not_count_in_its_mean() -> None:

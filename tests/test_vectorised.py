@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from fedlab.engine import runtime as runtime_module
 from fedlab.engine.execution import by_rule
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import start_grid
+from fedlab.models.spec import ModelSpec
 from fedlab.records import to_record
 from fedlab.scenario import EngineSpec, Scenario
 from fedlab.scenarios.partition import Partition
@@ -138,6 +140,28 @@ def ragged(**changes: Any) -> Runtime:
         test_offsets=np.zeros(len(SIZES) + 1, dtype=int),
     )
     return Runtime(prepared.scenario, prepared.data, partition, torch.device("cpu"))
+
+
+class Dense(ModelSpec):
+    """Batch normalisation of dense features, of which a single sample has none."""
+
+    name: str = "test_vectorised:Dense"
+
+    def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        layers = nn.Linear(math.prod(input_shape), 8), nn.BatchNorm1d(8), nn.Linear(8, classes)
+        return nn.Sequential(nn.Flatten(), *layers)
+
+
+@pytest.mark.usefixtures("double")
+def test_a_single_sample_that_cannot_be_normalised_is_no_step() -> None:
+    runtime = ragged(model={"name": "test_vectorised:Dense"})
+    alone, together = both(runtime)
+    assert_same(alone, together, 1e-9)
+    (single,) = (k for k, size in enumerate(SIZES) if size == 1)
+    update, metrics = alone[single]
+    assert metrics == {"num-examples": 0, "steps": 0}
+    start = runtime.half.task.model.state_dict()
+    assert all(torch.equal(tensor, start[n]) for n, tensor in update.arrays["arrays"].items())
 
 
 @pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING.keys())

@@ -22,18 +22,28 @@ from fedlab.strategies.feddc import FedDCParameters
 
 
 class FedDC(LocalHalf):
-    """Minimises F_i(θ) + α/2 ‖θ - (w - h_i)‖² + ⟨θ, G - g_i⟩."""
+    """Minimises F_i(θ) + α/2 ‖θ - (w - h_i)‖² + ⟨θ, G - g_i⟩.
+
+    With ``by_share``, α/s_i and G/s_i stand in the place of α and G, and G is the mean of s_i g_i;
+    s_i is the client's number of samples over the mean one. What it keeps is s_i g_i.
+    """
 
     def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
-        """Remembers drift h_i and gradient g_i, zeros at first, and what the penalty needs."""
+        """Remembers drift h_i and gradient s_i g_i, zeros at first, and what the penalty needs."""
         carry = super().begin(received, own_state, profile)
-        mean = received.arrays["gradient"]
+        mean, share = received.arrays["gradient"], self.share(received, profile)
         zeros = {name: torch.zeros_like(tensor) for name, tensor in mean.items()}
         drift, gradient = own_state.get("drift", zeros), own_state.get("gradient", zeros)
         centre = {name: value - drift[name] for name, value in carry.parameters.items()}
-        slope = {name: mean[name] - gradient[name] for name in carry.parameters}
+        slope = {name: (mean[name] - gradient[name]) / share for name in carry.parameters}
         own = {"drift": drift, "gradient": gradient, "centre": centre, "slope": slope}
-        return carry._replace(extra={**carry.extra, **own})
+        shares = {"share": {"value": next(iter(mean.values())).new_tensor(share)}}
+        return carry._replace(extra={**carry.extra, **own, **shares})
+
+    def share(self, received: Received, profile: Profile) -> float:
+        """s_i; 1 unless the server says how many samples a client has in the mean."""
+        mean = received.config.get("mean-examples")
+        return max(int(profile.class_counts.sum()), 1) / float(mean) if mean else 1.0
 
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch
@@ -41,15 +51,18 @@ class FedDC(LocalHalf):
         """The loss with the penalty and the linear term added."""
         loss, outputs = super().objective(parameters, carry, batch)
         centre, slope = carry.extra["centre"], carry.extra["slope"]
-        alpha = cast(FedDCParameters, self.parameters).alpha
+        alpha = cast(FedDCParameters, self.parameters).alpha / carry.extra["share"]["value"]
         distance = sum((parameters[name] - centre[name]).square().sum() for name in centre)
         linear = sum((parameters[name] * slope[name]).sum() for name in slope)
         return loss + alpha / 2 * distance + linear, outputs
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the change of g_i; h_i grows by θ - w, g_i becomes the mean gradient."""
+        """Sends the change of s_i g_i; h_i grows by θ - w, g_i becomes the mean gradient."""
         update = super().finish(carry, received, steps)
-        change = mean_gradient_change(self, carry.parameters, received, steps, "gradient")
+        share = carry.extra["share"]["value"]
+        mean = {name: tensor / share for name, tensor in received.arrays["gradient"].items()}
+        moved = mean_gradient_change(self, carry.parameters, received, steps, mean)
+        change = {name: share * value for name, value in moved.items()}
         drift = {
             name: value + carry.parameters[name] - received.model[name]
             for name, value in carry.extra["drift"].items()

@@ -4,7 +4,8 @@ Generalized Federated Learning via Sharpness Aware Minimization, Qu, Li, Duan, L
 ICML 2022, arXiv 2206.02618. Sharpness-aware minimisation: Foret, Kleiner, Mobahi, Neyshabur,
 ICLR 2021, arXiv 2010.01412.
 
-Up: the whole model. Down: the whole model. Stays: nothing.
+Up: the whole model. Down: the whole model; for MoFedSAM also the mean step of the last round.
+Stays: nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import cast
 
 import torch
 
-from fedlab.clients.base import Carry, LocalHalf, Phase
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received
 from fedlab.clients.task import Batch, Task
+from fedlab.losses.base import Profile
 from fedlab.records import Tensors
 from fedlab.strategies.fedsam import FedSAMParameters
 from fedlab.strategies.parameters import StrategyParameters
@@ -24,11 +26,24 @@ EPS = 1e-12
 
 
 class FedSAM(LocalHalf):
-    """Local steps with ∇F(θ + ρ g/‖g‖), g = ∇F(θ)."""
+    """Local steps with β ∇F(θ + ρ g/‖g‖) + (1 - β) Δ, g = ∇F(θ).
+
+    Δ is the mean gradient of all clients in the last round; β is 1 in FedSAM.
+    """
 
     def __init__(self, parameters: StrategyParameters, task: Task) -> None:
         super().__init__(parameters, task)
         self.rho = cast(FedSAMParameters, parameters).rho
+        self.own_share = cast(FedSAMParameters, parameters).own_share
+
+    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+        """Turns the clients' mean step into the gradient that it followed."""
+        carry = super().begin(received, own_state, profile)
+        if self.own_share == 1:
+            return carry
+        lr = self.task.optimizer.learning_rate(max(received.server_round - 1, 1))
+        mean = {name: step / -lr for name, step in received.arrays["step"].items()}
+        return carry._replace(extra={**carry.extra, "mean gradient": mean})
 
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
@@ -44,7 +59,13 @@ class FedSAM(LocalHalf):
         elsewhere = carry._replace(
             parameters=uphill, buffers=buffers, extra={**carry.extra, "loss": kept}
         )
-        return super().gradients(elsewhere, batch, phase)[0], metrics
+        steep = super().gradients(elsewhere, batch, phase)[0]
+        if self.own_share == 1:
+            return steep, metrics
+        mean = carry.extra["mean gradient"]
+        return {
+            n: torch.lerp(mean[n], slope, self.own_share) for n, slope in steep.items()
+        }, metrics
 
     def uphill(self, parameters: Tensors, slopes: Tensors) -> Tensors:
         """θ + ρ g/‖g‖ for the parameters that have a slope, the others as they are."""

@@ -40,7 +40,8 @@ class Scaffold(LocalHalf):
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends Δc_i = (w - θ) / (K η) - c; a client that took no step has nothing to change."""
         update = super().finish(carry, received, steps)
-        change = mean_gradient_change(self, carry.parameters, received, steps, "control")
+        server = received.arrays["control"]
+        change = mean_gradient_change(self, carry.parameters, received, steps, server)
         own = {name: control + change[name] for name, control in carry.extra["control"].items()}
         return update._replace(
             arrays={**update.arrays, "control": change},
@@ -49,7 +50,7 @@ class Scaffold(LocalHalf):
 
 
 def mean_gradient_change(
-    half: LocalHalf, trained: Tensors, received: Received, steps: int, record: str
+    half: LocalHalf, trained: Tensors, received: Received, steps: int, server: Tensors
 ) -> Tensors:
     """How a control variate changes: (w - θ) / (K η) - c, c being the server's.
 
@@ -59,11 +60,10 @@ def mean_gradient_change(
     Args:
         half: Knows the learning rate η.
         trained: θ, where the client's steps ended.
-        received: What came down: w, and c.
+        received: What came down: w.
         steps: K, the number of steps.
-        record: Name of the record that holds c.
+        server: c, as it entered the steps.
     """
-    server = received.arrays[record]
     if steps == 0:
         return {name: torch.zeros_like(control) for name, control in server.items()}
     length = steps * half.task.optimizer.learning_rate(received.server_round)

@@ -11,7 +11,7 @@ import torch
 from fedlab import rng
 from fedlab.clients.base import LocalHalf, Update
 from fedlab.data.client_data import ClientData
-from fedlab.models.norms import has_batch_norm
+from fedlab.models.norms import has_batch_norm, learns_from_one
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ def plan_round(
 ) -> Schedule:
     """Draws the order of a client's samples for all phases of a round.
 
+    A client that has a single sample, and a network that cannot normalise it, takes no step.
+
     Args:
         half: The method's local half, which says what the phases are.
         data: The client's samples.
@@ -68,6 +70,8 @@ def plan_round(
     phases = []
     for phase in half.phases():
         rows = data.split(phase.split)
+        if len(rows) == 1 and not learns_from_one(half.task.model, data.inputs):
+            rows = rows[:0]
         examples += len(rows)
         steps = batches(
             rows,

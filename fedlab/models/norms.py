@@ -6,6 +6,7 @@ shortcut in torchvision is called ``downsample.1``.
 
 from __future__ import annotations
 
+import copy
 from enum import StrEnum
 from functools import partial
 from typing import Literal
@@ -81,6 +82,28 @@ def shared_names(model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether any layer is a batch normalisation."""
     return any(isinstance(module, BATCH_NORMALISATION) for module in model.modules())
+
+
+def learns_from_one(model: nn.Module, samples: torch.Tensor) -> bool:
+    """Whether the network can train on a single sample.
+
+    Batch normalisation cannot where a channel has no more than one value: behind dense layers, and
+    on feature maps of one pixel.
+
+    Args:
+        model: Any network; neither its tensors nor its mode are changed.
+        samples: Inputs, shape (n, ...), of which only the shape matters.
+    """
+    if not has_batch_norm(model):
+        return True
+    copied = copy.deepcopy(model).train()
+    dtype = next(copied.parameters()).dtype
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            copied(torch.zeros(1, *samples.shape[1:], dtype=dtype, device=samples.device))
+    except ValueError:  # what PyTorch says to a single value per channel
+        return False
+    return True
 
 
 def convert_normalisation(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from fedlab.errors import InputError
-from fedlab.models.norms import NormPolicy, local_names
+from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario
@@ -52,6 +52,20 @@ def refuse_if_all_is_labelled(scenario: Scenario) -> None:
         raise InputError(
             f"strategy.name: {name} has a loss of its own, to which training.loss "
             f"'{scenario.training.loss.name}' would make no difference; leave training.loss out"
+        )
+
+
+def refuse_batches_of_one(scenario: Scenario, model: nn.Module) -> None:
+    """Refuses batches of a single sample where the network normalises over batches.
+
+    Raises:
+        InputError: With the remedies, of which FedWon is one.
+    """
+    if scenario.training.batch_size == 1 and has_batch_norm(model):
+        raise InputError(
+            f"training.batch_size: batches of 1 sample have no statistics, and the model "
+            f"'{scenario.model.name}' has batch normalisation; use 2 or more, model.norm=group, or "
+            "strategy.name=fedwon, which does without normalisation"
         )
 
 

@@ -10,8 +10,9 @@ clients' mean gradient. Stays: the client's drift and mean gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+import torch
 from pydantic import PositiveFloat
 from torch import nn
 
@@ -28,19 +29,22 @@ if TYPE_CHECKING:
 class FedDCParameters(StrategyParameters):
     """FedDC's parameters.
 
-    Gradients are commonly clipped to norm 10: set ``training.optimizer.clip_norm``. The authors'
-    code divides α and the gradient term by the client's share of the samples; with clients of one
-    size that is the same.
+    Gradients are commonly clipped to norm 10: set ``training.optimizer.clip_norm``.
 
     Attributes:
         weighting: Every client counts the same; where they count by their examples, the means of
             drifts and gradients are exact only if all clients take part.
         alpha: α, weight of the penalty that ties a client's model to the global one less its drift.
+        by_share: Whether α and the mean gradient are divided by the client's share of the samples
+            (1 for a client of mean size), by which its own gradient counts in that mean, as in the
+            authors' code; the optimum is then that of all samples. The server learns sizes from
+            replies, so that shares are 1 in the first round.
     """
 
     name: str = "feddc"
     weighting: Literal["examples", "uniform"] = "uniform"
     alpha: PositiveFloat = 0.01
+    by_share: bool = False
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses local optimisers other than plain SGD."""
@@ -59,16 +63,32 @@ class FedDC(ServerStep):
     def initialise(self, model: Tensors) -> None:
         """Starts with means of zeros."""
         super().initialise(model)
-        self.state |= {"drift": self.filled(0.0), "gradient": self.filled(0.0)}
+        self.state |= {"drift": self.filled(0.0), "gradient": self.filled(0.0), "sizes": {}}
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """The model and the clients' mean gradient G."""
         return {"arrays": self.state["arrays"], "gradient": self.state["gradient"]}
 
+    def config(self, server_round: int) -> dict[str, Any]:
+        """Tells how many samples a client has in the mean, if that matters and is known."""
+        sizes = self.state["sizes"]
+        mean = {"mean-examples": float(sizes["examples"] / sizes["updates"])} if sizes else {}
+        return {**super().config(server_round), **mean}
+
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Brings the means of all clients up to date, and adds the drift to the mean model."""
+        sizes = self.sizes(updates) if cast(FedDCParameters, self.parameters).by_share else {}
         average, share = self.mean(updates, "arrays"), self.participation(updates)
         drift = plus(self.state["drift"], self.change(average), share)
         gradient = plus(self.state["gradient"], self.mean(updates, "gradient"), share)
         model = {**average, **plus(average, drift)}
-        self.state = {"arrays": model, "drift": drift, "gradient": gradient}
+        self.state = {"arrays": model, "drift": drift, "gradient": gradient, "sizes": sizes}
+
+    def sizes(self, updates: Sequence[ClientUpdate]) -> Tensors:
+        """The samples behind all updates so far, and how many updates these were."""
+        news = {"examples": sum(update.examples for update in updates), "updates": len(updates)}
+        before = self.state["sizes"]
+        return {
+            name: torch.tensor(float(new), dtype=torch.float64) + before.get(name, 0.0)
+            for name, new in news.items()
+        }

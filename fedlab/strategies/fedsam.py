@@ -1,17 +1,29 @@
 """FedSAM, server half: averages networks that were trained to lie in flat valleys.
 
 Generalized Federated Learning via Sharpness Aware Minimization, Qu, Li, Duan, Liu, Tang, Lu,
-ICML 2022, arXiv 2206.02618.
+ICML 2022, arXiv 2206.02618. MoFedSAM, of the same paper, is `own_share` below 1; its formula was
+read in other people's code (woodenchild95/FL-Simulator), not in the paper.
 
-Up: the whole model. Down: the whole model. Stays: nothing.
+Up: the whole model. Down: the whole model; for MoFedSAM also the mean step of the last round.
+Stays: nothing.
 """
 
 from __future__ import annotations
 
-from pydantic import PositiveFloat
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
-from fedlab.strategies.base import Strategy
+from pydantic import Field, PositiveFloat
+from torch import nn
+
+from fedlab.records import Tensors
+from fedlab.strategies.checks import refuse_unless_plain_sgd
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.server_step import ServerStep
+from fedlab.strategies.updates import ClientUpdate
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
 
 
 class FedSAMParameters(StrategyParameters):
@@ -19,13 +31,47 @@ class FedSAMParameters(StrategyParameters):
 
     Attributes:
         rho: How far uphill the gradient is taken; commonly between 0.05 and 0.5.
+        own_share: β, what a client's own gradient counts in its steps; the rest is the mean
+            gradient of all clients in the last round, and nothing in the first. 1 is FedSAM; less
+            is MoFedSAM, commonly 0.1.
     """
 
     name: str = "fedsam"
     rho: PositiveFloat = 0.05
+    own_share: float = Field(default=1.0, gt=0, le=1)
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses MoFedSAM with local optimisers other than plain SGD."""
+        if self.own_share < 1:
+            refuse_unless_plain_sgd(scenario)
 
 
-class FedSAM(Strategy):
-    """Averages as FedAvg does; the sharpness is the clients' affair."""
+class FedSAM(ServerStep):
+    """Averages as FedAvg does; remembers the mean step if clients are to go on along it."""
 
     Parameters = FedSAMParameters
+    linear = True
+
+    @property
+    def _goes_on(self) -> bool:
+        return cast(FedSAMParameters, self.parameters).own_share < 1
+
+    def initialise(self, model: Tensors) -> None:
+        """Starts at rest."""
+        super().initialise(model)
+        if self._goes_on:
+            self.state["step"] = self.filled(0.0)
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """The model, and the last round's mean change in one of its clients' steps."""
+        return {record: self.state[record] for record in ("arrays", "step") if record in self.state}
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Adopts the mean."""
+        average = self.mean(updates, "arrays")
+        state = {"arrays": average}
+        if self._goes_on:
+            steps = sum(float(update.metrics["steps"]) for update in updates) / len(updates)
+            change = self.change(average)
+            state["step"] = {name: value / max(steps, 1.0) for name, value in change.items()}
+        self.state = state

@@ -1,0 +1,90 @@
+"""What every method sends and is sent, counted in bytes; GGEUR's is in its own tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from test_control_variates import size
+
+from fedlab import registry
+from fedlab.clients.base import Received
+from fedlab.engine.runtime import Runtime
+from fedlab.server_app import build_strategy
+from fedlab.simulation import prepare
+from toy import CLASSES, scenario
+
+FLOAT, INTEGER = 4, 8
+CONVOLUTIONS = FLOAT * (3 * 3 * 3 * 4 + 3 * 3 * 4 * 8 + 3 * 3 * 8 * 8)
+HEAD = FLOAT * (8 * CLASSES + CLASSES)
+AFFINE = FLOAT * 2 * (4 + 8 + 8)
+STATISTICS = AFFINE + 3 * INTEGER
+"""Means and variances are as many as scales and shifts; each layer counts its batches."""
+
+TRAINED = CONVOLUTIONS + HEAD + AFFINE
+MODEL = TRAINED + STATISTICS
+"""A small CNN of 4, 8 and 8 channels, on images of 8x8 pixels in three colours."""
+
+WITHOUT_NORM = CONVOLUTIONS + HEAD + AFFINE
+"""FedWon's: a gain and a bias for every channel take the place of scale and shift."""
+
+PROJECTED = MODEL - HEAD + FLOAT * (8 * 8 + 8 + 8 * 6 + 6 + 6 * CLASSES + CLASSES)
+"""MOON's, with a projection head of width 6."""
+
+LATENT = 4
+GENERATOR = FLOAT * (8 * (LATENT + CLASSES + 1) + 8 * (8 + 1) + 2 * 4 * 8) + 2 * INTEGER
+PROTOTYPES = CLASSES * (FLOAT * 8 + 2 * INTEGER)
+"""FedProto's, of a client that has all classes: a mean, a class and a count."""
+
+FEW = {"label_budget": {"share": 0.5}}
+SENT: dict[str, tuple[dict[str, Any], int, int]] = {
+    # strategy: (its block and more, bytes up, bytes down in the first round)
+    **dict.fromkeys(
+        ["fedavg", "fedprox", "feddyn", "fedavgm", "fedadam", "fedyogi", "fedadagrad"],
+        ({}, MODEL, MODEL),
+    ),
+    **dict.fromkeys(["fedntd", "fedsam", "fixbn", "ditto", "centralised"], ({}, MODEL, MODEL)),
+    **dict.fromkeys(["fixmatch", "uda", "fedlabel"], ({"partition": FEW}, MODEL, MODEL)),
+    "fedlabel, flute": ({"aggregation": "flute", "partition": FEW}, 2 * MODEL, MODEL),
+    "fedsam, momentum": ({"own_share": 0.1}, MODEL, MODEL + TRAINED),
+    "fedbn": ({}, CONVOLUTIONS + HEAD, CONVOLUTIONS + HEAD),
+    "silobn": ({}, TRAINED, TRAINED),
+    "fedwon": ({}, WITHOUT_NORM, WITHOUT_NORM),
+    "moon": ({"projection": 6}, PROJECTED, PROJECTED),
+    "scaffold": ({}, MODEL + TRAINED, MODEL + TRAINED),
+    "feddc": ({}, MODEL + TRAINED, MODEL + TRAINED),
+    "feddc, by share": ({"by_share": True}, MODEL + TRAINED, MODEL + TRAINED),
+    "fednova": ({}, MODEL + INTEGER, MODEL),
+    "fedper": ({}, MODEL - HEAD, MODEL - HEAD),
+    "fedrep": ({"head_epochs": 1}, MODEL - HEAD, MODEL - HEAD),
+    "lg_fedavg": ({}, HEAD, HEAD),
+    "fedproto": ({}, PROTOTYPES, 0),
+    "local_only": ({}, 0, 0),
+    "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
+}
+
+
+@pytest.mark.parametrize("method", SENT)
+def test_bytes_of_a_round_are_as_stated(method: str) -> None:
+    more, up, down = SENT[method]
+    block = {key: value for key, value in more.items() if key != "partition"}
+    chosen = scenario(
+        strategy={"name": method.partition(",")[0], **block},
+        model={"name": "small_cnn", "widths": [4, 8, 8]},
+        partition={"clients": 3, **more.get("partition", {})},
+    )
+    prepared = prepare(chosen)
+    runtime = Runtime(chosen, prepared.data, prepared.partition, torch.device("cpu"))
+    strategy = build_strategy(chosen, prepared.model)
+    strategy.initialise(dict(prepared.model.state_dict()))
+    strategy.rounds = 2
+    sent = strategy.broadcast(1)
+    update, _ = runtime.train(0, Received(sent, strategy.config(1)), {})
+    assert size(list(sent.values())) == down
+    assert size([dict(record) for record in update.arrays.values()]) == up
+
+
+def test_every_method_is_counted() -> None:
+    counted = {method.partition(",")[0] for method in SENT}
+    assert counted | {"ggeur"} == set(registry.BUILTIN["strategies"])
