@@ -138,6 +138,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "symmetric": "fedlab.scenarios.label_noise:Symmetric",
         "pair": "fedlab.scenarios.label_noise:Pair",
     },
+    "trackers": {
+        "tensorboard": "fedlab.tracking.tensorboard:TensorBoard",
+    },
 }
 
 

@@ -13,6 +13,7 @@ from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
 from fedlab.scenarios.spec import PartitionSpec
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.tracking.base import TrackerParameters
 
 
 class ParticipationSpec(Section):
@@ -90,10 +91,12 @@ class OutputSpec(Section):
     Attributes:
         dir: Folder of all runs.
         checkpoint_every: Rounds between checkpoints; a crash loses at most that many.
+        trackers: Experiment trackers that follow the run; never change a result.
     """
 
     dir: Path = Path("runs")
     checkpoint_every: PositiveInt = 1
+    trackers: tuple[Chosen[TrackerParameters], ...] = ()
 
 
 class Scenario(Section):

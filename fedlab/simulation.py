@@ -28,6 +28,7 @@ from fedlab.scenarios.partition import Partition, make_partition
 from fedlab.server_app import strategy_class
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.checks import refuse_batches_of_one
+from fedlab.tracking.observer import check_trackers
 
 if TYPE_CHECKING:
     from fedlab.runs.checkpoint import Checkpoint
@@ -104,6 +105,7 @@ def simulate(
     target = Path(out) if out else default_folder(scenario)
     RunFolder.refuse_used(target)
     check_resources(scenario)
+    check_trackers(scenario)
     with _shown(progress) as observers:
         prepared = prepare(scenario)
         with _grid(prepared) as grid, RunFolder.create(target, scenario) as folder:
@@ -127,6 +129,7 @@ def resume(folder: str | Path, *, callbacks: Sequence[Callback] = (), progress: 
     if run.finished:
         return run
     check_resources(run.scenario)
+    check_trackers(run.scenario)
     with opened, _shown(progress) as observers:
         checkpoint = latest_checkpoint(opened.checkpoints)
         prepared = prepare(run.scenario)

@@ -60,6 +60,7 @@ def test_there_is_something_to_run() -> None:
         "copy",
         "personalise",
         "audit",
+        "watch",
     }
     assert [c for c in commands() if not c.startswith("fedlab ")] == ["pytest"]
 
@@ -71,11 +72,15 @@ def test_the_scenario_is_valid() -> None:
     assert load_scenario(yaml_text.read(block, "README")[0]).strategy.name == "fedbn"
 
 
-TRAINS = ("simulate", "resume", "personalise", "audit")
+TRAINS = ("simulate", "resume", "personalise", "audit", "watch")
 QUICK = [c for c in commands() if c.split()[1:2] and c.split()[1] not in TRAINS]
 LONG = [c for c in commands() if "domain_skew" in c and c not in QUICK]
 SMOKE = [c for c in commands() if c not in [*QUICK, *LONG] and c.startswith("fedlab ")]
-ENDS = {"personalise": "after", "audit": "of the flagged ones"}
+ENDS = {
+    "personalise": "after",
+    "audit": "of the flagged ones",
+    "watch": "accuracy",
+}
 """What commands show that train nothing, or not with others."""
 
 

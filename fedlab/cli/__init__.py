@@ -9,6 +9,7 @@ MODULES = (
     "looking",
     "copying",
     "adapting",
+    "reporting",
 )
 """Each adds its verbs to the app; ``fedlab --help`` lists them in this order."""
 

@@ -20,13 +20,15 @@ SECTIONS = {
     "losses": ["losses"],
     "data": ["sources", "transforms", "extractors"],
     "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
+    "trackers": ["trackers"],
 }
 
 
 @app.command("list")
 def list_(
     what: Annotated[
-        str | None, typer.Argument(metavar="[scenarios|strategies|models|losses|data|skews]")
+        str | None,
+        typer.Argument(metavar="[scenarios|strategies|models|losses|data|skews|trackers]"),
     ] = None,
 ) -> None:
     """List what a scenario can be made of, installed extensions included.

@@ -102,7 +102,7 @@ class ProgressReporter:
         history = to_frame(report.rows)
         evaluated = metrics.last_evaluated_round(history) is not None
         if evaluated:
-            self.scores = _scores(history, report.round)
+            self.scores = scores(history, report.round)
         self._tell_failures(report)
         if evaluated and not self.console.is_terminal:
             loss = _training_loss(history, report.round)
@@ -131,7 +131,7 @@ class ProgressReporter:
         self.console.print(Text(text, style="yellow"), soft_wrap=True)
 
 
-def _scores(history: pandas.DataFrame, number: int) -> str:
+def scores(history: pandas.DataFrame, number: int) -> str:
     """Test accuracy: over clients where they were tested, else of the global model."""
     spread = metrics.spread(metrics.by_client(history, number))
     if spread:

@@ -19,6 +19,7 @@ from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_server_app
 from fedlab.strategies.callbacks import Callback
+from fedlab.tracking.observer import trackers
 
 if TYPE_CHECKING:
     from fedlab.runs.checkpoint import Checkpoint
@@ -60,11 +61,14 @@ def conduct(
         scenario.output.checkpoint_every,
         client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
     )
+    # Trackers hear of a round before its checkpoint is there: a round that a crash keeps from them
+    # is then always one that will be trained again.
+    observers = [history, *trackers(scenario, folder.path), writer, FinishWriter(folder)]
     app = build_server_app(
         scenario,
         model,
         test_domains=test_domains,
-        callbacks=[history, writer, FinishWriter(folder), *callbacks],
+        callbacks=[*observers, *callbacks],
         first_round=checkpoint.round + 1 if checkpoint else 1,
         state=checkpoint.server if checkpoint else None,
     )

@@ -6,6 +6,7 @@ history.csv          every number of every round; byte-identical in an equal run
 timings.csv          wall-clock seconds by round and phase, which are not
 checkpoints/         what `fedlab resume` goes on from
 model.safetensors    what the server holds after the last round
+tensorboard/         what TensorBoard shows, where the scenario names it as a tracker
 finished.json        there once the run has ended, with its number of rounds
 """
 
@@ -138,6 +139,18 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run has ended by itself."""
         return self.finished_file.is_file()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process writes to it at this moment."""
+        try:
+            with (self.path / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def __enter__(self) -> RunFolder:
         """Takes the lock; the system frees it when the process ends, however it ends.

@@ -1,0 +1,119 @@
+"""A run's accuracy in the terminal, while it is under way and afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from fedlab.errors import InputError
+from fedlab.report.braille import Points, line_chart
+from fedlab.report.curves import domain_curves, mean_curve
+from fedlab.report.progress import scores
+from fedlab.report.units import duration
+from fedlab.runs import metrics
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.run import Run, load_run
+
+if TYPE_CHECKING:
+    import pandas
+
+COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
+MEAN = "bold"
+"""The style of the mean over domains, which is no domain's colour."""
+PAUSE = 0.5  # seconds between looks
+TALLEST = 22
+
+
+def watch(run: Run, console: Console) -> None:
+    """Shows a run's curves until it ends; those of one that has ended at once.
+
+    On a terminal they are drawn anew with every round. Elsewhere every evaluated round is a line.
+
+    Args:
+        run: The run.
+        console: Where to show it.
+
+    Raises:
+        InputError: If the run has stopped, or ended, before any round was evaluated.
+    """
+    if console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for state in _states(run):
+                live.update(_picture(state, console), refresh=True)
+    else:
+        told = 0
+        for state in _states(run):
+            history = state.history
+            rounds = history.loc[history["split"] == "test", "round"].unique()
+            for number in rounds[rounds > told]:
+                told = int(number)
+                line = f"round {told:>{len(str(run.scenario.rounds))}}/{run.scenario.rounds}"
+                console.print(f"{line}  {scores(history, told)}", soft_wrap=True, highlight=False)
+    if metrics.last_evaluated_round(load_run(run.folder).history) is None:
+        raise InputError(
+            f"the run '{run.folder}' has no evaluated round; go on with "
+            f"`fedlab resume {run.folder}`"
+        )
+
+
+def _states(run: Run) -> Iterator[Run]:
+    """The run as it is now, and whenever its history has grown, until nobody writes to it."""
+    folder, seen = RunFolder(run.folder), -1
+    while True:
+        over = folder.finished or not folder.busy  # looked at first: what came before is read below
+        size = folder.history_file.stat().st_size if folder.history_file.exists() else 0
+        if size != seen:
+            seen = size
+            start = time.monotonic()
+            yield load_run(run.folder)
+            time.sleep(0 if over else min(5 * (time.monotonic() - start), 10))
+        if over:
+            return
+        time.sleep(PAUSE)
+
+
+def _picture(run: Run, console: Console) -> RenderableType:
+    scenario = run.scenario
+    state = "finished" if run.finished else f"round {run.rounds} of {scenario.rounds}"
+    title = Text.assemble(
+        (scenario.name, "bold"), f" · {scenario.strategy.name} · seed {scenario.seed} · {state}"
+    )
+    title.append(_time_left(run))
+    if metrics.last_evaluated_round(run.history) is None:
+        return Group(title, Text("no round has been evaluated yet", style="dim"))
+    curves = _curves(run.history)
+    height = min(console.height - 5, TALLEST)
+    chart = line_chart([(style, points) for _, style, points in curves], console.width, height)
+    legend = Text("   ").join(
+        Text.assemble(("━ ", style), f"{name} {points[-1][1]:.3f}")
+        for name, style, points in curves
+    )
+    return Group(title, Text("test accuracy", style="dim"), chart, legend)
+
+
+def _curves(history: pandas.DataFrame) -> list[tuple[str, str, Points]]:
+    """Names, styles and points: the domains, and their mean on top."""
+    domains = domain_curves(history)
+    curves = [
+        (str(name), COLOURS[index % len(COLOURS)], _points(domains[name]))
+        for index, name in enumerate(domains)
+    ]
+    return [*curves, ("mean", MEAN, _points(mean_curve(history)))]
+
+
+def _points(curve: pandas.Series) -> Points:
+    return [(float(round), float(value)) for round, value in curve.dropna().items()]  # type: ignore[arg-type]
+
+
+def _time_left(run: Run) -> str:
+    """What the rounds that are left will take if they take as long as those before."""
+    left = run.scenario.rounds - run.rounds
+    if run.finished or not run.rounds or not left:
+        return ""
+    spent = metrics.round_total(run.history, "seconds_")
+    return f" · {duration(spent / run.rounds * left)} left"

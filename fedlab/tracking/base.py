@@ -1,0 +1,81 @@
+"""What an experiment tracker must offer to follow a run.
+
+A tracker is told the numbers of every round while a run is under way. It can change nothing: it
+sees plain numbers, and where it fails the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from fedlab.component import Component
+from fedlab.errors import InputError
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+class TrackerParameters(Component):
+    """What a scenario may say about any tracker; a tracker's `Parameters` adds its own."""
+
+    group: ClassVar[str] = "trackers"
+
+
+class Tracker(ABC):
+    """Follows one run.
+
+    A subclass says where the numbers go; a key in ``output.trackers`` is a field of its
+    `Parameters`.
+
+    Args:
+        parameters: Its block in the scenario.
+    """
+
+    Parameters: ClassVar[type[TrackerParameters]] = TrackerParameters
+    package: ClassVar[str] = ""
+    """A module that must be installed, if any; a missing one is told before anything is trained."""
+    install: ClassVar[str] = ""
+    """What brings it, where that is more than ``pip install`` and its name."""
+
+    def __init__(self, parameters: TrackerParameters) -> None:
+        self.parameters = parameters
+
+    @abstractmethod
+    def start(self, folder: Path, scenario: Scenario, first_round: int) -> None:
+        """Opens whatever the numbers go to.
+
+        Args:
+            folder: The run's folder; its name is that of the run, and stays when it is resumed.
+            scenario: What is run.
+            first_round: The first round that will be told: 1, or where a stopped run goes on. Of
+                rounds from this one on, what was told before must go: they are trained again.
+        """
+
+    @abstractmethod
+    def log(self, round: int, numbers: Mapping[str, float]) -> None:
+        """Takes the numbers of a round, by names such as ``accuracy/worst_client``.
+
+        Which names there are is said by `fedlab.tracking.numbers.numbers_of`.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Closes it, after the last round; not called where a run fails or is stopped."""
+
+    @classmethod
+    def check(cls, parameters: TrackerParameters) -> None:
+        """Refuses what cannot work, before anything is trained.
+
+        Raises:
+            InputError: If a package is missing.
+        """
+        if cls.package and importlib.util.find_spec(cls.package) is None:
+            remedy = cls.install or f"pip install {cls.package}"
+            raise InputError(
+                f"output.trackers: '{parameters.name}' needs the package {cls.package}, which is "
+                f"not installed; run {remedy}, or leave it out"
+            )

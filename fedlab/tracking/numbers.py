@@ -1,0 +1,56 @@
+"""A round's rows as the few named numbers that a tracker draws."""
+
+from __future__ import annotations
+
+from fedlab.runs import metrics
+from fedlab.runs.history import to_frame
+from fedlab.strategies.callbacks import RoundReport
+
+
+def numbers_of(report: RoundReport) -> dict[str, float]:
+    """What trackers are told of a round.
+
+    Returns:
+        Of every round: ``train/<metric>`` (mean over the clients, by examples), ``bytes/up``,
+        ``bytes/down``, ``clients/trained``, ``clients/failed`` and ``seconds/<phase>``. Of an
+        evaluated one also ``accuracy/mean_over_clients``, ``accuracy/worst_client``, and for
+        every domain ``accuracy/<domain>`` (the clients' models) and ``global_accuracy/<domain>``
+        (the global model); ``loss/...`` likewise. A number that there is not has no name.
+    """
+    rows = to_frame(report.rows)
+    numbers = {}
+    training = rows[rows["split"] == "train"]
+    for metric in training["metric"].unique():
+        spread = metrics.spread(metrics.by_client(rows, report.round, metric, "train"))
+        if spread:
+            numbers[f"train/{metric}"] = spread.mean_over_examples
+    for metric in ("accuracy", "loss"):
+        numbers |= _tests(rows[rows["split"] == "test"], report.round, metric)
+    whole = rows[rows["split"] == "round"].set_index("metric")["value"]
+    for name, metric in ROUND.items():
+        if metric in whole:
+            numbers[name] = float(whole[metric])
+    numbers |= {f"seconds/{phase}": spent for phase, spent in report.seconds.items()}
+    return {name: value for name, value in numbers.items() if value == value}
+
+
+ROUND = {
+    "bytes/up": "bytes_up",
+    "bytes/down": "bytes_down",
+    "clients/trained": "clients",
+    "clients/failed": "failed",
+}
+"""Numbers of the round as a whole: what trackers call them, and what the history does."""
+
+
+def _tests(tests, round: int, metric: str) -> dict[str, float]:
+    numbers = {}
+    spread = metrics.spread(metrics.by_client(tests, round, metric))
+    if spread:
+        numbers[f"{metric}/mean_over_clients"] = spread.mean_over_clients
+        if metric == "accuracy":
+            numbers[f"{metric}/worst_client"] = spread.worst
+    for row in metrics.by_domain(tests, round, metric).itertuples():
+        numbers[f"{metric}/{row.Index}"] = row.clients_value
+        numbers[f"global_{metric}/{row.Index}"] = row.global_value
+    return numbers

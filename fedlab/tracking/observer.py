@@ -1,0 +1,89 @@
+"""Trackers as observers of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedlab import registry
+from fedlab.errors import InputError
+from fedlab.strategies.callbacks import RoundReport
+from fedlab.tracking.base import Tracker
+from fedlab.tracking.numbers import numbers_of
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+    from fedlab.strategies.base import Strategy
+
+log = logging.getLogger("fedlab")
+
+
+class TrackingObserver:
+    """Observer that passes a run's numbers on to one tracker.
+
+    A tracker that raises is told of once and left out from then on: a server that cannot be
+    reached must not cost a night of training.
+
+    Args:
+        tracker: Where the numbers go.
+        folder: The run's folder.
+        scenario: What is run.
+    """
+
+    def __init__(self, tracker: Tracker, folder: Path, scenario: Scenario) -> None:
+        self.tracker: Tracker | None = tracker
+        self.folder = folder
+        self.scenario = scenario
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+        """Starts the tracker."""
+        self._tell(lambda tracker: tracker.start(self.folder, self.scenario, first_round))
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        """Tells it of the round."""
+        self._tell(lambda tracker: tracker.log(report.round, numbers_of(report)))
+
+    def on_end(self, strategy: Strategy) -> None:
+        """Ends it."""
+        self._tell(lambda tracker: tracker.finish())
+
+    def _tell(self, message: Callable[[Tracker], None]) -> None:
+        if self.tracker is None:
+            return
+        try:
+            message(self.tracker)
+        except Exception as error:  # somebody else's code, and perhaps the network
+            log.warning(
+                "the tracker '%s' fails and is left out: %r", self.tracker.parameters.name, error
+            )
+            self.tracker = None
+
+
+def check_trackers(scenario: Scenario) -> None:
+    """Refuses trackers that cannot work here.
+
+    Raises:
+        InputError: If one is no tracker, or lacks a package; nothing was started.
+    """
+    for block in scenario.output.trackers:
+        _class(block.name).check(block)
+
+
+def trackers(scenario: Scenario, folder: Path) -> list[TrackingObserver]:
+    """The scenario's trackers as observers of the run in a folder."""
+    return [
+        TrackingObserver(_class(block.name)(block), folder, scenario)
+        for block in scenario.output.trackers
+    ]
+
+
+def _class(name: str) -> type[Any]:
+    tracker = registry.resolve("trackers", name)
+    if not (isinstance(tracker, type) and issubclass(tracker, Tracker)):
+        raise InputError(
+            f"output.trackers: '{name}' is no subclass of fedlab.tracking.base.Tracker; name the "
+            "tracker, which has its parameters as its Parameters"
+        )
+    return tracker
