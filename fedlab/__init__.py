@@ -21,6 +21,8 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 if TYPE_CHECKING:
     from fedlab.clients.base import LocalHalf
     from fedlab.errors import InputError
+    from fedlab.export.formats.safetensors import load_program
+    from fedlab.export.run import export_run
     from fedlab.runs.run import Run, load_run
     from fedlab.scenario import Scenario
     from fedlab.scenario_file import load_scenario
@@ -34,6 +36,8 @@ __all__ = [
     "Run",
     "Scenario",
     "Strategy",
+    "export_run",
+    "load_program",
     "load_run",
     "load_scenario",
     "resume",
@@ -46,6 +50,8 @@ _HOMES = {
     "Run": "runs.run",
     "Scenario": "scenario",
     "Strategy": "strategies.base",
+    "export_run": "export.run",
+    "load_program": "export.formats.safetensors",
     "load_run": "runs.run",
     "load_scenario": "scenario_file",
     "resume": "simulation",

@@ -10,6 +10,7 @@ MODULES = (
     "copying",
     "adapting",
     "reporting",
+    "exporting",
 )
 """Each adds its verbs to the app; ``fedlab --help`` lists them in this order."""
 

@@ -73,7 +73,7 @@ class FrozenNetwork(Extractor):
         origin = "found on disk"
         if features is None:
             start = time.perf_counter()
-            features = self._extract(context, device)
+            features = self._extract(context)
             cache.write(key, features)
             origin = f"{time.perf_counter() - start:.1f} s on {device.type}"
         images, size = len(data.train) + len(data.test), features.train.shape[1]
@@ -84,19 +84,32 @@ class FrozenNetwork(Extractor):
             test=dataclasses.replace(data.test, inputs=features.test),
         )
 
-    def _extract(self, context: ExtractionContext, device: torch.device) -> cache.Features:
+    def _extract(self, context: ExtractionContext) -> cache.Features:
         """Features of both pools, all of them finite."""
         pools = context.data.train, context.data.test
-        with _as_everywhere():
-            network = self.backbone(context, device).to(device).eval()
-            with torch.inference_mode():
-                features = cache.Features(*(self._run(network, pool.inputs) for pool in pools))
+        network = self.extractor(context)
+        with _as_everywhere(), torch.inference_mode():
+            features = cache.Features(*(self._run(network, pool.inputs) for pool in pools))
         if not (np.isfinite(features.train).all() and np.isfinite(features.test).all()):
             raise InputError(
                 f"data.features: '{self.name}' yields features that are not finite; use another "
                 "network or, where it is trained here, a lower learning rate"
             )
         return features
+
+    def extractor(self, context: ExtractionContext) -> nn.Module:
+        """What turns batches of stored images into features, on the device that it works on.
+
+        Args:
+            context: The scenario, its images and its partition.
+
+        Raises:
+            InputError: If the network cannot be had, or cannot take these images.
+        """
+        device = _device(context)
+        with _as_everywhere():
+            backbone = self.backbone(context, device).to(device)
+        return _Extraction(backbone, self.unit_length).eval()
 
     def _key(self, context: ExtractionContext, device: torch.device) -> str:
         digest = hashlib.blake2b(digest_size=12)
@@ -113,17 +126,14 @@ class FrozenNetwork(Extractor):
             digest.update(np.ascontiguousarray(split.inputs).data)
         return f"{type(self).__name__.lower()}-{digest.hexdigest()}"
 
-    def _run(self, network: Backbone, images: np.ndarray) -> np.ndarray:
+    def _run(self, network: nn.Module, images: np.ndarray) -> np.ndarray:
         """Features of all images, float32 of shape (n, features)."""
         device = next(network.parameters()).device
         parts: list[np.ndarray] = []
         told = time.perf_counter()
         for start in range(0, len(images), self.batch_size):
             batch = as_tensor(images[start : start + self.batch_size]).to(device)
-            features = network(batch).float().flatten(1)
-            if self.unit_length:
-                features = nn.functional.normalize(features, dim=1)
-            parts.append(features.cpu().numpy())
+            parts.append(network(batch).cpu().numpy())
             if time.perf_counter() - told > TELL_AFTER:
                 told = time.perf_counter()
                 log.info("%s: %d of %d images", self.name, start + len(batch), len(images))
@@ -168,6 +178,19 @@ class Backbone(nn.Module):
         with self.head.listen() as heard:
             self.network(inputs)
         return heard[0]
+
+
+class _Extraction(nn.Module):
+    """A backbone's features as they are kept: float32 of shape (n, features)."""
+
+    def __init__(self, backbone: Backbone, unit_length: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.unit_length = unit_length
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.backbone(images).float().flatten(1)
+        return nn.functional.normalize(features, dim=1) if self.unit_length else features
 
 
 def _device(context: ExtractionContext) -> torch.device:

@@ -1,0 +1,98 @@
+"""Whether an exported model still gives what the trained one gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlab.errors import RunError
+from fedlab.export.formats.base import Inference
+from fedlab.records import as_tensor
+
+MOST = 512
+"""Test samples that are compared, at most."""
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit, as a share of the largest logit: float32 sums in another order."""
+
+TOLERANCE_WITH_EXTRACTOR = 1e-2
+"""The same where features are made anew: those of the run may come from a GPU's shorter floats."""
+
+BATCH_SIZES = 33, 1
+"""Samples that are run at once, in turn: a program has to take any number of them."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How an exported model compares with the original.
+
+    Attributes:
+        samples: Test samples compared.
+        largest: The largest difference of a logit.
+        allowed: Up to which it is rounding.
+        same_class: Share of the samples that both put into the same class.
+        accuracy: Share of the samples that the exported model classifies correctly.
+    """
+
+    samples: int
+    largest: float
+    allowed: float
+    same_class: float
+    accuracy: float
+
+    def insist(self) -> None:
+        """Refuses a model that gives something else.
+
+        Raises:
+            RunError: With the difference.
+        """
+        if not self.largest <= self.allowed:
+            raise RunError(
+                f"the exported model differs from the original by {self.largest:.2g} on "
+                f"{self.samples} test samples, more than the {self.allowed:.2g} that rounding "
+                "explains; nothing was written"
+            )
+
+
+def spread(rows: np.ndarray) -> np.ndarray:
+    """At most `MOST` of some rows, evenly over all of them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int))]
+
+
+@torch.inference_mode()
+def compare(
+    exported: Inference,
+    original: Callable[[Tensor], Tensor],
+    inputs: np.ndarray,
+    stored: np.ndarray,
+    labels: np.ndarray,
+    tolerance: float,
+) -> Comparison:
+    """Runs both on the same samples.
+
+    Args:
+        exported: What a device makes of the file.
+        original: The trained model, for samples as the run had them.
+        inputs: Samples as the exported model takes them, shape (n, ...).
+        stored: The same samples as the run had them (features, where it was trained on these).
+        labels: Their classes, int64 of shape (n,).
+        tolerance: Largest difference as a share of the largest logit, or of 1.
+    """
+    given, start = [], 0
+    while start < len(inputs):
+        size = BATCH_SIZES[len(given) % len(BATCH_SIZES)]
+        given.append(exported(as_tensor(inputs[start : start + size])))
+        start += size
+    logits, wanted = torch.cat(given), original(as_tensor(stored))
+    classes = logits.argmax(dim=1)
+    return Comparison(
+        samples=len(labels),
+        largest=float((logits - wanted).abs().max()),
+        allowed=tolerance * max(1.0, float(wanted.abs().max())),
+        same_class=float((classes == wanted.argmax(dim=1)).float().mean()),
+        accuracy=float((classes == as_tensor(labels)).float().mean()),
+    )

@@ -1,0 +1,102 @@
+"""What an exported model is and takes, in words and as JSON: it travels inside the file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import fedlab
+from fedlab.data.extractor import NoExtractor
+from fedlab.data.samples import FederatedData
+from fedlab.scenario import Scenario
+
+VERSION = 1
+"""Of the form of descriptions; raised when a field changes its meaning."""
+
+BATCH = "batch"
+"""Stands in a shape for a dimension of any length."""
+
+
+@dataclass(frozen=True)
+class TensorDescription:
+    """One tensor that goes in or comes out.
+
+    Attributes:
+        name: Its name in the program.
+        dtype: As PyTorch and NumPy call it.
+        shape: Its dimensions; ``batch`` may be of any length.
+        range: Least and largest value, where there are such.
+        meaning: What the numbers are.
+    """
+
+    name: str
+    dtype: Literal["uint8", "float32"]
+    shape: tuple[str | int, ...]
+    range: tuple[float, float] | None
+    meaning: str
+
+    def __str__(self) -> str:
+        shape = ", ".join(map(str, self.shape))
+        values = f", {self.range[0]:g} to {self.range[1]:g}" if self.range else ""
+        return f"{self.dtype} ({shape}){values}: {self.meaning}"
+
+
+@dataclass(frozen=True)
+class Description:
+    """An exported model.
+
+    Attributes:
+        scenario: The scenario it was trained in, with every default.
+        rounds: Rounds it was trained for.
+        client: Whose model it is, or None for the server's.
+        classes: Names of the classes, in the order of the outputs.
+        input: What the program takes.
+        output: What it gives.
+        mean: Subtracted from the inputs; images are scaled to [0, 1] before. Part of the program.
+        std: Divides them after that.
+        made_by: Name and version of this software.
+        version: Form of the description.
+    """
+
+    scenario: dict[str, Any]
+    rounds: int
+    client: int | None
+    classes: tuple[str, ...]
+    input: TensorDescription
+    output: TensorDescription
+    mean: list[Any] | float
+    std: list[Any] | float
+    made_by: str = f"fedlab {fedlab.__version__}"
+    version: int = VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def describe_input(scenario: Scenario, data: FederatedData) -> TensorDescription:
+    """What a program takes.
+
+    Args:
+        scenario: The experiment.
+        data: The samples that go in.
+    """
+    shape = (BATCH, *data.input_shape)
+    if len(data.input_shape) == 3:
+        channels, height, width = data.input_shape
+        colour = "red, green and blue" if channels == 3 else "grey (ITU-R BT.601 luma)"
+        meaning = (
+            f"decoded pixels, {colour}, channels first, resized to {height}x{width} "
+            "(bilinear, antialiased)"
+        )
+        return TensorDescription("images", "uint8", shape, (0, 255), meaning)
+    meaning = f"features by the extractor '{scenario.data.features.name}'"
+    if isinstance(scenario.data.features, NoExtractor):
+        meaning = "a row of the table: its features in their order, missing values filled in"
+    return TensorDescription("features", "float32", shape, None, meaning)
+
+
+def describe_output(classes: int) -> TensorDescription:
+    """What every program gives."""
+    meaning = "logits; their softmax is the probability of each class"
+    return TensorDescription("logits", "float32", (BATCH, classes), None, meaning)

@@ -1,0 +1,72 @@
+"""What every format can do: write a program, and run what was written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fedlab.errors import InputError
+from fedlab.export.description import Description
+from fedlab.export.program import Program
+
+Inference = Callable[[Tensor], Tensor]
+"""Samples of shape (n, ...) -> logits of shape (n, classes)."""
+
+
+class Format(ABC):
+    """A kind of file.
+
+    Attributes:
+        name: As the user calls it; also the file's suffix.
+        whole: Whether the file is a program that needs no Python code; if not, it holds the tensors
+            of the trained network as they were trained, without an extractor in front of it.
+    """
+
+    name: ClassVar[str]
+    whole: ClassVar[bool] = True
+
+    @abstractmethod
+    def write(
+        self, program: Program, example: Tensor, description: Description, path: Path
+    ) -> None:
+        """Writes a program.
+
+        Args:
+            program: In evaluation mode, on the CPU.
+            example: Two samples.
+            description: Goes into the file.
+            path: The file.
+
+        Raises:
+            InputError: If the format cannot express the program.
+        """
+
+    @abstractmethod
+    def read(self, path: Path) -> Inference:
+        """What a device makes of the file; nothing else is used."""
+
+
+def exported(program: Program, example: Tensor, name: str) -> torch.export.ExportedProgram:
+    """The program's graph, for any number of samples.
+
+    Raises:
+        InputError: If its data flow depends on values, so that there is no graph.
+    """
+    try:
+        batch = torch.export.Dim("batch")
+        return torch.export.export(program, (example,), dynamic_shapes=({0: batch},))
+    except Exception as error:  # the network is the user's and may raise anything
+        raise InputError(
+            f"--to {name}: torch.export cannot follow the network ({first_line(error)}); "
+            "use --to safetensors, which needs its Python code"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

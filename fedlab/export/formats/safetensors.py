@@ -1,0 +1,74 @@
+"""The tensors alone, with a description and the scenario: for whoever has the network's code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedlab.errors import InputError
+from fedlab.export.description import Description
+from fedlab.export.formats.base import Format, Inference
+from fedlab.export.program import Program, Standardise
+from fedlab.models.build import build_model
+from fedlab.scenario_file import load_scenario
+
+
+class Safetensors(Format):
+    """``fedlab.load_program(path)(inputs)``, or the tensors under the network's own names."""
+
+    name: ClassVar[str] = "safetensors"
+    whole: ClassVar[bool] = False
+
+    def write(
+        self, program: Program, example: Tensor, description: Description, path: Path
+    ) -> None:
+        """See `Format.write`."""
+        tensors = {name: t.contiguous().clone() for name, t in program.network.state_dict().items()}
+        text = {"format": "pt", "fedlab": json.dumps(description.to_json())}
+        save_file(tensors, path, metadata=text)
+
+    def read(self, path: Path) -> Inference:
+        """See `Format.read`."""
+        return torch.inference_mode()(load_program(path))
+
+
+def load_program(path: str | Path) -> Program:
+    """The program of a file that `fedlab export --to safetensors` wrote: samples in, logits out.
+
+    Where a run was trained on features, the program takes features.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The program, in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: If the file is no such file, or needs code that is not installed.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("fedlab")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"'{path}' cannot be read as safetensors: {error}") from error
+    if text is None:
+        raise InputError(
+            f"'{path}' has no description of a model; name a file that "
+            "`fedlab export --to safetensors` wrote"
+        )
+    about = json.loads(text)
+    scenario = load_scenario(about["scenario"])
+    shape = tuple(about["input"]["shape"][1:])
+    model = build_model(
+        scenario.model, scenario.strategy, shape, len(about["classes"]), scenario.seed
+    )
+    model.load_state_dict(tensors)
+    mean, std = (torch.tensor(about[key]) for key in ("mean", "std"))
+    return Program(model, Standardise(mean, std, about["input"]["dtype"] == "uint8")).eval()

@@ -1,0 +1,133 @@
+"""A trained model with the samples it is tested on: what an exported one must equal."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fedlab.clients.base import Received
+from fedlab.data.extractor import ExtractionContext, NoExtractor
+from fedlab.data.pool import load_data
+from fedlab.data.samples import FederatedData
+from fedlab.engine.runtime import Runtime
+from fedlab.errors import InputError
+from fedlab.export.folding import fold_weight_standardisation
+from fedlab.export.program import Program, Standardise
+from fedlab.features.frozen import FrozenNetwork
+from fedlab.models.layout import channels_last
+from fedlab.records import Tensors
+from fedlab.runs.checkpoint import load_client_state
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.run import Run
+from fedlab.scenario import Scenario
+from fedlab.scenarios.partition import make_partition
+from fedlab.simulation import prepare
+
+
+@dataclass(frozen=True)
+class Original:
+    """A model of a finished run.
+
+    Attributes:
+        runtime: The run's data, partition and network.
+        state: The model's tensors by name.
+        client: Whose model it is, or None for the server's.
+    """
+
+    runtime: Runtime
+    state: Tensors
+    client: int | None
+
+    @classmethod
+    def of(cls, run: Run, client: int | None) -> Original:
+        """Opens a run's model.
+
+        Raises:
+            InputError: If the run has not finished, or there is no such model.
+        """
+        run.model_state(client)  # refuses an unfinished run, and a client that is not there
+        checkpoints = RunFolder(run.folder).checkpoints
+        kept = {} if client is None else load_client_state(checkpoints, client)
+        prepared = prepare(run.scenario)
+        cpu = torch.device("cpu")
+        runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)
+        half = runtime.half
+        state = half.evaluated_model(Received({"arrays": run.model_state()}), kept)
+        _refuse_untrained(state, half.task.model, run.scenario, client)
+        return cls(runtime, state, client)
+
+    @torch.inference_mode()
+    def __call__(self, stored: Tensor) -> Tensor:
+        """Logits of samples as the run had them, as its tests make them."""
+        batch = channels_last(self.runtime.preprocess.inputs(stored))
+        model = self.runtime.half.task.model.eval()
+        state = {name: channels_last(tensor) for name, tensor in self.state.items()}
+        return functional_call(model, state, (batch,))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Test samples to compare on: the client's own, where there are any, or all."""
+        everyone = np.arange(len(self.runtime.data.test))
+        own = everyone if self.client is None else self.runtime.partition[self.client].test
+        return own if len(own) else everyone
+
+    def program(self, whole: bool) -> tuple[Program, FederatedData]:
+        """The model as a module of its own, and the samples that go into it.
+
+        Args:
+            whole: Whether it is for inference alone and begins with what the sources yield; if
+                not, the network stays as it was trained, and takes what it was trained on.
+
+        Raises:
+            InputError: If what stands before the network is no network.
+        """
+        network = deepcopy(self.runtime.half.task.model)
+        network.load_state_dict(self.state)
+        samples, extractor = self.runtime.data, None
+        if whole:
+            network = fold_weight_standardisation(network)
+            samples, extractor = self._extractor()
+        program = Program(network, Standardise.of(self.runtime.preprocess), extractor)
+        return program.requires_grad_(False).eval(), samples
+
+    def _extractor(self) -> tuple[FederatedData, nn.Module | None]:
+        """The sources' samples, and what makes the run's inputs of them."""
+        scenario, features = self.runtime.scenario, self.runtime.scenario.data.features
+        if isinstance(features, NoExtractor):
+            return self.runtime.data, None
+        if not isinstance(features, FrozenNetwork):
+            raise InputError(
+                f"data.features: '{features.name}' is no frozen network, so that it cannot become "
+                "part of a program; use --to safetensors, which takes its features"
+            )
+        images = load_data(scenario.data)
+        partition = make_partition(scenario.partition, images, scenario.seed)
+        return images, features.extractor(ExtractionContext(scenario, images, partition)).cpu()
+
+
+def _refuse_untrained(
+    state: Tensors, model: nn.Module, scenario: Scenario, client: int | None
+) -> None:
+    """Refuses a model that has the network's initial values anywhere."""
+    initial = model.state_dict()
+    untrained = [
+        name for name, tensor in state.items() if tensor.data_ptr() == initial[name].data_ptr()
+    ]
+    if not untrained:
+        return
+    method = f"{scenario.strategy.name} keeps {len(untrained)} tensors with its clients"
+    if client is None:
+        last = scenario.partition.clients - 1
+        raise InputError(
+            f"{method}, so that there is no global model to export; name a client (0 to {last}) "
+            "with --client"
+        )
+    raise InputError(
+        f"{method}, and the run has none of client {client}, which has not trained or keeps them "
+        "on its own device; name another client with --client"
+    )

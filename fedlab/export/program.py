@@ -1,0 +1,62 @@
+"""The network with what stands before it, as one module that takes what a device has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fedlab.data.preprocess import Preprocess
+from fedlab.models.layout import channels_last
+
+
+class Standardise(nn.Module):
+    """`Preprocess.inputs` as a layer: the same arithmetic in the same order.
+
+    Args:
+        mean: Of shape (), (channels, 1, 1) or (features,), for images scaled to [0, 1].
+        std: Likewise.
+        images: Whether inputs are bytes of images.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Tensor, std: Tensor, images: bool) -> None:
+        super().__init__()
+        scale = 255 if images else 1
+        # Not persistent: a state dict then has the tensors of the network alone.
+        self.register_buffer("mean", scale * mean, persistent=False)
+        self.register_buffer("std", scale * std, persistent=False)
+
+    @classmethod
+    def of(cls, preprocess: Preprocess) -> Standardise:
+        """The layer that does what a run's preprocessing does."""
+        return cls(preprocess.mean.cpu(), preprocess.std.cpu(), preprocess.images)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Samples as they are stored -> float32 of the same shape."""
+        return inputs.to(torch.float32).sub(self.mean).div(self.std)
+
+
+class Program(nn.Module):
+    """From stored samples to logits.
+
+    Args:
+        network: The trained network.
+        standardise: What its inputs pass first.
+        extractor: A frozen network that turns images into these inputs, if there is one.
+    """
+
+    def __init__(
+        self, network: nn.Module, standardise: nn.Module, extractor: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.standardise = standardise
+        self.extractor = extractor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Samples of shape (n, ...) -> logits of shape (n, classes)."""
+        if self.extractor is not None:
+            inputs = self.extractor(inputs)
+        return self.network(channels_last(self.standardise(inputs)))
