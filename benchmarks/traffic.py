@@ -35,10 +35,11 @@ SCENARIO: dict[str, Any] = {
     "evaluation": {"every": 3},
     "resources": {"backend": "local", "gpus_per_actor": 0},
 }
+FEW_LABELS = {"partition": {"clients": 2, "label_budget": 0.2}}
 WANTED: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(
-        ("fedlabel", "fixmatch", "uda"), {"partition": {"clients": 2, "label_budget": 0.2}}
-    ),
+    "fedlabel": FEW_LABELS,
+    "fixmatch": FEW_LABELS,
+    "uda": FEW_LABELS,
     "ggeur": {
         "model": {"name": "linear"},
         "data": SCENARIO["data"] | {"features": {"name": "warm_up", "rounds": 1}},

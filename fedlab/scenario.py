@@ -11,6 +11,7 @@ from fedlab.clients.spec import TrainingSpec
 from fedlab.component import Chosen, Section
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
+from fedlab.privacy.spec import PrivacySpec
 from fedlab.scenarios.spec import PartitionSpec
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.tracking.base import TrackerParameters
@@ -112,6 +113,7 @@ class Scenario(Section):
     strategy: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
     training: TrainingSpec = TrainingSpec()
     participation: ParticipationSpec = ParticipationSpec()
+    privacy: PrivacySpec | None = None
     evaluation: EvaluationSpec = EvaluationSpec()
     resources: ResourcesSpec = ResourcesSpec()
     engine: EngineSpec = EngineSpec()

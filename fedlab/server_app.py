@@ -9,7 +9,9 @@ from flwr.serverapp import Grid, ServerApp
 from torch import nn
 
 from fedlab import registry
+from fedlab.composition import in_front_of
 from fedlab.errors import InputError, RunError
+from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, to_record
 from fedlab.scenario import Scenario
 from fedlab.strategies.base import ServerSettings, Strategy
@@ -27,7 +29,10 @@ def build_strategy(scenario: Scenario, model: nn.Module) -> Strategy:
         fraction_evaluate=scenario.evaluation.fraction,
         evaluate_every=scenario.evaluation.every,
         max_failed_share=scenario.participation.max_failed_share,
+        privacy=scenario.privacy,
     )
+    if scenario.privacy is not None:
+        strategy = in_front_of(Private, strategy)
     return strategy(model, scenario.strategy, settings)
 
 

@@ -18,6 +18,7 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.models.build import build_model
+from fedlab.privacy.checks import check_privacy
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
 from fedlab.runs.folder import RunFolder
@@ -61,7 +62,7 @@ def prepare(scenario: Scenario) -> Prepared:
     Raises:
         InputError: If anything the scenario says cannot be done; nothing was started.
     """
-    strategy_class(scenario)  # both may be refused, which is quicker said before the data
+    strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
     local_half_class(scenario)
     data = load_data(scenario.data)
     partition = make_partition(scenario.partition, data, scenario.seed)
@@ -71,6 +72,7 @@ def prepare(scenario: Scenario) -> Prepared:
     model = build_model(scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed)
     scenario.strategy.check(scenario, model)
     refuse_batches_of_one(scenario, model)
+    check_privacy(scenario, strategy, model, data, len(partition))
     return Prepared(scenario, data, partition, model)
 
 

@@ -36,6 +36,8 @@ def print_closing_table(run: Run, console: Console) -> None:
         facts.add_row("mean over clients", f"{spread.mean_over_clients:.3f} {over}")
         facts.add_row("mean over examples", f"{spread.mean_over_examples:.3f}")
         facts.add_row("worst client", worst)
+    if run.scenario.privacy:
+        facts.add_row("privacy", _privacy(run))
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
     facts.add_row("traffic", f"{up} up, {down} down")
     facts.add_row("time", _time(run))
@@ -76,6 +78,14 @@ def _domains(run: Run, last: int) -> Table:
         bar = Bar(1, 0, length, width=16, color="cyan")
         table.add_row(Text(str(domain)), f"{clients}", *cells, bar)
     return table
+
+
+def _privacy(run: Run) -> str:
+    """What the models that went down have given away of a client, at most."""
+    history = run.history
+    spent = history[history["metric"] == "epsilon"]["value"].max()
+    assert run.scenario.privacy is not None
+    return f"ε = {spent:.3g} at δ = {run.scenario.privacy.delta:g} for every client"
 
 
 def _time(run: Run) -> str:

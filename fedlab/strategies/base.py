@@ -22,6 +22,7 @@ from torch import nn
 from fedlab import rng
 from fedlab.errors import RunError
 from fedlab.models.norms import NormPolicy
+from fedlab.privacy.spec import PrivacySpec
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
@@ -31,6 +32,10 @@ from fedlab.strategies.updates import SUM, ClientUpdate, decode, mean_metrics, r
 
 REASONS_TOLD = 3
 """Failed clients whose reasons, often whole tracebacks, an error tells."""
+
+
+TELLING = {"combine", "weight", "mean", "aggregate_train", "before_rounds"}
+"""What of a strategy sees updates, or answers."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class ServerSettings:
         fraction_evaluate: Share of the clients that test in an evaluated round.
         evaluate_every: Rounds between evaluations.
         max_failed_share: Share of a round's clients that may fail before the run stops.
+        privacy: Noise on what the server makes of the updates, if the scenario wants that.
     """
 
     seed: int = 0
@@ -50,6 +56,7 @@ class ServerSettings:
     fraction_evaluate: float = 1.0
     evaluate_every: int = 1
     max_failed_share: float = 0.0
+    privacy: PrivacySpec | None = None
 
 
 class Strategy(FlowerStrategy):
@@ -68,11 +75,20 @@ class Strategy(FlowerStrategy):
 
     False for a class that overrides `combine` or `weight` and does not say otherwise.
     """
+    one_mean: bool = True
+    """Whether all that follows from the updates follows from the ``mean`` of ``arrays``.
+
+    That mean can then be made private (`fedlab.privacy`). False for a class that overrides what
+    could tell more and does not say otherwise.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "linear" not in vars(cls) and {"combine", "weight", "mean"} & vars(cls).keys():
+        own = vars(cls).keys()
+        if "linear" not in own and {"combine", "weight", "mean"} & own:
             cls.linear = False
+        if "one_mean" not in own and TELLING & own:
+            cls.one_mean = False
 
     def __init__(
         self,
@@ -120,6 +136,10 @@ class Strategy(FlowerStrategy):
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Turns a round's updates, in the order of client indices, into the next state."""
         self.state["arrays"] = self.mean(updates, "arrays")
+
+    def figures(self, server_round: int) -> dict[str, float]:
+        """Numbers of a round as a whole that belong into the history, by metric; usually none."""
+        return {}
 
     # ------------------------------------------------------------------ what methods can use
 

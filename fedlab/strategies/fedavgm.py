@@ -36,6 +36,7 @@ class FedAvgM(ServerStep):
 
     Parameters = FedAvgMParameters
     linear = True
+    one_mean = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts at rest."""

@@ -40,6 +40,7 @@ class FedDyn(ServerStep):
 
     Parameters = FedDynParameters
     linear = True
+    one_mean = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts with h of zeros."""

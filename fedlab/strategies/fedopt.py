@@ -55,6 +55,7 @@ class Adaptive(ServerStep):
     """
 
     linear = True
+    one_mean = True
 
     @abstractmethod
     def square(self, v: torch.Tensor, change: torch.Tensor) -> torch.Tensor:

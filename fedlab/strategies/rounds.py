@@ -18,7 +18,14 @@ from flwr.serverapp.strategy import Result
 from fedlab.flower_compat import error_reply
 from fedlab.records import Tensors, to_record
 from fedlab.strategies.callbacks import Callback, RoundReport
-from fedlab.strategies.rows import Traffic, central_rows, pooled_rows, test_rows, training_rows
+from fedlab.strategies.rows import (
+    Traffic,
+    central_rows,
+    pooled_rows,
+    round_rows,
+    test_rows,
+    training_rows,
+)
 from fedlab.strategies.updates import ClientUpdate, client_of, reason
 
 if TYPE_CHECKING:
@@ -88,6 +95,7 @@ def run_rounds(
 
         failures = failures_by_name(grid, [*replies, *answers])
         rows += traffic.rows(server_round, clients=len(messages), failed=len(failures))
+        rows += round_rows(server_round, strategy.figures(server_round))
         report = RoundReport(server_round, last, rows, clock.laps, failures)
         if _notify(callbacks, strategy, report):
             break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import ArrayRecord, Message, MetricRecord
@@ -70,6 +70,14 @@ def central_rows(server_round: int, record: MetricRecord) -> list[Row]:
     return rows
 
 
+def round_rows(server_round: int, numbers: Mapping[str, float]) -> list[Row]:
+    """Numbers of a round as a whole, by metric."""
+    return [
+        Row(server_round, GLOBAL, "", "round", metric, float(value), 0)
+        for metric, value in numbers.items()
+    ]
+
+
 class Traffic:
     """Bytes of array values that went down to and came up from the clients in a round."""
 
@@ -92,10 +100,7 @@ class Traffic:
             "clients": clients,
             "failed": failed,
         }
-        return [
-            Row(server_round, GLOBAL, "", "round", metric, float(value), 0)
-            for metric, value in numbers.items()
-        ]
+        return round_rows(server_round, numbers)
 
 
 def _bytes(message: Message, sizes: dict[int, int]) -> int:

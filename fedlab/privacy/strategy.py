@@ -1,0 +1,72 @@
+"""A server half in front of any other: its mean of models becomes a private one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp import Grid
+
+from fedlab import rng
+from fedlab.privacy.accounting import epsilon_after
+from fedlab.privacy.mechanism import private_mean
+from fedlab.privacy.spec import PrivacySpec
+from fedlab.records import Tensors
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.updates import ClientUpdate
+
+KEY = "privacy"
+"""The state's record with the seed of secret noise; it never goes down."""
+
+
+class Private(Strategy):
+    """Clips every client's update by itself, adds noise to their sum, and counts what is spent.
+
+    Updates travel one by one, not as sums that were made where clients run: a client has to be
+    clipped before it is in a sum.
+    """
+
+    linear = False
+    one_mean = True
+
+    @property
+    def privacy(self) -> PrivacySpec:
+        """What the scenario asks for."""
+        assert self.settings.privacy is not None
+        return self.settings.privacy
+
+    def initialise(self, model: Tensors) -> None:
+        """Draws the seed of the noise, where that is not the scenario's."""
+        super().initialise(model)
+        if self.privacy.noise == "secret":
+            self.state[KEY] = {"seed": torch.tensor(secrets.randbits(63))}
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Notes how many clients are asked."""
+        messages = list(super().configure_train(server_round, arrays, config, grid))
+        self.asked = len(messages)
+        return messages
+
+    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """As the method does, with a mean that has this round's noise."""
+        kept = {KEY: self.state[KEY]} if KEY in self.state else {}
+        seed = int(kept[KEY]["seed"]) if kept else self.settings.seed
+        self.noise = rng.torch_generator(seed, "privacy", server_round)
+        super().combine(server_round, updates)
+        self.state |= kept  # a method may make its state anew
+
+    def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
+        """The private mean; only the model has one."""
+        assert record == "arrays", f"'{record}' would leave the server without noise"
+        models = (update.arrays[record] for update in updates)
+        received = self.state["arrays"]
+        return private_mean(received, models, self.asked, self.privacy, self.noise)
+
+    def figures(self, server_round: int) -> dict[str, float]:
+        """What has been spent."""
+        spent = epsilon_after(self.privacy, server_round, self.population, self.asked)
+        return {**super().figures(server_round), "epsilon": spent}
