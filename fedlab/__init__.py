@@ -20,6 +20,8 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 if TYPE_CHECKING:
     from fedlab.clients.base import LocalHalf
+    from fedlab.comparison.compare import compare
+    from fedlab.comparison.comparison import Comparison
     from fedlab.errors import InputError
     from fedlab.export.formats.safetensors import load_program
     from fedlab.export.run import export_run
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Comparison",
     "InputError",
     "LocalHalf",
     "Run",
     "Scenario",
     "Strategy",
+    "compare",
     "export_run",
     "load_program",
     "load_run",
@@ -45,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Comparison": "comparison.comparison",
     "InputError": "errors",
     "LocalHalf": "clients.base",
     "Run": "runs.run",
@@ -52,6 +57,7 @@ _HOMES = {
     "Strategy": "strategies.base",
     "export_run": "export.run",
     "load_program": "export.formats.safetensors",
+    "compare": "comparison.compare",
     "load_run": "runs.run",
     "load_scenario": "scenario_file",
     "resume": "simulation",

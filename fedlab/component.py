@@ -34,13 +34,17 @@ class Component(Section):
     def choose(cls, value: Any) -> Any:
         """Turns ``name`` or ``{name: ..., **parameters}`` into an instance of the named class.
 
+        In Python, the class itself may stand in the place of its name.
+
         Raises:
             ValueError: If the name is missing or unknown, or a parameter is refused.
         """
         if isinstance(value, Component):
             return value
-        if isinstance(value, str):
+        if isinstance(value, str | type):
             value = {"name": value}
+        if isinstance(value, dict) and isinstance(value.get("name"), type):
+            value = {**value, "name": registry.name_of(cls.group, value["name"])}
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             choices = ", ".join(registry.names(cls.group))
             raise ValueError(f"needs a name: one of {choices}")

@@ -30,7 +30,9 @@ def load_scenario(
         overrides: Changes: ``a.b=value`` texts with YAML values, list items by their index, or a
             mapping with dotted or nested keys. ``strategy=fedbn`` replaces the block by that
             component with its defaults; so does ``strategy.name=fedbn`` where the name changes.
-        **fields: Changes of top-level fields, applied first: ``strategy="fedbn"``, ``seed=3``.
+        **fields: Changes of top-level fields, applied first: ``strategy="fedbn"``, ``seed=3``;
+            ``client`` is short for ``strategy.client``. A strategy or a local half may be given by
+            its class, wherever that is defined.
 
     Raises:
         InputError: If there is no such scenario, or anything in it is wrong: one line for each
@@ -48,6 +50,8 @@ def load_scenario(
         origins = {place: f"{where}:{line}" for place, line in lines.items()}
         if not isinstance(values, dict):
             raise InputError(f"{where}: holds no scenario; start from `fedlab copy domain_skew`")
+    if "client" in fields:
+        fields["strategy.client"] = fields.pop("client")
     changes = override.parse(fields) | override.parse(overrides)
     values = override.apply(Scenario, values, changes)
     origins = (

@@ -68,7 +68,8 @@ def written_out(section: type[Section], value: Any) -> dict[str, Any]:
     """A block that stands as a short form or as a default, as a mapping that can be changed."""
     if isinstance(value, BaseModel):
         return value.model_dump()
-    return {"name": value} if issubclass(section, Component) and isinstance(value, str) else {}
+    is_named = issubclass(section, Component) and isinstance(value, str | type)
+    return {"name": value} if is_named else {}
 
 
 def keys(section: type[Section], values: Any, prefix: Place = ()) -> Iterator[Place]:

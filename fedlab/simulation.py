@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import nn
 from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
+from fedlab.data.spec import DataSpec
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
@@ -54,17 +55,21 @@ class Prepared:
     model: nn.Module
 
 
-def prepare(scenario: Scenario) -> Prepared:
+def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data) -> Prepared:
     """Loads the data, divides them, builds the network, and checks that it all fits together.
 
     Features, where the scenario wants them, are computed here or found on disk.
+
+    Args:
+        scenario: The experiment.
+        load: Gives its samples; what several runs share need not be loaded for each.
 
     Raises:
         InputError: If anything the scenario says cannot be done; nothing was started.
     """
     strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
     local_half_class(scenario)
-    data = load_data(scenario.data)
+    data = load(scenario.data)
     partition = make_partition(scenario.partition, data, scenario.seed)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.regroup(partition)
@@ -95,6 +100,8 @@ def simulate(
         callbacks: Observers of the run.
         progress: Whether to show how the run goes.
         **fields: Overrides of top-level fields, such as ``strategy="fedbn"`` or ``seed=3``.
+            ``strategy`` and ``client`` (the local half) also take a class, even one that a
+            notebook's cell defines.
 
     Returns:
         The finished run.
@@ -137,6 +144,28 @@ def resume(folder: str | Path, *, callbacks: Sequence[Callback] = (), progress: 
         prepared = prepare(run.scenario)
         with _grid(prepared) as grid:
             return _run(prepared, grid, opened, checkpoint, [*observers, *callbacks])
+
+
+def start_or_resume(
+    prepared: Prepared, grid: ClientGrid, target: Path, callbacks: Sequence[Callback]
+) -> Run:
+    """Starts a run, or goes on with it where its folder says that it was interrupted.
+
+    Args:
+        prepared: What is run.
+        grid: Answers for its clients; whoever made it closes it.
+        target: The run's folder.
+        callbacks: Observers of the run.
+
+    Raises:
+        InputError: If the folder cannot be used.
+        RunError: If the run fails.
+    """
+    is_there = RunFolder(target).scenario_file.is_file()
+    opened = RunFolder.open(target) if is_there else RunFolder.create(target, prepared.scenario)
+    with opened as folder:
+        checkpoint = latest_checkpoint(folder.checkpoints)
+        return _run(prepared, grid, folder, checkpoint, callbacks)
 
 
 def default_folder(scenario: Scenario) -> Path:

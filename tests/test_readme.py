@@ -52,6 +52,7 @@ def test_there_is_something_to_run() -> None:
     verbs = [command.split()[1] for command in commands() if command.startswith("fedlab ")]
     assert set(verbs) == {
         "simulate",
+        "compare",
         "resume",
         "list",
         "show",
@@ -72,11 +73,12 @@ def test_the_scenario_is_valid() -> None:
     assert load_scenario(yaml_text.read(block, "README")[0]).strategy.name == "fedbn"
 
 
-TRAINS = ("simulate", "resume", "personalise", "audit", "watch")
+TRAINS = ("simulate", "compare", "resume", "personalise", "audit", "watch")
 QUICK = [c for c in commands() if c.split()[1:2] and c.split()[1] not in TRAINS]
 LONG = [c for c in commands() if "domain_skew" in c and c not in QUICK]
 SMOKE = [c for c in commands() if c not in [*QUICK, *LONG] and c.startswith("fedlab ")]
 ENDS = {
+    "compare": "difference",
     "personalise": "after",
     "audit": "of the flagged ones",
     "watch": "accuracy",

@@ -6,6 +6,7 @@ from fedlab.cli.app import app, main
 
 MODULES = (
     "running",
+    "comparing",
     "looking",
     "copying",
     "adapting",

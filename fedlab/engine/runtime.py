@@ -29,6 +29,7 @@ from fedlab.models.chain import Chain
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
+from fedlab.strategies.base import Strategy
 
 log = logging.getLogger("fedlab")
 
@@ -203,8 +204,20 @@ def build_local_half(scenario: Scenario, data: FederatedData, device: torch.devi
     return local_half_class(scenario)(scenario.strategy, task)
 
 
+def _half_of_base(strategy: type[Strategy]) -> type[LocalHalf]:
+    """The local half of the method that a server half builds on, which it does not say itself."""
+    for base in strategy.__mro__[1:]:
+        name = registry.registered_name("strategies", base)
+        if name is not None and name in registry.names("clients"):
+            return registry.resolve("clients", name)
+    return LocalHalf
+
+
 def local_half_class(scenario: Scenario) -> type[LocalHalf]:
     """The local half that goes with the scenario's strategy.
+
+    A server half that is named by its class and names no local half goes with that of the method
+    it builds on.
 
     Raises:
         InputError: If there is none of that name, or the name stands for something else.
@@ -214,6 +227,8 @@ def local_half_class(scenario: Scenario) -> type[LocalHalf]:
         half = registry.resolve("clients", name)
     except InputError as error:
         raise InputError(f"strategy.client: {error}") from error
+    if scenario.strategy.client is None and isinstance(half, type) and issubclass(half, Strategy):
+        half = _half_of_base(half)
     if not (isinstance(half, type) and issubclass(half, LocalHalf)):
         raise InputError(
             f"strategy.client: '{name}' is no subclass of fedlab.clients.base.LocalHalf; name the "

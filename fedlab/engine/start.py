@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 
+from fedlab import registry
 from fedlab.data.samples import FederatedData
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.local_grid import LocalGrid
@@ -75,7 +79,13 @@ def _start_ray(
     try:
         plan: ActorPlan = plan_actors(scenario.resources, hardware, scenario.cohort_size)
         grid = RayGrid(
-            partial(make_runtime, scenario, "cuda" if plan.gpus else "cpu", plan.cpus),
+            partial(
+                make_runtime,
+                scenario,
+                "cuda" if plan.gpus else "cpu",
+                plan.cpus,
+                lent=registry.lent(),
+            ),
             shared=[ray.put(data), ray.put(partition)],
             sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
             tested=clients_per_batch(partition, scenario.evaluation.batch_size),
@@ -92,9 +102,24 @@ def _start_ray(
 
 
 def make_runtime(
-    scenario: Scenario, device: str, threads: int, data: FederatedData, partition: Partition
+    scenario: Scenario,
+    device: str,
+    threads: int,
+    data: FederatedData,
+    partition: Partition,
+    lent: Mapping[str, Any] = MappingProxyType({}),
 ) -> Runtime:
-    """A runtime in the process that calls this, with as many PyTorch threads as it was given."""
+    """A runtime in the process that calls this, with as many PyTorch threads as it was given.
+
+    Args:
+        scenario: The experiment.
+        device: ``cpu`` or ``cuda``.
+        threads: PyTorch threads.
+        data: The pooled samples.
+        partition: Which of them belong to which client.
+        lent: Classes that this process may not be able to import (see `fedlab.registry`).
+    """
+    registry.borrow(lent)
     torch.set_num_threads(threads)
     if device == "cuda":
         # The same scenario, seed and machine give the same bytes; cuBLAS wants a fixed workspace.

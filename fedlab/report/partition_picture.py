@@ -39,7 +39,7 @@ def partition_figure(partition: Partition, data: FederatedData) -> Figure:
     upper = float(np.clip(0.7 + 0.28 * classes.shape[1], 1.5, 6.0))
     figure = Figure(figsize=(width, upper + 2.8), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[upper, 1.8])
-    colours = _colours(domains.shape[1])
+    colours = colours_of(domains.shape[1])
     mine = [colours[domain] for domain in domains.argmax(axis=1)]
     if few and classes.shape[1] <= FEW_CLASSES:
         _bubbles(top, classes, mine, 0.85 * width / len(picked))
@@ -78,7 +78,8 @@ def _spaced(clients: np.ndarray) -> np.ndarray:
     return clients[np.linspace(0, len(clients) - 1, number).round().astype(int)]
 
 
-def _colours(number: int) -> list[str]:
+def colours_of(number: int) -> list[str]:
+    """So many colours that can be told apart."""
     if number <= len(PALETTE):
         return list(PALETTE[:number])
     return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.9, number))]

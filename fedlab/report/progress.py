@@ -25,7 +25,7 @@ FAILURES_SHOWN = 3
 logger = logging.getLogger("fedlab")
 
 
-class _Lines(logging.Handler):
+class Lines(logging.Handler):
     """Writes what fedlab logs between the lines of the progress."""
 
     def __init__(self, console: Console) -> None:
@@ -59,7 +59,7 @@ class ProgressReporter:
         )
         self.task = self.bar.add_task("preparing", total=None, rounds="")
         self.scores = ""
-        self.lines = _Lines(console)
+        self.lines = Lines(console)
         self.began = self.lap = time.perf_counter()
         self.done = 0
 

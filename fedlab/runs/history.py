@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedlab.errors import InputError
 from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ def read_history(folder: str | Path) -> pandas.DataFrame:
 
     Returns:
         A frame with the columns round, client, domain, split, metric, value and examples.
+
+    Raises:
+        InputError: If a file of the history is damaged.
     """
     import pandas
 
@@ -137,10 +141,18 @@ def _read(
     written = path.read_bytes() if path.exists() else b""
     whole = written[: written.rfind(b"\n") + 1] or ",".join(columns).encode()
     texts = {column: counts.get(column, "str") for column in columns if column != number}
-    table = pandas.read_csv(
-        io.BytesIO(whole),
-        dtype=texts,  # type: ignore[arg-type]
-        converters={number: float},  # Python's own reading is exact; that of pandas may not be
-        keep_default_na=False,
-    )
-    return table.astype({number: "float64"})
+    try:
+        table = pandas.read_csv(
+            io.BytesIO(whole),
+            dtype=texts,  # type: ignore[arg-type]
+            converters={number: float},  # Python's own reading is exact; pandas' may not be
+            keep_default_na=False,
+        )
+        if list(table.columns) != list(columns):
+            raise ValueError(f"its first line must be {','.join(columns)}")
+        return table.astype({number: "float64"})
+    except ValueError as error:
+        raise InputError(
+            f"{path}: is damaged: {' '.join(str(error).split())}; put back the file as it was, or "
+            "delete the run's folder and run it again"
+        ) from error

@@ -19,6 +19,7 @@ from fedlab.scenario_file import load_scenario
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
     from torch import Tensor
 
 
@@ -69,6 +70,19 @@ class Run:
         if last is None:
             raise InputError(f"the run '{self.folder}' has no evaluated round yet; resume it")
         return metrics.by_domain(self.history, last)
+
+    def plot(self, metric: str = "accuracy") -> Figure:
+        """Learning curves: a line for each domain, and one for their mean.
+
+        Args:
+            metric: ``accuracy`` or ``loss``.
+
+        Raises:
+            InputError: If no round was evaluated yet.
+        """
+        from fedlab.report.learning_curves import run_figure
+
+        return run_figure(self, metric)
 
     def model_state(self, client: int | None = None) -> dict[str, Tensor]:
         """The model after the last round.

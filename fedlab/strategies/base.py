@@ -89,6 +89,8 @@ class Strategy(FlowerStrategy):
             cls.linear = False
         if "one_mean" not in own and TELLING & own:
             cls.one_mean = False
+        if "Parameters" in vars(cls):
+            cls.Parameters.server_half = cls
 
     def __init__(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import field_validator, model_validator
 from torch import nn
 
+from fedlab import registry
 from fedlab.component import Component
 from fedlab.models.norms import NormPolicy, local_names
 
@@ -23,8 +25,23 @@ class StrategyParameters(Component):
     """
 
     group: ClassVar[str] = "strategies"
+    server_half: ClassVar[type | None] = None
+    """The strategy whose parameters these are, if it has them to itself."""
     client: str | None = None
     weighting: Literal["examples", "uniform"] = "examples"
+
+    @field_validator("client", mode="before")
+    @classmethod
+    def _takes_a_class_for_its_name(cls, value: Any) -> Any:
+        return registry.name_of("clients", value) if isinstance(value, type) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_named_after_its_strategy(cls, values: Any) -> Any:
+        """``MyMethod.Parameters(mu=1)`` needs no name: it is that of its strategy."""
+        if isinstance(values, dict) and "name" not in values and cls.server_half is not None:
+            return {"name": registry.name_of("strategies", cls.server_half), **values}
+        return values
 
     @property
     def local_half(self) -> str:

@@ -1,0 +1,87 @@
+"""The verb that compares: methods and settings over seeds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from fedlab.cli.app import Source, app, err, out
+from fedlab.errors import RunError
+
+
+class Format(StrEnum):
+    """How the table is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+
+
+@app.command()
+def compare(
+    scenario: Source,
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE[,VALUE]...]...")
+    ] = None,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(help="Methods, by commas; the first is what others are held against."),
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="How many, or which: 0,3,7.")] = "5",
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of all runs, instead of one in runs/.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Accuracy to which rounds and bytes are told, e.g. 0.8.")
+    ] = None,
+    layout: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
+    at_once: Annotated[
+        int | None, typer.Option(help="Runs at the same time, at most; by default as many as fit.")
+    ] = None,
+) -> None:
+    """Run a scenario with several methods, settings and seeds, and put them side by side.
+
+    KEY=VALUE changes all runs; KEY=VALUE,VALUE compares the values. A value with a comma of its
+    own stands in brackets or quotes: model.hidden=[8,8],[16]. A method may have parameters:
+    "fedavg,fedprox mu=0.1,fedprox mu=1". The same command again goes on where it was stopped.
+
+    [dim]fedlab compare domain_skew --strategies fedavg,fedbn,fedwon --seeds 3
+    fedlab compare label_skew partition.labels.alpha=0.1,1 --strategies fedavg,scaffold
+    fedlab compare my.yaml --strategies "fedavg,fedprox mu=1" --format latex > table.tex[/dim]
+    """
+    from fedlab.comparison.alternatives import changes_of, seeds_of
+    from fedlab.comparison.compare import compare as run_all
+    from fedlab.comparison.console import print_comparison
+
+    given = changes_of(changes or ())
+    try:
+        comparison = run_all(
+            scenario,
+            strategies or (),
+            seeds_of(seeds),
+            given.fixed,
+            variants=given.variants,
+            out=folder,
+            target=target,
+            at_once=at_once,
+            progress=err,
+        )
+    except KeyboardInterrupt:
+        err.print(Text("stopped; the same command goes on where it was"), soft_wrap=True)
+        raise typer.Exit(130) from None
+    if layout is Format.table:
+        print_comparison(comparison, out)
+        out.print(
+            f"runs: [bold]{comparison.runs[0].folder.parent}[/bold]" if comparison.runs else ""
+        )
+    else:
+        write = {"markdown": "to_markdown", "latex": "to_latex", "csv": "to_csv"}[layout.value]
+        typer.echo(getattr(comparison, write)(), nl=False)
+    failed = [why for group in comparison.groups for why in group.missing.values()]
+    if failed:
+        raise RunError(f"{len(failed)} runs are missing; the same command tries them again")

@@ -1,0 +1,1 @@
+"""Runs side by side: methods and settings over seeds, their statistics, tables and pictures."""

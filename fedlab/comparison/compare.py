@@ -1,0 +1,142 @@
+"""`fedlab.compare`: methods and settings over seeds, run and put side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedlab.comparison.alternatives import split
+from fedlab.comparison.comparison import Comparison, checked_target
+from fedlab.comparison.conductor import Job, News
+from fedlab.comparison.folder import write_failures, write_plan
+from fedlab.comparison.plan import Planned, checked_seeds, plan, refuse_strangers
+from fedlab.comparison.running import Load, Watch, memory_of_data, run_here, run_on_ray
+from fedlab.engine.start import check_resources
+from fedlab.errors import InputError
+from fedlab.runs.folder import RunFolder
+from fedlab.scenario import Scenario
+from fedlab.simulation import prepare
+
+
+def compare(
+    source: str | Path | Mapping[str, Any] | Scenario,
+    strategies: Sequence[Any] | Any = (),
+    seeds: int | Sequence[int] = 5,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    variants: Mapping[str, Sequence[Any]] | None = None,
+    out: str | Path | None = None,
+    target: float | None = None,
+    at_once: int | None = None,
+    progress: bool | Console = True,
+    **fields: Any,
+) -> Comparison:
+    """Runs a scenario with every method, under every setting, with every seed.
+
+    Each run is an ordinary run folder inside `out`, with the bytes that `fedlab.simulate` gives.
+    As many run at once as there is room for. Runs that have finished are not repeated, and
+    interrupted ones go on: the same call again completes what a first one left. A run that fails
+    is missing from the result and does not stop the others.
+
+    Args:
+        source: A scenario, its file, or the name of one that comes with fedlab.
+        strategies: Methods; the first is what the others are held against. Each is a name
+            (``"fedbn"``), a name with parameters (``"fedprox mu=0.1"`` or a mapping), a strategy's
+            class or its parameters; a text may name several, with commas. By default the
+            scenario's own. That one keeps the parameters that the scenario gives it; others start
+            from their defaults.
+        seeds: How many (from 0), or which.
+        overrides: Changes for all runs, as `fedlab.simulate` takes them.
+        variants: Values to compare, by dotted key: ``{"partition.labels.alpha": [0.1, 1.0]}``.
+        out: Folder of the comparison; by default one inside ``output.dir``, named after the
+            scenario.
+        target: An accuracy between 0 and 1; the table then tells rounds and bytes to it.
+        at_once: Runs at the same time, at most; fewer need less memory.
+        progress: Whether to show how it goes, or the console to show it on.
+        **fields: Changes of top-level fields for all runs, such as ``rounds=10``; ``client`` is
+            the local half.
+
+    Raises:
+        InputError: If any of the runs cannot be done; nothing was started.
+    """
+    checked_target(target)
+    if at_once is not None and at_once < 1:
+        raise InputError(f"at once: {at_once} is no number of runs; give at least 1")
+    given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
+    listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
+    planned = plan(
+        source, listed, checked_seeds(seeds), overrides, dict(variants or {}), dict(fields)
+    )
+    first = planned[0].scenario
+    folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
+    refuse_strangers(planned, folder)
+    check_resources(first)
+    todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
+    with _shown(progress, len(planned), len(todo)) as watch:
+        load = memory_of_data()
+        _check(todo, load)
+        write_plan(folder, [one.entry for one in planned], target)
+        write_failures(folder, _run(todo, folder, load, watch, at_once))
+    return Comparison.open(folder)
+
+
+def _check(todo: Sequence[Planned], load: Load) -> None:
+    """Prepares a run of every group, so that what cannot work is told before anything is trained.
+
+    Raises:
+        InputError: With all that cannot be done.
+    """
+    problems: dict[str, str] = {}
+    checked = set()
+    for one in todo:
+        group = repr((one.entry.strategy, one.entry.variant))
+        if group in checked:
+            continue
+        checked.add(group)
+        try:
+            prepare(one.scenario, load)
+        except InputError as error:
+            name = one.entry.folder.rpartition("-s")[0]
+            problems[name] = "\n".join(f"{name}: {line}" for line in str(error).splitlines())
+    if problems:
+        raise InputError("\n".join(problems.values()))
+
+
+def _run(
+    todo: Sequence[Planned], folder: Path, load: Load, watch: Watch, at_once: int | None
+) -> dict[str, str]:
+    """Runs what there is to do; returns the reasons of what failed, by the name of its folder."""
+    failures: dict[str, str] = {}
+
+    def hear(job: Job, news: News | None) -> None:
+        if news is not None and news.failure is not None:
+            failures[job.name] = news.failure
+        watch(job, news)
+
+    jobs = [
+        Job(e.folder, (folder / e.folder).absolute(), one.scenario, one.scenario.resources)
+        for one in todo
+        for e in [one.entry]
+    ]
+    if jobs and jobs[0].scenario.resources.backend == "local":
+        run_here(jobs, load, hear)
+    elif jobs:
+        run_on_ray(jobs, load, hear, at_once)
+    return failures
+
+
+@contextmanager
+def _shown(progress: bool | Console, runs: int, left: int) -> Iterator[Watch]:
+    """What hears how the runs go, and shows it if that is wanted."""
+    if progress is False:
+        yield lambda job, news: None
+        return
+    from fedlab.comparison.progress import ComparisonProgress
+
+    console = progress if isinstance(progress, Console) else Console(highlight=False)
+    with ComparisonProgress(console, runs, left) as shown:
+        yield shown.hear

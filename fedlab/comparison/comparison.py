@@ -1,0 +1,247 @@
+"""Methods and settings side by side, each over seeds, with everything a paper tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedlab.comparison import sameness
+from fedlab.comparison.group import Group, strategy_label
+from fedlab.errors import InputError
+from fedlab.runs.run import Run, load_run
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Groups of runs; the first method is what the others are held against.
+
+    Attributes:
+        groups: Runs by method and setting; the runs of a group differ in their seed.
+        target: An accuracy; tables then tell rounds and bytes to it.
+        confidence: Of the interval of a difference.
+    """
+
+    groups: tuple[Group, ...]
+    target: float | None = None
+    confidence: float = 0.95
+
+    @classmethod
+    def of(
+        cls,
+        runs: Iterable[Run | str | Path],
+        *,
+        target: float | None = None,
+        mixed: bool = False,
+    ) -> Comparison:
+        """Compares runs that are there already.
+
+        Args:
+            runs: Runs or their folders. Methods stand in the order in which they come; a run that
+                has not finished counts as missing.
+            target: An accuracy, between 0 and 1.
+            mixed: Whether runs of different data or scenarios may stand side by side; whatever
+                they differ in then tells their groups apart.
+
+        Raises:
+            InputError: If there is no run, a folder holds none, two runs have the same method,
+                setting and seed, or runs of different experiments are not wanted.
+        """
+        opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
+        if not opened:
+            raise InputError("there is no run to compare; name at least one folder of a run")
+        if not mixed:
+            remedy = "compare them all the same with mixed=True, or leave out those that differ"
+            sameness.refuse_other_experiments(opened, remedy)
+        return cls(tuple(_grouped(opened)), checked_target(target))
+
+    @classmethod
+    def open(cls, folder: str | Path, *, target: float | None = None) -> Comparison:
+        """Opens what `fedlab.compare` left in a folder; unfinished and failed runs are missing.
+
+        Args:
+            folder: The ``out`` of `fedlab.compare`.
+            target: An accuracy, between 0 and 1; by default the one that was given then.
+
+        Raises:
+            InputError: If the folder holds no comparison.
+        """
+        from fedlab.comparison.folder import read_groups
+
+        groups, given = read_groups(Path(folder))
+        return cls(groups, given if target is None else checked_target(target))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds, finished or not."""
+        return tuple(sorted({seed for group in self.groups for seed in group.seeds}))
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All finished runs, group by group."""
+        return tuple(group.runs[seed] for group in self.groups for seed in sorted(group.runs))
+
+    @property
+    def variant_keys(self) -> tuple[str, ...]:
+        """Keys of the scenario that differ between groups."""
+        return tuple(dict.fromkeys(key for group in self.groups for key in group.variant))
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """Domains that any run was tested on, in the order of the first run that has them."""
+        outcomes = (one for group in self.groups for one in group.outcomes.values())
+        return tuple(dict.fromkeys(domain for one in outcomes for domain in one.domains))
+
+    def reference(self, group: Group) -> Group:
+        """What a group is held against: the first method under the same setting.
+
+        Where there is only one method: its first setting.
+        """
+        first = self.groups[0]
+        if all(other.strategy == first.strategy for other in self.groups):
+            return first
+        return next(
+            (
+                other
+                for other in self.groups
+                if other.strategy == first.strategy and other.variant == group.variant
+            ),
+            first,
+        )
+
+    def results(self) -> pandas.DataFrame:
+        """One row per run that was asked for, with its state and its numbers.
+
+        Returns:
+            A frame with the columns ``strategy``, one for each key that differs, ``seed``,
+            ``state`` (``finished``, or why it is missing), ``round`` (the last evaluated one), one
+            for each domain, ``all domains``, ``worst client``, ``spread over clients``,
+            ``bytes`` and ``seconds``.
+        """
+        from fedlab.comparison.table import results
+
+        return results(self)
+
+    def table(self) -> pandas.DataFrame:
+        """One row per group; numbers as they are, accuracies between 0 and 1.
+
+        Returns:
+            A frame with two levels of columns, measure and statistic. Accuracy on each domain,
+            over ``all domains``, of the ``worst client``, and the ``spread over clients`` have
+            ``mean`` and ``deviation`` over seeds, NaN where no run tells; ``difference`` (of
+            ``all domains``, to `reference`, by seed) has ``mean``, ``low``, ``high`` and
+            ``pairs``; ``runs`` has ``finished`` and ``planned``; ``rounds to target`` and
+            ``bytes to target`` have ``reached`` and, where all finished runs reached it, ``mean``
+            and ``deviation``; ``bytes`` and ``seconds`` are those of a run.
+        """
+        return self._table.copy()
+
+    @cached_property
+    def _table(self) -> pandas.DataFrame:
+        from fedlab.comparison.table import table
+
+        return table(self)
+
+    def to_markdown(self, file: str | Path | None = None) -> str:
+        """The table in Markdown, accuracies in per cent, the best of each column bold.
+
+        Args:
+            file: Where to write it, too.
+
+        Raises:
+            InputError: If it cannot be written there.
+        """
+        from fedlab.comparison.texts import markdown
+
+        return _written(markdown(self), file)
+
+    def to_latex(self, file: str | Path | None = None) -> str:
+        r"""The table in LaTeX for ``\usepackage{booktabs}``; see `to_markdown`."""
+        from fedlab.comparison.texts import latex
+
+        return _written(latex(self), file)
+
+    def to_csv(self, file: str | Path | None = None) -> str:
+        """The numbers of `table`, one line per group, with column names such as ``scan mean``."""
+        from fedlab.comparison.texts import flat
+
+        return _written(flat(self).to_csv(index=False), file)
+
+    def plot(self, metric: str = "accuracy") -> Figure:
+        """Learning curves per domain: the mean over seeds in a band of a standard deviation.
+
+        Args:
+            metric: ``accuracy`` or ``loss``.
+        """
+        from fedlab.report.learning_curves import comparison_figure
+
+        return comparison_figure(self, metric)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from fedlab.comparison.texts import html
+
+        return html(self)
+
+
+def checked_target(target: float | None) -> float | None:
+    """Refuses a target that is no accuracy.
+
+    Raises:
+        InputError: If it is not above 0 and at most 1.
+    """
+    if target is not None and not 0 < target <= 1:
+        raise InputError(f"target: {target:g} must be above 0 and at most 1, such as 0.8 for 80 %")
+    return target
+
+
+def _grouped(runs: Sequence[Run]) -> list[Group]:
+    """Runs by method and by what their settings differ in."""
+    settings = [sameness.setting(run.scenario) for run in runs]
+    keys = sameness.differences(settings)
+    found: dict[str, tuple[str, dict[str, Any], dict[int, Run]]] = {}
+    for run, values in zip(runs, settings, strict=True):
+        strategy = strategy_label(run.scenario.strategy)
+        variant = {key: values.get(key) for key in keys}
+        _, _, group = found.setdefault(repr((strategy, variant)), (strategy, variant, {}))
+        seed = run.scenario.seed
+        if seed in group:
+            raise InputError(
+                f"'{group[seed].folder}' and '{run.folder}' are both {strategy} with seed {seed}; "
+                "leave out one of them"
+            )
+        group[seed] = run
+    return [group_of(*parts) for parts in found.values()]
+
+
+def group_of(
+    strategy: str,
+    variant: Mapping[str, Any],
+    runs: Mapping[int, Run],
+    missing: Mapping[int, str] | None = None,
+) -> Group:
+    """A group of runs, of which those that have not finished are missing."""
+    absent = dict(missing or {})
+    for seed, run in runs.items():
+        if not run.finished:
+            done = f"not finished: {run.rounds} of {run.scenario.rounds} rounds"
+            absent.setdefault(seed, done)
+    finished = {seed: run for seed, run in runs.items() if seed not in absent}
+    return Group(strategy, variant, finished, absent)
+
+
+def _written(text: str, file: str | Path | None) -> str:
+    if file is not None:
+        try:
+            Path(file).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"'{file}' cannot be written: {error.strerror or error}; choose another file"
+            ) from error
+    return text

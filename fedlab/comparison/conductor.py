@@ -1,0 +1,167 @@
+"""One run of a comparison from beginning to end, in this process or in one that Ray starts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fedlab import registry
+from fedlab.data.samples import FederatedData
+from fedlab.engine.start import start_grid
+from fedlab.errors import FedlabError
+from fedlab.runs.history import to_frame
+from fedlab.scenario import ResourcesSpec, Scenario
+from fedlab.simulation import prepare, start_or_resume
+from fedlab.strategies.callbacks import RoundReport
+
+if TYPE_CHECKING:
+    from fedlab.strategies.base import Strategy
+
+log = logging.getLogger("fedlab")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be done.
+
+    Attributes:
+        name: Of its folder inside that of the comparison.
+        folder: The run's folder.
+        scenario: What is run, as it stands in the folder.
+        resources: What it is run on, here and now.
+        threads: PyTorch threads of the server's half; as many as there are by default.
+        lent: Classes that another process may not be able to import.
+    """
+
+    name: str
+    folder: Path
+    scenario: Scenario
+    resources: ResourcesSpec
+    threads: int | None = None
+    lent: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class News:
+    """What there is to tell of a run on its way.
+
+    Attributes:
+        round: Rounds done.
+        rounds: Rounds there will be.
+        accuracy: Mean over domains after the round; None where it was not evaluated.
+        warnings: What else has happened.
+        failure: Why the run has failed, if it has.
+    """
+
+    round: int = 0
+    rounds: int = 0
+    accuracy: float | None = None
+    warnings: Sequence[str] = ()
+    failure: str | None = None
+
+
+Tell = Callable[[News], None]
+
+
+def conduct(job: Job, data: FederatedData, tell: Tell) -> None:
+    """Runs a job, or goes on with it.
+
+    Raises:
+        FedlabError: If it cannot be run, or fails.
+    """
+    registry.borrow(job.lent)
+    prepared = prepare(job.scenario, lambda _: data)
+    laid_out = job.scenario.model_copy(update={"resources": job.resources})
+    grid, _ = start_grid(laid_out, prepared.data, prepared.partition)
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)  # as in a process of its own: same sums, same bytes
+    with grid:
+        start_or_resume(prepared, grid, job.folder, [_Reporter(tell)])
+
+
+def attempt(job: Job, data: FederatedData, tell: Tell) -> None:
+    """Runs a job; what goes wrong is told and stops nobody else."""
+    try:
+        conduct(job, data, tell)
+    except FedlabError as error:
+        tell(News(failure=str(error)))
+    except Exception as error:  # a method's own code may raise anything
+        tell(News(failure=f"{type(error).__name__}: {error}"))
+
+
+class Conductor:
+    """Runs one job after another in a process that Ray starts.
+
+    Args:
+        import_path: Where the driver finds a user's own modules.
+    """
+
+    def __init__(self, import_path: Sequence[str]) -> None:
+        sys.path.extend(path for path in import_path if path not in sys.path)
+
+    def run(self, job: Job, data: FederatedData) -> Iterator[News]:
+        """Runs a job and tells how it goes while it does."""
+        news: SimpleQueue[News | None] = SimpleQueue()
+
+        def work() -> None:
+            with _Warnings(news.put):
+                attempt(job, data, news.put)
+            news.put(None)
+
+        # Ray passes on what a generator yields; the round loop is none, so it has a thread.
+        threading.Thread(target=work, daemon=True).start()
+        while (one := news.get()) is not None:
+            yield one
+
+
+class _Reporter:
+    """Observer that tells every round."""
+
+    def __init__(self, tell: Tell) -> None:
+        self.tell = tell
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+        """Tells where the run starts."""
+        self.tell(News(first_round - 1, rounds))
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        """Tells the round, its accuracy and who failed in it."""
+        from fedlab.comparison.statistics import learning_curves
+
+        curves = learning_curves(to_frame(report.rows))
+        accuracy = float(curves.iloc[-1].mean()) if len(curves) else None
+        failures = [
+            f"round {report.round}: {name} failed: {(why.strip().splitlines() or [''])[-1]}"
+            for name, why in report.failures.items()
+        ]
+        self.tell(News(report.round, report.rounds, accuracy, failures))
+
+    def on_end(self, strategy: Strategy) -> None:
+        """Nothing more to tell."""
+
+
+class _Warnings(logging.Handler):
+    """Tells what fedlab warns of, for as long as it is entered."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__(logging.WARNING)
+        self.tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tells one warning."""
+        self.tell(News(warnings=[record.getMessage()]))
+
+    def __enter__(self) -> _Warnings:
+        log.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self)

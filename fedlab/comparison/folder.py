@@ -1,0 +1,110 @@
+"""What `fedlab.compare` leaves in its folder besides the runs: what was asked for, what failed.
+
+comparison.yaml     the runs, group by group, and the target
+failures.yaml       why runs have failed, by the name of their folder
+<run>/              an ordinary run each (see `fedlab.runs.folder`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedlab import yaml_text
+from fedlab.comparison.comparison import checked_target, group_of
+from fedlab.comparison.group import Group, in_one_line
+from fedlab.errors import InputError
+from fedlab.runs.folder import RunFolder, write_whole
+from fedlab.runs.run import Run, load_run
+
+PLAN, FAILURES = "comparison.yaml", "failures.yaml"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that was asked for.
+
+    Attributes:
+        folder: Name of its folder inside that of the comparison.
+        strategy: The method, as `strategy_label` tells it.
+        variant: What else is set differently, by dotted key.
+        seed: Its seed.
+    """
+
+    folder: str
+    strategy: str
+    variant: Mapping[str, Any]
+    seed: int
+
+
+def write_plan(folder: Path, entries: Sequence[Entry], target: float | None) -> None:
+    """Writes what was asked for.
+
+    Raises:
+        InputError: If the folder cannot be made or written to.
+    """
+    runs = [{**vars(entry), "variant": dict(entry.variant)} for entry in entries]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / PLAN, yaml_text.write({"target": target, "runs": runs}))
+    except OSError as error:
+        raise InputError(
+            f"the folder '{folder}' cannot be written: {error.strerror or error}; "
+            "choose another with --out"
+        ) from error
+
+
+def write_failures(folder: Path, failures: Mapping[str, str]) -> None:
+    """Writes why runs have failed, by the name of their folder."""
+    write_whole(folder / FAILURES, yaml_text.write(dict(failures)))
+
+
+def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None]:
+    """The groups of runs in a folder, and the target.
+
+    Raises:
+        InputError: If the folder holds no comparison, or one that cannot be read.
+    """
+    entries, target = _read_plan(folder)
+    failures = (_read(folder / FAILURES) if (folder / FAILURES).is_file() else None) or {}
+    groups: dict[str, tuple[Entry, dict[int, Run], dict[int, str]]] = {}
+    for entry in entries:
+        key = repr((entry.strategy, entry.variant))
+        _, runs, missing = groups.setdefault(key, (entry, {}, {}))
+        path = folder / entry.folder
+        is_there = RunFolder(path).scenario_file.is_file()
+        if is_there and RunFolder(path).finished:
+            runs[entry.seed] = load_run(path)
+        elif entry.folder in failures:
+            missing[entry.seed] = f"failed: {in_one_line(failures[entry.folder])}"
+        elif is_there:
+            runs[entry.seed] = load_run(path)
+        else:
+            missing[entry.seed] = "not started"
+    found = (group_of(e.strategy, e.variant, runs, why) for e, runs, why in groups.values())
+    return tuple(found), target
+
+
+def _read_plan(folder: Path) -> tuple[list[Entry], float | None]:
+    file = folder / PLAN
+    if not file.is_file():
+        raise InputError(
+            f"the folder '{folder}' holds no comparison (no {PLAN}); name one that "
+            "`fedlab compare` made, or compare single runs with Comparison.of"
+        )
+    values = _read(file)
+    try:
+        return [Entry(**run) for run in values["runs"]], checked_target(values["target"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{file}: is not as `fedlab compare` writes it ({error}); run the same command again"
+        ) from error
+
+
+def _read(file: Path) -> Any:
+    try:
+        return yaml_text.read(file.read_text(encoding="utf-8"), str(file))[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error

@@ -1,0 +1,89 @@
+"""Runs that differ in nothing but their seed, and what a group of them is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import yaml
+
+from fedlab.comparison.statistics import Outcome, outcome
+from fedlab.runs.run import Run
+from fedlab.strategies.parameters import StrategyParameters
+
+NOT_TESTED = "no round of it was evaluated"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A method under one setting, over seeds.
+
+    Attributes:
+        strategy: The method, with those of its parameters that differ from their defaults.
+        variant: What else is set differently in this group, by dotted key.
+        runs: Finished runs by seed.
+        missing: Why there is no finished run of a seed, by seed.
+    """
+
+    strategy: str
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    runs: Mapping[int, Run] = field(default_factory=dict)
+    missing: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Strategy and variant in words."""
+        return label_of(self.strategy, self.variant)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds that were asked for, finished or not."""
+        return tuple(sorted([*self.runs, *self.missing]))
+
+    def why_missing(self, seed: int) -> str:
+        """Why there is no outcome of a seed."""
+        return self.missing.get(seed, NOT_TESTED)
+
+    @cached_property
+    def outcomes(self) -> dict[int, Outcome]:
+        """What the finished runs came to, by seed; those that never tested are left out."""
+        found = {seed: outcome(self.runs[seed].history) for seed in sorted(self.runs)}
+        return {seed: one for seed, one in found.items() if one is not None}
+
+
+def label_of(strategy: str, variant: Mapping[str, Any]) -> str:
+    """``fedprox mu=0.1, partition.labels.alpha=0.3``."""
+    return ", ".join([strategy, *(f"{key}={in_words(value)}" for key, value in variant.items())])
+
+
+def strategy_label(parameters: StrategyParameters) -> str:
+    """A strategy's name, and the parameters that differ from their defaults: ``fedprox mu=0.1``."""
+    values = parameters.model_dump(mode="json")
+    defaults = {
+        key: field.get_default(call_default_factory=True)
+        for key, field in type(parameters).model_fields.items()
+        if not field.is_required()
+    }
+    told = [
+        f"{key}={in_words(values[key])}"
+        for key in values
+        if key != "name" and not (key in defaults and getattr(parameters, key) == defaults[key])
+    ]
+    return " ".join([parameters.name.removeprefix("__main__:"), *told])
+
+
+def in_one_line(reason: str) -> str:
+    """How a reason that may hold a traceback begins and ends."""
+    first, *more = reason.strip().splitlines() or ["no reason given"]
+    return f"{first} ... {more[-1].strip()}" if more else first
+
+
+def in_words(value: Any) -> str:
+    """A value as one writes it on a line of YAML."""
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    except yaml.YAMLError:  # a class, say
+        return str(value)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,114 @@
+"""How the runs of a comparison are going, in one place."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from fedlab.comparison.conductor import Job, News
+from fedlab.comparison.group import in_one_line
+from fedlab.report.progress import Lines
+from fedlab.report.units import duration
+
+log, own = logging.getLogger("fedlab"), logging.getLogger("fedlab.comparison")
+
+
+class ComparisonProgress:
+    """A bar for all runs and one for each that is under way; elsewhere a line for each that ends.
+
+    Use it as a context, so that the terminal is left in order when something fails.
+
+    Args:
+        console: Where to write.
+        runs: Runs there are.
+        left: Those that have not finished before.
+    """
+
+    def __init__(self, console: Console, runs: int, left: int) -> None:
+        self.console = console
+        self.runs = runs
+        self.ended = runs - left
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[name]}"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self.all = self.bar.add_task("", total=runs, completed=self.ended, name=f"{runs} runs")
+        self.lines = Lines(console)
+        self.tasks: dict[str, TaskID] = {}
+        self.last: dict[str, News] = {}
+        self.began: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+
+    def __enter__(self) -> ComparisonProgress:
+        """Shows that something is being prepared, and what comparisons log meanwhile.
+
+        Of single runs, only warnings are shown.
+        """
+        self.bar.start()
+        log.addHandler(self.lines)
+        own.setLevel(logging.INFO)
+        if self.ended:
+            self._say(f"{self.ended} of {self.runs} runs have finished before")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Takes the bars away."""
+        own.setLevel(logging.NOTSET)
+        log.removeHandler(self.lines)
+        self.bar.stop()
+
+    def hear(self, job: Job, news: News | None) -> None:
+        """Shows what there is to tell of a run; None says that it has ended."""
+        if job.name not in self.began:
+            self.began[job.name] = time.perf_counter()
+            self.tasks[job.name] = self.bar.add_task("starting", total=None, name=f"  {job.name}")
+        if news is None:
+            self._end(job.name)
+            return
+        for text in news.warnings:
+            self._say(f"{job.name}: {text}", "yellow")
+        if news.failure is not None:
+            self.failed[job.name] = news.failure
+        if news.rounds:
+            known = self.last.get(job.name)
+            score = news.accuracy if news.accuracy is not None else known and known.accuracy
+            self.last[job.name] = News(news.round, news.rounds, score)
+            told = f"round {news.round}/{news.rounds}" + _score(score)
+            self.bar.update(
+                self.tasks[job.name], total=news.rounds, completed=news.round, description=told
+            )
+
+    def _end(self, name: str) -> None:
+        self.ended += 1
+        self.bar.remove_task(self.tasks.pop(name))
+        self.bar.update(self.all, completed=self.ended)
+        count = f"{self.ended:>{len(str(self.runs))}}/{self.runs}  {name}"
+        spent = duration(time.perf_counter() - self.began[name])
+        if name in self.failed:
+            reason = in_one_line(self.failed[name])
+            self._say(f"{count}  failed after {spent}: {reason}", "red")
+        else:
+            last = self.last.get(name, News())
+            self._say(f"{count}  {last.rounds} rounds{_score(last.accuracy)}  {spent}")
+
+    def _say(self, text: str, style: str = "") -> None:
+        self.console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _score(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"  accuracy {accuracy:.3f}"

@@ -1,0 +1,171 @@
+"""What runs came to, and how sure one can be of it: pure functions of histories and numbers.
+
+Accuracy is that of the last evaluated round, never of the best one, which would be chosen on test
+data. On a domain it is that of the clients' own models, by examples; on a domain that no client
+tests, that of the global model. A frame of history has the columns of `read_history`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import stdtrit
+
+from fedlab.runs import metrics
+from fedlab.strategies.callbacks import GLOBAL
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run came to.
+
+    Attributes:
+        round: The last evaluated round.
+        domains: Accuracy on each domain.
+        spread: How accuracy is spread over clients; None if no client was tested.
+        traffic: Bytes up and down in all rounds.
+        seconds: Seconds of all rounds.
+    """
+
+    round: int
+    domains: Mapping[str, float]
+    spread: metrics.Spread | None
+    traffic: float
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        """Mean over domains, each counting the same; NaN where one of them was not measured."""
+        return float(np.mean(list(self.domains.values())))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number over seeds.
+
+    Attributes:
+        mean: Mean over seeds; NaN where there is none, or a seed lacks the number.
+        deviation: Standard deviation over seeds (of a sample: n - 1); NaN below two seeds.
+        seeds: How many there are.
+    """
+
+    mean: float
+    deviation: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a number lies above that of a reference with the same seeds.
+
+    Attributes:
+        mean: Mean of the differences by seed.
+        low: Lower end of the confidence interval of this mean; NaN below two pairs.
+        high: Its upper end.
+        pairs: Seeds that both have.
+    """
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+
+def learning_curves(history: pandas.DataFrame, metric: str = "accuracy") -> pandas.DataFrame:
+    """A metric on every domain in every evaluated round.
+
+    Returns:
+        One row per evaluated round (the index), one column per domain, in the order in which
+        domains appear; NaN where a domain was not measured in that round.
+    """
+    rows = history[(history["split"] == "test") & (history["metric"] == metric)]
+    own = rows[rows["client"] != GLOBAL]
+    sums = own.assign(value=own["value"] * own["examples"]).groupby(["round", "domain"])
+    sums = sums[["value", "examples"]].sum()
+    clients = (sums["value"] / sums["examples"]).unstack("domain")
+    whole = rows[rows["client"] == GLOBAL].pivot(index="round", columns="domain", values="value")
+    return clients.combine_first(whole).reindex(columns=rows["domain"].drop_duplicates())
+
+
+def costs(history: pandas.DataFrame) -> pandas.DataFrame:
+    """What a run has cost up to and including every round.
+
+    Returns:
+        One row per round (the index): ``bytes`` up and down, and ``seconds``, all since the start.
+    """
+    rows = history[history["split"] == "round"]
+    kinds = {
+        "bytes": rows["metric"].isin(["bytes_up", "bytes_down"]),
+        "seconds": rows["metric"].str.startswith("seconds_"),
+    }
+    spent = rows[["round"]].drop_duplicates().set_index("round").sort_index()
+    for name, chosen in kinds.items():
+        spent[name] = rows[chosen].groupby("round")["value"].sum()
+    return spent.fillna(0.0).cumsum()
+
+
+def outcome(history: pandas.DataFrame) -> Outcome | None:
+    """What a run came to; None if no round was evaluated."""
+    last = metrics.last_evaluated_round(history)
+    if last is None:
+        return None
+    domains = learning_curves(history).loc[last]
+    spent = costs(history)
+    return Outcome(
+        round=last,
+        domains={str(domain): float(value) for domain, value in domains.items()},
+        spread=metrics.spread(metrics.by_client(history, last)),
+        traffic=float(spent["bytes"].iloc[-1]) if len(spent) else 0.0,
+        seconds=float(spent["seconds"].iloc[-1]) if len(spent) else 0.0,
+    )
+
+
+def round_reaching(history: pandas.DataFrame, target: float) -> int | None:
+    """The first evaluated round with a mean accuracy over domains of at least `target`."""
+    means = learning_curves(history).mean(axis="columns", skipna=False)
+    reached = means.index[means >= target]
+    return int(reached[0]) if len(reached) else None
+
+
+def bytes_reaching(history: pandas.DataFrame, target: float) -> float | None:
+    """Bytes up and down until then; None if the target was not reached."""
+    first = round_reaching(history, target)
+    return None if first is None else float(costs(history)["bytes"].at[first])
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and standard deviation over seeds; a NaN among the values makes both NaN."""
+    numbers = np.asarray(values, dtype=float)
+    mean = float(numbers.mean()) if len(numbers) else math.nan
+    deviation = float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan
+    return Estimate(mean, deviation, len(numbers))
+
+
+def paired_difference(
+    values: Mapping[int, float], reference: Mapping[int, float], confidence: float = 0.95
+) -> Difference:
+    """The mean difference to a reference over the seeds that both have, with its interval.
+
+    Runs of one seed share data, partition and first weights, so that what a seed does to both
+    falls out of their difference. The interval is Student's: mean ± t · s / √n, s the standard
+    deviation of the n differences and t the quantile of n - 1 degrees of freedom.
+
+    Args:
+        values: A number by seed.
+        reference: The same number of what is compared with, by seed.
+        confidence: Share of such intervals that hold the true mean difference, if differences
+            are normal.
+    """
+    shared = [seed for seed in values if seed in reference]
+    differences = estimate([values[seed] - reference[seed] for seed in shared])
+    quantile = float(stdtrit(max(len(shared) - 1, 1), (1 + confidence) / 2))
+    half = quantile * differences.deviation / math.sqrt(max(len(shared), 1))
+    mean = differences.mean
+    return Difference(mean, mean - half, mean + half, len(shared))

@@ -1,0 +1,333 @@
+"""A method of one's own: from a notebook's cell, and from a package of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_scenario import write_tiny
+
+import fedlab
+import toy
+from fedlab import LocalHalf, Strategy, registry
+from fedlab.engine.runtime import local_half_class
+from fedlab.errors import InputError
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+from fedlab.strategies.fedavg import FedAvg
+from fedlab.strategies.fedprox import FedProx, FedProxParameters
+from fedlab.strategies.parameters import StrategyParameters
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return write_tiny(tmp_path)
+
+
+def notebook():
+    """Classes that no other process can import, as those of a notebook's cell."""
+
+    class Shrinking(LocalHalf):
+        """Pulls the model towards small weights."""
+
+        def objective(self, parameters, carry, batch):
+            loss, outputs = super().objective(parameters, carry, batch)
+            penalty = sum(tensor.abs().sum() for tensor in parameters.values())
+            return loss + self.parameters.strength * penalty, outputs
+
+    class Slowed(FedAvg):
+        """Goes only a part of the way."""
+
+        class Parameters(StrategyParameters):
+            """Its parameters."""
+
+            pace: float = 0.5
+            strength: float = 1e-3
+
+        def combine(self, server_round, updates):
+            before, mean = self.state["arrays"], self.mean(updates, "arrays")
+            pace = self.parameters.pace
+            self.state["arrays"] = {
+                name: (before[name] + pace * (mean[name] - before[name])).to(before[name].dtype)
+                for name in mean
+            }
+
+    return Slowed, Shrinking
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_classes_of_a_notebook_run_on_ray(tmp_path):
+    slowed, shrinking = notebook()
+    runs = {
+        backend: fedlab.simulate(
+            toy.scenario(resources={"backend": backend}),
+            strategy=slowed.Parameters(pace=0.3, client=shrinking),
+            out=tmp_path / backend,
+            progress=False,
+        )
+        for backend in ("local", "ray")
+    }
+    histories = [(run.folder / "history.csv").read_bytes() for run in runs.values()]
+    assert histories[0] == histories[1]
+    assert runs["ray"].scenario.strategy.pace == 0.3
+
+
+def test_a_class_may_stand_for_its_name_wherever_a_name_may(tiny):
+    slowed, shrinking = notebook()
+    name = f"{__name__}:notebook.<locals>.Slowed"
+    for scenario in (
+        load_scenario(tiny, strategy=slowed),
+        load_scenario(tiny, {"strategy": {"name": slowed}}),
+        load_scenario(tiny, {"strategy.name": slowed}),
+        load_scenario(tiny, strategy=slowed.Parameters()),
+    ):
+        assert scenario.strategy.name == name
+        assert scenario.strategy.pace == 0.5
+    changed = load_scenario(tiny, {"strategy.pace": 0.1}, strategy=slowed, client=shrinking)
+    assert changed.strategy.pace == 0.1
+    assert local_half_class(changed) is shrinking
+    assert load_scenario(tiny, strategy=FedProx).strategy == FedProxParameters()
+
+
+def test_a_server_half_alone_goes_with_the_clients_of_the_method_it_builds_on(tiny):
+    class Mine(FedProx): ...
+
+    class Plain(Strategy): ...
+
+    from fedlab.clients.fedprox import FedProx as Half
+
+    assert local_half_class(load_scenario(tiny, strategy=Mine)) is Half
+    assert local_half_class(load_scenario(tiny, strategy=Plain)) is LocalHalf
+
+
+def test_a_run_of_a_class_that_is_gone_says_what_to_do(tiny, tmp_path):
+    slowed, shrinking = notebook()
+    run = fedlab.simulate(
+        tiny, strategy=slowed, client=shrinking, rounds=1, out="run", progress=False
+    )
+    assert fedlab.load_run("run").scenario == run.scenario  # here, the class is known
+    registry._LENT.clear()
+    with pytest.raises(InputError) as refused:
+        fedlab.resume("run")
+    said = str(refused.value)
+    assert "run/scenario.yaml:" in said
+    assert "was defined in a notebook or a script, and is not known here" in said
+    assert "put it into a module and name it module:Class" in said
+
+
+def test_methods_of_a_notebook_are_compared(tiny):
+    slowed, shrinking = notebook()
+    done = fedlab.compare(
+        tiny,
+        ["fedavg", slowed.Parameters(client=shrinking), {"name": slowed, "pace": 0.1}],
+        1,
+        rounds=1,
+        progress=False,
+        overrides={"strategy.weighting": "uniform"},
+    )
+    assert len(done.runs) == 3
+    assert "pace=0.1" in done.groups[2].strategy
+
+
+SCRIPT = """
+import fedlab
+from fedlab import LocalHalf
+from fedlab.strategies.fedavg import FedAvg
+
+class Mine(FedAvg):
+    "A method of a script."
+    class Parameters(FedAvg.Parameters):
+        name: str = "__main__:Mine"
+        pace: float = 1.0
+
+class Half(LocalHalf):
+    def begin(self, received, own_state, profile):
+        assert self.parameters.pace == 0.5
+        return super().begin(received, own_state, profile)
+
+if __name__ == "__main__":
+    done = fedlab.compare(
+        "smoke", ["fedavg", Mine.Parameters(pace=0.5, client=Half)], 1, rounds=1, out="runs",
+        progress=False,
+    )
+    assert [len(group.runs) for group in done.groups] == [1, 1], done.results()["state"].tolist()
+    run = fedlab.simulate(
+        "smoke", {"strategy.pace": 0.5}, strategy=Mine, client=Half, rounds=1, out="one",
+        progress=False,
+    )
+    same = done.groups[1].runs[0].folder / "history.csv"
+    assert (run.folder / "history.csv").read_bytes() == same.read_bytes()
+    print("done", done.groups[1].strategy)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_runs_its_own_classes_on_a_ray_of_its_own(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    ended = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "done Mine client=__main__:Half pace=0.5\n"
+
+
+# ---------------------------------------------------------------------------- scenarios in Python
+
+
+def test_a_scenario_is_built_of_typed_parts_as_it_is_written_in_yaml(tmp_path):
+    from fedlab.clients.spec import OptimizerSpec, TrainingSpec
+    from fedlab.data.digits import Digits
+    from fedlab.data.spec import DataSpec
+    from fedlab.models.small_cnn import SmallCNN
+    from fedlab.scenarios.dirichlet import Dirichlet
+    from fedlab.scenarios.spec import PartitionSpec
+
+    typed = Scenario(
+        name="mine",
+        rounds=3,
+        data=DataSpec(sources=(Digits(domains=("scan", "photo")),), image_size=16),
+        partition=PartitionSpec(clients=4, labels=Dirichlet(alpha=0.3)),
+        model=SmallCNN(widths=(8, 8, 16)),
+        strategy=FedProxParameters(mu=0.1),
+        training=TrainingSpec(batch_size=16, optimizer=OptimizerSpec(lr=0.05)),
+    )
+    plain = Scenario(
+        name="mine",
+        rounds=3,
+        data={"sources": [{"name": "digits", "domains": ["scan", "photo"]}], "image_size": 16},
+        partition={"clients": 4, "labels": {"name": "dirichlet", "alpha": 0.3}},
+        model={"name": "small_cnn", "widths": [8, 8, 16]},
+        strategy={"name": "fedprox", "mu": 0.1},
+        training={"batch_size": 16, "optimizer": {"lr": 0.05}},
+    )
+    from fedlab.scenario_file import to_yaml
+
+    file = tmp_path / "mine.yaml"
+    file.write_text(to_yaml(typed))
+    assert typed == plain == load_scenario(file) == load_scenario(typed)
+    assert load_scenario(typed, ["model.widths=[4, 4, 8]"]).model.widths == (4, 4, 8)
+
+
+# ---------------------------------------------------------------------------- a package of its own
+
+PACKAGE = {
+    "pyproject.toml": """\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "fedlab-halfway"
+version = "0.1"
+
+[project.entry-points."fedlab.strategies"]
+halfway = "halfway.server:Halfway"
+
+[project.entry-points."fedlab.clients"]
+halfway = "halfway.client:Halfway"
+
+[tool.hatch.build.targets.wheel]
+packages = ["halfway"]
+""",
+    "halfway/server.py": '''\
+"""Halfway, server half: the server goes only a part of the way to the clients' mean.
+
+Up: the whole model. Down: the whole model. Stays: nothing.
+"""
+
+from fedlab import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+
+class Halfway(Strategy):
+    """Goes a part of the way."""
+
+    class Parameters(StrategyParameters):
+        """Halfway's parameters.
+
+        Attributes:
+            way: Share of the way to the mean.
+        """
+
+        name: str = "halfway"
+        way: float = 0.5
+
+    def combine(self, server_round, updates):
+        """Goes the share."""
+        before, mean = self.state["arrays"], self.mean(updates, "arrays")
+        way = self.parameters.way
+        self.state["arrays"] = {
+            n: (before[n] + way * (mean[n] - before[n])).to(before[n].dtype) for n in mean
+        }
+''',
+    "halfway/client.py": '''\
+"""Halfway, local half."""
+
+from fedlab import LocalHalf
+
+
+class Halfway(LocalHalf):
+    """FedAvg's local training."""
+''',
+}
+
+
+@pytest.mark.slow
+def test_a_method_needs_a_server_file_a_local_file_and_an_installed_package(tmp_path):
+    """The independent check: nothing of fedlab knows the method, and nothing has to."""
+    source, target = tmp_path / "source", tmp_path / "installed"
+    for name, text in PACKAGE.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    (source / "halfway" / "__init__.py").touch()
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    import zipfile
+
+    zipfile.ZipFile(wheel).extractall(target)  # what an installer does with a wheel of pure Python
+    scenario = write_tiny(tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+
+    def fedlab_says(*words):
+        ended = subprocess.run(
+            [sys.executable, "-m", "fedlab", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    assert "halfway" in fedlab_says("list", "strategies")
+    assert "way: 0.5" in fedlab_says("show", "halfway")
+    strategies = "fedavg,halfway,halfway way=1"
+    told = fedlab_says(
+        "compare",
+        str(scenario),
+        "--strategies",
+        strategies,
+        "--seeds",
+        "2",
+        "--format",
+        "csv",
+        "rounds=1",
+        "--out",
+        "all",
+    )
+    rows = [line.split(",") for line in told.splitlines()]
+    assert [row[0] for row in rows] == ["strategy", "fedavg", "halfway", "halfway way=1.0"]
+    halfway, whole = (
+        (tmp_path / "all" / f"{name}-s1" / "model.safetensors").read_bytes()
+        for name in ("halfway", "halfway-way=1.0")
+    )
+    assert halfway != whole
+    finished = json.loads((tmp_path / "all" / "halfway-s0" / "finished.json").read_text())
+    assert finished == {"rounds": 1}
+    ours = Path(fedlab.__file__).parent.rglob("*.py")
+    assert not any("halfway" in file.read_text(encoding="utf-8") for file in ours)
