@@ -50,6 +50,22 @@ def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
     return record
 
 
+def for_the_wire(content: RecordDict) -> RecordDict:
+    """The same records with Flower's own arrays, the only ones that may leave a machine."""
+    return RecordDict(
+        {
+            name: ArrayRecord({key: _whole(array) for key, array in record.items()})
+            if isinstance(record, ArrayRecord)
+            else record
+            for name, record in content.items()
+        }
+    )
+
+
+def _whole(array: Array) -> Array:
+    return Array(dtype=array.dtype, shape=array.shape, stype=array.stype, data=array.data)
+
+
 def from_record(record: Mapping[str, Array], device: torch.device | str = "cpu") -> Tensors:
     """Unwraps a Flower record. The tensors may share memory with it: do not write to them."""
     return {name: as_tensor(array.numpy()).to(device) for name, array in record.items()}

@@ -23,11 +23,13 @@ class ParticipationSpec(Section):
     Attributes:
         fraction: Share of the clients that train in a round.
         max_failed_share: Share of a round's clients that may fail before the run stops.
+        min_replies: Replies that a round needs instead, however many clients it has.
         deadline: Seconds after which a round goes on without the missing replies.
     """
 
     fraction: float = Field(default=1.0, gt=0, le=1)
     max_failed_share: float = Field(default=0.0, ge=0, lt=1)
+    min_replies: PositiveInt | None = None
     deadline: PositiveFloat | None = None
 
 

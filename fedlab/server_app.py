@@ -23,17 +23,22 @@ from fedlab.strategies.updates import decode, reason
 def build_strategy(scenario: Scenario, model: nn.Module) -> Strategy:
     """The scenario's server half for a network (as `fedlab.models.build` makes it)."""
     strategy = strategy_class(scenario)
-    settings = ServerSettings(
+    if scenario.privacy is not None:
+        strategy = in_front_of(Private, strategy)
+    return strategy(model, scenario.strategy, server_settings(scenario))
+
+
+def server_settings(scenario: Scenario) -> ServerSettings:
+    """What the scenario asks of the server whatever the method."""
+    return ServerSettings(
         seed=scenario.seed,
         fraction_train=scenario.participation.fraction,
         fraction_evaluate=scenario.evaluation.fraction,
         evaluate_every=scenario.evaluation.every,
         max_failed_share=scenario.participation.max_failed_share,
+        min_replies=scenario.participation.min_replies,
         privacy=scenario.privacy,
     )
-    if scenario.privacy is not None:
-        strategy = in_front_of(Private, strategy)
-    return strategy(model, scenario.strategy, settings)
 
 
 def strategy_class(scenario: Scenario) -> type[Strategy]:

@@ -18,6 +18,7 @@ from fedlab.data.spec import DataSpec
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
+from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.privacy.checks import check_privacy
 from fedlab.runs.checkpoint import latest_checkpoint
@@ -130,13 +131,17 @@ def resume(folder: str | Path, *, callbacks: Sequence[Callback] = (), progress: 
         progress: Whether to show how the run goes.
 
     Raises:
-        InputError: If the folder is not a run.
+        InputError: If the folder is not a run, or one on real devices.
         RunError: If its checkpoints cannot be read, or the run fails again.
     """
     opened = RunFolder.open(Path(folder))
     run = load_run(opened.path)
     if run.finished:
         return run
+    if opened.devices_file.is_file():
+        raise InputError(
+            f"the run '{folder}' is on real devices; go on with the `fedlab serve` that started it"
+        )
     check_resources(run.scenario)
     check_trackers(run.scenario)
     with opened, _shown(progress) as observers:

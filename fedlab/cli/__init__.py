@@ -11,6 +11,7 @@ MODULES = (
     "copying",
     "adapting",
     "reporting",
+    "devices",
     "exporting",
 )
 """Each adds its verbs to the app; ``fedlab --help`` lists them in this order."""

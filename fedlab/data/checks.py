@@ -75,7 +75,7 @@ def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
     """
     first, first_context = domains[0]
     for domain, context in domains[1:]:
-        if _comparable(domain.class_names) != _comparable(first.class_names):
+        if comparable(domain.class_names) != comparable(first.class_names):
             raise InputError(
                 f"{context.key}: domain '{domain.name}' has the classes "
                 f"{_listed(domain.class_names)}, but '{first.name}' of {first_context.key} has "
@@ -91,7 +91,7 @@ def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
             )
 
 
-def _comparable(class_names: Sequence[str]) -> list[str]:
+def comparable(class_names: Sequence[str]) -> list[str]:
     """Class names with numbers in one spelling, so that '07' and '7' are one class."""
     return [str(int(name)) if name.strip().isdecimal() else name.strip() for name in class_names]
 

@@ -39,15 +39,16 @@ class ClientGrid(Grid):
     Args:
         sizes: Training samples of each logical client.
         tested: Clients that are tested as one, at most.
+        run: Flower's description of the run; by default that of a simulation.
     """
 
-    def __init__(self, sizes: Sequence[int], tested: int = 1) -> None:
+    def __init__(self, sizes: Sequence[int], tested: int = 1, run: Run | None = None) -> None:
         self.clients = len(sizes)
         self.sizes = sizes
         self.tested = tested
         self.choice: Choice | None = None
         """How clients are executed; chosen when the first of them are to train."""
-        self._run = assume_identity()
+        self._run = run or assume_identity()
         self._pending: dict[str, Message] = {}
         self.states = ClientStates(self._fetch)
         self.changed: set[int] = set()

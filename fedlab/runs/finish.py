@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from fedlab.runs.folder import RunFolder, write_whole
+from fedlab.runs.files import write_whole
+from fedlab.runs.folder import RunFolder
 from fedlab.runs.tensors import write_tensors
 from fedlab.strategies.callbacks import RoundReport
 

@@ -8,6 +8,7 @@ checkpoints/         what `fedlab resume` goes on from
 model.safetensors    what the server holds after the last round
 tensorboard/         what TensorBoard shows, where the scenario names it as a tracker
 finished.json        there once the run has ended, with its number of rounds
+devices.json         where clients are real devices: which device is which client
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import IO
 
 from fedlab.errors import InputError
 from fedlab.runs.environment import describe_environment
+from fedlab.runs.files import write_whole
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
 
@@ -79,9 +81,10 @@ class RunFolder:
         if self.finished:
             return "holds a finished run; delete it, or choose another folder with --out"
         if self.scenario_file.is_file():
+            verb = "serve" if self.devices_file.is_file() else f"resume {self.path}"
             return (
-                f"holds a run that has not finished; go on with `fedlab resume {self.path}`, "
-                "delete it, or choose another folder with --out"
+                f"holds a run that has not finished; go on with `fedlab {verb}`, delete it, or "
+                "choose another folder with --out"
             )
         return "is not empty; choose another with --out"
 
@@ -124,6 +127,11 @@ class RunFolder:
     def model_file(self) -> Path:
         """The server's tensors after the last round."""
         return self.path / "model.safetensors"
+
+    @property
+    def devices_file(self) -> Path:
+        """Which device is which client, in a run on real devices."""
+        return self.path / "devices.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -185,13 +193,3 @@ class RunFolder:
         if self._lock:
             self._lock.close()
             self._lock = None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that it is there as a whole or not at all, even after a power cut."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)

@@ -9,6 +9,7 @@ checkpointed, and can start at any round. Being a Flower `Strategy`, it also run
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -49,6 +50,7 @@ class ServerSettings:
         evaluate_every: Rounds between evaluations.
         max_failed_share: Share of a round's clients that may fail before the run stops.
         privacy: Noise on what the server makes of the updates, if the scenario wants that.
+        min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
     """
 
     seed: int = 0
@@ -57,6 +59,20 @@ class ServerSettings:
     evaluate_every: int = 1
     max_failed_share: float = 0.0
     privacy: PrivacySpec | None = None
+    min_replies: int | None = None
+
+    def needed(self, messages: int) -> int:
+        """How many of a round's messages must be answered for the run to go on."""
+        if self.min_replies is not None:
+            return max(1, min(self.min_replies, messages))
+        return max(1, math.ceil(messages * (1 - self.max_failed_share) - 1e-9))
+
+    @property
+    def tolerance(self) -> str:
+        """The setting that says so, for errors."""
+        if self.min_replies is not None:
+            return f"participation.min_replies is {self.min_replies}"
+        return f"participation.max_failed_share is {self.max_failed_share:g}"
 
 
 class Strategy(FlowerStrategy):
@@ -236,13 +252,12 @@ class Strategy(FlowerStrategy):
         """The updates of a round, unless too many clients failed."""
         replies = list(replies)
         errors = [reason(reply) for reply in replies if reply.has_error()]
-        allowed = self.settings.max_failed_share
-        if len(errors) == len(replies) or len(errors) > allowed * len(replies):
+        if len(replies) - len(errors) < self.settings.needed(len(replies)):
             told = "; ".join(errors[:REASONS_TOLD])
             more = f"; and {len(errors) - REASONS_TOLD} more" * (len(errors) > REASONS_TOLD)
             raise RunError(
                 f"round {server_round}: {len(errors)} of {len(replies)} clients failed and "
-                f"participation.max_failed_share is {allowed:g}: {told}{more}"
+                f"{self.settings.tolerance}: {told}{more}"
             )
         return decode(replies)
 

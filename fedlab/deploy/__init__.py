@@ -1,0 +1,1 @@
+"""Real devices: the server, its keys, and the clients that run elsewhere."""

@@ -1,0 +1,87 @@
+"""From the options of `fedlab join` to a device that takes part."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fedlab.deploy.join import locked, own_key, take_part
+from fedlab.deploy.keys import Credentials, read_credentials
+from fedlab.deploy.network import refuse_open_network
+from fedlab.deploy.participant import Participant
+from fedlab.deploy.terms import Farewell
+from fedlab.errors import InputError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `fedlab join` can be told.
+
+    Attributes:
+        data: The device's samples.
+        domain: Name of their domain; by default that of the file, folder or data set.
+        key: File with the device's key.
+        name: The device's name, where it has no key; by default the domain's.
+        state: Folder for what devices keep, each in a folder of its name.
+        insecure: Whether to speak in the clear.
+        force: Whether to do so on the network, too.
+        device: ``cpu`` or ``cuda``; by default ``cuda`` where there is one.
+        threads: PyTorch threads; by default as many as there are cores.
+    """
+
+    data: Path
+    domain: str | None = None
+    key: Path | None = None
+    name: str | None = None
+    state: Path = Path("fedlab-state")
+    insecure: bool = False
+    force: bool = False
+    device: str | None = None
+    threads: int | None = None
+
+
+def join_server(address: str, settings: Settings) -> Farewell:
+    """Takes part in the run of a server until it ends.
+
+    Raises:
+        InputError: If an option is wrong, the server does not let this device in, or the data do
+            not fit the scenario.
+    """
+    _check_address(address)
+    if not settings.data.exists():
+        raise InputError(f"--data: there is nothing at '{settings.data}'; correct the path")
+    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device: '{device}' is unknown; use cpu or cuda")
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    credentials = None
+    if settings.insecure:
+        if settings.key:
+            raise InputError("--key and --insecure exclude each other; leave one of them out")
+        refuse_open_network(address.rpartition(":")[0].strip("[]"), settings.force)
+        name = settings.name or settings.domain or settings.data.stem
+    elif settings.key is None:
+        raise InputError(
+            "--key: name the file that `fedlab keys add` has made for this device, or use "
+            "--insecure on one machine"
+        )
+    else:
+        credentials = read_credentials(settings.key)
+        name = credentials.name
+    folder = settings.state / name
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    with locked(folder):
+        identity = credentials or Credentials(name, own_key(folder), None)
+        participant = Participant(name, settings.data, settings.domain, folder, device, threads)
+        return take_part(address, identity, participant, folder)
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"'{address}' is no address; write it as HOST:PORT, e.g. 10.0.0.5:9092")

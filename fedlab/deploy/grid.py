@@ -1,0 +1,214 @@
+"""Clients on real devices, as a grid: what `LocalGrid` and `RayGrid` are for a simulation."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from fedlab.deploy.post import Post
+from fedlab.deploy.roll import Roll, Visit
+from fedlab.deploy.terms import SEAT
+from fedlab.engine.execution import Choice
+from fedlab.engine.grid import ClientGrid
+from fedlab.engine.portions import FIRST_NODE_ID, Portion, job_of
+from fedlab.engine.worker import Worker
+from fedlab.flower_compat import NodeInfo, error_reply
+from fedlab.flower_compat.superlink import is_lost
+from fedlab.records import arrays_of, for_the_wire
+from fedlab.strategies.sums import PairwiseSums, WeightedSum
+from fedlab.strategies.updates import SUM, reason, weight_of
+
+log = logging.getLogger("fedlab")
+
+LOOK_SECONDS = 0.05
+"""How often replies are looked for."""
+
+PATIENCE = 3600.0
+"""Seconds that a round may take where the scenario sets no deadline."""
+
+DOMAIN_TEST = "evaluate.domain"
+
+
+@dataclass
+class Errand:
+    """A message for a client, until it is answered.
+
+    Attributes:
+        message: The message, as the strategy has made it.
+        client: The client it is for.
+        portion: Where it belongs in the round.
+        content: Its content in a form that can be sent, shared by all clients that get the same.
+        visit: The process of the device that it was sent to.
+        number: Flower's id of what was sent.
+        reply: The answer.
+    """
+
+    message: Message
+    client: int
+    portion: Portion
+    content: RecordDict
+    visit: Visit | None = None
+    number: str | None = None
+    reply: Message | None = None
+
+
+class DeviceGrid(ClientGrid):
+    """Sends a round's messages to the devices that are the clients.
+
+    A device that is not connected gets its message as soon as it is; one that was restarted gets
+    it again. A round ends when all have answered; when its deadline has passed; or when enough
+    have answered and nobody who is connected still works.
+
+    Args:
+        post: Carries messages to devices.
+        roll: Knows which device is which client.
+        enough: How many of a number of messages must be answered.
+        check: Called while waiting; raises if there is nothing left to wait for.
+        tester: Tests the global model on domains that no device has.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        roll: Roll,
+        enough: Callable[[int], int],
+        check: Callable[[], None],
+        tester: Worker | None = None,
+    ) -> None:
+        seats = sorted(roll.seats.values(), key=lambda seat: seat.client)
+        super().__init__([seat.train for seat in seats], run=post.grid.run)
+        self.post = post
+        self.roll = roll
+        self.enough = enough
+        self.check = check
+        self.tester = tester
+
+    def get_nodes(self) -> Iterator[NodeInfo]:
+        """All clients, by the names of their devices."""
+        return (
+            NodeInfo(node_id=node, name=f"device '{self.roll.name(node - FIRST_NODE_ID)}'")
+            for node in self.get_node_ids()
+        )
+
+    def _choose(self, messages: Sequence[Message]) -> Choice:
+        return Choice(1, "on their devices")
+
+    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
+        errands = []
+        contents: dict[int, RecordDict] = {}
+        for portion in portions:
+            if portion.kind == DOMAIN_TEST:
+                yield from self._test_here(portion)
+                continue
+            for message in portion.messages:
+                shared = id(message.content)
+                if shared not in contents:
+                    contents[shared] = for_the_wire(message.content)
+                client = job_of(message).client
+                errands.append(Errand(message, client, portion, contents[shared]))
+        self._wait(errands, PATIENCE if timeout is None else timeout)
+        for errand in errands:
+            yield self._settled(errand)
+
+    def _wait(self, errands: Sequence[Errand], seconds: float) -> None:
+        """Sends messages, again where needed, until a round may end."""
+        end = time.monotonic() + seconds
+        needed = self.enough(len(errands))
+        while True:
+            self.roll.look()
+            open_errands = [errand for errand in errands if errand.reply is None]
+            working = [errand for errand in open_errands if self._sent(errand)]
+            answered = sum(
+                errand.reply is not None and errand.reply.has_content() for errand in errands
+            )
+            if not open_errands or (not working and answered >= needed):
+                break
+            if time.monotonic() > end:
+                break
+            self.check()
+            time.sleep(LOOK_SECONDS)
+        for errand in errands:
+            if errand.reply is None:
+                self._give_up(errand, seconds)
+
+    def _sent(self, errand: Errand) -> bool:
+        """Makes sure that a device has its message; False if it is not connected."""
+        visit = self.roll.seated(errand.client)
+        if visit is None:
+            return False
+        if errand.visit is visit and errand.number is not None:
+            return True
+        if errand.visit is not None:
+            log.warning("device '%s' is back and begins again", self.roll.name(errand.client))
+        seat = ConfigRecord({"client": errand.client, "clients": self.clients})
+        content = RecordDict({**errand.content, SEAT: seat})  # type: ignore[dict-item]
+
+        def answered(reply: Message) -> None:
+            if errand.reply is not None or errand.visit is not visit:
+                return
+            if is_lost(reply):
+                errand.number = None
+                return
+            errand.reply = self._as_clients(errand, reply)
+
+        errand.visit = visit
+        about = errand.message.metadata
+        errand.number = self.post.send(
+            visit.node, content, about.message_type, answered, about.group_id
+        )
+        return errand.number is not None
+
+    def _as_clients(self, errand: Errand, reply: Message) -> Message:
+        """A device's reply as the reply of the client that it is."""
+        if reply.has_error():
+            name = self.roll.name(errand.client)
+            return error_reply(errand.message, f"device '{name}': {reason(reply)}")
+        return Message(reply.content, reply_to=errand.message)
+
+    def _give_up(self, errand: Errand, seconds: float) -> None:
+        name = self.roll.name(errand.client)
+        if errand.number is not None:
+            self.post.ignore(errand.number)
+        if self.roll.seated(errand.client) is None:
+            why = "is not connected"
+        else:
+            why = f"has not answered within {seconds:g} seconds"
+        errand.reply = error_reply(errand.message, f"device '{name}' {why}")
+
+    def _settled(self, errand: Errand) -> Message:
+        """The reply, whose update goes into the sum where no more than that is wanted."""
+        reply, portion = errand.reply, errand.portion
+        assert reply is not None
+        if portion.sums is None:
+            return reply
+        if reply.has_error():
+            portion.lose()
+            return reply
+        weights = str(errand.message.content[SUM]["weights"])  # type: ignore[index]
+        total = WeightedSum()
+        metrics = dict(reply.content["metrics"])  # type: ignore[arg-type]
+        total.add([arrays_of(reply.content)], [weight_of(metrics, weights)])
+        sums = PairwiseSums()
+        sums.add(portion.start, 1, total)
+        portion.take(sums)
+        return reply
+
+    def _test_here(self, portion: Portion) -> Iterator[Message]:
+        """Answers tests of the global model on domains that no device has."""
+        for message in portion.messages:
+            if self.tester is None:
+                yield error_reply(message, "the server has no data to test the global model on")
+                continue
+            job = job_of(message)
+            answered = self.tester.answer(message.content, [job], [None])
+            yield answered.answers[0].reply
+
+    def _hold(self, record: RecordDict) -> tuple[RecordDict, int]:
+        return record, 0
+
+    def _fetch(self, state: RecordDict) -> RecordDict:
+        return state

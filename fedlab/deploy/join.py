@@ -1,0 +1,182 @@
+"""Takes part in a server's run from this device, through lost connections and restarts."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Message, RecordDict
+
+from fedlab.deploy import certificates
+from fedlab.deploy.keys import Credentials
+from fedlab.deploy.participant import Participant
+from fedlab.deploy.refusals import UnreachableError, explain
+from fedlab.deploy.terms import FAREWELL, Farewell
+from fedlab.errors import InputError
+from fedlab.flower_compat.fleet import (
+    HEARTBEAT_SECONDS,
+    FleetLink,
+    ObjectPullError,
+    ObjectPushError,
+)
+from fedlab.runs.files import write_private, write_whole
+
+log = logging.getLogger("fedlab")
+
+LOOK_SECONDS = (0.05, 1.0)
+"""How long a device waits before it looks for a message again: at first, and at most."""
+
+BACK_OFF_SECONDS = (0.5, 30.0)
+"""How long it waits before it tries to reach the server again: at first, and at most."""
+
+HEARTBEAT_SHARE = 0.4
+"""Share of the time after which it would be taken for lost that lies between heartbeats."""
+
+
+def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
+    """The key of a device that has none of the server's: made once, kept in its folder."""
+    file = folder / "device.key"
+    if not file.exists():
+        write_private(file, certificates.private_pem(certificates.make_key()))
+    return certificates.load_key(file.read_bytes())
+
+
+def take_part(
+    address: str, identity: Credentials, participant: Participant, folder: Path
+) -> Farewell:
+    """Answers a server's messages until it says farewell.
+
+    Args:
+        address: Host and port of the server.
+        identity: By what the server knows this device.
+        participant: Answers the messages.
+        folder: Where the device keeps what must survive a restart.
+
+    Raises:
+        InputError: If the server does not let this device in, or its data do not fit.
+    """
+    pause = BACK_OFF_SECONDS[0]
+    while True:
+        link = FleetLink(address, identity.key, identity.authority)
+        try:
+            _take_place(link, identity, address, folder)
+            pause = BACK_OFF_SECONDS[0]
+            log.info("joined %s as '%s'", address, identity.name)
+            with _beating(link):
+                return _answer_all(link, participant)
+        except (UnreachableError, httpx.HTTPError, ObjectPullError, ObjectPushError) as error:
+            known = error if isinstance(error, UnreachableError) else explain(error, address)
+            if isinstance(known, InputError):
+                raise known from error
+            log.warning("%s; trying again in %.3g s", known, pause)
+        finally:
+            with suppress(httpx.HTTPError):
+                link.deactivate()
+            link.close()
+        time.sleep(pause)
+        pause = min(2 * pause, BACK_OFF_SECONDS[1])
+
+
+def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Path) -> None:
+    """Registers where that is free, and takes over from an earlier process of this device.
+
+    Raises:
+        InputError: If the server does not let this device in.
+        UnreachableError: If it cannot be reached.
+    """
+    note = folder / "node"
+    try:
+        if note.exists():
+            # The server may not have noticed yet that an earlier process has died.
+            with suppress(httpx.HTTPStatusError):
+                link.deactivate(int(note.read_text()))
+        if identity.authority is None:
+            with suppress(httpx.HTTPStatusError):  # the key is known from before
+                link.register()
+        link.activate()
+    except httpx.HTTPError as error:
+        raise explain(error, address, identity.name) from error
+    write_whole(note, f"{link.node_id}\n")
+
+
+def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
+    """Answers one message after the other.
+
+    Raises:
+        httpx.HTTPError: If the connection is lost.
+        InputError: If the device cannot take part; the server has been told.
+    """
+    pause = LOOK_SECONDS[0]
+    while True:
+        message = link.receive()
+        if message is None:
+            time.sleep(pause)
+            pause = min(1.5 * pause, LOOK_SECONDS[1])
+            continue
+        pause = LOOK_SECONDS[0]
+        if message.metadata.message_type == FAREWELL:
+            link.send(Message(RecordDict(), reply_to=message), 0)
+            return Farewell.of(message.content)
+        began = time.perf_counter()
+        try:
+            reply = participant.answer(message)
+        except InputError as error:
+            link.send(participant.refusal(message, str(error)), time.perf_counter() - began)
+            raise
+        if reply is not None:
+            link.send(reply, time.perf_counter() - began)
+
+
+@contextmanager
+def _beating(link: FleetLink) -> Iterator[None]:
+    """Sends heartbeats while the block runs, however long it takes to answer a message."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_SHARE * HEARTBEAT_SECONDS):
+            with suppress(httpx.HTTPError):  # whoever looks for messages meets the same error
+                link.heartbeat()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a device's folder to one process.
+
+    Raises:
+        InputError: If another process takes part with it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise InputError(
+            f"--state: the folder '{folder}' cannot be written: {error.strerror}; choose another"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise InputError(
+                f"--state: another process (id {file.read().strip()}) takes part with the folder "
+                f"'{folder}'; stop it, or give this one another name or folder"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

@@ -1,0 +1,210 @@
+"""A device's own samples in the place of those that a scenario names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedlab.data.checks import comparable
+from fedlab.data.image_folder import ENDINGS, SPLITS
+from fedlab.data.pool import load_data
+from fedlab.data.samples import FederatedData, Samples
+from fedlab.data.torchvision_source import EXPECTED
+from fedlab.errors import InputError
+from fedlab.rng import generator
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+from fedlab.scenarios.partition import Partition
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What a device trains and is tested on.
+
+    Attributes:
+        scenario: The scenario, with the device's own source.
+        data: Its samples; their one domain has index 0.
+    """
+
+    scenario: Scenario
+    data: FederatedData
+
+    @property
+    def domain(self) -> str:
+        """Name of the domain that the samples belong to."""
+        return self.data.domain_names[0]
+
+    def partition(self, client: int, clients: int) -> Partition:
+        """The partition in which all samples belong to one client.
+
+        Of the skews that a scenario can make, a device has its own; only a label budget is drawn,
+        for methods that are to learn from few labels.
+        """
+        labels = self.data.train.labels
+        drawing = generator(self.scenario.seed, "partition", "label budget", client)
+        owners = np.zeros(len(labels), np.int64)
+        classes = len(self.data.class_names)
+        budget = self.scenario.partition.label_budget
+        train, test = np.arange(len(labels)), np.arange(len(self.data.test))
+        steps = np.arange(clients + 1) > client
+        return Partition(
+            train=train,
+            labels=labels,
+            labelled=budget.mask(labels, owners, classes, drawing),
+            train_offsets=steps * len(train),
+            test=test,
+            test_offsets=steps * len(test),
+        )
+
+
+def load_own_data(
+    values: Mapping[str, Any],
+    path: Path,
+    domain: str | None,
+    classes: Sequence[str],
+    shape: tuple[int, ...],
+) -> OwnData:
+    """Loads a device's samples and checks that they are what the scenario is about.
+
+    Args:
+        values: The scenario's plain values, as the server has sent them.
+        path: An image folder, a ``.npz`` or ``.csv`` file, or a root of torchvision's.
+        domain: Name of the domain; by default that of the file, the folder or the data set.
+        classes: The scenario's classes.
+        shape: Shape of its samples.
+
+    Raises:
+        InputError: If the data cannot be read or do not fit; the text says what is wrong.
+    """
+    data_block = dict(values["data"])
+    source = own_source(path, domain, data_block["sources"])
+    data_block |= {"sources": [source], "domains": None, "unseen_domains": []}
+    scenario = load_scenario({**values, "data": data_block})
+    try:
+        data = load_data(scenario.data)
+    except InputError as error:  # the device's user knows no data.sources, but --data
+        raise InputError(str(error).replace("data.sources.0", "--data")) from error
+    if data.input_shape != shape:
+        raise InputError(
+            f"--data: samples of '{path}' have the shape {data.input_shape} and the scenario's "
+            f"have {shape}; give it {_kind(shape)}"
+        )
+    return OwnData(scenario, _in_order(data, classes, path))
+
+
+def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Values:
+    """The values of a source that reads a path.
+
+    Where the scenario has a source of the same kind, its parameters (the array's names in a file,
+    the label's column, the share that is tested) hold for the device's data, too.
+
+    Raises:
+        InputError: If it cannot be told what the path is.
+    """
+    path = path.expanduser().absolute()
+    if path.is_file() and path.suffix == ".npz":
+        name = domain or path.stem
+        known = _known("npz", name, sources)
+        known.pop("files", None)
+        return known | {"name": "npz", "path": str(path), "domain": name}
+    if path.is_file() and path.suffix == ".csv":
+        name = domain or path.stem
+        return _known("csv", name, sources) | {"name": "csv", "files": {name: str(path)}}
+    if path.is_dir():
+        found = _data_set(path, domain, sources)
+        if found:
+            name = domain or found.lower()
+            known = _known("torchvision", name, sources)
+            return known | {
+                "name": "torchvision",
+                "dataset": found,
+                "root": str(path),
+                "domain": name,
+            }
+        if _has_classes(path):
+            name = domain or path.name
+            known = _known("image_folder", name, sources) | {"domains": None}
+            return known | {"name": "image_folder", "path": str(path), "domain": name}
+    is_there = "is neither" if path.exists() else "is not there; name"
+    raise InputError(
+        f"--data: '{path}' {is_there} a .npz or .csv file, a folder with a folder of images for "
+        "each class, or one that torchvision reads (MNIST, USPS, SVHN, CIFAR10, ...)"
+    )
+
+
+def _known(kind: str, domain: str, sources: Sequence[Values]) -> Values:
+    """The parameters of the scenario's source of a kind; that of the domain, if there is one."""
+    alike = [source for source in sources if source["name"] == kind]
+    for source in alike:
+        if domain in (source.get("domain"), *(source.get("files") or ())):
+            alike.insert(0, source)
+            break
+    chosen = alike[0] if alike else {}
+    made = ("make_domains", "share_samples")  # a device has real domains
+    return {key: value for key, value in chosen.items() if key not in made}
+
+
+def _data_set(path: Path, domain: str | None, sources: Sequence[Values]) -> str | None:
+    """Which of torchvision's data sets a folder has."""
+    first = {name: pattern.partition("{")[0] for name, pattern in EXPECTED.items()}
+    files = {"USPS": "usps.bz2", "SVHN": "train_32x32.mat"}
+    found = [name for name in EXPECTED if (path / files.get(name, first[name])).exists()]
+    if len(found) <= 1:
+        return found[0] if found else None
+    meant = [
+        source["dataset"]
+        for source in sources
+        if source["name"] == "torchvision"
+        and domain in (source.get("domain"), source["dataset"].lower())
+    ]
+    if len(meant) == 1 and meant[0] in found:
+        return meant[0]
+    raise InputError(
+        f"--data: '{path}' has several data sets ({', '.join(found)}); say which with --domain, by "
+        "its name in lower case, or give each a folder"
+    )
+
+
+def _has_classes(path: Path) -> bool:
+    folders = [each for each in path.iterdir() if each.is_dir()]
+    if {each.name for each in folders} >= set(SPLITS):
+        folders = [each for each in (path / SPLITS[0]).iterdir() if each.is_dir()]
+    return any(file.suffix.lower() in ENDINGS for each in folders for file in each.iterdir())
+
+
+def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> FederatedData:
+    """The same samples, with labels by the scenario's classes."""
+    places = {name: place for place, name in enumerate(comparable(classes))}
+    own = comparable(data.class_names)
+    used = np.union1d(data.train.labels, data.test.labels)
+    unknown = [data.class_names[label] for label in used if own[label] not in places]
+    if unknown:
+        shown = ", ".join(f"'{name}'" for name in unknown[:5])
+        raise InputError(
+            f"--data: '{path}' has the class{'es' * (len(unknown) > 1)} {shown}, which the "
+            f"scenario lacks; its classes are {', '.join(classes[:20])}: leave these samples out, "
+            "or name the class as the scenario does"
+        )
+    order = np.array([places.get(name, -1) for name in own])
+
+    def relabelled(samples: Samples) -> Samples:
+        return replace(samples, labels=order[samples.labels])
+
+    return replace(
+        data,
+        train=relabelled(data.train),
+        test=relabelled(data.test),
+        class_names=tuple(classes),
+    )
+
+
+def _kind(shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return f"a table with {shape[0]} features"
+    return f"images; they are brought to {shape[0]} channel(s) and {shape[1]} x {shape[2]} pixels"

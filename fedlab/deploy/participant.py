@@ -1,0 +1,132 @@
+"""A device's side of a run: looks at its data when invited, then answers as one client."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from flwr.app import Message
+
+import fedlab
+from fedlab import yaml_text
+from fedlab.deploy.own_data import OwnData, load_own_data
+from fedlab.deploy.state_file import StateFile
+from fedlab.deploy.terms import INVITE, SEAT, Invitation, Presence
+from fedlab.engine.start import make_runtime
+from fedlab.engine.worker import Job, Worker
+from fedlab.flower_compat import error_reply
+from fedlab.records import for_the_wire
+
+log = logging.getLogger("fedlab")
+
+
+class Participant:
+    """Answers the messages of a server.
+
+    Args:
+        name: What the device is called.
+        data: Its samples (see `fedlab.deploy.own_data`).
+        domain: Name of their domain, if the user has given one.
+        folder: Where the client's state is kept.
+        device: Where to compute: ``cpu`` or ``cuda``.
+        threads: PyTorch threads.
+    """
+
+    def __init__(
+        self, name: str, data: Path, domain: str | None, folder: Path, device: str, threads: int
+    ) -> None:
+        self.name = name
+        self.path = data
+        self.domain = domain
+        self.folder = folder
+        self.device = device
+        self.threads = threads
+        self._own: OwnData | None = None
+        self._state: StateFile | None = None
+        self._run = ""
+        self._workers: dict[tuple[int, int], Worker] = {}
+
+    def answer(self, message: Message) -> Message | None:
+        """The reply to a message; None to one that is not for this process.
+
+        Raises:
+            InputError: If the invitation cannot be accepted; `refusal` says so to the server.
+        """
+        kind = message.metadata.message_type
+        if kind == INVITE:
+            return Message(self._look(message).to_content(), reply_to=message)
+        if self._own is None or SEAT not in message.content:
+            return None  # meant for an earlier process of this device, and sent again
+        return self._work(message)
+
+    def refusal(self, message: Message, reason: str) -> Message:
+        """The reply that tells the server why this device cannot take part."""
+        return Message(Presence(self.name, refused=reason).to_content(), reply_to=message)
+
+    def _look(self, message: Message) -> Presence:
+        """Loads the data, unless this is known from before."""
+        invitation = Invitation.of(message.content)
+        if self._own is None or invitation.run != self._run:
+            if invitation.version != fedlab.__version__:
+                log.warning(
+                    "the server has fedlab %s, this device %s",
+                    invitation.version,
+                    fedlab.__version__,
+                )
+            values, _ = yaml_text.read(invitation.scenario, "the server's scenario")
+            own = load_own_data(
+                values, self.path, self.domain, invitation.classes, invitation.shape
+            )
+            file = f"{own.scenario.name}-{invitation.run}.safetensors"
+            self._state = StateFile(self.folder / file)
+            self._workers.clear()
+            self._own, self._run = own, invitation.run
+            self._worker(0, 1)  # a method or model that this device lacks is told now
+            self._workers.clear()
+        own = self._own
+        return Presence(self.name, own.domain, len(own.data.train), len(own.data.test))
+
+    def _work(self, message: Message) -> Message:
+        """Trains, tests or answers as the client whose seat the message names."""
+        began = time.perf_counter()
+        content = message.content
+        seat = content.pop(SEAT)
+        client, clients = int(seat["client"]), int(seat["clients"])  # type: ignore[index]
+        state, task = self._state, _task_of(message)
+        assert state is not None
+        before = state.start_of(task)
+        job = Job(message.metadata, client)
+        answered = self._worker(client, clients).answer(content, [job], [before])
+        reply, after = answered.answers[0]
+        if reply.has_error():
+            log.error("%s: %s", task, reply.error.reason)
+            return reply
+        if after is not None:
+            try:
+                state.keep(task, before, after)
+            except OSError as error:
+                reason = f"the client's state cannot be written to '{state.path}': {error.strerror}"
+                log.error("%s: %s", task, reason)
+                return error_reply(message, reason)
+        log.info("%s: %.1f s", task, time.perf_counter() - began)
+        return Message(for_the_wire(reply.content), reply_to=message)
+
+    def _worker(self, client: int, clients: int) -> Worker:
+        """What answers for a client; the device is the same client for a whole run."""
+        assert self._own is not None
+        if (client, clients) not in self._workers:
+            partition = self._own.partition(client, clients)
+            runtime = make_runtime(
+                self._own.scenario, self.device, self.threads, self._own.data, partition
+            )
+            self._workers = {(client, clients): Worker(runtime)}
+        return self._workers[client, clients]
+
+
+def _task_of(message: Message) -> str:
+    """What tells a message from the others of a run, also when it is sent a second time."""
+    config = message.content.get("config", {})
+    question = str(config.get("question", ""))  # type: ignore[union-attr]
+    kind = message.metadata.message_type
+    return " ".join(filter(None, [f"round {config.get('server-round', 0)}", kind, question]))  # type: ignore[union-attr]

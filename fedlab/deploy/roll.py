@@ -1,0 +1,187 @@
+"""Who takes part: which devices are there, and which client each of them is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from flwr.app import Message
+
+from fedlab.deploy.post import Post
+from fedlab.deploy.terms import FAREWELL, INVITE, Farewell, Invitation, Presence
+from fedlab.flower_compat import NodeInfo
+from fedlab.strategies.updates import reason
+
+log = logging.getLogger("fedlab")
+
+LOOK_SECONDS = 0.5
+"""How often the SuperLink is asked which nodes are there."""
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A client of the run, and the device that is it.
+
+    Attributes:
+        client: The client's index.
+        device: The device's name.
+        domain: Its domain.
+        train: Its training samples.
+        test: Its test samples.
+    """
+
+    client: int
+    device: str
+    domain: str
+    train: int
+    test: int
+
+
+@dataclass
+class Visit:
+    """A process of a device's, for as long as it is connected.
+
+    Attributes:
+        node: Flower's id of the node.
+        since: When it was activated, which tells it from an earlier process of the same device.
+        presence: What it has answered to the invitation; None while it looks at its data.
+    """
+
+    node: int
+    since: str
+    presence: Presence | None = field(default=None)
+
+
+class Roll:
+    """The devices, by name.
+
+    Args:
+        post: Carries messages to them.
+        invitation: What they are asked to take part in.
+        homes: For every client the domain that a simulation would give it; None for any.
+        seats: Who has which seat already, where a run goes on.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        invitation: Invitation,
+        homes: Sequence[str | None],
+        seats: Sequence[Seat] = (),
+    ) -> None:
+        self.post = post
+        self.invitation = invitation
+        self.homes = homes
+        self.seats = {seat.device: seat for seat in seats}
+        self._visits: dict[int, Visit] = {}
+        self._online: set[int] = set()
+        self._looked = -LOOK_SECONDS
+
+    @property
+    def complete(self) -> bool:
+        """Whether every client has its device, and all of them are here."""
+        return len(self.here()) == len(self.homes)
+
+    def here(self) -> dict[str, Visit]:
+        """The devices that have accepted and are connected, by name."""
+        found = {}
+        for node, visit in self._visits.items():
+            presence = visit.presence
+            if node in self._online and presence is not None and not presence.refused:
+                found[presence.name] = visit
+        return found
+
+    def seated(self, client: int) -> Visit | None:
+        """The device that is a client, if it is connected."""
+        return self.here().get(self.name(client))
+
+    def name(self, client: int) -> str:
+        """The name of the device that is a client."""
+        return next((s.device for s in self.seats.values() if s.client == client), "")
+
+    def look(self) -> None:
+        """Takes in replies, and every now and then sees who has come and gone."""
+        self.post.collect()
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        nodes = {node.node_id: node for node in self.post.grid.get_nodes()}
+        self._online = set(nodes)
+        for node in nodes.values():
+            known = self._visits.get(node.node_id)
+            if known is None or known.since != node.last_activated_at:
+                self._invite(node)
+
+    def _invite(self, node: NodeInfo) -> None:
+        visit = Visit(node.node_id, node.last_activated_at)
+
+        def answered(reply: Message) -> None:
+            if self._visits.get(node.node_id) is not visit:
+                return  # the device has been restarted meanwhile
+            if reply.has_error():
+                log.warning("device '%s': %s", node.name or node.node_id, reason(reply))
+                return
+            presence = Presence.of(reply.content)
+            self._accept(visit, node.name or presence.name, presence)
+
+        self._visits[node.node_id] = visit
+        self.post.send(node.node_id, self.invitation.to_content(), INVITE, answered)
+
+    def _accept(self, visit: Visit, name: str, presence: Presence) -> None:
+        """Takes a device in, or says why not."""
+        presence = Presence(**{**asdict(presence), "name": name})
+        if presence.refused:
+            log.warning("device '%s' cannot take part: %s", name, presence.refused)
+        elif name in self.here():
+            self._dismiss(visit, name, f"there is another device with the name '{name}'")
+        elif self.seats and name not in self.seats:
+            taken = ", ".join(self.seats)
+            self._dismiss(visit, name, f"all seats of this run are taken ({taken})")
+        else:
+            visit.presence = presence
+            missing = len(self.homes) - len(self.here())
+            log.info(
+                "device '%s' is here: %s, %d training and %d test samples%s",
+                name,
+                presence.domain,
+                presence.train,
+                presence.test,
+                f"; waiting for {missing} more" if missing > 0 else "",
+            )
+
+    def _dismiss(self, visit: Visit, name: str, why: str) -> None:
+        log.warning("device '%s' is sent away: %s", name, why)
+        content = Farewell(finished=False, reason=why).to_content()
+        self.post.send(visit.node, content, FAREWELL, lambda reply: None)
+
+    def assign(self) -> None:
+        """Gives every client its device, whatever the order in which they came.
+
+        A device becomes the first client that a simulation would give its domain to; devices of
+        other domains take the seats that are left. Both in the order of their names.
+        """
+        devices = {name: visit.presence for name, visit in self.here().items() if visit.presence}
+        left = list(range(len(self.homes)))
+        seats: dict[str, Seat] = {}
+        for at_home in (True, False):
+            for name, its in sorted(devices.items()):
+                fitting = [c for c in left if not at_home or self.homes[c] == its.domain]
+                if name not in seats and fitting:
+                    left.remove(fitting[0])
+                    seats[name] = Seat(fitting[0], name, its.domain, its.train, its.test)
+        self.seats = seats
+
+    def say_farewell(self, seconds: float) -> None:
+        """Tells all devices that the run has ended, and waits a little for them to hear it."""
+        content = Farewell(finished=True).to_content()
+        heard: list[Message] = []
+        told = [
+            self.post.send(visit.node, content, FAREWELL, heard.append)
+            for visit in self.here().values()
+        ]
+        end = time.monotonic() + seconds
+        while len(heard) < len(told) and time.monotonic() < end:
+            time.sleep(0.05)
+            self.post.collect()

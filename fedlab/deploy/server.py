@@ -1,0 +1,168 @@
+"""Runs a scenario on real devices: a SuperLink, the devices that come, and the ServerApp."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+import fedlab
+from fedlab.deploy.grid import DeviceGrid
+from fedlab.deploy.post import Post
+from fedlab.deploy.roll import Roll, Seat
+from fedlab.deploy.superlink import Endpoint, SuperLink
+from fedlab.deploy.task import task_of
+from fedlab.deploy.terms import Invitation
+from fedlab.errors import InputError, RunError
+from fedlab.flower_compat.superlink import connect
+from fedlab.runs.checkpoint import latest_checkpoint
+from fedlab.runs.conduct import conduct
+from fedlab.runs.files import write_whole
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.run import Run
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario, to_yaml
+from fedlab.server_app import server_settings
+from fedlab.strategies.callbacks import Callback
+
+log = logging.getLogger("fedlab")
+
+LOOK_SECONDS = 0.2
+FAREWELL_SECONDS = 5.0
+
+
+def serve(
+    source: str | Path | Mapping[str, Any] | Scenario,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    endpoint: Endpoint,
+    out: str | Path,
+    classes: Sequence[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    on_ready: Callable[[str], None] = lambda address: None,
+) -> Run:
+    """Runs a scenario on the devices that join; goes on with it where its folder has begun.
+
+    Args:
+        source: A scenario, its file, or the name of one that comes with fedlab.
+        overrides: Dotted overrides.
+        endpoint: Where to listen.
+        out: Folder of this run.
+        classes: Names of the classes, where the server has none of the scenario's data.
+        callbacks: Observers of the run.
+        on_ready: Called with the address once devices can join.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: If the scenario cannot be run on devices, or the server cannot listen.
+        RunError: If the run fails; the same call goes on from its last finished round.
+    """
+    scenario = load_scenario(source, overrides)
+    _refuse_another(Path(out), scenario)
+    task = task_of(scenario, classes)
+    if endpoint.keys is not None:
+        endpoint.keys.check()
+    with _folder(Path(out), scenario) as folder:
+        checkpoint = latest_checkpoint(folder.checkpoints)
+        notes = _notes(folder)
+        with SuperLink(endpoint, folder.path / "superlink.log") as superlink, _watched(superlink):
+            post = Post(connect(superlink.address, superlink.ticket, superlink.authority))
+            invitation = Invitation(
+                notes["run"], fedlab.__version__, to_yaml(scenario), task.classes, task.shape
+            )
+            roll = Roll(post, invitation, task.homes, [Seat(**seat) for seat in notes["devices"]])
+            on_ready(f"{endpoint.host}:{superlink.port}")
+            _gather(roll, superlink)
+            _note(folder, notes["run"], roll)
+            needed = server_settings(scenario).needed
+            run = conduct(
+                scenario,
+                task.model,
+                DeviceGrid(post, roll, needed, superlink.check, task.tester),
+                folder,
+                checkpoint=checkpoint,
+                test_domains=task.test_domains,
+                callbacks=callbacks,
+            )
+            roll.say_farewell(FAREWELL_SECONDS)
+    return run
+
+
+def _gather(roll: Roll, superlink: SuperLink) -> None:
+    """Waits until every client has its device."""
+    clients = len(roll.homes)
+    log.info("waiting for %d device%s", clients, "s" * (clients > 1))
+    while not roll.complete:
+        roll.look()
+        superlink.check()
+        time.sleep(LOOK_SECONDS)
+    if not roll.seats:
+        roll.assign()
+
+
+@contextmanager
+def _watched(superlink: SuperLink) -> Iterator[None]:
+    """Tells an error of a SuperLink that has died from others.
+
+    Raises:
+        RunError: If the SuperLink cannot be reached.
+    """
+    try:
+        yield
+    except httpx.HTTPError as error:
+        superlink.check()
+        raise RunError(
+            f"the SuperLink on this machine does not answer ({error}); see '{superlink.log_file}'"
+        ) from error
+
+
+def _refuse_another(path: Path, scenario: Scenario) -> None:
+    """Refuses a folder that holds a finished run, or one of something else."""
+    folder = RunFolder(path)
+    if folder.finished or not folder.scenario_file.is_file():
+        RunFolder.refuse_used(path)
+        return
+    if not folder.devices_file.is_file():
+        RunFolder.refuse_used(path)
+    if to_yaml(load_scenario(folder.scenario_file)) != to_yaml(scenario):
+        raise InputError(
+            f"the folder '{path}' holds an unfinished run of another scenario, or with other "
+            "values; serve that one as before, or choose another folder with --out"
+        )
+
+
+def _folder(path: Path, scenario: Scenario) -> RunFolder:
+    if RunFolder(path).scenario_file.is_file():
+        log.info("going on with the run in '%s'", path)
+        return RunFolder.open(path)
+    folder = RunFolder.create(path, scenario)
+    write_whole(folder.devices_file, json.dumps({"run": uuid.uuid4().hex, "devices": []}) + "\n")
+    return folder
+
+
+def _notes(folder: RunFolder) -> dict[str, Any]:
+    """The run's identity, and its devices where these are known already."""
+    try:
+        notes = json.loads(folder.devices_file.read_text())
+        return {"run": str(notes["run"]), "devices": list(notes["devices"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"'{folder.devices_file}' cannot be read ({error}); delete the run's folder and start "
+            "it again"
+        ) from error
+
+
+def _note(folder: RunFolder, run: str, roll: Roll) -> None:
+    seats = sorted(roll.seats.values(), key=lambda seat: seat.client)
+    notes = {"run": run, "devices": [asdict(seat) for seat in seats]}
+    write_whole(folder.devices_file, json.dumps(notes, indent=1) + "\n")

@@ -1,0 +1,100 @@
+"""What a client keeps between rounds, on its device's disk.
+
+The file has the state after the last message that changed it, and the state before: should the same
+message come again, because the server or the device was killed meanwhile, the client starts from
+where it started the first time, and comes to the same end.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from flwr.app import RecordDict
+from safetensors import SafetensorError, safe_open
+
+from fedlab.errors import InputError
+from fedlab.records import Tensors, arrays_of, to_record
+from fedlab.runs.tensors import write_tensors
+
+FORMAT = "fedlab client state 1"
+
+
+class StateFile:
+    """One client's state in one run.
+
+    Args:
+        path: The file; it is there once there is something to keep.
+
+    Raises:
+        InputError: If the file is there and cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.task = ""
+        """The message after which the state is what it is."""
+        self.before = self.after = RecordDict()
+        if path.exists():
+            self._load()
+
+    def _load(self) -> None:
+        try:
+            with safe_open(self.path, "pt") as file:
+                notes = file.metadata() or {}
+                if notes.get("format") != FORMAT:
+                    raise ValueError("it is no client state of this version")
+                self.task = notes["task"]
+                states: dict[str, dict[str, Tensors]] = {
+                    when: {record: {} for record in records}
+                    for when, records in json.loads(notes["records"]).items()
+                }
+                for key in file.keys():  # noqa: SIM118 - not a mapping
+                    when, record, name = key.split("/", 2)
+                    states[when][record][name] = file.get_tensor(key)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(
+                f"the client's state '{self.path}' cannot be read ({error}); put a copy of it "
+                "back, or delete it: the client then goes on like a new one, with the server's "
+                "model and without what it had learnt for itself"
+            ) from error
+        self.before, self.after = _records(states["before"]), _records(states["after"])
+
+    def start_of(self, task: str) -> RecordDict:
+        """What the client keeps when it begins with a message.
+
+        Args:
+            task: Identifies the message within the run.
+        """
+        return (self.before if task == self.task else self.after).copy()
+
+    def keep(self, task: str, before: RecordDict, after: RecordDict) -> None:
+        """Writes the state that a message has led to; it is on disk when this returns.
+
+        Args:
+            task: Identifies the message within the run.
+            before: The state the client began with.
+            after: The state it has now.
+
+        Raises:
+            OSError: If it cannot be written; what was kept before stays.
+        """
+        states = {"before": arrays_of(before), "after": arrays_of(after)}
+        flat = {
+            f"{when}/{record}/{name}": tensor
+            for when, state in states.items()
+            for record, tensors in state.items()
+            for name, tensor in tensors.items()
+        }
+        notes = {
+            "format": FORMAT,
+            "task": task,
+            "records": json.dumps({when: list(state) for when, state in states.items()}),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(self.path, flat, notes)
+        self.task, self.before, self.after = task, before, after
+
+
+def _records(state: dict[str, Tensors]) -> RecordDict:
+    return RecordDict({record: to_record(tensors) for record, tensors in state.items()})

@@ -1,0 +1,224 @@
+"""Flower's SuperLink as a process of its own, which ends with the one that started it.
+
+    python -m fedlab.deploy.superlink <<< '{"socket": 3, ...}'
+
+It gets its settings in the first line of its input and the listening socket from its parent, and
+answers with one line that holds the run's ticket. When its input ends, its parent is gone, and so
+is it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from fedlab.deploy.keys import KeyRing
+from fedlab.errors import InputError, RunError
+from fedlab.flower_compat.superlink import Link, Ticket
+
+START_SECONDS = 120.0
+"""For how long a SuperLink may take to start."""
+
+STOP_SECONDS = 5.0
+LOOK_SECONDS = 0.5
+"""How often the folder of keys is looked at."""
+
+HEARTBEAT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a SuperLink listens.
+
+    Attributes:
+        host: Name or address to listen at; ``0.0.0.0`` for all.
+        port: Port; 0 takes a free one.
+        keys: The server's keys; None speaks in the clear and lets everybody in.
+    """
+
+    host: str
+    port: int
+    keys: KeyRing | None
+
+
+class SuperLink:
+    """The process, seen from the one that starts it.
+
+    Args:
+        endpoint: Where to listen.
+        log_file: What the process writes goes here.
+
+    Raises:
+        InputError: If the port is taken or the address is not this machine's.
+        RunError: If the process does not start.
+    """
+
+    def __init__(self, endpoint: Endpoint, log_file: Path) -> None:
+        self.keys = endpoint.keys
+        self.log_file = log_file
+        with _listen(endpoint.host, endpoint.port) as listening:
+            host, self.port = listening.getsockname()[:2]
+            here = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+            self.address = f"[{here}]:{self.port}" if ":" in here else f"{here}:{self.port}"
+            with log_file.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "fedlab.deploy.superlink"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    pass_fds=[listening.fileno()],
+                    text=True,
+                    start_new_session=True,  # Ctrl-C is for the parent, which then ends this one
+                )
+            settings = {
+                "socket": listening.fileno(),
+                "keys": str(endpoint.keys.folder) if endpoint.keys else None,
+            }
+        try:
+            self.ticket = self._start(settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, settings: dict) -> Ticket:
+        assert self._process.stdin
+        assert self._process.stdout
+        answer: list[str] = []
+        reader = threading.Thread(
+            target=lambda out: answer.append(out.readline()), args=[self._process.stdout]
+        )
+        try:
+            self._process.stdin.write(json.dumps(settings) + "\n")
+            self._process.stdin.flush()
+            reader.start()
+            reader.join(START_SECONDS)
+            return Ticket(*json.loads(answer[0]))
+        except (OSError, ValueError, IndexError) as error:
+            raise RunError(f"the SuperLink has not started; see '{self.log_file}'") from error
+
+    @property
+    def authority(self) -> bytes | None:
+        """What to trust it by; None where it speaks in the clear."""
+        return self.keys.authority.read_bytes() if self.keys else None
+
+    def check(self) -> None:
+        """Checks that it is still there.
+
+        Raises:
+            RunError: If it has ended.
+        """
+        code = self._process.poll()
+        if code is not None:
+            raise RunError(f"the SuperLink has ended (exit code {code}); see '{self.log_file}'")
+
+    def close(self) -> None:
+        """Ends it."""
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def __enter__(self) -> SuperLink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, before anything else is started.
+
+    Raises:
+        InputError: If that cannot be.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(256)
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"--host, --port: cannot listen at {host}:{port}: {error.strerror or error}; another "
+            "server may be running there: stop it, or choose another port"
+        ) from error
+    return listening
+
+
+def main() -> None:
+    """What the process does."""
+    import uvicorn
+
+    settings = json.loads(sys.stdin.readline())
+    ring = KeyRing(settings["keys"]) if settings["keys"] else None
+    link = Link(authenticated=ring is not None)
+    if ring is not None:
+        link.admit(_admitted(ring))
+    ticket = link.open_run()
+    config = uvicorn.Config(
+        link.app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=ring.server_certificate if ring else None,
+        ssl_keyfile=str(ring.server_key) if ring else None,
+    )
+    server = uvicorn.Server(config)
+    threading.Thread(target=_watch, args=[link, ticket, ring], daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=[server], daemon=True).start()
+    print(json.dumps(ticket), flush=True)
+    server.run(sockets=[socket.socket(fileno=settings["socket"])])
+
+
+def _admitted(ring: KeyRing) -> dict[str, bytes]:
+    return {device.name: device.public for device in ring.devices() if not device.revoked}
+
+
+def _watch(link: Link, ticket: Ticket, ring: KeyRing | None) -> None:
+    """Keeps the run alive, and lets in and shuts out devices as their keys come and go."""
+    beaten = time.monotonic()
+    known = _admitted(ring) if ring else {}
+    while True:
+        time.sleep(LOOK_SECONDS)
+        if time.monotonic() - beaten > HEARTBEAT_SECONDS:
+            beaten = time.monotonic()
+            link.keep_run(ticket)
+        if ring is not None:
+            try:
+                now = _admitted(ring)
+            except OSError:  # a key that was moved while it was looked at; the next look tells
+                continue
+            if now != known:
+                link.admit(now)
+                known = now
+
+
+def _end_with_parent(server: object) -> None:
+    while sys.stdin.readline():
+        pass
+    server.should_exit = True  # type: ignore[attr-defined]
+    time.sleep(STOP_SECONDS - 1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""What a server must know of a scenario whose samples are elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from fedlab.data.extractor import NoExtractor
+from fedlab.data.pool import load_data
+from fedlab.data.samples import FederatedData
+from fedlab.engine.runtime import local_half_class
+from fedlab.engine.start import make_runtime
+from fedlab.engine.worker import Worker
+from fedlab.errors import InputError
+from fedlab.models.build import build_model
+from fedlab.rng import generator
+from fedlab.scenario import Scenario
+from fedlab.scenarios.domain_skew import OnePerClient
+from fedlab.scenarios.label_noise import NoNoise
+from fedlab.scenarios.partition import Partition
+from fedlab.server_app import strategy_class
+from fedlab.strategies.parameters import StrategyParameters
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learnt, without the samples.
+
+    Attributes:
+        model: The initial network.
+        classes: Names of the classes.
+        shape: Shape of one sample.
+        homes: For every client the domain that a simulation would give it; None for any.
+        test_domains: Domains that the server tests the global model on.
+        tester: Does that; None where there is nothing to test on.
+    """
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    homes: tuple[str | None, ...]
+    test_domains: tuple[str, ...] = ()
+    tester: Worker | None = None
+
+
+def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
+    """Finds out what a scenario is about.
+
+    Its own data tell that where the server has them, as after a simulation; the server then also
+    tests on domains that no device has. Where it has none, the classes must be named.
+
+    Args:
+        scenario: The experiment.
+        classes: Names of the classes, in place of the data.
+
+    Raises:
+        InputError: If the scenario cannot be run on devices.
+    """
+    strategy_class(scenario)
+    local_half_class(scenario)
+    _refuse_what_is_simulated(scenario)
+    data = None if classes else _own_data(scenario)
+    names = tuple(classes) if classes else data.class_names  # type: ignore[union-attr]
+    spec = scenario.data
+    shape = data.input_shape if data else (spec.channels, spec.image_size, spec.image_size)
+    if len(shape) == 1 and scenario.data.normalisation == "auto":
+        raise InputError(
+            "data.normalisation: 'auto' takes mean and deviation from all tables together, which "
+            "no device sees; give them as numbers, e.g. data.normalisation={mean: 0, std: 1} for "
+            "tables that are standardised already"
+        )
+    model = build_model(scenario.model, scenario.strategy, shape, len(names), scenario.seed)
+    scenario.strategy.check(scenario, model)
+    homes = _homes(scenario, data)
+    test_domains = _domains_to_test(scenario, data)
+    tester = _tester(scenario, data) if data and test_domains else None
+    return Task(model, names, shape, homes, test_domains, tester)
+
+
+def _own_data(scenario: Scenario) -> FederatedData:
+    try:
+        return load_data(scenario.data)
+    except InputError as error:
+        raise InputError(
+            f"{error}; or, where the server is to do without data, name the classes of the "
+            "devices' images with --classes"
+        ) from error
+
+
+def _refuse_what_is_simulated(scenario: Scenario) -> None:
+    """Refuses what takes all data in one place.
+
+    Raises:
+        InputError: With the key and the remedy.
+    """
+    if type(scenario.strategy).regroup is not StrategyParameters.regroup:
+        raise InputError(
+            f"strategy.name: {scenario.strategy.name} moves samples between clients, which devices "
+            "do not; choose another strategy"
+        )
+    if not isinstance(scenario.data.features, NoExtractor):
+        raise InputError(
+            f"data.features: '{scenario.data.features.name}' is computed where all data are; on "
+            "devices, use data.features=none"
+        )
+    if not isinstance(scenario.partition.label_noise, NoNoise):
+        raise InputError(
+            "partition.label_noise: devices have the labels they have; use "
+            "partition.label_noise=none"
+        )
+
+
+def _homes(scenario: Scenario, data: FederatedData | None) -> tuple[str | None, ...]:
+    """The domain of every client in a simulation of the scenario."""
+    clients, skew = scenario.partition.clients, scenario.partition.domains
+    if data is None or not isinstance(skew, OnePerClient):
+        return (None,) * clients
+    names = [data.domain_names[index] for index in data.seen_domains]
+    if skew.clients_per_domain is None:
+        return tuple(names[client % len(names)] for client in range(clients))
+    shares = skew.shares(clients, names, generator(scenario.seed, "partition", "domains"))
+    return tuple(names[index] for index in shares.argmax(axis=1))
+
+
+def _domains_to_test(scenario: Scenario, data: FederatedData | None) -> tuple[str, ...]:
+    """As in a simulation; where there are no data, none."""
+    if data is None or not scenario.evaluation.domains:
+        return ()
+    if scenario.evaluation.fraction < 1:
+        return data.domain_names
+    return tuple(data.domain_names[index] for index in data.unseen_domains)
+
+
+def _tester(scenario: Scenario, data: FederatedData) -> Worker:
+    nobody = np.zeros(0, np.int64)
+    offsets = np.zeros(scenario.partition.clients + 1, np.int64)
+    partition = Partition(nobody, nobody, nobody.astype(bool), offsets, nobody, offsets)
+    threads = scenario.resources.cpus_per_actor
+    return Worker(make_runtime(scenario, "cpu", threads, data, partition))

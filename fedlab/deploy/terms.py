@@ -1,0 +1,108 @@
+"""What server and device tell each other besides the method's own messages.
+
+server -> device   query.invite     what is to be learnt; the device looks at its data
+device -> server                    who it is and what it has, or why it cannot take part
+server -> device   train, evaluate  the method's, with a ``seat``: which client the device is
+server -> device   query.farewell   the run is over, or there is no seat for the device
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from flwr.app import ConfigRecord, RecordDict
+
+from fedlab.errors import InputError
+
+INVITE = "query.invite"
+FAREWELL = "query.farewell"
+SEAT = "seat"
+
+T = TypeVar("T", bound="Terms")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Plain values that travel as one record."""
+
+    def to_content(self) -> RecordDict:
+        """The content of a message."""
+        values = {name: _plain(value) for name, value in asdict(self).items()}
+        return RecordDict({"terms": ConfigRecord(values)})
+
+    @classmethod
+    def of(cls: type[T], content: RecordDict) -> T:
+        """Reads the content of a message.
+
+        Raises:
+            InputError: If it is of another version's form.
+        """
+        record: Mapping[str, Any] = content.get("terms") or {}  # type: ignore[assignment]
+        names = [field.name for field in fields(cls)]
+        if sorted(record) != sorted(names):
+            raise InputError(
+                "server and device speak different versions of fedlab; install the same version "
+                "on both"
+            )
+        return cls(**{name: _kept(record[name]) for name in names})
+
+
+@dataclass(frozen=True)
+class Invitation(Terms):
+    """What a device is asked to take part in.
+
+    Attributes:
+        run: Identifies the run, over restarts of the server.
+        version: The server's version of fedlab.
+        scenario: The scenario as YAML.
+        classes: Names of the classes, in the order of their indices.
+        shape: Shape of one sample: (channels, height, width) or (features,).
+    """
+
+    run: str
+    version: str
+    scenario: str
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Presence(Terms):
+    """A device's answer to an invitation.
+
+    Attributes:
+        name: What the device calls itself; where it has a key, the server knows better.
+        domain: Name of the domain its samples belong to.
+        train: Training samples.
+        test: Test samples.
+        refused: Why it cannot take part; empty if it can.
+    """
+
+    name: str
+    domain: str = ""
+    train: int = 0
+    test: int = 0
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Farewell(Terms):
+    """The server's last word to a device.
+
+    Attributes:
+        finished: Whether the run has come to its end.
+        reason: Why the device is sent away, if not.
+    """
+
+    finished: bool
+    reason: str = ""
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _kept(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

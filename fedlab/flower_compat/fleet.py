@@ -1,0 +1,173 @@
+"""A node of Flower's, in the process that answers its messages: names that are not public.
+
+Flower's own SuperNode is two processes and a new third one for every message, which imports PyTorch
+and loads the data each time, and it looks for messages every three seconds. This is the same Fleet
+API in one process: Flower's client, signatures and objects, without the detour.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.constant import HEARTBEAT_MIN_INTERVAL
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+    RegisterNodeFleetRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    pull_and_inflate_object_from_tree,
+    push_objects,
+)
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+__all__ = ["HEARTBEAT_SECONDS", "FleetLink", "ObjectPullError", "ObjectPushError"]
+
+HEARTBEAT_SECONDS = float(HEARTBEAT_MIN_INTERVAL)
+"""A SuperLink takes a node for lost that has been silent for twice as long."""
+
+
+class FleetLink:
+    """A node's connection to a SuperLink.
+
+    All methods raise `httpx.HTTPError` where the SuperLink cannot be reached or refuses.
+
+    Args:
+        address: Host and port of the SuperLink.
+        key: The node's private key, by which the SuperLink knows it.
+        authority: Certificate authority of the SuperLink as PEM; None speaks without TLS.
+    """
+
+    def __init__(
+        self, address: str, key: ec.EllipticCurvePrivateKey, authority: bytes | None
+    ) -> None:
+        signing = NodeAuthHttpInterceptor(key, key.public_key())
+        self._public = signing._public_key_bytes
+        self._client = FleetHttpClient.from_server_address(
+            address,
+            authority is None,
+            authority,
+            [RuntimeVersionHttpInterceptor("SuperNode"), signing],
+        )
+        self.node_id = 0
+
+    def register(self) -> None:
+        """Makes the key known, where the SuperLink lets everybody do that."""
+        self._client.RegisterNode(RegisterNodeFleetRequest(public_key=self._public))
+
+    def activate(self) -> int:
+        """Takes up the node's place; returns its id."""
+        request = ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_SECONDS)
+        self.node_id = self._client.ActivateNode(request).node_id
+        return self.node_id
+
+    def deactivate(self, node_id: int | None = None) -> None:
+        """Gives the place up at once, instead of by falling silent."""
+        self._client.DeactivateNode(DeactivateNodeRequest(node_id=node_id or self.node_id))
+
+    def heartbeat(self) -> None:
+        """Says that the node is alive."""
+        self._client.SendNodeHeartbeat(
+            SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
+        )
+
+    def receive(self) -> Message | None:
+        """The next message, whole, if there is one.
+
+        Raises:
+            ObjectPullError: If parts of it are gone.
+        """
+        response = self._client.PullMessages(PullMessagesRequest(node=self._node))
+        if not response.messages_list:
+            return None
+        run_id = response.messages_list[0].metadata.run_id
+        tree = response.message_object_trees[0]
+        message: Message = pull_and_inflate_object_from_tree(
+            tree,
+            make_pull_object_fn_protobuf(self._client.PullObject, self._node, run_id),
+            make_confirm_message_received_fn_protobuf(
+                self._client.ConfirmMessageReceived, self._node, run_id
+            ),
+            return_type=Message,
+        )
+        message.metadata.__dict__["_message_id"] = tree.object_id
+        return message
+
+    def send(self, reply: Message, seconds: float) -> None:
+        """Sends a reply with everything in it.
+
+        Args:
+            reply: The reply to a message that was received.
+            seconds: How long answering has taken.
+
+        Raises:
+            ObjectPushError: If the SuperLink did not take all of it.
+        """
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        with no_object_id_recompute():
+            request = PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[get_object_tree(reply)],
+                clientapp_runtime_list=[seconds],
+            )
+            response = self._client.PushMessages(request)
+            push_objects(
+                get_all_nested_objects(reply),
+                make_push_object_fn_protobuf(
+                    self._client.PushObject,
+                    self._node,
+                    reply.metadata.run_id,
+                    response.session_id,
+                ),
+                object_ids_to_push=set(response.objects_to_push),
+            )
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._client.close()
+
+    @property
+    def _node(self) -> Node:
+        return Node(node_id=self.node_id)
+
+
+def refusal(error: httpx.HTTPStatusError) -> dict[str, Any]:
+    """What a SuperLink says about a request that it refuses."""
+    try:
+        told = error.response.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def clock_difference(error: httpx.HTTPStatusError) -> float | None:
+    """Seconds by which this machine's clock is ahead of the SuperLink's, as its answer tells."""
+    from email.utils import parsedate_to_datetime
+
+    date = error.response.headers.get("date")
+    return None if date is None else time.time() - parsedate_to_datetime(date).timestamp()

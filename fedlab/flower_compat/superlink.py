@@ -1,0 +1,163 @@
+"""Flower's SuperLink, and the grid that speaks to it: names that are not public."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from flwr.common.constant import (
+    HEARTBEAT_DEFAULT_INTERVAL,
+    NOOP_ACCOUNT_NAME,
+    NOOP_FLWR_AID,
+    SUPERLINK_NODE_ID,
+    ErrorCode,
+)
+from flwr.serverapp import Grid
+from flwr.supercore.constant import NOOP_FEDERATION_ID, NodeStatus, TaskType
+from flwr.supercore.fab import Fab
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
+
+RETRY_SECONDS = 10.0
+"""For how long a call to the SuperLink on this machine is tried again before it fails."""
+
+LOST = (
+    ErrorCode.NODE_UNAVAILABLE,
+    ErrorCode.MESSAGE_UNAVAILABLE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+)
+"""Errors by which a SuperLink says that a message or its reply got lost on the way."""
+
+
+class Ticket(NamedTuple):
+    """What lets a process act as the ServerApp of a run."""
+
+    run_id: int
+    task_id: int
+    token: str
+
+
+class Link:
+    """A SuperLink in this process, for one run.
+
+    Its Control API, by which anybody could register nodes and start runs, refuses everyone: the
+    run is made here, and nodes are registered by `admit`. Its Runtime API serves whoever has the
+    run's ticket, and nobody else can get one.
+
+    Args:
+        authenticated: Whether only nodes with registered keys may take part.
+    """
+
+    def __init__(self, authenticated: bool) -> None:
+        # These take seconds to import, and only the SuperLink's own process needs them.
+        from flwr.common.constant import ISOLATION_MODE_PROCESS, TRANSPORT_TYPE_GRPC_RERE
+        from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
+        from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
+        from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
+        from flwr.superlink.config_loader import SuperLinkLifespanConfig
+        from flwr.superlink.main import create_app
+
+        class RefuseEveryone(NoOpControlAuthnPlugin):
+            def validate_tokens_in_metadata(
+                self, metadata: Sequence[tuple[str, str | bytes]]
+            ) -> tuple[bool, None]:
+                return False, None
+
+        config = SuperLinkLifespanConfig(
+            control_address="",
+            health_server_address=None,
+            host="",
+            port=0,
+            insecure=not authenticated,
+            certificates=None,  # the server that listens has them
+            superexec_auth_secret=None,
+            authn_plugin=RefuseEveryone(),
+            event_log_plugin=None,
+            fleet_event_log_plugin=None,
+            enable_event_log=False,
+            artifact_provider=None,
+            enable_supernode_auth=authenticated,
+            fleet_api_type=TRANSPORT_TYPE_GRPC_RERE,
+            fleet_api_address=None,
+            simulation=False,
+            ssl_ca_certfile=None,
+            ssl_certfile=None,
+            ssl_keyfile=None,
+            database=FLWR_IN_MEMORY_DB_NAME,
+            isolation=ISOLATION_MODE_PROCESS,
+            runtime_dependency_install=False,
+        )
+        self.app = create_app(config, SuperLinkLifespan)
+        self._state = self.app.state.linkstate_factory.state()
+
+    def open_run(self) -> Ticket:
+        """Makes a run that is running, and takes its one task.
+
+        Raises:
+            RuntimeError: If Flower refuses.
+        """
+        state = self._state
+        digest = state.store_fab(Fab("", b"fedlab ships no code to devices", {}))
+        run_id = state.create_run(
+            "fedlab/fedlab",
+            "0",
+            digest,
+            {},
+            NOOP_FEDERATION_ID,
+            None,
+            NOOP_FLWR_AID,
+            TaskType.SERVER_APP,
+        )
+        tasks = [task for task in state.get_tasks() if task.run_id == run_id]
+        token = state.claim_task(tasks[0].task_id) if tasks else None
+        if token is None or not state.activate_task(tasks[0].task_id):
+            raise RuntimeError("the SuperLink has not started the run")
+        return Ticket(run_id, tasks[0].task_id, token)
+
+    def keep_run(self, ticket: Ticket) -> None:
+        """Keeps the run from expiring; to be called every few seconds."""
+        self._state.acknowledge_task_heartbeat(ticket.task_id)
+
+    def admit(self, keys: Mapping[str, bytes]) -> None:
+        """Lets these nodes in, and no others.
+
+        Args:
+            keys: Public key of every node as PEM, by the node's name.
+        """
+        known = {
+            node.public_key: node.node_id
+            for node in self._state.get_node_info()
+            if node.status != NodeStatus.UNREGISTERED
+        }
+        for name, key in keys.items():
+            if known.pop(key, None) is None:
+                self._state.create_node(
+                    NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, HEARTBEAT_DEFAULT_INTERVAL, name=name
+                )
+        for node_id in known.values():
+            self._state.delete_node(NOOP_FLWR_AID, node_id)
+
+
+def connect(address: str, ticket: Ticket, authority: bytes | None) -> Grid:
+    """Makes this process the ServerApp of a run; the grid that its messages go through.
+
+    Args:
+        address: Host and port of the SuperLink.
+        ticket: From `Link.open_run`.
+        authority: Certificate authority as PEM; None speaks without TLS.
+    """
+    TaskIdentity.run_id = ticket.run_id
+    TaskIdentity.task_id = ticket.task_id
+    TaskIdentity.node_id = SUPERLINK_NODE_ID
+    grid = HttpGrid(address, authority is None, authority, token=ticket.token)
+    grid._retry_invoker.max_time = RETRY_SECONDS
+    run = Run.create_empty(run_id=ticket.run_id)
+    grid.set_run(replace(run, primary_task_id=ticket.task_id))
+    return grid
+
+
+def is_lost(reply: Any) -> bool:
+    """Whether a reply is the SuperLink's word that there will be none."""
+    return reply.has_error() and reply.error.code in LOST
