@@ -1,4 +1,4 @@
-.PHONY: check format slow gpu
+.PHONY: check format slow gpu docs
 
 check: ## form, types and tests: what to run before a commit
 	uv run --all-extras ruff format --check
@@ -15,3 +15,6 @@ slow: ## tests that take minutes or several processes
 
 gpu: ## tests that need a CUDA device
 	uv run --all-extras pytest -m gpu
+
+docs: ## the documentation as a site, notebooks run: open site/index.html
+	FEDLAB_DOCS_NOTEBOOKS=1 NO_MKDOCS_2_WARNING=1 uv run --all-extras mkdocs build --strict

@@ -6,13 +6,16 @@ import ast
 import importlib.util
 import inspect
 import re
+import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fedlab import registry
+from fedlab.component import Component, Section
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Parameter:
 
     Attributes:
         name: The key.
-        kind: What it may be, as a type.
+        kind: What it may be: a type or the choices, and the range.
         default: Its default; None where it has none and must be given.
         text: What it means.
     """
@@ -47,7 +50,15 @@ def sentences(group: str) -> dict[str, str]:
 
 
 def groups_with(name: str) -> list[str]:
-    """The groups that have a component of that name; local halves go with their strategies."""
+    """The groups that have a component of that name; local halves go with their strategies.
+
+    Raises:
+        InputError: If the name is a path, ``module:Class``, and nothing can be imported from it.
+    """
+    if ":" in name and not name.startswith("flwr:"):
+        target = registry.resolve("strategies", name)
+        block = getattr(target, "Parameters", target)
+        return [block.group] if isinstance(block, type) and issubclass(block, Component) else []
     return [group for group in registry.BUILTIN if group != "clients" and _is_in(group, name)]
 
 
@@ -58,15 +69,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
         InputError: If there is no such component.
     """
     target = registry.resolve(group, name)
-    block = getattr(target, "Parameters", target)
-    texts = _attribute_texts(block)
-    parameters = []
-    for key, field in block.model_fields.items():
-        if key == "name":
-            continue
-        default = None if field.is_required() else _plain(field.get_default())
-        kind = _kind(field.annotation)
-        parameters.append(Parameter(key, kind, default, texts.get(key, "")))
+    parameters = keys_of(getattr(target, "Parameters", target))
     module = inspect.getmodule(target)
     paper = inspect.getdoc(module) if group in {"strategies", "models", "losses"} else None
     if group == "strategies" and name.startswith("flwr:"):
@@ -76,8 +79,23 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
             Parameter(key, _kind(kind), None if default is ... else _plain(default), "")
             for key, (kind, default) in constructor_arguments(name).items()
         ]
-    words = [_paragraphs(text) for text in (paper, target.__doc__) if text]
+    words = [paragraphs(text) for text in (paper, target.__doc__) if text]
     return "\n\n".join(words), parameters
+
+
+def keys_of(block: type[Section]) -> list[Parameter]:
+    """The keys that a block of a scenario may hold, but for its ``name``."""
+    texts = _attribute_texts(block)
+    return [
+        Parameter(
+            key,
+            _kind(field.annotation, field.metadata),
+            None if field.is_required() else _plain(field.get_default()),
+            texts.get(key, ""),
+        )
+        for key, field in block.model_fields.items()
+        if key != "name" or not issubclass(block, Component)
+    ]
 
 
 def _is_in(group: str, name: str) -> bool:
@@ -104,7 +122,7 @@ def _sentence(path: str, of_module: bool) -> str:
     return " ".join(words.split()).split(". ")[0].rstrip(".").replace(", server half:", ":")
 
 
-def _paragraphs(text: str) -> str:
+def paragraphs(text: str) -> str:
     """A docstring's words without its sections, one line a paragraph."""
     words = re.split(r"\n\s*(?:Attributes|Args):\n", inspect.cleandoc(text))[0]
     return "\n\n".join(" ".join(part.split()) for part in words.split("\n\n"))
@@ -124,19 +142,39 @@ def _attribute_texts(block: type) -> dict[str, str]:
     return texts
 
 
-def _kind(annotation: Any) -> str:
-    """An annotation without its constraints and modules: ``int``, ``'batch' | 'group'``."""
+def _kind(annotation: Any, constraints: Sequence[Any] = ()) -> str:
+    """An annotation in words, with the bounds of numbers: ``int > 0 | none``, ``batch | group``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return _kind(arguments[0])
+        return _kind(arguments[0], arguments[1:])
     if origin is typing.Literal:
         return " | ".join(str(choice) for choice in arguments)
+    if origin in {typing.Union, types.UnionType}:
+        first, *others = arguments
+        return " | ".join([_kind(first, constraints), *map(_kind, others)])
     if arguments and origin is not None:
         inner = [_kind(argument) for argument in arguments if argument is not Ellipsis]
-        if "Union" in str(origin):
-            return " | ".join(inner)
-        return f"{getattr(origin, '__name__', origin)} of {', '.join(dict.fromkeys(inner))}"
-    return "none" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
+        return f"{_name(origin)} of {', '.join(dict.fromkeys(inner))}"
+    return _name(annotation) + _bounds(constraints)
+
+
+def _name(kind: Any) -> str:
+    names = {type(None): "none", tuple: "list", dict: "mapping", Path: "path"}
+    return names.get(kind) or getattr(kind, "__name__", str(kind))
+
+
+def _bounds(constraints: Sequence[Any]) -> str:
+    """The bounds of a number: `` >= 0, < 1``."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    # A bound stands by itself, or in the `Field` of the annotation.
+    parts = [part for each in constraints for part in getattr(each, "metadata", [each])]
+    told = [
+        f"{sign} {getattr(part, name):g}"
+        for part in parts
+        for name, sign in signs.items()
+        if getattr(part, name, None) is not None
+    ]
+    return " " * bool(told) + ", ".join(told)
 
 
 def _plain(default: Any) -> str:
@@ -145,4 +183,4 @@ def _plain(default: Any) -> str:
         return "null"
     if isinstance(default, bool):
         return str(default).lower()
-    return str(list(default)) if isinstance(default, tuple) else str(default)
+    return str(list(default)) if isinstance(default, tuple) else str(default) or '""'

@@ -103,7 +103,24 @@ class OutputSpec(Section):
 
 
 class Scenario(Section):
-    """One experiment. See the fields' own classes for what each block may say."""
+    """One experiment. See the fields' own classes for what each block may say.
+
+    Attributes:
+        name: Name of the experiment and, with strategy and seed, of the run's folder.
+        description: What it shows; the comment that opens the file does as well.
+        seed: Seed of the partition, the initial model, the cohorts and all local training.
+        rounds: Rounds of training.
+        data: Where samples come from.
+        partition: Which client gets which of them.
+        model: The network.
+        strategy: The method.
+        training: What a client does in a round.
+        participation: Who takes part in a round.
+        evaluation: What is measured, and how often.
+        resources: What the simulation runs on.
+        engine: How the clients of a round are executed.
+        output: Where the run is kept.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     description: str = ""

@@ -1,0 +1,75 @@
+"""What mkdocs calls while it builds: adds the pages that are made, and completes those of methods.
+
+Named in mkdocs.yml under ``hooks``. Nothing is written into docs/.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import PurePosixPath
+from typing import Any
+
+import command_line
+import method_pages
+import notebook_pages
+import reference_pages
+import repository
+from formulas import Formulas
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+log = logging.getLogger("mkdocs.hooks.fedlab")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Adds formulas, and to the navigation what is found in folders."""
+    config.markdown_extensions.append(Formulas())  # type: ignore[arg-type]
+    decisions = sorted((repository.ROOT / "docs" / "decisions").glob("*.md"))
+    found = {
+        "METHODS": method_pages.navigation(),
+        "NOTEBOOKS": [f"notebooks/{path.stem}.md" for path in notebook_pages.sources()],
+        "BENCHMARKS": [page for page in repository.texts() if page.startswith("benchmarks/")],
+        "DECISIONS": [f"decisions/{path.name}" for path in decisions],
+    }
+    config.nav = _filled(config.nav, found)
+    for name in method_pages.missing():
+        log.warning("the method '%s' has no page; write docs/methods/%s.md", name, name)
+    return config
+
+
+def _filled(nav: Any, found: dict[str, list]) -> Any:
+    """A part of the navigation with what was found in the place of its names."""
+    if isinstance(nav, dict):
+        return {title: _filled(below, found) for title, below in nav.items()}
+    if isinstance(nav, list):
+        items = [found.get(item, [item]) if isinstance(item, str) else [item] for item in nav]
+        return [_filled(item, found) for group in items for item in group]
+    return nav
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the pages that are made of code, of notebooks, and of files elsewhere."""
+    made: dict[str, str | bytes] = {
+        "reference/command-line.md": command_line.page(),
+        **reference_pages.pages(),
+        **repository.texts(),
+    }
+    for path in notebook_pages.sources():
+        text, pictures = notebook_pages.page(path)
+        made[f"notebooks/{path.stem}.md"] = text
+        made |= {f"notebooks/{name}": content for name, content in pictures.items()}
+    for page, content in made.items():
+        files.append(File.generated(config, page, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Completes a method's page and the list of methods; makes links lead to pages."""
+    place = PurePosixPath(page.file.src_uri)
+    text = repository.with_links_of_the_site(markdown, str(place))
+    if place.parent.name != "methods":
+        return text
+    if place.stem == "index":
+        text = text.replace("<!-- methods -->", method_pages.index())
+        return text.replace("<!-- keys -->", method_pages.common_keys())
+    return method_pages.completed(place.stem, text)
