@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedlab import registry
-from fedlab.component import Component, Section
+
+if TYPE_CHECKING:
+    from fedlab.component import Section
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def groups_with(name: str) -> list[str]:
         InputError: If the name is a path, ``module:Class``, and nothing can be imported from it.
     """
     if ":" in name and not name.startswith("flwr:"):
+        from fedlab.component import Component
+
         target = registry.resolve("strategies", name)
         block = getattr(target, "Parameters", target)
         return [block.group] if isinstance(block, type) and issubclass(block, Component) else []
@@ -85,6 +89,8 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
 
 def keys_of(block: type[Section]) -> list[Parameter]:
     """The keys that a block of a scenario may hold, but for its ``name``."""
+    from fedlab.component import Component
+
     texts = _attribute_texts(block)
     return [
         Parameter(

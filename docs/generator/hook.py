@@ -28,6 +28,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     found = {
         "METHODS": method_pages.navigation(),
         "NOTEBOOKS": [f"notebooks/{path.stem}.md" for path in notebook_pages.sources()],
+        "PARTS": [f"reference/{page}.md" for page in reference_pages.PARTS],
         "BENCHMARKS": [page for page in repository.texts() if page.startswith("benchmarks/")],
         "DECISIONS": [f"decisions/{path.name}" for path in decisions],
     }

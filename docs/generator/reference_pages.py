@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections.abc import Iterator
 
 import tables
 
 from fedlab import catalogue, registry, schema
+from fedlab.cli.looking import SECTIONS
 from fedlab.component import Component, Section
 from fedlab.shipped import shipped_scenarios
 
-PARTS = {
-    "models": ("Models", ["models"]),
-    "losses": ("Losses", ["losses"]),
-    "data": ("Data", ["sources", "transforms", "extractors"]),
-    "skews": ("Skews", ["domain_skews", "label_skews", "quantity_skews", "label_noises"]),
-}
-"""Page -> its title and the groups on it, as ``fedlab list`` has them."""
-
-WHERE = {
-    "models": "model",
-    "losses": "training.loss",
-    "sources": "data.sources",
-    "transforms": "data.sources.N.make_domains",
-    "extractors": "data.features",
-    "domain_skews": "partition.domains",
-    "label_skews": "partition.labels",
-    "quantity_skews": "partition.quantity",
-    "label_noises": "partition.label_noise",
-    "strategies": "strategy",
-}
-"""Where in a scenario a component of a group stands."""
+PARTS = {page: groups for page, groups in SECTIONS.items() if page != "strategies"}
+"""Page -> the groups on it; methods have pages of their own."""
 
 
 def pages() -> dict[str, str]:
@@ -75,7 +58,7 @@ def _blocks(section: type[Section], place: tuple[str, ...]) -> Iterator[str]:
             kind, default = f"[a block](#{_anchor(dotted)})", parameter.default
             default = None if default is None else "see there"
             inner.append((block, (*place, parameter.name)))
-        if "sources" in dotted.split("."):
+        if typing.get_origin(section.model_fields[parameter.name].annotation) is tuple:
             kind = f"a list of {kind}"
         rows.append(catalogue.Parameter(parameter.name, kind, default, parameter.text))
     yield tables.keys(rows)
@@ -94,21 +77,36 @@ def _default(section: type[Section], key: str) -> str | None:
 def _link(group: str) -> str:
     if group == "strategies":
         return "[a method](../methods/index.md)"
-    page = next(page for page, (_, groups) in PARTS.items() if group in groups)
-    return f"[one of these]({page}.md#{_anchor(group.replace('_', ' '))})"
+    page = next(page for page, groups in PARTS.items() if group in groups)
+    anchor = f"#{_anchor(group.replace('_', ' '))}" * (len(PARTS[page]) > 1)
+    return f"[one of these]({page}.md{anchor})"
 
 
 def _parts(page: str) -> Iterator[str]:
-    title, groups = PARTS[page]
-    yield f"# {title}"
-    for group in groups:
-        yield f"## {group.replace('_', ' ').capitalize()}"
-        yield f"Under `{WHERE[group]}` in a scenario; also `package.module:Class` of your own."
+    from fedlab.scenario import Scenario
+
+    where = dict(_places(Scenario, ()))
+    yield f"# {page.capitalize()}"
+    for group in PARTS[page]:
+        if len(PARTS[page]) > 1:
+            yield f"## {group.replace('_', ' ').capitalize()}"
+        place = f"Under `{where[group]}` in a scenario; also" if group in where else "Also"
+        yield f"{place} `package.module:Class` [of your own](../guides/index.md)."
         for name in registry.BUILTIN[group]:
             words, parameters = catalogue.describe(group, name)
             yield f"### `{name}`"
             yield tables.as_code(words)
             yield tables.keys(parameters)
+
+
+def _places(section: type[Section], place: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Groups of components, and where in a scenario each is named."""
+    for key, field in section.model_fields.items():
+        block = schema.section_in(field.annotation)
+        if block is not None and issubclass(block, Component):
+            yield block.group, ".".join((*place, key))
+        elif block is not None:
+            yield from _places(block, (*place, key))
 
 
 def _shipped() -> Iterator[str]:
