@@ -83,16 +83,18 @@ def blocks(page: str) -> list[Block]:
 def scenario_of(command: str) -> Scenario | None:
     """The scenario that a command trains or looks at, with its overrides; None for others.
 
+    Where several are compared, it is the one that they start from.
+
     Raises:
         InputError: If the command is wrong.
     """
     words = shlex.split(command)
-    if words[:2] not in (["fedlab", "simulate"], ["fedlab", "partition"]):
+    if words[0] != "fedlab" or words[1] not in {"simulate", "partition", "compare"}:
         return None
     options = [at for at, word in enumerate(words) if word.startswith("--")]
     values = {at for option in options for at in (option, option + 1)}
     source, *overrides = [w for at, w in enumerate(words[2:], 2) if at not in values]
-    return load_scenario(source, overrides)
+    return load_scenario(source, [] if words[1] == "compare" else overrides)
 
 
 def shortened(command: str) -> str:
@@ -100,7 +102,7 @@ def shortened(command: str) -> str:
     scenario = scenario_of(command)
     if scenario is None:
         return command
-    few = [*SHORT] if "simulate" in command else []
+    few = [] if command.startswith("fedlab partition") else [*SHORT]
     if isinstance(scenario.data.sources[0], Digits):
         few.append(f"data.sources.0.train_per_domain={FEW.get(scenario.name, 60)}")
         few.append("data.sources.0.test_per_domain=30")
