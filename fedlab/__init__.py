@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fedlab.clients.base import LocalHalf
     from fedlab.comparison.compare import compare
     from fedlab.comparison.comparison import Comparison
+    from fedlab.engine.session import session
     from fedlab.errors import InputError
     from fedlab.export.formats.safetensors import load_program
     from fedlab.export.run import export_run
@@ -45,6 +46,7 @@ __all__ = [
     "load_run",
     "load_scenario",
     "resume",
+    "session",
     "simulate",
 ]
 
@@ -61,6 +63,7 @@ _HOMES = {
     "load_run": "runs.run",
     "load_scenario": "scenario_file",
     "resume": "simulation",
+    "session": "engine.session",
     "simulate": "simulation",
 }
 

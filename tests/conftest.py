@@ -11,18 +11,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
-    """One small Ray for all tests that need one; runs join it instead of starting their own."""
+def ray_here(_private_cache: None) -> Iterator[None]:
+    """One small Ray for all tests that need one, whose actors serve one test after another."""
     import ray
 
+    from fedlab.engine.session import session
+
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
+    with session():
+        yield
     ray.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def _private_cache(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Keeps decoded data of tests out of the user's cache."""
-    monkeypatch.setenv("FEDLAB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(scope="session", autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps decoded data of tests out of the user's cache; processes of one test run share it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDLAB_CACHE", str(folder / "cache"))
+        yield

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import grpc
 import ray
 
+from fedlab.engine import session
 from fedlab.engine.resources import Hardware
 from fedlab.errors import InputError, RunError
 
@@ -25,12 +26,15 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
 
     Returns:
         What the cluster has, and a function that undoes the connection (and nothing, if it was
-        there before).
+        there before, or a session keeps it).
 
     Raises:
         InputError: If there is no cluster at that address.
         RunError: If none can be started here.
     """
+    kept = session.current()
+    if kept is not None and kept.connected and kept.address != address:
+        kept.close()
     if ray.is_initialized():
         return _hardware(), lambda: None
     if address:
@@ -49,6 +53,9 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
                 "resources.backend=local"
             ) from error
         raise _unreachable(address, str(error).partition("\n")[0].rstrip(".")) from error
+    if kept is not None:
+        kept.keep_cluster(address, ray.shutdown)
+        return _hardware(), lambda: None
     return _hardware(), ray.shutdown
 
 

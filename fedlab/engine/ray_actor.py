@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import pickle
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from flwr.app import Message, RecordDict
 
 from fedlab.engine.execution import Choice
@@ -39,12 +41,35 @@ class Returned(NamedTuple):
 class Actor:
     """A `Worker` in a process of its own (see `fedlab.engine.ray_grid.RayGrid`)."""
 
-    def __init__(self, import_path: Sequence[str], make_runtime: bytes, *shared: Any) -> None:
-        # A user's own modules are found wherever the driver finds them.
-        sys.path.extend(path for path in import_path if path not in sys.path)
-        self.worker = Worker(pickle.loads(make_runtime)(*shared))
+    def __init__(self) -> None:
         self.warnings = Warnings()
+        self.rest()
+
+    def rest(self) -> None:
+        """Forgets the run it has worked for."""
+        self._worker: Worker | None = None
         self._content = "", RecordDict()
+        self.warnings.take()
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # others may want that memory meanwhile
+
+    def prepare(self, import_path: Sequence[str], make_runtime: bytes, *shared: Any) -> None:
+        """Makes what a run needs.
+
+        Args:
+            import_path: Where the driver finds modules: a user's own are found there here, too.
+            make_runtime: Makes the runtime, pickled.
+            *shared: Its arguments.
+        """
+        sys.path.extend(path for path in import_path if path not in sys.path)
+        self._worker = Worker(pickle.loads(make_runtime)(*shared))
+
+    @property
+    def worker(self) -> Worker:
+        """Who answers, once `prepare` has been called."""
+        assert self._worker is not None
+        return self._worker
 
     def choose(
         self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None
@@ -86,10 +111,6 @@ class Actor:
             self.warnings.take(),
         )
         return (returned, *kept) if as_objects else returned
-
-    def ready(self) -> bool:
-        """Answers once the worker has been made."""
-        return True
 
 
 class Warnings(logging.Handler):

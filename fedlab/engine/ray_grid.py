@@ -15,17 +15,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import ray
 import ray.exceptions
 from flwr.app import Message, RecordDict
 from ray import cloudpickle
 
+from fedlab.engine.actor_pool import ActorPool
 from fedlab.engine.execution import MOST, Choice
 from fedlab.engine.grid import LATE, ClientGrid
 from fedlab.engine.portions import Portion, job_of
-from fedlab.engine.ray_actor import Actor, Returned
+from fedlab.engine.ray_actor import Returned
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import RunError
 from fedlab.flower_compat import error_reply
@@ -89,8 +90,7 @@ class RayGrid(ClientGrid):
         sizes: Training samples of each client; the largest clients go first.
         tested: Clients that are tested as one, at most.
         actors: Number of actors.
-        cpus: CPU cores of an actor.
-        gpus: GPUs, or the share of one, of an actor.
+        pool: Where they come from.
         on_close: Called when the grid is closed, after its actors are gone.
     """
 
@@ -102,15 +102,14 @@ class RayGrid(ClientGrid):
         tested: int = 1,
         *,
         actors: int,
-        cpus: float,
-        gpus: float,
+        pool: ActorPool,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(sizes, tested)
-        actor = cast(Any, ray.remote(Actor)).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0)
         made_by = cloudpickle.dumps(make_runtime)  # type: ignore[attr-defined]  # by value, where a notebook defines it
-        self._make = lambda: actor.remote(sys.path, made_by, *shared)
-        self._idle = deque(self._make() for _ in range(actors))
+        self._prepare = lambda actor: actor.prepare.remote(sys.path, made_by, *shared)
+        self._pool = pool
+        self._idle = deque(pool.take() for _ in range(actors))
         self._actors = actors
         self._busy: dict[ray.ObjectRef, tuple[Work, Any]] = {}
         self._abandoned: dict[ray.ObjectRef, Any] = {}
@@ -119,15 +118,18 @@ class RayGrid(ClientGrid):
         self._on_close = on_close
 
     def wait_until_ready(self) -> None:
-        """Waits for the actors.
+        """Waits for the actors; closes the grid if that fails.
 
         Raises:
             RunError: If an actor cannot be made, with the reason.
         """
         try:
-            ray.get([actor.ready.remote() for actor in self._idle])
-        except ray.exceptions.RayError as error:
-            raise RunError(f"a Ray actor could not start: {_why(error)}") from error
+            ray.get([self._prepare(actor) for actor in self._idle])
+        except BaseException as error:
+            self.close()
+            if isinstance(error, ray.exceptions.RayError):
+                raise RunError(f"a Ray actor could not start: {_why(error)}") from error
+            raise
 
     @property
     def actor_pids(self) -> list[int]:
@@ -262,8 +264,8 @@ class RayGrid(ClientGrid):
     def _replace(self, dead: Any) -> None:
         """Starts an actor instead of one that died; it gets work once it is ready."""
         ray.kill(dead)  # Ray may take it for dead and be wrong; it must not keep its CPU
-        actor = self._make()
-        self._starting[actor.ready.remote()] = actor
+        actor = self._pool.take()
+        self._starting[self._prepare(actor)] = actor
 
     def _hold(self, record: RecordDict) -> tuple[ray.ObjectRef, int]:
         return ray.put(record), 0
@@ -275,10 +277,11 @@ class RayGrid(ClientGrid):
             raise RunError(f"what clients keep is lost: {_why(error)}; resume the run") from error
 
     def close(self) -> None:
-        """Ends the actors."""
+        """Gives the actors back, and ends those that are still at work."""
+        for actor in self._idle:
+            self._pool.give_back(actor)
         busy = [actor for _, actor in self._busy.values()]
-        rest = [*self._abandoned.values(), *self._starting.values()]
-        for actor in [*self._idle, *busy, *rest]:
+        for actor in [*busy, *self._abandoned.values(), *self._starting.values()]:
             ray.kill(actor)
         for actors in (self._idle, self._busy, self._abandoned, self._starting):
             actors.clear()

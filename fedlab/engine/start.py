@@ -72,6 +72,7 @@ def _start_ray(
 ) -> tuple[ClientGrid, str]:
     import ray  # an edge device has no Ray
 
+    from fedlab.engine.actor_pool import ActorSize, pool_of
     from fedlab.engine.cluster import connect
     from fedlab.engine.ray_grid import RayGrid
 
@@ -90,14 +91,13 @@ def _start_ray(
             sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
             tested=clients_per_batch(partition, scenario.evaluation.batch_size),
             actors=plan.actors,
-            cpus=plan.cpus,
-            gpus=plan.gpus,
+            pool=pool_of(ActorSize(plan.cpus, plan.gpus)),
             on_close=disconnect,
         )
-        grid.wait_until_ready()
     except BaseException:
         disconnect()
         raise
+    grid.wait_until_ready()
     return grid, f"on Ray, {plan}"
 
 

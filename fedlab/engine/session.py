@@ -1,0 +1,74 @@
+"""What runs in one process leave to each other: Ray, and actors that are ready to work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedlab.engine.actor_pool import ActorPool
+
+
+class Session:
+    """What is kept from one run to the next.
+
+    Attributes:
+        address: Of the cluster that is kept; None is one of this machine.
+        connected: Whether there is one.
+        pool: The actors of the last run.
+    """
+
+    def __init__(self) -> None:
+        self.address: str | None = None
+        self.connected = False
+        self.pool: ActorPool | None = None
+        self._undo = ExitStack()
+
+    def keep_cluster(self, address: str | None, disconnect: Callable[[], None]) -> None:
+        """Keeps a connection to Ray until the session ends."""
+        self.address, self.connected = address, True
+        self._undo.callback(disconnect)
+
+    def keep_actors(self, pool: ActorPool) -> None:
+        """Keeps these actors, and ends those that it kept before, which would be in their way."""
+        if self.pool is not None:
+            self.pool.end()
+        self.pool = pool
+
+    def close(self) -> None:
+        """Ends the actors, and the connection that is kept."""
+        if self.pool is not None:
+            self.pool.end()
+        self.pool, self.connected = None, False
+        self._undo.close()
+
+
+_current: Session | None = None
+
+
+def current() -> Session | None:
+    """The session that this process is in, if any."""
+    return _current
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Lets the runs within share one Ray and its actors, which take seconds to start.
+
+    >>> with fedlab.session():
+    ...     runs = [fedlab.simulate("smoke", seed=seed) for seed in range(5)]
+
+    Results do not change by it. Actors import a module of yours once: leave the session before you
+    change its code. A session within another is a part of that one.
+    """
+    global _current
+    if _current is not None:
+        yield
+        return
+    _current = mine = Session()
+    try:
+        yield
+    finally:
+        _current = None
+        mine.close()
