@@ -18,6 +18,8 @@ from fedlab.cli import app
 from fedlab.errors import InputError
 from toy import scenario
 
+pytestmark = pytest.mark.xdist_group("adaptation")  # what is made for all of them is made once
+
 
 def finished(folder: Path, **fields: Any) -> fedlab.Run:
     return fedlab.simulate(scenario(**fields), out=folder, progress=False)

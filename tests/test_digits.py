@@ -16,6 +16,8 @@ from fedlab.data.spec import DataSpec
 from fedlab.errors import InputError
 from fedlab.report.contact_sheet import contact_sheet
 
+pytestmark = pytest.mark.xdist_group("digits")  # what is made for all of them is made once
+
 # Well below what the machine of the test reaches, well above the 0.1 of chance.
 FLOOR = {"handwritten": 0.75, "scan": 0.75, "photo": 0.5, "printed": 0.5, "street": 0.18}
 

@@ -8,6 +8,7 @@ import pytest
 
 from fedlab import registry
 
+pytestmark = pytest.mark.xdist_group("packaging")  # what is made for all of them is made once
 ROOT = Path(__file__).parent.parent
 
 
