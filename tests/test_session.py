@@ -55,10 +55,7 @@ def test_an_actor_that_died_between_two_runs_is_replaced(ray_here: None) -> None
 def test_without_a_session_no_actor_is_left(
     ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = sessions.current()
-    assert kept is not None
-    if kept.pool is not None:
-        kept.pool.end()
+    sessions.end_waiting_actors()
     monkeypatch.setattr(sessions, "_current", None)
     assert gone(pids(actors=1))
 

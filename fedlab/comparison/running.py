@@ -98,9 +98,11 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
     import ray
 
     from fedlab.engine.cluster import connect
+    from fedlab.engine.session import end_waiting_actors
 
     spec = jobs[0].scenario.resources
     hardware, disconnect = connect(spec.address)
+    end_waiting_actors()
     try:
         cohort = max(job.scenario.cohort_size for job in jobs)
         layout = lay_out(spec, hardware, len(jobs), cohort, at_once)

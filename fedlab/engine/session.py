@@ -32,14 +32,17 @@ class Session:
 
     def keep_actors(self, pool: ActorPool) -> None:
         """Keeps these actors, and ends those that it kept before, which would be in their way."""
+        self.end_actors()
+        self.pool = pool
+
+    def end_actors(self) -> None:
+        """Ends the actors that wait for the next run."""
         if self.pool is not None:
             self.pool.end()
-        self.pool = pool
 
     def close(self) -> None:
         """Ends the actors, and the connection that is kept."""
-        if self.pool is not None:
-            self.pool.end()
+        self.end_actors()
         self.pool, self.connected = None, False
         self._undo.close()
 
@@ -50,6 +53,12 @@ _current: Session | None = None
 def current() -> Session | None:
     """The session that this process is in, if any."""
     return _current
+
+
+def end_waiting_actors() -> None:
+    """Makes room for whoever needs the cluster's cores for something else than the next run."""
+    if _current is not None:
+        _current.end_actors()
 
 
 @contextmanager
