@@ -61,6 +61,13 @@ def test_parameter_counts(name, shape, parameters):
     assert count(build(name, shape)) == parameters
 
 
+def test_alexnets_dense_layers_can_be_narrow():
+    narrow = build("alexnet", (3, 63, 63), dense=16)
+    # Those between 9216 pooled numbers and the classes, and two batch normalisations.
+    dense = 9216 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10 + 2 * 2 * 16
+    assert count(narrow) == 2_472_000 + dense
+
+
 def test_alexnet_takes_large_and_small_images_with_the_same_weights():
     model = build("alexnet", (3, 256, 256)).eval()
     assert count(model) == 57_063_498

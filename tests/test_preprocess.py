@@ -10,6 +10,7 @@ from fedlab.data.augment import crop, rotate
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
+from fedlab.data.strong_views import strong_view
 from fedlab.errors import InputError
 
 
@@ -181,6 +182,15 @@ def test_strong_views_differ_between_images_and_stay_images(images):
     for client in range(3):
         alone = preprocess.strong(cohort[client], rng.torch_generator(0, "v", client))
         assert torch.equal(alone, views[client])
+
+
+def test_only_what_may_be_mirrored_is_mirrored(images):
+    """All else is drawn so that it changes nothing: the central crop, and no operation."""
+    pixels = torch.from_numpy(images.train.inputs[:2]).float() / 255
+    draws = torch.tensor([[0.4, 0.5, 0.5, 0.0, 0.0], [0.6, 0.5, 0.5, 0.0, 0.0]])
+    assert torch.equal(strong_view(pixels, draws, mirrors=False), pixels)
+    mirrored = strong_view(pixels, draws, mirrors=True)
+    assert torch.equal(mirrored, torch.stack([pixels[0].flip(-1), pixels[1]]))
 
 
 def test_strong_views_of_features_are_refused(table):

@@ -111,7 +111,8 @@ class Preprocess:
         from fedlab.data.strong_views import draw_strong, strong_view
 
         draws = torch.stack([draw_strong(batches.shape[1], generator) for generator in generators])
-        return self._changed(batches, draws, strong_view)
+        view = partial(strong_view, mirrors=self.augmentation.flip)
+        return self._changed(batches, draws, view)
 
     def _changed(
         self, batch: Tensor, draws: Tensor, change: Callable[[Tensor, Tensor], Tensor]

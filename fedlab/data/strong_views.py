@@ -2,7 +2,9 @@
 
 RandAugment: Practical Automated Data Augmentation with a Reduced Search Space, Cubuk, Zoph, Shlens,
 Le, NeurIPS 2020, arXiv 1909.13719. One operation of its fourteen at magnitude 10 of 30 (FedLabel's
-setting, arXiv 2307.08809), after a random crop and, for half of the images, a mirror image.
+setting, arXiv 2307.08809), after a random crop. Where ``data.augmentation.flip`` says that the
+mirror image of a sample is one of its class, as for most photographs and for few digits, half of
+the images are mirrored as well.
 
 As in `fedlab.data.augment`, what is drawn is told apart from what is done with it.
 """
@@ -33,19 +35,20 @@ def draw_strong(count: int, generator: torch.Generator) -> Tensor:
     return torch.rand(count, DRAWS, generator=generator, device=generator.device)
 
 
-def strong_view(pixels: Tensor, draws: Tensor) -> Tensor:
-    """Crops, mirrors, and applies to each image an operation of its own.
+def strong_view(pixels: Tensor, draws: Tensor, *, mirrors: bool) -> Tensor:
+    """Crops, and applies to each image an operation of its own.
 
     Args:
         pixels: float32 in [0, 1], shape (n, channels, height, width).
         draws: Uniform in [0, 1), shape (n, `DRAWS`); see `draw_strong`.
+        mirrors: Whether half of the images are mirrored.
 
     Returns:
         float32 in [0, 1], same shape, a new tensor.
     """
     mirror, down, right, which, side = draws.to(pixels).unbind(dim=1)
     padding = round(pixels.shape[2] * CROP_PADDING)
-    changed = crop(pixels, padding, down, right, mirror < 0.5)
+    changed = crop(pixels, padding, down, right, (mirror < 0.5) & mirrors)
     chosen = (which * len(OPERATIONS)).long()
     for index, operation in enumerate(OPERATIONS):
         for direction, wanted in ((-1.0, side < 0.5), (1.0, side >= 0.5)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal
 
+from pydantic import PositiveInt
 from torch import nn
 
 from fedlab.models.shapes import image_shape
@@ -22,9 +23,14 @@ class AlexNet(ModelSpec):
     """Five convolutions and three dense layers, each but the last batch-normalised; no dropout.
 
     Drawn for images of 256x256 pixels; an adaptive pooling before the dense layers takes others.
+
+    Attributes:
+        dense: Width of the dense layers. Of 57 million parameters they have 55 by default; with 512
+            they have 5, which suits small images and machines.
     """
 
     name: Literal["alexnet"] = "alexnet"
+    dense: PositiveInt = 4096
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """The network.
@@ -55,12 +61,12 @@ class AlexNet(ModelSpec):
                 pool5=nn.MaxPool2d(3, stride=2),
                 average=nn.AdaptiveAvgPool2d((6, 6)),
                 flatten=nn.Flatten(),
-                fc1=nn.Linear(256 * 6 * 6, 4096),
-                bn6=nn.BatchNorm1d(4096),
+                fc1=nn.Linear(256 * 6 * 6, self.dense),
+                bn6=nn.BatchNorm1d(self.dense),
                 relu6=nn.ReLU(),
-                fc2=nn.Linear(4096, 4096),
-                bn7=nn.BatchNorm1d(4096),
+                fc2=nn.Linear(self.dense, self.dense),
+                bn7=nn.BatchNorm1d(self.dense),
                 relu7=nn.ReLU(),
-                fc3=nn.Linear(4096, classes),
+                fc3=nn.Linear(self.dense, classes),
             )
         )
