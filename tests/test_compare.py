@@ -6,6 +6,7 @@ import pytest
 from tiny_scenario import TEXT, write_tiny
 
 import fedlab
+import toy
 from fedlab import LocalHalf, cli
 from fedlab.comparison import alternatives, compare, conductor
 from fedlab.comparison.comparison import Comparison
@@ -370,3 +371,37 @@ def test_the_scenarios_own_parameters_do_not_stand_in_the_way(tiny, run):
     """`strategy.name=...` drops what belonged to the other method; so does a comparison."""
     assert "mu" in TEXT
     assert run("compare", tiny, "--strategies", "fedavg,fedsam", "--seeds", "1", "rounds=1")[0] == 0
+
+
+# ---------------------------------------------------------------------------- on Ray
+
+
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize(
+    "methods",
+    [["fedavg", "fedbn", "fedprox mu=0.1"], pytest.param(["fedbn"], marks=pytest.mark.slow)],
+)
+def test_runs_on_ray_have_the_bytes_of_simulate(methods, tmp_path, caplog):
+    """Several runs at once, each in one process; and one run that has all actors for itself."""
+    caplog.set_level("INFO", "fedlab.comparison")
+    alone = fedlab.simulate(toy.scenario(), strategy="fedbn", out=tmp_path / "alone", **QUIET)
+    on_ray = toy.scenario(resources={})
+    done = fedlab.compare(on_ray, methods, 1, out=tmp_path / "all", **QUIET)
+    at_once = "2 runs at once with 1 CPU" if len(methods) > 1 else "1 run at once with 2 CPU"
+    assert at_once in caplog.text
+    (again,) = (group.runs[0] for group in done.groups if group.strategy == "fedbn")
+    assert bytes_of(again)[:2] == bytes_of(alone)[:2]
+    assert len(done.runs) == len(methods)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_here")
+def test_a_run_that_kills_its_process_is_tried_with_processes_for_its_clients(tmp_path):
+    kills = {"name": "fedavg", "client": "failing:Dies"}
+    tolerated = {"participation": {"max_failed_share": 0.5}}
+    done = fedlab.compare(
+        toy.scenario(resources={}, **tolerated), ["fedavg", kills], 1, out=tmp_path / "a", **QUIET
+    )
+    assert [len(group.runs) for group in done.groups] == [1, 1]
+    failed = done.groups[1].runs[0].history.query("metric == 'failed'")["value"]
+    assert failed.tolist() == [1, 1]

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from fedlab.comparison.alternatives import split
 from fedlab.comparison.comparison import Comparison, checked_target
-from fedlab.comparison.conductor import Job, News
+from fedlab.comparison.conductor import Job, Load, News, Watch
 from fedlab.comparison.folder import write_failures, write_plan
 from fedlab.comparison.plan import Planned, checked_seeds, plan, refuse_strangers
-from fedlab.comparison.running import Load, Watch, memory_of_data, run_here, run_on_ray
+from fedlab.comparison.running import memory_of_data, run_here, run_on_ray
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder

@@ -15,6 +15,7 @@ import torch
 
 from fedlab import registry
 from fedlab.data.samples import FederatedData
+from fedlab.data.spec import DataSpec
 from fedlab.engine.start import start_grid
 from fedlab.errors import FedlabError
 from fedlab.runs.history import to_frame
@@ -68,7 +69,10 @@ class News:
     failure: str | None = None
 
 
+Load = Callable[[DataSpec], FederatedData]
 Tell = Callable[[News], None]
+Watch = Callable[[Job, News | None], None]
+"""Hears the news of a job; None when the job has ended."""
 
 
 def conduct(job: Job, data: FederatedData, tell: Tell) -> None:

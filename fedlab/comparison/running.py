@@ -10,29 +10,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
-import torch
-
-from fedlab import registry
-from fedlab.comparison.conductor import Conductor, Job, News, attempt
+from fedlab.comparison.conductor import Job, Load, News, Watch, attempt
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
 from fedlab.scenario import ResourcesSpec
 
 log = logging.getLogger("fedlab.comparison")
-
-TRIES = 2
-"""How often a run is started whose process dies of it."""
-
-Load = Callable[[DataSpec], FederatedData]
-Watch = Callable[[Job, News | None], None]
-"""Hears the news of a job; None when the job has ended."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +84,7 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
     """
     import ray
 
+    from fedlab.comparison.conductors import Conductors
     from fedlab.engine.cluster import connect
     from fedlab.engine.session import end_waiting_actors
 
@@ -108,101 +96,10 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
         layout = lay_out(spec, hardware, len(jobs), cohort, at_once)
         log.info("%s, on Ray", layout)
         machines = sum(node["Alive"] for node in ray.nodes())
-        _Conductors(layout, alone=layout.actors == 1 and machines == 1).run(jobs, load, watch)
+        alone = layout.actors == 1 and machines == 1
+        Conductors(layout.at_once, layout.actors, layout.share, alone).run(jobs, load, watch)
     finally:
         disconnect()
-
-
-class _Conductors:
-    """Processes that run jobs, one after another each.
-
-    Args:
-        layout: How the runs share the cluster.
-        alone: Whether a conductor trains its run's clients itself. Not on several machines:
-            conductors stay on this one, where the folders are, and actors go anywhere.
-    """
-
-    def __init__(self, layout: Layout, alone: bool) -> None:
-        self.layout = layout
-        self.alone = alone
-        self.data: dict[str, Any] = {}
-        self.busy: dict[Any, tuple[Job, Any, int]] = {}
-        self.idle: deque[Any] = deque()
-
-    def run(self, jobs: Sequence[Job], load: Load, watch: Watch) -> None:
-        """Runs all jobs; a run whose process dies is tried once more."""
-        import ray
-        from ray.exceptions import RayError
-
-        self.idle.extend(self._start() for _ in range(self.layout.at_once))
-        queue = deque((job, 1) for job in jobs)
-        try:
-            while queue or self.busy:
-                while queue and self.idle:
-                    job, times = queue.popleft()
-                    watch(job, News())
-                    conductor = self.idle.popleft()
-                    stream = conductor.run.remote(self._laid_out(job), self._shared(job, load))
-                    self.busy[stream] = job, conductor, times
-                ready, _ = ray.wait([*self.busy], num_returns=1, fetch_local=False)
-                stream: Any = ready[0]
-                job, conductor, times = self.busy[stream]
-                try:
-                    watch(job, ray.get(next(stream)))
-                    continue
-                except StopIteration:
-                    self.idle.append(conductor)
-                except RayError as error:
-                    with suppress(Exception):
-                        ray.kill(conductor)
-                    self.idle.append(self._start())
-                    if times < TRIES:
-                        queue.appendleft((job, times + 1))
-                        del self.busy[stream]
-                        continue
-                    reason = str(error).strip().splitlines()[0]
-                    watch(job, News(failure=f"its process died {times} times: {reason}"))
-                del self.busy[stream]
-                watch(job, None)
-        finally:
-            for conductor in [*self.idle, *(conductor for _, conductor, _ in self.busy.values())]:
-                ray.kill(conductor)
-
-    def _start(self) -> Any:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        share = self.layout.share
-        here = ray.get_runtime_context().get_node_id()
-        actor = cast(Any, ray.remote(Conductor)).options(
-            num_cpus=share.cpus if self.alone else 0,
-            num_gpus=share.gpus if self.alone else 0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
-        )
-        return actor.remote(sys.path)
-
-    def _laid_out(self, job: Job) -> Job:
-        spec, share = job.scenario.resources, self.layout.share
-        changes = (
-            {"backend": "local", "gpus_per_actor": share.gpus}
-            if self.alone
-            else {"actors": min(self.layout.actors, job.scenario.cohort_size)}
-        )
-        return replace(
-            job,
-            resources=spec.model_copy(update=changes),
-            threads=torch.get_num_threads(),
-            lent=registry.lent(),
-        )
-
-    def _shared(self, job: Job, load: Load) -> Any:
-        """The job's samples in the object store, where those of the same data lie once."""
-        import ray
-
-        key = job.scenario.data.model_dump_json()
-        if key not in self.data:
-            self.data[key] = ray.put(load(job.scenario.data))
-        return self.data[key]
 
 
 def memory_of_data() -> Load:

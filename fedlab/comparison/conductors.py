@@ -1,0 +1,139 @@
+"""The processes on Ray that run the jobs of a comparison, one after another each."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
+
+import ray
+import torch
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from fedlab import registry
+from fedlab.comparison.conductor import Conductor, Job, Load, News, Watch
+from fedlab.engine.resources import ActorPlan
+
+TRIES = 2
+"""How often a run is started whose process dies of it."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """A process that conducts.
+
+    Attributes:
+        actor: The `Conductor`.
+        alone: Whether it trains its run's clients itself, or leaves them to actors.
+    """
+
+    actor: Any
+    alone: bool
+
+
+class Attempt(NamedTuple):
+    """A job at a post, and which attempt at it this is."""
+
+    job: Job
+    post: Post
+    number: int
+
+
+class Conductors:
+    """Runs jobs on a Ray cluster that this process is connected to.
+
+    All conductors are on this machine, where the folders of the runs are.
+
+    Args:
+        at_once: Jobs at the same time.
+        actors: Actors of each, where it has any.
+        share: The hardware of one actor.
+        alone: Whether a conductor trains its run's clients itself.
+    """
+
+    def __init__(self, at_once: int, actors: int, share: ActorPlan, alone: bool) -> None:
+        self.actors = actors
+        self.share = share
+        self.idle = deque(self._start(alone) for _ in range(at_once))
+        self.busy: dict[Any, Attempt] = {}
+        self.data: dict[str, ray.ObjectRef] = {}
+
+    def run(self, jobs: Sequence[Job], load: Load, watch: Watch) -> None:
+        """Runs all jobs.
+
+        A run whose process dies is tried once more, with its clients in processes of their own:
+        as in a run by itself, a client that kills its process then takes no other along.
+
+        Args:
+            jobs: What to run.
+            load: Gives the samples of a job.
+            watch: Hears how they go.
+        """
+        queue = deque((job, 1) for job in jobs)
+        try:
+            while queue or self.busy:
+                while queue and self.idle:
+                    job, number = queue.popleft()
+                    watch(job, News())
+                    self._send(Attempt(job, self.idle.popleft(), number), load)
+                ready, _ = ray.wait([*self.busy], num_returns=1, fetch_local=False)
+                stream = cast(Any, ready[0])
+                job, post, number = self.busy[stream]
+                try:
+                    news = ray.get(next(stream))
+                except StopIteration:
+                    del self.busy[stream]
+                    self.idle.append(post)
+                    watch(job, None)
+                except RayError as error:
+                    del self.busy[stream]
+                    self._kill(post)
+                    self.idle.appendleft(self._start(alone=False))
+                    if number < TRIES:
+                        queue.appendleft((job, number + 1))
+                        continue
+                    reason = str(error).strip().partition("\n")[0]
+                    watch(job, News(failure=f"its process died {number} times: {reason}"))
+                    watch(job, None)
+                else:
+                    watch(job, news)
+        finally:
+            for post in [*self.idle, *(attempt.post for attempt in self.busy.values())]:
+                self._kill(post)
+
+    def _start(self, alone: bool) -> Post:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = cast(Any, ray.remote(Conductor)).options(
+            num_cpus=self.share.cpus if alone else 0,
+            num_gpus=self.share.gpus if alone else 0,
+            scheduling_strategy=here,
+        )
+        return Post(actor.remote(sys.path), alone)
+
+    def _kill(self, post: Post) -> None:
+        with suppress(RayError, ValueError):
+            ray.kill(post.actor)
+
+    def _send(self, attempt: Attempt, load: Load) -> None:
+        job, post, _ = attempt
+        resources = job.scenario.resources.model_copy(
+            update={"backend": "local", "gpus_per_actor": self.share.gpus}
+            if post.alone
+            else {"actors": min(self.actors, job.scenario.cohort_size)}
+        )
+        laid_out = replace(
+            job, resources=resources, threads=torch.get_num_threads(), lent=registry.lent()
+        )
+        stream = post.actor.run.remote(laid_out, self._samples(job, load))
+        self.busy[stream] = attempt
+
+    def _samples(self, job: Job, load: Load) -> ray.ObjectRef:
+        """The job's samples in the object store, where equal ones lie once."""
+        key = job.scenario.data.model_dump_json()
+        if key not in self.data:
+            self.data[key] = ray.put(load(job.scenario.data))
+        return self.data[key]
