@@ -90,6 +90,11 @@ def arrays_of(content: RecordDict, device: torch.device | str = "cpu") -> dict[s
     return {name: from_record(record, device) for name, record in array_records(content).items()}
 
 
+def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Bytes of the values of named tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
 def record_bytes(record: ArrayRecord) -> int:
     """Bytes of the array values in a record (headers not counted)."""
     return sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in record.values())

@@ -41,6 +41,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fedadam": "fedlab.strategies.fedadam:FedAdam",
         "fedyogi": "fedlab.strategies.fedyogi:FedYogi",
         "fedadagrad": "fedlab.strategies.fedadagrad:FedAdagrad",
+        "fedbuff": "fedlab.strategies.fedbuff:FedBuff",
         "fraug": "fedlab.strategies.fraug:FRAug",
         "fedlabel": "fedlab.strategies.fedlabel:FedLabel",
         "fixmatch": "fedlab.strategies.fixmatch:FixMatch",

@@ -12,6 +12,7 @@ from fedlab.component import Chosen, Section
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
 from fedlab.privacy.spec import PrivacySpec
+from fedlab.scenarios.devices import DevicesSpec
 from fedlab.scenarios.spec import PartitionSpec
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.tracking.base import TrackerParameters
@@ -133,6 +134,7 @@ class Scenario(Section):
     training: TrainingSpec = TrainingSpec()
     participation: ParticipationSpec = ParticipationSpec()
     privacy: PrivacySpec | None = None
+    devices: DevicesSpec = DevicesSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     resources: ResourcesSpec = ResourcesSpec()
     engine: EngineSpec = EngineSpec()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from torch import nn
@@ -12,16 +13,23 @@ from fedlab import registry
 from fedlab.composition import in_front_of
 from fedlab.errors import InputError, RunError
 from fedlab.privacy.strategy import Private
-from fedlab.records import Tensors, to_record
+from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
+from fedlab.scenarios.fleet import Fleet
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.rounds import exchange
 from fedlab.strategies.updates import decode, reason
 
 
-def build_strategy(scenario: Scenario, model: nn.Module) -> Strategy:
-    """The scenario's server half for a network (as `fedlab.models.build` makes it)."""
+def build_strategy(scenario: Scenario, model: nn.Module, fleet: Fleet | None = None) -> Strategy:
+    """The scenario's server half for a network (as `fedlab.models.build` makes it).
+
+    Args:
+        scenario: The experiment.
+        model: The initial network.
+        fleet: The clients' devices, where virtual time is to pass.
+    """
     strategy = strategy_class(scenario)
     if scenario.privacy is not None:
         strategy = in_front_of(Private, strategy)
@@ -38,7 +46,30 @@ def server_settings(scenario: Scenario) -> ServerSettings:
         max_failed_share=scenario.participation.max_failed_share,
         min_replies=scenario.participation.min_replies,
         privacy=scenario.privacy,
+        fleet=fleet,
     )
+
+
+def refuse_hopeless_deadline(scenario: Scenario, model: nn.Module, fleet: Fleet) -> None:
+    """Refuses a virtual deadline that too few clients can ever meet.
+
+    Raises:
+        InputError: With what the quickest of them need.
+    """
+    deadline = scenario.devices.deadline
+    if deadline is None:
+        return
+    strategy = build_strategy(scenario, model, fleet)
+    strategy.initialise(dict(model.state_dict()))
+    down = sum(tensor_bytes(tensors) for tensors in strategy.broadcast(1).values())
+    seconds = np.sort(fleet.seconds(down, strategy.upload_bytes(down)))
+    needed = min(strategy.replies_needed, len(fleet))
+    if seconds[needed - 1] > deadline:
+        raise InputError(
+            f"devices.deadline: {deadline:g} virtual seconds are too few for the {needed} replies "
+            f"that a round needs; the quickest {needed} of {len(fleet)} clients take "
+            f"{seconds[needed - 1]:.4g}; use a longer deadline"
+        )
 
 
 def strategy_class(scenario: Scenario) -> type[Strategy]:
@@ -65,6 +96,7 @@ def build_server_app(
     callbacks: Sequence[Callback] = (),
     first_round: int = 1,
     state: dict[str, Tensors] | None = None,
+    fleet: Fleet | None = None,
 ) -> ServerApp:
     """The ServerApp that runs a scenario's rounds.
 
@@ -76,12 +108,13 @@ def build_server_app(
         callbacks: Observers of the run.
         first_round: Where to start; 1, or the round after a checkpoint's.
         state: The strategy's state at that checkpoint.
+        fleet: The clients' devices, where virtual time is to pass.
     """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        strategy = build_strategy(scenario, model)
+        strategy = build_strategy(scenario, model, fleet)
         if state is not None:
             strategy.state = state
         tested = list(test_domains) if strategy.has_global_model else []

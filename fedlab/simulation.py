@@ -18,6 +18,7 @@ from fedlab.data.spec import DataSpec
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
+from fedlab.engine.workload import devices_of
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.privacy.checks import check_privacy
@@ -27,8 +28,9 @@ from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
+from fedlab.scenarios.fleet import Fleet
 from fedlab.scenarios.partition import Partition, make_partition
-from fedlab.server_app import strategy_class
+from fedlab.server_app import refuse_hopeless_deadline, strategy_class
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.checks import refuse_batches_of_one
 from fedlab.tracking.observer import check_trackers
@@ -48,12 +50,14 @@ class Prepared:
         data: The pooled samples.
         partition: Which of them belong to which client.
         model: The initial network.
+        fleet: The clients' devices; None where the scenario says nothing of them.
     """
 
     scenario: Scenario
     data: FederatedData
     partition: Partition
     model: nn.Module
+    fleet: Fleet | None = None
 
 
 def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data) -> Prepared:
@@ -79,7 +83,11 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     scenario.strategy.check(scenario, model)
     refuse_batches_of_one(scenario, model)
     check_privacy(scenario, strategy, model, data, len(partition))
-    return Prepared(scenario, data, partition, model)
+    fleet = None
+    if scenario.devices.profiles:
+        fleet = devices_of(scenario, data, partition)
+        refuse_hopeless_deadline(scenario, model, fleet)
+    return Prepared(scenario, data, partition, model, fleet)
 
 
 def simulate(
@@ -214,6 +222,7 @@ def _run(
         checkpoint=checkpoint,
         test_domains=_domains_to_test(prepared),
         callbacks=callbacks,
+        fleet=prepared.fleet,
     )
 
 

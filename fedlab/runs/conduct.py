@@ -17,6 +17,7 @@ from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
+from fedlab.scenarios.fleet import Fleet
 from fedlab.server_app import build_server_app
 from fedlab.strategies.callbacks import Callback
 from fedlab.tracking.observer import trackers
@@ -34,6 +35,7 @@ def conduct(
     checkpoint: Checkpoint | None = None,
     test_domains: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
+    fleet: Fleet | None = None,
 ) -> Run:
     """Runs a scenario's ServerApp on a grid and writes the run's folder.
 
@@ -45,6 +47,7 @@ def conduct(
         checkpoint: What to go on from; None starts at round 1.
         test_domains: Domains whose whole test sets the global model meets.
         callbacks: Further observers of the run.
+        fleet: The clients' devices, where virtual time is to pass.
 
     Raises:
         RunError: If the run fails.
@@ -71,6 +74,7 @@ def conduct(
         callbacks=[*observers, *callbacks],
         first_round=checkpoint.round + 1 if checkpoint else 1,
         state=checkpoint.server if checkpoint else None,
+        fleet=fleet,
     )
     app(grid=grid, context=client_context(0, 0, grid.clients, RecordDict()))
     return load_run(folder.path)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -28,8 +28,16 @@ from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
 from fedlab.strategies.updates import SUM, ClientUpdate, decode, mean_metrics, reason, weight_of
+from fedlab.strategies.virtual_clock import CLOCK, VirtualClock
+
+if TYPE_CHECKING:
+    from fedlab.scenarios.fleet import Fleet
+
+COHORT = "cohort"
+"""The purpose for which those that train are drawn."""
 
 REASONS_TOLD = 3
 """Failed clients whose reasons, often whole tracebacks, an error tells."""
@@ -51,6 +59,7 @@ class ServerSettings:
         max_failed_share: Share of a round's clients that may fail before the run stops.
         privacy: Noise on what the server makes of the updates, if the scenario wants that.
         min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
+        fleet: The clients' devices; None where time does not matter.
     """
 
     seed: int = 0
@@ -59,6 +68,7 @@ class ServerSettings:
     evaluate_every: int = 1
     max_failed_share: float = 0.0
     privacy: PrivacySpec | None = None
+    fleet: Fleet | None = None
     min_replies: int | None = None
 
     def needed(self, messages: int) -> int:
@@ -119,6 +129,9 @@ class Strategy(FlowerStrategy):
         stays = self.parameters.stays(model, self.norm_policy)
         self.shared = tuple(name for name in model.state_dict() if name not in stays)
         self.whole = not stays
+        fleet = self.settings.fleet
+        self.clock = VirtualClock(fleet) if fleet is not None else None
+        """Virtual time; None where time does not matter."""
         self.state: dict[str, Tensors] = {}
         self.rounds = 0
         """Rounds of the whole run, known once it starts."""
@@ -159,6 +172,19 @@ class Strategy(FlowerStrategy):
         """Numbers of a round as a whole that belong into the history, by metric; usually none."""
         return {}
 
+    @property
+    def replies_needed(self) -> int:
+        """Replies without which a round comes to nothing."""
+        return 1
+
+    def upload_bytes(self, down: int) -> int:
+        """Bytes that come up from a client to which so many went down.
+
+        A virtual clock has to know them before anybody trains. Most methods send up what they send
+        down, with other values.
+        """
+        return down
+
     # ------------------------------------------------------------------ what methods can use
 
     def weight(self, update: ClientUpdate) -> float:
@@ -179,6 +205,8 @@ class Strategy(FlowerStrategy):
         nodes = sorted(grid.get_node_ids())
         self.population = len(nodes)
         size = round(fraction * len(nodes))
+        if self.clock is not None and purpose == COHORT:
+            nodes, size = self.clock.invite(nodes, size)
         generator = rng.generator(self.settings.seed, purpose, server_round)
         chosen = generator.choice(len(nodes), size=size, replace=False)
         return [nodes[index] for index in sorted(chosen)]
@@ -208,8 +236,12 @@ class Strategy(FlowerStrategy):
     ) -> Iterable[Message]:
         """One message per client of the cohort; all share one content object."""
         self._adopt(arrays)
-        nodes = self.cohort(server_round, grid, "cohort", self.settings.fraction_train)
+        nodes = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
         return self._messages(server_round, config, nodes, MessageType.TRAIN)
+
+    def plan(self, server_round: int, messages: Sequence[Message], grid: Grid) -> RoundPlan | None:
+        """What becomes of a round's messages on the virtual clock; None where there is none."""
+        return self.clock and self.clock.plan(server_round, messages, grid, self.upload_bytes)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -295,6 +327,8 @@ class Strategy(FlowerStrategy):
         self.rounds = num_rounds
         if first_round == 1:
             self.initialise(from_record(initial_arrays))
+        elif self.clock is not None:
+            self.clock.resume(self.state[CLOCK])
         return run_rounds(
             self,
             grid,

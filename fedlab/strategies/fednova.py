@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from fedlab.errors import InputError
@@ -44,6 +45,10 @@ class FedNova(ServerStep):
 
     Parameters = FedNovaParameters
     linear = True
+
+    def upload_bytes(self, down: int) -> int:
+        """The sum that normalised the change comes on top."""
+        return down + torch.float64.itemsize
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean direction, as far as the clients went on average."""

@@ -12,7 +12,7 @@ import inspect
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import flwr.serverapp.strategy as flower_strategies
 import numpy as np
@@ -28,8 +28,9 @@ from fedlab.errors import InputError, RunError
 from fedlab.flower_compat import message_for
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
-from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.base import COHORT, ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.virtual_clock import CLOCK
 
 PREFIX = "flwr:"
 REBUILT = ("current_arrays",)  # Flower sets it anew in every round
@@ -115,6 +116,16 @@ class FlowerParameters(StrategyParameters):
         return self
 
 
+class Cohort(NamedTuple):
+    """As much of a grid as Flower's sampling looks at, with those alone that fedlab has drawn."""
+
+    nodes: Sequence[int]
+
+    def get_node_ids(self) -> Iterable[int]:
+        """All of them."""
+        return self.nodes
+
+
 class Flower(Strategy):
     """Runs a Flower strategy inside ours."""
 
@@ -135,7 +146,7 @@ class Flower(Strategy):
             arguments["train_loss_key"] = "loss"
         self.inner = chosen.constructor(
             **arguments,
-            fraction_train=self.settings.fraction_train,
+            fraction_train=self.settings.fraction_train if self.clock is None else 1.0,
             fraction_evaluate=self.settings.fraction_evaluate,
             min_train_nodes=1,
             min_evaluate_nodes=1,
@@ -152,6 +163,9 @@ class Flower(Strategy):
         """The inner strategy's messages, with the buffers added to what it sends."""
         self._adopt(arrays)
         self._restore()
+        if self.clock is not None:
+            drawn = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
+            grid = cast(Grid, Cohort(drawn))
         with self._seeded("cohort", server_round):
             messages = list(
                 self.inner.configure_train(server_round, self._inner_arrays(), config, grid)
@@ -253,7 +267,7 @@ class Flower(Strategy):
         """Puts them back when the run was resumed: the inner strategy is new, the state is not."""
         for key, tensors in self.state.items():
             attribute = key.removesuffix(LIST_MARK)
-            if key == "arrays" or getattr(self.inner, attribute, None) is not None:
+            if key in ("arrays", CLOCK) or getattr(self.inner, attribute, None) is not None:
                 continue
             arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
             value = [arrays[str(i)] for i in range(len(arrays))] if key != attribute else arrays

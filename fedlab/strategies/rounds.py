@@ -27,6 +27,7 @@ from fedlab.strategies.rows import (
     training_rows,
 )
 from fedlab.strategies.updates import ClientUpdate, client_of, reason
+from fedlab.strategies.virtual_clock import CLOCK
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy
@@ -64,15 +65,17 @@ def run_rounds(
         if server_round > rounds.start:
             clock, traffic = _Clock(), Traffic()
         messages = list(strategy.configure_train(server_round, arrays, train_config, grid))
-        replies = exchange(grid, messages, timeout)
-        traffic.add(messages, replies)
+        plan = strategy.plan(server_round, messages, grid)
+        replies = exchange(grid, messages if plan is None else plan.accepted, timeout)
+        traffic.add(messages if plan is None else plan.accepted, replies, plan)
         clock.lap("train")
 
-        aggregated, metrics = strategy.aggregate_train(server_round, replies)
-        if aggregated is not None:
-            result.arrays = arrays = aggregated
-        if metrics is not None:
-            result.train_metrics_clientapp[server_round] = metrics
+        if replies:  # on a virtual clock, a round may end without any
+            aggregated, metrics = strategy.aggregate_train(server_round, replies)
+            if aggregated is not None:
+                result.arrays = arrays = aggregated
+            if metrics is not None:
+                result.train_metrics_clientapp[server_round] = metrics
         rows = training_rows(server_round, replies)
         answers: list[Message] = []
         clock.lap("aggregate")
@@ -94,8 +97,12 @@ def run_rounds(
             clock.lap("evaluate")
 
         failures = failures_by_name(grid, [*replies, *answers])
-        rows += traffic.rows(server_round, clients=len(messages), failed=len(failures))
+        asked = len(messages) if plan is None else plan.asked
+        rows += traffic.rows(server_round, clients=asked, failed=len(failures))
         rows += round_rows(server_round, strategy.figures(server_round))
+        if plan is not None and strategy.clock is not None:
+            rows += plan.rows(server_round)
+            strategy.state[CLOCK] = strategy.clock.state()
         report = RoundReport(server_round, last, rows, clock.laps, failures)
         if _notify(callbacks, strategy, report):
             break
@@ -123,6 +130,8 @@ def _ask(
     ]
     replies = exchange(grid, messages, timeout)
     traffic.add(messages, replies)
+    if strategy.clock is not None:
+        strategy.clock.exchanged(messages, replies)
     return strategy.accept(0, replies)
 
 

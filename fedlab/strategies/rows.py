@@ -9,6 +9,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 
 from fedlab.records import record_bytes
 from fedlab.strategies.callbacks import GLOBAL, Row
+from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.updates import client_of, decode
 
 TEST_METRICS = ("accuracy", "loss")
@@ -85,12 +86,17 @@ class Traffic:
         self.down = 0
         self.up = 0
 
-    def add(self, sent: Iterable[Message], replies: Iterable[Message]) -> None:
-        """Counts one exchange of messages."""
+    def add(
+        self, sent: Iterable[Message], replies: Iterable[Message], plan: RoundPlan | None = None
+    ) -> None:
+        """Counts one exchange of messages, and what a virtual clock adds to it."""
         sent, replies = list(sent), list(replies)
         sizes: dict[int, int] = {}  # clients mostly share records: measure each of them once
         self.down += sum(_bytes(message, sizes) for message in sent)
         self.up += sum(_bytes(reply, sizes) for reply in replies if reply.has_content())
+        if plan is not None:
+            self.down += plan.down
+            self.up += plan.up
 
     def rows(self, server_round: int, clients: int, failed: int) -> list[Row]:
         """The numbers of the round as a whole."""

@@ -1,0 +1,171 @@
+"""Clients that train while the server goes on: who starts when, and whose update arrives next.
+
+A client that is asked has a trip: it receives the model, trains, and sends its update. Where it
+ends is known when it begins, so trips are events on the virtual clock and nothing more; training
+is done when an update arrives, and not for those that never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from fedlab import rng
+from fedlab.records import Tensors
+from fedlab.strategies.virtual_clock import VirtualClock
+
+
+class End(IntEnum):
+    """How a trip ends."""
+
+    ARRIVED = 0
+    LATE = 1
+    DROPPED = 2
+
+
+class Trip(NamedTuple):
+    """One client at work.
+
+    Attributes:
+        due: Virtual time at which it ends; trips that end at the same time do so in the order of
+            their clients.
+        client: The client's index.
+        version: Server steps that had been made when it began.
+        began: Virtual time at which it began.
+        end: How it ends.
+    """
+
+    due: float
+    client: int
+    version: int
+    began: float
+    end: End
+
+
+MOMENTS = ("due", "began")
+NUMBERS = ("client", "version", "end")
+"""Which fields of a trip are virtual times, and which are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What happened until enough updates had arrived.
+
+    Attributes:
+        arrived: Trips whose updates are in the buffer.
+        lost: Trips that ended without one.
+        started: How many began.
+        unavailable: Clients that could not be asked at first.
+        seconds: Virtual seconds since the buffer was full before.
+    """
+
+    arrived: Sequence[Trip]
+    lost: Sequence[Trip]
+    started: int
+    unavailable: int
+    seconds: float
+
+
+class InFlight:
+    """The clients at work.
+
+    A client takes part in a server step once at most: it is not asked again while its update waits
+    in the buffer. It could only repeat what it has just done, or train twice from models that
+    hardly differ; and where the buffer holds all clients, what is left is a synchronous round.
+
+    Args:
+        clock: Virtual time.
+        concurrency: How many clients are at work at the same time, at most.
+        seconds: Virtual seconds of each client's trip, shape (clients,).
+    """
+
+    def __init__(self, clock: VirtualClock, concurrency: int, seconds: np.ndarray) -> None:
+        self.clock = clock
+        self.concurrency = concurrency
+        self.seconds = seconds
+        self.trips: list[Trip] = []
+        self.started = 0
+        """Trips that have ever begun; every one has random numbers of its own."""
+
+    def until(self, enough: int, version: int) -> Ended:
+        """Lets virtual time pass until so many updates have arrived.
+
+        Whatever ends at the same moment ends before anybody starts, so that equally fast clients
+        do not start from the model that they are about to change.
+
+        Args:
+            enough: Updates to wait for.
+            version: Server steps made so far: the version of the model that clients start from.
+
+        Raises:
+            ValueError: If fewer clients can ever deliver one.
+        """
+        limit = self.clock.fleet.spec.deadline
+        able = len(self.seconds) if limit is None else int((self.seconds <= limit).sum())
+        if able < enough:
+            raise ValueError(f"{enough} updates are needed and {able} clients can deliver one")
+        arrived: list[Trip] = []
+        lost: list[Trip] = []
+        before = self.started
+        unavailable = int((~self.clock.fleet.available(self.clock.now)).sum())
+        while len(arrived) < enough:
+            self.clock.now = self._start(version, arrived)
+            for trip in sorted(trip for trip in self.trips if trip.due == self.clock.now):
+                if len(arrived) == enough:
+                    break
+                self.trips.remove(trip)
+                (arrived if trip.end is End.ARRIVED else lost).append(trip)
+        seconds, self.clock.ended = self.clock.now - self.clock.ended, self.clock.now
+        return Ended(arrived, lost, self.started - before, unavailable, seconds)
+
+    def _start(self, version: int, buffered: Sequence[Trip]) -> float:
+        """Sends out as many clients as may be; returns when something happens next."""
+        fleet, now = self.clock.fleet, self.clock.now
+        free = np.ones(len(fleet), dtype=bool)
+        free[[trip.client for trip in [*self.trips, *buffered]]] = False
+        candidates = np.flatnonzero(free & fleet.available(now)).tolist()
+        while candidates and len(self.trips) < self.concurrency:
+            generator = rng.generator(fleet.seed, "start", self.started)
+            client = candidates.pop(int(generator.integers(len(candidates))))
+            free[client] = False
+            self.trips.append(self._trip(client, version, drops=generator.random()))
+            self.started += 1
+        ends = [trip.due for trip in self.trips]
+        if len(self.trips) < self.concurrency and free.any():
+            ends.append(fleet.next_period(now))  # somebody may be available then
+        return min(ends)
+
+    def _trip(self, client: int, version: int, drops: float) -> Trip:
+        spec, now = self.clock.fleet.spec, self.clock.now
+        seconds, end = float(self.seconds[client]), End.ARRIVED
+        if drops < spec.dropout:
+            end = End.DROPPED
+        elif spec.deadline is not None and seconds > spec.deadline:
+            end = End.LATE
+        if spec.deadline is not None:
+            seconds = min(seconds, spec.deadline)
+        return Trip(now + seconds, client, version, now, end)
+
+    def state(self) -> Tensors:
+        """What a checkpoint keeps."""
+        moments = {name: [getattr(trip, name) for trip in self.trips] for name in MOMENTS}
+        numbers = {name: [int(getattr(trip, name)) for trip in self.trips] for name in NUMBERS}
+        return {
+            **{name: torch.tensor(v, dtype=torch.float64) for name, v in moments.items()},
+            **{name: torch.tensor(v, dtype=torch.int64) for name, v in numbers.items()},
+            "started": torch.tensor(self.started),
+        }
+
+    def resume(self, state: Tensors) -> None:
+        """Goes on as a checkpoint says."""
+        columns = {name: state[name].tolist() for name in Trip._fields}
+        self.trips = [
+            Trip(due, client, version, began, End(end))
+            for due, client, version, began, end in zip(*columns.values(), strict=True)
+        ]
+        self.started = int(state["started"])
