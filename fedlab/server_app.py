@@ -66,9 +66,9 @@ def refuse_hopeless_deadline(scenario: Scenario, model: nn.Module, fleet: Fleet)
     needed = min(strategy.replies_needed, len(fleet))
     if seconds[needed - 1] > deadline:
         raise InputError(
-            f"devices.deadline: {deadline:g} virtual seconds are too few for the {needed} replies "
-            f"that a round needs; the quickest {needed} of {len(fleet)} clients take "
-            f"{seconds[needed - 1]:.4g}; use a longer deadline"
+            f"devices.deadline: {deadline:g} virtual seconds are too short: replies from {needed} "
+            f"of {len(fleet)} clients take {seconds[needed - 1]:.4g}, and a round comes to nothing "
+            "without them; use a longer deadline"
         )
 
 

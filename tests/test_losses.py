@@ -32,8 +32,8 @@ LOSSES["ldam"] |= {"reweight_from": 0.0, "beta": 0.9}
 USING_THE_LOSS = [
     name
     for name in BUILTIN["strategies"]
-    # Some have losses of their own; GGEUR leaves it to its base.
-    if name not in ("fedlabel", "fixmatch", "uda", "ggeur")
+    # Some have losses of their own; GGEUR leaves it to its base, FedBuff to FedAvg's clients.
+    if name not in ("fedlabel", "fixmatch", "uda", "ggeur", "fedbuff")
 ]
 STACKED = {name: block for name, block in LOSSES.items() if name != "aldr_kl"}
 

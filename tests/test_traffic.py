@@ -37,6 +37,7 @@ GENERATOR = FLOAT * (8 * (LATENT + CLASSES + 1) + 8 * (8 + 1) + 2 * 4 * 8) + 2 *
 PROTOTYPES = CLASSES * (FLOAT * 8 + 2 * INTEGER)
 """FedProto's, of a client that has all classes: a mean, a class and a count."""
 
+DEVICE = {"samples_per_second": 100, "download_mbps": 20, "upload_mbps": 5}
 FEW = {"label_budget": {"share": 0.5}}
 SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     # strategy: (its block and more, bytes up, bytes down in the first round)
@@ -61,6 +62,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "lg_fedavg": ({}, HEAD, HEAD),
     "fedproto": ({}, PROTOTYPES, 0),
     "local_only": ({}, 0, 0),
+    "fedbuff": ({"buffer_size": 2, "concurrency": 3}, MODEL, MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
 }
 
@@ -72,6 +74,7 @@ def test_bytes_of_a_round_are_as_stated(method: str) -> None:
     chosen = scenario(
         strategy={"name": method.partition(",")[0], **block},
         model={"name": "small_cnn", "widths": [4, 8, 8]},
+        devices={"profiles": [DEVICE]},
         partition={"clients": 3, **more.get("partition", {})},
     )
     prepared = prepare(chosen)
@@ -79,6 +82,7 @@ def test_bytes_of_a_round_are_as_stated(method: str) -> None:
     strategy = build_strategy(chosen, prepared.model)
     strategy.initialise(dict(prepared.model.state_dict()))
     strategy.rounds = 2
+    assert strategy.upload_bytes(down) == up  # as the virtual clock foretells it
     sent = strategy.broadcast(1)
     update, _ = runtime.train(0, Received(sent, strategy.config(1)), {})
     assert size(list(sent.values())) == down

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from rich.bar import Bar
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,9 @@ from rich.text import Text
 from fedlab.report.units import duration, size
 from fedlab.runs import metrics
 from fedlab.runs.run import Run
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def print_closing_table(run: Run, console: Console) -> None:
@@ -41,6 +45,9 @@ def print_closing_table(run: Run, console: Console) -> None:
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
     facts.add_row("traffic", f"{up} up, {down} down")
     facts.add_row("time", _time(run))
+    times = metrics.virtual_time(history)
+    if not times.empty:
+        facts.add_row("virtual time", _virtual_time(history, float(times.iloc[-1])))
     facts.add_row("run", Text(str(run.folder), style="bold"))
     console.print(facts)
 
@@ -86,6 +93,14 @@ def _privacy(run: Run) -> str:
     spent = history[history["metric"] == "epsilon"]["value"].max()
     assert run.scenario.privacy is not None
     return f"ε = {spent:.3g} at δ = {run.scenario.privacy.delta:g} for every client"
+
+
+def _virtual_time(history: pandas.DataFrame, seconds: float) -> str:
+    """What the run would have taken on its devices, and whose work was in vain there."""
+    asked, late, dropped = (
+        round(metrics.round_total(history, metric)) for metric in ("clients", "late", "dropped")
+    )
+    return f"{duration(seconds)} ({asked} times asked: {late} late, {dropped} dropped out)"
 
 
 def _time(run: Run) -> str:

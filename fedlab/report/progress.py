@@ -106,7 +106,8 @@ class ProgressReporter:
         self._tell_failures(report)
         if evaluated and not self.console.is_terminal:
             loss = _training_loss(history, report.round)
-            words = [number, self.scores, loss, duration(spent), f"eta {left}"]
+            clock = f"virtual {duration(strategy.clock.now)}" if strategy.clock else ""
+            words = [number, self.scores, loss, duration(spent), f"eta {left}", clock]
             self.console.print("  ".join(filter(None, words)), soft_wrap=True, highlight=False)
         self.bar.update(
             self.task,

@@ -21,8 +21,10 @@ class Row:
         round: Round, from 1; 0 is before training.
         client: Client index, or `GLOBAL`.
         domain: Name of the domain that was measured; empty where domains do not matter.
-        split: ``train``, ``test`` or ``round`` (numbers of the round as a whole).
-        metric: ``loss``, ``accuracy``, ``bytes_up``, ``bytes_down``, ``steps``, ``failed`` ...
+        split: ``train``, ``test``, ``round`` (numbers of the round as a whole) or ``device`` (a
+            client's round on the virtual clock).
+        metric: ``loss``, ``accuracy``, ``bytes_up``, ``bytes_down``, ``steps``, ``failed``,
+            ``virtual_seconds``, ``late``, ``dropped`` ...
         value: The number.
         examples: Samples behind it (0 where it is not about samples).
     """

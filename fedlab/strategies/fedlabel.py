@@ -91,6 +91,10 @@ class FedLabel(Strategy):
         threshold = own.threshold if server_round > own.burn_in else NEVER
         return {**super().config(server_round), "threshold": threshold}
 
+    def upload_bytes(self, down: int) -> int:
+        """One model, or one of each phase."""
+        return down if self._parameters.aggregation == "paper" else 2 * down
+
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """The mean of the updates, or of the means of both phases."""
         if self._parameters.aggregation == "paper":

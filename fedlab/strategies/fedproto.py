@@ -21,7 +21,7 @@ from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy
 from fedlab.models.parts import parts
 from fedlab.records import Tensors
-from fedlab.strategies.base import Strategy
+from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.updates import ClientUpdate
 
@@ -68,6 +68,22 @@ class FedProto(Strategy):
 
     Parameters = FedProtoParameters
     linear = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: StrategyParameters | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters, settings)
+        self.head = find_head(model)
+
+    def upload_bytes(self, down: int) -> int:
+        """A mean, a class and a count for each of all classes; whoever has fewer sends less."""
+        if self.head is None:
+            return down
+        each = self.head.features * torch.float32.itemsize + 2 * torch.int64.itemsize
+        return self.head.layer.out_features * each
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """The global prototypes, once there are some."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import Field, PositiveFloat
 from torch import nn
 
-from fedlab.records import Tensors
+from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.checks import refuse_unless_plain_sgd
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.server_step import ServerStep
@@ -65,6 +65,10 @@ class FedSAM(ServerStep):
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """The model, and the last round's mean change in one of its clients' steps."""
         return {record: self.state[record] for record in ("arrays", "step") if record in self.state}
+
+    def upload_bytes(self, down: int) -> int:
+        """The model alone comes back."""
+        return tensor_bytes(self.state["arrays"])
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Adopts the mean."""

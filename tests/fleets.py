@@ -1,0 +1,39 @@
+"""Devices whose times one works out in one's head, for tests of what happens on the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fedlab.scenarios.devices import DeviceProfile, DevicesSpec
+from fedlab.scenarios.fleet import Fleet
+
+AT_ONCE = {"download_mbps": float("inf"), "upload_mbps": float("inf")}
+"""Bytes take no time."""
+
+SLOWER_AND_SLOWER: list[dict[str, Any]] = [
+    {"name": "quick", "domains": ["d0"], "samples_per_second": 40, **AT_ONCE},
+    {"name": "usual", "domains": ["d1"], "samples_per_second": 20, **AT_ONCE},
+    {"name": "slow", "domains": ["d2"], "samples_per_second": 10, **AT_ONCE},
+]
+"""For the toy problem, whose clients 0, 1 and 2 have 40 samples of d0, d1 and d2: they take 1, 2
+and 4 seconds for an epoch."""
+
+
+def fleet_of(
+    training: Sequence[float], availability: float = 1.0, seed: int = 0, **spec: Any
+) -> Fleet:
+    """Clients that train for so many seconds, and receive and send in none."""
+    profile = DeviceProfile(samples_per_second=1, **AT_ONCE)
+    clients = len(training)
+    return Fleet(
+        spec=DevicesSpec(profiles=(profile,), **spec),
+        seed=seed,
+        profile=np.zeros(clients, dtype=np.int64),
+        training=np.array(training, dtype=np.float64),
+        down=np.zeros(clients),
+        up=np.zeros(clients),
+        availability=np.full(clients, availability),
+    )

@@ -1,0 +1,437 @@
+"""Devices and the virtual clock: who is in time, what a round takes, and what it costs."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fleets import AT_ONCE, SLOWER_AND_SLOWER, fleet_of
+from rich.console import Console
+from test_engine import At, result
+
+import toy
+from fedlab.data.client_data import ClientData
+from fedlab.engine.runtime import build_local_half
+from fedlab.engine.schedule import plan_round
+from fedlab.engine.workload import samples_per_round
+from fedlab.errors import InputError
+from fedlab.report.closing_table import print_closing_table
+from fedlab.runs import metrics
+from fedlab.runs.run import Run
+from fedlab.scenario import Scenario
+from fedlab.scenarios.devices import DevicesSpec
+from fedlab.scenarios.fleet import make_fleet
+from fedlab.simulation import prepare, resume, simulate
+from fedlab.strategies.round_plan import first_replies
+from fedlab.strategies.virtual_clock import VirtualClock
+
+MLP = {"name": "mlp", "hidden": [8]}
+
+
+def spec(*profiles: dict[str, Any], **fields: Any) -> DevicesSpec:
+    return DevicesSpec.model_validate({"profiles": profiles, **fields})
+
+
+def on_devices(devices: dict[str, Any], **changes: Any) -> Scenario:
+    """The toy problem on the devices of `fleets.SLOWER_AND_SLOWER`."""
+    fields: dict[str, Any] = {"model": MLP, "rounds": 2}
+    devices = {"profiles": SLOWER_AND_SLOWER, **devices}
+    return toy.scenario(**fields | changes, devices=devices)
+
+
+def whole(run: Run, metric: str) -> list[float]:
+    """A number of each round as a whole."""
+    rows = run.history.query("split == 'round' and metric == @metric")
+    return rows["value"].tolist()
+
+
+def clients(run: Run, metric: str, split: str = "device") -> dict[int, list[int]]:
+    """Round -> the clients that have a row of that metric."""
+    rows = run.history.query("split == @split and metric == @metric")
+    return {number: sorted(of["client"]) for number, of in rows.groupby("round")}
+
+
+# ---------------------------------------------------------------------- devices
+
+
+def test_a_round_is_receiving_training_and_sending() -> None:
+    device = {"samples_per_second": 50, "download_mbps": 8, "upload_mbps": 4}
+    fleet = make_fleet(spec(device), 0, np.array([100, 25]), ["a", "a"], ["a"])
+    # A megabyte is 8 megabits: 1 s down and 2 s up.
+    assert fleet.seconds(1_000_000, 1_000_000).tolist() == [1 + 2 + 2, 1 + 0.5 + 2]
+    some = fleet.seconds(np.array([2_000_000]), np.array([0]), np.array([1]))
+    assert some.tolist() == [2 + 0.5]
+
+
+def test_profiles_have_their_shares_and_their_domains() -> None:
+    rates = {"samples_per_second": 1, **AT_ONCE}
+    profiles = [
+        {"name": "phone", "share": 3, **rates},
+        {"name": "board", "share": 1, **rates},
+        {"name": "scanner", "domains": ["c"], **rates},
+    ]
+    domains = ["a", "b"] * 20 + ["c"] * 7
+    fleet = make_fleet(spec(*profiles), 5, np.ones(47), domains, ["a", "b", "c"])
+    assert sorted(Counter(fleet.profile[:40].tolist()).items()) == [(0, 30), (1, 10)]
+    assert fleet.profile[40:].tolist() == [2] * 7
+    again = make_fleet(spec(*profiles), 5, np.ones(47), domains, ["a", "b", "c"])
+    other = make_fleet(spec(*profiles), 6, np.ones(47), domains, ["a", "b", "c"])
+    assert (fleet.profile == again.profile).all()
+    assert (fleet.profile != other.profile).any()
+
+
+def test_devices_of_a_kind_differ_by_sigma() -> None:
+    device = {"samples_per_second": 10, "download_mbps": 8, "upload_mbps": 8, "sigma": 0.5}
+    fleet = make_fleet(spec(device), 0, np.full(4000, 10.0), ["a"] * 4000, ["a"])
+    for rates in (fleet.training, fleet.down * 1e6, fleet.up * 1e6):
+        logarithms = np.log(rates)
+        assert abs(logarithms.mean()) < 0.03
+        assert abs(logarithms.std() - 0.5) < 0.03
+    assert abs(np.corrcoef(fleet.training, fleet.down)[0, 1]) < 0.05
+
+
+def test_availability_holds_for_a_period_and_has_its_share() -> None:
+    fleet = fleet_of([1.0] * 2000, availability=0.3, period=0.7)
+    moments, now = [], 0.0
+    for _ in range(40):
+        moments.append(fleet.available(now))
+        assert (fleet.available(now + 0.69) == moments[-1]).all()
+        now = fleet.next_period(now)
+    assert now == pytest.approx(28.0)
+    assert abs(np.mean(moments) - 0.3) < 0.01
+    assert all((one != two).any() for one, two in pairwise(moments))
+
+
+@pytest.mark.parametrize("model", [MLP, {"name": "small_cnn", "widths": [4, 4, 4]}])
+@pytest.mark.parametrize("batch_size", [7, "full"])
+@pytest.mark.parametrize("length", [{"local_epochs": 3}, {"local_steps": 8}])
+@pytest.mark.parametrize("method", ["fedavg", "fedrep", "fedlabel"])
+def test_the_work_of_a_round_is_known_beforehand(
+    model: dict, batch_size: int | str, length: dict, method: str
+) -> None:
+    budget = {"share": 0.5}
+    chosen = toy.scenario(
+        model=model,
+        strategy=method,
+        partition={"clients": 8, "quantity": {"name": "lognormal", "sigma": 1.0}}
+        | ({"label_budget": budget} if method == "fedlabel" else {}),
+        training={"batch_size": batch_size, **length},
+    )
+    prepared = prepare(chosen)
+    half = build_local_half(chosen, prepared.data, torch.device("cpu"))
+    inputs = torch.from_numpy(prepared.data.train.inputs)
+    seen = samples_per_round(half, prepared.partition, chosen.training.batch_size, inputs)
+    for client in range(8):
+        split = prepared.partition[client]
+        none = torch.zeros(0)
+        data = ClientData(
+            inputs[torch.from_numpy(split.train)],
+            torch.from_numpy(split.labels),
+            torch.from_numpy(split.labelled),
+            *(none, none, none),
+        )
+        schedule = plan_round(
+            half, data, batch_size=chosen.training.batch_size, seed=0, client=client, server_round=1
+        )
+        assert seen[client] == schedule.seen
+
+
+# ---------------------------------------------------------------------- the first replies
+
+
+@pytest.mark.parametrize(
+    ("due", "dropped", "goal", "deadline", "accepted", "late", "seconds"),
+    [
+        ([3, 1, 2], [], 3, None, [0, 1, 2], [], 3),  # everybody is waited for
+        ([3, 1, 2], [], 2, None, [1, 2], [0], 2),  # over-selection: two are enough
+        ([3, 1, 2], [], 3, 2.5, [1, 2], [0], 2.5),  # the deadline cuts one off
+        ([3, 1, 2], [], 1, 2.5, [1], [0, 2], 1),  # enough before the deadline
+        ([3, 1, 2], [], 3, 3, [0, 1, 2], [], 3),  # a reply at the deadline is in time
+        ([3, 1, 2], [1], 2, None, [0, 2], [], 3),  # a spare one stands in for one that drops out
+        ([3, 1, 2], [0], 3, None, [1, 2], [], 3),  # who drops out is missed when it was due
+        ([3, 1, 2], [0], 3, 9, [1, 2], [], 9),  # and is waited for until the deadline
+        ([2, 2, 2], [], 2, None, [0, 1], [2], 2),  # of equal ones the first
+        ([3, 1, 2], [0, 1, 2], 3, 9, [], [], 9),  # nobody replies
+        ([3, 4, 5], [], 2, 2, [], [0, 1, 2], 2),  # nobody is in time
+    ],
+)
+def test_who_is_in_time(
+    due: list[float],
+    dropped: list[int],
+    goal: int,
+    deadline: float | None,
+    accepted: list[int],
+    late: list[int],
+    seconds: float,
+) -> None:
+    gone = np.isin(np.arange(len(due)), dropped)
+    outcome = first_replies(np.array(due, dtype=float), gone, goal, deadline)
+    assert np.flatnonzero(outcome.accepted).tolist() == accepted
+    assert np.flatnonzero(outcome.late).tolist() == late
+    assert outcome.seconds == seconds
+
+
+def test_more_are_asked_than_are_needed_but_only_who_is_available() -> None:
+    nodes = list(range(100, 120))
+    clock = VirtualClock(fleet_of([1.0] * 20, over_selection=1.1))
+    assert clock.invite(nodes, 10) == (nodes, 11)
+    clock = VirtualClock(fleet_of([1.0] * 20, over_selection=1.3))
+    assert clock.invite(nodes, 9)[1] == 12
+    fleet = fleet_of([1.0] * 20, availability=0.4, over_selection=2)
+    clock = VirtualClock(fleet)
+    able, asked = clock.invite(nodes, 20)
+    assert able == [nodes[index] for index in np.flatnonzero(fleet.available(0.0))]
+    assert asked == len(able) < 20
+    assert clock.unavailable == 20 - len(able)
+
+
+def test_a_round_waits_until_somebody_is_available() -> None:
+    fleet = fleet_of([1.0] * 3, availability=0.05, period=60)
+    clock = VirtualClock(fleet)
+    able, _ = clock.invite([7, 8, 9], 3)
+    assert able
+    periods = int(clock.now // 60)
+    assert periods > 0
+    assert clock.now == 60 * periods
+    assert not any(fleet.available(60.0 * earlier).any() for earlier in range(periods))
+
+
+# ---------------------------------------------------------------------- rounds
+
+
+def test_time_changes_nothing_but_what_it_tells(tmp_path: Path) -> None:
+    """Without a deadline everybody is waited for; the clock only looks on."""
+    timed = simulate(on_devices({}), out=tmp_path / "timed", progress=False)
+    plain = simulate(toy.scenario(model=MLP), out=tmp_path / "plain", progress=False)
+    assert whole(timed, "virtual_seconds") == [4.0, 4.0]
+    assert (tmp_path / "timed" / "model.safetensors").read_bytes() == (
+        tmp_path / "plain" / "model.safetensors"
+    ).read_bytes()
+    told = ("virtual_seconds", "late", "dropped", "unavailable")
+    for run in (timed, plain):
+        assert not clients(run, "late")
+    kept = timed.history[~timed.history["metric"].isin(told)].reset_index(drop=True)
+    same = ~kept["metric"].str.startswith("seconds")
+    pd.testing.assert_frame_equal(kept[same], plain.history[same])
+
+
+def test_the_deadline_leaves_the_slow_client_out(tmp_path: Path) -> None:
+    run = simulate(on_devices({"deadline": 3}), out=tmp_path / "run", progress=False)
+    everybody = simulate(on_devices({}), out=tmp_path / "all", progress=False)
+    assert whole(run, "virtual_seconds") == [3.0, 3.0]
+    assert whole(run, "late") == [1, 1]
+    assert clients(run, "late") == {1: [2], 2: [2]}
+    assert clients(run, "loss", "train") == {1: [0, 1], 2: [0, 1]}
+    waited = run.history.query("split == 'device' and metric == 'virtual_seconds' and round == 1")
+    assert dict(zip(waited["client"], waited["value"], strict=True)) == {0: 1.0, 1: 2.0, 2: 4.0}
+    for metric in ("bytes_up", "bytes_down", "clients"):  # the late one costs as if it counted
+        assert whole(run, metric) == whole(everybody, metric)
+    assert metrics.virtual_time(run.history).to_dict() == {1: 3.0, 2: 6.0}
+    console = Console(width=120, record=True, file=io.StringIO())
+    print_closing_table(run, console)
+    assert "6.0 s (6 times asked: 2 late, 0 dropped out)" in console.export_text()
+
+
+@pytest.mark.parametrize("method", ["fedavg", "flwr:FedAvg", "scaffold"])
+def test_over_selection_takes_the_first(method: str, tmp_path: Path) -> None:
+    chosen = on_devices({"over_selection": 1.5}, strategy=method, participation={"fraction": 0.67})
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    assert whole(run, "clients") == [3, 3]
+    assert whole(run, "virtual_seconds") == [2.0, 2.0]
+    assert clients(run, "late") == {1: [2], 2: [2]}
+    assert clients(run, "loss", "train") == {1: [0, 1], 2: [0, 1]}
+
+
+def test_sums_hold_those_in_time_alone(tmp_path: Path) -> None:
+    """The mean that workers add up is that of a strategy that looks at single updates."""
+    ends = []
+    for method in ("fedavg", "flwr:FedAvg"):
+        chosen = on_devices({"deadline": 3}, strategy=method)
+        run = simulate(chosen, out=tmp_path / method[:4], progress=False)
+        ends.append(run.model_state())
+    torch.testing.assert_close(ends[0], ends[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_late_client_keeps_what_it_had(tmp_path: Path) -> None:
+    """A reply that is not taken has no effect: not on the server, nor on what the client keeps."""
+    cnn = {"name": "small_cnn", "widths": [4, 4, 4]}
+    chosen = on_devices({"deadline": 3}, strategy="fedbn", model=cnn, rounds=1)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    kept = {path.name[:6] for path in (tmp_path / "run" / "checkpoints" / "clients").iterdir()}
+    assert kept == {"000000", "000001"}
+    shared = run.model_state()
+    assert run.model_state(2).keys() == shared.keys() < run.model_state(0).keys()
+    tested = run.history.query("split == 'test' and metric == 'accuracy' and client == 2")
+    assert len(tested) == 1  # it is tested all the same
+
+
+def test_clients_drop_out_by_chance(tmp_path: Path) -> None:
+    fleet = fleet_of([1.0] * 1000, dropout=0.25)
+    rounds = np.array([fleet.drop_out(number) for number in range(1, 21)])
+    assert abs(rounds.mean() - 0.25) < 0.01
+    assert (rounds[0] != rounds[1]).any()
+
+    chosen = on_devices({"dropout": 0.5}, partition={"clients": 9}, rounds=4)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    prepared = prepare(chosen)
+    assert prepared.fleet is not None
+    up = 0.0
+    for number in range(1, 5):
+        gone = np.flatnonzero(prepared.fleet.drop_out(number)).tolist()
+        assert clients(run, "dropped").get(number, []) == gone
+        assert clients(run, "loss", "train")[number] == [c for c in range(9) if c not in gone]
+        up += 9 - len(gone)
+    down = sum(whole(run, "bytes_down")) / 2  # as much goes down to be trained as to be tested
+    assert sum(whole(run, "bytes_up")) / down == pytest.approx(up / 36)
+    assert sum(whole(run, "dropped")) == 36 - up
+
+
+def test_a_round_without_a_reply_changes_nothing(tmp_path: Path) -> None:
+    chosen = on_devices({"dropout": 0.999999, "deadline": 5})
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    assert whole(run, "virtual_seconds") == [5.0, 5.0]
+    assert whole(run, "dropped") == [3, 3]
+    start = prepare(chosen).model.state_dict()
+    assert all(torch.equal(run.model_state()[name], value) for name, value in start.items())
+
+
+def test_only_available_clients_are_asked(tmp_path: Path) -> None:
+    profile = {"samples_per_second": 10, "availability": 0.5, **AT_ONCE}
+    devices = {"profiles": [profile], "period": 1.0}
+    chosen = toy.scenario(model=MLP, partition={"clients": 6}, rounds=5, devices=devices)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    fleet = prepare(chosen).fleet
+    assert fleet is not None
+    began = 0.0
+    for number, seconds in enumerate(whole(run, "virtual_seconds"), start=1):
+        able = np.flatnonzero(fleet.available(began)).tolist()
+        if able:
+            assert clients(run, "virtual_seconds")[number] == able
+            assert whole(run, "unavailable")[number - 1] == 6 - len(able)
+        began += seconds
+
+
+@pytest.mark.parametrize("method", ["fedavg", "flwr:FedAdam", "scaffold"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    profile = {"samples_per_second": 10, "availability": 0.6, "sigma": 1.0, **AT_ONCE}
+    devices = {"profiles": [profile], "period": 1.0, "dropout": 0.2, "over_selection": 1.5}
+    chosen = toy.scenario(
+        strategy=method,
+        model=MLP,
+        partition={"clients": 6},
+        participation={"fraction": 0.5},
+        rounds=4,
+        devices=devices,
+    )
+    simulate(chosen, out=tmp_path / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
+    resume(tmp_path / "cut", progress=False)
+    assert result(tmp_path / "whole") == result(tmp_path / "cut")
+
+
+def test_questions_before_the_first_round_take_their_time() -> None:
+    from flwr.app import Message, RecordDict
+
+    from fedlab.flower_compat import assume_identity
+    from fedlab.records import to_record
+
+    assume_identity()
+    device = {"samples_per_second": 1, "download_mbps": 8, "upload_mbps": 4}
+    clock = VirtualClock(make_fleet(spec(device), 0, np.ones(2), ["a", "a"], ["a"]))
+    question = RecordDict({"arrays": to_record({"x": torch.zeros(250_000)})})
+    asked = [Message(question, dst_node_id=n, message_type="query") for n in (1, 2)]
+    answers = [
+        Message(RecordDict({"arrays": to_record({"x": torch.zeros(size)})}), reply_to=message)
+        for size, message in zip((10, 125_000), asked, strict=True)
+    ]
+    clock.exchanged(asked, answers)
+    assert clock.now == pytest.approx(1.0 + 1.0)  # a megabyte down, half of one up at half the rate
+
+
+def test_the_time_to_an_accuracy_is_virtual() -> None:
+    rows = [
+        *(
+            (number, c, "test", "accuracy", value)
+            for number, c, value in (
+                (2, 0, 0.4),
+                (2, 1, 0.6),
+                (4, 0, 0.7),
+                (4, 1, 0.9),
+                (6, 0, 0.6),
+                (6, 1, 0.8),
+            )
+        ),
+        *((number, -1, "round", "virtual_seconds", 10.0 * number) for number in range(1, 7)),
+    ]
+    names = ["round", "client", "split", "metric", "value"]
+    history = pd.DataFrame(rows, columns=names).assign(domain="a", examples=5)
+    assert metrics.mean_accuracy(history).to_dict() == pytest.approx({2: 0.5, 4: 0.8, 6: 0.7})
+    assert metrics.virtual_seconds_to(history, 0.5) == 10 + 20
+    assert metrics.virtual_seconds_to(history, 0.51) == 10 + 20 + 30 + 40
+    assert metrics.virtual_seconds_to(history, 0.81) is None
+    untimed = history[history["split"] == "test"]
+    assert metrics.virtual_seconds_to(untimed, 0.5) is None
+    whole_model = untimed.assign(client=-1)
+    assert metrics.mean_accuracy(whole_model).to_dict() == pytest.approx({2: 0.5, 4: 0.8, 6: 0.7})
+
+
+# ---------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        ({"deadline": 3}, "devices: deadline without profiles changes nothing; say what"),
+        ({"over_selection": 0.5}, "devices.over_selection: 0.5: must be greater than or equal to"),
+        ({"profiles": [{"samples_per_second": 1}]}, "devices.profiles.0.download_mbps: is missing"),
+        (
+            {"profiles": [{"samples_per_second": 1, **AT_ONCE}] * 2},
+            "devices: two profiles have the name 'device'; give each one of its own",
+        ),
+    ],
+)
+def test_devices_that_make_no_sense_are_refused(devices: dict, words: str) -> None:
+    from fedlab.scenario_file import load_scenario
+
+    values = toy.scenario(model=MLP).model_dump(mode="json") | {"devices": devices}
+    with pytest.raises(InputError) as told:
+        load_scenario(values)
+    assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        (
+            {"deadline": 0.5},
+            "devices.deadline: 0.5 virtual seconds are too short: replies from 1 of 3 clients "
+            "take 1,",
+        ),
+        (
+            {"profiles": [{**SLOWER_AND_SLOWER[0], "domains": ["d9"]}]},
+            "devices.profiles: there is no domain 'd9'; choose from d0, d1, d2",
+        ),
+        (
+            {"profiles": SLOWER_AND_SLOWER[:2]},
+            "devices.profiles: no profile is for client 2, of the domain 'd2'; name the domain",
+        ),
+    ],
+)
+def test_devices_that_do_not_fit_are_told_before_anything_starts(
+    devices: dict, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as told:
+        simulate(on_devices(devices), out=tmp_path / "run", progress=False)
+    assert words in str(told.value)
+    assert not (tmp_path / "run").exists()
