@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fleets import SLOWER_AND_SLOWER
 from typer.testing import CliRunner
 
 import fedlab
@@ -223,6 +224,14 @@ def test_the_closing_table_names_epsilon(tmp_path: Path) -> None:
         ({"strategy": {"name": "centralised", "weighting": "uniform"}}, "has one client"),
         ({"strategy": "fedavg"}, "set strategy.weighting=uniform"),
         ({"model": {"name": "small_cnn"}}, "running statistics .* model.norm=group"),
+        (
+            {"devices": {"profiles": SLOWER_AND_SLOWER, "over_selection": 1.5}},
+            "over_selection: 1.5 takes the first replies",
+        ),
+        (
+            {"devices": {"profiles": [{**SLOWER_AND_SLOWER[0], "availability": 0.5}]}},
+            "devices.profiles.0.availability: 0.5 draws cohorts from few clients",
+        ),
         ({"privacy": {**PRIVACY, "delta": 0.5}}, "privacy.delta 0.5 lets each of 3 clients"),
         (
             {

@@ -49,6 +49,7 @@ def check_privacy(
     _refuse_method(scenario, strategy, clients)
     _refuse_model(scenario, strategy, model)
     _refuse_data(scenario, data)
+    _refuse_devices(scenario)
     if spec.delta >= 1 / clients:
         raise InputError(
             f"privacy.delta {spec.delta:g} lets each of {clients} clients be given away; "
@@ -116,6 +117,23 @@ def _refuse_data(scenario: Scenario, data: FederatedData) -> None:
             "data.normalisation: 'auto' is the mean and deviation of all clients' features, "
             "without noise; give numbers, such as {mean: 0, std: 1}"
         )
+
+
+def _refuse_devices(scenario: Scenario) -> None:
+    """Refuses cohorts of another kind than those for which ε is counted: drawn from all clients."""
+    devices = scenario.devices
+    if devices.over_selection > 1:
+        raise InputError(
+            f"devices.over_selection: {devices.over_selection:g} takes the first replies, so that "
+            "one client decides whether another counts, and privacy holds for clients that do not; "
+            "leave it out"
+        )
+    for index, profile in enumerate(devices.profiles):
+        if profile.availability < 1:
+            raise InputError(
+                f"devices.profiles.{index}.availability: {profile.availability:g} draws cohorts "
+                "from few clients, and privacy is counted for cohorts drawn from all; leave it out"
+            )
 
 
 def _remedy(spec: PrivacySpec, scenario: Scenario, clients: int) -> str:

@@ -9,10 +9,8 @@ checkpointed, and can start at any round. Being a Flower `Strategy`, it also run
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -23,18 +21,15 @@ from torch import nn
 from fedlab import rng
 from fedlab.errors import RunError
 from fedlab.models.norms import NormPolicy
-from fedlab.privacy.spec import PrivacySpec
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
+from fedlab.strategies.settings import ServerSettings
 from fedlab.strategies.updates import SUM, ClientUpdate, decode, mean_metrics, reason, weight_of
 from fedlab.strategies.virtual_clock import CLOCK, VirtualClock
-
-if TYPE_CHECKING:
-    from fedlab.scenarios.fleet import Fleet
 
 COHORT = "cohort"
 """The purpose for which those that train are drawn."""
@@ -45,44 +40,6 @@ REASONS_TOLD = 3
 
 TELLING = {"combine", "weight", "mean", "aggregate_train", "before_rounds"}
 """What of a strategy sees updates, or answers."""
-
-
-@dataclass(frozen=True)
-class ServerSettings:
-    """What the server does whatever the method.
-
-    Attributes:
-        seed: Seed of the cohorts.
-        fraction_train: Share of the clients that train in a round.
-        fraction_evaluate: Share of the clients that test in an evaluated round.
-        evaluate_every: Rounds between evaluations.
-        max_failed_share: Share of a round's clients that may fail before the run stops.
-        privacy: Noise on what the server makes of the updates, if the scenario wants that.
-        min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
-        fleet: The clients' devices; None where time does not matter.
-    """
-
-    seed: int = 0
-    fraction_train: float = 1.0
-    fraction_evaluate: float = 1.0
-    evaluate_every: int = 1
-    max_failed_share: float = 0.0
-    privacy: PrivacySpec | None = None
-    fleet: Fleet | None = None
-    min_replies: int | None = None
-
-    def needed(self, messages: int) -> int:
-        """How many of a round's messages must be answered for the run to go on."""
-        if self.min_replies is not None:
-            return max(1, min(self.min_replies, messages))
-        return max(1, math.ceil(messages * (1 - self.max_failed_share) - 1e-9))
-
-    @property
-    def tolerance(self) -> str:
-        """The setting that says so, for errors."""
-        if self.min_replies is not None:
-            return f"participation.min_replies is {self.min_replies}"
-        return f"participation.max_failed_share is {self.max_failed_share:g}"
 
 
 class Strategy(FlowerStrategy):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,10 +15,8 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedlab.records import Tensors, payload_bytes
+from fedlab.scenarios.fleet import Fleet
 from fedlab.strategies.round_plan import RoundPlan, first_replies
-
-if TYPE_CHECKING:
-    from fedlab.scenarios.fleet import Fleet
 
 CLOCK = "clock"
 """Name of the record of a strategy's state that keeps the time."""

@@ -1,0 +1,47 @@
+"""What a scenario tells every server half, whatever the method."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fedlab.privacy.spec import PrivacySpec
+from fedlab.scenarios.fleet import Fleet
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What the server does whatever the method.
+
+    Attributes:
+        seed: Seed of the cohorts.
+        fraction_train: Share of the clients that train in a round.
+        fraction_evaluate: Share of the clients that test in an evaluated round.
+        evaluate_every: Rounds between evaluations.
+        max_failed_share: Share of a round's clients that may fail before the run stops.
+        privacy: Noise on what the server makes of the updates, if the scenario wants that.
+        min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
+        fleet: The clients' devices; None where time does not matter.
+    """
+
+    seed: int = 0
+    fraction_train: float = 1.0
+    fraction_evaluate: float = 1.0
+    evaluate_every: int = 1
+    max_failed_share: float = 0.0
+    privacy: PrivacySpec | None = None
+    fleet: Fleet | None = None
+    min_replies: int | None = None
+
+    def needed(self, messages: int) -> int:
+        """How many of a round's messages must be answered for the run to go on."""
+        if self.min_replies is not None:
+            return max(1, min(self.min_replies, messages))
+        return max(1, math.ceil(messages * (1 - self.max_failed_share) - 1e-9))
+
+    @property
+    def tolerance(self) -> str:
+        """The setting that says so, for errors."""
+        if self.min_replies is not None:
+            return f"participation.min_replies is {self.min_replies}"
+        return f"participation.max_failed_share is {self.max_failed_share:g}"
