@@ -33,11 +33,11 @@ def build_strategy(scenario: Scenario, model: nn.Module, fleet: Fleet | None = N
     strategy = strategy_class(scenario)
     if scenario.privacy is not None:
         strategy = in_front_of(Private, strategy)
-    return strategy(model, scenario.strategy, server_settings(scenario))
+    return strategy(model, scenario.strategy, server_settings(scenario, fleet))
 
 
-def server_settings(scenario: Scenario) -> ServerSettings:
-    """What the scenario asks of the server whatever the method."""
+def server_settings(scenario: Scenario, fleet: Fleet | None = None) -> ServerSettings:
+    """What the scenario asks of the server whatever the method (see `build_strategy`)."""
     return ServerSettings(
         seed=scenario.seed,
         fraction_train=scenario.participation.fraction,

@@ -111,6 +111,12 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
             "partition.label_noise: devices have the labels they have; use "
             "partition.label_noise=none"
         )
+    if scenario.devices.profiles:
+        raise InputError(
+            "devices.profiles: they are devices of a simulation, and these ones are real, with a "
+            "time of their own; leave the block out (participation.min_replies and "
+            "participation.deadline say how long to wait)"
+        )
 
 
 def _homes(scenario: Scenario, data: FederatedData | None) -> tuple[str | None, ...]:
