@@ -1,4 +1,4 @@
-"""The verb that shows a run: watch."""
+"""Verbs that show runs: report, watch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,34 @@ import typer
 
 import fedlab
 from fedlab.cli.app import app, out
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
+    file: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
+    target: Annotated[
+        float | None, typer.Option(help="An accuracy; tells rounds and bytes to it.")
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Even if the runs are of different experiments.")
+    ] = False,
+    data: Annotated[
+        bool, typer.Option(help="Load the data, for pictures of partition and features.")
+    ] = True,
+) -> None:
+    """Show runs in one self-contained page: results, curves, clients, cost, data, features.
+
+    RUN is the folder of a run, a folder that holds such, or one that `fedlab compare` made.
+
+    [dim]fedlab report runs/domain_skew-fedavg-s0 runs/domain_skew-fedbn-s0
+    fedlab report runs -o everything.html --mixed[/dim]
+    """
+    from fedlab.report.html.page import write_report
+    from fedlab.report.html.read import read_comparison
+
+    write_report(read_comparison(runs, target=target, mixed=mixed), file, data=data)
+    out.print(f"report: [bold]{file}[/bold]", soft_wrap=True)
 
 
 @app.command()

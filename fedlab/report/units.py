@@ -22,3 +22,8 @@ def size(count: float) -> str:
         if count < 999.95:
             return f"{count:.1f} {unit}"
     return f"{count / 1000:.1f} TB"
+
+
+def short(name: str, longest: int) -> str:
+    """A name cut to so many letters, an ellipsis included."""
+    return name if len(name) <= longest else name[: longest - 1] + "…"

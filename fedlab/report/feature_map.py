@@ -1,0 +1,160 @@
+"""Test samples as the trained networks see them: features before the head, laid out in a plane.
+
+The plane is that of t-SNE: Visualizing Data using t-SNE, van der Maaten, Hinton, JMLR 2008. Near
+samples are near in the network's features; far distances and sizes of clusters mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fedlab import rng
+from fedlab.adaptation.trained import Trained, open_trained
+from fedlab.clients.base import Received
+from fedlab.errors import InputError
+from fedlab.models.layout import channels_last
+from fedlab.records import Tensors, as_tensor
+from fedlab.runs.checkpoint import load_client_state
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.run import Run
+
+SAMPLES = 400
+CLIENTS = 40
+NEIGHBOURS = 10
+COMPONENTS = 30
+"""Principal components that t-SNE is given: fewer are quicker and less noisy."""
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Samples in the plane.
+
+    Attributes:
+        points: Places, float of shape (n, 2).
+        domains: Domain index of each sample, shape (n,).
+        labels: Class index of each sample, shape (n,).
+        same_class: Mean share of a sample's ten nearest neighbours, by the features themselves,
+            that are of its class.
+        same_domain: The same for its domain.
+    """
+
+    points: np.ndarray
+    domains: np.ndarray
+    labels: np.ndarray
+    same_class: float
+    same_domain: float
+
+
+def feature_map(run: Run) -> FeatureMap:
+    """Lays out test samples of a finished run as their clients' models see them.
+
+    A client's model is the one it is tested with. Samples of domains that nobody owns are seen by
+    the server's model. Of many clients, evenly spaced ones are taken. The same run gives the same
+    map.
+
+    Raises:
+        InputError: If the run has not finished, its data cannot be loaded, or its network ends in
+            no dense layer.
+    """
+    trained = open_trained(run)
+    features, indices = [], []
+    with _one_thread():
+        for state, samples in _views(trained):
+            features.append(_features(trained, state, samples))
+            indices.append(samples)
+        if not features:
+            raise InputError(f"the run '{run.folder}' has no test samples to show")
+        points, chosen = np.concatenate(features), np.concatenate(indices)
+        test = trained.runtime.data.test
+        domains, labels = test.domains[chosen], test.labels[chosen]
+        plane = _plane(points, run.scenario.seed)
+    return FeatureMap(plane, domains, labels, _same(points, labels), _same(points, domains))
+
+
+def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
+    """Models, and the test samples that each of them sees."""
+    runtime, run = trained.runtime, trained.run
+    partition, half = runtime.partition, runtime.half
+    server = run.model_state()
+    folder = RunFolder(run.folder).checkpoints
+    tested = np.flatnonzero(np.diff(partition.test_offsets))
+    clients = tested[np.linspace(0, len(tested) - 1, min(len(tested), CLIENTS)).round().astype(int)]
+    unseen = runtime.data.unseen_domains
+    each = max(1, SAMPLES // max(len(clients) + len(unseen), 1))
+
+    def some(indices: np.ndarray, *key: int | str) -> np.ndarray:
+        generator = rng.generator(run.scenario.seed, "feature map", *key)
+        return np.sort(generator.permutation(indices)[:each])
+
+    for client in clients.tolist():
+        received = Received({"arrays": _on(server, runtime.device)})
+        kept = load_client_state(folder, client)
+        own = {record: _on(tensors, runtime.device) for record, tensors in kept.items()}
+        yield half.evaluated_model(received, own), some(partition[client].test, "client", client)
+    if set(half.task.model.state_dict()) <= set(server):
+        for domain in unseen:
+            rows = np.flatnonzero(runtime.data.test.domains == domain)
+            yield _on(server, runtime.device), some(rows, "domain", domain)
+
+
+def _on(tensors: Tensors, device: torch.device) -> Tensors:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+@torch.inference_mode()
+def _features(trained: Trained, state: Tensors, samples: np.ndarray) -> np.ndarray:
+    """What the head is given, float64 of shape (n, features)."""
+    runtime = trained.runtime
+    model = runtime.half.task.model.eval()
+    inputs = as_tensor(runtime.data.test.inputs[samples]).to(runtime.device)
+    whole = {name: channels_last(tensor) for name, tensor in state.items()}
+    batch = channels_last(runtime.preprocess.inputs(inputs))
+    with runtime.half.task.head.listen() as heard:
+        torch.func.functional_call(model, whole, (batch,))
+    return heard[0].flatten(1).double().cpu().numpy()
+
+
+def _plane(features: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.manifold import TSNE
+
+    centred = features - features.mean(axis=0)
+    left, strength, _ = np.linalg.svd(centred, full_matrices=False)
+    few = (left * strength)[:, :COMPONENTS]
+    few *= np.where(few[np.abs(few).argmax(axis=0), range(few.shape[1])] < 0, -1, 1)  # one sign
+    if len(few) < 8 or few.shape[1] < 2:
+        return np.pad(few, ((0, 0), (0, 2)))[:, :2]
+    layout = TSNE(
+        perplexity=min(30.0, len(few) / 4),
+        init="pca",
+        random_state=rng.seed_of(seed, "t-SNE") % 2**32,
+        max_iter=500,
+    )
+    return layout.fit_transform(few)
+
+
+def _same(features: np.ndarray, kinds: np.ndarray) -> float:
+    """Mean share of the nearest neighbours of a sample that are of its kind."""
+    squares = (features**2).sum(axis=1)
+    distances = squares[:, None] + squares - 2 * features @ features.T
+    np.fill_diagonal(distances, np.inf)
+    near = np.argsort(distances, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(kinds) - 1)]
+    return float((kinds[near] == kinds[:, None]).mean()) if near.size else float("nan")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the number of cores: t-SNE would enlarge any difference."""
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)

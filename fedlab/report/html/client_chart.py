@@ -1,0 +1,108 @@
+"""The clients of each method by their accuracy: a dot for each, or a histogram of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from fedlab.report.html.scales import Scale, accuracies, ticks
+from fedlab.report.html.svg import Element, element, line, picture, text
+
+TOP, BOTTOM, BAND, HEADER = 4.0, 34.0, 44.0, 26.0
+FEW = 300  # dots of a method up to which each can be told apart
+RADIUS = 4.0
+
+
+@dataclass(frozen=True)
+class Clients:
+    """A method's clients.
+
+    Attributes:
+        label: The method.
+        style: Its colour and sign.
+        values: Accuracy of every client, in every seed.
+        names: What each of them is called.
+        words: What is said of all of them.
+    """
+
+    label: str
+    style: int
+    values: Sequence[float]
+    names: Sequence[str]
+    words: str
+
+
+def client_chart(methods: Sequence[Clients], width: float, *, label: str) -> Markup:
+    """Draws the clients of each method along one axis, the median as a line across.
+
+    Args:
+        methods: The methods.
+        width: Width of the picture.
+        label: What the picture shows, for those who cannot see it.
+    """
+    row = HEADER + BAND
+    height = TOP + row * len(methods) + BOTTOM
+    values = [value for method in methods for value in method.values]
+    across = Scale(*accuracies(values), 10.0, width - 10)
+    bottom = height - BOTTOM
+    drawn: list[Element] = []
+    for value in ticks(across.low, across.high, 8 if width > 600 else 5):
+        x = across(value)
+        drawn.append(line(x, TOP, x, bottom + 4, "grid"))
+        drawn.append(text(f"{100 * value:.0f}", x, bottom + 16, "middle"))
+    drawn.append(text("test accuracy in %", across.end, bottom + 30, "end", "axis-title"))
+    for place, method in enumerate(methods):
+        top = TOP + row * place
+        base = top + row - 6
+        drawn.append(text(method.label, across.start, top + 15, None, "name"))
+        drawn.append(text(method.words, across.end, top + 15, "end"))
+        drawn.append(line(across.start, base, across.end, base, "axis"))
+        if len(method.values) <= FEW:
+            drawn += _dots(method, across, base)
+        else:
+            drawn += _histogram(method, across, base)
+        if method.values:
+            middle = across(float(np.median(method.values)))
+            drawn.append(line(middle, base - BAND + 8, middle, base + 4, "median"))
+    return picture(width, height, label, *drawn, kind="clients")
+
+
+def _dots(method: Clients, across: Scale, base: float) -> list[Element]:
+    """A dot for each client, as low as it can be without covering another."""
+    placed: list[tuple[float, float]] = []
+    drawn = []
+    for k in sorted(range(len(method.values)), key=lambda k: method.values[k]):
+        x = across(method.values[k])
+        y = base - RADIUS - 2
+        for left, other in sorted(placed, key=lambda dot: -dot[1]):
+            if (left - x) ** 2 + (other - y) ** 2 < (2 * RADIUS) ** 2 * 0.98:
+                y = other - ((2 * RADIUS) ** 2 - (left - x) ** 2) ** 0.5
+        y = max(y, base - BAND + RADIUS)  # a crowd lies over each other rather than over words
+        placed.append((x, y))
+        words = f"{method.names[k]}: {100 * method.values[k]:.1f} %"
+        kind = f"dot m{method.style % 8}"
+        title = element("title", words)
+        drawn.append(element("circle", title, cx=x, cy=y, r=RADIUS, class_=kind))
+    return drawn
+
+
+def _histogram(method: Clients, across: Scale, base: float) -> list[Element]:
+    """Bars whose areas are shares of the clients."""
+    counts, edges = np.histogram(method.values, bins=60, range=(across.low, across.high))
+    tallest = (BAND - 10) / max(int(counts.max()), 1)
+    return [
+        element(
+            "rect",
+            element("title", f"{count} clients at {100 * left:.1f} to {100 * right:.1f} %"),
+            x=across(left),
+            y=base - tallest * count,
+            width=across(right) - across(left) - 0.6,
+            height=tallest * count,
+            class_=f"bar m{method.style % 8}",
+        )
+        for count, left, right in zip(counts, edges, edges[1:], strict=False)
+        if count
+    ]

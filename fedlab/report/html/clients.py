@@ -1,0 +1,48 @@
+"""How accuracy is spread over clients."""
+
+from __future__ import annotations
+
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.group import Group
+from fedlab.comparison.table import SPREAD, WORST
+from fedlab.report.html.client_chart import Clients, client_chart
+from fedlab.report.html.figure import Figure, Section
+from fedlab.report.html.words import per_cent
+from fedlab.runs import metrics
+
+
+def clients(comparison: Comparison) -> Section:
+    """The section with every client of every run."""
+    table = comparison.table()
+    drawn = []
+    for style, group in enumerate(comparison.groups):
+        values, names = _tested(group)
+        worst, spread = (float(table.iloc[style][m, "mean"]) for m in (WORST, SPREAD))
+        words = f"worst {per_cent(worst)}   spread {per_cent(spread)}"
+        drawn.append(Clients(group.label, style, values, names, words))
+    if not any(method.values for method in drawn):
+        return Section(
+            "clients", "Clients", missing="No client was tested (evaluation.fraction is 0)."
+        )
+    told = ", ".join(f"{method.label}: {method.words}" for method in drawn)
+    label = f"Test accuracy of clients in per cent, by method: {told}"
+    wide, narrow = (client_chart(drawn, width, label=label) for width in (1040.0, 330.0))
+    several = " in each seed" if len(comparison.seeds) > 1 else ""
+    say = (
+        f"Each dot is a client{several}, tested with its own model on its own test samples; the "
+        "line across is the median. Spread is the standard deviation over the clients of a run."
+    )
+    figure = Figure("Accuracy of every client", wide, narrow=narrow)
+    return Section("clients", "Clients", say, [figure])
+
+
+def _tested(group: Group) -> tuple[list[float], list[str]]:
+    """Values of all clients of all seeds, and what each is called."""
+    values: list[float] = []
+    names: list[str] = []
+    for seed, outcome in group.outcomes.items():
+        own = metrics.by_client(group.runs[seed].history, outcome.round)
+        several = f", seed {seed}" if len(group.outcomes) > 1 else ""
+        values += own["value"].tolist()
+        names += [f"client {index} ({domain}){several}" for index, domain in own["domain"].items()]
+    return values, names

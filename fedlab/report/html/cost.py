@@ -1,0 +1,67 @@
+"""What accuracy has cost: over bytes, and over seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fedlab.comparison.comparison import Comparison
+from fedlab.report.html.curve_chart import Curve, curve_chart, extent
+from fedlab.report.html.figure import Figure, Section
+from fedlab.report.html.scales import accuracies
+from fedlab.report.html.seeds import accuracy, spent
+from fedlab.report.html.words import per_cent
+
+WIDE, NARROW = (500.0, 280.0), (340.0, 220.0)
+BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def cost(comparison: Comparison) -> Section:
+    """The section with accuracy over bytes and over seconds."""
+    figures = [
+        _against(comparison, "bytes", "Accuracy against traffic", "sent up and down", BYTES),
+        _against(comparison, "seconds", "Accuracy against time", "since the start", SECONDS),
+    ]
+    say = (
+        "Mean accuracy over domains, in per cent, over what it has cost: bytes of tensors between "
+        "server and clients, and wall-clock time of the simulation on the machine it ran on."
+    )
+    return Section("cost", "Cost", say, figures)
+
+
+def _against(
+    comparison: Comparison, what: str, title: str, since: str, units: Mapping[str, float]
+) -> Figure:
+    prices = [spent(group, what) for group in comparison.groups]
+    unit = _unit(max((float(price.max()) for price in prices if len(price)), default=1.0), units)
+    curves = []
+    for style, (group, price) in enumerate(zip(comparison.groups, prices, strict=True)):
+        over = accuracy(group)
+        both = over.mean.index.intersection(price.index)
+        x = list(price.loc[both] / units[unit])
+        deviation = list(over.deviation.loc[both].fillna(0.0))
+        curves.append(Curve(group.label, style, x, list(over.mean.loc[both]), deviation))
+    ends = ", ".join(
+        f"{curve.label} {per_cent(curve.y[-1])} per cent after {curve.x[-1]:,.3g} {unit}"
+        for curve in curves
+        if curve.y
+    )
+    wide, narrow = (
+        curve_chart(
+            curves,
+            label=f"{title}: {ends}",
+            x_title=f"{unit} {since}",
+            x_text=lambda x: f"{x:,.3g}" if x < 1000 else f"{x:,.0f}",
+            y_range=accuracies(extent(curves)),
+            size=size,
+            named=False,
+        )
+        for size in (WIDE, NARROW)
+    )
+    return Figure(title, wide, narrow=narrow)
+
+
+def _unit(largest: float, units: Mapping[str, float]) -> str:
+    """The largest unit of which there are at least two."""
+    fitting = [unit for unit, size in units.items() if largest >= 2 * size]
+    return fitting[-1] if fitting else next(iter(units))

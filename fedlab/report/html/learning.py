@@ -1,0 +1,96 @@
+"""How accuracy grew over rounds: on all domains, on each, and of the worst client."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.group import Group
+from fedlab.report.html.curve_chart import Curve, curve_chart, extent
+from fedlab.report.html.figure import Figure, Numbers, Section
+from fedlab.report.html.scales import accuracies
+from fedlab.report.html.seeds import Over, accuracy, worst
+from fedlab.report.html.words import per_cent, with_deviation
+
+LARGE, SMALL = (1040.0, 360.0), (340.0, 220.0)
+ROWS = 12
+"""Rounds that a table of a curve shows."""
+MOST = 29
+"""Domains that are shown."""
+
+
+def learning(comparison: Comparison) -> Section:
+    """The section with learning curves."""
+    groups = comparison.groups
+    whole = [accuracy(group) for group in groups]
+    parts = {name: [accuracy(g, name) for g in groups] for name in comparison.domains[:MOST]}
+    if len(parts) == 1:
+        parts = {}
+    parts["worst client"] = [worst(group) for group in groups]
+    title = comparison.domains[0] if len(comparison.domains) == 1 else "Mean over domains"
+    curves = _curves(groups, whole)
+    alike = accuracies(extent([c for name in parts for c in _curves(groups, parts[name])]))
+    figures = [
+        Figure(
+            title,
+            _chart(title, curves, accuracies(extent(curves)), LARGE),
+            numbers=_numbers(groups, whole),
+            narrow=_chart(title, curves, accuracies(extent(curves)), SMALL),
+        ),
+        *(
+            Figure(
+                name,
+                _chart(name, _curves(groups, overs), alike, SMALL),
+                numbers=_numbers(groups, overs),
+            )
+            for name, overs in parts.items()
+        ),
+    ]
+    say = "Test accuracy in per cent by round"
+    say += ", mean and standard deviation over seeds." if len(comparison.seeds) > 1 else "."
+    if len(comparison.domains) > MOST:
+        say += f" {MOST} of {len(comparison.domains)} domains are shown."
+    return Section("learning", "Learning curves", say, figures)
+
+
+def _curves(groups: Sequence[Group], overs: Sequence[Over]) -> list[Curve]:
+    return [
+        Curve(
+            group.label,
+            style,
+            list(over.mean.index),
+            list(over.mean),
+            list(over.deviation.fillna(0.0)),
+        )
+        for style, (group, over) in enumerate(zip(groups, overs, strict=True))
+    ]
+
+
+def _chart(
+    name: str, curves: Sequence[Curve], y_range: tuple[float, float], size: tuple[float, float]
+) -> Markup:
+    ends = ", ".join(f"{curve.label} {per_cent(curve.y[-1])}" for curve in curves if curve.y)
+    return curve_chart(
+        curves,
+        label=f"Accuracy over rounds, {name}; at the end, in per cent: {ends}",
+        x_title="round",
+        x_text=lambda x: f"{x:g}",
+        y_range=y_range,
+        size=size,
+        named=size is LARGE,
+    )
+
+
+def _numbers(groups: Sequence[Group], overs: Sequence[Over]) -> Numbers:
+    """Some of the rounds, the last one among them."""
+    rounds = sorted({int(number) for over in overs for number in over.mean.index})
+    shown = rounds[::-1][:: -(-len(rounds) // ROWS) or 1][::-1]
+
+    def cell(over: Over, number: int) -> str:
+        return with_deviation(*(float(part.get(number, math.nan)) for part in over))
+
+    rows = [[str(number), *(cell(over, number) for over in overs)] for number in shown]
+    return Numbers(["round", *(group.label for group in groups)], rows)

@@ -1,0 +1,91 @@
+"""The head of the page: what was run, and what came out, in a few words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.group import in_words
+from fedlab.comparison.table import DIFFERENCE
+from fedlab.report.html.results import headline
+from fedlab.report.html.words import joined, per_cent, plural
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The head of the page.
+
+    Attributes:
+        title: The page's title.
+        description: What the scenario says of itself.
+        lede: What came out.
+        facts: What was run, by what it is.
+    """
+
+    title: str
+    description: str
+    lede: Markup
+    facts: dict[str, str]
+
+
+def overview(comparison: Comparison) -> Overview:
+    """The head of the page, from the first run's scenario and the comparison's table."""
+    scenarios = [run.scenario for run in comparison.runs]
+    first = scenarios[0]
+    names = dict.fromkeys(scenario.name for scenario in scenarios)
+    title = joined([name.replace("_", " ") for name in names])
+    rounds = sorted({scenario.rounds for scenario in scenarios})
+    local = first.training
+    steps = (
+        plural(local.local_steps, "step")
+        if local.local_steps
+        else plural(local.local_epochs, "epoch")
+    )
+    batch = "full batches" if local.batch_size == "full" else f"batches of {local.batch_size}"
+    return Overview(
+        title=title[:1].upper() + title[1:],
+        description=" ".join(first.description.split()),
+        lede=_lede(comparison),
+        facts={
+            "Methods": str(len(comparison.groups)),
+            "Seeds": ", ".join(map(str, comparison.seeds)),
+            "Clients": f"{first.partition.clients:,}"
+            + f", {first.cohort_size:,} a round" * (first.cohort_size < first.partition.clients),
+            "Domains": str(len(comparison.domains)),
+            "Rounds": " or ".join(f"{number:,}" for number in rounds),
+            "Model": first.model.name,
+            "Local training": f"{steps}, {batch}",
+            "Optimiser": f"{local.optimizer.name}, lr {in_words(local.optimizer.lr)}",
+        },
+    )
+
+
+def _lede(comparison: Comparison) -> Markup:
+    """The best method, and how far it is from the first."""
+    best = headline(comparison)
+    if best is None:
+        return Markup("No round was evaluated on all domains.")
+    group, mean, deviation = best
+    over = comparison.domains[0] if len(comparison.domains) == 1 else "all domains"
+    told = Markup("<strong>{}</strong> reaches <strong>{} %</strong>{} on {}").format(
+        group.label,
+        per_cent(mean),
+        f" ± {100 * deviation:.1f}" if deviation == deviation else "",
+        over,
+    )
+    if len(comparison.groups) == 1:
+        return told + "."
+    told = Markup("{}, the most of {}").format(told, plural(len(comparison.groups), "method"))
+    place = comparison.groups.index(group)
+    row = comparison.table()[DIFFERENCE].iloc[place]
+    if row["mean"] == row["mean"]:
+        reference = comparison.reference(group).label
+        told += Markup(": {} points {} {}").format(
+            f"{abs(100 * row['mean']):.1f}", "above" if row["mean"] >= 0 else "below", reference
+        )
+        if row["low"] == row["low"]:
+            ends = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+            told += f" ({100 * comparison.confidence:g} % interval {ends})"
+    return told + "."

@@ -1,0 +1,110 @@
+"""What clients have: the partition as pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedlab.comparison.comparison import Comparison
+from fedlab.data.pool import load_data
+from fedlab.data.samples import FederatedData
+from fedlab.errors import InputError
+from fedlab.report.html.figure import Figure, Numbers, Section
+from fedlab.report.html.partition_chart import FEW, class_chart, domain_chart, pick
+from fedlab.report.html.words import plural
+from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
+from fedlab.scenarios.partition import Partition, make_partition
+
+ROWS = 20
+"""Clients that a table shows."""
+BESIDE = 8
+"""Clients up to which both pictures stand side by side."""
+
+
+def partition(comparison: Comparison) -> tuple[Section, tuple[str, ...], tuple[str, ...]]:
+    """The section with clients by class and by domain, and the names of domains and classes.
+
+    The partition is that of the first run; methods that pool clients (centralised training) are
+    not heeded.
+    """
+    scenario = comparison.runs[0].scenario
+    try:
+        data = load_data(scenario.data)
+        divided = make_partition(scenario.partition, data, scenario.seed)
+    except (InputError, OSError) as error:
+        missing = f"The data cannot be loaded here, so there is no picture of them. {error}"
+        return Section("data", "Data", missing=missing), (), ()
+    names = data.domain_names, data.class_names
+    section = Section("data", "Data", _say(comparison, divided, data), _figures(divided, data))
+    return section, *names
+
+
+def _say(comparison: Comparison, divided: Partition, data: FederatedData) -> str:
+    distance = float(label_distances(class_counts(divided, data)).mean())
+    parts = [
+        f"{plural(len(divided), 'client')} with {len(divided.train):,} training and "
+        f"{len(divided.test):,} test samples of {plural(len(data.seen_domains), 'domain')} and "
+        f"{plural(len(data.class_names), 'class').replace('classs', 'classes')}."
+    ]
+    if not divided.labelled.all():
+        parts.append(f"{divided.labelled.mean():.1%} of the training samples are labelled.")
+    if wrong := float((divided.labels != data.train.labels[divided.train]).mean()):
+        parts.append(f"{wrong:.1%} of the labels are wrong.")
+    parts.append(
+        f"Mean label skew is {distance:.2f}: the share of a client's samples that would have to "
+        "change class for its labels to be spread like those of all."
+    )
+    if data.unseen_domains:
+        unseen = ", ".join(data.domain_names[index] for index in data.unseen_domains)
+        parts.append(f"No client has samples of {unseen}.")
+    if len(comparison.seeds) > 1:
+        parts.append(f"Shown is seed {comparison.runs[0].scenario.seed}; other seeds draw anew.")
+    return " ".join(parts)
+
+
+def _figures(divided: Partition, data: FederatedData) -> list[Figure]:
+    classes, domains = class_counts(divided, data), domain_counts(divided, data)
+    shown = pick(classes, domains)
+    some = f", {len(shown)} of {len(divided):,} shown" if len(shown) < len(divided) else ""
+    own, mine = classes[shown], domains[shown]
+    few = len(shown) <= FEW
+    beside = len(shown) <= BESIDE and len(data.class_names) <= 20
+    how = (
+        f"Area in proportion to samples, largest {own.max():,}; colour of the client's main domain"
+        if few
+        else "The deeper the colour, the larger the class's share of the client's samples"
+    )
+    return [
+        Figure(
+            f"Clients by class{some}",
+            class_chart(
+                own,
+                mine.argmax(axis=1),
+                data.class_names,
+                label=f"Training samples of {len(shown)} clients by class",
+            ),
+            how,
+            _numbers(classes, data.class_names),
+            wide=not beside,
+        ),
+        Figure(
+            f"Clients by domain{some}",
+            domain_chart(
+                mine,
+                20.0 * len(data.class_names) if beside else 140.0,
+                label=f"Training samples of {len(shown)} clients by domain",
+            ),
+            "Training samples",
+            _numbers(domains, data.domain_names),
+            wide=not beside,
+        ),
+    ]
+
+
+def _numbers(counts: np.ndarray, names: tuple[str, ...]) -> Numbers:
+    rows = [
+        [f"client {client}", *(f"{number:,}" for number in own), f"{own.sum():,}"]
+        for client, own in enumerate(counts[:ROWS])
+    ]
+    total = counts.sum(axis=0)
+    rows.append(["all clients", *(f"{number:,}" for number in total), f"{total.sum():,}"])
+    return Numbers(["training samples", *names, "all"], rows)

@@ -1,0 +1,169 @@
+"""What it takes to get these numbers again: settings, commands, environment."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.group import in_words
+from fedlab.comparison.plan import plan
+from fedlab.component import Component, Section
+from fedlab.errors import InputError
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.run import Run
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario, to_yaml
+from fedlab.shipped import shipped_scenarios
+
+BLOCKS = ("data", "partition", "model", "training", "participation", "evaluation", "engine")
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """How to get the same numbers again.
+
+    Attributes:
+        settings: What the scenario sets, by block; defaults are left out.
+        together: One command for all runs, if there is one.
+        commands: One for each run.
+        environment: What the runs were made with, by what it is.
+        scenario: The whole scenario of the first run, as YAML.
+    """
+
+    settings: Mapping[str, str]
+    together: str
+    commands: list[str]
+    environment: Mapping[str, str]
+    scenario: str
+
+
+def repeat(comparison: Comparison) -> Repeat:
+    """Settings, commands and environment of all runs.
+
+    Raises:
+        InputError: If a run's ``environment.json`` cannot be read.
+    """
+    first = comparison.runs[0].scenario
+    blocks = {block: in_short(getattr(first, block)) for block in BLOCKS}
+    methods = ", ".join(group.label for group in comparison.groups)
+    return Repeat(
+        settings={"strategies": methods} | {block: told for block, told in blocks.items() if told},
+        together=together(comparison),
+        commands=[command(run) for run in comparison.runs],
+        environment=_environment(comparison),
+        scenario=to_yaml(first),
+    )
+
+
+def in_short(value: Any) -> str:
+    """A block of a scenario in a line: names of components, and what differs from its default."""
+    if isinstance(value, tuple):
+        return ", ".join(map(in_short, value))
+    if not isinstance(value, Section):
+        return in_words(str(value) if isinstance(value, Path) else value)
+    name = value.name if isinstance(value, Component) else ""
+    told = []
+    for key, field in type(value).model_fields.items():
+        inner = getattr(value, key)
+        if key != "name" and (isinstance(inner, Component) or inner != field.get_default()):
+            words = in_short(inner)
+            told.append(f"{key}: {f'({words})' if words and is_block(inner) else words}")
+    more = ", ".join(told)
+    return f"{name} ({more})" if name and more else name or more
+
+
+def is_block(value: Any) -> bool:
+    """Whether a value is a block of settings without a name."""
+    return isinstance(value, Section) and not isinstance(value, Component)
+
+
+def together(comparison: Comparison) -> str:
+    """The `fedlab compare` that plans exactly these runs; empty if there is none.
+
+    There is none for scenarios that do not come with fedlab, for variants, and for missing runs.
+    """
+    runs = comparison.runs
+    name = runs[0].scenario.name
+    seeds = comparison.seeds
+    if len(runs) < 2 or comparison.variant_keys or name not in shipped_scenarios():
+        return ""
+    changes = [
+        change
+        for change in _changes(load_scenario(name), runs[0].scenario)
+        if change.split("=")[0].split(".")[0] not in ("strategy", "seed")
+    ]
+    strategies = [group.strategy for group in comparison.groups]
+    try:
+        planned = plan(name, strategies, seeds, changes, {}, {})
+    except InputError:
+        return ""
+    if [one.scenario for one in planned] != [run.scenario for run in runs]:
+        return ""
+    counted = seeds == tuple(range(len(seeds)))
+    words = ["fedlab", "compare", name, *changes, "--strategies", ",".join(strategies), "--seeds"]
+    return shlex.join([*words, str(len(seeds)) if counted else ",".join(map(str, seeds))])
+
+
+def command(run: Run) -> str:
+    """A command that runs the same scenario again.
+
+    That of a scenario that comes with fedlab names it and what was changed; any other is in the
+    run's folder.
+    """
+    scenario = run.scenario
+    if scenario.name in shipped_scenarios():
+        changes = _changes(load_scenario(scenario.name), scenario)
+        if load_scenario(scenario.name, changes) == scenario:
+            return shlex.join(["fedlab", "simulate", scenario.name, *changes])
+    return shlex.join(["fedlab", "simulate", str(RunFolder(run.folder).scenario_file)])
+
+
+def _changes(origin: Scenario, scenario: Scenario) -> list[str]:
+    """Overrides that make one scenario of the other."""
+    changes = []
+    if origin.strategy.name != scenario.strategy.name:
+        changes.append(f"strategy={scenario.strategy.name}")
+        origin = load_scenario(origin, changes)
+    before, after = (_leaves("", each.model_dump(mode="json")) for each in (origin, scenario))
+    return changes + [
+        f"{key}={in_words(value)}" for key, value in after.items() if before.get(key) != value
+    ]
+
+
+def _leaves(place: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or not value:
+        return {place: value}
+    leaves = {}
+    for key, inner in value.items():
+        leaves |= _leaves(f"{place}.{key}" if place else key, inner)
+    return leaves
+
+
+def _environment(comparison: Comparison) -> dict[str, str]:
+    """What the runs were made with; where they differ, all there is."""
+    found: dict[str, dict[str, None]] = {}
+    for run in comparison.runs:
+        file = RunFolder(run.folder).environment_file
+        try:
+            facts = json.loads(file.read_text(encoding="utf-8"))
+            words = {**facts, **facts.pop("packages")}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{file}: is not as `fedlab simulate` writes it ({error}); leave this run out"
+            ) from error
+        words.pop("packages", None)
+        for name, value in words.items():
+            told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            told = told[:12] + "+" * told.endswith("+") if name == "git_commit" else told
+            if value not in (None, []):
+                found.setdefault(TITLES.get(name, name), {})[told] = None
+    return {name: " / ".join(values) for name, values in found.items()}
+
+
+TITLES = {"cpu_count": "CPU cores", "gpus": "GPUs", "git_commit": "commit"}
+"""What parts of the environment are called on the page."""

@@ -1,0 +1,91 @@
+"""What came out: accuracy, the worst client, and how sure a difference is."""
+
+from __future__ import annotations
+
+import math
+
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.group import Group
+from fedlab.comparison.table import ALL_DOMAINS, DIFFERENCE, WORST
+from fedlab.report.html.figure import Figure, Section
+from fedlab.report.html.interval_chart import Interval, interval_chart
+from fedlab.report.html.words import per_cent, plural, with_deviation
+
+
+def results(comparison: Comparison) -> Section:
+    """The section with the numbers of the last evaluated round."""
+    figures = [
+        _measured(comparison, ALL_DOMAINS, "Mean over domains"),
+        _measured(comparison, WORST, "Worst client"),
+    ]
+    if len(comparison.groups) > 1:
+        figures.append(_differences(comparison))
+    return Section("results", "Results", _say(comparison), figures)
+
+
+def headline(comparison: Comparison) -> tuple[Group, float, float] | None:
+    """The group with the highest mean over domains, that mean and its deviation over seeds."""
+    measured = comparison.table()[ALL_DOMAINS]
+    if measured["mean"].notna().any():
+        best = int(measured["mean"].reset_index(drop=True).idxmax())
+        row = measured.iloc[best]
+        return comparison.groups[best], float(row["mean"]), float(row["deviation"])
+    return None
+
+
+def _say(comparison: Comparison) -> str:
+    seeds = len(comparison.seeds)
+    over = (
+        f"the mean over {plural(seeds, 'seed')}."
+        if seeds > 1
+        else "of one seed, which cannot tell how much is chance."
+    )
+    return f"Test accuracy in per cent after the last round, {over}"
+
+
+def _measured(comparison: Comparison, measure: str, title: str) -> Figure:
+    table = comparison.table()[measure]
+    rows = []
+    for style, group in enumerate(comparison.groups):
+        mean, deviation = (float(table.iloc[style][name]) for name in ("mean", "deviation"))
+        rows.append(
+            Interval(
+                group.label,
+                style,
+                mean,
+                mean - deviation,
+                mean + deviation,
+                with_deviation(mean, deviation),
+            )
+        )
+    told = ", ".join(f"{row.label} {row.words}" for row in rows)
+    chart = interval_chart(
+        rows, label=f"{title}, accuracy in per cent: {told}", tick_text=lambda x: f"{100 * x:.10g}"
+    )
+    several = len(comparison.seeds) > 1
+    return Figure(title, chart, "± standard deviation over seeds" if several else "One seed")
+
+
+def _differences(comparison: Comparison) -> Figure:
+    """Paired differences with their intervals; the reference itself has none."""
+    table = comparison.table()[DIFFERENCE]
+    rows = []
+    for style, group in enumerate(comparison.groups):
+        if comparison.reference(group) is group:
+            rows.append(Interval(group.label, style, 0.0, math.nan, math.nan, "reference"))
+            continue
+        mean, low, high = (float(table.iloc[style][name]) for name in ("mean", "low", "high"))
+        words = f"{100 * mean:+.1f}" if math.isfinite(mean) else per_cent(mean)
+        if math.isfinite(low):
+            words += f"  [{100 * low:+.1f}, {100 * high:+.1f}]"
+        rows.append(Interval(group.label, style, mean, low, high, words))
+    told = ", ".join(f"{row.label} {row.words}" for row in rows)
+    chart = interval_chart(
+        rows,
+        label=f"Difference of the mean over domains to the reference, in points: {told}",
+        tick_text=lambda x: f"{100 * x:+.10g}" if x else "0",
+        zero=True,
+    )
+    first = comparison.groups[0].strategy
+    interval = f"{100 * comparison.confidence:g} % interval, paired by seed"
+    return Figure(f"Difference to {first}", chart, interval)

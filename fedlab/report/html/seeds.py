@@ -1,0 +1,50 @@
+"""Curves of a group of runs: mean and standard deviation over its seeds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas
+
+from fedlab.comparison.group import Group
+from fedlab.comparison.statistics import costs, learning_curves
+from fedlab.report.curves import worst_curve
+
+ALL_DOMAINS = "all domains"
+
+
+class Over(NamedTuple):
+    """A curve over seeds, by evaluated round (the index of both)."""
+
+    mean: pandas.Series
+    deviation: pandas.Series
+
+
+def accuracy(group: Group, domain: str = ALL_DOMAINS) -> Over:
+    """Accuracy on a domain, or its mean over all domains, in every round that all runs tested."""
+    curves = []
+    for seed in group.outcomes:
+        table = learning_curves(group.runs[seed].history)
+        if domain == ALL_DOMAINS:
+            curves.append(table.mean(axis="columns", skipna=False))
+        elif domain in table:
+            curves.append(table[domain])
+    return _over(curves)
+
+
+def worst(group: Group) -> Over:
+    """Accuracy of the client that is worst in each round."""
+    return _over([worst_curve(group.runs[seed].history) for seed in group.outcomes])
+
+
+def spent(group: Group, what: str) -> pandas.Series:
+    """``bytes`` or ``seconds`` since the start by round, the mean over seeds."""
+    return _over([costs(group.runs[seed].history)[what] for seed in group.outcomes]).mean
+
+
+def _over(curves: list[pandas.Series]) -> Over:
+    if not curves:
+        nothing = pandas.Series(dtype=float)
+        return Over(nothing, nothing)
+    table = pandas.concat(curves, axis="columns", join="inner")
+    return Over(table.mean(axis="columns", skipna=False), table.std(axis="columns", ddof=1))

@@ -1,0 +1,350 @@
+"""The page about runs: whole, right, self-contained, and the same for the same runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from tiny_scenario import write_tiny
+from typer.testing import CliRunner
+
+import fedlab
+from fedlab import cli
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.group import Group
+from fedlab.errors import InputError
+from fedlab.report.html.page import render, write_report
+from fedlab.report.html.read import read_comparison
+from fedlab.report.html.repeat import command, together
+from fedlab.report.html.scales import apart, ticks
+from fedlab.runs import metrics
+from fedlab.runs.run import Run
+
+SECTIONS = ["results", "learning", "clients", "cost", "data", "features", "repeat"]
+RUNS = [(strategy, seed) for strategy in ("fedavg", "fedper") for seed in (0, 1)]
+PROX = ["strategy.name=fedprox", "strategy.mu=0.1"]
+VOID = {"meta", "link", "input", "br"}
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes and texts; tells tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[dict] = []
+        self.elements: list[dict] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Opens an element."""
+        element = {"tag": tag, **dict(attrs), "text": "", "inside": [e["tag"] for e in self.open]}
+        element["around"] = list(self.open)
+        self.elements.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """An element without content."""
+        self.elements.append({"tag": tag, **dict(attrs), "text": "", "around": list(self.open)})
+
+    def handle_data(self, data: str) -> None:
+        """Text belongs to all elements around it."""
+        for element in self.open:
+            element["text"] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        """Closes the element that was opened last."""
+        assert self.open.pop()["tag"] == tag
+
+    def all(self, tag: str, **attributes: str) -> list[dict]:
+        """Elements of a kind."""
+        return [
+            element
+            for element in self.elements
+            if element["tag"] == tag
+            and all(element.get(name) == value for name, value in attributes.items())
+        ]
+
+    def within(self, outer: dict, tag: str) -> list[dict]:
+        """Elements of a kind inside another one."""
+        return [e for e in self.all(tag) if any(around is outer for around in e["around"])]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods over two seeds, of a scenario that takes no time."""
+    folder = tmp_path_factory.mktemp("runs")
+    scenario = write_tiny(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDLAB_CACHE", str(folder / "cache"))
+        for strategy, seed in RUNS:
+            fedlab.simulate(
+                scenario,
+                ["rounds=3"],
+                strategy=strategy,
+                seed=seed,
+                out=folder / "runs" / f"{strategy}-{seed}",
+                progress=False,
+            )
+    return folder / "runs"
+
+
+@pytest.fixture(scope="module")
+def comparison(runs: Path) -> Comparison:
+    return read_comparison([runs])
+
+
+@pytest.fixture(scope="module")
+def text(comparison: Comparison) -> str:
+    return render(comparison)
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_every_section_is_there_with_heading_and_content(page: Page) -> None:
+    sections = page.all("section")
+    assert [section["id"] for section in sections] == SECTIONS
+    targets = [link["href"] for link in page.all("a") if link["href"].startswith("#")]
+    assert [target for target in targets if target != "#main"] == [f"#{name}" for name in SECTIONS]
+    for section in sections:
+        (heading,) = page.within(section, "h2")
+        assert heading["id"] == section["aria-labelledby"]
+        assert page.within(section, "svg") or section["id"] == "repeat"
+    assert not [p for p in page.all("p") if p.get("class") == "missing"]
+
+
+def test_the_page_is_made_for_keyboards_and_screen_readers(page: Page) -> None:
+    assert page.all("html")[0]["lang"] == "en"
+    for landmark in ("header", "nav", "main", "footer"):
+        assert len(page.all(landmark)) == 1
+    assert len(page.all("h1")) == 1
+    ids = [element["id"] for element in page.elements if "id" in element]
+    assert len(ids) == len(set(ids))
+    charts = [svg for svg in page.all("svg") if "chart" in svg.get("class", "")]
+    assert len(charts) >= 12
+    for chart in charts:
+        assert chart["role"] == "img"
+        assert chart["aria-label"]
+    assert all(svg in charts or svg["aria-hidden"] == "true" for svg in page.all("svg"))
+    assert all(cell.get("scope") in {"col", "row"} for cell in page.all("th"))
+    for box in page.all("div"):
+        if box.get("class") == "scroll":
+            assert (box["tabindex"], box["role"]) == ("0", "region")
+            assert box["aria-label"]
+
+
+def test_nothing_comes_from_outside(text: str, page: Page) -> None:
+    # The one address is the name of a language.
+    assert set(re.findall(r"\w+://[^\"'\s]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"@import|url\(", text)
+    for element in page.elements:
+        for attribute in ("src", "href", "srcset", "action", "data"):
+            assert element.get(attribute, "#").startswith(("#", "data:"))
+    (policy,) = (meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_tables_numbers_are_the_historys(page: Page, comparison: Comparison) -> None:
+    (table,) = page.all("table", id="comparison")
+    head, *rows = page.within(table, "tr")
+    titles = [cell["text"] for cell in page.within(head, "th")]
+    assert [page.within(row, "th")[0]["text"] for row in rows] == ["fedavg", "fedper"]
+    for row, group in zip(rows, comparison.groups, strict=True):
+        cells = [cell["text"] for cell in page.within(row, "td")]
+        named = dict(zip(titles[1:], cells, strict=True))
+        for domain in ("north", "south"):
+            own = [
+                metrics.by_domain(run.history, 3)["clients_value"][domain]
+                for run in group.runs.values()
+            ]
+            mean, spread = 50 * sum(own), 100 * abs(own[0] - own[1]) / 2**0.5
+            assert named[domain] == f"{mean:.1f} ± {spread:.1f}"
+        worst = [metrics.by_client(run.history, 3)["value"].min() for run in group.runs.values()]
+        assert named["worst client"].startswith(f"{50 * sum(worst):.1f} ± ")
+
+
+def test_curves_bands_and_dots_are_those_of_the_history(page: Page, comparison: Comparison) -> None:
+    (learning,) = page.all("section", id="learning")
+    charts = page.within(learning, "svg")
+    north = next(chart for chart in charts if "north" in chart.get("aria-label", ""))
+    own = [
+        metrics.by_domain(run.history, 3)["clients_value"]["north"]
+        for run in comparison.groups[1].runs.values()
+    ]
+    assert f"fedper {50 * sum(own):.1f}" in north["aria-label"]
+    paths = [path["class"] for path in page.within(north, "path")]
+    assert paths == ["band m0", "curve m0", "mark m0", "band m1", "curve m1", "mark m1"]
+    (clients,) = page.all("section", id="clients")
+    for drawn in page.within(clients, "svg"):  # for wide screens, and for narrow ones
+        assert len(page.within(drawn, "circle")) == len(RUNS) * 4
+    values = metrics.by_client(comparison.groups[0].runs[0].history, 3)["value"]
+    said = [title["text"] for title in page.within(clients, "title")]
+    assert f"client 2 (north), seed 0: {100 * values[2]:.1f} %" in said
+
+
+def test_the_same_runs_give_the_same_bytes(text: str, runs: Path) -> None:
+    assert render(read_comparison([runs])) == text
+
+
+def test_a_single_run_has_a_page_of_its_own(runs: Path) -> None:
+    page = Page(render(read_comparison([runs / "fedper-0"])))
+    assert [section["id"] for section in page.all("section")] == SECTIONS
+    assert "of one seed" in page.all("section", id="results")[0]["text"]
+    assert not [path for path in page.all("path") if "band" in path.get("class", "")]
+
+
+def test_texts_of_the_user_cannot_become_markup(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "fedavg-0", tmp_path / "run")
+    scenario = tmp_path / "run" / "scenario.yaml"
+    changed = scenario.read_text().replace("description: ''", "description: '<script>x</script>'")
+    assert "<script>x" in changed
+    scenario.write_text(changed)
+    text = render(read_comparison([tmp_path / "run"]), data=False)
+    assert "<script>x" not in text
+    assert "&lt;script&gt;x" in text
+
+
+def test_data_that_are_gone_are_told_and_all_else_is_there(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "fedavg-0", tmp_path / "run")
+    scenario = tmp_path / "run" / "scenario.yaml"
+    scenario.write_text(scenario.read_text().replace("north.npz", "gone.npz"))
+    page = Page(render(read_comparison([tmp_path / "run"])))
+    assert [section["id"] for section in page.all("section")] == SECTIONS
+    told = [p["text"] for p in page.all("p") if p.get("class") == "missing"]
+    assert len(told) == 2
+    assert all("gone.npz" in text for text in told)
+
+
+def test_a_run_that_has_not_finished_is_told_as_missing(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    (tmp_path / "runs" / "fedper-1" / "finished.json").unlink()
+    page = Page(render(read_comparison([tmp_path / "runs"]), data=False))
+    (told,) = [
+        p["text"]
+        for p in page.all("p")
+        if p.get("class") == "missing" and "Left out" not in p["text"]
+    ]
+    assert told.startswith("missing: fedper, seed 1: ")
+
+
+# ---------------------------------------------------------------------------- the command
+
+
+def invoke(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(cli.app, ["report", *map(str, words)])
+    if isinstance(done.exception, InputError):
+        return 2, str(done.exception)
+    assert done.exception is None, done.exception
+    return done.exit_code, done.output
+
+
+def test_the_command_writes_the_page(runs: Path, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "new folder" / "page.html"
+    code, out = invoke(runs, "-o", file)
+    assert (code, out) == (0, f"report: {file}\n")
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_mistakes_are_named(runs: Path, tmp_path: Path) -> None:
+    assert invoke(tmp_path) == (
+        2,
+        f"the folder '{tmp_path}' holds no run (no scenario.yaml, nor in any folder in it); name "
+        "folders that `fedlab simulate` or `fedlab compare` made",
+    )
+    assert "is not there" in invoke(tmp_path / "gone")[1]
+    assert "both fedavg with seed 0" in invoke(runs, runs / "fedavg-0")[1]
+    (tmp_path / "file").write_text("")
+    code, message = invoke(runs / "fedavg-0", "--no-data", "-o", tmp_path / "file" / "page.html")
+    assert code == 2
+    assert message.startswith(f"the report cannot be written to '{tmp_path}/file/page.html': ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("history.csv", "round,client\n1,2\n"),
+        ("history.csv", "round,client,domain,split,metric,value,examples\n1,0,a,test,loss,x,3\n"),
+        ("history.csv", "\x00\x00\n1,2\n"),
+        ("environment.json", "{"),
+    ],
+)
+def test_a_corrupt_file_is_named(runs: Path, tmp_path: Path, name: str, content: str) -> None:
+    shutil.copytree(runs / "fedavg-0", tmp_path / "run")
+    (tmp_path / "run" / name).write_text(content)
+    code, message = invoke(tmp_path / "run", "--no-data", "-o", tmp_path / "page.html")
+    assert code == 2
+    assert message.startswith(f"{tmp_path}/run/{name}: ")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_runs_of_which_none_was_tested_have_no_report(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "fedavg-0", tmp_path / "run")
+    (tmp_path / "run" / "finished.json").unlink()
+    with pytest.raises(InputError, match="nothing to report; go on with `fedlab resume`"):
+        read_comparison([tmp_path / "run"])
+
+
+# ---------------------------------------------------------------------------- parts
+
+
+def test_a_command_repeats_a_shipped_scenario_exactly(tmp_path: Path) -> None:
+    changes = [*PROX, "seed=3", "rounds=7", "partition.clients=3"]
+    scenario = fedlab.load_scenario("smoke", changes)
+    words = command(Run(tmp_path, scenario)).split()
+    assert words[:3] == ["fedlab", "simulate", "smoke"]
+    assert fedlab.load_scenario(words[2], words[3:]) == scenario
+    mine = fedlab.load_scenario(write_tiny(tmp_path))
+    assert command(Run(tmp_path, mine)) == f"fedlab simulate {tmp_path}/scenario.yaml"
+
+
+def test_one_command_repeats_a_comparison_of_a_shipped_scenario(tmp_path: Path) -> None:
+    def runs(*changes: str) -> dict[int, Run]:
+        return {
+            seed: Run(
+                tmp_path, fedlab.load_scenario("smoke", [f"seed={seed}", "rounds=7", *changes])
+            )
+            for seed in (0, 1)
+        }
+
+    avg, prox = Group("fedavg", {}, runs()), Group("fedprox mu=0.1", {}, runs(*PROX))
+    assert together(Comparison((avg, prox))) == (
+        "fedlab compare smoke rounds=7 --strategies 'fedavg,fedprox mu=0.1' --seeds 2"
+    )
+    other = Group("fedprox mu=0.1", {}, runs(*PROX, "partition.clients=4"))
+    assert together(Comparison((avg, other))) == ""
+    assert (
+        together(Comparison((avg, Group("fedprox mu=0.1", {}, runs(*PROX), {2: "failed"})))) == ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.61, 0.89, [0.65, 0.7, 0.75, 0.8, 0.85]),
+        (0, 40, [0, 10, 20, 30, 40]),
+        (-3.2, 7, [-2, 0, 2, 4, 6]),
+    ],
+)
+def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_labels_are_moved_apart_and_keep_their_order() -> None:
+    assert apart([10, 11, 50], 14, 0, 100) == [10, 24, 50]
+    assert apart([50, 11, 10], 14, 0, 100) == [50, 24, 10]
+    assert apart([98, 99], 14, 0, 100) == [86, 100]
+
+
+def test_a_report_of_nothing_writable_leaves_no_file(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="choose another file with -o"):
+        write_report(comparison, tmp_path, data=False)
