@@ -35,7 +35,7 @@ SCENARIO: dict[str, Any] = {
     "evaluation": {"every": 3},
     "resources": {"backend": "local", "gpus_per_actor": 0},
 }
-FEW_LABELS = {"partition": {"clients": 2, "label_budget": 0.2}}
+FEW_LABELS = {"partition": {"clients": 2, "label_budget": {"share": 0.2}}}
 WANTED: dict[str, dict[str, Any]] = {
     "fedlabel": FEW_LABELS,
     "fixmatch": FEW_LABELS,
@@ -91,19 +91,17 @@ def sentences(strategy: str) -> dict[str, str]:
     return {key: value.replace("``", "`") for key, value in found.items()}
 
 
+def row(strategy: str, folder: Path) -> str:
+    """A line of the table."""
+    found, said = measure(strategy, folder), sentences(strategy)
+    up = size(found.up) + f" (once: {size(found.once)})" * (found.once > 0)
+    return f"| `{strategy}` | {up} | {size(found.down)} | {said['Up']} | {said['Stays']} |"
+
+
 def table(folder: Path) -> str:
     """Markdown: a row per method."""
-    lines = [
-        "| method | up | down | what goes up | what stays |",
-        "|---|--:|--:|---|---|",
-    ]
-    for strategy in methods():
-        found, said = measure(strategy, folder / strategy), sentences(strategy)
-        up = size(found.up) + f" (once: {size(found.once)})" * (found.once > 0)
-        lines.append(
-            f"| `{strategy}` | {up} | {size(found.down)} | {said['Up']} | {said['Stays']} |"
-        )
-    return "\n".join(lines)
+    lines = ["| method | up | down | what goes up | what stays |", "|---|--:|--:|---|---|"]
+    return "\n".join([*lines, *(row(strategy, folder / strategy) for strategy in methods())])
 
 
 def main() -> None:
