@@ -21,6 +21,7 @@
 # [results](../docs/results.md) are those of the whole scenario.
 
 # %%
+# %matplotlib inline
 import matplotlib.pyplot as plt
 
 import fedlab

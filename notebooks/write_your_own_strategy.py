@@ -24,6 +24,7 @@
 # how much.
 
 # %%
+# %matplotlib inline
 import torch
 from pydantic import Field
 

@@ -17,6 +17,7 @@
 # else.
 
 # %%
+# %matplotlib inline
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ for camera, (ground, ink) in colours.items():
     for shape, count in corners.items():
         folder = Path("shapes", camera, shape)
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(60):
+        for number in range(100):
             image = Image.new("RGB", (32, 32), ground)
             x, y = generator.uniform(12, 20, size=2)
             size, turn = generator.uniform(6, 11), generator.uniform(0, 360)
@@ -59,7 +60,7 @@ sorted(str(path) for path in Path("shapes").glob("*/*"))
 # %%
 shapes = {
     "name": "shapes",
-    "rounds": 10,
+    "rounds": 20,
     "data": {
         "root": ".",
         "sources": [{"name": "image_folder", "path": "shapes", "test_share": 0.25}],
@@ -69,7 +70,7 @@ shapes = {
     "partition": {"clients": 4, "labels": {"name": "dirichlet", "alpha": 0.5, "min_samples": 10}},
     "model": {"name": "small_cnn", "widths": [8, 16, 16]},
     "strategy": "fedbn",
-    "training": {"local_epochs": 2, "batch_size": 16, "optimizer": {"lr": 0.05}},
+    "training": {"local_epochs": 2, "batch_size": 16, "optimizer": {"lr": 0.05, "momentum": 0.9}},
     "evaluation": {"every": 5},
     "resources": {"backend": "local"},
 }

@@ -1,0 +1,22 @@
+"""The notebooks run from a clean kernel, to their last cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import notebook_pages
+import pytest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", notebook_pages.sources(), ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
+    notebook = notebook_pages.execute(path, tmp_path)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    kinds = {kind for output in outputs for kind in output.get("data", ())}
+    assert kinds >= {"text/html", "image/png"}  # tables and pictures
+
+
+def test_there_are_notebooks() -> None:
+    names = {path.stem for path in notebook_pages.sources()}
+    assert names == {"compare_strategies", "write_your_own_strategy", "your_own_data"}
