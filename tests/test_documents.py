@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from fedlab import cli, registry
 
 TRAINS = {"partition", "simulate", "resume", "personalise", "audit", "compare", "report", "watch"}
+README = "README.md"
 PAGES = [page for page in documents.pages() if documents.blocks(page)]
 ALL = [(page, block) for page in PAGES for block in documents.blocks(page)]
 
@@ -65,11 +66,14 @@ def test_quick_pages(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", LONG)
-def test_pages_that_train(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_here: None
-) -> None:
+@pytest.mark.parametrize("page", [page for page in LONG if page != README])
+def test_pages_that_train(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     type_all(page, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_here: None) -> None:
+    type_all(README, tmp_path, monkeypatch)
 
 
 def type_all(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
