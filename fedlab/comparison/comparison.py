@@ -186,8 +186,9 @@ class Comparison:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from fedlab.comparison.texts import html
+        from fedlab.report.notebook import svg
 
-        return html(self)
+        return html(self) + (svg(self.plot()) if self.domains else "")
 
 
 def checked_target(target: float | None) -> float | None:

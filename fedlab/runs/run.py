@@ -112,16 +112,9 @@ class Run:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        state = "finished" if self.finished else "not finished"
-        title = (
-            f"<p><b>{self.scenario.name}</b>, {self.scenario.strategy.name}, seed "
-            f"{self.scenario.seed}: {self.rounds} of {self.scenario.rounds} rounds, {state}</p>"
-        )
-        if metrics.last_evaluated_round(self.history) is None:
-            return title
-        names = {"clients_value": "client models", "global_value": "global model"}
-        table = self.summary().rename(columns=names).dropna(axis="columns", how="all")
-        return title + table.to_html(float_format="{:.3f}".format, border=0)
+        from fedlab.report.notebook import run_html
+
+        return run_html(self)
 
 
 def load_run(folder: str | Path) -> Run:

@@ -1,0 +1,68 @@
+"""What a notebook shows of a run: its domains, its clients, its cost, and its learning curves."""
+
+from __future__ import annotations
+
+import io
+from html import escape
+from typing import TYPE_CHECKING
+
+import matplotlib
+
+from fedlab.report.learning_curves import run_figure
+from fedlab.report.units import duration, size
+from fedlab.runs import metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fedlab.runs.run import Run
+
+
+def run_html(run: Run) -> str:
+    """A run as a piece of HTML; one that was never evaluated is told by its name alone."""
+    history, scenario = run.history, run.scenario
+    state = "finished" if run.finished else "not finished"
+    title = (
+        f"<p><b>{escape(scenario.name)}</b>, {escape(scenario.strategy.name)}, seed "
+        f"{scenario.seed}: {run.rounds} of {scenario.rounds} rounds, {state}</p>"
+    )
+    last = metrics.last_evaluated_round(history)
+    if last is None:
+        return title
+    names = {"clients_value": "client models", "global_value": "global model"}
+    domains = metrics.by_domain(history, last).rename(columns=names)
+    table = domains.dropna(axis="columns", how="all").to_html(
+        float_format="{:.3f}".format, border=0
+    )
+    facts = "".join(
+        f"<tr><td>{name}</td><td>{escape(text)}</td></tr>" for name, text in _facts(run, last)
+    )
+    return f"{title}{table}<table><tbody>{facts}</tbody></table>{svg(run_figure(run))}"
+
+
+def svg(figure: Figure) -> str:
+    """A picture as an element of a page; its words stay words."""
+    written = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    text = written.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _facts(run: Run, last: int) -> list[tuple[str, str]]:
+    history = run.history
+    spread = metrics.spread(metrics.by_client(history, last))
+    told = []
+    if spread:
+        over = f"± {spread.deviation:.3f} over {spread.clients} clients"
+        told += [
+            ("mean over clients", f"{spread.mean_over_clients:.3f} {over}"),
+            ("worst client", f"{spread.worst:.3f} ({spread.worst_client}, {spread.worst_domain})"),
+        ]
+    up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
+    return [
+        *told,
+        ("traffic", f"{up} up, {down} down"),
+        ("time", duration(metrics.round_total(history, "seconds_"))),
+        ("folder", str(run.folder)),
+    ]
