@@ -166,7 +166,11 @@ def _kind(annotation: Any, constraints: Sequence[Any] = ()) -> str:
 
 def _name(kind: Any) -> str:
     names = {type(None): "none", tuple: "list", dict: "mapping", Path: "path"}
-    return names.get(kind) or getattr(kind, "__name__", str(kind))
+    if kind in names:
+        return names[kind]
+    if group := getattr(kind, "group", None):  # a component
+        return f"one of {group.replace('_', ' ')}"
+    return getattr(kind, "__name__", str(kind))
 
 
 def _bounds(constraints: Sequence[Any]) -> str:

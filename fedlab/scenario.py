@@ -121,6 +121,8 @@ class Scenario(Section):
         resources: What the simulation runs on.
         engine: How the clients of a round are executed.
         output: Where the run is kept.
+        privacy: Central differential privacy; none by default.
+        devices: What clients run on, on a virtual clock; none by default.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")

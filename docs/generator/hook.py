@@ -6,6 +6,7 @@ Named in mkdocs.yml under ``hooks``. Nothing is written into docs/.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -19,6 +20,11 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 log = logging.getLogger("mkdocs.hooks.fedlab")
+
+FROM_ELSEWHERE = re.compile(
+    r"<(?:script|img|iframe|link|source)\b[^>]*(?:src|href)=\"(?:https?:)?//"
+)
+"""Anything that a browser would fetch from another server as soon as it shows a page."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -69,8 +75,15 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     place = PurePosixPath(page.file.src_uri)
     text = repository.with_links_of_the_site(markdown, str(place))
     if place.parent.name != "methods":
-        return text
+        return method_pages.with_results(text)
     if place.stem == "index":
         text = text.replace("<!-- methods -->", method_pages.index())
         return text.replace("<!-- keys -->", method_pages.common_keys())
     return method_pages.completed(place.stem, text)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuses pages that ask other servers for something."""
+    if found := FROM_ELSEWHERE.search(output):
+        log.warning("%s loads something from elsewhere: %s", page.file.src_uri, found[0])
+    return output

@@ -104,6 +104,24 @@ def completed(name: str, markdown: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def with_results(markdown: str) -> str:
+    """A page with rows of docs/results.md where a comment asks for them.
+
+    Raises:
+        ValueError: If there are no such rows.
+    """
+
+    def rows_of(wanted: re.Match[str]) -> str:
+        section, names = wanted[1], wanted[2].split()
+        for found in tables.result_tables((ROOT / "docs/results.md").read_text("utf-8")):
+            rows = [row for row in found.rows if row[0].strip("`* ") in names]
+            if found.section == section and rows:
+                return tables.table(found.head, rows)
+        raise ValueError(f"docs/results.md has no rows for '{wanted[0]}'; mend the comment")
+
+    return re.sub(r"<!-- results: (.+): (.+) -->", rows_of, markdown)
+
+
 def words_of(name: str) -> Words:
     """What the module of a method's server half says."""
     text = ast.get_docstring(_module("strategies", name)) or ""
