@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -15,7 +16,10 @@ import fedlab
 from fedlab import cli
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
+from fedlab.comparison.texts import NONE
 from fedlab.errors import InputError
+from fedlab.report.html.client_chart import Clients, client_chart
+from fedlab.report.html.curve_chart import Curve, curve_chart
 from fedlab.report.html.page import render, write_report
 from fedlab.report.html.read import read_comparison
 from fedlab.report.html.repeat import command, together
@@ -348,3 +352,59 @@ def test_a_report_of_nothing_writable_leaves_no_file(
 ) -> None:
     with pytest.raises(InputError, match="choose another file with -o"):
         write_report(comparison, tmp_path, data=False)
+
+
+def chart_of(curves: list[Curve]) -> Page:
+    options = {"label": "Curves", "x_title": "round", "y_range": (0.0, 1.0), "size": (340.0, 220.0)}
+    return Page(curve_chart(curves, x_text=str, named=True, **options))
+
+
+def test_long_curves_are_thinned_and_keep_their_end() -> None:
+    curve = Curve("long", 0, range(10_000), [k / 10_000 for k in range(10_000)], [0.0] * 10_000)
+    page = chart_of([curve])
+    (path,) = (path["d"] for path in page.all("path") if "curve" in path["class"])
+    assert path.count("L") < 300
+    told = json.loads(page.all("svg")[0]["data-curves"])["curves"][0]["points"]
+    assert told[-1][2:] == ["9999", "100.0"]
+
+
+def test_curves_may_be_empty_have_gaps_and_long_names() -> None:
+    nan = float("nan")
+    name = "fedprox mu=0.1, partition.labels.alpha=0.3, training.optimizer.lr=0.01"
+    gaps = Curve(name, 9, [1, 2, 3], [0.5, nan, 0.7], [0.1, nan, nan])
+    page = chart_of([Curve("nothing", 0, [], [], []), gaps])
+    assert [path["class"] for path in page.all("path")][:2] == ["band m1", "curve m1 again"]
+    (told,) = (text["text"] for text in page.all("text", **{"class": "name"}))
+    assert name.startswith(told[:-1])
+    assert len(told) < 15
+    assert "nan" not in str(page.elements).lower().replace(name, "")
+
+
+def test_many_clients_are_a_histogram_that_counts_them_all() -> None:
+    values = [k / 1000 for k in range(1000)]
+    page = Page(
+        client_chart([Clients("many", 0, values, ["" for _ in values], "")], 1040, label="x")
+    )
+    bars = [rect for rect in page.all("rect") if "bar" in rect["class"]]
+    assert not page.all("circle")
+    counts = [int(title["text"].split()[0]) for title in page.all("title")]
+    assert len(counts) == len(bars) == 60
+    assert sum(counts) == 1000
+    assert float(bars[0]["width"]) > 0
+
+
+def test_dots_of_equal_clients_do_not_hide_each_other() -> None:
+    page = Page(client_chart([Clients("same", 0, [0.5] * 4, list("abcd"), "")], 330, label="x"))
+    places = {(circle["cx"], circle["cy"]) for circle in page.all("circle")}
+    assert len(places) == 4
+
+
+def test_a_method_without_any_finished_run_keeps_its_place(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    for seed in (0, 1):
+        (tmp_path / "runs" / f"fedper-{seed}" / "finished.json").unlink()
+    page = Page(render(read_comparison([tmp_path / "runs"]), data=False))
+    (table,) = page.all("table", id="comparison")
+    last = page.within(table, "tr")[-1]
+    assert page.within(last, "th")[0]["text"] == "fedper"
+    assert {cell["text"] for cell in page.within(last, "td")[1:]} == {NONE}

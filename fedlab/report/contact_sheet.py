@@ -18,6 +18,7 @@ from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.errors import FedlabError, InputError
+from fedlab.report.units import short
 from fedlab.scenario_file import load_scenario
 
 TILE = 56  # smallest side at which an image is shown, in pixels
@@ -51,14 +52,14 @@ def contact_sheet(data: FederatedData, per_class: int = 3, classes: int = 10) ->
     shown = data.class_names[:classes]
     band = per_class * side + 4 * GAP
     font = ImageFont.load_default(15)
-    names = [_short(name, LONGEST_NAME) for name in data.domain_names]
+    names = [short(name, LONGEST_NAME) for name in data.domain_names]
     left = 2 * MARGIN + round(max(font.getlength(name) for name in names))
     size = (left + len(shown) * side + MARGIN, HEADER + len(names) * band)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for column, name in enumerate(shown):
         middle = (left + column * side + side // 2, HEADER // 2)
-        draw.text(middle, _short(name, side // 8), "black", font, anchor="mm")
+        draw.text(middle, short(name, side // 8), "black", font, anchor="mm")
     for row, name in enumerate(names):
         top = HEADER + row * band
         draw.text((left - MARGIN, top + per_class * side // 2), name, "black", font, anchor="rm")
@@ -75,10 +76,6 @@ def _picture(image: np.ndarray) -> Image.Image:
     """A (1 or 3, height, width) uint8 image as RGB."""
     rgb = np.broadcast_to(image, (3, *image.shape[1:]))
     return Image.fromarray(np.ascontiguousarray(rgb.transpose(1, 2, 0)))
-
-
-def _short(name: str, length: int) -> str:
-    return name if len(name) <= length else name[: max(1, length - 1)] + "…"
 
 
 def main(

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedlab.data.samples import FederatedData
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
+from fedlab.report.units import short
 from fedlab.scenarios.partition import Partition
 
 # After Okabe and Ito: colours that colour-blind readers can tell apart.
@@ -57,7 +58,10 @@ def partition_figure(partition: Partition, data: FederatedData) -> Figure:
     )
     if len(present) > 1:
         figure.legend(
-            handles=[Patch(color=colours[d], label=_short(data.domain_names[d])) for d in present],
+            handles=[
+                Patch(color=colours[d], label=short(data.domain_names[d], LONGEST_NAME))
+                for d in present
+            ],
             loc="outside lower center",
             ncols=min(len(present), 6),
             frameon=False,
@@ -83,10 +87,6 @@ def colours_of(number: int) -> list[str]:
     if number <= len(PALETTE):
         return list(PALETTE[:number])
     return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.9, number))]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
 
 
 def _bubbles(axes: Axes, counts: np.ndarray, colours: list[str], spacing: float) -> None:
@@ -126,7 +126,7 @@ def _bars(axes: Axes, counts: np.ndarray, colours: list[str]) -> None:
 def _name_classes(axes: Axes, names: tuple[str, ...]) -> None:
     """The first class on top; names where they fit, else indices."""
     if len(names) <= FEW_CLASSES:
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.set_yticks(range(len(names)), [short(name, LONGEST_NAME) for name in names])
     else:
         axes.set_ylabel("class", color=INK, fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)

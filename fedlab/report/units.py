@@ -26,4 +26,4 @@ def size(count: float) -> str:
 
 def short(name: str, longest: int) -> str:
     """A name cut to so many letters, an ellipsis included."""
-    return name if len(name) <= longest else name[: longest - 1] + "…"
+    return name if len(name) <= longest else name[: max(1, longest - 1)] + "…"

@@ -10,9 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from fedlab.comparison.statistics import learning_curves
 from fedlab.errors import InputError
 from fedlab.report.braille import Points, line_chart
-from fedlab.report.curves import domain_curves, mean_curve
+from fedlab.report.curves import mean_curve
 from fedlab.report.progress import scores
 from fedlab.report.units import duration
 from fedlab.runs import metrics
@@ -98,7 +99,7 @@ def _picture(run: Run, console: Console) -> RenderableType:
 
 def _curves(history: pandas.DataFrame) -> list[tuple[str, str, Points]]:
     """Names, styles and points: the domains, and their mean on top."""
-    domains = domain_curves(history)
+    domains = learning_curves(history)
     curves = [
         (str(name), COLOURS[index % len(COLOURS)], _points(domains[name]))
         for index, name in enumerate(domains)

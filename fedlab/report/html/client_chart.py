@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from fedlab.report.html.scales import Scale, accuracies, ticks
 from fedlab.report.html.svg import Element, element, line, picture, text
+from fedlab.report.units import short
 
 TOP, BOTTOM, BAND, HEADER = 4.0, 34.0, 44.0, 26.0
 FEW = 300  # dots of a method up to which each can be told apart
@@ -57,7 +58,9 @@ def client_chart(methods: Sequence[Clients], width: float, *, label: str) -> Mar
     for place, method in enumerate(methods):
         top = TOP + row * place
         base = top + row - 6
-        drawn.append(text(method.label, across.start, top + 15, None, "name"))
+        drawn.append(
+            text(short(method.label, round(width / 14)), across.start, top + 15, None, "name")
+        )
         drawn.append(text(method.words, across.end, top + 15, "end"))
         drawn.append(line(across.start, base, across.end, base, "axis"))
         if len(method.values) <= FEW:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
 from fedlab.report.html.scales import Scale, apart, ticks
 from fedlab.report.html.svg import Element, element, line, mark, picture, polyline, text
+from fedlab.report.units import short
 
 LEFT, TOP, BOTTOM = 34.0, 12.0, 30.0
 LABEL_HEIGHT = 14.0
+MOST_POINTS = 300
 LETTER = 6.4  # width of a letter of a label, roughly
 
 
@@ -58,8 +60,10 @@ def curve_chart(
         named: Whether each curve's name stands at its end, for which there must be room.
     """
     width, height = size
+    curves = [_thinned(curve) for curve in curves]
     longest = max((len(curve.label) for curve in curves), default=0)
-    right = min(34 + LETTER * longest, 0.34 * width) if named else 12.0
+    letters = min(longest, int((0.34 * width - 34) / LETTER))
+    right = 34 + LETTER * letters if named else 12.0
     farthest = max((x for curve in curves for x in curve.x), default=1.0)
     across = Scale(0.0, max(farthest, 1e-9), LEFT, width - right)
     up = Scale(*y_range, height - BOTTOM, TOP)
@@ -67,7 +71,7 @@ def curve_chart(
     for curve in curves:
         drawn += _curve(curve, across, up)
     if named:
-        drawn += _names(curves, across, up)
+        drawn += _names(curves, across, up, letters)
     drawn.append(element("g", class_="reading", hidden=""))
     readings = {
         "left": LEFT,
@@ -107,6 +111,13 @@ def _axes(across: Scale, up: Scale, x_title: str, x_text: Callable[[float], str]
     return drawn
 
 
+def _thinned(curve: Curve) -> Curve:
+    """At most so many points as can be told apart, the last one among them."""
+    step = -(-len(curve.x) // MOST_POINTS) or 1
+    kept = slice((len(curve.x) - 1) % step, None, step)
+    return replace(curve, x=curve.x[kept], y=curve.y[kept], deviation=curve.deviation[kept])
+
+
 def _curve(curve: Curve, across: Scale, up: Scale) -> list[Element]:
     known = [
         (across(x), y, 0.0 if math.isnan(deviation) else deviation)
@@ -128,7 +139,7 @@ def _curve(curve: Curve, across: Scale, up: Scale) -> list[Element]:
     return drawn
 
 
-def _names(curves: Sequence[Curve], across: Scale, up: Scale) -> list[Element]:
+def _names(curves: Sequence[Curve], across: Scale, up: Scale, letters: int) -> list[Element]:
     """Each curve's name at its last value."""
     ends = []
     for curve in curves:
@@ -141,7 +152,7 @@ def _names(curves: Sequence[Curve], across: Scale, up: Scale) -> list[Element]:
         leader = polyline([(x, y), (across.end + 5, y), (across.end + 14, height)])
         drawn.append(element("path", d=leader, class_=f"leader m{curve.style % 8}"))
         drawn.append(mark(curve.style, across.end + 17, height))
-        drawn.append(text(curve.label, across.end + 26, height + 4, None, "name"))
+        drawn.append(text(short(curve.label, letters), across.end + 26, height + 4, None, "name"))
     return drawn
 
 

@@ -25,7 +25,7 @@ def features(comparison: Comparison) -> Section:
         log.info("features of %s, seed %d", group.label, seed)
         try:
             found = feature_map(group.runs[seed])
-        except (InputError, OSError) as error:
+        except (InputError, OSError, KeyError) as error:  # a method may want more than the model
             problems.append(f"{group.label}: {error}")
             continue
         near = (

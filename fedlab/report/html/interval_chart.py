@@ -10,8 +10,10 @@ from markupsafe import Markup
 
 from fedlab.report.html.scales import Scale, around, ticks
 from fedlab.report.html.svg import element, line, mark, picture, text
+from fedlab.report.units import short
 
 ROW, TOP, BOTTOM, WIDTH = 40.0, 4.0, 24.0, 320.0
+LONGEST = 24  # letters of a label that leave room for the number
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def interval_chart(
     for place, row in enumerate(rows):
         top = TOP + ROW * place
         y = top + 28
-        drawn.append(text(row.label, across.start, top + 15, None, "name"))
+        drawn.append(text(short(row.label, LONGEST), across.start, top + 15, None, "name"))
         drawn.append(text(row.words, across.end, top + 15, "end", "value"))
         if math.isfinite(row.low):
             kind = f"interval m{row.style % 8}"
