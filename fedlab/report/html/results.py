@@ -11,6 +11,8 @@ from fedlab.report.html.figure import Figure, Section
 from fedlab.report.html.interval_chart import Interval, interval_chart
 from fedlab.report.html.words import per_cent, plural, with_deviation
 
+SINGLE = "One seed, so no interval"
+
 
 def results(comparison: Comparison) -> Section:
     """The section with the numbers of the last evaluated round."""
@@ -63,7 +65,7 @@ def _measured(comparison: Comparison, measure: str, title: str) -> Figure:
         rows, label=f"{title}, accuracy in per cent: {told}", tick_text=lambda x: f"{100 * x:.10g}"
     )
     several = len(comparison.seeds) > 1
-    return Figure(title, chart, "± standard deviation over seeds" if several else "One seed")
+    return Figure(title, chart, "± standard deviation over seeds" if several else SINGLE)
 
 
 def _differences(comparison: Comparison) -> Figure:
@@ -87,5 +89,6 @@ def _differences(comparison: Comparison) -> Figure:
         zero=True,
     )
     first = comparison.groups[0].strategy
-    interval = f"{100 * comparison.confidence:g} % interval, paired by seed"
+    several = len(comparison.seeds) > 1
+    interval = f"{100 * comparison.confidence:g} % interval, paired by seed" if several else SINGLE
     return Figure(f"Difference to {first}", chart, interval)
