@@ -78,7 +78,7 @@ def test_a_finished_run_is_shown_at_once(run):
     assert "tiny · fedprox · seed 0 · finished" in text
     domains = run.summary()["clients_value"]
     for domain in ("north", "south"):
-        assert f"{domain} {domains[domain]:.3f}" in text
+        assert f"{domain} {domains[domain]:.3f}" in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "⠀" not in text
     assert any("\u2801" <= sign <= "\u28ff" for sign in text)
 

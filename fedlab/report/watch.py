@@ -91,7 +91,9 @@ def _picture(run: Run, console: Console) -> RenderableType:
     height = min(console.height - 5, TALLEST)
     chart = line_chart([(style, points) for _, style, points in curves], console.width, height)
     legend = Text("   ").join(
-        Text.assemble(("━ ", style), f"{name} {points[-1][1]:.3f}")
+        Text.assemble(
+            ("━", style), f"\N{NO-BREAK SPACE}{name}\N{NO-BREAK SPACE}{points[-1][1]:.3f}"
+        )
         for name, style, points in curves
     )
     return Group(title, Text("test accuracy", style="dim"), chart, legend)
