@@ -122,6 +122,8 @@ def test_a_tracker_changes_no_number_and_cannot_end_a_run(tiny, caplog):
 def test_a_tracker_that_cannot_work_is_told_before_training(tiny, tmp_path, tracker, message):
     with pytest.raises(InputError, match=re.escape(message)):
         simulate(tiny, "run", f"output.trackers=[{tracker}]")
+    with pytest.raises(InputError, match=re.escape(message)):
+        fedlab.compare(tiny, seeds=1, out="run", output={"trackers": [tracker]}, progress=False)
     assert not (tmp_path / "run").exists()
 
 

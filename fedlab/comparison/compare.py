@@ -20,6 +20,7 @@ from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.simulation import prepare
+from fedlab.tracking.observer import check_trackers
 
 
 def compare(
@@ -75,6 +76,7 @@ def compare(
     folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
     refuse_strangers(planned, folder)
     check_resources(first)
+    check_trackers(first)
     todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
     with _shown(progress, len(planned), len(todo)) as watch:
         load = memory_of_data()

@@ -32,6 +32,7 @@ from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.server_app import server_settings
 from fedlab.strategies.callbacks import Callback
+from fedlab.tracking.observer import check_trackers
 
 log = logging.getLogger("fedlab")
 
@@ -68,6 +69,7 @@ def serve(
         RunError: If the run fails; the same call goes on from its last finished round.
     """
     scenario = load_scenario(source, overrides)
+    check_trackers(scenario)
     _refuse_another(Path(out), scenario)
     task = task_of(scenario, classes)
     if endpoint.keys is not None:
