@@ -35,6 +35,7 @@ def make_run(
     rounds: Sequence[Mapping[str, Sequence[float]]],
     *,
     finished: bool = True,
+    virtual: float | None = None,
     **changes: Any,
 ) -> Run:
     """A run whose clients had these accuracies in each round, which took two seconds.
@@ -44,6 +45,7 @@ def make_run(
         scenario: What `load_scenario` takes.
         rounds: For each round, the accuracies of the clients of each domain.
         finished: Whether it has ended.
+        virtual: Virtual seconds of each round, if it is on devices.
         **changes: Top-level fields of the scenario.
     """
     changed = load_scenario(scenario, **changes)
@@ -52,9 +54,10 @@ def make_run(
     writer.on_start(STRATEGY, 1, len(rounds))
     for number, clients in enumerate(rounds, start=1):
         seconds = {"train": 1.5, "evaluate": 0.5}
-        writer.on_round(
-            STRATEGY, RoundReport(number, len(rounds), rows_of(number, clients), seconds)
-        )
+        rows = rows_of(number, clients)
+        if virtual is not None:
+            rows.append(Row(number, GLOBAL, "", "round", "virtual_seconds", virtual, 0))
+        writer.on_round(STRATEGY, RoundReport(number, len(rounds), rows, seconds))
     if finished:
         made.finished_file.write_text(json.dumps({"rounds": len(rounds)}))
     return load_run(folder)

@@ -265,6 +265,17 @@ def test_a_damaged_history_is_named(runs, tmp_path):
         Comparison.of([folder]).table()
 
 
+def test_virtual_time_is_told_of_runs_on_devices(tmp_path, tiny):
+    rounds = [{"north": [0.5]}, {"north": [0.9]}]
+    device = make_run(tmp_path / "a", tiny, rounds, virtual=60.0, strategy="fedavg")
+    comparison = Comparison.of([device], target=0.8)
+    table = comparison.table()
+    assert table.loc["fedavg", ("virtual seconds", "mean")] == 120
+    assert table.loc["fedavg", ("virtual seconds to target", "mean")] == 120
+    assert "| virtual time to 80 % | traffic | time | virtual time |" in comparison.to_markdown()
+    assert "virtual" not in Comparison.of([make_run(tmp_path / "b", tiny, rounds)]).to_csv()
+
+
 def test_nothing_to_compare_and_no_run(tmp_path):
     with pytest.raises(InputError, match="no run to compare"):
         Comparison.of([])

@@ -122,7 +122,7 @@ class Comparison:
             A frame with the columns ``strategy``, one for each key that differs, ``seed``,
             ``state`` (``finished``, or why it is missing), ``round`` (the last evaluated one), one
             for each domain, ``all domains``, ``worst client``, ``spread over clients``,
-            ``bytes`` and ``seconds``.
+            ``bytes``, ``seconds`` and, of runs on devices, ``virtual seconds``.
         """
         from fedlab.comparison.table import results
 
@@ -138,7 +138,8 @@ class Comparison:
             ``all domains``, to `reference`, by seed) has ``mean``, ``low``, ``high`` and
             ``pairs``; ``runs`` has ``finished`` and ``planned``; ``rounds to target`` and
             ``bytes to target`` have ``reached`` and, where all finished runs reached it, ``mean``
-            and ``deviation``; ``bytes`` and ``seconds`` are those of a run.
+            and ``deviation``; ``bytes`` and ``seconds`` are those of a run. Of runs on devices,
+            there are ``virtual seconds`` and ``virtual seconds to target`` as well.
         """
         return self._table.copy()
 

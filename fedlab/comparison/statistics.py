@@ -32,6 +32,7 @@ class Outcome:
         spread: How accuracy is spread over clients; None if no client was tested.
         traffic: Bytes up and down in all rounds.
         seconds: Seconds of all rounds.
+        virtual: Virtual seconds of all rounds; None for a run without devices.
     """
 
     round: int
@@ -39,6 +40,7 @@ class Outcome:
     spread: metrics.Spread | None
     traffic: float
     seconds: float
+    virtual: float | None
 
     @property
     def mean(self) -> float:
@@ -117,13 +119,14 @@ def outcome(history: pandas.DataFrame) -> Outcome | None:
     if last is None:
         return None
     domains = learning_curves(history).loc[last]
-    spent = costs(history)
+    spent, times = costs(history), metrics.virtual_time(history)
     return Outcome(
         round=last,
         domains={str(domain): float(value) for domain, value in domains.items()},
         spread=metrics.spread(metrics.by_client(history, last)),
         traffic=float(spent["bytes"].iloc[-1]) if len(spent) else 0.0,
         seconds=float(spent["seconds"].iloc[-1]) if len(spent) else 0.0,
+        virtual=float(times.iloc[-1]) if len(times) else None,
     )
 
 
@@ -138,6 +141,12 @@ def bytes_reaching(history: pandas.DataFrame, target: float) -> float | None:
     """Bytes up and down until then; None if the target was not reached."""
     first = round_reaching(history, target)
     return None if first is None else float(costs(history)["bytes"].at[first])
+
+
+def virtual_seconds_reaching(history: pandas.DataFrame, target: float) -> float | None:
+    """Virtual seconds until then; None if the target was not reached, or time is not virtual."""
+    first, times = round_reaching(history, target), metrics.virtual_time(history)
+    return None if first is None or times.empty else float(times.at[first])
 
 
 def estimate(values: Sequence[float]) -> Estimate:

@@ -15,6 +15,7 @@ from fedlab.comparison.statistics import (
     estimate,
     paired_difference,
     round_reaching,
+    virtual_seconds_reaching,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ALL_DOMAINS, WORST, SPREAD = "all domains", "worst client", "spread over clients"
 DIFFERENCE, BYTES, SECONDS = "difference", "bytes", "seconds"
 ROUNDS_TO, BYTES_TO = "rounds to target", "bytes to target"
+VIRTUAL, VIRTUAL_TO = "virtual seconds", "virtual seconds to target"
 
 
 def results(comparison: Comparison) -> pandas.DataFrame:
@@ -75,7 +77,18 @@ def _measures(comparison: Comparison) -> dict[str, Callable[[Outcome], float]]:
         SPREAD: lambda run: run.spread.deviation if run.spread else math.nan,
         BYTES: lambda run: run.traffic,
         SECONDS: lambda run: run.seconds,
+        **({VIRTUAL: _virtual} if _on_devices(comparison) else {}),
     }
+
+
+def _on_devices(comparison: Comparison) -> bool:
+    """Whether any run has virtual time to tell."""
+    outcomes = (one for group in comparison.groups for one in group.outcomes.values())
+    return any(one.virtual is not None for one in outcomes)
+
+
+def _virtual(run: Outcome) -> float:
+    return math.nan if run.virtual is None else run.virtual
 
 
 def _over_all(comparison: Comparison, run: Outcome) -> float:
@@ -101,11 +114,15 @@ def _row(comparison: Comparison, group: Group) -> dict[tuple[str, str], float]:
     for name in ("mean", "low", "high"):
         row[DIFFERENCE, name] = math.nan if own else getattr(difference, name)
     row[DIFFERENCE, "pairs"] = 0 if own else difference.pairs
+    costs = [measure for measure in (BYTES, SECONDS, VIRTUAL) if measure in measures]
     if comparison.target is not None:
-        for measure, reach in ((ROUNDS_TO, round_reaching), (BYTES_TO, bytes_reaching)):
+        reaching = {ROUNDS_TO: round_reaching, BYTES_TO: bytes_reaching}
+        if VIRTUAL in costs:
+            reaching[VIRTUAL_TO] = virtual_seconds_reaching
+        for measure, reach in reaching.items():
             reached = {s: reach(group.runs[s].history, comparison.target) for s in group.outcomes}
             row |= _reached(measure, reached)
-    for measure in (BYTES, SECONDS):
+    for measure in costs:
         row |= _estimated(measure, by_seed(group, measures[measure]))
     return row
 

@@ -20,6 +20,8 @@ from fedlab.comparison.table import (
     ROUNDS_TO,
     SECONDS,
     SPREAD,
+    VIRTUAL,
+    VIRTUAL_TO,
     WORST,
 )
 from fedlab.report.units import duration, size
@@ -82,16 +84,23 @@ def spreads_and_costs(comparison: Comparison) -> list[Column]:
     if len(comparison.groups) > 1:
         found.append(_words(DIFFERENCE, [_difference(row) for row in _rows(frame)], number=True))
     if comparison.target is not None:
-        goal = f"{100 * comparison.target:g} %"
-        rounds = [_until(row, ROUNDS_TO, "{:.0f}".format) for row in _rows(frame)]
-        traffic = [_until(row, BYTES_TO, size) for row in _rows(frame)]
-        found += [
-            _words(f"rounds to {goal}", rounds, number=True),
-            _words(f"traffic to {goal}", traffic, number=True),
-        ]
-    for title, measure, unit in (("traffic", BYTES, size), ("time", SECONDS, duration)):
-        cells = [NONE if math.isnan(v) else unit(v) for v in frame[measure, "mean"]]
-        found.append(_words(title, cells, number=True))
+        goal = f"to {100 * comparison.target:g} %"
+        for title, measure, unit in (
+            ("rounds", ROUNDS_TO, "{:.0f}".format),
+            ("traffic", BYTES_TO, size),
+            ("virtual time", VIRTUAL_TO, duration),
+        ):
+            if (measure, "mean") in frame:
+                cells = [_until(row, measure, unit) for row in _rows(frame)]
+                found.append(_words(f"{title} {goal}", cells, number=True))
+    for title, measure, unit in (
+        ("traffic", BYTES, size),
+        ("time", SECONDS, duration),
+        ("virtual time", VIRTUAL, duration),
+    ):
+        if (measure, "mean") in frame:
+            cells = [NONE if math.isnan(v) else unit(v) for v in frame[measure, "mean"]]
+            found.append(_words(title, cells, number=True))
     return found
 
 
