@@ -84,7 +84,7 @@ class Conductors:
                 stream = cast(Any, ready[0])
                 job, post, number = self.busy[stream]
                 try:
-                    news = ray.get(next(stream))
+                    news = cast(News, ray.get(next(stream)))
                 except StopIteration:
                     del self.busy[stream]
                     self.idle.append(post)

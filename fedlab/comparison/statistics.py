@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from scipy.special import stdtrit
@@ -118,11 +118,11 @@ def outcome(history: pandas.DataFrame) -> Outcome | None:
     last = metrics.last_evaluated_round(history)
     if last is None:
         return None
-    domains = learning_curves(history).loc[last]
+    curves = learning_curves(history)
     spent, times = costs(history), metrics.virtual_time(history)
     return Outcome(
         round=last,
-        domains={str(domain): float(value) for domain, value in domains.items()},
+        domains={str(domain): _at(curves[domain], last) for domain in curves},
         spread=metrics.spread(metrics.by_client(history, last)),
         traffic=float(spent["bytes"].iloc[-1]) if len(spent) else 0.0,
         seconds=float(spent["seconds"].iloc[-1]) if len(spent) else 0.0,
@@ -140,13 +140,17 @@ def round_reaching(history: pandas.DataFrame, target: float) -> int | None:
 def bytes_reaching(history: pandas.DataFrame, target: float) -> float | None:
     """Bytes up and down until then; None if the target was not reached."""
     first = round_reaching(history, target)
-    return None if first is None else float(costs(history)["bytes"].at[first])
+    return None if first is None else _at(costs(history)["bytes"], first)
 
 
 def virtual_seconds_reaching(history: pandas.DataFrame, target: float) -> float | None:
     """Virtual seconds until then; None if the target was not reached, or time is not virtual."""
     first, times = round_reaching(history, target), metrics.virtual_time(history)
-    return None if first is None or times.empty else float(times.at[first])
+    return None if first is None or times.empty else _at(times, first)
+
+
+def _at(numbers: pandas.Series, round: int) -> float:
+    return float(cast(float, numbers.loc[round]))
 
 
 def estimate(values: Sequence[float]) -> Estimate:
