@@ -71,7 +71,7 @@ def strategy_label(parameters: StrategyParameters) -> str:
         for key in values
         if key != "name" and not (key in defaults and getattr(parameters, key) == defaults[key])
     ]
-    return " ".join([parameters.name.removeprefix("__main__:"), *told])
+    return " ".join([parameters.name, *told]).replace("__main__:", "")
 
 
 def in_one_line(reason: str) -> str:
