@@ -17,7 +17,7 @@
 # do to FedAvg, and what do three remedies give back: FedBN, which keeps normalisation layers at
 # home; FedWon, which does without them; and FRAug, which adds synthetic representations?
 #
-# To take seconds, everything is small here: 150 images a client at 16 pixels, and few rounds. The
+# To take seconds, everything is small here: 150 images a client at 16 pixels, and few rounds with longer steps. The
 # [results](../docs/results.md) are those of the whole scenario.
 
 # %%
@@ -31,6 +31,7 @@ small = [
     "data.sources.0.train_per_domain=150",
     "data.sources.0.test_per_domain=200",
     "data.image_size=16",
+    "training.optimizer.lr=0.05",
 ]
 
 # %% [markdown]

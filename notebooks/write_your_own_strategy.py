@@ -98,6 +98,7 @@ small = [
     "data.sources.0.train_per_domain=150",
     "data.sources.0.test_per_domain=200",
     "data.image_size=16",
+    "training.optimizer.lr=0.05",
 ]
 blending = {"name": Blending, "client": BlendingClient}
 

@@ -37,11 +37,18 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         "PARTS": [f"reference/{page}.md" for page in reference_pages.PARTS],
         "BENCHMARKS": [page for page in repository.texts() if page.startswith("benchmarks/")],
         "DECISIONS": [f"decisions/{path.name}" for path in decisions],
+        "OTHERS": _others(str(config.nav)),
     }
     config.nav = _filled(config.nav, found)
     for name in method_pages.missing():
         log.warning("the method '%s' has no page; write docs/methods/%s.md", name, name)
     return config
+
+
+def _others(nav: str) -> list[str]:
+    """Pages of docs/ itself that the navigation does not name."""
+    pages = sorted(path.name for path in (repository.ROOT / "docs").glob("*.md"))
+    return [page for page in pages if f"'{page}'" not in nav]
 
 
 def _filled(nav: Any, found: dict[str, list]) -> Any:

@@ -74,7 +74,8 @@ def _cell(cell: Any, stem: str, pictures: dict[str, bytes]) -> Iterator[str]:
     yield f"```python\n{cell.source}\n```"
     for output in cell.get("outputs", ()):
         if output.output_type == "stream":
-            yield from _text(output.text)
+            if output.name == "stdout":  # the other one has libraries' remarks on the machine
+                yield from _text(output.text)
             continue
         data = output.data
         kind = next((kind for kind in PICTURES if kind in data), None)
