@@ -17,8 +17,8 @@
 # do to FedAvg, and what do three remedies give back: FedBN, which keeps normalisation layers at
 # home; FedWon, which does without them; and FRAug, which adds synthetic representations?
 #
-# To take seconds, everything is small here: 150 images a client at 16 pixels, and few rounds with longer steps. The
-# [results](../docs/results.md) are those of the whole scenario.
+# To take seconds, everything is small here: 150 images a client at 16 pixels, and few rounds with
+# longer steps. The [results](../docs/results.md) are those of the whole scenario.
 
 # %%
 # %matplotlib inline
