@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from fedlab.deploy.post import Post
+from fedlab.deploy.post import Parcel, Post
 from fedlab.deploy.roll import Roll, Visit
 from fedlab.deploy.terms import SEAT
 from fedlab.engine.execution import Choice
@@ -18,7 +19,7 @@ from fedlab.engine.portions import FIRST_NODE_ID, Portion, job_of
 from fedlab.engine.worker import Worker
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink import is_lost
-from fedlab.records import arrays_of, for_the_wire
+from fedlab.records import array_records, arrays_of, for_the_wire
 from fedlab.strategies.sums import PairwiseSums, WeightedSum
 from fedlab.strategies.updates import SUM, reason, weight_of
 
@@ -43,7 +44,7 @@ class Errand:
         portion: Where it belongs in the round.
         content: Its content in a form that can be sent, shared by all clients that get the same.
         visit: The process of the device that it was sent to.
-        number: Flower's id of what was sent.
+        parcel: What was sent to it; None once that is lost.
         reply: The answer.
     """
 
@@ -52,7 +53,7 @@ class Errand:
     portion: Portion
     content: RecordDict
     visit: Visit | None = None
-    number: str | None = None
+    parcel: Parcel | None = None
     reply: Message | None = None
 
 
@@ -86,6 +87,8 @@ class DeviceGrid(ClientGrid):
         self.enough = enough
         self.check = check
         self.tester = tester
+        self._layout: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
+        """Names, types and shapes of the first update of a round that is summed up."""
 
     def get_nodes(self) -> Iterator[NodeInfo]:
         """All clients, by the names of their devices."""
@@ -99,6 +102,7 @@ class DeviceGrid(ClientGrid):
 
     def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
         errands = []
+        self._layout = {}
         contents: dict[int, RecordDict] = {}
         for portion in portions:
             if portion.kind == DOMAIN_TEST:
@@ -140,39 +144,57 @@ class DeviceGrid(ClientGrid):
         visit = self.roll.seated(errand.client)
         if visit is None:
             return False
-        if errand.visit is visit and errand.number is not None:
-            return True
+        parcel = errand.parcel
+        if parcel is not None and errand.visit is visit:
+            if not parcel.lost:
+                return True
+            errand.parcel = None  # the node has gone, which the roll will see
+            return False
         if errand.visit is not None:
             log.warning("device '%s' is back and begins again", self.roll.name(errand.client))
+            if parcel is not None:
+                self.post.ignore(parcel)
         seat = ConfigRecord({"client": errand.client, "clients": self.clients})
         content = RecordDict({**errand.content, SEAT: seat})  # type: ignore[dict-item]
-
-        def answered(reply: Message) -> None:
-            if errand.reply is not None or errand.visit is not visit:
-                return
-            if is_lost(reply):
-                errand.number = None
-                return
-            errand.reply = self._as_clients(errand, reply)
-
-        errand.visit = visit
         about = errand.message.metadata
-        errand.number = self.post.send(
-            visit.node, content, about.message_type, answered, about.group_id
+        errand.visit = visit
+        errand.parcel = self.post.send(
+            visit.node, content, about.message_type, partial(self._answered, errand), about.group_id
         )
-        return errand.number is not None
+        return True
 
-    def _as_clients(self, errand: Errand, reply: Message) -> Message:
-        """A device's reply as the reply of the client that it is."""
-        if reply.has_error():
-            name = self.roll.name(errand.client)
-            return error_reply(errand.message, f"device '{name}': {reason(reply)}")
-        return Message(reply.content, reply_to=errand.message)
+    def _answered(self, errand: Errand, reply: Message) -> None:
+        """Takes in a device's reply, as that of the client that it is."""
+        name = self.roll.name(errand.client)
+        if is_lost(reply):
+            errand.parcel = None  # the device gets its message again when it is back
+            if errand.visit is not None:
+                self.roll.miss(errand.visit)
+            return
+        wrong = reason(reply) if reply.has_error() else self._fault(errand, reply.content)
+        if wrong:
+            errand.reply = error_reply(errand.message, f"device '{name}': {wrong}")
+        else:
+            errand.reply = Message(reply.content, reply_to=errand.message)
+
+    def _fault(self, errand: Errand, content: RecordDict) -> str:
+        """What is wrong with a reply that no strategy could use; empty if nothing is."""
+        if "metrics" not in content or "client" not in content:
+            return "its reply lacks records; install the same version of fedlab on both sides"
+        if errand.portion.sums is None:
+            return ""
+        layout = {
+            (record, name): (array.dtype, array.shape)
+            for record, arrays in array_records(content).items()
+            for name, array in arrays.items()
+        }
+        self._layout = self._layout or layout
+        return "" if layout == self._layout else "it has sent other tensors than the others"
 
     def _give_up(self, errand: Errand, seconds: float) -> None:
         name = self.roll.name(errand.client)
-        if errand.number is not None:
-            self.post.ignore(errand.number)
+        if errand.parcel is not None:
+            self.post.ignore(errand.parcel)
         if self.roll.seated(errand.client) is None:
             why = "is not connected"
         else:

@@ -66,20 +66,25 @@ def take_part(
     pause = BACK_OFF_SECONDS[0]
     while True:
         link = FleetLink(address, identity.key, identity.authority)
+        leaves = True
         try:
             _take_place(link, identity, address, folder)
             pause = BACK_OFF_SECONDS[0]
             log.info("joined %s as '%s'", address, identity.name)
             with _beating(link):
                 return _answer_all(link, participant)
+        except InputError:
+            leaves = False  # a SuperLink drops what a node that has left still had to say
+            raise
         except (UnreachableError, httpx.HTTPError, ObjectPullError, ObjectPushError) as error:
             known = error if isinstance(error, UnreachableError) else explain(error, address)
             if isinstance(known, InputError):
                 raise known from error
             log.warning("%s; trying again in %.3g s", known, pause)
         finally:
-            with suppress(httpx.HTTPError):
-                link.deactivate()
+            if leaves and link.node_id:
+                with suppress(httpx.HTTPError):
+                    link.deactivate()
             link.close()
         time.sleep(pause)
         pause = min(2 * pause, BACK_OFF_SECONDS[1])

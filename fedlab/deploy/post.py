@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 OnReply = Callable[[Message], None]
+
+
+@dataclass
+class Parcel:
+    """A message under way.
+
+    Attributes:
+        message: The message.
+        on_reply: Called with the reply, once.
+        number: Flower's id of it, once it has been handed over.
+        lost: Whether it could not be, because its node is gone.
+    """
+
+    message: Message
+    on_reply: OnReply
+    number: str = ""
+    lost: bool = False
 
 
 class Post:
@@ -22,12 +40,13 @@ class Post:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._waiting: dict[str, OnReply] = {}
+        self._outbox: list[Parcel] = []
+        self._waiting: dict[str, Parcel] = {}
 
     def send(
         self, node: int, content: RecordDict, kind: str, on_reply: OnReply, group: str = ""
-    ) -> str | None:
-        """Sends a message.
+    ) -> Parcel:
+        """Takes a message in; it goes out, together with others, with the next `collect`.
 
         Args:
             node: Flower's id of the node that it is for.
@@ -35,26 +54,28 @@ class Post:
             kind: Its type.
             on_reply: Called with the reply, once.
             group: Flower's group of messages: the round.
-
-        Returns:
-            The message's id; None if there is no such node any more.
         """
         message = Message(content, dst_node_id=node, message_type=kind, group_id=group)
-        number = next(iter(self.grid.push_messages([message])), None)
-        if number:
-            self._waiting[number] = on_reply
-        return number or None
+        parcel = Parcel(message, on_reply)
+        self._outbox.append(parcel)
+        return parcel
 
     def collect(self) -> None:
-        """Takes in the replies that are there."""
-        if not self._waiting:
-            return
-        for reply in self.grid.pull_messages(list(self._waiting)):
-            on_reply = self._waiting.pop(reply.metadata.reply_to_message_id, None)
-            if on_reply is not None:
-                on_reply(reply)
+        """Sends what is to be sent, and takes in the replies that are there."""
+        if self._outbox:
+            # Together, so that what several messages share is sent once.
+            sent, self._outbox = self._outbox, []
+            numbers = list(self.grid.push_messages([parcel.message for parcel in sent]))
+            for parcel, number in zip(sent, numbers, strict=True):
+                parcel.number, parcel.lost = number or "", not number
+                if number:
+                    self._waiting[number] = parcel
+        if self._waiting:
+            for reply in self.grid.pull_messages(list(self._waiting)):
+                parcel = self._waiting.pop(reply.metadata.reply_to_message_id, None)
+                if parcel is not None:
+                    parcel.on_reply(reply)
 
-    def ignore(self, number: str) -> None:
+    def ignore(self, parcel: Parcel) -> None:
         """Throws a message's reply away when it comes, so that it does not stay in memory."""
-        if number in self._waiting:
-            self._waiting[number] = lambda reply: None
+        parcel.on_reply = lambda reply: None

@@ -16,6 +16,9 @@ UNKNOWN_NODE = 2004
 TOLERATED_SECONDS = 300
 """By how much a device's clock may differ from the server's before it is shut out."""
 
+NOT_READY = (500, 502, 503, 504)
+"""What servers, and whatever stands before them, answer while they cannot."""
+
 NOT_YET_VALID, EXPIRED, HOST_MISMATCH, ADDRESS_MISMATCH = 9, 10, 62, 64
 """OpenSSL's codes."""
 
@@ -45,8 +48,10 @@ def _answered(
     error: httpx.HTTPStatusError, address: str, name: str
 ) -> InputError | UnreachableError:
     status, told = error.response.status_code, refusal(error)
-    if not name or status >= 500:
+    if not name:
         return UnreachableError(f"{address} does not know this device any more (status {status})")
+    if status in NOT_READY:
+        return UnreachableError(f"{address} is not ready (status {status})")
     ahead = clock_difference(error)
     if status == httpx.codes.UNAUTHORIZED and ahead is not None and abs(ahead) > TOLERATED_SECONDS:
         side = "fast" if ahead > 0 else "slow"

@@ -101,6 +101,10 @@ class Roll:
         """The name of the device that is a client."""
         return next((s.device for s in self.seats.values() if s.client == client), "")
 
+    def miss(self, visit: Visit) -> None:
+        """Takes a device for gone until the SuperLink says otherwise."""
+        self._online.discard(visit.node)
+
     def look(self) -> None:
         """Takes in replies, and every now and then sees who has come and gone."""
         self.post.collect()
@@ -177,11 +181,10 @@ class Roll:
         """Tells all devices that the run has ended, and waits a little for them to hear it."""
         content = Farewell(finished=True).to_content()
         heard: list[Message] = []
-        told = [
+        visits = list(self.here().values())
+        for visit in visits:
             self.post.send(visit.node, content, FAREWELL, heard.append)
-            for visit in self.here().values()
-        ]
         end = time.monotonic() + seconds
-        while len(heard) < len(told) and time.monotonic() < end:
-            time.sleep(0.05)
+        while len(heard) < len(visits) and time.monotonic() < end:
             self.post.collect()
+            time.sleep(0.05)

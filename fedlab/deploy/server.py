@@ -22,7 +22,7 @@ from fedlab.deploy.superlink import Endpoint, SuperLink
 from fedlab.deploy.task import task_of
 from fedlab.deploy.terms import Invitation
 from fedlab.errors import InputError, RunError
-from fedlab.flower_compat.superlink import connect
+from fedlab.flower_compat.superlink import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
 from fedlab.runs.files import write_whole
@@ -71,6 +71,7 @@ def serve(
     scenario = load_scenario(source, overrides)
     check_trackers(scenario)
     _refuse_another(Path(out), scenario)
+    check_trackers(scenario)
     task = task_of(scenario, classes)
     if endpoint.keys is not None:
         endpoint.keys.check()
@@ -121,7 +122,7 @@ def _watched(superlink: SuperLink) -> Iterator[None]:
     """
     try:
         yield
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, ObjectPushError) as error:
         superlink.check()
         raise RunError(
             f"the SuperLink on this machine does not answer ({error}); see '{superlink.log_file}'"

@@ -10,18 +10,20 @@ from torch import nn
 
 from fedlab.data.extractor import NoExtractor
 from fedlab.data.pool import load_data
-from fedlab.data.samples import FederatedData
+from fedlab.data.samples import FederatedData, Samples
 from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
+from fedlab.privacy.checks import check_privacy
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
 from fedlab.scenarios.partition import Partition
 from fedlab.server_app import strategy_class
+from fedlab.strategies.checks import refuse_batches_of_one
 from fedlab.strategies.parameters import StrategyParameters
 
 
@@ -59,25 +61,33 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
     Raises:
         InputError: If the scenario cannot be run on devices.
     """
-    strategy_class(scenario)
+    strategy = strategy_class(scenario)
     local_half_class(scenario)
     _refuse_what_is_simulated(scenario)
-    data = None if classes else _own_data(scenario)
-    names = tuple(classes) if classes else data.class_names  # type: ignore[union-attr]
-    spec = scenario.data
-    shape = data.input_shape if data else (spec.channels, spec.image_size, spec.image_size)
-    if len(shape) == 1 and scenario.data.normalisation == "auto":
+    data = _no_data(scenario, classes) if classes else _own_data(scenario)
+    if data.train.inputs.dtype != np.uint8 and scenario.data.normalisation == "auto":
         raise InputError(
             "data.normalisation: 'auto' takes mean and deviation from all tables together, which "
             "no device sees; give them as numbers, e.g. data.normalisation={mean: 0, std: 1} for "
             "tables that are standardised already"
         )
+    shape, names, clients = data.input_shape, data.class_names, scenario.partition.clients
     model = build_model(scenario.model, scenario.strategy, shape, len(names), scenario.seed)
     scenario.strategy.check(scenario, model)
-    homes = _homes(scenario, data)
+    refuse_batches_of_one(scenario, model)
+    check_privacy(scenario, strategy, model, data, clients)
     test_domains = _domains_to_test(scenario, data)
-    tester = _tester(scenario, data) if data and test_domains else None
-    return Task(model, names, shape, homes, test_domains, tester)
+    tester = _tester(scenario, data) if test_domains else None
+    return Task(model, names, shape, _homes(scenario, data), test_domains, tester)
+
+
+def _no_data(scenario: Scenario, classes: Sequence[str]) -> FederatedData:
+    """What a server without data knows of them: images, and what they are to show."""
+    spec = scenario.data
+    nothing = np.zeros(0, np.int64)
+    images = np.zeros((0, spec.channels, spec.image_size, spec.image_size), np.uint8)
+    samples = Samples(images, nothing, nothing)
+    return FederatedData(samples, samples, (), tuple(classes))
 
 
 def _own_data(scenario: Scenario) -> FederatedData:
@@ -119,21 +129,21 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
         )
 
 
-def _homes(scenario: Scenario, data: FederatedData | None) -> tuple[str | None, ...]:
+def _homes(scenario: Scenario, data: FederatedData) -> tuple[str | None, ...]:
     """The domain of every client in a simulation of the scenario."""
     clients, skew = scenario.partition.clients, scenario.partition.domains
-    if data is None or not isinstance(skew, OnePerClient):
-        return (None,) * clients
     names = [data.domain_names[index] for index in data.seen_domains]
+    if not names or not isinstance(skew, OnePerClient):
+        return (None,) * clients
     if skew.clients_per_domain is None:
         return tuple(names[client % len(names)] for client in range(clients))
     shares = skew.shares(clients, names, generator(scenario.seed, "partition", "domains"))
     return tuple(names[index] for index in shares.argmax(axis=1))
 
 
-def _domains_to_test(scenario: Scenario, data: FederatedData | None) -> tuple[str, ...]:
+def _domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:
     """As in a simulation; where there are no data, none."""
-    if data is None or not scenario.evaluation.domains:
+    if not scenario.evaluation.domains:
         return ()
     if scenario.evaluation.fraction < 1:
         return data.domain_names

@@ -16,9 +16,12 @@ from flwr.common.constant import (
 from flwr.serverapp import Grid
 from flwr.supercore.constant import NOOP_FEDERATION_ID, NodeStatus, TaskType
 from flwr.supercore.fab import Fab
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
+
+__all__ = ["Link", "ObjectPushError", "Ticket", "connect", "is_lost"]
 
 RETRY_SECONDS = 10.0
 """For how long a call to the SuperLink on this machine is tried again before it fails."""

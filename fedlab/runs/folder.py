@@ -4,6 +4,7 @@ scenario.yaml        the scenario, with every default written out
 environment.json     versions, hardware, commit
 history.csv          every number of every round; byte-identical in an equal run
 timings.csv          wall-clock seconds by round and phase, which are not
+failures.csv         clients that gave no update in a round, by name, and why; if there were any
 checkpoints/         what `fedlab resume` goes on from
 model.safetensors    what the server holds after the last round
 tensorboard/         what TensorBoard shows, where the scenario names it as a tracker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 HISTORY_COLUMNS = ("round", "client", "domain", "split", "metric", "value", "examples")
 TIMING_COLUMNS = ("round", "phase", "seconds")
+FAILURE_COLUMNS = ("round", "client", "reason")
 
 
 class HistoryWriter:
     """Observer that appends every round to ``history.csv`` and ``timings.csv``.
+
+    Clients that gave no update, late or lost ones among them, are named in ``failures.csv``, which
+    is there once there was one.
 
     Floats are written in the shortest form that reads back as the same number, so that equal runs
     have equal bytes. Wall-clock seconds are kept apart, for they never repeat.
@@ -35,13 +39,13 @@ class HistoryWriter:
         self.files = {
             Path(folder) / "history.csv": HISTORY_COLUMNS,
             Path(folder) / "timings.csv": TIMING_COLUMNS,
+            Path(folder) / "failures.csv": FAILURE_COLUMNS,
         }
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
         """Writes the headers of a new run."""
-        for path, columns in self.files.items():
-            if not path.exists() or path.stat().st_size == 0:
-                _append(path, [columns])
+        for path in list(self.files)[:2]:
+            self._append(path, [])
 
     def on_round(self, strategy: Strategy, report: RoundReport) -> None:
         """Appends the round's rows; they are on disk when this returns."""
@@ -60,11 +64,23 @@ class HistoryWriter:
         seconds = [
             (report.round, phase, repr(float(spent))) for phase, spent in report.seconds.items()
         ]
-        for path, lines in zip(self.files, (rows, seconds), strict=True):
-            _append(path, lines)
+        failures = [(report.round, name, why.strip()) for name, why in report.failures.items()]
+        for path, lines in zip(self.files, (rows, seconds, failures), strict=True):
+            if lines:
+                self._append(path, lines)
 
     def on_end(self, strategy: Strategy) -> None:
         """Nothing is left to write."""
+
+    def _append(self, path: Path, lines: Sequence[Sequence[Any]]) -> None:
+        """Appends lines, after the header where the file is new."""
+        new = not path.exists() or path.stat().st_size == 0
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.files[path]] * new + list(lines))
+        with path.open("ab") as file:
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())
 
     def size(self) -> dict[str, int]:
         """Bytes in each file, by its name."""
@@ -121,15 +137,6 @@ def to_frame(rows: Sequence[Row]) -> pandas.DataFrame:
     return pandas.DataFrame(
         {column: [getattr(row, column) for row in rows] for column in HISTORY_COLUMNS}
     )
-
-
-def _append(path: Path, lines: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    with path.open("ab") as file:
-        file.write(text.getvalue().encode())
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(

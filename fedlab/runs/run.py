@@ -105,6 +105,11 @@ class Run:
         state = load_file(folder.model_file)
         if client is None:
             return state
+        if folder.devices_file.is_file():
+            raise InputError(
+                f"the run '{self.folder}' was on real devices, and what a client keeps for itself "
+                "is on its device; ask for the server's tensors, without a client"
+            )
         clients = self.scenario.partition.clients
         if not 0 <= client < clients:
             raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")

@@ -1,0 +1,277 @@
+"""A server and its devices as processes of their own: the same end as a simulation's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pandas
+import pytest
+from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from four_domains import DOMAINS, write_four
+from processes import wait_until
+
+from fedlab.deploy.device import Settings, join_server
+from fedlab.deploy.keys import KeyRing
+from fedlab.deploy.state_file import StateFile
+from fedlab.errors import InputError
+from fedlab.records import arrays_of
+from fedlab.runs.checkpoint import load_client_state
+from fedlab.runs.run import load_run
+from fedlab.simulation import simulate
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+PATIENCE = 300.0
+"""Seconds for what takes ten on a machine that has nothing else to do."""
+
+NAMES = {"north": "d-roof", "south": "c-yard", "east": "b-gate", "west": "a-hall"}
+"""Devices by domain; in another order by name than by domain."""
+
+BASE_ONLY = """\
+import sys
+ABSENT = {"ray", "pandas", "sklearn", "matplotlib", "pyarrow", "jinja2"}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ImportError(f"a device has no {name}")
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+class Command:
+    """A `fedlab` process that writes to a file."""
+
+    def __init__(self, folder: Path, log: str, *words: object, base_only: bool = False) -> None:
+        self.log = folder / log
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        environment.pop("PYTHONPATH", None)
+        if base_only:
+            environment["PYTHONPATH"] = str(folder / "base_only")
+        with self.log.open("ab") as log_file:
+            self.process = subprocess.Popen(
+                [str(Path(sys.executable).parent / "fedlab"), *map(str, words)],
+                cwd=folder,
+                env=environment,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def says(self, text: str) -> str:
+        """Waits until it has written a text; gives all it has written."""
+        ended = lambda: self.process.poll() is not None  # noqa: E731
+        wait_until(lambda: text in self.said or ended(), PATIENCE)
+        assert text in self.said, self.said
+        return self.said
+
+    def ends(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Deployment:
+    """A folder with a scenario, and the processes that run it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started: list[Command] = []
+        self.port = ""
+        (folder / "base_only").mkdir()
+        (folder / "base_only" / "sitecustomize.py").write_text(BASE_ONLY)
+
+    def start(self, log: str, *words: object, base_only: bool = False) -> Command:
+        self.started.append(Command(self.folder, log, *words, base_only=base_only))
+        return self.started[-1]
+
+    def serve(self, *words: object) -> Command:
+        server = self.start("server.log", "serve", "four.yaml", "--out", "out", *words)
+        said = server.says("waiting for")
+        self.port = said.partition("devices join at ")[2].split()[0].rpartition(":")[2]
+        return server
+
+    def join(self, domain: str, *words: object) -> Command:
+        address = f"127.0.0.1:{self.port}"
+        return self.start(
+            f"{domain}.log",
+            *("join", address, "--data", f"{domain}.npz", "--threads", 1, *words),
+            base_only=True,
+        )
+
+    def end(self) -> None:
+        for command in self.started:
+            command.kill()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """FedBN on four devices with keys; one is killed in the middle and started again."""
+    folder = tmp_path_factory.mktemp("deployed")
+    write_four(folder)
+    deployment = Deployment(folder)
+    ring = KeyRing(folder / "keys")
+    ring.init([])
+    for name in (*NAMES.values(), "revoked", "lost"):
+        ring.add(name, folder / f"{name}.pem")
+    ring.revoke("revoked")
+    other = KeyRing(folder / "other")
+    other.init([])
+    other.add("stranger", folder / "stranger.pem")
+    try:
+        server = deployment.serve("--host", "127.0.0.1", "--port", 0)
+        yield deployment
+    finally:
+        deployment.end()
+    assert server.process.returncode is not None
+
+
+def key(domain: str) -> list[str]:
+    return ["--key", f"{NAMES[domain]}.pem"]
+
+
+def test_nobody_gets_in_without_a_key_that_is_known(deployed: Deployment) -> None:
+    address, data = f"127.0.0.1:{deployed.port}", deployed.folder / "north.npz"
+
+    def attempt(name: str) -> None:
+        file, state = deployed.folder / f"{name}.pem", deployed.folder / "state"
+        join_server(address, Settings(data, key=file, state=state, threads=1))
+
+    with pytest.raises(InputError, match="does not let 'revoked' in"):
+        attempt("revoked")
+    with pytest.raises(InputError, match="certificate is of another authority"):
+        attempt("stranger")
+    (deployed.folder / "keys" / "devices" / "lost.pub").unlink()
+    wait_until(lambda: False, 1.5)  # the server looks at its keys every half second
+    with pytest.raises(InputError, match="does not let 'lost' in: its key was never added"):
+        attempt("lost")
+
+
+def test_nobody_else_can_register_nodes_or_take_the_run(deployed: Deployment) -> None:
+    authority = str(deployed.folder / "keys" / "ca.crt")
+    protobuf = "application/protobuf"
+    content = AcquireTaskRequest(supported_task_types=["flwr-serverapp"]).SerializeToString()
+    with httpx.Client(base_url=f"https://127.0.0.1:{deployed.port}", verify=_trust(authority)) as c:
+        headers = {"content-type": protobuf, "accept": protobuf}
+        taken = c.post("/v1/runtime/acquire-task", content=content, headers=headers)
+        assert b"token" not in taken.content
+        assert len(taken.content) == 0
+        for call in ("register-node", "list-nodes", "start-run", "stop-run"):
+            answer = c.post(f"/v1/control/{call}", content=b"", headers=headers)
+            assert answer.status_code == httpx.codes.UNAUTHORIZED
+
+
+def _trust(authority: str):
+    import ssl
+
+    return ssl.create_default_context(cafile=authority)
+
+
+def test_a_device_whose_data_do_not_fit_is_told_and_named(deployed: Deployment) -> None:
+    (deployed.folder / "odd.csv").write_text("x,y\n" + "1,0\n2,1\n" * 10)
+    odd = deployed.start(
+        "odd.log",
+        *("join", f"127.0.0.1:{deployed.port}", "--data", "odd.csv", *key("west")),
+    )
+    assert odd.ends() == 2
+    assert "have the shape (1,) and the scenario's have (3, 8, 8)" in odd.said
+    deployed.started[0].says("device 'a-hall' cannot take part")
+
+
+@pytest.fixture(scope="module")
+def finished(deployed: Deployment) -> Deployment:
+    """The same deployment, after the run."""
+    devices = {domain: deployed.join(domain, *key(domain)) for domain in reversed(DOMAINS)}
+    wait_until((deployed.folder / "out/checkpoints/round-000001").exists, PATIENCE)
+    devices["south"].kill()  # without a word to the server
+    devices["south"] = deployed.join("south", *key("south"))
+    assert deployed.started[0].ends() == 0, deployed.started[0].said
+    for device in devices.values():
+        assert device.ends() == 0, device.said
+        assert device.said.endswith("the run has ended\n")
+    simulate(deployed.folder / "four.yaml", out=deployed.folder / "sim", progress=False)
+    return deployed
+
+
+def test_a_deployment_ends_in_the_same_bytes_as_a_simulation(finished: Deployment) -> None:
+    for name in ("history.csv", "model.safetensors", "scenario.yaml", "finished.json"):
+        theirs = (finished.folder / "sim" / name).read_bytes()
+        assert (finished.folder / "out" / name).read_bytes() == theirs, name
+
+
+def test_what_clients_keep_stays_on_their_devices(finished: Deployment) -> None:
+    seats = json.loads((finished.folder / "out" / "devices.json").read_text())["devices"]
+    assert {seat["client"]: seat["device"] for seat in seats} == dict(enumerate(NAMES.values()))
+    for client, domain in enumerate(DOMAINS):
+        (file,) = (finished.folder / "fedlab-state" / NAMES[domain]).glob("four-*.safetensors")
+        mine = arrays_of(StateFile(file).after)["model"]
+        theirs = load_client_state(finished.folder / "sim" / "checkpoints", client)["model"]
+        assert mine.keys() == theirs.keys()
+        assert all(tensor.equal(theirs[name]) for name, tensor in mine.items())
+    with pytest.raises(InputError, match="is on its device"):
+        load_run(finished.folder / "out").model_state(client=0)
+
+
+# ---------------------------------------------------------------------- devices that fail
+
+FAULTY = """\
+import os, time
+from fedlab.clients.fedbn import FedBN
+class Slow(FedBN):
+    def begin(self, received, own_state, profile):
+        time.sleep(1.0)
+        return super().begin(received, own_state, profile)
+"""
+
+
+def test_a_device_that_dies_in_a_round_is_named_and_back_in_a_later_one(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path)
+    write_four(tmp_path)
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    settings = [
+        "rounds=40",
+        "partition.clients=2",
+        "strategy={name: fedbn, client: 'faulty:Slow'}",
+        "participation.min_replies=1",
+        "participation.deadline=4",
+        "data.domains=[north, south]",
+        "evaluation.every=40",
+    ]
+    try:
+        server = deployment.serve("--insecure", "--port", 0, *settings)
+        north = deployment.join("north", "--insecure")
+        south = deployment.join("south", "--insecure")
+        south.says("round 2 train")
+        os.kill(south.process.pid, signal.SIGKILL)
+        said = server.says("device 'south' failed")
+        assert "device 'south' has not answered within 4 seconds" in said
+        again = deployment.join("south", "--insecure")
+        again.says(" train: ")
+        number = int(again.said.split(" round ")[1].split()[0]) if " round " in again.said else 0
+        north.says(f"round {number + 1} train")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ends() == 130
+        history = pandas.read_csv(tmp_path / "out" / "history.csv")
+        failures = pandas.read_csv(tmp_path / "out" / "failures.csv")
+        assert set(failures["client"]) == {"device 'south'"}
+        trained = history[(history["split"] == "train") & (history["metric"] == "loss")]
+        rounds = {c: set(trained.loc[trained["client"] == c, "round"]) for c in (0, 1)}
+        missed = set(failures["round"])
+        assert rounds[0] == set(range(1, max(rounds[0]) + 1))  # the others went on
+        assert missed
+        assert rounds[1] == rounds[0] - missed
+        assert max(rounds[1]) > max(missed)
+    finally:
+        deployment.end()
