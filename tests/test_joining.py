@@ -486,7 +486,8 @@ def test_simulations_and_devices_answer_with_the_same_client_app(
     data = load_data(scenario.data)
     partition = make_partition(scenario.partition, data, scenario.seed)
     grid = LocalGrid(make_runtime(scenario, "cpu", 1, data, partition))
-    actor = Actor([], pickle.dumps(partial(make_runtime, scenario, "cpu", 1)), data, partition)
+    actor = Actor()
+    actor.prepare([], pickle.dumps(partial(make_runtime, scenario, "cpu", 1)), data, partition)
     device = invited(four, "north", tmp_path / "device")
 
     seat = ConfigRecord({"client": 0, "clients": 4})
