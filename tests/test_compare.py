@@ -155,6 +155,7 @@ def test_what_a_strategy_does_not_have_is_refused_for_all_combinations_at_once(t
         ({"at_once": 0}, "at once: 0 is no number of runs"),
         ({"strategies": "fedbn"}, "fedbn: strategy.name: fedbn keeps normalisation layers local"),
         ({"out": "tiny.yaml"}, "'tiny.yaml' is a file; choose a folder with --out"),
+        ({"out": "tiny.yaml/x"}, "the folder 'tiny.yaml/x' cannot be written: Not a directory"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_trained(tiny, tmp_path, given, message):
@@ -340,7 +341,7 @@ def test_the_command_shows_progress_and_a_table(tiny, run, monkeypatch):
     code, out, err = run(*command, "--target", "0.01", "--out", "here")
     assert code == 0
     assert "1/4  fedavg-s0  1 rounds  accuracy 0." in err
-    for word in ("fedprox mu=1.0", "2 of 2", "north", "difference", "rounds to 1 %"):
+    for word in ("fedprox mu=1.0", "2 of 2", "north", "difference", "to 1 %"):
         assert word in out
     assert "runs: here" in out
     code, out, err = run(*command, "--out", "here", "--format", "latex")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,10 +107,16 @@ class Conductor:
 
     Args:
         import_path: Where the driver finds a user's own modules.
+        folder: Where the driver's relative paths start.
+        settings: Environment variables that fedlab reads.
     """
 
-    def __init__(self, import_path: Sequence[str]) -> None:
+    def __init__(
+        self, import_path: Sequence[str], folder: Path, settings: Mapping[str, str]
+    ) -> None:
         sys.path.extend(path for path in import_path if path not in sys.path)
+        os.chdir(folder)
+        os.environ.update(settings)
 
     def run(self, job: Job, data: FederatedData) -> Iterator[News]:
         """Runs a job and tells how it goes while it does."""

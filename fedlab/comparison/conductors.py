@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import ray
@@ -112,7 +114,8 @@ class Conductors:
             num_gpus=self.share.gpus if alone else 0,
             scheduling_strategy=here,
         )
-        return Post(actor.remote(sys.path), alone)
+        settings = {name: v for name, v in os.environ.items() if name.startswith("FEDLAB_")}
+        return Post(actor.remote(sys.path, Path.cwd(), settings), alone)
 
     def _kill(self, post: Post) -> None:
         with suppress(RayError, ValueError):

@@ -20,6 +20,7 @@ from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
+from fedlab.strategies.parameters import StrategyParameters
 
 INSTEAD = {
     "seed": "--seeds (seeds=)",
@@ -175,16 +176,12 @@ def _listed(key: str, values: Any) -> Sequence[Any]:
 
 def _in_short(change: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
     """What a combination is called before it is known to be one."""
-    strategy = change.get("strategy", "")
-    if "strategy.name" in change:
-        told = (
-            f"{key.partition('.')[2]}={v}"
-            for key, v in change.items()
-            if v != change["strategy.name"]
-        )
-        strategy = " ".join([str(change["strategy.name"]), *told])
-    elif strategy:
-        strategy = strategy_label(strategy)
+    whole, *parameters = [*change.items()] or [("", "")]
+    if isinstance(whole[1], StrategyParameters):
+        strategy = strategy_label(whole[1])
+    else:
+        told = (f"{key.partition('.')[2]}={in_words(value)}" for key, value in parameters)
+        strategy = " ".join([str(whole[1]), *told])
     return label_of(strategy, setting).removeprefix(", ")
 
 
