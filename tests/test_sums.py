@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+from functools import cache
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from fedlab.strategies.sums import PairwiseSums, WeightedSum
 CLIENTS = 23
 
 
+@cache
 def updates() -> list[dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(0)
     return [
