@@ -17,6 +17,8 @@ from rich.console import Console
 from test_engine import At, result
 
 import toy
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.statistics import virtual_seconds_reaching
 from fedlab.data.client_data import ClientData
 from fedlab.engine.runtime import build_local_half
 from fedlab.engine.schedule import plan_round
@@ -24,7 +26,7 @@ from fedlab.engine.workload import samples_per_round
 from fedlab.errors import InputError
 from fedlab.report.closing_table import print_closing_table
 from fedlab.runs import metrics
-from fedlab.runs.run import Run
+from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
 from fedlab.scenarios.devices import DevicesSpec
 from fedlab.scenarios.fleet import make_fleet
@@ -360,30 +362,31 @@ def test_questions_before_the_first_round_take_their_time() -> None:
 
 
 def test_the_time_to_an_accuracy_is_virtual() -> None:
+    accuracies = [(2, 0, 0.4), (2, 1, 0.6), (4, 0, 0.7), (4, 1, 0.9), (6, 0, 0.6), (6, 1, 0.8)]
     rows = [
-        *(
-            (number, c, "test", "accuracy", value)
-            for number, c, value in (
-                (2, 0, 0.4),
-                (2, 1, 0.6),
-                (4, 0, 0.7),
-                (4, 1, 0.9),
-                (6, 0, 0.6),
-                (6, 1, 0.8),
-            )
-        ),
-        *((number, -1, "round", "virtual_seconds", 10.0 * number) for number in range(1, 7)),
+        *((number, c, f"d{c}", "test", "accuracy", value) for number, c, value in accuracies),
+        *((n, -1, "", "round", "virtual_seconds", 10.0 * n) for n in range(1, 7)),
     ]
-    names = ["round", "client", "split", "metric", "value"]
-    history = pd.DataFrame(rows, columns=names).assign(domain="a", examples=5)
-    assert metrics.mean_accuracy(history).to_dict() == pytest.approx({2: 0.5, 4: 0.8, 6: 0.7})
-    assert metrics.virtual_seconds_to(history, 0.5) == 10 + 20
-    assert metrics.virtual_seconds_to(history, 0.51) == 10 + 20 + 30 + 40
-    assert metrics.virtual_seconds_to(history, 0.81) is None
+    names = ["round", "client", "domain", "split", "metric", "value"]
+    history = pd.DataFrame(rows, columns=names).assign(examples=5)
+    assert virtual_seconds_reaching(history, 0.49) == 10 + 20
+    assert virtual_seconds_reaching(history, 0.51) == 10 + 20 + 30 + 40
+    assert virtual_seconds_reaching(history, 0.81) is None
     untimed = history[history["split"] == "test"]
-    assert metrics.virtual_seconds_to(untimed, 0.5) is None
-    whole_model = untimed.assign(client=-1)
-    assert metrics.mean_accuracy(whole_model).to_dict() == pytest.approx({2: 0.5, 4: 0.8, 6: 0.7})
+    assert virtual_seconds_reaching(untimed, 0.49) is None
+
+
+def test_a_comparison_tells_virtual_time(tmp_path: Path) -> None:
+    for number, deadline in enumerate((3, None)):
+        devices = {"deadline": deadline} if deadline else {}
+        simulate(on_devices(devices), out=tmp_path / str(number), progress=False)
+    compared = Comparison.of(
+        [load_run(tmp_path / str(number)) for number in range(2)], target=0.001, mixed=True
+    )
+    table = compared.table()
+    assert table["virtual seconds", "mean"].tolist() == [6.0, 8.0]
+    assert table["virtual seconds to target", "mean"].tolist() == [3.0, 4.0]
+    assert "6.0 s" in compared.to_markdown()
 
 
 # ---------------------------------------------------------------------- mistakes

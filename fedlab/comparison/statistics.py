@@ -100,7 +100,8 @@ def costs(history: pandas.DataFrame) -> pandas.DataFrame:
     """What a run has cost up to and including every round.
 
     Returns:
-        One row per round (the index): ``bytes`` up and down, and ``seconds``, all since the start.
+        One row per round (the index): ``bytes`` up and down, ``seconds``, and ``virtual_seconds``
+        where the scenario has devices, all since the start.
     """
     rows = history[history["split"] == "round"]
     kinds = {
@@ -110,7 +111,9 @@ def costs(history: pandas.DataFrame) -> pandas.DataFrame:
     spent = rows[["round"]].drop_duplicates().set_index("round").sort_index()
     for name, chosen in kinds.items():
         spent[name] = rows[chosen].groupby("round")["value"].sum()
-    return spent.fillna(0.0).cumsum()
+    spent = spent.fillna(0.0).cumsum()
+    virtual = metrics.virtual_time(history)
+    return spent if virtual.empty else spent.assign(virtual_seconds=virtual)
 
 
 def outcome(history: pandas.DataFrame) -> Outcome | None:

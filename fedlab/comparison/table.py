@@ -77,11 +77,11 @@ def _measures(comparison: Comparison) -> dict[str, Callable[[Outcome], float]]:
         SPREAD: lambda run: run.spread.deviation if run.spread else math.nan,
         BYTES: lambda run: run.traffic,
         SECONDS: lambda run: run.seconds,
-        **({VIRTUAL: _virtual} if _on_devices(comparison) else {}),
+        **({VIRTUAL: _virtual} if on_devices(comparison) else {}),
     }
 
 
-def _on_devices(comparison: Comparison) -> bool:
+def on_devices(comparison: Comparison) -> bool:
     """Whether any run has virtual time to tell."""
     outcomes = (one for group in comparison.groups for one in group.outcomes.values())
     return any(one.virtual is not None for one in outcomes)

@@ -122,45 +122,13 @@ def virtual_time(history: pandas.DataFrame) -> pandas.Series:
     return rows.set_index("round")["value"].sort_index().cumsum()
 
 
-def mean_accuracy(history: pandas.DataFrame) -> pandas.Series:
-    """Test accuracy of every evaluated round, every client's own model counting the same.
-
-    Where no clients were tested, it is the global model's, every domain counting the same.
-
-    Returns:
-        By round (the index).
-    """
-    rows = history[(history["split"] == "test") & (history["metric"] == "accuracy")]
-    own, whole = rows[rows["client"] != GLOBAL], rows[rows["client"] == GLOBAL]
-    if own.empty:
-        return whole.groupby("round")["value"].mean()
-    clients = _weighted(own, ["round", "client"])["value"]
-    return clients.groupby("round").mean()
-
-
-def virtual_seconds_to(history: pandas.DataFrame, accuracy: float) -> float | None:
-    """Virtual seconds until the mean accuracy first reached a target.
-
-    Args:
-        history: Of a run on devices.
-        accuracy: The target, in [0, 1]; it is looked for in evaluated rounds (`mean_accuracy`).
-
-    Returns:
-        The time at the end of that round; None if there is no such round, or no virtual time.
-    """
-    reached = mean_accuracy(history)
-    reached = reached[reached >= accuracy]
-    times = virtual_time(history)
-    return None if reached.empty or times.empty else float(times[reached.index[0]])
-
-
 def _select(history: pandas.DataFrame, round: int, metric: str, split: str) -> pandas.DataFrame:
     return history[
         (history["round"] == round) & (history["metric"] == metric) & (history["split"] == split)
     ]
 
 
-def _weighted(rows: pandas.DataFrame, key: str | list[str]) -> pandas.DataFrame:
+def _weighted(rows: pandas.DataFrame, key: str) -> pandas.DataFrame:
     """Means of ``value`` weighted by ``examples``, and the sums of these, by group."""
     products = rows.assign(value=rows["value"] * rows["examples"])
     sums = products.groupby(key)[["value", "examples"]].sum()

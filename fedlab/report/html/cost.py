@@ -1,10 +1,11 @@
-"""What accuracy has cost: over bytes, and over seconds."""
+"""What accuracy has cost: over bytes, over seconds, and over virtual time where there is some."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, Section
 from fedlab.report.html.scales import accuracies
@@ -14,17 +15,26 @@ from fedlab.report.html.words import per_cent
 WIDE, NARROW = (500.0, 280.0), (340.0, 220.0)
 BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+VIRTUAL = (
+    " Virtual time is what the rounds would have taken on the scenario's devices: receiving, "
+    "training and sending."
+)
 
 
 def cost(comparison: Comparison) -> Section:
-    """The section with accuracy over bytes and over seconds."""
+    """The section with accuracy over everything that it costs."""
     figures = [
         _against(comparison, "bytes", "Accuracy against traffic", "sent up and down", BYTES),
         _against(comparison, "seconds", "Accuracy against time", "since the start", SECONDS),
     ]
+    if on_devices(comparison):
+        title, since = "Accuracy against virtual time", "of the devices since the start"
+        figures.append(_against(comparison, "virtual_seconds", title, since, SECONDS))
     say = (
         "Mean accuracy over domains, in per cent, over what it has cost: bytes of tensors between "
         "server and clients, and wall-clock time of the simulation on the machine it ran on."
+        + VIRTUAL
+        * on_devices(comparison)
     )
     return Section("cost", "Cost", say, figures)
 

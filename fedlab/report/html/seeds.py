@@ -38,8 +38,12 @@ def worst(group: Group) -> Over:
 
 
 def spent(group: Group, what: str) -> pandas.Series:
-    """``bytes`` or ``seconds`` since the start by round, the mean over seeds."""
-    return _over([costs(group.runs[seed].history)[what] for seed in group.outcomes]).mean
+    """A cost since the start by round, the mean over seeds: see `costs` for their names.
+
+    Empty where a run has no such cost, as virtual time without devices.
+    """
+    tables = [costs(group.runs[seed].history) for seed in group.outcomes]
+    return _over([table[what] for table in tables if all(what in each for each in tables)]).mean
 
 
 def _over(curves: list[pandas.Series]) -> Over:
