@@ -11,6 +11,7 @@ from fedlab import LocalHalf, cli
 from fedlab.comparison import alternatives, compare, conductor
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.running import lay_out
+from fedlab.data import pool
 from fedlab.engine.resources import Hardware
 from fedlab.errors import InputError
 from fedlab.scenario import ResourcesSpec
@@ -166,12 +167,16 @@ def test_bad_input_is_told_before_anything_is_trained(tiny, tmp_path, given, mes
 # ---------------------------------------------------------------------------- runs
 
 
-def test_runs_are_those_of_simulate_byte_by_byte(tiny, tmp_path):
+def test_runs_are_those_of_simulate_byte_by_byte(tiny, tmp_path, monkeypatch):
+    loaded = []
+    load_data = pool.load_data
+    monkeypatch.setattr(pool, "load_data", lambda spec: loaded.append(spec) or load_data(spec))
     done = fedlab.compare(
         tiny, "fedavg,fedprox mu=0.1", [0, 3], rounds=1, out=tmp_path / "all", **QUIET
     )
     assert [group.label for group in done.groups] == ["fedavg", "fedprox mu=0.1"]
     assert done.table()["runs", "finished"].tolist() == [2, 2]
+    assert len(loaded) == 1  # what all runs share
     alone = fedlab.simulate(
         tiny,
         ["strategy.mu=0.1"],
@@ -281,6 +286,7 @@ def test_settings_tell_groups_apart(tiny):
         expected = by_hand["local_only", size] - by_hand["fedavg", size]
         assert differences["local_only", size] == pytest.approx(expected)
     assert differences["fedavg"].isna().all()
+    assert "to fedavg under the same setting, paired by seed" in done.to_markdown()
 
 
 def test_settings_alone_are_held_against_the_first(tiny):

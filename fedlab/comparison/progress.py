@@ -96,7 +96,7 @@ class ComparisonProgress:
     def _end(self, name: str) -> None:
         self.ended += 1
         self.bar.remove_task(self.tasks.pop(name))
-        self.bar.update(self.all, completed=self.ended)
+        self.bar.update(self.all, completed=self.ended, description=f"{self.ended} ended")
         count = f"{self.ended:>{len(str(self.runs))}}/{self.runs}  {name}"
         spent = duration(time.perf_counter() - self.began[name])
         if name in self.failed:

@@ -112,12 +112,20 @@ def notes(comparison: Comparison) -> list[str]:
     ]
     if len(comparison.groups) > 1:
         told.append(
-            f"difference: of the mean over domains, to {comparison.groups[0].label}, paired by "
-            f"seed, with its {100 * comparison.confidence:g} % confidence interval (Student's t)."
+            f"difference: of the mean over domains, to {_reference(comparison)}, paired by seed, "
+            f"with its {100 * comparison.confidence:g} % confidence interval (Student's t)."
         )
     if comparison.target is not None:
         told.append("Where not all runs reached the target, it is told how many did.")
     return told + missing(comparison)
+
+
+def _reference(comparison: Comparison) -> str:
+    """What groups are held against, in words."""
+    first = comparison.groups[0]
+    if all(group.strategy == first.strategy for group in comparison.groups):
+        return first.label
+    return first.strategy + " under the same setting" * bool(first.variant)
 
 
 def missing(comparison: Comparison) -> list[str]:

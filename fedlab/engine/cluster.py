@@ -49,7 +49,7 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
     except Exception as error:  # of a machine that is too busy, Ray tells by a bare one
         if address is None:
             raise RunError(
-                f"Ray cannot start on this machine: {error}; run without it by "
+                f"Ray cannot start on this machine: {str(error).rstrip('.')}; run without it by "
                 "resources.backend=local"
             ) from error
         raise _unreachable(address, str(error).partition("\n")[0].rstrip(".")) from error
