@@ -17,6 +17,7 @@ from rich.console import Console
 from test_engine import At, result
 
 import toy
+from fedlab import registry
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.statistics import virtual_seconds_reaching
 from fedlab.data.client_data import ClientData
@@ -35,6 +36,7 @@ from fedlab.strategies.round_plan import first_replies
 from fedlab.strategies.virtual_clock import VirtualClock
 
 MLP = {"name": "mlp", "hidden": [8]}
+FEW_LABELS = ("fedlabel", "fixmatch", "uda")
 
 
 def spec(*profiles: dict[str, Any], **fields: Any) -> DevicesSpec:
@@ -272,6 +274,28 @@ def test_a_late_client_keeps_what_it_had(tmp_path: Path) -> None:
     assert run.model_state(2).keys() == shared.keys() < run.model_state(0).keys()
     tested = run.history.query("split == 'test' and metric == 'accuracy' and client == 2")
     assert len(tested) == 1  # it is tested all the same
+
+
+@pytest.mark.parametrize(
+    "method", [name for name in registry.BUILTIN["strategies"] if name not in ("fedbuff", "ggeur")]
+)
+def test_every_method_goes_on_without_the_late(method: str, tmp_path: Path) -> None:
+    budget = {"label_budget": {"share": 0.5}} if method in FEW_LABELS else {}
+    chosen = on_devices(
+        {"deadline": 20.0, "dropout": 0.2, "over_selection": 1.3},
+        strategy=method,
+        model={"name": "small_cnn", "widths": [4, 4, 4]},
+        partition={"clients": 6, **budget},
+        participation={"fraction": 0.67},
+        training={"batch_size": 20, "optimizer": {"lr": 0.01}},
+        evaluation={"every": 2},
+    )
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    in_time = sum(whole(run, "clients")) - sum(whole(run, "late")) - sum(whole(run, "dropped"))
+    trained = run.history.query("split == 'train' and metric == 'steps'")
+    assert len(trained) == in_time
+    assert all(seconds > 0 for seconds in whole(run, "virtual_seconds"))
+    assert run.finished
 
 
 def test_clients_drop_out_by_chance(tmp_path: Path) -> None:
