@@ -26,6 +26,7 @@ from fedlab.engine.schedule import plan_round
 from fedlab.engine.workload import samples_per_round
 from fedlab.errors import InputError
 from fedlab.report.closing_table import print_closing_table
+from fedlab.report.html.cost import cost
 from fedlab.runs import metrics
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
@@ -411,6 +412,9 @@ def test_a_comparison_tells_virtual_time(tmp_path: Path) -> None:
     assert table["virtual seconds", "mean"].tolist() == [6.0, 8.0]
     assert table["virtual seconds to target", "mean"].tolist() == [3.0, 4.0]
     assert "6.0 s" in compared.to_markdown()
+    assert [figure.title for figure in cost(compared).figures][2:] == [
+        "Accuracy against virtual time"
+    ]
 
 
 # ---------------------------------------------------------------------- mistakes
