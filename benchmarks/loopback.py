@@ -137,8 +137,8 @@ def stock(folder: Path) -> list[float]:
     home.mkdir()
     (app / "pyproject.toml").write_text(APP)
     for side in ("server", "client"):
-        line = f"from benchmarks.loopback_app import {side}_app as {side}_app\n"
-        (app / "loopback" / f"{side}.py").write_text(line)
+        lines = f"from benchmarks import loopback_app\n\n{side}_app = loopback_app.{side}_app\n"
+        (app / "loopback" / f"{side}.py").write_text(lines)  # Flower looks for the assignment
     (app / "loopback" / "__init__.py").touch()
     link = f'[superlink]\ndefault = "loop"\n[superlink.loop]\naddress = "127.0.0.1:{port}"\n'
     (home / "config.toml").write_text(link + "insecure = true\n")
