@@ -36,13 +36,12 @@ NAMES = {"north": "d-roof", "south": "c-yard", "east": "b-gate", "west": "a-hall
 """Devices by domain; in another order by name than by domain."""
 
 BASE_ONLY = """\
-import sys
+from importlib.machinery import PathFinder
 ABSENT = {"ray", "pandas", "sklearn", "matplotlib", "pyarrow", "jinja2"}
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ABSENT:
-            raise ImportError(f"a device has no {name}")
-sys.meta_path.insert(0, Refuse())
+found = PathFinder.find_spec
+def find_spec(name, path=None, target=None):
+    return None if name.partition(".")[0] in ABSENT else found(name, path, target)
+PathFinder.find_spec = find_spec
 """
 
 
