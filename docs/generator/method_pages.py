@@ -94,7 +94,8 @@ def completed(name: str, markdown: str) -> str:
     """A page with all that the code and the results say."""
     words = words_of(name)
     title, _, body = markdown.partition("\n")
-    blocks = [title, f"{words.sentence}\n{{ .lead }}", _cards(words.travels), body.strip()]
+    blocks = [title, f"{words.sentence}\n{{ .lead }}", _cards(words.travels)]
+    blocks += [*_traffic(name), body.strip()]
     blocks += [f"## Parameters\n\n{_parameters(name)}"]
     if found := list(_results(name)):
         blocks += ["## Results\n\n" + "\n\n".join(found)]
@@ -147,6 +148,17 @@ def _cards(travels: dict[str, str]) -> str:
         f"<div><b>{key}</b><span>{value}</span></div>" for key, value in travels.items()
     )
     return f'<div class="travels">{cards}</div>' if cards else ""
+
+
+def _traffic(name: str) -> Iterator[str]:
+    """Bytes of a round, from the table in docs/deploy.md."""
+    for found in tables.result_tables((ROOT / "docs/deploy.md").read_text("utf-8")):
+        for method, *cells in found.rows:
+            if method.strip("`") == name and found.head[1:3] == ["up", "down"]:
+                yield (
+                    f"A client's round with the network of `domain_skew`: {cells[0]} up and {cells[1]} "
+                    "down ([other methods](../deploy.md#what-leaves-a-device)).\n{ .quiet }"
+                )
 
 
 def _parameters(name: str) -> str:
