@@ -155,8 +155,9 @@ def _traffic(name: str) -> Iterator[str]:
     for found in tables.result_tables((ROOT / "docs/deploy.md").read_text("utf-8")):
         for method, *cells in found.rows:
             if method.strip("`") == name and found.head[1:3] == ["up", "down"]:
+                up, down = cells[:2]
                 yield (
-                    f"A client's round with the network of `domain_skew`: {cells[0]} up and {cells[1]} "
+                    f"A client's round with the network of `domain_skew`: {up} up and {down} "
                     "down ([other methods](../deploy.md#what-leaves-a-device)).\n{ .quiet }"
                 )
 
