@@ -73,12 +73,13 @@ comparison
 
 # %% [markdown]
 # The table tells spread over seeds (behind ±) apart from spread over clients, and names the worst
-# client: a mean over domains hides who pays for it.
+# client: a mean over domains hides who pays for it. Bands of the curves are over seeds.
 #
-# ## See it happen
+# `plot` gives curves as a figure of Matplotlib, to change and to save; here those of the loss.
 
 # %%
-comparison.plot()
+comparison.plot("loss")
+
 # %% [markdown]
 # ## Take it along
 #

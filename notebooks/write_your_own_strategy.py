@@ -141,9 +141,6 @@ comparison = fedlab.compare(
 )
 comparison
 
-# %%
-comparison.plot()
-
 # %% [markdown]
 # ## Go on
 #

@@ -14,7 +14,7 @@ def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     notebook = notebook_pages.execute(path, tmp_path)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     kinds = {kind for output in outputs for kind in output.get("data", ())}
-    assert kinds >= {"text/html", "image/png"}  # tables and pictures
+    assert "text/html" in kinds  # tables and curves
 
 
 def test_there_are_notebooks() -> None:
