@@ -168,7 +168,7 @@ def test_a_script_runs_its_own_classes_on_a_ray_of_its_own(tmp_path):
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "done Mine client=__main__:Half pace=0.5\n"
+    assert ended.stdout == "done Mine client=Half pace=0.5\n"
 
 
 # ---------------------------------------------------------------------------- scenarios in Python

@@ -22,6 +22,11 @@ from fedlab.scenario import ResourcesSpec
 log = logging.getLogger("fedlab.comparison")
 
 
+RUN_BYTES = 1.5e9
+"""Memory to leave for a run: its process takes about 1 GB, most of it libraries. Large networks take
+more; then ``--at-once`` says how many runs fit."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """How runs share what there is.
@@ -93,7 +98,9 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
     end_waiting_actors()
     try:
         cohort = max(job.scenario.cohort_size for job in jobs)
-        layout = lay_out(spec, hardware, len(jobs), cohort, at_once)
+        fitting = max(1, int(ray.cluster_resources().get("memory", 1e15) // RUN_BYTES))
+        most = min(at_once or fitting, fitting)
+        layout = lay_out(spec, hardware, len(jobs), cohort, most)
         log.info("%s, on Ray", layout)
         machines = sum(node["Alive"] for node in ray.nodes())
         alone = layout.actors == 1 and machines == 1
