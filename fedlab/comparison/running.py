@@ -23,8 +23,10 @@ log = logging.getLogger("fedlab.comparison")
 
 
 RUN_BYTES = 1.5e9
-"""Memory to leave for a run: its process takes about 1 GB, most of it libraries. Large networks take
-more; then ``--at-once`` says how many runs fit."""
+"""Memory to leave for a run: its process takes about 1 GB, most of it libraries.
+
+Large networks take more; then ``--at-once`` says how many runs fit.
+"""
 
 
 @dataclass(frozen=True)
