@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -23,8 +24,8 @@ class RoundPlan:
         accepted: Messages whose replies count; the others need no answer.
         asked: How many clients were asked in this round.
         replies: Client -> virtual seconds until its reply, for those that reply at all.
-        late: Clients whose reply comes too late.
-        dropped: Clients that never reply.
+        late: Clients whose reply comes too late; in asynchronous methods, one may be late twice.
+        dropped: Clients that never reply, likewise.
         unavailable: Clients that could not be asked when the round began.
         seconds: Virtual seconds that the round takes.
         down: Bytes that go down besides those of the accepted messages.
@@ -55,8 +56,8 @@ class RoundPlan:
         clients = [
             *(("virtual_seconds", client, value) for client, value in self.replies.items()),
             *(("staleness", client, value) for client, value in self.staleness.items()),
-            *(("late", client, 1.0) for client in self.late),
-            *(("dropped", client, 1.0) for client in self.dropped),
+            *(("late", client, times) for client, times in Counter(self.late).items()),
+            *(("dropped", client, times) for client, times in Counter(self.dropped).items()),
         ]
         return [
             *(Row(server_round, c, "", DEVICE, metric, float(v), 0) for metric, c, v in clients),
