@@ -20,7 +20,7 @@ from fedlab.report.html.overview import overview
 from fedlab.report.html.partition import partition
 from fedlab.report.html.repeat import repeat
 from fedlab.report.html.results import results
-from fedlab.report.html.svg import SHAPES
+from fedlab.report.html.svg import shape
 
 LEFT_OUT = "Left out: the report was made with --no-data."
 
@@ -73,7 +73,7 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
             features=seen,
             repeat=repeat(comparison),
             methods=[
-                Sign(group.label, style % len(SHAPES), SHAPES[style % len(SHAPES)])
+                Sign(group.label, style % 8, shape(style))
                 for style, group in enumerate(comparison.groups)
             ],
             domains=_signs(domains),

@@ -90,8 +90,12 @@ SHAPES = (
 """A sign for each method, so that colour is not all that tells them apart."""
 
 
-def mark(style: int, x: float, y: float, *children: Element, hollow: bool = False) -> Element:
+def shape(style: int) -> str:
+    """The path of a method's sign; methods that have to share a colour have other signs."""
+    return SHAPES[(style + 3 * (style // len(SHAPES))) % len(SHAPES)]
+
+
+def mark(style: int, x: float, y: float) -> Element:
     """The sign of a method at a place."""
-    kind = f"mark m{style % len(SHAPES)}" + " hollow" * hollow
     place = f"translate({number(x)} {number(y)})"
-    return element("path", *children, d=SHAPES[style % len(SHAPES)], transform=place, class_=kind)
+    return element("path", d=shape(style), transform=place, class_=f"mark m{style % 8}")
