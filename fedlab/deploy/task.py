@@ -16,7 +16,7 @@ from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
-from fedlab.privacy.checks import check_privacy
+from fedlab.privacy.checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenarios.domain_skew import OnePerClient
@@ -64,6 +64,7 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
     strategy = strategy_class(scenario)
     local_half_class(scenario)
     _refuse_what_is_simulated(scenario)
+    refuse_known_noise(scenario)
     data = _no_data(scenario, classes) if classes else _own_data(scenario)
     if data.train.inputs.dtype != np.uint8 and scenario.data.normalisation == "auto":
         raise InputError(

@@ -70,6 +70,19 @@ def check_privacy(
     )
 
 
+def refuse_known_noise(scenario: Scenario) -> None:
+    """Refuses noise that devices could take off again.
+
+    Raises:
+        InputError: If the noise of a scenario that goes to devices follows from its seed.
+    """
+    if scenario.privacy is not None and scenario.privacy.noise == "seeded":
+        raise InputError(
+            "privacy.noise: 'seeded' noise follows from the scenario's seed, which every device "
+            "gets with the scenario; set privacy.noise=secret"
+        )
+
+
 def _refuse_method(scenario: Scenario, strategy: type[Strategy], clients: int) -> None:
     name = scenario.strategy.name
     if clients < 2:

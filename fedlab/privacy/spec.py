@@ -23,7 +23,7 @@ class PrivacySpec(Section):
         max_epsilon: The run is refused if its rounds spend more than this ε.
         noise: Where the noise comes from. ``seeded``: the scenario's seed, so that the run can be
             repeated, for simulations: whoever knows the seed can take the noise off again.
-            ``secret``: the operating system, kept with the run's checkpoints.
+            ``secret``: the operating system, anew in every round, for devices.
     """
 
     noise_multiplier: PositiveFloat

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Sequence
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
@@ -16,9 +15,6 @@ from fedlab.privacy.spec import PrivacySpec
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.updates import ClientUpdate
-
-KEY = "privacy"
-"""The state's record with the seed of secret noise; it never goes down."""
 
 
 class Private(Strategy):
@@ -37,12 +33,6 @@ class Private(Strategy):
         assert self.settings.privacy is not None
         return self.settings.privacy
 
-    def initialise(self, model: Tensors) -> None:
-        """Draws the seed of the noise, where that is not the scenario's."""
-        super().initialise(model)
-        if self.privacy.noise == "secret":
-            self.state[KEY] = {"seed": torch.tensor(secrets.randbits(63))}
-
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
@@ -53,11 +43,10 @@ class Private(Strategy):
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """As the method does, with a mean that has this round's noise."""
-        kept = {KEY: self.state[KEY]} if KEY in self.state else {}
-        seed = int(kept[KEY]["seed"]) if kept else self.settings.seed
+        seeded = self.privacy.noise == "seeded"
+        seed = self.settings.seed if seeded else secrets.randbits(63)
         self.noise = rng.torch_generator(seed, "privacy", server_round)
         super().combine(server_round, updates)
-        self.state |= kept  # a method may make its state anew
 
     def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
         """The private mean; only the model has one."""
