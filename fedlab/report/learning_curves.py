@@ -43,6 +43,7 @@ def run_figure(run: Run, metric: str = "accuracy") -> Figure:
     scenario = run.scenario
     _frame(axes, f"{scenario.name}, {scenario.strategy.name}, seed {scenario.seed}", metric)
     axes.set_xlabel("round", color=INK, fontsize=9)
+    axes.set_ylabel(f"test {metric}", color=INK, fontsize=9)
     figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
@@ -64,15 +65,19 @@ def comparison_figure(comparison: Comparison, metric: str = "accuracy") -> Figur
     high = math.ceil(len(panels) / wide)
     size = (3.0 * wide + 0.4, 2.3 * high + 0.6)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
-    grid = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False).flat
+    grid = list(figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False).flat)
     colours = colours_of(len(comparison.groups))
     for axes, panel in zip(grid, panels, strict=False):
         for place, seeds in shown.items():
             _band(axes, [curve[panel] for curve in seeds if panel in curve], colours[place])
         _frame(axes, panel, metric)
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[::wide]:
+        axes.set_ylabel(f"test {metric}", color=INK, fontsize=9)
+    for axes in grid[max(len(panels) - wide, 0) : len(panels)]:  # nothing stands below these
+        axes.set_xlabel("round", color=INK, fontsize=9)
+        axes.tick_params(labelbottom=True)
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    figure.supxlabel("round", color=INK, fontsize=9)
     handles = [
         Line2D([], [], color=colours[place], label=comparison.groups[place].label)
         for place in shown
