@@ -37,12 +37,18 @@ NAMES = {"north": "d-roof", "south": "c-yard", "east": "b-gate", "west": "a-hall
 
 BASE_ONLY = """\
 from importlib.machinery import PathFinder
+
 ABSENT = {"ray", "pandas", "sklearn", "matplotlib", "pyarrow", "jinja2"}
-found = PathFinder.find_spec
+find = PathFinder.find_spec
+
+
 def find_spec(name, path=None, target=None):
-    return None if name.partition(".")[0] in ABSENT else found(name, path, target)
+    return None if name.partition(".")[0] in ABSENT else find(name, path, target)
+
+
 PathFinder.find_spec = find_spec
 """
+"""Run when Python starts: what the extra `sim` installs is not there."""
 
 
 class Command:
@@ -179,14 +185,14 @@ def _trust(authority: str):
 
 
 def test_a_device_whose_data_do_not_fit_is_told_and_named(deployed: Deployment) -> None:
-    (deployed.folder / "odd.csv").write_text("x,y\n" + "1,0\n2,1\n" * 10)
-    odd = deployed.start(
-        "odd.log",
-        *("join", f"127.0.0.1:{deployed.port}", "--data", "odd.csv", *key("west")),
-    )
-    assert odd.ends() == 2
-    assert "have the shape (1,) and the scenario's have (3, 8, 8)" in odd.said
-    deployed.started[0].says("device 'a-hall' cannot take part")
+    odd = deployed.folder / "odd.csv"
+    odd.write_text("x,y\n" + "1,0\n2,1\n" * 10)
+    settings = Settings(odd, key=deployed.folder / "a-hall.pem", state=deployed.folder / "state")
+    with pytest.raises(
+        InputError, match=r"have the shape \(1,\) and the scenario's have \(3, 8, 8"
+    ):
+        join_server(f"127.0.0.1:{deployed.port}", settings)
+    deployed.started[0].says("device 'a-hall' cannot take part: --data: samples of")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from fedlab.data.checks import comparable
 from fedlab.data.image_folder import ENDINGS, SPLITS
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
-from fedlab.data.torchvision_source import EXPECTED
 from fedlab.errors import InputError
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
@@ -152,6 +151,8 @@ def _known(kind: str, domain: str, sources: Sequence[Values]) -> Values:
 
 def _data_set(path: Path, domain: str | None, sources: Sequence[Values]) -> str | None:
     """Which of torchvision's data sets a folder has."""
+    from fedlab.data.torchvision_source import EXPECTED  # torchvision takes seconds to import
+
     first = {name: pattern.partition("{")[0] for name, pattern in EXPECTED.items()}
     files = {"USPS": "usps.bz2", "SVHN": "train_32x32.mat"}
     found = [name for name in EXPECTED if (path / files.get(name, first[name])).exists()]

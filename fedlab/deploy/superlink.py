@@ -177,6 +177,7 @@ def main() -> None:
     config = uvicorn.Config(
         link.app,
         log_config=None,
+        ws="none",
         access_log=False,
         timeout_graceful_shutdown=1,
         ssl_certfile=ring.server_certificate if ring else None,
