@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import httpx
 import pytest
+import torch
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -17,6 +18,7 @@ from flwr.serverapp import Grid
 from processes import wait_until
 
 from fedlab.deploy.certificates import make_key, public_pem
+from fedlab.flower_compat import fleet
 from fedlab.flower_compat.fleet import FleetLink, clock_difference, refusal
 from fedlab.flower_compat.superlink import Link, connect, is_lost
 from fedlab.records import for_the_wire, to_record
@@ -63,8 +65,6 @@ def node(served: Served) -> Iterator[Node]:
 
 def ask(served: Served, node: int) -> str:
     """Sends a tensor to a node; gives Flower's id of the message."""
-    import torch
-
     tensors = to_record({"w": torch.arange(3.0), "n": torch.tensor(4)})
     content = RecordDict({"arrays": tensors, "config": ConfigRecord({"server-round": 1})})
     message = Message(for_the_wire(content), dst_node_id=node, message_type="train", group_id="1")
@@ -111,6 +111,27 @@ def test_what_was_sent_to_a_node_that_has_left_is_lost(served: Served, node: Nod
     assert reply.metadata.reply_to_message_id == number
     node.link.heartbeat()  # a heartbeat brings a node back that was taken for lost
     assert [seen.node_id for seen in served.grid.get_nodes()] == [node.link.node_id]
+
+
+def test_a_reply_that_is_still_being_sent_holds_nobody_up(
+    served: Served, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [ask(served, node.link.node_id), ask(served, node.link.node_id)]
+    received = [node.link.receive(), node.link.receive()]
+    half, whole = (
+        Message(for_the_wire(RecordDict({"arrays": to_record({"w": torch.arange(n)})})), reply_to=m)
+        for n, m in enumerate(received, 3)
+        if m
+    )
+    with monkeypatch.context() as dies:
+        dies.setattr(fleet, "push_objects", lambda *_, **__: None)
+        node.link.send(half, 1)
+    node.link.send(whole, 1)
+    began = time.monotonic()
+    (reply,) = served.grid.pull_messages(numbers)
+    assert time.monotonic() - began < 5
+    assert reply.content["arrays"]["w"].numpy().tolist() == [0, 1, 2, 3]  # type: ignore[index]
+    assert not list(served.grid.pull_messages(numbers[:1]))
 
 
 def test_a_key_that_is_taken_back_shuts_its_node_out(served: Served, node: Node) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, cast
 
+from flwr.app import Error, Message, Metadata
+from flwr.app.message import make_message
 from flwr.common.constant import (
     HEARTBEAT_DEFAULT_INTERVAL,
     NOOP_ACCOUNT_NAME,
@@ -13,10 +16,24 @@ from flwr.common.constant import (
     SUPERLINK_NODE_ID,
     ErrorCode,
 )
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.serverapp import Grid
-from flwr.supercore.constant import NOOP_FEDERATION_ID, NodeStatus, TaskType
+from flwr.supercore.constant import (
+    NOOP_FEDERATION_ID,
+    SYSTEM_MESSAGE_TYPE,
+    NodeStatus,
+    TaskType,
+)
 from flwr.supercore.fab import Fab
-from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+)
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
@@ -143,6 +160,90 @@ class Link:
             self._state.delete_node(NOOP_FLWR_AID, node_id)
 
 
+@dataclass
+class _Arriving:
+    """A reply that the SuperLink has been told of, and the parts of it that are here."""
+
+    number: str
+    parts: list[str]
+    here: dict[str, bytes] = field(default_factory=dict)
+    gone: bool = False
+
+
+class RunGrid(HttpGrid):
+    """Flower's grid, which does not wait for replies that are still being sent.
+
+    Flower's own waits for every part of a reply that a node has begun to send, up to three minutes
+    if the node has died, and for the replies of all others meanwhile.
+    """
+
+    def __init__(self, address: str, authority: bytes | None, token: str) -> None:
+        super().__init__(address, authority is None, authority, token=token)
+        self._retry_invoker.max_time = RETRY_SECONDS
+        self._arriving: dict[str, _Arriving] = {}
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """The replies to these messages that are here as a whole."""
+        asked = [number for number in message_ids if number not in self._arriving]
+        if asked:
+            response = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=asked))
+            trees = response.message_object_trees
+            for reply, tree in zip(response.messages_list, trees, strict=True):
+                parts = [part.object_id for part in iterate_object_tree(tree)]
+                number = reply.metadata.message_id
+                self._arriving[reply.metadata.reply_to_message_id] = _Arriving(number, parts)
+        found = []
+        for number, arriving in list(self._arriving.items()):
+            message = self._whole(number, arriving)
+            if message is not None:
+                del self._arriving[number]
+                found.append(message)
+        return found
+
+    def _whole(self, answers: str, reply: _Arriving) -> Message | None:
+        """The reply, if all parts are here or it is known that they never will be."""
+        run_id = self.run.run_id
+        pull = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, run_id)
+
+        def hold(part: str) -> bytes:
+            try:
+                reply.here[part] = pull(part)
+            except ObjectPullError:
+                reply.gone = True
+                raise
+            return reply.here[part]
+
+        missing = [part for part in dict.fromkeys(reply.parts) if part not in reply.here]
+        try:
+            pull_objects(missing, hold, max_tries_per_object=1)
+        except ObjectPullError:
+            return self._lost(answers) if reply.gone else None
+        self._runtime_client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(
+                node=self.node, run_id=run_id, message_object_id=reply.number
+            )
+        )
+        message = cast(Message, inflate_object_from_contents(reply.number, reply.here))
+        message.metadata.__dict__["_message_id"] = reply.number
+        return message
+
+    def _lost(self, answers: str) -> Message:
+        node = self.node.node_id
+        about = Metadata(
+            run_id=self.run.run_id,
+            message_id="",
+            src_node_id=node,
+            dst_node_id=node,
+            message_type=SYSTEM_MESSAGE_TYPE,
+            group_id="",
+            ttl=0,
+            reply_to_message_id=answers,
+            created_at=time.time(),
+        )
+        error = Error(ErrorCode.MESSAGE_UNAVAILABLE, "its sender stopped in the middle of it")
+        return make_message(metadata=about, error=error)
+
+
 def connect(address: str, ticket: Ticket, authority: bytes | None) -> Grid:
     """Makes this process the ServerApp of a run; the grid that its messages go through.
 
@@ -154,8 +255,7 @@ def connect(address: str, ticket: Ticket, authority: bytes | None) -> Grid:
     TaskIdentity.run_id = ticket.run_id
     TaskIdentity.task_id = ticket.task_id
     TaskIdentity.node_id = SUPERLINK_NODE_ID
-    grid = HttpGrid(address, authority is None, authority, token=ticket.token)
-    grid._retry_invoker.max_time = RETRY_SECONDS
+    grid = RunGrid(address, authority, ticket.token)
     run = Run.create_empty(run_id=ticket.run_id)
     grid.set_run(replace(run, primary_task_id=ticket.task_id))
     return grid
