@@ -58,6 +58,11 @@ def test_result_tables_are_found_with_their_section() -> None:
     assert found == ("One", ["method", "mean"], [["fedavg", "1"], ["fedbn", "2"]])
 
 
+def test_the_home_page_has_its_rows() -> None:
+    home = (repository.ROOT / "docs" / "index.md").read_text("utf-8")
+    assert "| fedavg |" in method_pages.with_results(home)
+
+
 def test_rows_that_are_not_there_are_missed() -> None:
     with pytest.raises(ValueError, match="no rows"):
         method_pages.with_results("<!-- results: Nowhere: fedavg -->")
