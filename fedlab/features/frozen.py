@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -178,6 +178,15 @@ class Backbone(nn.Module):
         with self.head.listen() as heard:
             self.network(inputs)
         return heard[0]
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(x - mean) / std by channel, shape (n, channels, height, width).
+
+    The same numbers as torchvision's, without its look at values, which torch.export cannot follow.
+    """
+    centre, scale = (images.new_tensor(numbers).view(-1, 1, 1) for numbers in (mean, std))
+    return (images - centre) / scale
 
 
 class _Extraction(nn.Module):

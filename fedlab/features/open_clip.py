@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 from fedlab.data.extractor import ExtractionContext
 from fedlab.errors import InputError
-from fedlab.features.frozen import Backbone, FrozenNetwork
+from fedlab.features.frozen import Backbone, FrozenNetwork, normalise
 
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 """What repositories of OpenCLIP call their weights."""
@@ -138,6 +138,6 @@ def _preparation(config: dict[str, Any]) -> v2.Compose:
             antialias=True,
         ),
         v2.ToDtype(torch.float32, scale=True),
-        v2.Normalize(config["mean"], config["std"]),
+        v2.Lambda(lambda images: normalise(images, config["mean"], config["std"])),
     ]
     return v2.Compose(steps)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
 import torch
 import torchvision
+from torch import Tensor
 from torchvision import models
+from torchvision.transforms import functional
 
 from fedlab import rng
 from fedlab.data.extractor import ExtractionContext
 from fedlab.errors import InputError
-from fedlab.features.frozen import Backbone, FrozenNetwork
+from fedlab.features.frozen import Backbone, FrozenNetwork, normalise
 
 
 class Torchvision(FrozenNetwork):
@@ -55,8 +58,23 @@ class Torchvision(FrozenNetwork):
             _fetch(chosen.url, context.scenario.data.download)
         with rng.torch_seed(context.scenario.data.seed, "random weights"):
             network = models.get_model(self.model, weights=chosen if self.weights else None)
-        prepare = chosen.transforms()
-        return Backbone(lambda images: prepare(images.expand(-1, 3, -1, -1)), network)
+        return Backbone(_preparation(chosen.transforms()), network)
+
+
+def _preparation(preset: Any) -> Callable[[Tensor], Tensor]:
+    """What a preset of torchvision does, also to grey images, in a form that can be exported."""
+
+    def prepare(images: Tensor) -> Tensor:
+        resized = functional.resize(
+            images.expand(-1, 3, -1, -1),
+            preset.resize_size,
+            preset.interpolation,
+            antialias=preset.antialias,
+        )
+        cropped = functional.center_crop(resized, preset.crop_size)
+        return normalise(cropped.to(torch.float32) / 255, preset.mean, preset.std)
+
+    return prepare
 
 
 def _fetch(url: str, download: bool) -> None:
