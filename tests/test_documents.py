@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import tomllib
@@ -47,6 +48,13 @@ def test_what_is_not_run_says_why() -> None:
     for page, block in ALL:
         others = [c for c in block.commands if c and not c.startswith("fedlab ")]
         assert block.skipped or not others, f"{page}: {others}"
+
+
+@pytest.mark.parametrize("page", [README, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_to_files(page: str) -> None:
+    text = (documents.ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#:]+?)[)#]", text):
+        assert (documents.ROOT / target).exists(), f"{page}: {target}"
 
 
 def test_every_method_has_a_page() -> None:
