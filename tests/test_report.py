@@ -385,7 +385,7 @@ def test_many_clients_are_a_histogram_that_counts_them_all() -> None:
     page = Page(
         client_chart([Clients("many", 0, values, ["" for _ in values], "")], 1040, label="x")
     )
-    bars = [rect for rect in page.all("rect") if "bar" in rect["class"]]
+    bars = [rect for rect in page.all("rect") if "count" in rect["class"]]
     assert not page.all("circle")
     counts = [int(title["text"].split()[0]) for title in page.all("title")]
     assert len(counts) == len(bars) == 60

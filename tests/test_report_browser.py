@@ -23,6 +23,7 @@ SECTIONS = ("results", "learning", "clients", "cost", "data", "features", "repea
 QUICK = (
     "rounds=2",
     "evaluation.every=1",
+    "training.local_steps=1",
     "data.sources.0.train_per_domain=60",
     "data.sources.0.test_per_domain=40",
     "resources.backend=local",

@@ -104,7 +104,7 @@ def _histogram(method: Clients, across: Scale, base: float) -> list[Element]:
             y=base - tallest * count,
             width=across(right) - across(left) - 0.6,
             height=tallest * count,
-            class_=f"bar m{method.style % 8}",
+            class_=f"count m{method.style % 8}",
         )
         for count, left, right in zip(counts, edges, edges[1:], strict=False)
         if count
