@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -10,6 +11,7 @@ from flwr.clientapp import ClientApp
 from fedlab.clients.base import ClientState, Received, Update
 from fedlab.engine.evaluation import DomainScore
 from fedlab.engine.runtime import Runtime
+from fedlab.engine.side_by_side import Adding
 from fedlab.records import Tensors, array_records, arrays_of, to_record
 from fedlab.strategies.sums import WeightedSum
 from fedlab.strategies.updates import SUM, weight_of
@@ -37,12 +39,13 @@ class CohortApp(ClientApp):
         """One reply to each of several messages to train, which share their records."""
         runtime = self.runtime_for(contexts[0])
         received = self.inbox.open(messages[0], runtime)
-        results = runtime.train_many(
-            [client_index(context) for context in contexts],
-            received,
-            [own_state_of(context, runtime) for context in contexts],
-        )
-        return self.reply(messages, contexts, results)
+        clients = [client_index(context) for context in contexts]
+        states = [own_state_of(context, runtime) for context in contexts]
+        if self.total is not None and runtime.adds_up(states):
+            adding = Adding(self.total, weigher(messages[0]))
+            results = runtime.train_many(clients, received, states, adding)
+            return _update_replies(messages, contexts, results)
+        return self.reply(messages, contexts, runtime.train_many(clients, received, states))
 
     def reply(
         self,
@@ -51,17 +54,11 @@ class CohortApp(ClientApp):
         results: Sequence[tuple[Update, Mapping[str, float]]],
     ) -> list[Message]:
         """Sends up what goes up, or adds it to the sum, and puts into the contexts what stays."""
-        sent = [update.arrays for update, _ in results]
         if self.total is not None:
-            weights = str(messages[0].content[SUM]["weights"])
-            self.total.add(sent, [weight_of(metrics, weights) for _, metrics in results])
-            sent = [{} for _ in results]
-        return [
-            _update_reply(message, context, update._replace(arrays=arrays), metrics)
-            for message, context, (update, metrics), arrays in zip(
-                messages, contexts, results, sent, strict=True
-            )
-        ]
+            weigh = weigher(messages[0])
+            self.total.add([u.arrays for u, _ in results], [weigh(m) for _, m in results])
+            results = [(update._replace(arrays={}), metrics) for update, metrics in results]
+        return _update_replies(messages, contexts, results)
 
     def evaluate_cohort(
         self, messages: Sequence[Message], contexts: Sequence[Context]
@@ -144,6 +141,22 @@ def client_index(context: Context) -> int:
 def own_state_of(context: Context, runtime: Runtime) -> ClientState:
     """What the client kept from earlier rounds."""
     return arrays_of(context.state, runtime.device)
+
+
+def weigher(message: Message) -> Callable[[Mapping[str, float]], float]:
+    """What a client counts, by its metrics, in the sum that a message to train asks for."""
+    return partial(weight_of, weighting=str(message.content[SUM]["weights"]))
+
+
+def _update_replies(
+    messages: Sequence[Message],
+    contexts: Sequence[Context],
+    results: Sequence[tuple[Update, Mapping[str, float]]],
+) -> list[Message]:
+    return [
+        _update_reply(message, context, update, metrics)
+        for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
+    ]
 
 
 def _update_reply(

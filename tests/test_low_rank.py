@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import pytest
@@ -17,10 +17,11 @@ from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
 from fedlab.engine.low_rank import Work
 from fedlab.engine.runtime import Runtime
-from fedlab.engine.side_by_side import chain_of
+from fedlab.engine.side_by_side import Adding, chain_of
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.models.chain import Chain
 from fedlab.models.spec import ModelSpec
+from fedlab.strategies.sums import WeightedSum
 
 __all__ = ["double"]  # a fixture
 
@@ -234,3 +235,38 @@ def test_the_rule(
     weight = torch.empty(*shape, device="meta")
     assert work.low_rank_first(weight, optimizer, form) is first
     assert work.low_rank_later(weight, optimizer, form) is later
+
+
+@pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING.keys())
+@pytest.mark.parametrize("form", ["low_rank", "dense"])
+@pytest.mark.parametrize("network", ["linear", "no-bias"])
+@pytest.mark.usefixtures("double")
+def test_a_sum_over_a_stack_is_the_sum_of_its_updates(
+    network: str, form: str, training: dict
+) -> None:
+    changes: dict[str, Any] = {
+        "model": NETWORKS[network],
+        "training": {"batch_size": 10} | training,
+        "engine": {"linear": form},
+    }
+    runtime = ragged(**changes)
+    clients = list(range(len(runtime.partition)))
+    states: list[ClientState] = [{} for _ in clients]
+    received = Received({"arrays": runtime.half.task.model.state_dict()}, {"server-round": 1})
+
+    def weigh(metrics: Mapping[str, float]) -> float:
+        return metrics["num-examples"] + 0.3
+
+    assert runtime.adds_up(states)
+    results = runtime.train_many(clients, received, states)
+    expected, total = WeightedSum(), WeightedSum()
+    expected.add([update.arrays for update, _ in results], [weigh(m) for _, m in results])
+    alone = runtime.train_many(clients, received, states, Adding(total, weigh))
+    assert [metrics for _, metrics in alone] == [metrics for _, metrics in results]
+    assert not any(update.arrays for update, _ in alone)
+    assert (total.weight, total.clients, total.dtypes) == (
+        pytest.approx(expected.weight),
+        expected.clients,
+        expected.dtypes,
+    )
+    torch.testing.assert_close(total.arrays, expected.arrays, rtol=1e-12, atol=1e-12)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -151,6 +152,11 @@ class LocalHalf:
         self.local = parameters.stays(task.model, self.norm_policy)
         self.shared = tuple(name for name in task.model.state_dict() if name not in self.local)
 
+    @cached_property
+    def normalises_batches(self) -> bool:
+        """Whether the network has batch normalisation."""
+        return has_batch_norm(self.task.model)
+
     @property
     def vectorisable(self) -> bool:
         """Whether the engine may take a step of many clients as one.
@@ -163,7 +169,7 @@ class LocalHalf:
         own_step = type(self).step is not LocalHalf.step or any(p.step for p in self.phases())
         model = self.task.model
         # PyTorch's stacked batch normalisation wants inputs of the precision of its statistics.
-        mixed = self.task.precision != "float32" and has_batch_norm(model)
+        mixed = self.task.precision != "float32" and self.normalises_batches
         refused = own_step or mixed or draws_random_numbers(model)
         return not refused and self.task.loss.vectorisable
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedlab.clients.optimizer import Optimizer
 from fedlab.records import Tensors
+from fedlab.strategies.sums import sum_of_stack
 
 
 class DenseLayer:
@@ -59,6 +60,11 @@ class DenseLayer:
     def biases(self) -> Tensor | None:
         """Shape (clients, outputs), or None."""
         return self.tensors.get("bias")
+
+    def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
+        """Weights and biases of all clients, weighted and added up in double precision."""
+        weight, bias = self.weights(), self.biases()
+        return sum_of_stack(weight, weights), None if bias is None else sum_of_stack(bias, weights)
 
 
 def _first(tensors: Tensors, clients: int) -> Tensors:

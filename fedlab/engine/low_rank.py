@@ -157,6 +157,20 @@ class Factors:
             return None
         return self.keep[:, 0] * self.bias + self.coefficients.sum(dim=1)
 
+    def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
+        """W and bias of all clients, weighted and added up, without one that is a client's own.
+
+        With the weights in A and k, the sum has the form of one W: a single product over the rows
+        of all clients.
+        """
+        weight = torch.tensor(weights, dtype=torch.float64, device=self.rows.device)
+        scaled = (self.coefficients * weight.to(self.rows.dtype).view(-1, 1, 1)).flatten(0, 1)
+        kept = weight.dot(self.keep.flatten().double())
+        total = (self.weight.double() * kept).add_(scaled.t() @ self.rows.flatten(0, 1))
+        if self.bias is None:
+            return total, None
+        return total, self.bias.double() * kept + scaled.sum(dim=0, dtype=torch.float64)
+
 
 class FirstLayer:
     """A layer whose inputs are the samples: all products with them are taken before the first step.
@@ -217,6 +231,10 @@ class FirstLayer:
     def biases(self) -> Tensor | None:
         """The bias of every client, shape (clients, outputs), or None."""
         return self.factors.biases()
+
+    def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
+        """Weights and biases of all clients, weighted and added up in double precision."""
+        return self.factors.sums(weights)
 
 
 class _Product(torch.autograd.Function):
@@ -322,3 +340,7 @@ class LaterLayer:
     def biases(self) -> Tensor | None:
         """The bias of every client, shape (clients, outputs), or None."""
         return self.factors.biases()
+
+    def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
+        """Weights and biases of all clients, weighted and added up in double precision."""
+        return self.factors.sums(weights)

@@ -20,7 +20,7 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.one_by_one import train_one
-from fedlab.engine.side_by_side import chain_of, train_side_by_side
+from fedlab.engine.side_by_side import Adding, chain_of, sends_the_model, train_side_by_side
 from fedlab.engine.vectorised import out_of_memory, train_many
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.errors import InputError
@@ -101,14 +101,31 @@ class Runtime:
         """The network as a chain of dense layers, if clients can train side by side."""
         return chain_of(self.half, self.preprocess)
 
+    def adds_up(self, own_states: Sequence[ClientState]) -> bool:
+        """Whether many clients' updates can be added up without ever being there one by one."""
+        return bool(self.chain) and sends_the_model(self.half) and not any(own_states)
+
     def train_many(
-        self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
+        self,
+        clients: Sequence[int],
+        received: Received,
+        own_states: Sequence[ClientState],
+        adding: Adding | None = None,
     ) -> list[tuple[Update, dict[str, float]]]:
         """A local round of many clients as one.
 
         Side by side where the method and the network are plain enough for it
         (`fedlab.engine.side_by_side`), vectorised otherwise (`fedlab.engine.vectorised`). Clients
         that do not fit into memory as one are halved until they do.
+
+        Args:
+            clients: Their indices.
+            received: What came down.
+            own_states: What they keep.
+            adding: Takes in what they send, if `adds_up`.
+
+        Returns:
+            For each client its update and its metrics; the update is empty with `adding`.
         """
         datas = [self.client_data(client) for client in clients]
         shared: dict[str, Any] = {
@@ -126,6 +143,7 @@ class Runtime:
                     received,
                     datas,
                     linear=linear,
+                    adding=adding,
                     **shared,
                 )
             return train_many(self.half, self.preprocess, received, own_states, datas, **shared)
@@ -138,8 +156,8 @@ class Runtime:
         middle = len(clients) // 2
         log.warning("%d clients do not fit into memory as one; halving them", len(clients))
         return [
-            *self.train_many(clients[:middle], received, own_states[:middle]),
-            *self.train_many(clients[middle:], received, own_states[middle:]),
+            *self.train_many(clients[:middle], received, own_states[:middle], adding),
+            *self.train_many(clients[middle:], received, own_states[middle:], adding),
         ]
 
     def answer(self, client: int, question: str, received: Received) -> Update:

@@ -11,7 +11,7 @@ import torch
 from fedlab import rng
 from fedlab.clients.base import LocalHalf, Update
 from fedlab.data.client_data import ClientData
-from fedlab.models.norms import has_batch_norm, learns_from_one
+from fedlab.models.norms import learns_from_one
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def plan_round(
     """
     generator = rng.torch_generator(seed, "order", client, server_round)
     # Batch normalisation cannot train on a single sample.
-    smallest = 2 if has_batch_norm(half.task.model) else 1
+    smallest = 2 if half.normalises_batches else 1
     examples = 0
     phases = []
     for phase in half.phases():

@@ -10,8 +10,8 @@ weight, which change nothing because no layer of such a network mixes samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from fedlab.engine.low_rank import FirstLayer, Form, LaterLayer, Work, takes_usu
 from fedlab.engine.schedule import Schedule, plan_round
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.chain import Chain
+from fedlab.records import Tensors
+from fedlab.strategies.sums import WeightedSum
 
 
 def chain_of(half: LocalHalf, preprocess: Preprocess) -> Chain | None:
@@ -41,6 +43,23 @@ def chain_of(half: LocalHalf, preprocess: Preprocess) -> Chain | None:
     return Chain.of(half.task.model) if usual else None
 
 
+class Adding(NamedTuple):
+    """Where updates are added up of which no more than the sum is wanted.
+
+    Attributes:
+        total: Takes in the sum.
+        weigh: What a client counts, by its metrics.
+    """
+
+    total: WeightedSum
+    weigh: Callable[[Mapping[str, float]], float]
+
+
+def sends_the_model(half: LocalHalf) -> bool:
+    """Whether a method sends what the steps made of the model, and nothing else."""
+    return type(half).finish is LocalHalf.finish
+
+
 def train_side_by_side(
     chain: Chain,
     half: LocalHalf,
@@ -52,6 +71,7 @@ def train_side_by_side(
     seed: int,
     clients: Sequence[int],
     linear: Form = "auto",
+    adding: Adding | None = None,
 ) -> list[tuple[Update, dict[str, float]]]:
     """Runs a round for many clients that received the same and keep nothing.
 
@@ -67,9 +87,10 @@ def train_side_by_side(
         seed: The scenario's seed; the order of samples is keyed on it, the client and the round.
         clients: The clients' indices.
         linear: How dense layers are computed.
+        adding: Takes in the updates of a method that `sends_the_model`.
 
     Returns:
-        For each client what `train_one` returns.
+        For each client what `train_one` returns, but with `adding` without tensors.
     """
     round_ = received.server_round
     schedules = [
@@ -89,7 +110,8 @@ def train_side_by_side(
     lr = half.task.optimizer.learning_rate(round_)
     for rows, lengths in steps:
         side.step(rows, lengths, lr)
-    results = dict(zip(order, side.finish(planned), strict=True))
+    ended = list(side.finish(planned) if adding is None else side.add_up(planned, adding))
+    results = dict(zip(order, ended, strict=True))
     return [results[k] for k in range(len(clients))]
 
 
@@ -211,11 +233,42 @@ class _SideBySide:
             stacked[weight] = layer.weights()
             if bias:
                 stacked[bias] = layer.biases()
-        losses, hits = self.losses.tolist(), self.hits.tolist()
-        for client, schedule in enumerate(schedules):
+        for client, (schedule, means) in enumerate(
+            zip(schedules, self._means(schedules), strict=True)
+        ):
             parameters = {name: tensors[client] for name, tensors in stacked.items()}
             carry = Carry(parameters, {}, {}, {})
             update = self.half.finish(carry, self.received, schedule.steps)
-            seen = schedule.seen
-            means = {"loss": losses[client] / seen, "accuracy": hits[client] / seen} if seen else {}
             yield update, schedule.metrics(means, update)
+
+    def add_up(
+        self, schedules: Sequence[Schedule], adding: Adding
+    ) -> Iterator[tuple[Update, dict[str, float]]]:
+        """Adds what clients send, and gives what is left of it: their metrics."""
+        nothing = Update({}, {})
+        metrics = [
+            schedule.metrics(means, nothing)
+            for schedule, means in zip(schedules, self._means(schedules), strict=True)
+        ]
+        weights = [adding.weigh(each) for each in metrics]
+        sums: Tensors = {}
+        for layer, (weight, bias) in zip([self.first, *self.later], self.chain.names, strict=True):
+            sums[weight], biases = layer.sums(weights)
+            if bias and biases is not None:
+                sums[bias] = biases
+        shared = self.half.shared
+        adding.total.include(
+            WeightedSum.of(
+                {"arrays": {name: sums[name] for name in shared}},
+                {"arrays": dict.fromkeys(shared, self.samples.dtype)},
+                weights,
+            )
+        )
+        return ((nothing, each) for each in metrics)
+
+    def _means(self, schedules: Sequence[Schedule]) -> Iterator[dict[str, float]]:
+        """Loss and accuracy of each client, if it has read any sample."""
+        losses, hits = self.losses.tolist(), self.hits.tolist()
+        for loss, hit, schedule in zip(losses, hits, schedules, strict=True):
+            seen = schedule.seen
+            yield {"loss": loss / seen, "accuracy": hit / seen} if seen else {}

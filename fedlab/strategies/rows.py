@@ -10,19 +10,23 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from fedlab.records import record_bytes
 from fedlab.strategies.callbacks import GLOBAL, Row
 from fedlab.strategies.round_plan import RoundPlan
-from fedlab.strategies.updates import client_of, decode
+from fedlab.strategies.updates import client_of
 
 TEST_METRICS = ("accuracy", "loss")
 
 
 def training_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
     """One row per client and metric of its local training."""
-    return [
-        Row(server_round, update.client, "", "train", metric, float(value), int(update.examples))
-        for update in decode(replies)
-        for metric, value in update.metrics.items()
-        if metric != "num-examples" and isinstance(value, int | float)
-    ]
+    rows = []
+    for reply in sorted(filter(Message.has_content, replies), key=client_of):
+        metrics: dict[str, Any] = dict(reply.content["metrics"])
+        client, examples = client_of(reply), int(metrics["num-examples"])
+        rows += [
+            Row(server_round, client, "", "train", metric, float(value), examples)
+            for metric, value in metrics.items()
+            if metric != "num-examples" and isinstance(value, int | float)
+        ]
+    return rows
 
 
 def test_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:

@@ -35,6 +35,25 @@ class WeightedSum:
         self.dtypes: dict[str, dict[str, torch.dtype]] = {}
         self._own = True  # whether the tensors may be written to
 
+    @classmethod
+    def of(
+        cls,
+        arrays: dict[str, Tensors],
+        dtypes: dict[str, dict[str, torch.dtype]],
+        weights: Sequence[float],
+    ) -> WeightedSum:
+        """A sum that was made elsewhere.
+
+        Args:
+            arrays: The sums by record and name, float64.
+            dtypes: What the mean will be in, by record and name.
+            weights: What each client counts in them.
+        """
+        total = cls()
+        total.arrays, total.dtypes = arrays, dtypes
+        total.weight, total.clients = sum(weights), len(weights)
+        return total
+
     def add(self, updates: Sequence[Mapping[str, Tensors]], weights: Sequence[float]) -> None:
         """Takes in clients' updates, which stay as they are, in this order.
 
@@ -61,6 +80,13 @@ class WeightedSum:
                 _accumulate(total, [update[record][name] for update in updates], weights)
         self.weight += sum(weights)
         self.clients += len(updates)
+
+    def include(self, other: WeightedSum) -> None:
+        """Takes in a sum over other clients, whose memory may be used for it."""
+        if self.clients:
+            self.merge(other)
+        else:
+            self.__dict__.update(other.__dict__)
 
     def merge(self, other: WeightedSum) -> WeightedSum:
         """The sum of both; this one's memory is used for it where that is possible.
@@ -153,6 +179,14 @@ class PairwiseSums:
         for _, run in sorted(self.runs.items(), key=lambda item: item[0]):
             total = merged(total, run)
         return total
+
+
+def sum_of_stack(stack: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    """The weighted sum over the first axis, in double precision, as `WeightedSum.add` makes it."""
+    first, *others = stack.unbind()
+    total = _weighted(first, weights[0])
+    _accumulate(total, others, weights[1:])
+    return total
 
 
 def merged(first: WeightedSum | None, second: WeightedSum | None) -> WeightedSum | None:
