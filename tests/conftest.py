@@ -25,7 +25,13 @@ def ray_here(_private_cache: None) -> Iterator[None]:
 
     from fedlab.engine.session import session
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local",  # not a cluster that somebody else has started on this machine
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     with session():
         yield
     ray.shutdown()
