@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 DOMAINS = ("north", "south")
 SAMPLES = 200
-PATIENCE = 600.0
+PATIENCE = 1800.0
 APP = """\
 [build-system]
 requires = ["hatchling"]
