@@ -12,10 +12,14 @@ import warnings
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, RecordDict
+
+PACKED = "fedlab.npz"
+"""Names an array that holds all arrays of a record, and says how."""
 
 Tensors = dict[str, torch.Tensor]
 """Named tensors, such as a state dict or a part of one."""
@@ -51,10 +55,13 @@ def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
 
 
 def for_the_wire(content: RecordDict) -> RecordDict:
-    """The same records with Flower's own arrays, the only ones that may leave a machine."""
+    """The same records in the form in which they leave a machine: one array for each record.
+
+    Flower sends every array by itself, with two requests each, and only arrays of its own class.
+    """
     return RecordDict(
         {
-            name: ArrayRecord({key: _whole(array) for key, array in record.items()})
+            name: ArrayRecord({PACKED: _packed(record)})
             if isinstance(record, ArrayRecord)
             else record
             for name, record in content.items()
@@ -62,8 +69,39 @@ def for_the_wire(content: RecordDict) -> RecordDict:
     )
 
 
-def _whole(array: Array) -> Array:
-    return Array(dtype=array.dtype, shape=array.shape, stype=array.stype, data=array.data)
+def from_the_wire(content: RecordDict) -> RecordDict:
+    """The records that `for_the_wire` was given; such as it has not made stay as they are.
+
+    Raises:
+        ValueError: If a record is damaged.
+    """
+    return RecordDict(
+        {
+            name: _unpacked(record[PACKED])
+            if isinstance(record, ArrayRecord) and list(record) == [PACKED]
+            else record
+            for name, record in content.items()
+        }
+    )
+
+
+def _packed(record: ArrayRecord) -> Array:
+    buffer = BytesIO()
+    # A prefix, since `savez` has parameters of its own.
+    np.savez(buffer, **{f"/{name}": array.numpy() for name, array in record.items()})  # type: ignore[arg-type]
+    data = buffer.getvalue()
+    return Array(dtype="uint8", shape=(len(data),), stype=PACKED, data=data)
+
+
+def _unpacked(packed: Array) -> ArrayRecord:
+    record = ArrayRecord()
+    try:
+        with np.load(BytesIO(packed.data), allow_pickle=False) as arrays:
+            for name in arrays.files:
+                record[name.removeprefix("/")] = ValueArray(arrays[name])
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        raise ValueError(f"damaged tensors: {error}") from error
+    return record
 
 
 def from_record(record: Mapping[str, Array], device: torch.device | str = "cpu") -> Tensors:

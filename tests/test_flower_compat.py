@@ -8,7 +8,14 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedlab import flower_compat
-from fedlab.records import from_record, payload_bytes, to_record
+from fedlab.records import (
+    PACKED,
+    for_the_wire,
+    from_record,
+    from_the_wire,
+    payload_bytes,
+    to_record,
+)
 
 
 @pytest.fixture
@@ -62,3 +69,20 @@ def test_arrays_keep_values_and_make_flowers_wire_bytes() -> None:
     ):
         assert all(torch.equal(back[name], tensors[name]) for name in tensors)
     assert np.shares_memory(record["w"].numpy(), tensors["w"].numpy())
+
+
+def test_records_travel_as_one_array_each_and_arrive_as_they_were() -> None:
+    tensors = {"file": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(4), "a/b": torch.ones(0)}
+    sent = RecordDict({"arrays": to_record(tensors), "none": to_record({}), "c": ConfigRecord()})
+    packed = for_the_wire(sent)
+    assert [len(packed[name]) for name in ("arrays", "none")] == [1, 1]
+    arrived = from_the_wire(RecordDict({**packed, "theirs": ArrayRecord(tensors)}))
+    for name in ("arrays", "theirs"):
+        back = from_record(arrived[name])  # type: ignore[arg-type]
+        assert list(back) == list(tensors)
+        assert all(torch.equal(back[key], tensors[key]) for key in tensors)
+        assert all(back[key].dtype == tensors[key].dtype for key in tensors)
+    assert not arrived["none"]
+    packed["arrays"][PACKED].data = b"PK" + b"?" * 40  # type: ignore[index, union-attr]
+    with pytest.raises(ValueError, match="damaged"):
+        from_the_wire(packed)

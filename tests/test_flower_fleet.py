@@ -21,7 +21,7 @@ from fedlab.deploy.certificates import make_key, public_pem
 from fedlab.flower_compat import fleet
 from fedlab.flower_compat.fleet import FleetLink, clock_difference, refusal
 from fedlab.flower_compat.superlink import Link, connect, is_lost
-from fedlab.records import for_the_wire, to_record
+from fedlab.records import for_the_wire, from_the_wire, to_record
 
 
 class Served(NamedTuple):
@@ -81,10 +81,11 @@ def test_nodes_are_known_by_name_and_answer_messages(served: Served, node: Node)
     assert message is not None
     assert message.metadata.message_type == "train"
     assert message.content["config"]["server-round"] == 1  # type: ignore[index]
-    node.link.send(Message(RecordDict({"arrays": message.content["arrays"]}), reply_to=message), 1)
+    arrays = from_the_wire(message.content)["arrays"]
+    node.link.send(Message(for_the_wire(RecordDict({"arrays": arrays})), reply_to=message), 1)
     (reply,) = served.grid.pull_messages([number])
     assert reply.metadata.reply_to_message_id == number
-    assert reply.content["arrays"]["w"].numpy().tolist() == [0, 1, 2]  # type: ignore[index]
+    assert from_the_wire(reply.content)["arrays"]["w"].numpy().tolist() == [0, 1, 2]  # type: ignore[index]
     assert not is_lost(reply)
     assert node.link.receive() is None
 
@@ -130,7 +131,7 @@ def test_a_reply_that_is_still_being_sent_holds_nobody_up(
     began = time.monotonic()
     (reply,) = served.grid.pull_messages(numbers)
     assert time.monotonic() - began < 5
-    assert reply.content["arrays"]["w"].numpy().tolist() == [0, 1, 2, 3]  # type: ignore[index]
+    assert from_the_wire(reply.content)["arrays"]["w"].numpy().tolist() == [0, 1, 2, 3]  # type: ignore[index]
     assert not list(served.grid.pull_messages(numbers[:1]))
 
 

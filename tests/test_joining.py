@@ -44,7 +44,7 @@ from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError
 from fedlab.flower_compat.fleet import FleetLink
-from fedlab.records import to_record
+from fedlab.records import from_the_wire, to_record
 from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.scenarios.partition import make_partition
 
@@ -466,7 +466,7 @@ def to_train(four: Path, server_round: int = 1, **records: ConfigRecord) -> Mess
 
 
 def values(reply: Message) -> dict[str, np.ndarray]:
-    arrays = reply.content["arrays"]
+    arrays = from_the_wire(reply.content)["arrays"]
     return {name: array.numpy() for name, array in arrays.items()}  # type: ignore[union-attr]
 
 

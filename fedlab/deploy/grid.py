@@ -19,7 +19,7 @@ from fedlab.engine.portions import FIRST_NODE_ID, Portion, job_of
 from fedlab.engine.worker import Worker
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink import is_lost
-from fedlab.records import array_records, arrays_of, for_the_wire
+from fedlab.records import array_records, arrays_of, for_the_wire, from_the_wire
 from fedlab.strategies.sums import PairwiseSums, WeightedSum
 from fedlab.strategies.updates import SUM, reason, weight_of
 
@@ -171,11 +171,15 @@ class DeviceGrid(ClientGrid):
             if errand.visit is not None:
                 self.roll.miss(errand.visit)
             return
-        wrong = reason(reply) if reply.has_error() else self._fault(errand, reply.content)
+        try:
+            content = RecordDict() if reply.has_error() else from_the_wire(reply.content)
+            wrong = reason(reply) if reply.has_error() else self._fault(errand, content)
+        except ValueError as error:
+            content, wrong = RecordDict(), str(error)
         if wrong:
             errand.reply = error_reply(errand.message, f"device '{name}': {wrong}")
         else:
-            errand.reply = Message(reply.content, reply_to=errand.message)
+            errand.reply = Message(content, reply_to=errand.message)
 
     def _fault(self, errand: Errand, content: RecordDict) -> str:
         """What is wrong with a reply that no strategy could use; empty if nothing is."""

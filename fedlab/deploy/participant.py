@@ -16,7 +16,7 @@ from fedlab.deploy.terms import INVITE, SEAT, Invitation, Presence
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Job, Worker
 from fedlab.flower_compat import error_reply
-from fedlab.records import for_the_wire
+from fedlab.records import for_the_wire, from_the_wire
 
 log = logging.getLogger("fedlab")
 
@@ -90,7 +90,7 @@ class Participant:
     def _work(self, message: Message) -> Message:
         """Trains, tests or answers as the client whose seat the message names."""
         began = time.perf_counter()
-        content = message.content
+        content = from_the_wire(message.content)
         seat = content.pop(SEAT)
         client, clients = int(seat["client"]), int(seat["clients"])  # type: ignore[index]
         state, task = self._state, _task_of(message)
