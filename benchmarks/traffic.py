@@ -63,9 +63,13 @@ class Traffic:
     once: int
 
 
+NOT_ON_DEVICES = ("centralised", "fedbuff")
+"""One has all samples in one place, the other a clock that is simulated."""
+
+
 def methods() -> list[str]:
-    """All methods that more than one device can take part in."""
-    return [name for name in BUILTIN["strategies"] if name != "centralised"]
+    """All methods that devices can take part in."""
+    return [name for name in BUILTIN["strategies"] if name not in NOT_ON_DEVICES]
 
 
 def measure(strategy: str, folder: Path) -> Traffic:
