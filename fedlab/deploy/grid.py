@@ -148,7 +148,8 @@ class DeviceGrid(ClientGrid):
         if parcel is not None and errand.visit is visit:
             if not parcel.lost:
                 return True
-            errand.parcel = None  # the node has gone, which the roll will see
+            errand.parcel = None
+            self.roll.miss(visit)  # and tried again should the SuperLink know it after all
             return False
         if errand.visit is not None:
             log.warning("device '%s' is back and begins again", self.roll.name(errand.client))
