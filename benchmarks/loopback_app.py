@@ -12,14 +12,13 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedlab.client_app import build_client_app
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import make_runtime
-from fedlab.records import for_the_wire
 from fedlab.runs.history import HistoryWriter
 from fedlab.scenario_file import load_scenario
 from fedlab.server_app import build_server_app
@@ -41,6 +40,18 @@ def runtime() -> Runtime:
     return make_runtime(work.scenario, "cpu", 1, work.data, work.partition)
 
 
+def as_flower_sends(content: RecordDict) -> RecordDict:
+    """The same records with arrays of Flower's own class, which alone it serialises."""
+    return RecordDict(
+        {
+            name: ArrayRecord({key: Array(array.numpy()) for key, array in record.items()})
+            if isinstance(record, ArrayRecord)
+            else record
+            for name, record in content.items()
+        }
+    )
+
+
 class OnTheWire(ClientApp):
     """fedlab's ClientApp, with replies in the form that Flower sends."""
 
@@ -51,7 +62,7 @@ class OnTheWire(ClientApp):
     def __call__(self, message: Message, context: Context) -> Message:
         """The reply to a message."""
         reply = self.inner(message, context)
-        return Message(for_the_wire(reply.content), reply_to=message)
+        return Message(as_flower_sends(reply.content), reply_to=message)
 
 
 client_app = OnTheWire()
@@ -69,7 +80,7 @@ def main(grid: Grid, context: Context) -> None:
         for message in messages:
             content = message.content
             if id(content) not in forms:
-                forms[id(content)] = for_the_wire(content)
+                forms[id(content)] = as_flower_sends(content)
             message.content = forms[id(content)]
         return push(messages)
 
