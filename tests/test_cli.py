@@ -16,20 +16,6 @@ def tiny(tmp_path, monkeypatch):
     return write_tiny(tmp_path)
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs a command line; gives its exit code, output and errors."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["fedlab", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        written = capsys.readouterr()
-        return ended.value.code or 0, written.out, written.err
-
-    return call
-
-
 def test_a_scenario_is_run_shown_and_kept(tiny, run, tmp_path):
     code, out, err = run("simulate", tiny, "training.optimizer.lr=0.1", "evaluation.every=2")
     assert (code, err) == (0, "")

@@ -1,5 +1,4 @@
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,7 @@ from tiny_scenario import TEXT, write_tiny
 
 import fedlab
 import toy
-from fedlab import LocalHalf, cli
+from fedlab import LocalHalf
 from fedlab.comparison import alternatives, compare, conductor
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.running import lay_out
@@ -327,18 +326,6 @@ def test_gpus_are_shared_too():
 
 
 # ---------------------------------------------------------------------------- command line
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["fedlab", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        written = capsys.readouterr()
-        return ended.value.code or 0, written.out, written.err
-
-    return call
 
 
 def test_the_command_shows_progress_and_a_table(tiny, run, monkeypatch):
