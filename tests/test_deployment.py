@@ -26,7 +26,7 @@ from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run import load_run
 from fedlab.simulation import simulate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployment")]
 
 HERE = Path(__file__).parent
 PATIENCE = 300.0
@@ -187,7 +187,9 @@ def _trust(authority: str):
 def test_a_device_whose_data_do_not_fit_is_told_and_named(deployed: Deployment) -> None:
     odd = deployed.folder / "odd.csv"
     odd.write_text("x,y\n" + "1,0\n2,1\n" * 10)
-    settings = Settings(odd, key=deployed.folder / "a-hall.pem", state=deployed.folder / "state")
+    # Its folder is that of the device that comes with the right data later, and gets in at once.
+    state = deployed.folder / "fedlab-state"
+    settings = Settings(odd, key=deployed.folder / "a-hall.pem", state=state)
     with pytest.raises(
         InputError, match=r"have the shape \(1,\) and the scenario's have \(3, 8, 8"
     ):

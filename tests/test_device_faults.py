@@ -25,7 +25,7 @@ from test_deployment import PATIENCE, Command, Deployment
 from fedlab.deploy.device import Settings, join_server
 from fedlab.errors import InputError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faulty devices")]
 
 DEADLINE = 10
 ROUNDS = 6

@@ -284,6 +284,11 @@ class SlowBN(FedBN):
 Command = Callable[..., subprocess.Popen[str]]
 
 
+def hear_interrupts() -> None:
+    """Ctrl-C reaches a command, even where the tests run in the background and ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def command(tmp_path: Path) -> Iterator[Command]:
     """Starts the console script in a folder with a scenario and the modules that it names."""
@@ -303,6 +308,7 @@ def command(tmp_path: Path) -> Iterator[Command]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
         started.append(process)
         return process

@@ -15,7 +15,7 @@ from fedlab import cli
 from fedlab.report.html.read import read_comparison
 from fedlab.runs import metrics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 METHODS = ("fedavg", "fedbn", "fedwon", "fraug")
 DOMAINS = ("handwritten", "scan", "photo", "printed", "street")
