@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -266,6 +267,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--stock-rounds", type=int, default=5)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with this
     share = machine.busy()
     rows = [measure(model, given.rounds, given.stock_rounds) for model in given.models]
     command = " ".join(["python -m benchmarks.loopback", *sys.argv[1:]])
