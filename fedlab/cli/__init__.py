@@ -9,10 +9,10 @@ MODULES = (
     "comparing",
     "looking",
     "copying",
-    "adapting",
     "reporting",
-    "devices",
+    "adapting",
     "exporting",
+    "devices",
 )
 """Each adds its verbs to the app; ``fedlab --help`` lists them in this order."""
 

@@ -11,7 +11,7 @@ import fedlab
 from fedlab.cli.app import app, out
 
 
-@app.command()
+@app.command(rich_help_panel="After training")
 def personalise(
     run: Annotated[Path, typer.Argument()],
     method: Annotated[
@@ -47,7 +47,7 @@ def personalise(
     print_table(table, out, file)
 
 
-@app.command()
+@app.command(rich_help_panel="After training")
 def audit(
     run: Annotated[Path, typer.Argument()],
     folds: Annotated[int, typer.Option(help="Parts of a client's samples.", min=2)] = 5,

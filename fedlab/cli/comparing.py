@@ -22,7 +22,7 @@ class Format(StrEnum):
     csv = "csv"
 
 
-@app.command()
+@app.command(rich_help_panel="Train")
 def compare(
     scenario: Source,
     changes: Annotated[

@@ -11,7 +11,7 @@ from fedlab.cli.app import app, out
 from fedlab.errors import InputError
 
 
-@app.command()
+@app.command(rich_help_panel="Look before you train")
 def copy(
     name: Annotated[str, typer.Argument()],
     target: Annotated[Path, typer.Argument()] = Path(),

@@ -20,7 +20,7 @@ from fedlab.errors import InputError
 keys_app = typer.Typer(
     help="Make the server's keys, add devices, revoke them.", no_args_is_help=True
 )
-app.add_typer(keys_app, name="keys")
+app.add_typer(keys_app, name="keys", rich_help_panel="Real devices")
 
 Keys = Annotated[Path, typer.Option("--keys", help="Folder of the server's keys.")]
 Insecure = Annotated[
@@ -29,7 +29,7 @@ Insecure = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="With --insecure: on the network, too.")]
 
 
-@app.command()
+@app.command(rich_help_panel="Real devices")
 def serve(
     scenario: Source,
     overrides: Overrides = None,
@@ -84,7 +84,7 @@ def serve(
     print_closing_table(run, out)
 
 
-@app.command()
+@app.command(rich_help_panel="Real devices")
 def join(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT")],
     data: Annotated[

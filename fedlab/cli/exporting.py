@@ -13,7 +13,7 @@ import fedlab
 from fedlab.cli.app import app, out
 
 
-@app.command()
+@app.command(rich_help_panel="After training")
 def export(
     run: Annotated[Path, typer.Argument()],
     to: Annotated[

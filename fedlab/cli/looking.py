@@ -24,7 +24,7 @@ SECTIONS = {
 }
 
 
-@app.command("list")
+@app.command("list", rich_help_panel="Look before you train")
 def list_(
     what: Annotated[
         str | None,
@@ -53,7 +53,7 @@ def list_(
             )
 
 
-@app.command()
+@app.command(rich_help_panel="Look before you train")
 def show(
     name: Annotated[str, typer.Argument()],
     overrides: Overrides = None,
@@ -81,7 +81,7 @@ def show(
             typer.echo(text, nl=False)
 
 
-@app.command()
+@app.command(rich_help_panel="Look before you train")
 def validate(
     files: Annotated[list[str], typer.Argument(metavar="SCENARIO...")],
 ) -> None:
@@ -103,7 +103,7 @@ def validate(
         raise InputError("\n".join(problems))
 
 
-@app.command()
+@app.command(rich_help_panel="Look before you train")
 def partition(
     scenario: Source,
     overrides: Overrides = None,

@@ -12,7 +12,7 @@ import fedlab
 from fedlab.cli.app import app, out
 
 
-@app.command()
+@app.command(rich_help_panel="Follow and report")
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
     file: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
@@ -40,7 +40,7 @@ def report(
     out.print(f"report: [bold]{file}[/bold]", soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel="Follow and report")
 def watch(run: Annotated[Path, typer.Argument()]) -> None:
     """Show a run's accuracy in the terminal, live while it is under way.
 

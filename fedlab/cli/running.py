@@ -14,7 +14,7 @@ import fedlab
 from fedlab.cli.app import Overrides, Source, app, err, out
 
 
-@app.command()
+@app.command(rich_help_panel="Train")
 def simulate(
     scenario: Source,
     overrides: Overrides = None,
@@ -39,7 +39,7 @@ def simulate(
     _close(run)
 
 
-@app.command()
+@app.command(rich_help_panel="Train")
 def resume(run: Annotated[Path, typer.Argument()]) -> None:
     """Go on with a run that was interrupted, to the same end.
 
