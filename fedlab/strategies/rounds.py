@@ -66,8 +66,9 @@ def run_rounds(
             clock, traffic = _Clock(), Traffic()
         messages = list(strategy.configure_train(server_round, arrays, train_config, grid))
         plan = strategy.plan(server_round, messages, grid)
-        replies = exchange(grid, messages if plan is None else plan.accepted, timeout)
-        traffic.add(messages if plan is None else plan.accepted, replies, plan)
+        sent = messages if plan is None else plan.accepted
+        replies = exchange(grid, sent, timeout)
+        traffic.add(sent, replies, plan)
         clock.lap("train")
 
         if replies:  # on a virtual clock, a round may end without any
