@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from fedlab.data.checks import check_classes
 from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
@@ -29,7 +30,7 @@ from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.scenarios.fleet import Fleet
-from fedlab.scenarios.partition import Partition, make_partition
+from fedlab.scenarios.partition import Partition, make_partition, refuse_untested
 from fedlab.server_app import refuse_hopeless_deadline, strategy_class
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.checks import refuse_batches_of_one
@@ -75,7 +76,10 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
     local_half_class(scenario)
     data = load(scenario.data)
+    check_classes(data)
     partition = make_partition(scenario.partition, data, scenario.seed)
+    if scenario.evaluation.fraction > 0:
+        refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.regroup(partition)
     classes = len(data.class_names)

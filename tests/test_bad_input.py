@@ -331,6 +331,28 @@ AFTER_DATA = [
         prepare=write("data/odd.csv", b"\xff\xfe\x00a,b"),
     ),
     Case(
+        "labels from 1",
+        ["data.sources: labels go from 1 to 3, and no sample has the label 0; number the classes"],
+        overrides=[ARCHIVE],
+        prepare=lambda folder: np.savez(
+            folder / "data/odd.npz", x_train=np.zeros((30, 2)), y_train=np.arange(30) % 3 + 1
+        ),
+    ),
+    Case(
+        "one class",
+        ["data.sources: all samples have the label '4'", "nothing to tell apart; check where"],
+        overrides=[ONE_TABLE],
+        prepare=write("data/odd.csv", "1,4\n2,4\n3,4\n" * 9),
+    ),
+    Case(
+        "classes of one sample",
+        ["partition: no client trains on a class that the test split has", "; check the labels"],
+        overrides=[ARCHIVE, "partition={clients: 2}", "model=linear"],
+        prepare=lambda folder: np.savez(
+            folder / "data/odd.npz", x_train=np.zeros((9, 2)), y_train=np.arange(9)
+        ),
+    ),
+    Case(
         "download that is not allowed",
         ["data.sources.0: MNIST is missing", "/data/MNIST/raw/", "or set data.download=true"],
         overrides=["data.sources=[{name: torchvision, dataset: MNIST}]"],

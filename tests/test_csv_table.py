@@ -111,6 +111,18 @@ def test_labels_are_sorted_as_numbers(tmp_path):
         ("inf,0\n" * 5, {}, r"features that are not finite"),
         ("", {}, r"has no rows"),
         ("1,0\n", {}, r"test split of domain 'only' is empty"),
+        (
+            "a;b\n1;0\n",
+            {},
+            r"single column, which begins with 'a;b'; .* set the source's delimiter",
+        ),
+        ("a,b\n", {}, r"a header and no rows; add some"),
+        (",a,b\n0,5,1\n1,6,0\n", {}, r"no name for column 0 .* pandas .* index=False"),
+        (
+            "".join(f"{i % 7},{i}\n" for i in range(20)),
+            {},
+            r"20 different values in 20 rows .*label",
+        ),
     ],
 )
 def test_unfit_tables_are_refused(tmp_path, text, parameters, message):

@@ -141,6 +141,30 @@ def test_broken_folders_are_refused(folder):
             load(folder, SHOTS)
 
 
+def test_folders_in_another_order_are_told_how_they_have_to_lie(folder):
+    shots, layout = folder / "shots", r"images lie in <path>/<domain>/<class>/ or"
+    with pytest.raises(InputError, match=rf"shots/lab/bike' has no class folders; .*{layout}.*set"):
+        load(folder, SHOTS | {"path": "shots/lab"})
+    with pytest.raises(
+        InputError, match=rf"'.*/shots/lab' has no image .* bike, mug, but {layout}"
+    ):
+        load(folder, SHOTS | {"domain": "all"})
+    (shots / "lab").rename(shots / "train")
+    (shots / "web").rename(shots / "test")
+    said = (
+        rf"shots' holds test and train, which are no domains; {layout}.*, or set data\.sources\.0"
+    )
+    with pytest.raises(InputError, match=said):
+        load(folder, SHOTS)
+    assert load(folder, SHOTS | {"domain": "all"}).domain_names == ("all",)
+
+
+def test_a_class_has_one_spelling(folder):
+    (folder / "shots/web/mug").rename(folder / "shots/web/Mug")
+    with pytest.raises(InputError, match=r"there are class folders 'Mug' and 'mug'; give one"):
+        load(folder, SHOTS)
+
+
 def test_made_domains_are_made_of_cached_images_without_changing_them(folder):
     made = {"path": "shots/lab", "domain": "lab", "make_domains": [{"name": "a"}, ROTATED]}
     first, again = (load(folder, SHOTS | made) for _ in range(2))

@@ -55,6 +55,14 @@ def test_features_are_read_as_they_are(tmp_path):
         ({"x_train": "floats", "y_train": "labels"}, r"'x_train' .* float64; images must be uint8"),
         ({"x_train": "images", "y_train": "floats"}, r"'y_train' .*labels must be integers"),
         ({"x_train": "objects", "y_train": "labels"}, r"cannot be read as a \.npz file"),
+        (
+            {"x_train": "images", "y_train": "signs"},
+            r"'y_train' .* has the label -1; number the cl",
+        ),
+        (
+            {"x_train": "images", "y_train": "fewer"},
+            r"odd\.npz' has 30 samples in 'x_train' but 29 labels in 'y_train'; save one label",
+        ),
     ],
 )
 def test_unfit_arrays_are_refused(tmp_path, arrays, message):
@@ -63,6 +71,8 @@ def test_unfit_arrays_are_refused(tmp_path, arrays, message):
         "images": images,
         "labels": labels,
         "floats": images / 255,
+        "signs": labels - 1,
+        "fewer": labels[:-1],
         "objects": np.array([{}], object),
     }
     np.savez(tmp_path / "odd.npz", **{key: kinds[kind] for key, kind in arrays.items()})

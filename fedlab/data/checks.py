@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedlab.data.samples import Domain
+from fedlab.data.samples import Domain, FederatedData
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
 
@@ -89,6 +89,26 @@ def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
                 f"those of '{first.name}' of {first_context.key} have {first_shape}; "
                 "pool only sources of one kind"
             )
+
+
+def check_classes(data: FederatedData) -> None:
+    """Checks that there are classes to tell apart; a device, unlike all of them, may have one.
+
+    Raises:
+        InputError: If there is one class, or labels were numbered from 1.
+    """
+    names = list(data.class_names)
+    if len(names) == 1:
+        raise InputError(
+            f"data.sources: all samples have the label '{names[0]}', and there is nothing to tell "
+            "apart; check where the labels come from"
+        )
+    used = np.union1d(data.train.labels, data.test.labels)
+    if names[0] == "0" and len(used) == len(names) - 1 and used.min() == 1:
+        raise InputError(
+            f"data.sources: labels go from 1 to {names[-1]}, and no sample has the label 0; number "
+            "the classes from 0, or name them all with class_names"
+        )
 
 
 def comparable(class_names: Sequence[str]) -> list[str]:

@@ -62,7 +62,19 @@ def read_table(path: Path, key: str, format: Format) -> Table:
     """
     where = f"{key}: '{path}'"
     rows = _rows(path, where, format)
+    if len(rows[0][1]) == 1:
+        raise InputError(
+            f"{where} has a single column, which begins with '{rows[0][1][0]}'; if its cells are "
+            f"separated by something else than '{format.delimiter}', set the source's delimiter"
+        )
     header, rows, label = _header(rows, where, format)
+    if not rows:
+        raise InputError(f"{where} has a header and no rows; add some or remove the file")
+    if "" in header:
+        raise InputError(
+            f"{where} has no name for column {header.index('')} in its header; if that counts the "
+            "rows, as pandas writes it, save the table anew with index=False, or else name it"
+        )
     features = np.empty((len(rows), len(header) - 1))
     labels = []
     for index, (line, cells) in enumerate(rows):

@@ -16,6 +16,9 @@ from fedlab.data.source import LoadContext, Source
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
 
+MANY_CLASSES = 10
+"""So many different labels are taken for classes in the smallest of tables."""
+
 
 class Csv(Source):
     """Tables of numbers, such as the records of several hospitals.
@@ -84,6 +87,13 @@ class Csv(Source):
     ) -> tuple[dict[str, int], tuple[str, ...]]:
         """The class index of every label cell of all files, and the names of the classes."""
         cells = sorted({cell for table in tables.values() for cell in table.labels})
+        rows = sum(len(table.labels) for table in tables.values())
+        if self.positive_above is None and len(cells) > max(MANY_CLASSES, rows / 2):
+            raise InputError(
+                f"{context.key}.label: the labels are {len(cells)} different values in {rows} "
+                f"rows ({', '.join(cells[:3])}, ...), which are no classes; name another column "
+                "as label, or set positive_above to make two classes of a measurement"
+            )
         try:
             numbers = {cell: float(cell) for cell in cells}
         except ValueError as error:
@@ -134,7 +144,8 @@ class Csv(Source):
         middle = np.nanmean(pooled, 0) if self.impute == "mean" else np.nanmedian(pooled, 0)
 
         def fill(features: np.ndarray) -> np.ndarray:
-            return np.where(np.isnan(features), middle, features).astype(np.float32)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+                return np.where(np.isnan(features), middle, features).astype(np.float32)
 
         return [
             Domain(

@@ -23,6 +23,7 @@ from fedlab.errors import InputError
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 SPLITS = ("train", "test")
+LAYOUT = "images lie in <path>/<domain>/<class>/ or <path>/<domain>/{train,test}/<class>/"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class ImageFolder(ImageSource):
         class_names = sorted(
             {name for own in found.values() for each in own for name in each.images}
         )
+        _refuse_spellings(class_names, context)
         domains = []
         for name, folders in found.items():
             decoded = [self._decode(folder, class_names, context) for folder in folders]
@@ -124,6 +126,11 @@ class ImageFolder(ImageSource):
             raise InputError(
                 f"{context.key}.path: '{path}' has no folders; it must hold one for each domain, "
                 "with one for each class in it"
+            )
+        if not self.domain and not folders.keys() - {*SPLITS, "val"}:
+            raise InputError(
+                f"{context.key}.path: '{path}' holds {' and '.join(folders)}, which are no "
+                f"domains; {LAYOUT}, or set {context.key}.domain to the name of its one domain"
             )
         return {name: _splits(folder, context) for name, folder in folders.items()}
 
@@ -183,16 +190,42 @@ def _classes(path: Path, context: LoadContext) -> Folder:
     """The images below a folder by class; each class folder must hold some."""
     images: dict[str, list[Path]] = {}
     for folder in _subfolders(path):
-        images[folder.name] = sorted(
-            each for each in folder.iterdir() if each.suffix.lower() in ENDINGS
-        )
+        images[folder.name] = _images(folder)
         if not images[folder.name]:
+            further = ", ".join(each.name for each in _subfolders(folder)[:5])
             raise InputError(
                 f"{context.key}.path: the class folder '{folder}' has no image "
-                f"({', '.join(sorted(ENDINGS))}); add some or remove the folder"
+                f"({', '.join(sorted(ENDINGS))}); "
+                + (
+                    f"it has the folders {further}, but {LAYOUT}"
+                    if further
+                    else "add some or remove the folder"
+                )
             )
     if not images:
         raise InputError(
-            f"{context.key}.path: '{path}' has no class folders; it must hold one for each class"
+            f"{context.key}.path: '{path}' has no class folders; "
+            + (
+                f"its images would be of one class, but {LAYOUT}; where there is one domain, set "
+                f"{context.key}.domain to its name"
+                if _images(path)
+                else "it must hold one for each class"
+            )
         )
     return Folder(path, images)
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
+
+
+def _refuse_spellings(class_names: list[str], context: LoadContext) -> None:
+    """Refuses names that only differ in their capitals: one class, spelt in two ways."""
+    spellings: dict[str, str] = {}
+    for name in class_names:
+        other = spellings.setdefault(name.lower(), name)
+        if other != name:
+            raise InputError(
+                f"{context.key}.path: there are class folders '{other}' and '{name}'; give one "
+                "class one name in all domains"
+            )

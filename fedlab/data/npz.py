@@ -117,6 +117,8 @@ class Npz(ImageSource):
                 if field.endswith("labels")
                 else _inputs(array, where, context)
             )
+        for split in ("train", "test"):
+            _paired(arrays, split, fields, f"{key}: '{path}'")
         return arrays
 
     def _class_names(self, read: dict[str, Arrays], context: LoadContext) -> tuple[str, ...]:
@@ -159,13 +161,26 @@ def _labels(labels: np.ndarray, where: str) -> np.ndarray:
             f"{where} has the shape {labels.shape} and type {labels.dtype}; labels must be "
             "integers of shape (n,)"
         )
+    if labels.min(initial=0) < 0:
+        raise InputError(f"{where} has the label {labels.min()}; number the classes from 0")
     return labels.astype(np.int64)
+
+
+def _paired(arrays: Arrays, split: str, fields: dict[str, str], where: str) -> None:
+    """Refuses a split in which some sample has no label, or some label no sample."""
+    inputs, labels = f"{split}_inputs", f"{split}_labels"
+    if labels in arrays and len(arrays[inputs]) != len(arrays[labels]):
+        raise InputError(
+            f"{where} has {len(arrays[inputs])} samples in '{fields[inputs]}' but "
+            f"{len(arrays[labels])} labels in '{fields[labels]}'; save one label for each sample"
+        )
 
 
 def _inputs(inputs: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
     """Features as float32, or images brought to the scenario's shape."""
     if inputs.ndim == 2 and inputs.dtype.kind in "biuf":
-        return inputs.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+            return inputs.astype(np.float32)
     if inputs.dtype == np.uint8 and inputs.ndim == 3:
         return conform(inputs[:, None], context.channels, context.image_size)
     if inputs.dtype == np.uint8 and inputs.ndim == 4:

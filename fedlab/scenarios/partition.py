@@ -119,6 +119,19 @@ def make_partition(spec: PartitionSpec, data: FederatedData, seed: int) -> Parti
     return Partition(train, observed, labelled, train_offsets, test, test_offsets)
 
 
+def refuse_untested(partition: Partition) -> None:
+    """Refuses a partition in which no client has anything to be tested on.
+
+    Raises:
+        InputError: If no test sample is of a domain and class that a client trains on.
+    """
+    if not len(partition.test):
+        raise InputError(
+            "partition: no client trains on a class that the test split has, so nothing could be "
+            "tested; check the labels, or use more samples of each class"
+        )
+
+
 def _nobody_is_empty(sizes: np.ndarray, spec: PartitionSpec) -> None:
     empty = np.flatnonzero(sizes == 0)
     if len(empty):
