@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fedlab import registry
 
 if TYPE_CHECKING:
-    from fedlab.component import Section
+    from fedlab.component import Component, Section
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,8 @@ def groups_with(name: str) -> list[str]:
         InputError: If the name is a path, ``module:Class``, and nothing can be imported from it.
     """
     if ":" in name and not name.startswith("flwr:"):
-        from fedlab.component import Component
-
-        target = registry.resolve("strategies", name)
-        block = getattr(target, "Parameters", target)
-        return [block.group] if isinstance(block, type) and issubclass(block, Component) else []
+        block = _block(registry.resolve("strategies", name))
+        return [block.group] if block else []
     return [group for group in registry.BUILTIN if group != "clients" and _is_in(group, name)]
 
 
@@ -73,7 +70,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
         InputError: If there is no such component.
     """
     target = registry.resolve(group, name)
-    parameters = keys_of(getattr(target, "Parameters", target))
+    parameters = keys_of(_block(target) or target)
     module = inspect.getmodule(target)
     paper = inspect.getdoc(module) if group in {"strategies", "models", "losses"} else None
     if group == "strategies" and name.startswith("flwr:"):
@@ -102,6 +99,18 @@ def keys_of(block: type[Section]) -> list[Parameter]:
         for key, field in block.model_fields.items()
         if key != "name" or not issubclass(block, Component)
     ]
+
+
+def _block(target: Any) -> type[Component] | None:
+    """The class that reads the block of what a name stands for, if it can stand in a scenario."""
+    from fedlab.component import Component
+    from fedlab.models.spec import ModelSpec
+
+    for kind in (Component, ModelSpec):  # a plain module is a model, too
+        block = kind.block_of(target)
+        if isinstance(block, type) and issubclass(block, Component):
+            return block
+    return None
 
 
 def _is_in(group: str, name: str) -> bool:
@@ -139,7 +148,7 @@ def _attribute_texts(block: type) -> dict[str, str]:
     texts: dict[str, str] = {}
     for cls in reversed(block.__mro__):
         section = re.search(
-            r"^Attributes:\n((?:[ ].*\n?|\n)*)", inspect.cleandoc(cls.__doc__ or ""), re.M
+            r"^(?:Attributes|Args):\n((?:[ ].*\n?|\n)*)", inspect.cleandoc(cls.__doc__ or ""), re.M
         )
         for name, text in re.findall(
             r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section.group(1) if section else "", re.M

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 
 from fedlab import registry
-from fedlab.errors import InputError
+from fedlab.errors import InputError, told
 
 
 class Section(BaseModel):
@@ -34,16 +34,16 @@ class Component(Section):
     def choose(cls, value: Any) -> Any:
         """Turns ``name`` or ``{name: ..., **parameters}`` into an instance of the named class.
 
-        In Python, the class itself may stand in the place of its name.
+        In Python, the class (or function) itself may stand in the place of its name.
 
         Raises:
             ValueError: If the name is missing or unknown, or a parameter is refused.
         """
         if isinstance(value, Component):
             return value
-        if isinstance(value, str | type):
+        if isinstance(value, str) or _is_defined(value):
             value = {"name": value}
-        if isinstance(value, dict) and isinstance(value.get("name"), type):
+        if isinstance(value, dict) and _is_defined(value.get("name")):
             value = {**value, "name": registry.name_of(cls.group, value["name"])}
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):
             choices = ", ".join(registry.names(cls.group))
@@ -52,13 +52,35 @@ class Component(Section):
             target = registry.resolve(cls.group, value["name"])
         except InputError as error:
             raise ValueError(str(error)) from error
-        block = getattr(target, "Parameters", target)
-        if not (isinstance(block, type) and issubclass(block, cls)) or inspect.isabstract(block):
+        block = cls.block_of(target)
+        if not (isinstance(block, type) and issubclass(block, cls)):
             raise ValueError(
                 f"'{value['name']}' cannot stand here; it must be a complete subclass of "
                 f"{cls.__module__}.{cls.__name__}, or have one as its Parameters"
             )
-        return block.model_validate(value)
+        if inspect.isabstract(block):
+            lacks = ", ".join(sorted(getattr(block, "__abstractmethods__", ())))
+            raise ValueError(
+                f"'{value['name']}' lacks {lacks}, which every subclass of "
+                f"{cls.__module__}.{cls.__name__} has to define"
+            )
+        try:
+            return block.model_validate(value)
+        except TypeError as error:  # a user's class may have a constructor of its own
+            raise ValueError(
+                f"'{value['name']}' cannot be made of its keys: {told(error)}; leave the "
+                "constructor to fedlab, and write parameters as typed fields"
+            ) from error
+
+    @classmethod
+    def block_of(cls, target: Any) -> Any:
+        """The class that reads the block of what a name stands for."""
+        return getattr(target, "Parameters", target)
+
+
+def _is_defined(value: Any) -> bool:
+    """Whether a value is what a name stands for."""
+    return isinstance(value, type) or inspect.isfunction(value)
 
 
 if TYPE_CHECKING:

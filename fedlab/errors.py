@@ -1,5 +1,11 @@
 """The errors a user may see: one sentence each that says what is wrong, where, and what to do."""
 
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
 
 class FedlabError(Exception):
     """Base of all errors that fedlab raises on purpose; the command line prints only its text."""
@@ -15,3 +21,13 @@ class InputError(FedlabError):
 
 class RunError(FedlabError):
     """A run that had started cannot go on."""
+
+
+def told(error: BaseException) -> str:
+    """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``."""
+    said = " ".join(str(error).split())
+    ours = (str(Path(__file__).parent), sysconfig.get_path("purelib"), "<frozen")
+    stack = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in stack if not frame.filename.startswith(ours)]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {said}{where}"

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from fedlab.errors import InputError
+from fedlab.errors import InputError, told
 
 BUILTIN: dict[str, dict[str, str]] = {
     "strategies": {
@@ -179,8 +179,17 @@ def path_of(group: str, name: str) -> str:
         return BUILTIN[group][name]
     if name in _installed(group):
         return _installed(group)[name].value
-    if ":" in name:
+    module, colon, attribute = name.partition(":")
+    if colon and not module.endswith(".py"):
         return name
+    if "." in name:
+        if not colon:
+            module, _, attribute = name.rpartition(".")
+        path = module.removesuffix(".py").replace("/", ".")
+        raise InputError(
+            f"there is no {_singular(group)} '{name}'; a class of your own is named "
+            f"module:Class, so '{path}:{attribute}'"
+        )
     near = difflib.get_close_matches(name, names(group), n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names(group))}"
     raise InputError(f"there is no {_singular(group)} '{name}'; {hint}")
@@ -197,7 +206,7 @@ def resolve(group: str, name: str) -> Any:
         return _class_at(path)
     except Exception as error:  # a user's module may raise anything
         source = f" from '{path}'" if path != name else ""
-        reason = str(error) if isinstance(error, ImportError | AttributeError) else repr(error)
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else told(error)
         if path.startswith("__main__:") or "<locals>" in path:
             raise InputError(
                 f"the {_singular(group)} '{name}' was defined in a notebook or a script, and is "

@@ -26,10 +26,9 @@ def chosen(section: type[Section], value: Any) -> type[Section]:
     if not issubclass(section, Component) or not isinstance(name, str):
         return section
     try:
-        target = registry.resolve(section.group, name)
-    except InputError:
+        return section.block_of(registry.resolve(section.group, name))
+    except (InputError, ValueError):
         return section  # validation says what is wrong with the name
-    return getattr(target, "Parameters", target)
 
 
 def section_at(root: type[Section], place: Place, values: Any) -> type[Section] | None:

@@ -22,6 +22,7 @@ from fedlab.engine.start import check_resources, start_grid
 from fedlab.engine.workload import devices_of
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
+from fedlab.models.check import check_outputs
 from fedlab.privacy.checks import check_privacy
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
@@ -84,6 +85,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     partition = scenario.strategy.regroup(partition)
     classes = len(data.class_names)
     model = build_model(scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed)
+    check_outputs(scenario.model, model, data.input_shape, classes)
     scenario.strategy.check(scenario, model)
     refuse_batches_of_one(scenario, model)
     check_privacy(scenario, strategy, model, data, len(partition))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from fedlab import rng
-from fedlab.errors import InputError
+from fedlab.errors import FedlabError, InputError, told
+from fedlab.models.check import check_module
 from fedlab.models.norms import convert_normalisation, has_batch_norm
 from fedlab.models.spec import ModelSpec
 from fedlab.strategies.parameters import StrategyParameters
@@ -31,11 +32,19 @@ def build_model(
         seed: The scenario's seed.
 
     Raises:
-        InputError: If the network cannot take inputs of that shape, or is asked for another
-            normalisation and has none.
+        InputError: If the network cannot be made, cannot take inputs of that shape, or is asked
+            for another normalisation and has none.
     """
     with rng.torch_seed(seed, "model"):
-        model = spec.network(input_shape, classes)
+        try:
+            model = check_module(spec, spec.network(input_shape, classes))
+        except FedlabError:
+            raise
+        except Exception as error:  # a user's class may raise anything
+            raise InputError(
+                f"model '{spec.name}' cannot be made for samples of shape {input_shape} and "
+                f"{classes} classes: {told(error)}; mend it, or the parameters that it is given"
+            ) from error
         if spec.norm in ("group", "layer") and not has_batch_norm(model):
             raise InputError(
                 f"model.norm '{spec.norm}' cannot be had: model '{spec.name}' has no normalisation "

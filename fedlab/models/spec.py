@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -20,6 +20,13 @@ class ModelSpec(Component):
 
     group: ClassVar[str] = "models"
     norm: Literal["batch", "group", "layer", "none"] = "batch"
+
+    @classmethod
+    def block_of(cls, target: Any) -> Any:
+        """The class that reads a model's block; that of a plain module is made of its arguments."""
+        from fedlab.models.plain import makes_modules, plain_network
+
+        return plain_network(target) if makes_modules(target) else super().block_of(target)
 
     @abstractmethod
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
