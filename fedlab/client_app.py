@@ -86,7 +86,8 @@ def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
     def train(message: Message, context: Context) -> Message:
         runtime, client = runtime_for(context), client_index(context)
         received = inbox.open(message, runtime)
-        result = runtime.train(client, received, own_state_of(context, runtime))
+        own_state = own_state_of(context, runtime)
+        result = runtime.train(client, received, own_state, summed=app.total is not None)
         return app.reply([message], [context], [result])[0]
 
     @app.query()

@@ -57,11 +57,19 @@ def rays(*actors: int) -> list[dict[str, Any]]:
     return [{"backend": "ray", "actors": number} for number in actors]
 
 
-@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
+WAYS = [
+    {"execution": "one_by_one"},
+    {"execution": "one_by_one", "linear": "low_rank"},
+    {"execution": "vectorised"},
+]
+"""How clients are executed; on low-rank layers their weights are formed only in sums."""
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
 def test_neither_the_backend_nor_the_number_of_actors_changes_a_byte(
-    execution: str, tmp_path: Path, ray_here: None
+    way: dict, tmp_path: Path, ray_here: None
 ) -> None:
-    engine = {"execution": execution, "cohort": 5}
+    engine = way | {"cohort": 5}
     ends = []
     for number, resources in enumerate([LOCAL, *rays(1, 2)]):
         chosen = many(resources, rounds=2, engine=engine)
@@ -82,10 +90,10 @@ def replies(chosen: Scenario, strategy: FedAvg | None = None) -> tuple[FedAvg, l
 
 
 @pytest.mark.parametrize("weighting", ["examples", "uniform"])
-@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
-def test_the_mean_of_sums_is_the_mean_of_updates(execution: str, weighting: str) -> None:
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_the_mean_of_sums_is_the_mean_of_updates(way: dict, weighting: str) -> None:
     strategy = {"name": "fedavg", "weighting": weighting}
-    chosen = many(LOCAL, strategy=strategy, engine={"execution": execution}, model="small_cnn")
+    chosen = many(LOCAL, strategy=strategy, engine=way, model="small_cnn")
     linear, added = replies(chosen)
     alone, plain = replies(chosen, Looks(prepare(chosen).model, chosen.strategy))
     assert [update.client for update in added] == list(range(24))

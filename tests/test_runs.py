@@ -93,13 +93,13 @@ def test_a_lost_round_is_cut_off_and_written_again(folder):
     writer = HistoryWriter(folder.path)
     writer.on_start(STRATEGY, 1, 3)
     writer.on_round(STRATEGY, a_round(1))
-    sizes = writer.size()
+    sizes = writer.sync()
     writer.on_round(STRATEGY, a_round(2))
     whole = folder.history_file.read_bytes()
 
     again = HistoryWriter(folder.path)
     again.truncate(sizes)
-    assert again.size() == sizes
+    assert again.sync() == sizes
     again.on_start(STRATEGY, 2, 3)
     again.on_round(STRATEGY, a_round(2))
     assert folder.history_file.read_bytes() == whole

@@ -11,6 +11,7 @@ import torch
 
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.sums import PairwiseSums, WeightedSum
+from fedlab.strategies.unformed import Unformed
 
 CLIENTS = 23
 
@@ -28,6 +29,21 @@ def summed(client: int) -> WeightedSum:
     total = WeightedSum()
     total.add([{"arrays": updates()[client]}], [client + 0.3])
     return total
+
+
+def weights_of(client: int) -> Unformed:
+    """2 W_0 + Aᵀ X with as many rows as the client's index says."""
+    generator = torch.Generator().manual_seed(client)
+    start = torch.arange(35.0).view(5, 7)
+    rows = client % 4 + 1
+    left, right = (torch.randn(rows, size, generator=generator) for size in start.shape)
+    return Unformed(start, 2.0, [(left, right)])
+
+
+def plainly(client: int) -> torch.Tensor:
+    value = weights_of(client)
+    ((left, right),) = value.terms
+    return 2 * value.start.double() + left.double().t() @ right.double()
 
 
 def travelled(sums: PairwiseSums) -> PairwiseSums:
@@ -55,6 +71,32 @@ def test_the_size_of_portions_and_the_order_of_arrival_change_no_bit(lost: set[i
     plain = weighted_mean([updates()[k] for k in left], [k + 0.3 for k in left])
     torch.testing.assert_close(results[0], plain, rtol=1e-6, atol=1e-6)
     assert results[0]["n"].item() == max(left)
+
+
+@pytest.mark.parametrize("lost", [set(), {0}, {5, 6}, set(range(8, 16))])
+def test_weights_that_are_not_formed_are_summed_like_those_that_are(lost: set[int]) -> None:
+    left = [client for client in range(CLIENTS) if client not in lost]
+    results = []
+    for size in (1, 2, 4, 8, 32):
+        whole = PairwiseSums()
+        for start in range(0, CLIENTS, size):
+            portion = PairwiseSums()
+            for client in range(start, min(start + size, CLIENTS)):
+                total = WeightedSum()
+                total.add([{"arrays": {"w": weights_of(client)}}], [client + 0.3])
+                portion.add(client, 1, None if client in lost else total)
+            whole.take(travelled(portion))
+        total = whole.total()
+        assert total is not None
+        results.append(total.arrays["arrays"]["w"])
+    assert all(torch.equal(result, results[0]) for result in results)
+    expected = sum((plainly(client) * (client + 0.3) for client in left), torch.zeros(5, 7))
+    torch.testing.assert_close(results[0], expected, rtol=1e-6, atol=1e-4)
+    at_once = WeightedSum()
+    updates = [{"arrays": {"w": weights_of(client)}} for client in left]
+    at_once.add(updates, [client + 0.3 for client in left])
+    mean = expected / sum(client + 0.3 for client in left)
+    torch.testing.assert_close(at_once.mean("arrays")["w"], mean.float(), rtol=1e-6, atol=1e-6)
 
 
 def test_what_travelled_is_not_written_to() -> None:

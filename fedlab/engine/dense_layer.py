@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedlab.clients.optimizer import Optimizer
 from fedlab.records import Tensors
-from fedlab.strategies.sums import sum_of_stack
+from fedlab.strategies.double_precision import sum_of_stack
 
 
 class DenseLayer:

@@ -25,6 +25,7 @@ from fedlab.clients.base import LocalHalf, Phase
 from fedlab.clients.optimizer import Optimizer, OptimizerState
 from fedlab.engine.schedule import Schedule
 from fedlab.records import Tensors
+from fedlab.strategies.unformed import Unformed
 
 Form = Literal["auto", "dense", "low_rank"]
 """How dense layers are computed; ``auto`` is the quicker way by rule."""
@@ -97,6 +98,11 @@ def takes_usual_steps(half: LocalHalf) -> bool:
     )
 
 
+def sends_the_model(half: LocalHalf) -> bool:
+    """Whether a method sends what the steps made of the model, and nothing else."""
+    return type(half).finish is LocalHalf.finish
+
+
 class Factors:
     """k, A and X of one layer for a stack of clients that started from the same weights.
 
@@ -157,16 +163,16 @@ class Factors:
             return None
         return self.keep[:, 0] * self.bias + self.coefficients.sum(dim=1)
 
-    def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
-        """W and bias of all clients, weighted and added up, without one that is a client's own.
+    def unformed(self) -> Unformed:
+        """W of a single client, as it is."""
+        return Unformed(self.weight, float(self.keep), [(self.coefficients[0], self.rows[0])])
 
-        With the weights in A and k, the sum has the form of one W: a single product over the rows
-        of all clients.
-        """
+    def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
+        """W and bias of all clients, weighted and added up, without one that is a client's own."""
         weight = torch.tensor(weights, dtype=torch.float64, device=self.rows.device)
         scaled = (self.coefficients * weight.to(self.rows.dtype).view(-1, 1, 1)).flatten(0, 1)
         kept = weight.dot(self.keep.flatten().double())
-        total = (self.weight.double() * kept).add_(scaled.t() @ self.rows.flatten(0, 1))
+        total = Unformed(self.weight, float(kept), [(scaled, self.rows.flatten(0, 1))]).formed()
         if self.bias is None:
             return total, None
         return total, self.bias.double() * kept + scaled.sum(dim=0, dtype=torch.float64)

@@ -30,6 +30,7 @@ def train_one(
     seed: int,
     client: int,
     wide: WideLayers | None = None,
+    summed: bool = False,
 ) -> tuple[Update, dict[str, float]]:
     """Runs all phases of a round for one client.
 
@@ -44,6 +45,8 @@ def train_one(
             the round.
         client: The client's index.
         wide: The layers of the network that may take low-rank form, if there are any.
+        summed: Whether the update will only be added to those of other clients; weights in
+            low-rank form may then come as `fedlab.strategies.unformed.Unformed`.
 
     Returns:
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
@@ -77,7 +80,7 @@ def train_one(
                 for name, value in metrics.items():
                     sums[name] += value * len(rows)
         if wide:
-            carry = wide.finish(carry)
+            carry = wide.finish(carry, summed)
         update = half.finish(carry, received, schedule.steps)
     means = {name: float(total) / schedule.seen for name, total in sums.items()}
     return update, schedule.metrics(means, update)

@@ -19,8 +19,9 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
+from fedlab.engine.low_rank import sends_the_model
 from fedlab.engine.one_by_one import train_one
-from fedlab.engine.side_by_side import Adding, chain_of, sends_the_model, train_side_by_side
+from fedlab.engine.side_by_side import Adding, chain_of, train_side_by_side
 from fedlab.engine.vectorised import out_of_memory, train_many
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.errors import InputError
@@ -75,7 +76,7 @@ class Runtime:
         )
 
     def train(
-        self, client: int, received: Received, own_state: ClientState
+        self, client: int, received: Received, own_state: ClientState, summed: bool = False
     ) -> tuple[Update, dict[str, float]]:
         """A local round of one client (see `train_one`)."""
         return train_one(
@@ -88,6 +89,7 @@ class Runtime:
             seed=self.scenario.seed,
             client=client,
             wide=self.wide_layers,
+            summed=summed,
         )
 
     @cached_property

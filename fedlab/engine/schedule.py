@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -26,12 +27,12 @@ class Schedule:
     examples: int
     phases: list[list[torch.Tensor]]
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Optimiser steps in all."""
         return sum(len(phase) for phase in self.phases)
 
-    @property
+    @cached_property
     def seen(self) -> int:
         """Samples read in all steps together."""
         return sum(len(rows) for phase in self.phases for rows in phase)

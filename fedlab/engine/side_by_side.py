@@ -55,11 +55,6 @@ class Adding(NamedTuple):
     weigh: Callable[[Mapping[str, float]], float]
 
 
-def sends_the_model(half: LocalHalf) -> bool:
-    """Whether a method sends what the steps made of the model, and nothing else."""
-    return type(half).finish is LocalHalf.finish
-
-
 def train_side_by_side(
     chain: Chain,
     half: LocalHalf,

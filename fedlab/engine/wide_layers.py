@@ -17,7 +17,14 @@ from torch.utils.hooks import RemovableHandle
 
 from fedlab.clients.base import Carry, LocalHalf, Received
 from fedlab.clients.differentiate import Objective
-from fedlab.engine.low_rank import LARGE, Form, LaterLayer, Work, takes_usual_steps
+from fedlab.engine.low_rank import (
+    LARGE,
+    Form,
+    LaterLayer,
+    Work,
+    sends_the_model,
+    takes_usual_steps,
+)
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
 
@@ -147,14 +154,24 @@ class WideLayers:
             layer.learn([slope], self._lr)
         return dict(zip(leaves, slopes, strict=False)), value.detach(), extra
 
-    def finish(self, carry: Carry) -> Carry:
-        """The carry with all weights and biases, after the last step."""
-        formed = dict(carry.parameters)
+    def finish(self, carry: Carry, summed: bool = False) -> Carry:
+        """The carry with all weights and biases, after the last step.
+
+        Args:
+            carry: What the last step made.
+            summed: Whether the update will only be added to others: a method that sends weights as
+                they are then sends `fedlab.strategies.unformed.Unformed` ones.
+        """
+        formed: dict[str, Any] = dict(carry.parameters)
+        as_they_are = set(self.half.shared) if summed and sends_the_model(self.half) else set()
         for path, slot in self.slots.items():
             if slot.low_rank is None:
                 continue
             weight, bias = _names(path, slot)
-            formed[weight] = slot.low_rank.weights()[0]
+            if weight in as_they_are:
+                formed[weight] = slot.low_rank.factors.unformed()
+            else:
+                formed[weight] = slot.low_rank.weights()[0]
             if (biases := slot.low_rank.biases()) is not None and bias:
                 formed[bias] = biases[0]
             slot.low_rank = None

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 
 from fedlab.client_app import build_client_app
+from fedlab.engine.allocator import keep_freed_memory
 from fedlab.engine.execution import Choice, by_measuring, by_rule
 from fedlab.engine.runtime import Runtime
 from fedlab.flower_compat import assume_identity, client_context, error_reply, message_for
@@ -63,6 +64,7 @@ class Worker:
 
     def __init__(self, runtime: Runtime) -> None:
         assume_identity()
+        keep_freed_memory()
         self.runtime = runtime
         self.clients = len(runtime.partition)
         self.app = build_client_app(lambda _: runtime)

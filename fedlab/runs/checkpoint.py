@@ -116,7 +116,7 @@ class CheckpointWriter:
         _save(strategy.state, unfinished / "server.safetensors")
         manifest = {
             "round": server_round,
-            "history": self.history.size(),
+            "history": self.history.sync(),
             "server": list(strategy.state),
             "clients": {str(client): name for client, name in sorted(self.client_files.items())},
         }

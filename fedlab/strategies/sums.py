@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from fedlab.records import Tensors, as_tensor
+from fedlab.strategies.double_precision import accumulate, weighted
+from fedlab.strategies.unformed import Unformed
 
-CACHED = 2**15
-"""Values whose double-precision copies stay in a core's cache while they are added."""
-
-SMALL = 2**13
-"""Values that are quicker added at once."""
+Summands = dict[str, "torch.Tensor | Unformed"]
+"""Named tensors, or weights that are known as a sum of products."""
 
 
 class WeightedSum:
@@ -24,21 +23,22 @@ class WeightedSum:
     Attributes:
         weight: Sum of the weights.
         clients: How many clients are in it.
-        arrays: The sums by record and name, float64, where the updates were made.
+        arrays: The sums by record and name, float64, where the updates were made; those of layers
+            in low-rank form may be `Unformed` until the whole sum is there.
         dtypes: What the mean will be in, by record and name.
     """
 
     def __init__(self) -> None:
         self.weight = 0.0
         self.clients = 0
-        self.arrays: dict[str, Tensors] = {}
+        self.arrays: dict[str, Summands] = {}
         self.dtypes: dict[str, dict[str, torch.dtype]] = {}
         self._own = True  # whether the tensors may be written to
 
     @classmethod
     def of(
         cls,
-        arrays: dict[str, Tensors],
+        arrays: dict[str, Summands],
         dtypes: dict[str, dict[str, torch.dtype]],
         weights: Sequence[float],
     ) -> WeightedSum:
@@ -54,11 +54,13 @@ class WeightedSum:
         total.weight, total.clients = sum(weights), len(weights)
         return total
 
-    def add(self, updates: Sequence[Mapping[str, Tensors]], weights: Sequence[float]) -> None:
+    def add(
+        self, updates: Sequence[Mapping[str, Mapping[str, Any]]], weights: Sequence[float]
+    ) -> None:
         """Takes in clients' updates, which stay as they are, in this order.
 
         Args:
-            updates: The tensors of each by record and name.
+            updates: The tensors of each by record and name, or `Unformed` weights.
             weights: What each of them counts.
 
         Raises:
@@ -77,7 +79,12 @@ class WeightedSum:
             _same_names(self.arrays, update)
         for record, tensors in self.arrays.items():
             for name, total in tensors.items():
-                _accumulate(total, [update[record][name] for update in updates], weights)
+                values = [update[record][name] for update in updates]
+                if isinstance(total, Unformed):
+                    for value, weight in zip(values, weights, strict=True):
+                        tensors[name] = _together(tensors[name], _weighted(value, weight))
+                else:
+                    accumulate(total, values, weights)
         self.weight += sum(weights)
         self.clients += len(updates)
 
@@ -97,13 +104,21 @@ class WeightedSum:
         _same_names(self.arrays, other.arrays)
         for record, tensors in self.arrays.items():
             for name, tensor in tensors.items():
-                add = torch.add if self.dtypes[record][name].is_floating_point else torch.maximum
                 new = other.arrays[record][name]
-                tensors[name] = add(tensor, new, out=tensor if self._own else None)
+                tensors[name] = _together(tensor, new, writable=self._own)
         self._own = True
         self.weight += other.weight
         self.clients += other.clients
         return self
+
+    def form(self) -> dict[str, Tensors]:
+        """The sums by record and name, all of them formed from now on."""
+        formed = {
+            record: {name: _formed(value) for name, value in tensors.items()}
+            for record, tensors in self.arrays.items()
+        }
+        self.arrays = {record: {**tensors} for record, tensors in formed.items()}
+        return formed
 
     def mean(self, record: str) -> Tensors:
         """The weighted mean of one record, in the type the clients sent, on the CPU.
@@ -113,18 +128,21 @@ class WeightedSum:
         """
         if not self.weight > 0:
             raise ValueError(f"the weights of {self.clients} updates sum to {self.weight}")
-        dtypes = self.dtypes[record]
+        sums, dtypes = self.form()[record], self.dtypes[record]
         return {
             name: (total / self.weight).to(dtypes[name]).cpu()
             if dtypes[name].is_floating_point
             else total.cpu().clone()
-            for name, total in self.arrays[record].items()
+            for name, total in sums.items()
         }
 
     def __getstate__(self) -> dict[str, Any]:
         """Travels as NumPy arrays, which a shared memory can hold."""
         arrays = {
-            record: {name: tensor.cpu().contiguous().numpy() for name, tensor in tensors.items()}
+            record: {
+                name: value if isinstance(value, Unformed) else value.cpu().contiguous().numpy()
+                for name, value in tensors.items()
+            }
             for record, tensors in self.arrays.items()
         }
         return self.__dict__ | {"arrays": arrays}
@@ -133,7 +151,10 @@ class WeightedSum:
         """Takes over arrays that may be read-only."""
         self.__dict__.update(state)
         self.arrays = {
-            record: {name: as_tensor(array) for name, array in arrays.items()}
+            record: {
+                name: value if isinstance(value, Unformed) else as_tensor(value)
+                for name, value in arrays.items()
+            }
             for record, arrays in state["arrays"].items()
         }
         self._own = False
@@ -178,15 +199,9 @@ class PairwiseSums:
         total = None
         for _, run in sorted(self.runs.items(), key=lambda item: item[0]):
             total = merged(total, run)
+        if total is not None:
+            total.form()
         return total
-
-
-def sum_of_stack(stack: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
-    """The weighted sum over the first axis, in double precision, as `WeightedSum.add` makes it."""
-    first, *others = stack.unbind()
-    total = _weighted(first, weights[0])
-    _accumulate(total, others, weights[1:])
-    return total
 
 
 def merged(first: WeightedSum | None, second: WeightedSum | None) -> WeightedSum | None:
@@ -196,44 +211,35 @@ def merged(first: WeightedSum | None, second: WeightedSum | None) -> WeightedSum
     return first.merge(second)
 
 
-def _weighted(values: torch.Tensor, weight: float) -> torch.Tensor:
+def _weighted(value: Any, weight: float) -> Any:
     """A sum of one; its own memory, in the same order."""
-    if not values.is_floating_point():
-        return values.clone()
-    total = values.to(torch.float64, copy=True)
-    return total if weight == 1 else total.mul_(weight)
+    if isinstance(value, Unformed):
+        return _small(value.times(weight))
+    return weighted(value, weight) if value.is_floating_point() else value.clone()
 
 
-def _accumulate(
-    total: torch.Tensor, values: Sequence[torch.Tensor], weights: Sequence[float]
+def _together(first: Any, second: Any, writable: bool = True) -> Any:
+    """The sum of two, in the memory of the first if that may be written to."""
+    if isinstance(first, Unformed) and isinstance(second, Unformed):
+        return _small(first.joined(second))
+    writable &= not isinstance(first, Unformed)
+    first, second = _formed(first), _formed(second)
+    add = torch.add if first.is_floating_point() else torch.maximum
+    return add(first, second, out=first if writable else None)
+
+
+def _small(value: Unformed) -> Any:
+    """The sum as it is, as long as that takes less memory than the matrix."""
+    return value.formed() if value.large else value
+
+
+def _formed(value: Any) -> torch.Tensor:
+    return value.formed() if isinstance(value, Unformed) else value
+
+
+def _same_names(
+    sums: Mapping[str, Mapping[str, Any]], update: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Adds weighted values to a sum, one after the other; of integers it keeps the largest."""
-    if not values:
-        return
-    if not values[0].is_floating_point():
-        for value in values:
-            torch.maximum(total, value, out=total)
-        return
-    if total.is_cuda or total.numel() < SMALL or any(v.stride() != total.stride() for v in values):
-        for value, weight in zip(values, weights, strict=True):
-            total.add_(value, alpha=weight)
-        return
-    # PyTorch adds mixed types on a CPU at half the speed of converting and then adding; and a part
-    # of the sum stays in the cache until all clients are in it.
-    buffer = torch.empty(min(CACHED, total.numel()), dtype=total.dtype)
-    pieces = [_flat(value).split(CACHED) for value in values]
-    for index, part in enumerate(_flat(total).split(CACHED)):
-        converted = buffer[: len(part)]
-        for piece, weight in zip(pieces, weights, strict=True):
-            part.add_(converted.copy_(piece[index]), alpha=weight)
-
-
-def _flat(tensor: torch.Tensor) -> torch.Tensor:
-    """A dense tensor's values in the order of memory (tensors may be channels-last)."""
-    return tensor.as_strided((tensor.numel(),), (1,))
-
-
-def _same_names(sums: Mapping[str, Tensors], update: Mapping[str, Tensors]) -> None:
     same = sums.keys() == update.keys()
     if not same or any(sums[record].keys() != update[record].keys() for record in sums):
         raise ValueError("clients sent different sets of tensors; the method must drop the same")

@@ -55,7 +55,7 @@ class SummedRecord(ArrayRecord):
     def __init__(self, total: WeightedSum, record: str) -> None:
         super().__init__()
         self.total = total
-        for name, tensor in total.arrays[record].items():
+        for name, tensor in total.form()[record].items():
             dtype = str(total.dtypes[record][name]).removeprefix("torch.")
             self[name] = SummedArray(dtype, tuple(tensor.shape))
 

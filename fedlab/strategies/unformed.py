@@ -1,0 +1,70 @@
+"""Sums of dense layers' weights that are not there as matrices yet.
+
+Plain SGD leaves a dense layer with weights k W_0 + Aᵀ X (see `fedlab.engine.low_rank`). Where only
+the sum over clients is wanted, no client's own weights need ever be formed: the sum has the same
+form, with the rows of all clients, and one product makes a matrix of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fedlab.records import as_tensor
+from fedlab.strategies.double_precision import accumulate, weighted
+
+
+class Unformed:
+    """A weighted sum of k W_0 + Aᵀ X over clients that started from the same W_0.
+
+    Args:
+        start: W_0, shape (outputs, inputs).
+        keep: The sum of the clients' k, each times what the client counts.
+        terms: For each client A, shape (rows, outputs), times what the client counts, and X, shape
+            (rows, inputs).
+    """
+
+    def __init__(
+        self, start: torch.Tensor, keep: float, terms: list[tuple[torch.Tensor, torch.Tensor]]
+    ) -> None:
+        self.start, self.keep, self.terms = start, keep, terms
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights that clients would send."""
+        return self.start.dtype
+
+    @property
+    def large(self) -> bool:
+        """Whether the rows take as much memory as the matrix would, in double precision."""
+        return sum(len(rows) for _, rows in self.terms) >= len(self.start)
+
+    def times(self, weight: float) -> Unformed:
+        """The sum, in which each client counts so much more."""
+        terms = [(coefficients * weight, rows) for coefficients, rows in self.terms]
+        return Unformed(self.start, self.keep * weight, terms)
+
+    def joined(self, other: Unformed) -> Unformed:
+        """The sum over the clients of both, this one's first."""
+        return Unformed(self.start, self.keep + other.keep, self.terms + other.terms)
+
+    def formed(self) -> torch.Tensor:
+        """The sum as a matrix of its own, float64, shape (outputs, inputs)."""
+        (coefficients, rows), *others = self.terms
+        moved = coefficients.t() @ rows
+        for coefficients, rows in others:
+            moved.addmm_(coefficients.t(), rows)
+        total = weighted(self.start, self.keep)
+        accumulate(total, [moved], [1.0])
+        return total
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travels as NumPy arrays, which a shared memory can hold."""
+        terms = [tuple(tensor.cpu().numpy() for tensor in term) for term in self.terms]
+        return {"start": self.start.cpu().numpy(), "keep": self.keep, "terms": terms}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes over arrays that may be read-only."""
+        self.start, self.keep = as_tensor(state["start"]), state["keep"]
+        self.terms = [(as_tensor(left), as_tensor(right)) for left, right in state["terms"]]
