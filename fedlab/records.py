@@ -17,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, RecordDict
+from numpy.lib.npyio import NpzFile
 
 PACKED = "fedlab.npz"
 """Names an array that holds all arrays of a record, and says how."""
@@ -70,16 +71,14 @@ def for_the_wire(content: RecordDict) -> RecordDict:
 
 
 def from_the_wire(content: RecordDict) -> RecordDict:
-    """The records that `for_the_wire` was given; such as it has not made stay as they are.
+    """The records that `for_the_wire` was given.
 
     Raises:
-        ValueError: If a record is damaged.
+        ValueError: If tensors are damaged, or were packed by somebody else.
     """
     return RecordDict(
         {
-            name: _unpacked(record[PACKED])
-            if isinstance(record, ArrayRecord) and list(record) == [PACKED]
-            else record
+            name: _unpacked(record) if isinstance(record, ArrayRecord) else record
             for name, record in content.items()
         }
     )
@@ -93,13 +92,17 @@ def _packed(record: ArrayRecord) -> Array:
     return Array(dtype="uint8", shape=(len(data),), stype=PACKED, data=data)
 
 
-def _unpacked(packed: Array) -> ArrayRecord:
+def _unpacked(packed: ArrayRecord) -> ArrayRecord:
+    """Reads what may come from anybody: nothing is unpickled, and nothing grows by being read."""
     record = ArrayRecord()
     try:
-        with np.load(BytesIO(packed.data), allow_pickle=False) as arrays:
+        data = packed[PACKED].data
+        with NpzFile(BytesIO(data), allow_pickle=False) as arrays:
+            if sum(part.file_size for part in arrays.zip.infolist()) > len(data):  # type: ignore[union-attr]
+                raise ValueError("they are compressed")
             for name in arrays.files:
                 record[name.removeprefix("/")] = ValueArray(arrays[name])
-    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, AttributeError, BadZipFile) as error:
         raise ValueError(f"damaged tensors: {error}") from error
     return record
 

@@ -1,6 +1,8 @@
 """The contract with the names of Flower that are not public: one test for each."""
 
 import pickle
+from io import BytesIO
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -76,13 +78,35 @@ def test_records_travel_as_one_array_each_and_arrive_as_they_were() -> None:
     sent = RecordDict({"arrays": to_record(tensors), "none": to_record({}), "c": ConfigRecord()})
     packed = for_the_wire(sent)
     assert [len(packed[name]) for name in ("arrays", "none")] == [1, 1]
-    arrived = from_the_wire(RecordDict({**packed, "theirs": ArrayRecord(tensors)}))
-    for name in ("arrays", "theirs"):
-        back = from_record(arrived[name])  # type: ignore[arg-type]
-        assert list(back) == list(tensors)
-        assert all(torch.equal(back[key], tensors[key]) for key in tensors)
-        assert all(back[key].dtype == tensors[key].dtype for key in tensors)
+    arrived = from_the_wire(packed)
+    back = from_record(arrived["arrays"])  # type: ignore[arg-type]
+    assert list(back) == list(tensors)
+    assert all(torch.equal(back[key], tensors[key]) for key in tensors)
+    assert all(back[key].dtype == tensors[key].dtype for key in tensors)
     assert not arrived["none"]
-    packed["arrays"][PACKED].data = b"PK" + b"?" * 40  # type: ignore[index, union-attr]
-    with pytest.raises(ValueError, match="damaged"):
+
+
+def zipped(member: bytes) -> bytes:
+    buffer = BytesIO()
+    with ZipFile(buffer, "w") as file:
+        file.writestr("w.npy", member)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"PK" + b"?" * 40,
+        b"",
+        pickle.dumps([1]),
+        zipped(b"not an array"),
+        zipped(b"\x93NUMPY\x01\x00\x02\x00{}"),
+    ],
+)
+def test_damaged_records_are_refused(data: bytes) -> None:
+    packed = for_the_wire(RecordDict({"arrays": to_record({"w": torch.ones(2)})}))
+    packed["arrays"][PACKED].data = data  # type: ignore[index, union-attr]
+    with pytest.raises(ValueError, match="damaged tensors"):
         from_the_wire(packed)
+    with pytest.raises(ValueError, match="damaged tensors"):
+        from_the_wire(RecordDict({"theirs": ArrayRecord({"w": torch.ones(2)})}))

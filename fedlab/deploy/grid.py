@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedlab.deploy.post import Parcel, Post
 from fedlab.deploy.roll import Roll, Visit
@@ -184,8 +185,14 @@ class DeviceGrid(ClientGrid):
 
     def _fault(self, errand: Errand, content: RecordDict) -> str:
         """What is wrong with a reply that no strategy could use; empty if nothing is."""
-        if "metrics" not in content or "client" not in content:
+        metrics, client = content.get("metrics"), content.get("client")
+        examples = metrics.get("num-examples") if isinstance(metrics, MetricRecord) else None
+        if not isinstance(client, ConfigRecord) or not isinstance(examples, int | float):
             return "its reply lacks records; install the same version of fedlab on both sides"
+        if client.get("id") != errand.client:
+            return f"its reply is that of client {client.get('id')}"
+        if not 0 <= examples < math.inf:
+            return f"it says that it has {examples} samples"
         if errand.portion.sums is None:
             return ""
         layout = {

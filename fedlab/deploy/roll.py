@@ -11,6 +11,7 @@ from flwr.app import Message
 
 from fedlab.deploy.post import Post
 from fedlab.deploy.terms import FAREWELL, INVITE, Farewell, Invitation, Presence
+from fedlab.errors import InputError
 from fedlab.flower_compat import NodeInfo
 from fedlab.strategies.updates import reason
 
@@ -81,8 +82,8 @@ class Roll:
 
     @property
     def complete(self) -> bool:
-        """Whether every client has its device, and all of them are here."""
-        return len(self.here()) == len(self.homes)
+        """Whether there is a device for every client, and all of them are here."""
+        return len(self.here()) >= len(self.homes)
 
     def here(self) -> dict[str, Visit]:
         """The devices that have accepted and are connected, by name."""
@@ -127,8 +128,12 @@ class Roll:
             if reply.has_error():
                 log.warning("device '%s': %s", node.name or node.node_id, reason(reply))
                 return
-            presence = Presence.of(reply.content)
-            self._accept(visit, node.name or presence.name, presence)
+            try:
+                presence = Presence.of(reply.content)
+            except InputError as error:
+                self._dismiss(visit, node.name or str(node.node_id), str(error))
+            else:
+                self._accept(visit, node.name or presence.name, presence)
 
         self._visits[node.node_id] = visit
         self.post.send(node.node_id, self.invitation.to_content(), INVITE, answered)
@@ -141,8 +146,7 @@ class Roll:
         elif name in self.here():
             self._dismiss(visit, name, f"there is another device with the name '{name}'")
         elif self.seats and name not in self.seats:
-            taken = ", ".join(self.seats)
-            self._dismiss(visit, name, f"all seats of this run are taken ({taken})")
+            self._dismiss(visit, name, self._taken)
         else:
             visit.presence = presence
             missing = len(self.homes) - len(self.here())
@@ -155,7 +159,12 @@ class Roll:
                 f"; waiting for {missing} more" if missing > 0 else "",
             )
 
+    @property
+    def _taken(self) -> str:
+        return f"all seats of this run are taken ({', '.join(self.seats)})"
+
     def _dismiss(self, visit: Visit, name: str, why: str) -> None:
+        visit.presence = None
         log.warning("device '%s' is sent away: %s", name, why)
         content = Farewell(finished=False, reason=why).to_content()
         self.post.send(visit.node, content, FAREWELL, lambda reply: None)
@@ -164,7 +173,8 @@ class Roll:
         """Gives every client its device, whatever the order in which they came.
 
         A device becomes the first client that a simulation would give its domain to; devices of
-        other domains take the seats that are left. Both in the order of their names.
+        other domains take the seats that are left. Both in the order of their names. Who has come
+        too many is sent away.
         """
         devices = {name: visit.presence for name, visit in self.here().items() if visit.presence}
         left = list(range(len(self.homes)))
@@ -176,6 +186,9 @@ class Roll:
                     left.remove(fitting[0])
                     seats[name] = Seat(fitting[0], name, its.domain, its.train, its.test)
         self.seats = seats
+        for name, visit in self.here().items():
+            if name not in seats:
+                self._dismiss(visit, name, self._taken)
 
     def say_farewell(self, seconds: float) -> None:
         """Tells all devices that the run has ended, and waits a little for them to hear it."""

@@ -1,0 +1,194 @@
+"""What a server does with devices that are many, wrong or old, told by a grid without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+
+from fedlab import flower_compat
+from fedlab.deploy import roll as roll_module
+from fedlab.deploy.grid import DeviceGrid
+from fedlab.deploy.post import Post
+from fedlab.deploy.roll import Roll, Seat
+from fedlab.deploy.terms import FAREWELL, INVITE, SEAT, Farewell, Invitation, Presence
+from fedlab.engine.portions import FIRST_NODE_ID
+from fedlab.flower_compat import NodeInfo
+from fedlab.records import for_the_wire, to_record
+from fedlab.strategies.updates import SUM, client_of
+
+Answer = Callable[[Message], RecordDict | None]
+
+
+class Network:
+    """Stands in for Flower's grid: nodes that answer every message when they are asked to."""
+
+    def __init__(self) -> None:
+        self.run = flower_compat.assume_identity()
+        self.answers: dict[int, Answer] = {}
+        self.sent: list[Message] = []
+        self._replies: dict[str, Message] = {}
+
+    def get_nodes(self) -> Iterator[NodeInfo]:
+        return (NodeInfo(node_id=node, last_activated_at="now") for node in self.answers)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        numbers = []
+        for message in messages:
+            self.sent.append(flower_compat.stamp(message))
+            numbers.append(message.metadata.message_id)
+            content = self.answers[message.metadata.dst_node_id](message)
+            if content is not None:
+                self._replies[numbers[-1]] = Message(content, reply_to=message)
+        return numbers
+
+    def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
+        return [self._replies.pop(number) for number in numbers if number in self._replies]
+
+    def told(self, kind: str) -> dict[int, Message]:
+        """Messages of a kind, by node."""
+        return {m.metadata.dst_node_id: m for m in self.sent if m.metadata.message_type == kind}
+
+
+def device(name: str, train: Answer = lambda message: None) -> Answer:
+    """A device that accepts, and trains as it is told."""
+
+    def answer(message: Message) -> RecordDict | None:
+        if message.metadata.message_type == INVITE:
+            return Presence(name, "d", 1, 1).to_content()
+        return None if message.metadata.message_type == FAREWELL else train(message)
+
+    return answer
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setattr(roll_module, "LOOK_SECONDS", 0.0)
+    return Network()
+
+
+def roll_for(network: Network, clients: int, *seats: Seat) -> Roll:
+    invitation = Invitation("run", "0", "", ("a", "b"), (1,))
+    return Roll(Post(cast(Grid, network)), invitation, [None] * clients, seats)
+
+
+def look(roll: Roll) -> None:
+    roll.look()  # invites
+    roll.look()  # reads the answers
+
+
+# ---------------------------------------------------------------------- who takes part
+
+
+def test_more_devices_than_clients_at_once_do_not_keep_a_run_from_beginning(
+    network: Network,
+) -> None:
+    network.answers = {n: device(name) for n, name in enumerate(["c", "a", "b"], 1)}
+    roll = roll_for(network, 2)
+    look(roll)
+    assert roll.complete
+    roll.assign()
+    assert set(roll.seats) == {"a", "b"}
+    roll.look()
+    (left_over,) = network.told(FAREWELL).items()
+    assert left_over[0] == 1
+    said = Farewell.of(left_over[1].content)
+    assert (said.finished, "all seats of this run are taken (a, b)") == (False, said.reason)
+    assert set(roll.here()) == {"a", "b"}
+    assert roll.complete
+
+
+def test_a_device_of_another_version_is_sent_away_and_the_others_go_on(network: Network) -> None:
+    def old(message: Message) -> RecordDict | None:
+        if message.metadata.message_type == INVITE:
+            return RecordDict({"terms": ConfigRecord({"name": "old"})})
+        return None
+
+    network.answers = {1: old, 2: device("new")}
+    roll = roll_for(network, 1)
+    look(roll)
+    assert set(roll.here()) == {"new"}
+    roll.look()
+    said = Farewell.of(network.told(FAREWELL)[1].content)
+    assert "different versions of fedlab" in said.reason
+
+
+# ---------------------------------------------------------------------- what they answer
+
+
+def trained(message: Message, client: int | None = None, **metrics: float) -> RecordDict:
+    """What a device answers to training: a tensor with its client's index."""
+    seat = cast(ConfigRecord, message.content[SEAT])
+    mine = int(cast(int, seat["client"])) if client is None else client
+    content = RecordDict({"arrays": to_record({"w": torch.tensor([float(mine)])})})
+    content = for_the_wire(content)
+    content["metrics"] = MetricRecord(metrics or {"num-examples": 1.0})
+    content["client"] = ConfigRecord({"id": mine})
+    return content
+
+
+def replies(network: Network, *answers: Answer, summed: bool = True) -> list[Message]:
+    """What a round with these devices comes to, in the order of clients."""
+    seats = [Seat(client, f"{client}", "d", 1, 1) for client in range(len(answers))]
+    network.answers = {n: device(f"{n}", train) for n, train in enumerate(answers)}
+    roll = roll_for(network, len(answers), *seats)
+    grid = DeviceGrid(roll.post, roll, lambda asked: asked, lambda: None)
+    records: dict[str, Any] = {"arrays": to_record({"w": torch.zeros(1)})}
+    if summed:
+        records[SUM] = ConfigRecord({"weights": "examples"})
+    content = RecordDict(records)
+    asked = [
+        Message(content, dst_node_id=FIRST_NODE_ID + client, message_type="train")
+        for client in range(len(answers))
+    ]
+    return sorted(
+        grid.send_and_receive(asked, timeout=5), key=lambda reply: reply.metadata.src_node_id
+    )
+
+
+def plain(message: Message) -> RecordDict:
+    """Arrays that claim to be what they are not."""
+    content = trained(message)
+    lie = Array(dtype="float32", shape=(1,), stype="numpy.ndarray", data=b"not an array")
+    content["arrays"] = ArrayRecord({"w": lie})
+    return content
+
+
+def inflated(message: Message) -> RecordDict:
+    """Few bytes that become many."""
+    import io
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{"/w": np.zeros(1 << 22, np.float32)})
+    content = trained(message)
+    packed = cast(ArrayRecord, content["arrays"])
+    (array,) = packed.values()
+    array.data = buffer.getvalue()
+    return content
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda message: RecordDict(), "its reply lacks records"),
+        (lambda message: trained(message, loss=1.0), "its reply lacks records"),
+        (lambda message: trained(message, client=0), "its reply is that of client 0"),
+        (plain, "damaged tensors"),
+        (inflated, "damaged tensors"),
+    ],
+)
+@pytest.mark.parametrize("summed", [True, False])
+def test_a_wrong_reply_costs_its_device_the_round_and_nobody_else(
+    wrong: Answer, says: str, summed: bool, network: Network
+) -> None:
+    good, bad = replies(network, trained, wrong, summed=summed)
+    assert good.has_content()
+    assert client_of(good) == 0
+    assert bad.has_error()
+    assert says in bad.error.reason
+    assert "device '1'" in bad.error.reason
