@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import io
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -17,7 +20,6 @@ from fedlab.deploy.grid import DeviceGrid
 from fedlab.deploy.post import Post
 from fedlab.deploy.roll import Roll, Seat
 from fedlab.deploy.terms import FAREWELL, INVITE, SEAT, Farewell, Invitation, Presence
-from fedlab.engine.portions import FIRST_NODE_ID
 from fedlab.flower_compat import NodeInfo
 from fedlab.records import for_the_wire, to_record
 from fedlab.strategies.updates import SUM, client_of
@@ -42,10 +44,12 @@ class Network:
         for message in messages:
             self.sent.append(flower_compat.stamp(message))
             numbers.append(message.metadata.message_id)
-            content = self.answers[message.metadata.dst_node_id](message)
-            if content is not None:
-                self._replies[numbers[-1]] = Message(content, reply_to=message)
+            self.answer(message, self.answers[message.metadata.dst_node_id](message))
         return numbers
+
+    def answer(self, message: Message, content: RecordDict | None) -> None:
+        if content is not None:
+            self._replies[message.metadata.message_id] = Message(content, reply_to=message)
 
     def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
         return [self._replies.pop(number) for number in numbers if number in self._replies]
@@ -132,23 +136,23 @@ def trained(message: Message, client: int | None = None, **metrics: float) -> Re
     return content
 
 
-def replies(network: Network, *answers: Answer, summed: bool = True) -> list[Message]:
-    """What a round with these devices comes to, in the order of clients."""
+def grid_of(network: Network, *answers: Answer) -> DeviceGrid:
+    """The grid of a run whose clients are these devices."""
     seats = [Seat(client, f"{client}", "d", 1, 1) for client in range(len(answers))]
     network.answers = {n: device(f"{n}", train) for n, train in enumerate(answers)}
     roll = roll_for(network, len(answers), *seats)
-    grid = DeviceGrid(roll.post, roll, lambda asked: asked, lambda: None)
+    return DeviceGrid(roll.post, roll, lambda asked: asked, lambda: None)
+
+
+def train(grid: DeviceGrid, timeout: float = 5, summed: bool = True) -> list[Message]:
+    """What a round comes to, in the order of clients."""
     records: dict[str, Any] = {"arrays": to_record({"w": torch.zeros(1)})}
     if summed:
         records[SUM] = ConfigRecord({"weights": "examples"})
     content = RecordDict(records)
-    asked = [
-        Message(content, dst_node_id=FIRST_NODE_ID + client, message_type="train")
-        for client in range(len(answers))
-    ]
-    return sorted(
-        grid.send_and_receive(asked, timeout=5), key=lambda reply: reply.metadata.src_node_id
-    )
+    asked = [Message(content, dst_node_id=n, message_type="train") for n in grid.get_node_ids()]
+    replies = grid.send_and_receive(asked, timeout=timeout)
+    return sorted(replies, key=lambda reply: reply.metadata.src_node_id)
 
 
 def plain(message: Message) -> RecordDict:
@@ -161,8 +165,6 @@ def plain(message: Message) -> RecordDict:
 
 def inflated(message: Message) -> RecordDict:
     """Few bytes that become many."""
-    import io
-
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{"/w": np.zeros(1 << 22, np.float32)})
     content = trained(message)
@@ -186,9 +188,31 @@ def inflated(message: Message) -> RecordDict:
 def test_a_wrong_reply_costs_its_device_the_round_and_nobody_else(
     wrong: Answer, says: str, summed: bool, network: Network
 ) -> None:
-    good, bad = replies(network, trained, wrong, summed=summed)
+    good, bad = train(grid_of(network, trained, wrong), summed=summed)
     assert good.has_content()
     assert client_of(good) == 0
     assert bad.has_error()
     assert says in bad.error.reason
     assert "device '1'" in bad.error.reason
+
+
+def test_what_a_silent_device_was_sent_does_not_stay_in_memory(network: Network) -> None:
+    grid = grid_of(network, lambda message: None)
+    (silent,) = train(grid, timeout=0.1)
+    assert "has not answered within" in silent.error.reason
+    sent = [weakref.ref(message) for message in network.sent]
+    network.sent.clear()
+    gc.collect()
+    assert not any(message() for message in sent)
+
+
+def test_a_slow_device_is_not_sent_the_messages_of_all_rounds(network: Network) -> None:
+    grid = grid_of(network, lambda message: None)
+    for _ in range(3):
+        train(grid, timeout=0.1)
+    first, *others = [m for m in network.sent if m.metadata.message_type == "train"]
+    assert not others
+    network.answer(first, trained(first))
+    network.answers[0] = device("0", trained)
+    (reply,) = train(grid)
+    assert reply.has_content()

@@ -146,6 +146,23 @@ def test_a_key_that_is_taken_back_shuts_its_node_out(served: Served, node: Node)
     assert not list(served.grid.get_nodes())
 
 
+def test_a_key_that_was_shut_out_and_is_back_keeps_nobody_else_from_coming_and_going(
+    served: Served, node: Node
+) -> None:
+    mine, other = public_pem(node.key.public_key()), public_pem(make_key().public_key())
+    served.link.admit({"other": other})
+    assert served.link.admit({"roof": mine, "other": other}) == ["roof"]
+    with pytest.raises(httpx.HTTPStatusError):
+        node.link.activate()
+    yard = make_key()
+    assert served.link.admit({"roof": mine, "yard": public_pem(yard.public_key())}) == ["roof"]
+    link = FleetLink(served.address, yard, None)
+    link.activate()
+    assert [seen.name for seen in served.grid.get_nodes()] == ["yard"]
+    link.deactivate()
+    link.close()
+
+
 def test_nobody_registers_a_key_by_themselves(served: Served) -> None:
     stranger = FleetLink(served.address, make_key(), None)
     for call in (stranger.register, stranger.activate):

@@ -44,7 +44,7 @@ from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError
 from fedlab.flower_compat.fleet import FleetLink
-from fedlab.records import from_the_wire, to_record
+from fedlab.records import PACKED, for_the_wire, from_the_wire, to_record
 from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.scenarios.partition import make_partition
 
@@ -453,20 +453,34 @@ def invited(four: Path, domain: str, folder: Path) -> Participant:
     return participant
 
 
+@pytest.mark.parametrize("run", ["/../../stolen", "..", "a/b", ""])
+def test_a_server_does_not_choose_where_a_device_writes(
+    run: str, four: Path, tmp_path: Path
+) -> None:
+    flower_compat.assume_identity()
+    device = Participant("north", four.parent / "north.npz", None, tmp_path / "d", "cpu", 1)
+    terms = Invitation(run, fedlab.__version__, to_yaml(load_scenario(four)), DIGITS, (3, 8, 8))
+    message = Message(terms.to_content(), dst_node_id=7, message_type=INVITE)
+    with pytest.raises(InputError, match="which is no name"):
+        device.answer(flower_compat.stamp(message))
+
+
 def to_train(four: Path, server_round: int = 1, **records: ConfigRecord) -> Message:
-    """A round's message to client 0."""
+    """A round's message to client 0; with records of its own as a device gets it."""
     model = task_of(load_scenario(four)).model
     shared = {n: t for n, t in model.state_dict().items() if n.startswith("classifier")}
     config = ConfigRecord({"server-round": server_round, "rounds": 3})
     content = RecordDict({"arrays": to_record(shared or model.state_dict()), "config": config})
     for name, record in records.items():
         content[name] = record
+    content = for_the_wire(content) if records else content
     message = Message(content, dst_node_id=FIRST_NODE_ID, message_type="train")
     return flower_compat.stamp(message)
 
 
 def values(reply: Message) -> dict[str, np.ndarray]:
-    arrays = from_the_wire(reply.content)["arrays"]
+    content = reply.content
+    arrays = (from_the_wire(content) if PACKED in content["arrays"] else content)["arrays"]
     return {name: array.numpy() for name, array in arrays.items()}  # type: ignore[union-attr]
 
 

@@ -62,8 +62,9 @@ class DeviceGrid(ClientGrid):
     """Sends a round's messages to the devices that are the clients.
 
     A device that is not connected gets its message as soon as it is; one that was restarted gets
-    it again. A round ends when all have answered; when its deadline has passed; or when enough
-    have answered and nobody who is connected still works.
+    it again; one that is still at an earlier message gets it when it has answered that. A round
+    ends when all have answered; when its deadline has passed; or when enough have answered and
+    nobody who is connected still works.
 
     Args:
         post: Carries messages to devices.
@@ -125,8 +126,9 @@ class DeviceGrid(ClientGrid):
         needed = self.enough(len(errands))
         while True:
             self.roll.look()
+            here = self.roll.seated()
             open_errands = [errand for errand in errands if errand.reply is None]
-            working = [errand for errand in open_errands if self._sent(errand)]
+            working = [e for e in open_errands if self._sent(e, here.get(e.client))]
             answered = sum(
                 errand.reply is not None and errand.reply.has_content() for errand in errands
             )
@@ -136,13 +138,13 @@ class DeviceGrid(ClientGrid):
                 break
             self.check()
             time.sleep(LOOK_SECONDS)
+        here = self.roll.seated()
         for errand in errands:
             if errand.reply is None:
-                self._give_up(errand, seconds)
+                self._give_up(errand, seconds, connected=errand.client in here)
 
-    def _sent(self, errand: Errand) -> bool:
-        """Makes sure that a device has its message; False if it is not connected."""
-        visit = self.roll.seated(errand.client)
+    def _sent(self, errand: Errand, visit: Visit | None) -> bool:
+        """Sends a device its message as soon as it can be; False if it is not connected."""
         if visit is None:
             return False
         parcel = errand.parcel
@@ -152,6 +154,8 @@ class DeviceGrid(ClientGrid):
             errand.parcel = None
             self.roll.miss(visit)  # and tried again should the SuperLink know it after all
             return False
+        if visit.busy:
+            return True  # with an earlier round's message; those of all rounds would pile up
         if errand.visit is not None:
             log.warning("device '%s' is back and begins again", self.roll.name(errand.client))
             if parcel is not None:
@@ -160,7 +164,7 @@ class DeviceGrid(ClientGrid):
         content = RecordDict({**errand.content, SEAT: seat})  # type: ignore[dict-item]
         about = errand.message.metadata
         errand.visit = visit
-        errand.parcel = self.post.send(
+        errand.parcel = visit.task = self.post.send(
             visit.node, content, about.message_type, partial(self._answered, errand), about.group_id
         )
         return True
@@ -203,14 +207,11 @@ class DeviceGrid(ClientGrid):
         self._layout = self._layout or layout
         return "" if layout == self._layout else "it has sent other tensors than the others"
 
-    def _give_up(self, errand: Errand, seconds: float) -> None:
+    def _give_up(self, errand: Errand, seconds: float, connected: bool) -> None:
         name = self.roll.name(errand.client)
         if errand.parcel is not None:
             self.post.ignore(errand.parcel)
-        if self.roll.seated(errand.client) is None:
-            why = "is not connected"
-        else:
-            why = f"has not answered within {seconds:g} seconds"
+        why = f"has not answered within {seconds:g} seconds" if connected else "is not connected"
         errand.reply = error_reply(errand.message, f"device '{name}' {why}")
 
     def _settled(self, errand: Errand) -> Message:

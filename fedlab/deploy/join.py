@@ -40,6 +40,9 @@ BACK_OFF_SECONDS = (0.5, 30.0)
 HEARTBEAT_SHARE = 0.4
 """Share of the time after which it would be taken for lost that lies between heartbeats."""
 
+GRACE_SECONDS = 2.0
+"""For how long it waits for a last heartbeat to get through."""
+
 
 def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
     """The key of a device that has none of the server's: made once, kept in its folder."""
@@ -156,6 +159,9 @@ def _beating(link: FleetLink) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        thread.join(
+            GRACE_SECONDS
+        )  # a heartbeat that came after the farewell would bring the node back
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from fedlab.deploy.state_file import StateFile
 from fedlab.deploy.terms import INVITE, SEAT, Invitation, Presence
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Job, Worker
+from fedlab.errors import InputError
 from fedlab.flower_compat import error_reply
 from fedlab.records import for_the_wire, from_the_wire
 
@@ -79,6 +80,8 @@ class Participant:
                 values, self.path, self.domain, invitation.classes, invitation.shape
             )
             file = f"{own.scenario.name}-{invitation.run}.safetensors"
+            if not invitation.run.isalnum():  # the server's word is part of a path here
+                raise InputError(f"the server calls its run '{invitation.run}', which is no name")
             self._state = StateFile(self.folder / file)
             self._workers.clear()
             self._own, self._run = own, invitation.run

@@ -16,16 +16,14 @@ class Parcel:
     """A message under way.
 
     Attributes:
-        message: The message.
         on_reply: Called with the reply, once.
-        number: Flower's id of it, once it has been handed over.
-        lost: Whether it could not be, because its node is gone.
+        lost: Whether it could not be handed over, because its node is gone.
+        answered: Whether there has been a reply, or the word that there will be none.
     """
 
-    message: Message
     on_reply: OnReply
-    number: str = ""
     lost: bool = False
+    answered: bool = False
 
 
 class Post:
@@ -40,7 +38,7 @@ class Post:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._outbox: list[Parcel] = []
+        self._outbox: list[tuple[Message, Parcel]] = []
         self._waiting: dict[str, Parcel] = {}
 
     def send(
@@ -56,24 +54,26 @@ class Post:
             group: Flower's group of messages: the round.
         """
         message = Message(content, dst_node_id=node, message_type=kind, group_id=group)
-        parcel = Parcel(message, on_reply)
-        self._outbox.append(parcel)
+        parcel = Parcel(on_reply)
+        self._outbox.append((message, parcel))
         return parcel
 
     def collect(self) -> None:
         """Sends what is to be sent, and takes in the replies that are there."""
         if self._outbox:
-            # Together, so that what several messages share is sent once.
+            # Together, so that what several messages share is sent once. Parcels do not hold them:
+            # a device that never answers would keep the models of all rounds in memory.
             sent, self._outbox = self._outbox, []
-            numbers = list(self.grid.push_messages([parcel.message for parcel in sent]))
-            for parcel, number in zip(sent, numbers, strict=True):
-                parcel.number, parcel.lost = number or "", not number
+            numbers = list(self.grid.push_messages([message for message, _ in sent]))
+            for (_, parcel), number in zip(sent, numbers, strict=True):
+                parcel.lost = not number
                 if number:
                     self._waiting[number] = parcel
         if self._waiting:
             for reply in self.grid.pull_messages(list(self._waiting)):
                 parcel = self._waiting.pop(reply.metadata.reply_to_message_id, None)
                 if parcel is not None:
+                    parcel.answered = True
                     parcel.on_reply(reply)
 
     def ignore(self, parcel: Parcel) -> None:

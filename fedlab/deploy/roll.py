@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from flwr.app import Message
 
-from fedlab.deploy.post import Post
+from fedlab.deploy.post import Parcel, Post
 from fedlab.deploy.terms import FAREWELL, INVITE, Farewell, Invitation, Presence
 from fedlab.errors import InputError
 from fedlab.flower_compat import NodeInfo
@@ -48,11 +48,18 @@ class Visit:
         node: Flower's id of the node.
         since: When it was activated, which tells it from an earlier process of the same device.
         presence: What it has answered to the invitation; None while it looks at its data.
+        task: The last message of the method's that it was sent.
     """
 
     node: int
     since: str
-    presence: Presence | None = field(default=None)
+    presence: Presence | None = None
+    task: Parcel | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether it still works on its last message."""
+        return self.task is not None and not (self.task.answered or self.task.lost)
 
 
 class Roll:
@@ -94,9 +101,10 @@ class Roll:
                 found[presence.name] = visit
         return found
 
-    def seated(self, client: int) -> Visit | None:
-        """The device that is a client, if it is connected."""
-        return self.here().get(self.name(client))
+    def seated(self) -> dict[int, Visit]:
+        """The devices that have a seat and are connected, by client."""
+        here = self.here()
+        return {seat.client: here[name] for name, seat in self.seats.items() if name in here}
 
     def name(self, client: int) -> str:
         """The name of the device that is a client."""

@@ -71,7 +71,6 @@ def serve(
     scenario = load_scenario(source, overrides)
     check_trackers(scenario)
     _refuse_another(Path(out), scenario)
-    check_trackers(scenario)
     task = task_of(scenario, classes)
     if endpoint.keys is not None:
         endpoint.keys.check()

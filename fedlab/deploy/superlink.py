@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -122,7 +123,8 @@ class SuperLink:
     def close(self) -> None:
         """Ends it."""
         if self._process.stdin:
-            self._process.stdin.close()
+            with suppress(BrokenPipeError):  # it has ended before it was told what to do
+                self._process.stdin.close()
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -172,7 +174,7 @@ def main() -> None:
     ring = KeyRing(settings["keys"]) if settings["keys"] else None
     link = Link(authenticated=ring is not None)
     if ring is not None:
-        link.admit(_admitted(ring))
+        _admit(link, _admitted(ring))
     ticket = link.open_run()
     config = uvicorn.Config(
         link.app,
@@ -194,6 +196,12 @@ def _admitted(ring: KeyRing) -> dict[str, bytes]:
     return {device.name: device.public for device in ring.devices() if not device.revoked}
 
 
+def _admit(link: Link, keys: dict[str, bytes]) -> None:
+    for name in link.admit(keys):
+        text = f"the key of '{name}' was shut out and counts again when the server is started anew"
+        print(text, file=sys.stderr, flush=True)
+
+
 def _watch(link: Link, ticket: Ticket, ring: KeyRing | None) -> None:
     """Keeps the run alive, and lets in and shuts out devices as their keys come and go."""
     beaten = time.monotonic()
@@ -209,7 +217,7 @@ def _watch(link: Link, ticket: Ticket, ring: KeyRing | None) -> None:
             except OSError:  # a key that was moved while it was looked at; the next look tells
                 continue
             if now != known:
-                link.admit(now)
+                _admit(link, now)
                 known = now
 
 

@@ -140,24 +140,28 @@ class Link:
         """Keeps the run from expiring; to be called every few seconds."""
         self._state.acknowledge_task_heartbeat(ticket.task_id)
 
-    def admit(self, keys: Mapping[str, bytes]) -> None:
+    def admit(self, keys: Mapping[str, bytes]) -> list[str]:
         """Lets these nodes in, and no others.
 
         Args:
             keys: Public key of every node as PEM, by the node's name.
+
+        Returns:
+            Names of those that stay outside: Flower never takes a key again that was shut out.
         """
-        known = {
-            node.public_key: node.node_id
-            for node in self._state.get_node_info()
-            if node.status != NodeStatus.UNREGISTERED
-        }
+        nodes = {node.public_key: node for node in self._state.get_node_info()}
+        for key, node in nodes.items():
+            if key not in keys.values() and node.status != NodeStatus.UNREGISTERED:
+                self._state.delete_node(NOOP_FLWR_AID, node.node_id)
+        outside = []
         for name, key in keys.items():
-            if known.pop(key, None) is None:
+            if key not in nodes:
                 self._state.create_node(
                     NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, key, HEARTBEAT_DEFAULT_INTERVAL, name=name
                 )
-        for node_id in known.values():
-            self._state.delete_node(NOOP_FLWR_AID, node_id)
+            elif nodes[key].status == NodeStatus.UNREGISTERED:
+                outside.append(name)
+        return outside
 
 
 @dataclass
