@@ -18,6 +18,7 @@ from fedlab.deploy.task import task_of
 from fedlab.errors import InputError, RunError
 from fedlab.privacy.accounting import epsilon_after
 from fedlab.privacy.mechanism import private_mean
+from fedlab.privacy.noise import standard_normal
 from fedlab.privacy.spec import PrivacySpec
 from toy import scenario
 
@@ -63,14 +64,33 @@ def test_a_missing_client_counts_as_one_that_changed_nothing() -> None:
     assert mean["a"].item() == pytest.approx(0.1)
 
 
-def test_noise_has_the_stated_deviation() -> None:
-    received = {"a": torch.zeros(200_000), "b": torch.zeros(3, 3)}
+@pytest.mark.parametrize("source", [torch.Generator().manual_seed(0), None])
+def test_noise_has_the_stated_deviation(source: torch.Generator | None) -> None:
+    received = {"a": torch.zeros(200_001), "b": torch.zeros(3, 3)}
     loud = spec(noise_multiplier=3.0, clipping_norm=0.5)
-    mean = private_mean(received, [], 10, loud, torch.Generator().manual_seed(0))
+    mean = private_mean(received, [], 10, loud, source)
     # 3 * 0.5 on the sum, a tenth of it on the mean.
     assert mean["a"].std().item() == pytest.approx(0.15, rel=0.01)
     assert mean["a"].mean().item() == pytest.approx(0.0, abs=0.002)
     assert mean["b"].std().item() > 0
+
+
+def test_secret_noise_is_normal_and_follows_from_no_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = standard_normal((300, 333), None)
+    assert noise.shape == (300, 333)
+    assert noise.dtype == torch.float64
+    sorted_noise = noise.flatten().sort().values
+    expected = (1 + torch.erf(sorted_noise / math.sqrt(2))) / 2
+    steps = torch.arange(1, len(expected) + 1) / len(expected)
+    # Kolmogorov and Smirnov: 2.6 / sqrt(n) is passed three times in a million.
+    assert (expected - steps).abs().max() < 2.6 / math.sqrt(len(expected))
+    assert np.corrcoef(noise.flatten()[:49_950], noise.flatten()[49_950:])[0, 1] < 0.03
+    monkeypatch.setattr(torch, "randn", None)
+    monkeypatch.setattr(np.random, "default_rng", None)
+    torch.manual_seed(0)
+    first = standard_normal((3,), None)
+    torch.manual_seed(0)
+    assert not torch.equal(first, standard_normal((3,), None))
 
 
 def test_what_cannot_be_clipped_ends_the_run() -> None:

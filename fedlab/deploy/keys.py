@@ -111,8 +111,8 @@ class KeyRing:
             self.folder.chmod(0o700)
             if new:
                 key, certificate = certificates.make_authority()
-                write_private(self.authority_key, private_pem(key))
                 write_whole(self.authority, certificates.pem(certificate).decode())
+                write_private(self.authority_key, private_pem(key))  # last: it says that both are
             authority = certificates.load_authority(self.authority_key, self.authority)
             key, certificate = certificates.make_server(authority, hosts)
             write_private(self.server_key, private_pem(key))

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import torch
 
 from fedlab.errors import RunError
+from fedlab.privacy.noise import standard_normal
 from fedlab.privacy.spec import PrivacySpec
 from fedlab.records import Tensors
 
@@ -20,7 +21,7 @@ def private_mean(
     models: Iterable[Tensors],
     cohort: int,
     spec: PrivacySpec,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
 ) -> Tensors:
     """The model w + (Σ clip(w_k - w) + noise) / m, in float64, in the types of `received`.
 
@@ -32,7 +33,7 @@ def private_mean(
         models: The models that came up, w_k, with the same names.
         cohort: m, the clients that were asked.
         spec: Clipping norm and noise multiplier.
-        generator: Source of the noise.
+        generator: Source of the noise; None is the operating system.
 
     Raises:
         RunError: If a client sent numbers that are not finite, which cannot be clipped.
@@ -46,8 +47,7 @@ def private_mean(
             tensor.add_(change[name], alpha=factor)
     deviation = spec.noise_multiplier * spec.clipping_norm
     for name in sorted(total):  # a model has another order after it was on disk
-        noise = torch.randn(total[name].shape, generator=generator, dtype=torch.float64)
-        total[name].add_(noise, alpha=deviation)
+        total[name].add_(standard_normal(total[name].shape, generator), alpha=deviation)
     return {
         name: (before[name] + total[name] / cohort).to(tensor.dtype)
         for name, tensor in received.items()

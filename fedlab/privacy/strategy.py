@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
 
 from flwr.app import ArrayRecord, ConfigRecord, Message
@@ -43,9 +42,8 @@ class Private(Strategy):
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """As the method does, with a mean that has this round's noise."""
-        seeded = self.privacy.noise == "seeded"
-        seed = self.settings.seed if seeded else secrets.randbits(63)
-        self.noise = rng.torch_generator(seed, "privacy", server_round)
+        seeded, seed = self.privacy.noise == "seeded", self.settings.seed
+        self.noise = rng.torch_generator(seed, "privacy", server_round) if seeded else None
         super().combine(server_round, updates)
 
     def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:

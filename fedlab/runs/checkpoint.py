@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.records import Tensors, from_record, to_record
+from fedlab.runs.files import write_whole
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.tensors import write_tensors
 from fedlab.strategies.base import Strategy
@@ -120,7 +121,7 @@ class CheckpointWriter:
             "server": list(strategy.state),
             "clients": {str(client): name for client, name in sorted(self.client_files.items())},
         }
-        (unfinished / "checkpoint.json").write_text(json.dumps(manifest, indent=1))
+        write_whole(unfinished / "checkpoint.json", json.dumps(manifest, indent=1))
         final = self.folder / f"round-{server_round:06d}"
         shutil.rmtree(final, ignore_errors=True)
         unfinished.rename(final)
