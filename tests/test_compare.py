@@ -261,6 +261,21 @@ def first_weights(scenario):
     return next(prepare(scenario).model.parameters()).sum().item()
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), ValueError("no luck"), GeneratorExit()])
+def test_whatever_a_run_raises_the_driver_hears_of_its_end(error, tmp_path, monkeypatch):
+    def raises(*_):
+        raise error
+
+    monkeypatch.setattr(conductor, "conduct", raises)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    job = conductor.Job("a", tmp_path, load_scenario(write_tiny(tmp_path)), ResourcesSpec())
+    news = list(conductor.Conductor([], Path.cwd(), {}).run(job, None))
+    told = [one.failure for one in news]
+    assert told == (
+        [] if isinstance(error, GeneratorExit) else [f"{type(error).__name__}: {error}"]
+    )
+
+
 def test_another_run_in_the_place_of_one_is_told(tiny, tmp_path):
     fedlab.compare(tiny, "fedavg", 1, rounds=1, out="here", **QUIET)
     said = refused(tiny, "fedavg", 1, ["training.batch_size=5"], rounds=2, out="here")

@@ -98,7 +98,7 @@ def attempt(job: Job, data: FederatedData, tell: Tell) -> None:
         conduct(job, data, tell)
     except FedlabError as error:
         tell(News(failure=str(error)))
-    except Exception as error:  # a method's own code may raise anything
+    except (Exception, SystemExit) as error:  # a method's own code may raise anything
         tell(News(failure=f"{type(error).__name__}: {error}"))
 
 
@@ -123,9 +123,11 @@ class Conductor:
         news: SimpleQueue[News | None] = SimpleQueue()
 
         def work() -> None:
-            with _Warnings(news.put):
-                attempt(job, data, news.put)
-            news.put(None)
+            try:
+                with _Warnings(news.put):
+                    attempt(job, data, news.put)
+            finally:
+                news.put(None)  # or the driver would wait for ever
 
         # Ray passes on what a generator yields; the round loop is none, so it has a thread.
         threading.Thread(target=work, daemon=True).start()

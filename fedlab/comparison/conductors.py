@@ -98,8 +98,7 @@ class Conductors:
                     if number < TRIES:
                         queue.appendleft((job, number + 1))
                         continue
-                    reason = str(error).strip().partition("\n")[0]
-                    watch(job, News(failure=f"its process died {number} times: {reason}"))
+                    watch(job, News(failure=f"its process died {number} times: {error}"))
                     watch(job, None)
                 else:
                     watch(job, news)

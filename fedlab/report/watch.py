@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 MEAN = "bold"
-"""The style of the mean over domains, which is no domain's colour."""
+"""The style of the mean over clients, which is no domain's colour."""
 PAUSE = 0.5  # seconds between looks
 TALLEST = 22
 
@@ -100,7 +100,7 @@ def _picture(run: Run, console: Console) -> RenderableType:
 
 
 def _curves(history: pandas.DataFrame) -> list[tuple[str, str, Points]]:
-    """Names, styles and points: the domains, and their mean on top."""
+    """Names, styles and points: the domains, and on top the mean over clients."""
     domains = learning_curves(history)
     curves = [
         (str(name), COLOURS[index % len(COLOURS)], _points(domains[name]))
