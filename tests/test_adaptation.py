@@ -52,6 +52,13 @@ def test_few_labels_make_a_model_its_clients_own(run: fedlab.Run, method: str) -
     pandas.testing.assert_frame_equal(table, again)
 
 
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"head_lr": -1.0}, {"steps": 0}, {"shots": -1}])
+def test_numbers_that_are_none_are_refused(run: fedlab.Run, wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')}: .* must be above 0"):
+        personalise(run, **wrong)
+
+
 def test_before_is_what_the_run_ended_with(run: fedlab.Run) -> None:
     table = personalise(run, steps=1)
     last = run.history.query(

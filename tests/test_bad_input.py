@@ -152,6 +152,26 @@ CHEAP = [
         overrides=["trainig.batch_size=3"],
     ),
     Case(
+        "momentum for Adam",
+        ["training.optimizer: ", "momentum 0.9 is for sgd, and adam would not heed it"],
+        overrides=["training.optimizer.name=adam", "training.optimizer.momentum=0.9"],
+    ),
+    Case(
+        "Nesterov's form of no momentum",
+        ["training.optimizer: ", "nesterov is a form of momentum, and momentum is 0"],
+        overrides=["training.optimizer.nesterov=true"],
+    ),
+    Case(
+        "betas for SGD",
+        ["training.optimizer: ", "betas (0.5, 0.9) are for adam and adamw"],
+        overrides=["training.optimizer.betas=[0.5, 0.9]"],
+    ),
+    Case(
+        "betas that never fade",
+        ["training.optimizer.betas.1: 1: must be less than 1"],
+        overrides=["training.optimizer={name: adam, betas: [0.9, 1]}"],
+    ),
+    Case(
         "override without a value",
         ["override 'rounds': is not of the form key=value; write for example strategy.name=fedbn"],
         overrides=["rounds"],

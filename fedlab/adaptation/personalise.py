@@ -79,10 +79,14 @@ def personalise(
 
     Raises:
         InputError: If the run has not finished, or has no such domain, or no global model to
-            adapt to a domain.
+            adapt to a domain, or a number is not above 0.
     """
     import pandas
 
+    numbers = {"lr": lr, "head_lr": head_lr, "steps": steps, "batch_size": batch_size}
+    for name, number in (numbers | {"shots": 1 if shots is None else shots}).items():
+        if not number > 0:
+            raise InputError(f"--{name.replace('_', '-')}: {number:g} must be above 0")
     trained = open_trained(run)
     rows = []
     for client in _whom(trained, domain):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from fedlab.component import Chosen, Section
 from fedlab.losses.base import Loss
 
 Precision = Literal["float32", "bf16"]
+
+BETAS = (0.9, 0.999)
+
+Fading = Annotated[float, Field(ge=0, lt=1)]
+"""How much of a mean is kept from step to step."""
 
 
 class OptimizerSpec(Section):
@@ -29,11 +34,31 @@ class OptimizerSpec(Section):
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: PositiveFloat = 0.01
     lr_decay: float = Field(default=1.0, gt=0, le=1)
-    momentum: float = Field(default=0.0, ge=0, lt=1)
+    momentum: Fading = 0.0
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Fading, Fading] = BETAS
     clip_norm: PositiveFloat | None = None
+
+    @model_validator(mode="after")
+    def _says_nothing_in_vain(self) -> OptimizerSpec:
+        if self.name != "sgd" and (self.momentum or self.nesterov):
+            given = f"momentum {self.momentum:g}" if self.momentum else "nesterov"
+            raise ValueError(
+                f"{given} is for sgd, and {self.name} would not heed it; set momentum=0 and "
+                "nesterov=false, or name=sgd"
+            )
+        if self.nesterov and not self.momentum:
+            raise ValueError(
+                "nesterov is a form of momentum, and momentum is 0; set momentum, such as 0.9, or "
+                "nesterov=false"
+            )
+        if self.name == "sgd" and self.betas != BETAS:
+            raise ValueError(
+                f"betas {self.betas} are for adam and adamw, and sgd would not heed them; leave "
+                "them out, or set name=adam"
+            )
+        return self
 
 
 class TrainingSpec(Section):

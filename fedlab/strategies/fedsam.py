@@ -75,7 +75,11 @@ class FedSAM(ServerStep):
         average = self.mean(updates, "arrays")
         state = {"arrays": average}
         if self._goes_on:
-            steps = sum(float(update.metrics["steps"]) for update in updates) / len(updates)
-            change = self.change(average)
+            weights = [self.weight(update) for update in updates]
+            taken = [
+                weight * float(u.metrics["steps"])
+                for weight, u in zip(weights, updates, strict=True)
+            ]
+            steps, change = sum(taken) / sum(weights), self.change(average)
             state["step"] = {name: value / max(steps, 1.0) for name, value in change.items()}
         self.state = state
