@@ -323,7 +323,7 @@ def change(path: Path, **arrays: np.ndarray) -> Path:
         ),
         ({"x_train": np.zeros((40, 3)), "x_test": np.zeros((20, 3))}, r"shape \(3,\) and the scen"),
         ({"x_train": np.zeros((40, 5, 8, 8), np.uint8)}, r"--data.*with 1 or 3 channels"),
-        ({"y_test": np.zeros(3, int)}, "--data.*20 inputs but labels of shape"),
+        ({"y_test": np.zeros(3, int)}, "--data.*20 samples in 'x_test' but 3 labels"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(
