@@ -57,6 +57,18 @@ def test_channels_have_their_own_normalisation(images):
     assert inputs[1, 4, :, 0, 0].tolist() == [1.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize("normalisation", ["auto", {"mean": 0.0, "std": 1.0}])
+def test_only_a_batch_that_is_the_callers_own_is_written_to(table, normalisation):
+    preprocess = Preprocess(spec(normalisation=normalisation), table)
+    stored = torch.from_numpy(table.train.inputs.copy())
+    inputs = preprocess.inputs(stored)
+    assert torch.equal(stored, torch.from_numpy(table.train.inputs))
+    assert inputs.data_ptr() != stored.data_ptr()
+    own = preprocess.inputs(stored, own=True)
+    assert torch.equal(own, inputs)
+    assert own.data_ptr() == stored.data_ptr()
+
+
 def test_features_are_standardised_by_the_training_rows_of_seen_domains(table):
     inputs = Preprocess(spec(), table).inputs(torch.from_numpy(table.train.inputs))
     assert inputs[:3, 0].mean().abs() < 1e-6

@@ -40,6 +40,7 @@ class Preprocess:
             )
         mean, std = _statistics(spec.normalisation, data, self.images)
         self.mean, self.std = mean, std
+        self._as_they_are = not mean.any() and bool((std == 1).all())
 
     def to(self, device: torch.device | str) -> Preprocess:
         """The same on `device`, which saves a copy of mean and std with every batch."""
@@ -47,12 +48,13 @@ class Preprocess:
         moved.mean, moved.std = self.mean.to(device), self.std.to(device)
         return moved
 
-    def inputs(self, batch: Tensor) -> Tensor:
+    def inputs(self, batch: Tensor, own: bool = False) -> Tensor:
         """Normalises stored samples.
 
         Args:
             batch: uint8 images of shape (..., channels, height, width), or float32 features of
                 shape (..., features); any number of leading dimensions.
+            own: Whether the batch is the caller's to write to, and may be what is returned.
 
         Returns:
             float32 of the same shape: (x - mean) / std, images being scaled to [0, 1] before.
@@ -60,7 +62,8 @@ class Preprocess:
         mean, std = self._statistics_for(batch)
         if self.images:  # the mean and the std of bytes, so that nothing else need be scaled
             return batch.to(torch.float32).sub_(255 * mean).div_(255 * std)
-        return batch.to(torch.float32).sub(mean).div_(std)
+        values = batch.to(torch.float32, copy=not own)
+        return values if self._as_they_are else values.sub_(mean).div_(std)
 
     def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Changes a batch at random, as ``data.augmentation`` says.

@@ -71,7 +71,7 @@ def train_one(
                 carry = phase.enter(carry)
             for rows in steps:
                 index = rows.to(device)
-                stored = preprocess.inputs(data.inputs[index])
+                stored = preprocess.inputs(data.inputs[index], own=True)
                 inputs = channels_last(preprocess.augment(stored, augment))
                 strong = preprocess.strong(stored, augment) if phase.strong_views else None
                 labelled = data.labelled[rows].to(device) if phase.split == "all" else None

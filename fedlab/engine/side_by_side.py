@@ -155,7 +155,9 @@ class _SideBySide:
     ) -> None:
         self.chain, self.half, self.received = chain, half, received
         self.labels = _beside([data.labels for data in datas])
-        samples = preprocess.inputs(_beside([data.inputs for data in datas])).flatten(0, 1)
+        samples = preprocess.inputs(_beside([data.inputs for data in datas]), own=True).flatten(
+            0, 1
+        )
         for module in chain.before:
             samples = module(samples)
         self.samples = samples.view(*self.labels.shape, samples.shape[-1])

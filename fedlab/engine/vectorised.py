@@ -197,7 +197,7 @@ class _Stack:
         """Inputs of shape (members, batch, ...) and labels; without the first axis for one."""
         own_rows = torch.stack(rows)
         index = (own_rows + self.starts[members, None]).to(self.labels.device)
-        stored = self.preprocess.inputs(self.inputs[index])
+        stored = self.preprocess.inputs(self.inputs[index], own=True)
         generators = [self.generators[member] for member in members]
         inputs = self.preprocess.augment_stack(stored, generators)
         strong = None
