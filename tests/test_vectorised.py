@@ -63,7 +63,7 @@ PAIRS = [
 def double(monkeypatch: pytest.MonkeyPatch) -> None:
     """Double precision, in which rounding cannot hide a difference or make one."""
     inputs = Preprocess.inputs
-    monkeypatch.setattr(Preprocess, "inputs", lambda self, batch: inputs(self, batch).double())
+    monkeypatch.setattr(Preprocess, "inputs", lambda *given, **own: inputs(*given, **own).double())
     build = runtime_module.build_model
     monkeypatch.setattr(runtime_module, "build_model", lambda *given: build(*given).double())
 
