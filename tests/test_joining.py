@@ -534,6 +534,17 @@ def test_a_device_that_trains_a_round_again_comes_to_the_same_end(
     assert any((first[name] != second[name]).any() for name in first)
 
 
+def test_tensors_that_cannot_be_read_cost_a_device_a_round(four: Path, tmp_path: Path) -> None:
+    flower_compat.assume_identity()
+    device = invited(four, "north", tmp_path / "device")
+    message = to_train(four)
+    message.content["seat"] = ConfigRecord({"client": 0, "clients": 4})
+    reply = device.answer(message)  # as somebody sends it who does not pack tensors
+    assert reply is not None
+    assert reply.has_error()
+    assert "damaged tensors" in str(reply.error.reason)
+
+
 def test_an_earlier_process_s_messages_are_left_alone(four: Path, tmp_path: Path) -> None:
     flower_compat.assume_identity()
     device = Participant("north", four.parent / "north.npz", None, tmp_path / "d", "cpu", 1)

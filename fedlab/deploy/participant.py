@@ -93,7 +93,12 @@ class Participant:
     def _work(self, message: Message) -> Message:
         """Trains, tests or answers as the client whose seat the message names."""
         began = time.perf_counter()
-        content = from_the_wire(message.content)
+        try:
+            content = from_the_wire(message.content)
+        except ValueError as error:
+            reason = f"{error}; install the same version of fedlab on both sides"
+            log.error("%s: %s", _task_of(message), reason)
+            return error_reply(message, reason)
         seat = content.pop(SEAT)
         client, clients = int(seat["client"]), int(seat["clients"])  # type: ignore[index]
         state, task = self._state, _task_of(message)

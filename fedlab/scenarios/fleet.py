@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -58,8 +59,7 @@ class Fleet:
 
     def available(self, now: float) -> np.ndarray:
         """Who can be asked at a virtual time, bool of shape (clients,)."""
-        drawn = rng.generator(self.seed, "available", self._period(now)).random(len(self))
-        return drawn < self.availability
+        return _drawn(self.seed, self._period(now), len(self)) < self.availability
 
     def next_period(self, now: float) -> float:
         """When availability is drawn anew."""
@@ -77,6 +77,12 @@ class Fleet:
         number = math.floor(now / self.spec.period)
         # The quotient of a period's own first moment may be rounded below its number.
         return number + ((number + 1) * self.spec.period <= now)
+
+
+@lru_cache(maxsize=2)  # a period is long, and asynchronous methods ask at every event
+def _drawn(seed: int, period: int, clients: int) -> np.ndarray:
+    """What decides in a period who is available, uniform in [0, 1), shape (clients,)."""
+    return rng.generator(seed, "available", period).random(clients)
 
 
 def make_fleet(

@@ -128,10 +128,12 @@ class InFlight:
         fleet, now = self.clock.fleet, self.clock.now
         free = np.ones(len(fleet), dtype=bool)
         free[[trip.client for trip in [*self.trips, *buffered]]] = False
-        candidates = np.flatnonzero(free & fleet.available(now)).tolist()
-        while candidates and len(self.trips) < self.concurrency:
+        candidates = np.flatnonzero(free & fleet.available(now))
+        while len(candidates) and len(self.trips) < self.concurrency:
             generator = rng.generator(fleet.seed, "start", self.started)
-            client = candidates.pop(int(generator.integers(len(candidates))))
+            place = int(generator.integers(len(candidates)))
+            client = int(candidates[place])
+            candidates = np.delete(candidates, place)
             free[client] = False
             self.trips.append(self._trip(client, version, drops=generator.random()))
             self.started += 1
