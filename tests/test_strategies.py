@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from torch import nn
 
 import toy
-from fedlab import flower_compat
+from fedlab import flower_compat, registry
 from fedlab.errors import InputError, RunError
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 from fedlab.server_app import build_strategy
@@ -70,6 +71,36 @@ def test_fedavg_weighs_by_examples() -> None:
     assert final["dense.weight"].item() == pytest.approx(2 * 1.75)
     assert final["norm.num_batches_tracked"].item() == 8
     assert final["norm.num_batches_tracked"].dtype is torch.int64
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedadam", "flwr:FedAvg", "flwr:FedAdam"])
+def test_a_round_in_which_nobody_had_samples_changes_nothing(name: str) -> None:
+    strategy = flower(name) if ":" in name else registry.resolve("strategies", name)(Net())
+    end = run(strategy, Echo([3.0, 5.0], [0, 0]), rounds=2)
+    assert not any(tensor.any() for tensor in end.values())
+
+
+class Normed(nn.Sequential):
+    """Cannot train on a single sample."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        first = nn.Linear(math.prod(input_shape), 4)
+        super().__init__(nn.Flatten(), first, nn.BatchNorm1d(4), nn.Linear(4, classes))
+
+
+@pytest.mark.parametrize("strategy", ["fedprox", "fednova", "scaffold", "fedbn", "flwr:FedAvgM"])
+def test_a_run_goes_on_after_such_a_round(strategy: str, tmp_path: Path) -> None:
+    one_sample_each = {"sources": [{"name": "toy:Stripes", "train": 1}], "image_size": 8}
+    chosen = toy.scenario(
+        data=one_sample_each,
+        model={"name": "test_strategies:Normed"},
+        strategy=strategy,
+        participation={"fraction": 0.34},
+    )
+    ended = simulate(chosen, out=tmp_path / "run", progress=False)
+    assert ended.finished
+    initial = prepare(chosen).model.state_dict()
+    assert all(torch.equal(initial[n], tensor) for n, tensor in ended.model_state().items())
 
 
 def test_uniform_weighting_is_an_option() -> None:

@@ -37,7 +37,6 @@ COHORT = "cohort"
 REASONS_TOLD = 3
 """Failed clients whose reasons, often whole tracebacks, an error tells."""
 
-
 TELLING = {"combine", "weight", "mean", "aggregate_train", "before_rounds"}
 """What of a strategy sees updates, or answers."""
 
@@ -219,11 +218,14 @@ class Strategy(FlowerStrategy):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Combines the replies that carry an update; clients' order is that of their indices.
 
+        A round in which nobody had samples to learn from changes nothing.
+
         Raises:
             RunError: If more clients failed than `ServerSettings.max_failed_share` allows.
         """
         updates = self.accept(server_round, replies)
-        self.combine(server_round, updates)
+        if any(self.weight(update) > 0 for update in updates):
+            self.combine(server_round, updates)
         return to_record(self.state["arrays"]), mean_metrics(updates)
 
     def aggregate_evaluate(

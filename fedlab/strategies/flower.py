@@ -30,6 +30,7 @@ from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.base import COHORT, ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.updates import mean_metrics
 from fedlab.strategies.virtual_clock import CLOCK
 
 PREFIX = "flwr:"
@@ -188,6 +189,8 @@ class Flower(Strategy):
         """The inner strategy's aggregate of trainable tensors; the mean of the buffers."""
         replies = list(replies)
         updates = self.accept(server_round, replies)
+        if not any(update.examples for update in updates):  # which Flower would divide by
+            return to_record(self.state["arrays"]), mean_metrics(updates)
         kept = [reply for reply in replies if reply.has_content()]
         try:
             aggregated, metrics = self.inner.aggregate_train(
@@ -215,7 +218,9 @@ class Flower(Strategy):
         replies = list(replies)
         if not replies:
             return None
-        self.accept(server_round, replies)
+        updates = self.accept(server_round, replies)
+        if not any(update.examples for update in updates):
+            return mean_metrics(updates)
         return self.inner.aggregate_evaluate(server_round, [r for r in replies if r.has_content()])
 
     # ------------------------------------------------------------------ around the inner strategy
