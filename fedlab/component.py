@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 
 from fedlab import registry
 from fedlab.errors import InputError, told
+from fedlab.signatures import refuse_other_signatures
 
 
 class Section(BaseModel):
@@ -65,7 +66,10 @@ class Component(Section):
                 f"{cls.__module__}.{cls.__name__} has to define"
             )
         try:
+            refuse_other_signatures(block, f"'{value['name']}'")
             return block.model_validate(value)
+        except InputError as error:
+            raise ValueError(str(error)) from error
         except TypeError as error:  # a user's class may have a constructor of its own
             raise ValueError(
                 f"'{value['name']}' cannot be made of its keys: {told(error)}; leave the "

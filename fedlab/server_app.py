@@ -16,6 +16,7 @@ from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet
+from fedlab.signatures import refuse_other_signatures
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.rounds import exchange
@@ -85,6 +86,7 @@ def strategy_class(scenario: Scenario) -> type[Strategy]:
             f"strategy.name: '{name}' is no subclass of fedlab.strategies.base.Strategy; name the "
             "strategy, which has its parameters as its Parameters"
         )
+    refuse_other_signatures(strategy, f"strategy.name: '{name}'")
     return strategy
 
 

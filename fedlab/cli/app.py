@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 import fedlab
-from fedlab.errors import FedlabError, InputError
+from fedlab.errors import FedlabError, InputError, told
 
 app = typer.Typer(
     help="Federated learning under label skew and domain skew.",
@@ -30,7 +30,7 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")
 
 
 def main() -> None:
-    """Runs the command line; errors of the user's making are told in words, without a traceback."""
+    """Runs the command line; errors are told in words, without a traceback."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)  # a scenario may name modules beside it, as under `python -m`
     try:
@@ -44,6 +44,12 @@ def main() -> None:
             mark = ("error: " if is_problem else "  ", "bold red")
             err.print(Text.assemble(mark, line), soft_wrap=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if settings["debug"]:
+            raise
+        hint = "fedlab --debug, before the verb, shows where it happened"
+        err.print(Text.assemble(("error: ", "bold red"), f"{told(error)}; {hint}"), soft_wrap=True)
+        sys.exit(1)
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 import fedlab
 from fedlab.cli.app import Overrides, Source, app, err, out
+from fedlab.errors import FedlabError, RunError, told
 
 
 @app.command(rich_help_panel="Train")
@@ -58,11 +59,26 @@ def resume(run: Annotated[Path, typer.Argument()]) -> None:
 
 @contextmanager
 def _stoppable(folder: Path) -> Iterator[None]:
-    """Ctrl-C ends with exit code 130 and a word on how to go on."""
+    """Ctrl-C ends with exit code 130 and a word on how to go on; so do other ends, in an error.
+
+    Raises:
+        RunError: If a run that has begun is stopped by an error that is none of fedlab's: of a
+            user's class, or of a full disk.
+    """
+    scenario = folder / "scenario.yaml"
     try:
         yield
+    except FedlabError:
+        raise
+    except Exception as error:
+        if not scenario.is_file():
+            raise
+        raise RunError(
+            f"the run was stopped by {told(error)}; mend that, and go on with: fedlab resume "
+            f"{folder} (fedlab --debug shows where it happened)"
+        ) from error
     except KeyboardInterrupt:
-        has_run = (folder / "scenario.yaml").is_file()
+        has_run = scenario.is_file()
         hint = (
             f"; go on with: fedlab resume {folder}" if has_run else " before anything was trained"
         )

@@ -89,9 +89,7 @@ def learning_curves(history: pandas.DataFrame, metric: str = "accuracy") -> pand
     """
     rows = history[(history["split"] == "test") & (history["metric"] == metric)]
     own = rows[rows["client"] != GLOBAL]
-    sums = own.assign(value=own["value"] * own["examples"]).groupby(["round", "domain"])
-    sums = sums[["value", "examples"]].sum()
-    clients = (sums["value"] / sums["examples"]).unstack("domain")
+    clients = metrics.weighted_means(own, ["round", "domain"])["value"].unstack("domain")
     whole = rows[rows["client"] == GLOBAL].pivot(index="round", columns="domain", values="value")
     return clients.combine_first(whole).reindex(columns=rows["domain"].drop_duplicates())
 

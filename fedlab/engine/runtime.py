@@ -30,6 +30,7 @@ from fedlab.models.chain import Chain
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
+from fedlab.signatures import refuse_other_signatures
 from fedlab.strategies.base import Strategy
 
 log = logging.getLogger("fedlab")
@@ -254,4 +255,5 @@ def local_half_class(scenario: Scenario) -> type[LocalHalf]:
             f"strategy.client: '{name}' is no subclass of fedlab.clients.base.LocalHalf; name the "
             "local half that goes with the strategy"
         )
+    refuse_other_signatures(half, f"strategy.client: '{name}'")
     return half

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedlab.runs.metrics import weighted_means
 from fedlab.strategies.callbacks import GLOBAL
 
 if TYPE_CHECKING:
@@ -30,6 +31,4 @@ def _by_client(history: pandas.DataFrame, metric: str) -> pandas.Series:
     rows = history[(history["split"] == "test") & (history["metric"] == metric)]
     own = rows[rows["client"] != GLOBAL]
     tested, who = (rows, "domain") if own.empty else (own, "client")
-    tested = tested.assign(value=tested["value"] * tested["examples"])
-    sums = tested.groupby(["round", who])[["value", "examples"]].sum()
-    return sums["value"] / sums["examples"]
+    return weighted_means(tested, ["round", who])["value"]

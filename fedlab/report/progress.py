@@ -34,7 +34,8 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one message."""
-        self.console.print(Text(record.getMessage(), style="dim"), soft_wrap=True)
+        style = "yellow" if record.levelno >= logging.WARNING else "dim"
+        self.console.print(Text(record.getMessage(), style=style), soft_wrap=True)
 
 
 class ProgressReporter:
@@ -148,4 +149,5 @@ def _training_loss(history: pandas.DataFrame, number: int) -> str:
     losses = metrics.by_client(history, number, "loss", "train")
     if losses.empty:
         return ""
-    return f"loss {(losses['value'] * losses['examples']).sum() / losses['examples'].sum():.2f}"
+    products = losses["value"] * losses["examples"]
+    return f"loss {products.sum(skipna=False) / losses['examples'].sum():.3g}"

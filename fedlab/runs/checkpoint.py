@@ -1,7 +1,8 @@
 """Checkpoints: whatever a run needs to go on as if nothing had happened.
 
     checkpoints/round-000012/server.safetensors      the strategy's state, by record
-    checkpoints/round-000012/checkpoint.json         round, sizes of the histories, client files
+    checkpoints/round-000012/checkpoint.json         round, sizes of the histories, client files,
+                                                     and what of the scenario must not change
     checkpoints/clients/000003-r000012.safetensors   what client 3 kept after round 12
 
 A client's file is written when its state has changed and is shared by all later checkpoints until
@@ -16,6 +17,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from flwr.app import RecordDict
 from safetensors import SafetensorError
@@ -44,12 +47,14 @@ class Checkpoint:
         server: The strategy's state, by record.
         clients: What each client keeps, by client and record.
         history: Sizes in bytes of the history files, to cut off what a lost round left there.
+        settled: What of the scenario must not change (see `fedlab.runs.unchanged`).
     """
 
     round: int
     server: dict[str, Tensors]
     clients: dict[int, dict[str, Tensors]]
     history: dict[str, int]
+    settled: dict[str, Any]
 
     def client_records(self) -> dict[int, RecordDict]:
         """The clients' states as a grid takes them."""
@@ -68,6 +73,7 @@ class CheckpointWriter:
         history: Its sizes belong to the checkpoint; must be told of a round before this is.
         every: Rounds between checkpoints; the last round always gets one.
         client_files: Files of earlier checkpoints that are still valid, by client.
+        settled: What of the scenario must not change while the run goes on.
     """
 
     def __init__(
@@ -77,12 +83,14 @@ class CheckpointWriter:
         history: HistoryWriter,
         every: int,
         client_files: Mapping[int, str] | None = None,
+        settled: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
         self.grid = grid
         self.history = history
         self.every = every
         self.client_files = dict(client_files or {})
+        self.settled = dict(settled)
         self._seen = self._written = 0
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
@@ -120,6 +128,7 @@ class CheckpointWriter:
             "history": self.history.sync(),
             "server": list(strategy.state),
             "clients": {str(client): name for client, name in sorted(self.client_files.items())},
+            "scenario": self.settled,
         }
         write_whole(unfinished / "checkpoint.json", json.dumps(manifest, indent=1))
         final = self.folder / f"round-{server_round:06d}"
@@ -190,6 +199,7 @@ def _load(checkpoint: Path) -> Checkpoint:
         server=empty | _open(checkpoint / "server.safetensors"),
         clients={int(c): _open(clients / name) for c, name in manifest["clients"].items()},
         history=manifest["history"],
+        settled=manifest["scenario"],
     )
 
 

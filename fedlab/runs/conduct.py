@@ -12,10 +12,12 @@ from torch import nn
 from fedlab.engine.grid import ClientGrid
 from fedlab.flower_compat import client_context
 from fedlab.runs.checkpoint import CheckpointWriter, client_files
+from fedlab.runs.divergence import DivergenceWarning
 from fedlab.runs.finish import FinishWriter
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
+from fedlab.runs.unchanged import refuse_changed, settled
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet
 from fedlab.server_app import build_server_app
@@ -50,8 +52,11 @@ def conduct(
         fleet: The clients' devices, where virtual time is to pass.
 
     Raises:
+        InputError: If the scenario is not the one that the checkpoint was made with.
         RunError: If the run fails.
     """
+    if checkpoint is not None:
+        refuse_changed(checkpoint.settled, scenario, folder.scenario_file)
     logging.getLogger("flwr").setLevel(logging.WARNING)
     history = HistoryWriter(folder.path)
     history.truncate(checkpoint.history if checkpoint else {})
@@ -63,10 +68,12 @@ def conduct(
         history,
         scenario.output.checkpoint_every,
         client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
+        settled(scenario),
     )
     # Trackers hear of a round before its checkpoint is there: a round that a crash keeps from them
     # is then always one that will be trained again.
-    observers = [history, *trackers(scenario, folder.path), writer, FinishWriter(folder)]
+    observers: list[Callback] = [history, *trackers(scenario, folder.path), writer]
+    observers += [FinishWriter(folder), DivergenceWarning()]
     app = build_server_app(
         scenario,
         model,

@@ -82,12 +82,16 @@ class RunFolder:
         if self.finished:
             return "holds a finished run; delete it, or choose another folder with --out"
         if self.scenario_file.is_file():
-            verb = "serve" if self.devices_file.is_file() else f"resume {self.path}"
             return (
-                f"holds a run that has not finished; go on with `fedlab {verb}`, delete it, or "
-                "choose another folder with --out"
+                f"holds a run that has not finished; go on with `{self.goes_on_with}`, delete it, "
+                "or choose another folder with --out"
             )
         return "is not empty; choose another with --out"
+
+    @property
+    def goes_on_with(self) -> str:
+        """The command that goes on with an interrupted run."""
+        return f"fedlab {'serve' if self.devices_file.is_file() else f'resume {self.path}'}"
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:

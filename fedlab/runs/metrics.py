@@ -55,7 +55,7 @@ def by_client(
     """
     rows = _select(history, round, metric, split)
     rows = rows[rows["client"] != GLOBAL]
-    return _weighted(rows, "client").join(rows.groupby("client")["domain"].agg("+".join))
+    return weighted_means(rows, ["client"]).join(rows.groupby("client")["domain"].agg("+".join))
 
 
 def by_domain(history: pandas.DataFrame, round: int, metric: str = "accuracy") -> pandas.DataFrame:
@@ -69,7 +69,7 @@ def by_domain(history: pandas.DataFrame, round: int, metric: str = "accuracy") -
     rows = _select(history, round, metric, "test")
     own, whole = rows[rows["client"] != GLOBAL], rows[rows["client"] == GLOBAL]
     table = own.groupby("domain")["client"].nunique().to_frame("clients")
-    table = table.join(_weighted(own, "domain").rename(columns={"value": "clients_value"}))
+    table = table.join(weighted_means(own, ["domain"]).rename(columns={"value": "clients_value"}))
     table = table.join(whole.set_index("domain")["value"].rename("global_value"), how="outer")
     table[["clients", "examples"]] = table[["clients", "examples"]].fillna(0).astype("int64")
     order = rows["domain"].drop_duplicates()
@@ -122,14 +122,17 @@ def virtual_time(history: pandas.DataFrame) -> pandas.Series:
     return rows.set_index("round")["value"].sort_index().cumsum()
 
 
+def weighted_means(rows: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:
+    """Means of ``value`` weighted by ``examples``, and the sums of these, by group.
+
+    A loss that is no number makes its group's mean none: pandas alone would count it as 0.
+    """
+    groups = rows.assign(value=rows["value"] * rows["examples"]).groupby(keys)
+    sums, whole = groups[["value", "examples"]].sum(), groups["value"].count() == groups.size()
+    return sums.assign(value=(sums["value"] / sums["examples"]).where(whole))
+
+
 def _select(history: pandas.DataFrame, round: int, metric: str, split: str) -> pandas.DataFrame:
     return history[
         (history["round"] == round) & (history["metric"] == metric) & (history["split"] == split)
     ]
-
-
-def _weighted(rows: pandas.DataFrame, key: str) -> pandas.DataFrame:
-    """Means of ``value`` weighted by ``examples``, and the sums of these, by group."""
-    products = rows.assign(value=rows["value"] * rows["examples"])
-    sums = products.groupby(key)[["value", "examples"]].sum()
-    return sums.assign(value=sums["value"] / sums["examples"])

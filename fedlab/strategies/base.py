@@ -24,6 +24,7 @@ from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
+from fedlab.strategies.combined import check_combined
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
@@ -221,11 +222,14 @@ class Strategy(FlowerStrategy):
         A round in which nobody had samples to learn from changes nothing.
 
         Raises:
-            RunError: If more clients failed than `ServerSettings.max_failed_share` allows.
+            RunError: If more clients failed than `ServerSettings.max_failed_share` allows, or
+                `combine` leaves a state of another form.
         """
         updates = self.accept(server_round, replies)
         if any(self.weight(update) > 0 for update in updates):
-            self.combine(server_round, updates)
+            shapes = {name: tensor.shape for name, tensor in self.state["arrays"].items()}
+            returned: object = self.combine(server_round, updates)
+            check_combined(type(self).__name__, returned, shapes, self.state["arrays"])
         return to_record(self.state["arrays"]), mean_metrics(updates)
 
     def aggregate_evaluate(

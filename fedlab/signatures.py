@@ -1,0 +1,60 @@
+"""Whether methods that a user's class overrides can be called as fedlab calls them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from fedlab.errors import InputError
+
+
+def refuse_other_signatures(cls: type, where: str) -> None:
+    """Refuses a class that overrides a method of fedlab's and takes other arguments.
+
+    It would fail in the middle of a round otherwise, far from the line that is wrong.
+
+    Args:
+        cls: A subclass of one of fedlab's classes.
+        where: The key and the name that stand for it, for the error.
+
+    Raises:
+        InputError: With the arguments that it takes, and those that it is given.
+    """
+    if _is_ours(cls):
+        return
+    for base in cls.__mro__[1:]:
+        if not _is_ours(base):
+            continue
+        for name, given in vars(base).items():
+            own = inspect.getattr_static(cls, name)
+            both = inspect.isfunction(given) and inspect.isfunction(own)
+            if both and not _is_ours(own) and not _accepts(own, given):
+                raise InputError(
+                    f"{where}: {own.__qualname__} takes {_arguments(own)} but is given "
+                    f"{_arguments(given)}; write it with these"
+                )
+
+
+def _is_ours(defined: Any) -> bool:
+    return defined.__module__.split(".")[0] == "fedlab"
+
+
+def _accepts(own: Any, given: Any) -> bool:
+    """Whether a method can be called with all that another one takes."""
+    parameters = inspect.signature(given).parameters.values()
+    if any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return True
+    by_name = {each.name: None for each in parameters if each.kind is each.KEYWORD_ONLY}
+    by_place = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    needed = [each for each in by_place if each.default is each.empty]
+    try:
+        for places in (needed, by_place):
+            inspect.signature(own).bind(*places, **by_name)
+    except TypeError:
+        return False
+    return True
+
+
+def _arguments(method: Any) -> str:
+    names = [name for name in inspect.signature(method).parameters if name != "self"]
+    return f"({', '.join(names)})"

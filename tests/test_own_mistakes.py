@@ -1,0 +1,250 @@
+"""Mistakes in a method of one's own: told before training where that can be, else in words."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import fedlab
+import toy
+from fedlab import LocalHalf, cli
+from fedlab.errors import InputError, RunError
+from fedlab.runs import metrics
+from fedlab.runs.history import HistoryWriter
+from fedlab.simulation import prepare, resume, simulate
+from fedlab.strategies.fedavg import FedAvg
+
+
+def told(tmp_path: Path, **classes: type) -> str:
+    """What a run of two rounds with classes of one's own is stopped with."""
+    scenario = fedlab.load_scenario(toy.scenario(), **classes)
+    with pytest.raises((InputError, RunError)) as stopped:
+        simulate(scenario, out=tmp_path / "run", progress=False)
+    return str(stopped.value)
+
+
+# ---------------------------------------------------------------------- before training
+
+
+class OtherObjective(LocalHalf):
+    """Has forgotten the carry."""
+
+    def objective(self, parameters, batch):  # type: ignore[override]
+        return super().objective(parameters, None, batch)
+
+
+class OtherConstructor(LocalHalf):
+    """Nobody can give it a third argument."""
+
+    def __init__(self, parameters, task, strength):
+        super().__init__(parameters, task)
+
+
+class OtherCombine(FedAvg):
+    """Has forgotten the round."""
+
+    def combine(self, updates):  # type: ignore[override]
+        super().combine(1, updates)
+
+
+class MoreThanNeeded(LocalHalf):
+    """May take more, by default, and whatever comes."""
+
+    def objective(self, parameters, carry, batch, scale=1.0):
+        loss, outputs = super().objective(parameters, carry, batch)
+        return scale * loss, outputs
+
+    def finish(self, *args):
+        return super().finish(*args)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (
+            {"client": OtherObjective},
+            "OtherObjective.objective takes (parameters, batch) but is given (parameters, carry, b",
+        ),
+        (
+            {"client": OtherConstructor},
+            "OtherConstructor.__init__ takes (parameters, task, strength) but is given (parameter",
+        ),
+        (
+            {"strategy": OtherCombine},
+            "OtherCombine.combine takes (updates) but is given (server_round, updates); write it",
+        ),
+    ],
+)
+def test_a_method_with_other_arguments_is_refused_before_training(tmp_path, classes, said):
+    assert said in told(tmp_path, **classes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_method_may_take_more_than_it_is_given():
+    assert prepare(fedlab.load_scenario(toy.scenario(), client=MoreThanNeeded))
+
+
+# ---------------------------------------------------------------------- what combine leaves
+
+
+def combining(combine) -> type[FedAvg]:
+    return type("Mine", (FedAvg,), {"combine": combine, "__module__": __name__})
+
+
+def returns(self, server_round, updates):
+    return self.mean(updates, "arrays")
+
+
+def forgets(self, server_round, updates):
+    mean = self.mean(updates, "arrays")
+    self.state["arrays"] = dict(list(mean.items())[1:])
+
+
+def crops(self, server_round, updates):
+    self.state["arrays"] = {
+        name: tensor[..., :1] if tensor.ndim else tensor
+        for name, tensor in self.mean(updates, "arrays").items()
+    }
+
+
+def converts(self, server_round, updates):
+    self.state["arrays"] = {n: t.numpy() for n, t in self.mean(updates, "arrays").items()}
+
+
+@pytest.mark.parametrize(
+    ("combine", "said"),
+    [
+        (returns, "Mine.combine returned a dict, which nobody reads; put the next tensors into se"),
+        (forgets, "Mine.combine left '0.weight' out of self.state[\"arrays\"]"),
+        (crops, "Mine.combine gave '0.weight' the shape (32, 3, 3, 1); it has to stay (32, 3, 3"),
+        (converts, "Mine.combine put a ndarray into self.state[\"arrays\"] for '0.weight'"),
+    ],
+)
+def test_a_next_state_of_another_form_stops_the_run(tmp_path, combine, said):
+    assert said in told(tmp_path, strategy=combining(combine))
+
+
+# ---------------------------------------------------------------------- a run that diverges
+
+
+class LosesItself(LocalHalf):
+    """Its loss is no number from round 2 on."""
+
+    def begin(self, received, own_state, profile):
+        self.factor = math.nan if received.server_round > 1 else 1.0
+        return super().begin(received, own_state, profile)
+
+    def objective(self, parameters, carry, batch):
+        loss, outputs = super().objective(parameters, carry, batch)
+        return self.factor * loss, outputs
+
+
+def test_a_loss_that_is_no_number_is_told_once_and_never_counted_as_zero(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        run = fedlab.simulate(
+            toy.scenario(rounds=3), client=LosesItself, out=tmp_path / "run", progress=False
+        )
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("round 2: the training loss of 3 of 3 clients is not finite")
+    assert "lower training.optimizer.lr or set training.optimizer.clip_norm" in warnings[0]
+    assert run.finished
+    for split in ("train", "test"):
+        losses = metrics.by_client(run.history, 3, "loss", split)["value"]
+        assert losses.isna().all()
+    assert metrics.by_client(run.history, 1, "loss", "train")["value"].notna().all()
+
+
+# ---------------------------------------------------------------------- on the command line
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch, capsys):
+    """Runs a command that fails, and gives its exit code and what it says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "toy.yaml").write_text(fedlab.scenario_file.to_yaml(toy.scenario()))
+
+    def call(*words: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["fedlab", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return call
+
+
+def test_an_error_of_a_users_class_is_told_with_its_line_and_how_to_go_on(said, tmp_path):
+    (tmp_path / "mine_a.py").write_text(
+        "from fedlab.strategies.fedavg import FedAvg\n"
+        "class Mine(FedAvg):\n"
+        "    def combine(self, server_round, updates):\n"
+        "        self.state['arrays'] = self.mean(updates, 'control')\n"
+    )
+    code, error = said("simulate", "toy.yaml", "strategy=mine_a:Mine", "--out", "run")
+    assert code == 1
+    assert error.startswith("error: the run was stopped by KeyError: 'control' (mine_a.py, line 4)")
+    assert "go on with: fedlab resume run (fedlab --debug shows where" in error
+    assert error.count("\n") == 1
+
+
+def test_a_full_disk_is_told_with_how_to_go_on(said, monkeypatch):
+    def full(self, strategy, report):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/history.csv")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(HistoryWriter, "on_round", full)
+        code, error = said("simulate", "toy.yaml", "--out", "run")
+    assert code == 1
+    assert "No space left on device: 'run/history.csv'" in error
+    assert "mend that, and go on with: fedlab resume run" in error
+    assert resume("run", progress=False).finished
+
+
+def test_what_nobody_has_foreseen_is_told_without_a_traceback(said, tmp_path):
+    (tmp_path / "mine_b.py").write_text(
+        "from fedlab.data.source import Source\n"
+        "class Mine(Source):\n"
+        "    def load(self, context):\n"
+        "        return {}['missing']\n"
+    )
+    code, error = said("simulate", "toy.yaml", "data.sources.0=mine_b:Mine")
+    assert (code, error.count("\n")) == (1, 1)
+    assert error.startswith("error: KeyError: 'missing' (mine_b.py, line 4); fedlab --debug,")
+
+
+# ---------------------------------------------------------------------- going on
+
+
+def test_a_run_does_not_go_on_as_another_one(tmp_path):
+    class Stop:
+        def on_start(self, strategy, first_round, rounds): ...
+
+        def on_round(self, strategy, report):
+            raise KeyboardInterrupt
+
+        def on_end(self, strategy): ...
+
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        simulate(toy.scenario(rounds=2), out=folder, callbacks=[Stop()], progress=False)
+    file = folder / "scenario.yaml"
+    begun = file.read_text()
+    file.write_text(begun.replace("lr: 0.05", "lr: 0.5").replace("clients: 3", "clients: 4"))
+    with pytest.raises(InputError) as refused:
+        resume(folder, progress=False)
+    assert str(refused.value).startswith(f"{file}: was changed since the run was begun: ")
+    assert "training.optimizer.lr is 0.5 and was 0.05" in str(refused.value)
+    assert "partition.clients is 4 and was 3" in str(refused.value)
+    file.write_text(begun.replace("rounds: 2", "rounds: 3"))
+    longer = resume(folder, progress=False)
+    assert longer.rounds == 3
+    whole = simulate(toy.scenario(rounds=3), out=tmp_path / "whole", progress=False)
+    states = longer.model_state(), whole.model_state()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
