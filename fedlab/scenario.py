@@ -94,7 +94,8 @@ class OutputSpec(Section):
 
     Attributes:
         dir: Folder of all runs.
-        checkpoint_every: Rounds between checkpoints; a crash loses at most that many.
+        checkpoint_every: Rounds between checkpoints; a crash loses at most that many. With real
+            devices there is one after every round.
         trackers: Experiment trackers that follow the run; never change a result.
     """
 

@@ -37,6 +37,7 @@ SETTINGS = (
     "participation.min_replies=1",
     f"participation.deadline={DEADLINE}",
     f"evaluation.every={ROUNDS}",
+    f"output.checkpoint_every={ROUNDS}",  # which a server with devices does not heed
 )
 GATED = """\
 import os, time

@@ -32,6 +32,7 @@ from fedlab.deploy.own_data import OwnData, load_own_data
 from fedlab.deploy.participant import Participant
 from fedlab.deploy.refusals import explain
 from fedlab.deploy.roll import Roll, Visit
+from fedlab.deploy.server import with_every_checkpoint
 from fedlab.deploy.state_file import StateFile
 from fedlab.deploy.superlink import Endpoint, SuperLink
 from fedlab.deploy.task import task_of
@@ -421,6 +422,11 @@ def test_seats_follow_domains_and_names_whoever_came_first() -> None:
         roll.assign()
         seats = {seat.client: seat.device for seat in roll.seats.values()}
         assert seats == {0: "b", 1: "d", 2: "c", 3: "a"}
+
+
+def test_a_server_can_go_back_no_further_than_its_devices(four: Path) -> None:
+    chosen = load_scenario(four, ["output.checkpoint_every=5"])
+    assert with_every_checkpoint(chosen) == load_scenario(four, ["output.checkpoint_every=1"])
 
 
 def test_what_only_a_simulation_can_do_is_refused(four: Path) -> None:

@@ -51,6 +51,12 @@ class Needy(Notes):
     package = "no_such_package"
 
 
+class NeedyWithin(Notes):
+    """Needs a module of a package that nobody has."""
+
+    package = "no_such_package.part"
+
+
 class Stops:
     """Ends the process's work in the middle of a run, as a crash would."""
 
@@ -115,6 +121,7 @@ def test_a_tracker_changes_no_number_and_cannot_end_a_run(tiny, caplog):
     [
         ("tensorbord", "did you mean 'tensorboard'?"),
         ("test_tracking:Needy", "needs the package no_such_package, which is not installed"),
+        ("test_tracking:NeedyWithin", "needs the package no_such_package.part, which is not"),
         ("test_tracking:Stops", "output.trackers.0: 'test_tracking:Stops' cannot stand here"),
         ("gone:Tracker", "cannot be imported"),
     ],

@@ -88,7 +88,7 @@ def serve(
             _note(folder, notes["run"], roll)
             needed = server_settings(scenario).needed
             run = conduct(
-                scenario,
+                with_every_checkpoint(scenario),
                 task.model,
                 DeviceGrid(post, roll, needed, superlink.check, task.tester),
                 folder,
@@ -98,6 +98,15 @@ def serve(
             )
             roll.say_farewell(FAREWELL_SECONDS)
     return run
+
+
+def with_every_checkpoint(scenario: Scenario) -> Scenario:
+    """The scenario with a checkpoint after every round, whatever it says.
+
+    A device can go back by one round and no further (`fedlab.deploy.state_file`).
+    """
+    output = scenario.output.model_copy(update={"checkpoint_every": 1})
+    return scenario.model_copy(update={"output": output})
 
 
 def _gather(roll: Roll, superlink: SuperLink) -> None:

@@ -73,9 +73,16 @@ class Tracker(ABC):
         Raises:
             InputError: If a package is missing.
         """
-        if cls.package and importlib.util.find_spec(cls.package) is None:
+        if cls.package and not _is_installed(cls.package):
             remedy = cls.install or f"pip install {cls.package}"
             raise InputError(
                 f"output.trackers: '{parameters.name}' needs the package {cls.package}, which is "
                 f"not installed; run {remedy}, or leave it out"
             )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that the module would be in
+        return False

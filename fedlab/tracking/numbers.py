@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fedlab.runs import metrics
 from fedlab.runs.history import to_frame
 from fedlab.strategies.callbacks import RoundReport
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def numbers_of(report: RoundReport) -> dict[str, float]:
@@ -43,7 +48,7 @@ ROUND = {
 """Numbers of the round as a whole: what trackers call them, and what the history does."""
 
 
-def _tests(tests, round: int, metric: str) -> dict[str, float]:
+def _tests(tests: pandas.DataFrame, round: int, metric: str) -> dict[str, float]:
     numbers = {}
     spread = metrics.spread(metrics.by_client(tests, round, metric))
     if spread:
