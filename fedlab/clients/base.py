@@ -10,16 +10,14 @@ whether it is simulated or deployed, how many clients run beside it, or where it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Self
 
 import torch
 
-from fedlab.clients.optimizer import OptimizerState
+from fedlab.clients.local_round import Carry, ClientState, Phase, Received, Update
 from fedlab.clients.task import Batch, Task
 from fedlab.data.client_data import ClientData
 from fedlab.losses.base import Profile
@@ -29,111 +27,7 @@ from fedlab.models.norms import NormPolicy, has_batch_norm
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
 
-ClientState = dict[str, Tensors]
-"""What never leaves a client: named records of named tensors."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """What came down from the server.
-
-    Attributes:
-        arrays: Tensors by record name; ``arrays`` is the model or the shared part of it.
-        config: Plain values, among them ``server-round``.
-    """
-
-    arrays: Mapping[str, Tensors]
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def model(self) -> Tensors:
-        """The model, or the part of it that is shared."""
-        return self.arrays["arrays"]
-
-    @property
-    def rounds(self) -> int:
-        """Rounds of the whole run; the current one where the server does not say."""
-        return int(self.config.get("rounds", self.server_round))
-
-    @property
-    def server_round(self) -> int:
-        """The current round, from 1."""
-        return int(self.config.get("server-round", 1))
-
-
-class Carry(NamedTuple):
-    """What one step hands to the next: tensors only, so that clients can be stacked.
-
-    Attributes:
-        parameters: The client's trainable tensors.
-        buffers: Its other model tensors (running statistics).
-        optimizer: The optimiser's slots.
-        extra: Whatever else the method needs, by name; ``loss`` is what the loss keeps.
-    """
-
-    parameters: Tensors
-    buffers: Tensors
-    optimizer: OptimizerState
-    extra: dict[str, Tensors]
-
-    def map(self, function: Callable[..., torch.Tensor], *others: Carry) -> Carry:
-        """The carry of ``function(tensor, *tensors of the same place in the others)``."""
-
-        def tensors(*places: Tensors) -> Tensors:
-            return {name: function(*(place[name] for place in places)) for name in places[0]}
-
-        def records(*places: dict[str, Tensors]) -> dict[str, Tensors]:
-            return {name: tensors(*(place[name] for place in places)) for name in places[0]}
-
-        parameters, buffers, optimizer, extra = zip(self, *others, strict=True)
-        return Carry(tensors(*parameters), tensors(*buffers), records(*optimizer), records(*extra))
-
-
-class Update(NamedTuple):
-    """What a client sends up and what it keeps.
-
-    Attributes:
-        arrays: Tensors by record name; ``arrays`` is the model or the shared part of it.
-        own_state: What stays with the client: records that take the place of those of the same
-            name; empty if it keeps nothing new.
-        metrics: Scalars that join the metrics of the round's steps, and go before them.
-    """
-
-    arrays: dict[str, Tensors]
-    own_state: ClientState
-    metrics: Mapping[str, torch.Tensor] = MappingProxyType({})
-
-
-Objective = Callable[[Tensors, Carry, Batch], tuple[torch.Tensor, torch.Tensor]]
-"""(tensors to differentiate by, all else, samples) -> (scalar to minimise, outputs)."""
-
-Step = Callable[[Carry, Batch, int], tuple[Carry, dict[str, torch.Tensor]]]
-"""(carry, samples, server round) -> (new carry, metrics averaged over the batch)."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of local training.
-
-    Attributes:
-        split: Which of the client's training samples it reads.
-        epochs: Passes over them.
-        steps: Steps instead of passes, or None.
-        trained: Names of the parameters that learn; the others stay as they are. All by default.
-        enter: Changes the carry before the first step; by default nothing is changed.
-        objective: What its steps minimise; by default `LocalHalf.objective`.
-        step: A step of its own instead of an optimiser's; it cannot be stacked.
-        strong_views: Whether batches bring strongly changed views (``Batch.strong``).
-    """
-
-    split: Literal["all", "labelled", "unlabelled"] = "labelled"
-    epochs: int = 1
-    steps: int | None = None
-    trained: Collection[str] | None = None
-    enter: Callable[[Carry], Carry] | None = None
-    objective: Objective | None = None
-    step: Step | None = None
-    strong_views: bool = False
+__all__ = ["Carry", "ClientState", "LocalHalf", "Phase", "Received", "Update", "trained_part"]
 
 
 class LocalHalf:
