@@ -18,7 +18,7 @@ from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, 
 from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last
-from fedlab.records import Tensors
+from fedlab.records import Tensors, copied
 from fedlab.strategies.ditto import DittoParameters
 
 
@@ -42,10 +42,10 @@ class Ditto(LocalHalf):
         waiting = {name: channels_last(tensor).clone() for name, tensor in waiting.items()}
         parameters, buffers = self.task.split(waiting)
         aside = {
-            "anchor": _copy(carry.parameters),
+            "anchor": copied(carry.parameters),
             "waiting": parameters,
             "waiting_buffers": buffers,
-            "waiting_loss": _copy(carry.extra.get("loss", {})),
+            "waiting_loss": copied(carry.extra.get("loss", {})),
         }
         return carry._replace(extra={**carry.extra, **aside})
 
@@ -78,7 +78,3 @@ class Ditto(LocalHalf):
         sent = {**carry.extra["trained"], **carry.extra["trained_buffers"]}
         own = {**carry.parameters, **carry.buffers}
         return Update({"arrays": {name: sent[name] for name in self.shared}}, {"model": own})
-
-
-def _copy(tensors: Tensors) -> Tensors:
-    return {name: tensor.clone() for name, tensor in tensors.items()}

@@ -16,7 +16,7 @@ import torch
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
 from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
-from fedlab.records import Tensors
+from fedlab.records import Tensors, copied
 from fedlab.strategies.feddyn import FedDynParameters
 
 
@@ -31,7 +31,7 @@ class FedDyn(LocalHalf):
     def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
         """Remembers w and h_i, which is zeros for a client that has not taken part before."""
         carry = super().begin(received, own_state, profile)
-        anchor = {name: tensor.clone() for name, tensor in carry.parameters.items()}
+        anchor = copied(carry.parameters)
         h = own_state.get("h") or {name: torch.zeros_like(w) for name, w in anchor.items()}
         return carry._replace(extra={**carry.extra, "anchor": anchor, "h": h})
 

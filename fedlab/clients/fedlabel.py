@@ -22,7 +22,7 @@ from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, 
 from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.models.modes import evaluation_mode
-from fedlab.records import Tensors
+from fedlab.records import Tensors, copied
 from fedlab.strategies.fedlabel import FedLabelParameters
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -67,10 +67,10 @@ class FedLabel(LocalHalf):
         device = profile.class_counts.device
         names = ("labelled", "pseudo-labels", "right")
         extra = {
-            "global": _copy(carry.parameters),
-            "global buffers": _copy(carry.buffers),
-            "local": _copy(carry.parameters),
-            "local buffers": _copy(carry.buffers),
+            "global": copied(carry.parameters),
+            "global buffers": copied(carry.buffers),
+            "local": copied(carry.parameters),
+            "local buffers": copied(carry.buffers),
             "counts": {name: torch.zeros((), device=device) for name in names},
             "threshold": {"value": torch.tensor(float(received.config["threshold"]))},
         }
@@ -78,8 +78,8 @@ class FedLabel(LocalHalf):
 
     def start_again(self, carry: Carry) -> Carry:
         """Keeps the locally trained model as a teacher; the student is the received one again."""
-        student = _copy(carry.extra["global"])
-        extra = {**carry.extra, "local": carry.parameters, "local buffers": _copy(carry.buffers)}
+        student = copied(carry.extra["global"])
+        extra = {**carry.extra, "local": carry.parameters, "local buffers": copied(carry.buffers)}
         return carry._replace(
             parameters=student, optimizer=self.task.optimizer.start(student), extra=extra
         )
@@ -164,7 +164,3 @@ class FedLabel(LocalHalf):
             "pseudo-labels-right": counts["right"] / pseudo.clamp(min=1),
         }
         return update._replace(metrics=metrics)
-
-
-def _copy(tensors: Tensors) -> Tensors:
-    return {name: tensor.clone() for name, tensor in tensors.items()}

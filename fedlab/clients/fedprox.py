@@ -13,7 +13,7 @@ import torch
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
 from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
-from fedlab.records import Tensors
+from fedlab.records import Tensors, copied
 
 
 class FedProx(LocalHalf):
@@ -25,7 +25,7 @@ class FedProx(LocalHalf):
         Flower's own FedProx sends μ under the same key, so this half also serves `flwr:FedProx`.
         """
         carry = super().begin(received, own_state, profile)
-        anchor = {name: tensor.clone() for name, tensor in carry.parameters.items()}
+        anchor = copied(carry.parameters)
         mu = torch.tensor(float(received.config["proximal-mu"]))
         return carry._replace(extra={**carry.extra, "anchor": anchor, "proximal": {"mu": mu}})
 

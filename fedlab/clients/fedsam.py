@@ -17,7 +17,7 @@ import torch
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received
 from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
-from fedlab.records import Tensors
+from fedlab.records import Tensors, copied
 from fedlab.strategies.fedsam import FedSAMParameters
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -54,8 +54,8 @@ class FedSAM(LocalHalf):
         """
         slopes, metrics = super().gradients(carry, batch, phase)
         uphill = self.uphill(carry.parameters, slopes)
-        buffers = {name: tensor.clone() for name, tensor in carry.buffers.items()}
-        kept = {name: tensor.clone() for name, tensor in carry.extra.get("loss", {}).items()}
+        buffers = copied(carry.buffers)
+        kept = copied(carry.extra.get("loss", {}))
         elsewhere = carry._replace(
             parameters=uphill, buffers=buffers, extra={**carry.extra, "loss": kept}
         )

@@ -27,7 +27,7 @@ from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.models.distances import DISTANCES
 from fedlab.models.norms import NormPolicy
-from fedlab.records import Tensors
+from fedlab.records import Tensors, copied
 from fedlab.strategies.fraug import FRAugParameters
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -60,7 +60,7 @@ class FRAug(LocalHalf):
         kept = own_state if "rtnet" in own_state else self.first_state()
         generator = {**kept.get("generator", {}), **received.arrays["generator"]}
         records = {"generator": generator, "rtnet": kept["rtnet"], "memory": kept["memory"]}
-        extra = {key: {n: t.clone() for n, t in value.items()} for key, value in records.items()}
+        extra = {key: copied(tensors) for key, tensors in records.items()}
         ratio = self.task.head.layer.weight.new_tensor(
             self.method.ratio(received.server_round, received.rounds)
         )
