@@ -44,7 +44,7 @@ class SquaredError(Loss):
 class AsStored:
     """Samples go into the network as they are."""
 
-    def inputs(self, stored: torch.Tensor) -> torch.Tensor:
+    def inputs(self, stored: torch.Tensor, own: bool = False) -> torch.Tensor:
         return stored
 
     def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
