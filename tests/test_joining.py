@@ -120,7 +120,9 @@ def test_mistakes_with_keys_are_told(
 def test_a_damaged_key_is_refused(ring: KeyRing, tmp_path: Path) -> None:
     file = tmp_path / "camera.pem"
     ring.add("camera", file)
-    for text, says in ((file.read_bytes()[:200], "is damaged"), (b"hello", "is no key of a")):
+    whole, none = file.read_bytes(), "is no key of a"
+    elsewhere = whole.replace(b"camera", b"../camera")
+    for text, says in ((whole[:200], "is damaged"), (b"hello", none), (elsewhere, none)):
         file.write_bytes(text)
         with pytest.raises(InputError, match=says):
             read_credentials(file)
@@ -237,6 +239,10 @@ def test_a_second_server_on_a_port_is_refused(tmp_path: Path) -> None:
         (["join", "nowhere", "--data", "."], "'nowhere' is no address; write it as HOST:PORT"),
         (["join", "127.0.0.1:1", "--data", "gone", "--insecure"], "there is nothing at 'gone'"),
         (["serve", "smoke"], "make the server's keys with `fedlab keys init`"),
+        (
+            ["join", "127.0.0.1:1", "--data", ".", "--name", "../a", "--insecure"],
+            "--name: '../a' cannot be the name of a folder",
+        ),
     ],
 )
 def test_what_cannot_be_safe_or_right_is_refused_at_once(

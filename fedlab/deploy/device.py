@@ -63,7 +63,7 @@ def join_server(address: str, settings: Settings) -> Farewell:
         if settings.key:
             raise InputError("--key and --insecure exclude each other; leave one of them out")
         refuse_open_network(address.rpartition(":")[0].strip("[]"), settings.force)
-        name = settings.name or settings.domain or settings.data.stem
+        name = settings.name or settings.domain or settings.data.absolute().stem
     elif settings.key is None:
         raise InputError(
             "--key: name the file that `fedlab keys add` has made for this device, or use "
@@ -72,6 +72,8 @@ def join_server(address: str, settings: Settings) -> Farewell:
     else:
         credentials = read_credentials(settings.key)
         name = credentials.name
+    if name in (".", "..") or "/" in name:
+        raise InputError(f"--name: '{name}' cannot be the name of a folder; choose another")
     folder = settings.state / name
     logging.getLogger("flwr").setLevel(logging.ERROR)
     logging.getLogger("httpx").setLevel(logging.WARNING)

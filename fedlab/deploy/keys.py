@@ -200,9 +200,9 @@ def read_credentials(file: Path) -> Credentials:
     except OSError as error:
         raise InputError(f"--key: '{file}' cannot be read: {error.strerror}; {remedy}") from error
     title, _, rest = text.partition(b"\n")
-    if not title.startswith(TITLE.encode()):
+    name = title.decode("utf-8", "replace").removeprefix(TITLE).strip()
+    if not title.startswith(TITLE.encode()) or not NAME.fullmatch(name):  # also names a folder
         raise InputError(f"--key: '{file}' is no key of a fedlab device; {remedy}")
-    name = title.decode().removeprefix(TITLE).strip()
     key_end = b"-----END PRIVATE KEY-----\n"
     key, mark, authority = rest.partition(key_end)
     try:
