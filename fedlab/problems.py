@@ -122,6 +122,8 @@ def _sentence(detail: dict[str, Any], place: Place, root: type[Section], values:
         return f"must be a block with the keys {', '.join(section.model_fields if section else ())}"
     if kind == "too_short":
         return f"needs at least {detail['ctx']['min_length']} item(s)"
+    if kind == "dict_type":
+        return "must be a block of keys and values, such as {name: value}"
     said = detail["msg"].replace("Input should be", "must be").split(", unable to parse")[0]
     said = said.replace("String should match pattern", "must match the pattern")
     return said[0].lower() + said[1:]

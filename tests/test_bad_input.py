@@ -492,3 +492,15 @@ def test_one_line_for_each_problem_of_a_file(
     lines = capsys.readouterr().err.splitlines()
     assert sorted(line.split(": ")[1] for line in lines) == ["shots.yaml:2", "shots.yaml:3"]
     assert all(line.startswith("error: ") for line in lines)
+
+
+def test_a_key_written_as_an_option_is_told_how_it_is_written(told: Callable[..., str]) -> None:
+    for words in (("--rounds=3",), ("--rounds", "3")):
+        line = told("simulate", "smoke", *words)
+        assert line.startswith("simulate has no option --rounds; keys of the scenario are written")
+        assert "rounds=VALUE" in line
+
+
+def test_a_misspelt_part_is_told_the_nearest(told: Callable[..., str]) -> None:
+    assert "did you mean 'fedbn'?" in told("show", "fedbm")
+    assert "did you mean 'domain_skew'?" in told("show", "domain_skw")

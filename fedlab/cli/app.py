@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperCommand
 
 import fedlab
 from fedlab.errors import FedlabError, InputError, told
@@ -27,6 +29,25 @@ settings = {"debug": False}
 
 Source = Annotated[str, typer.Argument(metavar="SCENARIO")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")]
+
+
+class Changing(TyperCommand):
+    """A verb that takes changes of a scenario, which are no options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the words; a key with dashes in front is told how it is written.
+
+        Raises:
+            InputError: If there is no such option.
+        """
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            key = error.option_name.lstrip("-").replace("-", "_")
+            raise InputError(
+                f"{ctx.info_name} has no option {error.option_name}; keys of the scenario are "
+                f"written without dashes, {key}=VALUE (`fedlab {ctx.info_name} --help`)"
+            ) from error
 
 
 def main() -> None:

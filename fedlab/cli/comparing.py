@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from fedlab.cli.app import Source, app, err, out
+from fedlab.cli.app import Changing, Source, app, err, out
 from fedlab.errors import RunError
 
 
@@ -22,7 +22,7 @@ class Format(StrEnum):
     csv = "csv"
 
 
-@app.command(rich_help_panel="Train")
+@app.command(cls=Changing, rich_help_panel="Train")
 def compare(
     scenario: Source,
     changes: Annotated[
@@ -46,13 +46,14 @@ def compare(
 ) -> None:
     """Run a scenario with several methods, settings and seeds, and put them side by side.
 
-    KEY=VALUE changes all runs; KEY=VALUE,VALUE compares the values. A value with a comma of its
-    own stands in brackets or quotes: model.hidden=[8,8],[16]. A method may have parameters:
-    "fedavg,fedprox mu=0.1,fedprox mu=1". The same command again goes on where it was stopped.
+    KEY=VALUE changes all runs; KEY=VALUE,VALUE compares the values. A value
+    with a comma of its own stands in brackets or quotes: model.hidden=[8,8],[16].
+    Methods may have parameters: "fedavg,fedprox mu=0.1,fedprox mu=1". The same
+    command again goes on where it was stopped.
 
     [dim]fedlab compare domain_skew --strategies fedavg,fedbn,fedwon --seeds 3
-    fedlab compare label_skew partition.labels.alpha=0.1,1 --strategies fedavg,scaffold
-    fedlab compare my.yaml --strategies "fedavg,fedprox mu=1" --format latex > table.tex[/dim]
+    fedlab compare domain_skew training.optimizer.lr=0.01,0.1 --seeds 0,7
+    fedlab compare my.yaml --strategies "fedavg,fedprox mu=1" --format latex[/dim]
     """
     from fedlab.comparison.alternatives import changes_of, seeds_of
     from fedlab.comparison.compare import compare as run_all

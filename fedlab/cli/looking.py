@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import fedlab
-from fedlab.cli.app import Overrides, Source, app, out
+from fedlab.cli.app import Changing, Overrides, Source, app, out
 from fedlab.errors import InputError
 
 SECTIONS = {
@@ -53,7 +54,7 @@ def list_(
             )
 
 
-@app.command(rich_help_panel="Look before you train")
+@app.command(cls=Changing, rich_help_panel="Look before you train")
 def show(
     name: Annotated[str, typer.Argument()],
     overrides: Overrides = None,
@@ -73,12 +74,33 @@ def show(
     groups = [] if is_scenario(name) or overrides else catalogue.groups_with(name)
     for group in groups:
         _print_component(group, name)
+    if not groups and not overrides:
+        _refuse_unknown(name)
     if not groups:
         text = to_yaml(load_scenario(name, overrides or ()))
         if out.is_terminal:
             out.print(Syntax(text, "yaml", background_color="default", word_wrap=True))
         else:
             typer.echo(text, nl=False)
+
+
+def _refuse_unknown(name: str) -> None:
+    """Refuses a name that is near one of a part, of which `load_scenario` knows nothing.
+
+    Raises:
+        InputError: With that name.
+    """
+    from fedlab import registry
+    from fedlab.shipped import is_scenario
+
+    parts = [
+        each for groups in SECTIONS.values() for group in groups for each in registry.names(group)
+    ]
+    near = difflib.get_close_matches(name, parts, n=1)
+    if near and not is_scenario(name):
+        raise InputError(
+            f"there is nothing called '{name}'; did you mean '{near[0]}'? (`fedlab list`)"
+        )
 
 
 @app.command(rich_help_panel="Look before you train")
@@ -103,7 +125,7 @@ def validate(
         raise InputError("\n".join(problems))
 
 
-@app.command(rich_help_panel="Look before you train")
+@app.command(cls=Changing, rich_help_panel="Look before you train")
 def partition(
     scenario: Source,
     overrides: Overrides = None,

@@ -11,11 +11,11 @@ import typer
 from rich.text import Text
 
 import fedlab
-from fedlab.cli.app import Overrides, Source, app, err, out
+from fedlab.cli.app import Changing, Overrides, Source, app, err, out
 from fedlab.errors import FedlabError, RunError, told
 
 
-@app.command(rich_help_panel="Train")
+@app.command(cls=Changing, rich_help_panel="Train")
 def simulate(
     scenario: Source,
     overrides: Overrides = None,

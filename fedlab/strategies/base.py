@@ -29,14 +29,22 @@ from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
 from fedlab.strategies.settings import ServerSettings
-from fedlab.strategies.updates import SUM, ClientUpdate, decode, mean_metrics, reason, weight_of
+from fedlab.strategies.updates import (
+    SUM,
+    ClientUpdate,
+    decode,
+    mean_metrics,
+    reason,
+    told_once,
+    weight_of,
+)
 from fedlab.strategies.virtual_clock import CLOCK, VirtualClock
 
 COHORT = "cohort"
 """The purpose for which those that train are drawn."""
 
 REASONS_TOLD = 3
-"""Failed clients whose reasons, often whole tracebacks, an error tells."""
+"""Reasons of failed clients, often whole tracebacks, that an error tells."""
 
 TELLING = {"combine", "weight", "mean", "aggregate_train", "before_rounds"}
 """What of a strategy sees updates, or answers."""
@@ -248,11 +256,9 @@ class Strategy(FlowerStrategy):
         replies = list(replies)
         errors = [reason(reply) for reply in replies if reply.has_error()]
         if len(replies) - len(errors) < self.settings.needed(len(replies)):
-            told = "; ".join(errors[:REASONS_TOLD])
-            more = f"; and {len(errors) - REASONS_TOLD} more" * (len(errors) > REASONS_TOLD)
             raise RunError(
                 f"round {server_round}: {len(errors)} of {len(replies)} clients failed and "
-                f"{self.settings.tolerance}: {told}{more}"
+                f"{self.settings.tolerance}: {told_once(errors, REASONS_TOLD)}"
             )
         return decode(replies)
 

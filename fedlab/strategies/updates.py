@@ -6,6 +6,7 @@ where they are made. The replies are then all there, with everything but the val
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -17,6 +18,8 @@ from fedlab.strategies.sums import WeightedSum
 
 SUM = "sum"
 """Name of the record by which a message to train says that a weighted sum will do."""
+
+_CLIENT = re.compile(r"\bclient \d+")
 
 NOT_ALONE = (
     "a client's update was asked for and only the sum over the clients is there; a strategy that "
@@ -130,6 +133,21 @@ def client_of(reply: Message) -> int:
 def reason(reply: Message) -> str:
     """Why a client failed."""
     return reply.error.reason or f"error {reply.error.code}"
+
+
+def told_once(reasons: Sequence[str], most: int) -> str:
+    """Why clients failed; of reasons that only differ in the client, the first.
+
+    Args:
+        reasons: From `reason`.
+        most: Reasons to tell; the other clients are counted.
+    """
+    first: dict[str, str] = {}
+    for each in reasons:
+        first.setdefault(_CLIENT.sub("", each), each)
+    told = list(first.values())[:most]
+    more = len(reasons) - len(told)
+    return "; ".join(told) + f"; and {more} more" * (more > 0)
 
 
 def decode(replies: Iterable[Message]) -> list[ClientUpdate]:
