@@ -28,6 +28,7 @@ from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run, load_run
+from fedlab.runs.unchanged import refuse_changed, settled
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.scenarios.fleet import Fleet
@@ -136,31 +137,52 @@ def simulate(
             return _run(prepared, grid, folder, None, [*observers, *callbacks])
 
 
-def resume(folder: str | Path, *, callbacks: Sequence[Callback] = (), progress: bool = True) -> Run:
+def resume(
+    folder: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> Run:
     """Goes on with a run that was interrupted; a finished one is returned as it is.
+
+    With more rounds, a finished run goes on, too. It ends as if it had been that long from the
+    beginning, but for schedules over all rounds (FixBN, FRAug, LDAM).
 
     Args:
         folder: The run's folder.
+        overrides: What may change in the middle of a run, such as ``["rounds=100"]`` or
+            ``["resources.backend=local"]``.
         callbacks: Observers of the run.
         progress: Whether to show how the run goes.
 
     Raises:
-        InputError: If the folder is not a run, or one on real devices.
+        InputError: If the folder is not a run, or one on real devices, or the overrides would make
+            another run of it.
         RunError: If its checkpoints cannot be read, or the run fails again.
     """
     opened = RunFolder.open(Path(folder))
     run = load_run(opened.path)
-    if run.finished:
+    scenario = load_scenario(run.scenario, overrides) if overrides else run.scenario
+    refuse_changed(settled(run.scenario), scenario, opened.scenario_file)
+    if run.finished and (not overrides or scenario.rounds == run.rounds):
         return run
+    if scenario.rounds < run.rounds:
+        raise InputError(
+            f"rounds={scenario.rounds} are fewer than the {run.rounds} that the run '{folder}' has "
+            "done; name more, or start another run"
+        )
     if opened.devices_file.is_file():
         raise InputError(
             f"the run '{folder}' is on real devices; go on with the `fedlab serve` that started it"
         )
-    check_resources(run.scenario)
-    check_trackers(run.scenario)
+    check_resources(scenario)
+    check_trackers(scenario)
     with opened, _shown(progress) as observers:
         checkpoint = latest_checkpoint(opened.checkpoints)
-        prepared = prepare(run.scenario)
+        prepared = prepare(scenario)
+        if overrides:
+            opened.reopen(scenario)
         with _grid(prepared) as grid:
             return _run(prepared, grid, opened, checkpoint, [*observers, *callbacks])
 

@@ -40,7 +40,7 @@ def test_a_scenario_is_run_shown_and_kept(tiny, run, tmp_path):
 
     code, out, _ = run("resume", folder)
     assert code == 0
-    assert out.startswith("This run has finished already:")
+    assert out.startswith("This run has finished already; more rounds make it longer")
 
     code, _, err = run("simulate", tiny)
     assert code == 2

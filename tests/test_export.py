@@ -116,6 +116,19 @@ def test_a_file_takes_pixels_and_gives_the_logits_of_the_run(run: fedlab.Run, to
     assert about["rounds"] == 2
 
 
+def test_a_run_gives_its_network_as_a_module(run: fedlab.Run, personal: fedlab.Run) -> None:
+    data = load_data(run.scenario.data)
+    model = run.model()
+    assert isinstance(model, nn.Module)
+    assert not model.training
+    right = model(torch.from_numpy(data.test.inputs)).argmax(1).numpy() == data.test.labels
+    table = run.summary()
+    expected = (table["global_value"] * table["examples"]).sum() / table["examples"].sum()
+    assert right.mean() == pytest.approx(expected)
+    with pytest.raises(InputError, match="there is no global model"):
+        personal.model()
+
+
 def test_a_client_has_a_model_of_its_own(tmp_path: Path, personal: fedlab.Run) -> None:
     trained = [
         client
@@ -126,6 +139,9 @@ def test_a_client_has_a_model_of_its_own(tmp_path: Path, personal: fedlab.Run) -
     done = fedlab.export_run(personal, client=trained[0], out=tmp_path / "own.pt2")
     data = load_data(personal.scenario.data)
     own = make_partition(personal.scenario.partition, data, 0)[trained[0]].test
+    logits = personal.model(trained[0])(torch.from_numpy(data.test.inputs[own]))
+    tested = personal.summary()["clients_value"].iloc[trained[0]]
+    assert (logits.argmax(1).numpy() == data.test.labels[own]).mean() == pytest.approx(tested)
     history = personal.history.query(
         f"split == 'test' and metric == 'accuracy' and client == {trained[0]}"
     )

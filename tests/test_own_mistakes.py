@@ -239,12 +239,25 @@ def test_a_run_does_not_go_on_as_another_one(tmp_path):
     file.write_text(begun.replace("lr: 0.05", "lr: 0.5").replace("clients: 3", "clients: 4"))
     with pytest.raises(InputError) as refused:
         resume(folder, progress=False)
-    assert str(refused.value).startswith(f"{file}: was changed since the run was begun: ")
+    assert str(refused.value).startswith(f"{file}: the run was begun with another scenario: ")
     assert "training.optimizer.lr is 0.5 and was 0.05" in str(refused.value)
     assert "partition.clients is 4 and was 3" in str(refused.value)
-    file.write_text(begun.replace("rounds: 2", "rounds: 3"))
-    longer = resume(folder, progress=False)
-    assert longer.rounds == 3
+    file.write_text(begun)
+    assert resume(folder, progress=False).finished
+
+
+def test_a_run_may_be_made_longer_and_then_is_as_long_from_the_beginning(tmp_path):
+    folder = tmp_path / "run"
+    simulate(toy.scenario(rounds=2), out=folder, progress=False)
+    with pytest.raises(InputError, match=r"training\.batch_size is 8 and was 16; set that back"):
+        resume(folder, ["rounds=3", "training.batch_size=8"], progress=False)
+    with pytest.raises(InputError, match=r"rounds=1 are fewer than the 2 that the run .* has done"):
+        resume(folder, ["rounds=1"], progress=False)
+    assert fedlab.load_run(folder).finished
+    longer = resume(folder, ["rounds=3"], progress=False)
+    assert (longer.rounds, longer.scenario.rounds, longer.finished) == (3, 3, True)
     whole = simulate(toy.scenario(rounds=3), out=tmp_path / "whole", progress=False)
+    files = [run.folder / "history.csv" for run in (longer, whole)]
+    assert files[0].read_bytes() == files[1].read_bytes()
     states = longer.model_state(), whole.model_state()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])

@@ -214,6 +214,7 @@ def test_a_finished_run_has_a_model_and_a_mark(folder, scenario):
         run.model_state(4)
     assert run.summary().loc["north", "clients_value"] == 0.5
     assert "tiny" in run._repr_html_()
+    assert repr(run) == f"Run('{folder.path}': tiny, fedprox, seed 0, 1 of 2 rounds, finished)"
     assert "north" in run._repr_html_()
 
 

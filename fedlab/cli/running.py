@@ -40,20 +40,21 @@ def simulate(
     _close(run)
 
 
-@app.command(rich_help_panel="Train")
-def resume(run: Annotated[Path, typer.Argument()]) -> None:
-    """Go on with a run that was interrupted, to the same end.
+@app.command(cls=Changing, rich_help_panel="Train")
+def resume(run: Annotated[Path, typer.Argument()], overrides: Overrides = None) -> None:
+    """Go on with a run that was interrupted, to the same end; or make a run longer.
 
     RUN is the folder that `fedlab simulate` made for it.
 
-    [dim]fedlab resume runs/domain_skew-fedbn-s0[/dim]
+    [dim]fedlab resume runs/domain_skew-fedbn-s0
+    fedlab resume runs/domain_skew-fedbn-s0 rounds=100[/dim]
     """
     from fedlab import simulation
 
-    if fedlab.load_run(run).finished:
-        out.print("This run has finished already:")
+    if not overrides and fedlab.load_run(run).finished:
+        out.print("This run has finished already; more rounds make it longer (rounds=...):")
     with _stoppable(run):
-        done = simulation.resume(run)
+        done = simulation.resume(run, overrides or ())
     _close(done)
 
 

@@ -77,6 +77,11 @@ class Comparison:
         groups, given = read_groups(Path(folder))
         return cls(groups, given if target is None else checked_target(target))
 
+    def __repr__(self) -> str:
+        """What is compared, in one line."""
+        names = ", ".join(group.label for group in self.groups)
+        return f"Comparison({names}; {len(self.runs)} finished runs)"
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """All seeds, finished or not."""

@@ -88,6 +88,11 @@ class RunFolder:
             )
         return "is not empty; choose another with --out"
 
+    def reopen(self, scenario: Scenario) -> None:
+        """Lets a run go on under a scenario of which only what is free was changed."""
+        self.finished_file.unlink(missing_ok=True)
+        write_whole(self.scenario_file, to_yaml(scenario))
+
     @property
     def goes_on_with(self) -> str:
         """The command that goes on with an interrupted run."""

@@ -20,7 +20,7 @@ from fedlab.scenario_file import load_scenario
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,26 @@ class Run:
 
         return run_figure(self, metric)
 
+    def model(self, client: int | None = None) -> nn.Module:
+        """The trained network as a module that takes samples as the data have them.
+
+        Images are uint8 of the scenario's size; what prepares them (normalisation, a frozen
+        network) is part of the module, which is in evaluation mode. It needs the run's data.
+
+        Args:
+            client: A client, for its own model; by default the global one.
+
+        Returns:
+            A module of samples, shape (n, ...), to logits, shape (n, classes).
+
+        Raises:
+            InputError: If the run has not finished, or has no such model.
+        """
+        from fedlab.export.original import Original
+
+        program, _ = Original.of(self, client).program(whole=True)
+        return program
+
     def model_state(self, client: int | None = None) -> dict[str, Tensor]:
         """The model after the last round.
 
@@ -114,6 +134,14 @@ class Run:
         if not 0 <= client < clients:
             raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")
         return state | load_client_state(folder.checkpoints, client).get("model", {})
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        scenario, done = self.scenario, f"{self.rounds} of {self.scenario.rounds} rounds"
+        return (
+            f"Run('{self.folder}': {scenario.name}, {scenario.strategy.name}, "
+            f"seed {scenario.seed}, {done}, {'finished' if self.finished else 'not finished'})"
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

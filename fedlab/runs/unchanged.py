@@ -37,9 +37,8 @@ def refuse_changed(begun: Mapping[str, Any], scenario: Scenario, file: Path) -> 
     ]
     if lines:
         raise InputError(
-            f"{file}: was changed since the run was begun: {'; '.join(lines)}; set back what was "
-            "changed, or start another run with `fedlab simulate` (a run that goes on may have "
-            f"other {', '.join(sorted(FREE))})"
+            f"{file}: the run was begun with another scenario: {'; '.join(lines)}; set that back, "
+            f"or start another run (one that goes on may change {', '.join(sorted(FREE))} alone)"
         )
 
 
