@@ -77,6 +77,7 @@ def test_a_vacancy_is_filled_when_somebody_becomes_available() -> None:
     flight.until(1, version=0)
     began = {trip.client: trip.began for trip in flight.trips}
     fleet = flight.clock.fleet
+    assert began
     for client, moment in began.items():
         able = [time for time in range(int(moment) + 1) if fleet.available(time)[client]]
         assert able[0] == moment

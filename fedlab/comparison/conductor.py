@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,14 @@ def attempt(job: Job, data: FederatedData, tell: Tell) -> None:
     except FedlabError as error:
         tell(News(failure=str(error)))
     except (Exception, SystemExit) as error:  # a method's own code may raise anything
-        tell(News(failure=f"{type(error).__name__}: {error}"))
+        tell(News(failure=_with_place(error)))
+
+
+def _with_place(error: BaseException) -> str:
+    """What an error says, where it came from, and in the last line the place alone."""
+    calls = traceback.extract_tb(error.__traceback__)
+    place = f"in {calls[-1].name}, {Path(calls[-1].filename).name}:{calls[-1].lineno}"
+    return f"{type(error).__name__}: {error}\n{''.join(calls.format())}{place}"
 
 
 class Conductor:
