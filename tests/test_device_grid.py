@@ -216,3 +216,10 @@ def test_a_slow_device_is_not_sent_the_messages_of_all_rounds(network: Network) 
     network.answers[0] = device("0", trained)
     (reply,) = train(grid)
     assert reply.has_content()
+
+
+def test_a_round_s_updates_do_not_outlive_it(network: Network) -> None:
+    grid = grid_of(network, trained)
+    updates = [weakref.ref(reply) for reply in train(grid, summed=False)]
+    gc.collect()
+    assert [update() for update in updates] == [None]

@@ -73,9 +73,14 @@ class Post:
             for reply in self.grid.pull_messages(list(self._waiting)):
                 parcel = self._waiting.pop(reply.metadata.reply_to_message_id, None)
                 if parcel is not None:
+                    on_reply, parcel.on_reply = parcel.on_reply, _nobody
                     parcel.answered = True
-                    parcel.on_reply(reply)
+                    on_reply(reply)
 
     def ignore(self, parcel: Parcel) -> None:
         """Throws a message's reply away when it comes, so that it does not stay in memory."""
-        parcel.on_reply = lambda reply: None
+        parcel.on_reply = _nobody
+
+
+def _nobody(reply: Message) -> None:
+    """Whoever waited for a reply, and all that is known to them, need not be kept any longer."""
