@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
+import flwr.serverapp.strategy
 import numpy as np
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from pydantic import ValidationError
 from torch import nn
 
@@ -204,9 +205,34 @@ def test_flower_strategies_that_need_the_clients_help(name, arguments, tmp_path)
     assert simulate(chosen, out=tmp_path / "run").finished
 
 
+class Damped(flwr.serverapp.strategy.FedAvg):
+    """Written for Flower: goes a part of the way from where the clients have started."""
+
+    def __init__(self, pace: float = 1.0, **settings) -> None:
+        super().__init__(**settings)
+        self.pace = pace
+
+    def aggregate_train(self, server_round, replies):
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        scaled = {name: self.pace * array.numpy() for name, array in arrays.items()}
+        return ArrayRecord({name: Array(values) for name, values in scaled.items()}), metrics
+
+
+def test_a_strategy_of_somebodys_own_for_flower_runs_as_it_is(tmp_path) -> None:
+    name = f"flwr:{__name__}:Damped"
+    final = run(flower(name, pace=0.5), Echo([1.0, 4.0], [3, 1]), rounds=2)
+    # 0.5 * (0 + 1.75), then half of that and of 1.75 more.
+    assert final["dense.weight"].item() == pytest.approx(0.5 * (0.5 * 1.75 + 1.75))
+    done = simulate(toy.scenario(strategy={"name": name, "pace": 0.9}), out=tmp_path / "run")
+    assert done.finished
+
+
 @pytest.mark.parametrize(
     ("block", "words"),
     [
+        ({"name": f"flwr:{__name__}:Damped", "pase": 1}, "takes no 'pase'; it takes pace"),
+        ({"name": f"flwr:{__name__}:Net"}, "is no subclass of flwr.serverapp.strategy.FedAvg"),
+        ({"name": f"{__name__}:Damped"}, f"name it 'flwr:{__name__}:Damped'"),
         ({"name": "flwr:FedAdma"}, "no strategy 'flwr:FedAdma'"),
         ({"name": "flwr:FedAdam", "etta": 1}, "takes no 'etta'; it takes eta"),
         ({"name": "flwr:QFedAvg"}, "needs client_learning_rate"),

@@ -1,5 +1,8 @@
 """Any strategy of Flower's, by name: ``strategy: {name: "flwr:FedAdam", eta: 0.01}``.
 
+A subclass of one that somebody has written is named by its module:
+``strategy: {name: "flwr:my_module:MyStrategy"}``.
+
 The strategy keeps its own rules of sampling and aggregation. Three things are mended around it:
 its sampling is seeded, it sees trainable tensors alone (Flower's averaging would turn step counters
 into floats and an adaptive server would push a running variance below zero), and its arrays are
@@ -23,7 +26,7 @@ from flwr.serverapp.exception import AggregationError
 from pydantic import ConfigDict, model_validator
 from torch import nn
 
-from fedlab import rng
+from fedlab import registry, rng
 from fedlab.errors import InputError, RunError
 from fedlab.flower_compat import message_for
 from fedlab.records import Tensors, from_record, to_record
@@ -62,23 +65,40 @@ def available() -> list[str]:
     ]
 
 
+def constructor_of(name: str) -> type[flower_strategies.FedAvg]:
+    """The class that a name with the prefix ``flwr:`` stands for.
+
+    Raises:
+        InputError: If fedlab cannot run a strategy of that name.
+    """
+    own = name.removeprefix(PREFIX)
+    if ":" in own:
+        found = registry.resolve("strategies", own)
+        if isinstance(found, type) and issubclass(found, flower_strategies.FedAvg):
+            return found
+        raise InputError(
+            f"'{own}' is no subclass of flwr.serverapp.strategy.FedAvg, which fedlab could run as "
+            "a strategy of Flower's"
+        )
+    if name not in available():
+        raise InputError(
+            f"Flower has no strategy '{name}' that fedlab can run; "
+            f"choose from {', '.join(available())}"
+        )
+    return getattr(flower_strategies, own)
+
+
 def constructor_arguments(name: str) -> dict[str, tuple[Any, Any]]:
     """What a Flower strategy can be told, as (type, default); ``...`` where there is no default.
 
     Raises:
         InputError: If fedlab cannot run a strategy of that name.
     """
-    if name not in available():
-        raise InputError(
-            f"Flower has no strategy '{name}' that fedlab can run; "
-            f"choose from {', '.join(available())}"
-        )
-    strategy = getattr(flower_strategies, name.removeprefix(PREFIX))
-    signature = inspect.signature(strategy.__init__, eval_str=True)
+    signature = inspect.signature(constructor_of(name).__init__, eval_str=True)
     return {
         key: (p.annotation, ... if p.default is inspect.Parameter.empty else p.default)
         for key, p in signature.parameters.items()
-        if key not in SET_BY_FEDLAB
+        if key not in SET_BY_FEDLAB and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     }
 
 
@@ -95,7 +115,7 @@ class FlowerParameters(StrategyParameters):
     @property
     def constructor(self) -> type[flower_strategies.FedAvg]:
         """The named class."""
-        return getattr(flower_strategies, self.name.removeprefix(PREFIX))
+        return constructor_of(self.name)
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from pydantic import field_validator, model_validator
 from torch import nn
 
@@ -29,6 +30,19 @@ class StrategyParameters(Component):
     """The strategy whose parameters these are, if it has them to itself."""
     client: str | None = None
     weighting: Literal["examples", "uniform"] = "examples"
+
+    @classmethod
+    def block_of(cls, target: Any) -> Any:
+        """The class that reads the block; a class of Flower's kind has another name.
+
+        Raises:
+            ValueError: With that name.
+        """
+        block = super().block_of(target)
+        if block is target and isinstance(target, type) and issubclass(target, FlowerStrategy):
+            path = f"{target.__module__}:{target.__qualname__}"
+            raise ValueError(f"'{path}' is a strategy of Flower's kind; name it 'flwr:{path}'")
+        return block
 
     @field_validator("client", mode="before")
     @classmethod
