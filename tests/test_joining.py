@@ -218,6 +218,30 @@ def test_a_server_that_is_none_of_ours_is_told_from_one_that_is(
     )
 
 
+class Portal(http.server.BaseHTTPRequestHandler):
+    """Answers everything with a page, as networks in hotels do."""
+
+    def do_POST(self) -> None:
+        """Sends the page."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+def test_a_page_of_the_web_is_not_taken_for_a_server(tmp_path: Path) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "north.npz").touch()
+    settings = Settings(tmp_path / "north.npz", insecure=True, state=tmp_path / "state")
+    with pytest.raises(InputError, match=r"answers, but not as a fedlab server does"):
+        join_server(f"127.0.0.1:{server.server_address[1]}", settings)
+    server.shutdown()
+    server.server_close()
+
+
 def test_a_second_server_on_a_port_is_refused(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

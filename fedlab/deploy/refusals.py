@@ -40,6 +40,8 @@ def explain(error: Exception, address: str, name: str = "") -> InputError | Unre
         return refused
     if isinstance(error, httpx.HTTPStatusError):
         return _answered(error, address, name)
+    if isinstance(error, httpx.DecodingError) and name:
+        return _no_fedlab(address, "with something else")
     reason = str(error) or type(error).__name__
     return UnreachableError(f"no connection with {address} ({reason})")
 
@@ -65,9 +67,13 @@ def _answered(
             "is in use by another process (a killed one is forgotten after 20 seconds); on the "
             "server, look at `fedlab keys list`, and add the device with `fedlab keys add`"
         )
+    return _no_fedlab(address, f"status {status}")
+
+
+def _no_fedlab(address: str, how: str) -> InputError:
     return InputError(
-        f"{address} answers, but not as a fedlab server does (status {status}); correct the "
-        "address, or install the same version of fedlab on both sides"
+        f"{address} answers, but not as a fedlab server does ({how}); correct the address, or "
+        "install the same version of fedlab on both sides"
     )
 
 

@@ -51,6 +51,16 @@ HEARTBEAT_SECONDS = float(HEARTBEAT_MIN_INTERVAL)
 """A SuperLink takes a node for lost that has been silent for twice as long."""
 
 
+class _FleetClient(FleetHttpClient):
+    """Flower's client, to which an answer in another language is an error of the connection."""
+
+    def _unary_unary(self, **call: Any) -> Any:
+        try:
+            return super()._unary_unary(**call)
+        except ValueError as error:  # from a web server, say, that answers everything
+            raise httpx.DecodingError(str(error)) from error
+
+
 class FleetLink:
     """A node's connection to a SuperLink.
 
@@ -67,7 +77,7 @@ class FleetLink:
     ) -> None:
         signing = NodeAuthHttpInterceptor(key, key.public_key())
         self._public = signing._public_key_bytes
-        self._client = FleetHttpClient.from_server_address(
+        self._client = _FleetClient.from_server_address(
             address,
             authority is None,
             authority,
@@ -169,5 +179,7 @@ def clock_difference(error: httpx.HTTPStatusError) -> float | None:
     """Seconds by which this machine's clock is ahead of the SuperLink's, as its answer tells."""
     from email.utils import parsedate_to_datetime
 
-    date = error.response.headers.get("date")
-    return None if date is None else time.time() - parsedate_to_datetime(date).timestamp()
+    try:
+        return time.time() - parsedate_to_datetime(error.response.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
