@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ from fedlab.client_app import CohortApp
 from fedlab.data.pool import load_data
 from fedlab.deploy import certificates
 from fedlab.deploy.device import Settings, join_server
-from fedlab.deploy.keys import KeyRing, read_credentials
+from fedlab.deploy.join import _take_place, locked
+from fedlab.deploy.keys import Credentials, KeyRing, read_credentials
 from fedlab.deploy.own_data import OwnData, load_own_data
 from fedlab.deploy.participant import Participant
 from fedlab.deploy.refusals import explain
@@ -284,9 +286,36 @@ def test_what_cannot_be_safe_or_right_is_refused_at_once(
     assert says in capsys.readouterr().err
 
 
-def test_a_device_takes_part_once(tmp_path: Path) -> None:
-    from fedlab.deploy.join import locked
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda own: (own / "device.key.unfinished").mkdir(), "device.key' cannot be written"),
+        (lambda own: (own / "device.key").write_text("torn"), "device.key' is damaged"),
+    ],
+)
+def test_a_folder_that_is_of_no_use_is_named(
+    spoil: Callable[[Path], object], says: str, tmp_path: Path
+) -> None:
+    (tmp_path / "north.npz").touch()
+    own = tmp_path / "state" / "north"
+    own.mkdir(parents=True)
+    spoil(own)
+    with pytest.raises(InputError, match=f"--state: .*{says}"):
+        join_server(
+            "127.0.0.1:1",
+            Settings(tmp_path / "north.npz", insecure=True, state=tmp_path / "state"),
+        )
 
+
+def test_a_device_that_cannot_note_its_place_says_so(tmp_path: Path) -> None:
+    link = mock.Mock(spec=FleetLink, node_id=7)
+    (tmp_path / "node").write_text("torn")
+    (tmp_path / "node.unfinished").mkdir()  # as good as a full disk
+    with pytest.raises(InputError, match="node' cannot be written"):
+        _take_place(link, Credentials("a", certificates.make_key(), b""), "here:1", tmp_path)
+
+
+def test_a_device_takes_part_once(tmp_path: Path) -> None:
     (tmp_path / "north.npz").touch()
     with locked(tmp_path / "fedlab-state" / "north"), pytest.raises(InputError, match="takes part"):
         join_server(

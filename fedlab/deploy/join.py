@@ -45,11 +45,22 @@ GRACE_SECONDS = 2.0
 
 
 def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
-    """The key of a device that has none of the server's: made once, kept in its folder."""
+    """The key of a device that has none of the server's: made once, kept in its folder.
+
+    Raises:
+        InputError: If it cannot be written, or what is there is no key.
+    """
     file = folder / "device.key"
     if not file.exists():
-        write_private(file, certificates.private_pem(certificates.make_key()))
-    return certificates.load_key(file.read_bytes())
+        with _writing(file):
+            write_private(file, certificates.private_pem(certificates.make_key()))
+    try:
+        return certificates.load_key(file.read_bytes())
+    except ValueError as error:
+        raise InputError(
+            f"--state: '{file}' is damaged ({error}); delete it: the server then takes this device "
+            "for another one of the same name"
+        ) from error
 
 
 def take_part(
@@ -97,14 +108,14 @@ def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Pa
     """Registers where that is free, and takes over from an earlier process of this device.
 
     Raises:
-        InputError: If the server does not let this device in.
+        InputError: If the server does not let this device in, or its folder cannot be written.
         UnreachableError: If it cannot be reached.
     """
     note = folder / "node"
     try:
         if note.exists():
             # The server may not have noticed yet that an earlier process has died.
-            with suppress(httpx.HTTPStatusError):
+            with suppress(httpx.HTTPStatusError, ValueError):  # gone already, or no number
                 link.deactivate(int(note.read_text()))
         if identity.authority is None:
             with suppress(httpx.HTTPStatusError):  # the key is known from before
@@ -112,7 +123,24 @@ def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Pa
         link.activate()
     except httpx.HTTPError as error:
         raise explain(error, address, identity.name) from error
-    write_whole(note, f"{link.node_id}\n")
+    with _writing(note):
+        write_whole(note, f"{link.node_id}\n")
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Tells why a file of the device's folder cannot be written.
+
+    Raises:
+        InputError: With the reason and the remedy.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"--state: '{file}' cannot be written: {error.strerror}; make room, or choose another "
+            "folder"
+        ) from error
 
 
 def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
