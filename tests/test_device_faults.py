@@ -1,7 +1,7 @@
 """What goes wrong with real devices, one thing after the other in one run, and what it costs.
 
 Who gets in, and a device that dies in a round, are in `test_deployment`; files and certificates
-that are damaged, clocks and ports in `test_joining`.
+that are damaged, clocks and ports in `test_keys`.
 """
 
 from __future__ import annotations
