@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from fedlab.data.samples import Domain, FederatedData
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
+
+
+def check_loaded(loaded: Any, where: str) -> list[Domain]:
+    """What a source has loaded, if that is domains of arrays.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    domains = list(loaded) if isinstance(loaded, Iterable) else []
+    odd = [type(each).__name__ for each in domains if not isinstance(each, Domain)]
+    if odd or not isinstance(loaded, Iterable):
+        inside = f" with a {odd[0]} in it" if odd else ""
+        raise InputError(
+            f"{where} has returned a {type(loaded).__name__}{inside}; it has to be a list of "
+            "fedlab.data.samples.Domain"
+        )
+    for domain in domains:
+        for name in ("train_inputs", "train_labels", "test_inputs", "test_labels"):
+            array = getattr(domain, name)
+            if not isinstance(array, np.ndarray):
+                raise InputError(
+                    f"{where}: {name} of domain '{domain.name}' is a {type(array).__name__}; it "
+                    "has to be a numpy array"
+                )
+    return domains
 
 
 def check_domain(domain: Domain, context: LoadContext) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedlab import rng
 from fedlab.data.cache import load_cached
-from fedlab.data.checks import check_domain, check_together
+from fedlab.data.checks import check_domain, check_loaded, check_together
 from fedlab.data.samples import Domain, FederatedData, Samples
 from fedlab.data.source import LoadContext
 from fedlab.data.spec import DataSpec
@@ -57,6 +57,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
             unseen_domains=spec.unseen_domains,
         )
         loaded = load_cached(source, context) if source.cached else source.load(context)
+        loaded = check_loaded(loaded, f"{context.key}: '{source.name}'.load")
         derived = source.derive(loaded, context)
         if not derived:
             raise InputError(f"{context.key} yields no domain; check its parameters or remove it")

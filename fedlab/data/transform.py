@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedlab.component import Component
+from fedlab.errors import InputError
 
 BATCH = 1000  # images changed at once: bounds the memory of the intermediate results
 
@@ -40,9 +41,24 @@ class Transform(Component):
         changed = np.empty_like(images, order="C")
         for start in range(0, len(images), BATCH):
             batch = torch.tensor(images[start : start + BATCH]).float() / 255
-            batch = (255 * self.change(batch, generator)).round().clamp(0, 255)
-            changed[start : start + BATCH] = batch.to(torch.uint8).numpy()
+            made = self._checked(self.change(batch, generator), batch.shape)
+            made = (255 * made).round().clamp(0, 255)
+            changed[start : start + BATCH] = made.to(torch.uint8).numpy()
         return changed
+
+    def _checked(self, made: Any, shape: torch.Size) -> Tensor:
+        """What `change` has returned, if it is images of the shape that it was given."""
+        if isinstance(made, Tensor) and made.shape == shape:
+            return made
+        kind = (
+            f"images of shape {tuple(made.shape)}"
+            if isinstance(made, Tensor)
+            else f"a {type(made).__name__}"
+        )
+        raise InputError(
+            f"transforms: '{self.name}'.change has returned {kind}; it has to be a "
+            f"torch.Tensor of shape {tuple(shape)}, as they were given"
+        )
 
     @abstractmethod
     def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:

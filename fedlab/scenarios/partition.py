@@ -10,6 +10,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.rng import generator
 from fedlab.scenarios.allocate import apportion, shuffled_groups
+from fedlab.scenarios.checks import check_owners, check_weights
 from fedlab.scenarios.pool import Pool
 from fedlab.scenarios.spec import PartitionSpec
 
@@ -92,12 +93,25 @@ def make_partition(spec: PartitionSpec, data: FederatedData, seed: int) -> Parti
         )
     names = [data.domain_names[domain] for domain in data.seen_domains]
     shares = np.zeros((clients, domains))
-    shares[:, seen] = spec.domains.shares(clients, names, generator(seed, "partition", "domains"))
-    weights = spec.quantity.weights(clients, generator(seed, "partition", "quantity"))
+    shares[:, seen] = check_weights(
+        spec.domains.shares(clients, names, generator(seed, "partition", "domains")),
+        (clients, len(names)),
+        f"partition.domains: '{spec.domains.name}'.shares",
+    )
+    weights = check_weights(
+        spec.quantity.weights(clients, generator(seed, "partition", "quantity")),
+        (clients,),
+        f"partition.quantity: '{spec.quantity.name}'.weights",
+    )
     # Nobody's expected size is less than one sample.
     shares *= np.maximum(weights, weights.sum() / len(pool))[:, None]
 
-    owners = spec.labels.divide(pool, shares, generator(seed, "partition", "labels"))
+    owners = check_owners(
+        spec.labels.divide(pool, shares, generator(seed, "partition", "labels")),
+        len(pool),
+        clients,
+        f"partition.labels: '{spec.labels.name}'.divide",
+    )
     sizes = np.bincount(owners[owners >= 0], minlength=clients)
     _nobody_is_empty(sizes, spec)
     owners = _keep(owners, spec.quantity.kept(sizes), generator(seed, "partition", "kept"))
