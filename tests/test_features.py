@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -288,6 +289,16 @@ def test_a_clip_encoder_embeds_as_openclip_does(tmp_path):
     with torch.no_grad():
         expected = network.eval().encode_image(torch.stack([preprocess(p) for p in pictures]))
     assert data.test.inputs == pytest.approx(expected.numpy(), abs=0.02)
+
+
+def test_open_clip_leaves_the_root_logger_as_it_was(tmp_path, monkeypatch):
+    library = pytest.importorskip("open_clip")
+    (tmp_path / "tiny.json").write_text(TINY_CLIP)
+    library.add_model_config(tmp_path / "tiny.json")
+    torch.save(library.create_model("tiny").state_dict(), tmp_path / "tiny.pt")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # as outside of pytest
+    prepare(on({"name": "open_clip", "model": "tiny", "pretrained": str(tmp_path / "tiny.pt")}))
+    assert logging.getLogger().handlers == []
 
 
 def test_open_clip_says_what_it_cannot_give(tmp_path, monkeypatch):

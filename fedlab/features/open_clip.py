@@ -6,6 +6,9 @@ arXiv 2103.00020. Needs the extra ``clip`` (the package ``open_clip_torch``).
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -57,12 +60,13 @@ class OpenClip(FrozenNetwork):
             )
         weights = library.get_pretrained_cfg(self.model, self.pretrained)
         file = self._file(library, weights, context.scenario.data.download)
-        network = library.create_model(
-            self.model,
-            pretrained=str(file),
-            force_quick_gelu=weights.get("quick_gelu", False),
-            force_preprocess_cfg={key: weights[key] for key in PREPROCESSING if key in weights},
-        )
+        with _root_logger_kept():
+            network = library.create_model(
+                self.model,
+                pretrained=str(file),
+                force_quick_gelu=weights.get("quick_gelu", False),
+                force_preprocess_cfg={key: weights[key] for key in PREPROCESSING if key in weights},
+            )
         prepare = _preparation(network.visual.preprocess_cfg)
         return Backbone(prepare, network, encode=network.encode_image)
 
@@ -98,6 +102,20 @@ class OpenClip(FrozenNetwork):
                 f"downloaded from {where}; check the network, or give the path of a checkpoint as "
                 "data.features.pretrained"
             ) from error
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Takes back the handler that the root logger gets when OpenCLIP logs by `logging.warning`.
+
+    With it, whatever fedlab logs from then on would be shown twice.
+    """
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        yield
+    finally:
+        root.handlers[:] = before
 
 
 def _library() -> ModuleType:
