@@ -29,10 +29,13 @@ SECTIONS = {
 def list_(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[scenarios|strategies|models|losses|data|skews|trackers]"),
+        typer.Argument(metavar="[WHAT]"),
     ] = None,
 ) -> None:
     """List what a scenario can be made of, installed extensions included.
+
+    WHAT is scenarios, strategies, models, losses, data, skews or trackers; by
+    default all of them.
 
     [dim]fedlab list
     fedlab list strategies[/dim]
