@@ -229,7 +229,7 @@ def _together(first: Any, second: Any, writable: bool = True) -> Any:
 
 
 def _small(value: Unformed) -> Any:
-    """The sum as it is, as long as that takes less memory than the matrix."""
+    """The sum as it is, as long as it has few rows."""
     return value.formed() if value.large else value
 
 

@@ -14,6 +14,10 @@ import torch
 from fedlab.records import as_tensor
 from fedlab.strategies.double_precision import accumulate, weighted
 
+ROWS = 128
+"""Rows whose product takes a CPU about as long as adding their matrix to a sum does: from there on,
+matrices are formed at once, where the rows are."""
+
 
 class Unformed:
     """A weighted sum of k W_0 + Aᵀ X over clients that started from the same W_0.
@@ -37,8 +41,11 @@ class Unformed:
 
     @property
     def large(self) -> bool:
-        """Whether the rows take as much memory as the matrix would, in double precision."""
-        return sum(len(rows) for _, rows in self.terms) >= len(self.start)
+        """Whether there are so many rows that nothing is gained by keeping them any longer.
+
+        They may also take as much memory as the matrix would, in double precision.
+        """
+        return sum(len(rows) for _, rows in self.terms) >= min(ROWS, len(self.start))
 
     def times(self, weight: float) -> Unformed:
         """The sum, in which each client counts so much more."""
