@@ -15,7 +15,7 @@ from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.fedavg import FedAvg
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
-from fedlab.engine.low_rank import Work
+from fedlab.engine.low_rank_rule import Work
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.side_by_side import Adding, chain_of
 from fedlab.engine.wide_layers import WideLayers

@@ -12,7 +12,7 @@ from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.low_rank import Work
+from fedlab.engine.low_rank_rule import Work
 from fedlab.engine.schedule import plan_round
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.losses.base import Profile

@@ -19,7 +19,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
-from fedlab.engine.low_rank import sends_the_model
+from fedlab.engine.low_rank_rule import sends_the_model
 from fedlab.engine.one_by_one import train_one
 from fedlab.engine.side_by_side import Adding, chain_of, train_side_by_side
 from fedlab.engine.vectorised import out_of_memory, train_many

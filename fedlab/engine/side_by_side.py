@@ -22,7 +22,8 @@ from fedlab.clients.base import Carry, LocalHalf, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.dense_layer import DenseLayer
-from fedlab.engine.low_rank import FirstLayer, Form, LaterLayer, Work, takes_usual_steps
+from fedlab.engine.low_rank import FirstLayer, LaterLayer
+from fedlab.engine.low_rank_rule import Form, Work, takes_usual_steps
 from fedlab.engine.schedule import Schedule, plan_round
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.chain import Chain

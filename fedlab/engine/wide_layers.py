@@ -17,14 +17,8 @@ from torch.utils.hooks import RemovableHandle
 
 from fedlab.clients.base import Carry, LocalHalf, Received
 from fedlab.clients.differentiate import Objective
-from fedlab.engine.low_rank import (
-    LARGE,
-    Form,
-    LaterLayer,
-    Work,
-    sends_the_model,
-    takes_usual_steps,
-)
+from fedlab.engine.low_rank import LaterLayer
+from fedlab.engine.low_rank_rule import LARGE, Form, Work, sends_the_model, takes_usual_steps
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
 

@@ -1,0 +1,88 @@
+"""When dense layers take low-rank form (`fedlab.engine.low_rank`): where it is exact, and pays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from fedlab.clients.base import LocalHalf, Phase
+from fedlab.clients.optimizer import Optimizer
+from fedlab.engine.schedule import Schedule
+
+Form = Literal["auto", "dense", "low_rank"]
+"""How dense layers are computed; ``auto`` is the quicker way by rule."""
+
+LARGE = 2**20
+"""Weights from which a layer does not fit into the caches that a core has for itself."""
+
+FIRST_PAYS = {"small": 64, "large": 256}
+LATER_PAYS = {"small": 16, "large": 128}
+"""Below which ``rows² / (steps · width)`` the low-rank form was quicker on a CPU: the work on rows
+grows with their square, that of writing weights with the steps, and with the width (of a layer of
+i inputs and o outputs, i o / (i + o)) by which the second is the larger. Measured at 50 to 800
+rows, batches of 10 and 32, 1 and 4 passes, and layers from 512 x 10 to 12544 x 128."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a client does in a round.
+
+    Attributes:
+        steps: Optimiser steps.
+        seen: Samples read in all of them together.
+        samples: Different samples among those.
+    """
+
+    steps: int
+    seen: int
+    samples: int
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> Work:
+        """What a schedule says."""
+        return cls(schedule.steps, schedule.seen, schedule.examples)
+
+    def low_rank_first(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
+        """Whether a layer that reads the samples takes its low-rank form."""
+        return self._low_rank(weight, optimizer, form, self.samples, FIRST_PAYS)
+
+    def low_rank_later(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
+        """Whether a layer that reads another layer's outputs takes its low-rank form."""
+        return self._low_rank(weight, optimizer, form, self.seen, LATER_PAYS)
+
+    def _low_rank(
+        self, weight: Tensor, optimizer: Optimizer, form: Form, rows: int, pays: Mapping[str, int]
+    ) -> bool:
+        if form == "dense" or optimizer.spec.name != "sgd" or optimizer.spec.clip_norm:
+            return False
+        if form == "low_rank":
+            return True
+        if weight.device.type == "cuda":  # not measured
+            return False
+        outputs, inputs = weight.shape
+        width = outputs * inputs / (outputs + inputs)
+        limit = pays["large" if weight.numel() >= LARGE else "small"]
+        return rows**2 < limit * self.steps * width
+
+
+def takes_usual_steps(half: LocalHalf) -> bool:
+    """Whether a method minimises the scenario's loss by the scenario's optimiser, and no more.
+
+    Whatever else a method may do with weights or gradients would miss the weights of layers in
+    low-rank form, and momentum that a method sends would be missing.
+    """
+    own = ["objective", "loss", "gradients", "step"]
+    if half.task.optimizer.spec.momentum:
+        own.append("finish")
+    usual = all(getattr(type(half), name) is getattr(LocalHalf, name) for name in own)
+    return usual and all(
+        phase == Phase(phase.split, phase.epochs, phase.steps) for phase in half.phases()
+    )
+
+
+def sends_the_model(half: LocalHalf) -> bool:
+    """Whether a method sends what the steps made of the model, and nothing else."""
+    return type(half).finish is LocalHalf.finish
