@@ -107,10 +107,18 @@ def test_more_devices_than_clients_at_once_do_not_keep_a_run_from_beginning(
     assert roll.complete
 
 
-def test_a_device_of_another_version_is_sent_away_and_the_others_go_on(network: Network) -> None:
+WHOLE = {"name": "old", "domain": "d", "train": 1, "test": 1, "refused": ""}
+
+
+@pytest.mark.parametrize(
+    "terms", [{"name": "old"}, {**WHOLE, "name": [1, 2]}, {**WHOLE, "train": -1}, {}]
+)
+def test_a_device_of_another_version_is_sent_away_and_the_others_go_on(
+    terms: dict[str, Any], network: Network
+) -> None:
     def old(message: Message) -> RecordDict | None:
         if message.metadata.message_type == INVITE:
-            return RecordDict({"terms": ConfigRecord({"name": "old"})})
+            return RecordDict({"terms": ConfigRecord(terms)})
         return None
 
     network.answers = {1: old, 2: device("new")}

@@ -9,10 +9,11 @@ server -> device   query.farewell   the run is over, or there is no seat for the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar, get_type_hints
 
 from flwr.app import ConfigRecord, RecordDict
+from pydantic import NonNegativeInt, TypeAdapter
 
 from fedlab.errors import InputError
 
@@ -40,13 +41,21 @@ class Terms:
             InputError: If it is of another version's form.
         """
         record: Mapping[str, Any] = content.get("terms") or {}  # type: ignore[assignment]
-        names = [field.name for field in fields(cls)]
-        if sorted(record) != sorted(names):
+        kinds = get_type_hints(cls, include_extras=True)
+        try:
+            if record.keys() != kinds.keys():
+                raise ValueError("there are other fields")
+            return cls(
+                **{
+                    name: TypeAdapter(kind).validate_python(_kept(record[name]), strict=True)
+                    for name, kind in kinds.items()
+                }
+            )
+        except ValueError as error:
             raise InputError(
                 "server and device speak different versions of fedlab; install the same version "
                 "on both"
-            )
-        return cls(**{name: _kept(record[name]) for name in names})
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,8 @@ class Presence(Terms):
 
     name: str
     domain: str = ""
-    train: int = 0
-    test: int = 0
+    train: NonNegativeInt = 0
+    test: NonNegativeInt = 0
     refused: str = ""
 
 
