@@ -8,6 +8,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,8 +16,10 @@ import fedlab
 import toy
 from fedlab import LocalHalf, cli
 from fedlab.errors import InputError, RunError
+from fedlab.report.feature_map import feature_map
 from fedlab.runs import metrics
 from fedlab.runs.history import HistoryWriter
+from fedlab.runs.tensors import write_tensors
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.fedavg import FedAvg
 
@@ -261,3 +264,20 @@ def test_a_run_may_be_made_longer_and_then_is_as_long_from_the_beginning(tmp_pat
     assert files[0].read_bytes() == files[1].read_bytes()
     states = longer.model_state(), whole.model_state()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+
+
+# ---------------------------------------------------------------------- what is left of it
+
+
+@pytest.mark.parametrize("factor", [0.0, 1e6, math.nan])
+def test_a_network_that_has_collapsed_can_be_reported(tmp_path, factor):
+    run = simulate(toy.scenario(rounds=1), out=tmp_path / "run", progress=False)
+    state = {name: tensor * factor for name, tensor in run.model_state().items()}
+    write_tensors(run.folder / "model.safetensors", state)
+    if math.isnan(factor):
+        with pytest.raises(InputError, match="has diverged: its features are not finite"):
+            feature_map(run)
+    else:
+        points = feature_map(run).points
+        assert np.isfinite(points).all()
+        assert (points == 0).all() == (factor == 0)

@@ -28,6 +28,8 @@ CLIENTS = 40
 NEIGHBOURS = 10
 COMPONENTS = 30
 """Principal components that t-SNE is given: fewer are quicker and less noisy."""
+ALIKE, LARGE = 1e-9, 1e6
+"""Features that differ by so small a share of their size are the same; more than this is large."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def feature_map(run: Run) -> FeatureMap:
         if not features:
             raise InputError(f"the run '{run.folder}' has no test samples to show")
         points, chosen = np.concatenate(features), np.concatenate(indices)
+        if not np.isfinite(points).all():
+            raise InputError(f"the run '{run.folder}' has diverged: its features are not finite")
         test = trained.runtime.data.test
         domains, labels = test.domains[chosen], test.labels[chosen]
         plane = _plane(points, run.scenario.seed)
@@ -126,8 +130,13 @@ def _plane(features: np.ndarray, seed: int) -> np.ndarray:
     left, strength, _ = np.linalg.svd(centred, full_matrices=False)
     few = (left * strength)[:, :COMPONENTS]
     few *= np.where(few[np.abs(few).argmax(axis=0), range(few.shape[1])] < 0, -1, 1)  # one sign
+    largest = np.abs(few).max(initial=0.0)
+    if largest <= ALIKE * np.abs(features).max(initial=0.0):
+        return np.zeros((len(few), 2))  # a network that has collapsed; t-SNE would crash on it
     if len(few) < 8 or few.shape[1] < 2:
         return np.pad(few, ((0, 0), (0, 2)))[:, :2]
+    if largest > LARGE:
+        few = few / largest  # t-SNE squares them in float32
     layout = TSNE(
         perplexity=min(30.0, len(few) / 4),
         init="pca",
