@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import fedlab
 from fedlab.adaptation import confident_learning as confident
-from fedlab.adaptation.audit import audit, out_of_sample
+from fedlab.adaptation.audit import Audit, audit, out_of_sample
 from fedlab.adaptation.personalise import personalise
 from fedlab.cli import app
 from fedlab.errors import InputError
+from fedlab.report.audit_table import print_audit
 from toy import scenario
 
 pytestmark = pytest.mark.xdist_group("adaptation")  # what is made for all of them is made once
@@ -172,3 +174,13 @@ def test_wrong_labels_are_found(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "of the flagged ones" in done.output
     assert len(pandas.read_csv(file)) == 600
+
+
+def test_where_nobody_knows_what_is_wrong_no_share_of_it_is_told() -> None:
+    rows = {"client": [0, 0], "given": [1, 2], "true": [1, 2], "flagged": [True, False]}
+    console = Console(record=True, width=100)
+    print_audit(Audit(pandas.DataFrame(rows), np.ones(2), np.diag([0.5, 0.25])), console)
+    said = console.export_text()
+    assert "estimated share of wrong labels 0.250" in said
+    assert "of the flagged ones" not in said
+    assert "wrong" not in said.splitlines()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,8 @@ from fedlab.report.tables import write_csv
 def print_audit(audit: Audit, console: Console, file: Path | None = None) -> None:
     """Shows flagged labels by client, and how good the flags are.
 
+    Which labels are wrong is known where the scenario has made them so, and nowhere else.
+
     Args:
         audit: What was found.
         console: Where to show it.
@@ -22,17 +25,21 @@ def print_audit(audit: Audit, console: Console, file: Path | None = None) -> Non
     Raises:
         InputError: If the file cannot be written.
     """
+    known = bool((audit.samples.given != audit.samples.true).any())
     table = Table(box=None, header_style="bold")
-    for name in ("client", "labels", "flagged", "wrong"):
+    for name in ("client", "labels", "flagged", *["wrong"] * known):
         table.add_column(name, justify="right")
     for client, rows in audit.samples.groupby("client"):
-        wrong = int((rows.given != rows.true).sum())
-        table.add_row(str(client), str(len(rows)), str(int(rows.flagged.sum())), str(wrong))
+        numbers = [len(rows), int(rows.flagged.sum())]
+        numbers += [int((rows.given != rows.true).sum())] * known
+        table.add_row(str(client), *map(str, numbers))
     console.print(table)
-    console.print(
-        f"estimated share of wrong labels {audit.noise:.3f}; of the flagged ones "
-        f"{audit.precision:.3f} are wrong, of the wrong ones {audit.recall:.3f} are flagged"
-    )
+    words = f"estimated share of wrong labels {audit.noise:.3f}"
+    if known:
+        right = 0.0 if math.isnan(audit.precision) else audit.precision  # none was flagged
+        words += f"; of the flagged ones {right:.3f} are wrong, "
+        words += f"of the wrong ones {audit.recall:.3f} are flagged"
+    console.print(words)
     if file is not None:
         write_csv(audit.samples, file)
         console.print(f"samples: [bold]{file}[/bold]", soft_wrap=True)
