@@ -64,7 +64,7 @@ def samples(client: int, copies: int = 1) -> ClientData:
     inputs = ((SIZE * scales).sqrt()[:, None] * axes.T).repeat(copies, 1)
     labels = torch.randint(0, TARGETS, (SIZE,), generator=generator).repeat(copies)
     known = torch.ones(len(labels), dtype=torch.bool)
-    return ClientData(inputs, labels, known, inputs[:0], labels[:0], labels[:0])
+    return ClientData(inputs, labels, known)
 
 
 def system(data: ClientData) -> tuple[torch.Tensor, torch.Tensor]:

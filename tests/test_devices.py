@@ -135,12 +135,10 @@ def test_the_work_of_a_round_is_known_beforehand(
     seen = samples_per_round(half, prepared.partition, chosen.training.batch_size, inputs)
     for client in range(8):
         split = prepared.partition[client]
-        none = torch.zeros(0)
         data = ClientData(
             inputs[torch.from_numpy(split.train)],
             torch.from_numpy(split.labels),
             torch.from_numpy(split.labelled),
-            *(none, none, none),
         )
         schedule = plan_round(
             half, data, batch_size=chosen.training.batch_size, seed=0, client=client, server_round=1

@@ -41,7 +41,7 @@ def test_a_score_for_every_domain_that_occurs() -> None:
     runtime = runtime_of(partition={"clients": 4, "domains": "mixed"}, model=MODELS["linear"])
     received = Received({"arrays": runtime.half.task.model.state_dict()})
     for client, scores in enumerate(runtime.evaluate_many(range(4), received, [{}] * 4)):
-        domains, counts = runtime.client_data(client).test_domains.unique(return_counts=True)
+        domains, counts = runtime.client_tests(client).domains.unique(return_counts=True)
         assert [score.domain for score in scores] == domains.tolist()
         assert [score.examples for score in scores] == counts.tolist()
 

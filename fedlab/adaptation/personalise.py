@@ -90,12 +90,13 @@ def personalise(
     trained = open_trained(run)
     rows = []
     for client in _whom(trained, domain):
-        samples = _few(_samples(trained, client, domain), shots, (seed, client))
+        samples, tests = _samples(trained, client, domain)
+        samples = _few(samples, shots, (seed, client))
         before = trained.model(None if client < 0 else client)
         after = before
         for half in _stages(trained, method, steps, lr, head_lr):
             after = _tuned(trained, half, after, samples, batch_size, seed, client)
-        scores = (_test(trained, state, samples) for state in (before, after))
+        scores = (_test(trained, state, tests) for state in (before, after))
         for old, new in zip(*scores, strict=True):
             name = trained.runtime.data.domain_names[old.domain]
             learnt_from = int(samples.labelled.sum())
@@ -133,26 +134,18 @@ def _whom(trained: Trained, domain: str | None) -> Sequence[int]:
     return [-1]
 
 
-def _samples(trained: Trained, client: int, domain: str | None) -> ClientData:
-    """A client's samples, or all samples of a domain."""
+def _samples(trained: Trained, client: int, domain: str | None) -> tuple[ClientData, TestSamples]:
+    """What a client, or a domain, has to learn from and to be tested on."""
     runtime = trained.runtime
     if domain is None:
-        return runtime.client_data(client)
-    index = runtime.data.domain_names.index(domain)
-
-    def rows(column: str, split: str) -> torch.Tensor:
-        pool = getattr(runtime.data, split)
-        return as_tensor(getattr(pool, column)[pool.domains == index]).to(runtime.device)
-
-    labels = rows("labels", "train")
-    return ClientData(
-        inputs=rows("inputs", "train"),
-        labels=labels,
-        labelled=torch.ones(len(labels), dtype=torch.bool),
-        test_inputs=rows("inputs", "test"),
-        test_labels=rows("labels", "test"),
-        test_domains=rows("domains", "test"),
+        return runtime.client_data(client), runtime.client_tests(client)
+    pool = runtime.data.train
+    rows = pool.domains == runtime.data.domain_names.index(domain)
+    inputs, labels = (
+        as_tensor(each[rows]).to(runtime.device) for each in (pool.inputs, pool.labels)
     )
+    known = torch.ones(len(labels), dtype=torch.bool)
+    return ClientData(inputs, labels, known), runtime.domain_tests(domain)
 
 
 def _few(samples: ClientData, shots: int | None, key: tuple[int, int]) -> ClientData:
@@ -210,9 +203,8 @@ def _tuned(
     return update.arrays["arrays"]
 
 
-def _test(trained: Trained, state: Tensors, samples: ClientData) -> list[DomainScore]:
+def _test(trained: Trained, state: Tensors, tests: TestSamples) -> list[DomainScore]:
     runtime = trained.runtime
-    test = TestSamples(samples.test_inputs, samples.test_labels, samples.test_domains)
     batch_size = runtime.scenario.evaluation.batch_size
     model = runtime.half.task.model
-    return evaluate(model, state, runtime.preprocess, [test], batch_size)[0]
+    return evaluate(model, state, runtime.preprocess, [tests], batch_size)[0]

@@ -1,4 +1,4 @@
-"""One client's samples on the device that trains it."""
+"""One client's training samples on the device that trains it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ import torch
 
 @dataclass(frozen=True)
 class ClientData:
-    """A client's samples as the sources decoded them; they are normalised batch by batch.
+    """A client's training samples as the sources decoded them, to be normalised batch by batch.
 
     Attributes:
-        inputs: Training inputs, uint8 images of shape (n, c, h, w) or float32 of shape (n, f).
-        labels: Observed training labels, int64 of shape (n,).
+        inputs: uint8 images of shape (n, c, h, w) or float32 of shape (n, f).
+        labels: As observed, int64 of shape (n,).
         labelled: Which of them are known, bool of shape (n,), on the CPU, where rows are chosen.
-        test_inputs: Test inputs.
-        test_labels: Test labels.
-        test_domains: Domain index of every test sample.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     labelled: torch.Tensor
-    test_inputs: torch.Tensor
-    test_labels: torch.Tensor
-    test_domains: torch.Tensor
 
     def class_counts(self, classes: int) -> torch.Tensor:
         """Labelled training samples of every class, int64 of shape (classes,)."""

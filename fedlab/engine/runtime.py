@@ -58,23 +58,28 @@ class Runtime:
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
         self.half = build_local_half(scenario, data, device)
-        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._gather)
+        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
+        self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
+            lambda client: self._test_samples(partition[client].test)
+        )
 
-    def _gather(self, client: int) -> ClientData:
+    def _training_samples(self, client: int) -> ClientData:
         split = self.partition[client]
-        train, test = self.data.train, self.data.test
-
-        def rows(pool: np.ndarray, index: np.ndarray) -> torch.Tensor:
-            return as_tensor(pool[index]).to(self.device)
-
         return ClientData(
-            inputs=rows(train.inputs, split.train),
+            inputs=as_tensor(self.data.train.inputs[split.train]).to(self.device),
             labels=as_tensor(split.labels).to(self.device),
             labelled=as_tensor(split.labelled),
-            test_inputs=rows(test.inputs, split.test),
-            test_labels=rows(test.labels, split.test),
-            test_domains=rows(test.domains, split.test),
         )
+
+    def domain_tests(self, domain: str) -> TestSamples:
+        """All test samples of a domain."""
+        index = self.data.domain_names.index(domain)
+        return self._test_samples((self.data.test.domains == index).nonzero()[0])
+
+    def _test_samples(self, rows: np.ndarray) -> TestSamples:
+        test = self.data.test
+        pools = (test.inputs, test.labels, test.domains)
+        return TestSamples(*(as_tensor(pool[rows]).to(self.device) for pool in pools))
 
     def train(
         self, client: int, received: Received, own_state: ClientState, summed: bool = False
@@ -183,21 +188,13 @@ class Runtime:
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
             state = self.half.evaluated_model(received, own_states[places[0]])
-            tests = [self._test_samples(clients[place]) for place in places]
+            tests = [self.client_tests(clients[place]) for place in places]
             scores |= zip(places, self._score(state, tests), strict=True)
         return [scores[place] for place in range(len(clients))]
 
     def evaluate_domain(self, domain: str, received: Received) -> list[DomainScore]:
         """Tests the received model, as it is, on a domain's whole test set."""
-        test, index = self.data.test, self.data.domain_names.index(domain)
-        rows = (test.domains == index).nonzero()[0]
-        pools = (test.inputs, test.labels, test.domains)
-        samples = TestSamples(*(as_tensor(pool[rows]).to(self.device) for pool in pools))
-        return self._score(received.model, [samples])[0]
-
-    def _test_samples(self, client: int) -> TestSamples:
-        data = self.client_data(client)
-        return TestSamples(data.test_inputs, data.test_labels, data.test_domains)
+        return self._score(received.model, [self.domain_tests(domain)])[0]
 
     def _score(self, state: Tensors, tests: Sequence[TestSamples]) -> list[list[DomainScore]]:
         batch_size = self.scenario.evaluation.batch_size
