@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -14,7 +13,7 @@ from fedlab.engine.runtime import Runtime
 from fedlab.engine.side_by_side import Adding
 from fedlab.records import Tensors, array_records, arrays_of, to_record
 from fedlab.strategies.sums import WeightedSum
-from fedlab.strategies.updates import SUM, weight_of
+from fedlab.strategies.updates import weigher
 
 
 class CohortApp(ClientApp):
@@ -142,11 +141,6 @@ def client_index(context: Context) -> int:
 def own_state_of(context: Context, runtime: Runtime) -> ClientState:
     """What the client kept from earlier rounds."""
     return arrays_of(context.state, runtime.device)
-
-
-def weigher(message: Message) -> Callable[[Mapping[str, float]], float]:
-    """What a client counts, by its metrics, in the sum that a message to train asks for."""
-    return partial(weight_of, weighting=str(message.content[SUM]["weights"]))
 
 
 def _update_replies(

@@ -22,7 +22,7 @@ from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink import is_lost
 from fedlab.records import array_records, arrays_of, for_the_wire, from_the_wire
 from fedlab.strategies.sums import PairwiseSums, WeightedSum
-from fedlab.strategies.updates import SUM, reason, weight_of
+from fedlab.strategies.updates import reason, weigher
 
 log = logging.getLogger("fedlab")
 
@@ -223,10 +223,9 @@ class DeviceGrid(ClientGrid):
         if reply.has_error():
             portion.lose()
             return reply
-        weights = str(errand.message.content[SUM]["weights"])  # type: ignore[index]
         total = WeightedSum()
         metrics = dict(reply.content["metrics"])  # type: ignore[arg-type]
-        total.add([arrays_of(reply.content)], [weight_of(metrics, weights)])
+        total.add([arrays_of(reply.content)], [weigher(errand.message)(metrics)])
         sums = PairwiseSums()
         sums.add(portion.start, 1, total)
         portion.take(sums)

@@ -187,9 +187,8 @@ def _beating(link: FleetLink) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(
-            GRACE_SECONDS
-        )  # a heartbeat that came after the farewell would bring the node back
+        # A heartbeat that came after the farewell would bring the node back.
+        thread.join(GRACE_SECONDS)
 
 
 @contextmanager

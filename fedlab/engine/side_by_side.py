@@ -156,9 +156,8 @@ class _SideBySide:
     ) -> None:
         self.chain, self.half, self.received = chain, half, received
         self.labels = _beside([data.labels for data in datas])
-        samples = preprocess.inputs(_beside([data.inputs for data in datas]), own=True).flatten(
-            0, 1
-        )
+        stored = _beside([data.inputs for data in datas])
+        samples = preprocess.inputs(stored, own=True).flatten(0, 1)
         for module in chain.before:
             samples = module(samples)
         self.samples = samples.view(*self.labels.shape, samples.shape[-1])

@@ -18,11 +18,10 @@ COLUMNS, GPU_COLUMNS = 2**12, 2**20
 
 def weighted(values: torch.Tensor, weight: float) -> torch.Tensor:
     """``weight * values`` in float64, in memory of its own, in the same order."""
-    if weight == 1 or _at_once(values):
-        total = values.to(torch.float64, copy=True)
-        return total if weight == 1 else total.mul_(weight)
     total = torch.empty_like(values, dtype=torch.float64)
-    if total.stride() != values.stride():
+    if weight == 1:
+        return total.copy_(values)
+    if _at_once(values) or total.stride() != values.stride():
         return total.copy_(values).mul_(weight)
     for part, piece in zip(_flat(total).split(CACHED), _flat(values).split(CACHED), strict=True):
         part.copy_(piece).mul_(weight)

@@ -7,8 +7,9 @@ where they are made. The replies are then all there, with everything but the val
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 from flwr.app import Array, ArrayRecord, Message, MetricRecord
@@ -122,6 +123,11 @@ class ClientUpdate:
 def weight_of(metrics: Mapping[str, Any], weighting: str) -> float:
     """What a client counts in a mean: its ``examples``, or one (``uniform``)."""
     return float(metrics["num-examples"]) if weighting == "examples" else 1.0
+
+
+def weigher(message: Message) -> Callable[[Mapping[str, Any]], float]:
+    """What a client counts, by its metrics, in the sum that a message to train asks for."""
+    return partial(weight_of, weighting=str(message.content[SUM]["weights"]))
 
 
 def client_of(reply: Message) -> int:
