@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import toy
+from fedlab import registry
 from fedlab.engine.resources import Hardware, plan_actors
 from fedlab.engine.start import start_grid
 from fedlab.errors import InputError, RunError
@@ -74,17 +75,24 @@ def test_two_runs_with_one_seed_are_the_same_and_another_seed_is_not(tmp_path: P
     assert result(tmp_path / "a") != result(tmp_path / "c")
 
 
-@pytest.mark.parametrize("method", ["fedavg", "fedbn", "flwr:FedAdam", "flwr:FedAvgM"])
+ELSEWHERE = {"ggeur", "fedbuff"}
+"""Methods that need features or devices, and are interrupted in test_ggeur and test_fedbuff."""
+
+EVERY_METHOD = [name for name in registry.names("strategies") if name not in ELSEWHERE]
+FEW_LABELS = {"clients": 3, "label_budget": {"share": 0.5}}
+
+
+@pytest.mark.parametrize("method", [*EVERY_METHOD, "flwr:FedAdam", "flwr:FedAvgM"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    parameters = {"name": method}
+    fields: dict = {"strategy": {"name": method}, "participation": {"fraction": 0.67}}
     if method == "flwr:FedAvgM":
-        parameters |= {"server_momentum": 0.5}
-    chosen = toy.scenario(
-        strategy=parameters, rounds=4, participation={"fraction": 0.67}, evaluation={"every": 2}
-    )
+        fields["strategy"] |= {"server_momentum": 0.5}
+    if method in ("fedlabel", "fixmatch", "uda"):
+        fields["partition"] = FEW_LABELS
+    chosen = toy.scenario(rounds=4, evaluation={"every": 2}, **fields)
     simulate(chosen, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)])

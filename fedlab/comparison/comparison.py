@@ -57,7 +57,10 @@ class Comparison:
         if not opened:
             raise InputError("there is no run to compare; name at least one folder of a run")
         if not mixed:
-            remedy = "compare them all the same with mixed=True, or leave out those that differ"
+            remedy = (
+                "compare them all the same with mixed=True (--mixed on the command line), or leave "
+                "out those that differ"
+            )
             sameness.refuse_other_experiments(opened, remedy)
         return cls(tuple(_grouped(opened)), checked_target(target))
 

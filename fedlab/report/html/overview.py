@@ -50,7 +50,7 @@ def overview(comparison: Comparison) -> Overview:
         lede=_lede(comparison),
         facts={
             "Methods": str(len(comparison.groups)),
-            "Seeds": ", ".join(map(str, comparison.seeds)),
+            "Seed" + "s" * (len(comparison.seeds) > 1): ", ".join(map(str, comparison.seeds)),
             "Clients": f"{first.partition.clients:,}"
             + f", {first.cohort_size:,} a round" * (first.cohort_size < first.partition.clients),
             "Domains": str(len(comparison.domains)),
