@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 
 from flwr.app import RecordDict
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from fedlab.errors import InputError
 from fedlab.records import Tensors, arrays_of, to_record
-from fedlab.runs.tensors import write_tensors
+from fedlab.runs.tensors import read_tensors, write_tensors
 
 FORMAT = "fedlab client state 1"
 
@@ -40,18 +40,17 @@ class StateFile:
 
     def _load(self) -> None:
         try:
-            with safe_open(self.path, "pt") as file:
-                notes = file.metadata() or {}
-                if notes.get("format") != FORMAT:
-                    raise ValueError("it is no client state of this version")
-                self.task = notes["task"]
-                states: dict[str, dict[str, Tensors]] = {
-                    when: {record: {} for record in records}
-                    for when, records in json.loads(notes["records"]).items()
-                }
-                for key in file.keys():  # noqa: SIM118 - not a mapping
-                    when, record, name = key.split("/", 2)
-                    states[when][record][name] = file.get_tensor(key)
+            tensors, notes = read_tensors(self.path)
+            if notes.get("format") != FORMAT:
+                raise ValueError("it is no client state of this version")
+            self.task = notes["task"]
+            states: dict[str, dict[str, Tensors]] = {
+                when: {record: {} for record in records}
+                for when, records in json.loads(notes["records"]).items()
+            }
+            for key, tensor in tensors.items():
+                when, record, name = key.split("/", 2)
+                states[when][record][name] = tensor
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(
                 f"the client's state '{self.path}' cannot be read ({error}); put a copy of it "

@@ -29,7 +29,8 @@ class Moments:
         values = samples.double()
         mean = values.mean(dim=0)
         centred = values - mean
-        return cls(len(values), mean, centred.T @ centred / len(values))
+        product = centred.T @ centred / len(values)  # symmetric to the last bit only by chance
+        return cls(len(values), mean, (product + product.T) / 2)
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both sets of samples together, exact but for rounding.

@@ -22,14 +22,13 @@ from typing import Any
 
 from flwr.app import RecordDict
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.runs.files import write_whole
 from fedlab.runs.history import HistoryWriter
-from fedlab.runs.tensors import write_tensors
+from fedlab.runs.tensors import read_tensors, write_tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.callbacks import RoundReport
 
@@ -215,7 +214,7 @@ def _save(records: Mapping[str, Tensors], path: Path) -> None:
 
 def _open(path: Path) -> dict[str, Tensors]:
     records: dict[str, Tensors] = {}
-    for key, tensor in load_file(path).items():
+    for key, tensor in read_tensors(path)[0].items():
         record, _, name = key.partition("/")
         records.setdefault(record, {})[name] = tensor
     return records

@@ -8,12 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors.torch import load_file
-
 from fedlab.errors import InputError
 from fedlab.runs import metrics
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import read_history
+from fedlab.runs.tensors import read_tensors
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 
@@ -122,7 +121,7 @@ class Run:
                 f"the run '{self.folder}' has not finished; "
                 f"go on with `fedlab resume {self.folder}`"
             )
-        state = load_file(folder.model_file)
+        state, _ = read_tensors(folder.model_file)
         if client is None:
             return state
         if folder.devices_file.is_file():
