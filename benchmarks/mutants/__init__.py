@@ -1,0 +1,37 @@
+"""The mistakes that the tests of the methods have to notice, by family.
+
+A method that is added brings its own: a `Mutant` for each part of its idea, wrong in a way in
+which it could have been written. Not one that changes nothing: the synthetic loss of FRAug needs no
+``detach``, for example, as what it reads was made without gradients.
+"""
+
+from __future__ import annotations
+
+from benchmarks.mutants import (
+    aftermath,
+    control_variates,
+    features,
+    few_labels,
+    losses,
+    normalisation,
+    personal,
+    regularised,
+    server_optimisers,
+    skews,
+)
+from benchmarks.mutants.mutant import Mutant
+
+__all__ = ["MUTANTS", "Mutant"]
+
+MUTANTS: tuple[Mutant, ...] = (
+    *control_variates.MUTANTS,
+    *server_optimisers.MUTANTS,
+    *regularised.MUTANTS,
+    *normalisation.MUTANTS,
+    *personal.MUTANTS,
+    *features.MUTANTS,
+    *few_labels.MUTANTS,
+    *losses.MUTANTS,
+    *skews.MUTANTS,
+    *aftermath.MUTANTS,
+)

@@ -1,0 +1,39 @@
+"""Mistakes of privacy, and of what is done with a trained model."""
+
+from __future__ import annotations
+
+from benchmarks.mutants.mutant import Mutant
+
+PRIVACY = ("tests/test_privacy.py",)
+ADAPTATION = ("tests/test_adaptation.py",)
+
+MUTANTS = (
+    Mutant(
+        "privacy-clips-tensor-by-tensor",
+        "fedlab/privacy/mechanism.py",
+        "alpha=factor",
+        "alpha=clipping_factor({name: change[name]}, spec.clipping_norm)",
+        PRIVACY,
+    ),
+    Mutant(
+        "privacy-noise-is-not-scaled-with-the-clipping-norm",
+        "fedlab/privacy/mechanism.py",
+        "spec.noise_multiplier * spec.clipping_norm",
+        "spec.noise_multiplier",
+        PRIVACY,
+    ),
+    Mutant(
+        "personalise-tunes-every-layer-while-it-probes-the-head",
+        "fedlab/adaptation/personalise.py",
+        "stage.trained = names",
+        "stage.trained = None",
+        ADAPTATION,
+    ),
+    Mutant(
+        "audit-thresholds-are-means-over-all-samples",
+        "fedlab/adaptation/confident_learning.py",
+        "np.bincount(labels, own, minlength=classes)",
+        "np.bincount(labels, minlength=classes) * chances.mean(axis=0)",
+        ADAPTATION,
+    ),
+)

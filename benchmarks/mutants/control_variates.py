@@ -1,0 +1,45 @@
+"""Mistakes of SCAFFOLD, FedDyn and FedDC."""
+
+from __future__ import annotations
+
+from benchmarks.mutants.mutant import Mutant
+
+TESTS = ("tests/test_control_variates.py",)
+
+MUTANTS = (
+    Mutant(
+        "scaffold-correction-has-the-other-sign",
+        "fedlab/clients/scaffold.py",
+        "server[name] - own[name]",
+        "own[name] - server[name]",
+        TESTS,
+    ),
+    Mutant(
+        "scaffold-ignores-the-server-learning-rate",
+        "fedlab/strategies/scaffold.py",
+        "self.change(average), server_lr)",
+        "self.change(average), 1.0)",
+        TESTS,
+    ),
+    Mutant(
+        "feddyn-linear-term-has-the-other-sign",
+        "fedlab/clients/feddyn.py",
+        "loss - linear",
+        "loss + linear",
+        TESTS,
+    ),
+    Mutant(
+        "feddyn-h-is-not-scaled-by-participation",
+        "fedlab/strategies/feddyn.py",
+        "-alpha * share",
+        "-alpha",
+        TESTS,
+    ),
+    Mutant(
+        "feddc-server-does-not-add-the-drift",
+        "fedlab/strategies/feddc.py",
+        "plus(average, drift)",
+        "average",
+        TESTS,
+    ),
+)

@@ -1,0 +1,95 @@
+"""Mistakes of methods that make features: GGEUR and FRAug."""
+
+from __future__ import annotations
+
+from benchmarks.mutants.mutant import Mutant
+
+GGEUR = ("tests/test_ggeur.py",)
+FRAUG = ("tests/test_fraug.py",)
+
+MUTANTS = (
+    Mutant(
+        "ggeur-draws-without-spread-where-there-are-prototypes",
+        "fedlab/clients/ggeur.py",
+        "geometry.around(centres, lengths, generator)",
+        "geometry.around(centres, lengths * (not self.ggeur.prototypes), generator)",
+        GGEUR,
+    ),
+    Mutant(
+        "ggeur-ignores-scale",
+        "fedlab/clients/ggeur.py",
+        'geometry.values.sqrt() if self.ggeur.scale == "sqrt_eig" else geometry.values',
+        "geometry.values.sqrt()",
+        GGEUR,
+    ),
+    Mutant(
+        "ggeur-one-domain-fills-up-to-500",
+        "fedlab/strategies/ggeur.py",
+        "500 if self.prototypes else 2000",
+        "500",
+        GGEUR,
+    ),
+    Mutant(
+        "ggeur-draws-are-not-labelled",
+        "fedlab/clients/ggeur.py",
+        'torch.ones(len(new["labels"])',
+        'torch.zeros(len(new["labels"])',
+        GGEUR,
+    ),
+    Mutant(
+        "ggeur-draws-around-the-own-prototype-too",
+        "fedlab/clients/ggeur.py",
+        "others & (prototypes",
+        "(prototypes",
+        GGEUR,
+    ),
+    Mutant(
+        "ggeur-leaves-out-the-covariance-between-clients",
+        "fedlab/models/geometry.py",
+        "within + between",
+        "within",
+        GGEUR,
+    ),
+    Mutant(
+        "fraug-normal-noise-is-never-drawn",
+        "fedlab/clients/fraug.py",
+        'torch.rand if self.method.noise == "uniform" else torch.randn',
+        "torch.rand",
+        FRAUG,
+    ),
+    Mutant(
+        "fraug-forgets-class-means-between-rounds",
+        "fedlab/clients/fraug.py",
+        '"memory": extra["memory"]',
+        '"memory": self.first_state()["memory"]',
+        FRAUG,
+    ),
+    Mutant(
+        "fraug-forgets-the-transformation-network-between-rounds",
+        "fedlab/clients/fraug.py",
+        'kept = {"rtnet": extra["rtnet"], ',
+        "kept = {",
+        FRAUG,
+    ),
+    Mutant(
+        "fraug-draws-the-generator-towards-the-client",
+        "fedlab/clients/fraug.py",
+        "cross_entropy(outputs, labels) - away",
+        "cross_entropy(outputs, labels) + away",
+        FRAUG,
+    ),
+    Mutant(
+        "fraug-synthetic-share-is-not-capped",
+        "fedlab/clients/fraug.py",
+        "ratio.clamp(max=MOST_SYNTHETIC)",
+        "ratio",
+        FRAUG,
+    ),
+    Mutant(
+        "fraug-minimises-entropy",
+        "fedlab/clients/fraug.py",
+        "away - entropy(outputs)",
+        "away + entropy(outputs)",
+        FRAUG,
+    ),
+)

@@ -1,0 +1,67 @@
+"""Mistakes of methods for few labels: FedLabel, and the strong views of all of them."""
+
+from __future__ import annotations
+
+from benchmarks.mutants.mutant import Mutant
+
+TESTS = ("tests/test_limited_labels.py",)
+VIEWS = ("tests/test_strong_views.py",)
+
+MUTANTS = (
+    Mutant(
+        "fedlabel-pseudo-labels-do-not-count",
+        "fedlab/clients/fedlabel.py",
+        'counts["labelled"] + pseudo',
+        'counts["labelled"]',
+        TESTS,
+    ),
+    Mutant(
+        "fedlabel-consistency-where-models-disagree",
+        "fedlab/clients/fedlabel.py",
+        "torch.where(agrees, ",
+        "torch.where(torch.ones_like(agrees), ",
+        TESTS,
+    ),
+    Mutant(
+        "fedlabel-teachers-are-in-training-mode",
+        "fedlab/clients/fedlabel.py",
+        "with evaluation_mode(self.task.model):",
+        "if True:",
+        TESTS,
+    ),
+    Mutant(
+        "fedlabel-local-teacher-has-the-received-statistics",
+        "fedlab/clients/fedlabel.py",
+        'extra["local"], extra["local buffers"]',
+        'extra["local"], extra["global buffers"]',
+        TESTS,
+    ),
+    Mutant(
+        "fedlabel-student-goes-on-with-the-optimiser",
+        "fedlab/clients/fedlabel.py",
+        "optimizer=self.task.optimizer.start(student)",
+        "optimizer=carry.optimizer",
+        TESTS,
+    ),
+    Mutant(
+        "fedlabel-ties-go-to-the-received-model",
+        "fedlab/clients/fedlabel.py",
+        "sureness_near >= sureness_far",
+        "sureness_near > sureness_far",
+        TESTS,
+    ),
+    Mutant(
+        "strong-views-have-magnitude-1",
+        "fedlab/data/strong_views.py",
+        "MAGNITUDE = 10 / 30",
+        "MAGNITUDE = 1 / 30",
+        VIEWS,
+    ),
+    Mutant(
+        "strong-views-solarise-above-the-magnitude",
+        "fedlab/data/strong_views.py",
+        "image.solarize(images, 1 - MAGNITUDE)",
+        "image.solarize(images, MAGNITUDE)",
+        VIEWS,
+    ),
+)

@@ -1,0 +1,38 @@
+"""Mistakes of server optimisers, FedNova and FedBuff."""
+
+from __future__ import annotations
+
+from benchmarks.mutants.mutant import Mutant
+
+TESTS = ("tests/test_server_optimisers.py",)
+
+MUTANTS = (
+    Mutant(
+        "fedadam-tau-is-inside-the-root",
+        "fedlab/strategies/fedopt.py",
+        "(square[name].sqrt() + chosen.tau)",
+        "(square[name] + chosen.tau).sqrt()",
+        TESTS,
+    ),
+    Mutant(
+        "fedyogi-moves-the-square-the-other-way",
+        "fedlab/strategies/fedyogi.py",
+        "v - (1 - beta_2)",
+        "v + (1 - beta_2)",
+        TESTS,
+    ),
+    Mutant(
+        "fednova-ignores-momentum",
+        "fedlab/clients/fednova.py",
+        "coefficient_sum(steps, spec.momentum,",
+        "coefficient_sum(steps, 0.0,",
+        TESTS,
+    ),
+    Mutant(
+        "fedbuff-stale-updates-count-in-full",
+        "fedlab/strategies/fedbuff.py",
+        "weight * (1 + age) ** -chosen.staleness_exponent",
+        "weight",
+        ("tests/test_fedbuff.py",),
+    ),
+)

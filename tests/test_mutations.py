@@ -1,0 +1,79 @@
+"""The list of deliberate mistakes fits the source; `python -m benchmarks.mutations` makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.mutants import MUTANTS, Mutant
+from benchmarks.mutants import trial as trials
+from benchmarks.mutants.trial import Verdict
+from benchmarks.mutations import judge
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_mistake_can_be_made(mutant: Mutant) -> None:
+    wrong = mutant.applied(ROOT)
+    assert wrong != (ROOT / mutant.file).read_text("utf-8")
+    compile(wrong, mutant.file, "exec")
+
+
+def test_mistakes_have_names_of_their_own() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+SOURCE = "def half(x):\n    return x / 2\n"
+STRICT = "from product import half\n\ndef test_half():\n    assert half(6) == 3\n"
+LAX = "from product import half\n\ndef test_half():\n    assert half(0) == 0\n"
+WRONG = "from product import half\n\ndef test_half():\n    assert half(6) == 4\n"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module, and three tests of it."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    tests = {"test_strict.py": STRICT, "test_lax.py": LAX, "test_wrong.py": WRONG}
+    for name, text in {"product.py": SOURCE, **tests}.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(trials, "ROOT", folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_mistakes_are_caught_survive_or_are_not_tried(repository: Path) -> None:
+    def mutant(name: str, old: str, new: str, test: str) -> Mutant:
+        return Mutant(name, "product.py", old, new, (test,))
+
+    outcomes = judge(
+        [
+            mutant("caught", "/ 2", "* 2", "test_strict.py"),
+            mutant("survives", "/ 2", "* 2", "test_lax.py"),
+            mutant("caught as well", "x / 2", "x / 3", "test_strict.py"),
+            mutant("is not there", "/ 4", "* 2", "test_strict.py"),
+            mutant("is there twice", "x", "y", "test_strict.py"),
+            mutant("fails anyway", "/ 2", "* 2", "test_wrong.py"),
+            mutant("has no tests", "/ 2", "* 2", "test_none.py"),
+            mutant("cannot be imported", "def half", "def third", "test_strict.py"),
+        ],
+        2,
+        60,
+        lambda said: None,
+    )
+    unfit, untried = Verdict.UNFIT, Verdict.UNTRIED
+    assert [outcome.verdict for outcome in outcomes] == [
+        Verdict.CAUGHT,
+        Verdict.SURVIVED,
+        Verdict.CAUGHT,
+        unfit,
+        unfit,
+        untried,
+        untried,
+        untried,
+    ]
+    assert "product.py has '/ 4' 0 times" in outcomes[3].reason
+    assert "without the mistake test_wrong.py" in outcomes[5].reason
+    assert (repository / "product.py").read_text() == SOURCE
