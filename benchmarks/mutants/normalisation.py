@@ -53,8 +53,8 @@ MUTANTS = (
     Mutant(
         "fedwon-ignores-nf-residual",
         "fedlab/strategies/fedwon.py",
-        "nf_residual=self.nf_residual",
-        "nf_residual=False",
+        "self.nf_residual",
+        "False",
         FEDWON,
     ),
     Mutant(

@@ -28,7 +28,7 @@ class ALDRKL(Loss):
     therefore adapted once, from λ₀.
 
     Attributes:
-        temperature: λ₀.
+        temperature: λ₀; 1 here, 10 in the authors' code.
         alpha: α; λ stays above λ₀ (1 - 1/α).
         margin: What the label's score has to be ahead of every other.
         scores: What f is (see ``ldr_kl``); the authors' code divides by the mean of absolute

@@ -28,7 +28,7 @@ class LDRKL(Loss):
     cross-entropy less log K, large λ the mean over classes, which is robust to wrong labels.
 
     Attributes:
-        temperature: λ. The authors' code has 10, and mentions 0.1 and 1.
+        temperature: λ; 1 here, 10 in the authors' code, which also mentions 0.1 and 1.
         margin: What the label's score has to be ahead of every other.
         scores: What f is: ``softplus`` of the outputs divided by their mean over classes, as in the
             authors' code; ``l1``, the outputs divided by the mean of their absolute values; or the

@@ -37,8 +37,10 @@ class FedDCParameters(StrategyParameters):
         alpha: α, weight of the penalty that ties a client's model to the global one less its drift.
         by_share: Whether α and the mean gradient are divided by the client's share of the samples
             (1 for a client of mean size), by which its own gradient counts in that mean, as in the
-            authors' code; the optimum is then that of all samples. The server learns sizes from
-            replies, so that shares are 1 in the first round.
+            authors' code, but not by default here; the optimum is then that of all samples. The
+            smaller a client, the longer its steps along these terms: where sizes differ much (8 to
+            1, say), training may diverge. The server learns sizes from replies, so that shares are
+            1 in the first round.
     """
 
     name: str = "feddc"
