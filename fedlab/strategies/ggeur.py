@@ -46,7 +46,8 @@ class GGEURParameters(StrategyParameters):
 
     A class with a single sample in all has no axes, and what is drawn is that sample again; of a
     class whose moments nobody sends nothing is drawn. A client without labels sends nothing and,
-    with prototypes, trains on draws alone.
+    with prototypes, trains on draws alone. Draws make epochs longer: whoever compares methods by
+    rounds gives all of them the same ``training.local_steps``.
 
     What leaves a client is not private by itself. The mean and covariance of a class with one
     sample are that sample; with few samples they come close to it, and counts tell the client's
