@@ -1,4 +1,4 @@
-"""Mistakes of methods for few labels: FedLabel, and the strong views of all of them."""
+"""Mistakes of methods for few labels: FedLabel, FixMatch, UDA, and strong views."""
 
 from __future__ import annotations
 
@@ -48,6 +48,20 @@ MUTANTS = (
         "fedlab/clients/fedlabel.py",
         "sureness_near >= sureness_far",
         "sureness_near > sureness_far",
+        TESTS,
+    ),
+    Mutant(
+        "fixmatch-learns-from-what-it-is-not-sure-of",
+        "fedlab/clients/fixmatch.py",
+        "chances >= threshold",
+        "chances >= 0",
+        TESTS,
+    ),
+    Mutant(
+        "uda-does-not-sharpen",
+        "fedlab/clients/uda.py",
+        "weak / own.temperature",
+        "weak",
         TESTS,
     ),
     Mutant(

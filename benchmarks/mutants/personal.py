@@ -1,4 +1,4 @@
-"""Mistakes of methods whose clients keep models or layers: Ditto, FedRep, FedProto."""
+"""Mistakes of methods whose clients keep models or layers of their own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from benchmarks.mutants.mutant import Mutant
 TESTS = ("tests/test_personal_methods.py",)
 
 MUTANTS = (
+    Mutant(
+        "fedper-keeps-one-layer-whatever-it-is-told",
+        "fedlab/strategies/split.py",
+        "*last_parts(model, self.layers)",
+        "*last_parts(model, 1)",
+        TESTS,
+    ),
+    Mutant(
+        "lg-fedavg-shares-the-first-layers",
+        "fedlab/strategies/lg_fedavg.py",
+        "if name not in travels",
+        "if name in travels",
+        TESTS,
+    ),
     Mutant(
         "ditto-is-anchored-at-the-trained-global-model",
         "fedlab/clients/ditto.py",

@@ -8,6 +8,20 @@ TESTS = ("tests/test_server_optimisers.py",)
 
 MUTANTS = (
     Mutant(
+        "fedavgm-forgets-its-velocity",
+        "fedlab/strategies/fedavgm.py",
+        "chosen.momentum)",
+        "0.0)",
+        TESTS,
+    ),
+    Mutant(
+        "fedadagrad-knows-the-last-square-alone",
+        "fedlab/strategies/fedadagrad.py",
+        "v + change.square()",
+        "change.square()",
+        TESTS,
+    ),
+    Mutant(
         "fedadam-tau-is-inside-the-root",
         "fedlab/strategies/fedopt.py",
         "(square[name].sqrt() + chosen.tau)",
