@@ -92,6 +92,7 @@ def _read(entry: Path) -> list[Domain] | None:
             Domain(
                 name=domain["name"],
                 class_names=tuple(domain["class_names"]),
+                remarks=tuple(domain["remarks"]),
                 **{
                     array: np.load(entry / f"{index}-{array}.npy", mmap_mode="r")
                     for array in ARRAYS
@@ -108,7 +109,10 @@ def _write(domains: Sequence[Domain], folder: Path) -> None:
     for index, domain in enumerate(domains):
         for array in ARRAYS:
             np.save(folder / f"{index}-{array}.npy", getattr(domain, array))
-    listed = [{"name": each.name, "class_names": each.class_names} for each in domains]
+    listed = [
+        {"name": each.name, "class_names": each.class_names, "remarks": each.remarks}
+        for each in domains
+    ]
     (folder / "domains.json").write_text(json.dumps(listed), encoding="utf-8")
 
 

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps, UnidentifiedImageError
-from pydantic import Field, model_validator
+from PIL import ImageColor
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from fedlab import rng
+from fedlab.data.class_names import normal, refuse_spellings
 from fedlab.data.image_source import ImageSource
+from fedlab.data.image_tree import SPLITS, Folder, Tree, find
+from fedlab.data.picture import Picture, Reading, decoding, read_picture
+from fedlab.data.picture_error import PictureError
+from fedlab.data.remarks import counted
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-SPLITS = ("train", "test")
-LAYOUT = "images lie in <path>/<domain>/<class>/ or <path>/<domain>/{train,test}/<class>/"
+log = logging.getLogger("fedlab")
 
-
-@dataclass(frozen=True)
-class Folder:
-    """The image files of one domain, or of one split of it, by class."""
-
-    path: Path
-    images: dict[str, list[Path]]
+BLACK = 1 / 255  # deep pictures that reach no further are black when they are bytes
+NARROW = 1 / 4  # and those that reach no further are dark
 
 
 class ImageFolder(ImageSource):
@@ -39,7 +38,8 @@ class ImageFolder(ImageSource):
 
     A domain's folder may instead hold the two folders ``train`` and ``test`` with the class
     folders in them; the split is then theirs. The classes are those of all domains together,
-    sorted by name. Images are decoded once, in threads, and kept in the cache.
+    sorted by name. Every format that Pillow decodes by itself is read, and what is left out is
+    counted. Images are decoded once, in threads, and kept in the cache.
 
     Attributes:
         path: The folder of the domains; with `domain`, the folder of that one domain.
@@ -47,14 +47,46 @@ class ImageFolder(ImageSource):
         test_share: Share of the samples that become the test split, stratified by class.
         resize: ``squash`` scales both sides on their own; ``crop`` keeps the proportions and cuts
             off what is beyond the central square.
+        background: Colour behind what is transparent: a name or ``#rrggbb``.
+        value_range: The values that are black and white in grey pictures of more than 8 bits, such
+            as ``[0, 4095]``; by default 0 and what their depth allows, for floats 0 and 1.
+        frames: ``one`` refuses files of several pictures (pages, animations); ``first`` takes the
+            first of each.
     """
 
     name: Literal["image_folder"] = "image_folder"
     cached: ClassVar[bool] = True
+    version: ClassVar[int] = 2
     path: Path
     domains: tuple[str, ...] | None = Field(default=None, min_length=1)
     test_share: float = Field(default=0.2, gt=0, lt=1)
     resize: Literal["squash", "crop"] = "squash"
+    background: str = "white"
+    value_range: tuple[FiniteFloat, FiniteFloat] | None = None
+    frames: Literal["one", "first"] = "one"
+
+    @field_validator("background")
+    @classmethod
+    def _a_colour(cls, background: str) -> str:
+        try:
+            ImageColor.getrgb(background)
+        except ValueError as error:
+            raise ValueError(
+                f"'{background}' is no colour; write a name such as white, or #rrggbb"
+            ) from error
+        return background
+
+    @field_validator("value_range")
+    @classmethod
+    def _black_is_not_white(cls, span: tuple[float, float] | None) -> tuple[float, float] | None:
+        if span is not None and span[0] == span[1]:
+            raise ValueError(f"{list(span)} is no range; give the values of black and of white")
+        return span
+
+    @field_validator("domains")
+    @classmethod
+    def _in_normal_form(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return names and tuple(map(normal, names))
 
     @model_validator(mode="after")
     def _domain_or_domains(self) -> ImageFolder:
@@ -72,13 +104,18 @@ class ImageFolder(ImageSource):
         Raises:
             InputError: As `load`, but for files that cannot be decoded.
         """
-        return [
-            path
-            for folders in self._domain_folders(context).values()
-            for folder in folders
-            for paths in folder.images.values()
-            for path in paths
-        ]
+        return self._tree(context).files()
+
+    def names(self, context: LoadContext) -> Sequence[str]:
+        """See `Source.names`."""
+        return self._made_names(list(self._tree(context).folders))
+
+    def remarks(self, context: LoadContext) -> Sequence[str]:
+        """What is left out, by domain and reason."""
+        tree = self._tree(context)
+        if system := sum(left.system for left in tree.left_out.values()):
+            log.info("%s.path: skipped %d hidden or system files", context.key, system)
+        return tree.remarks(f"{context.key}.path")
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
         """Decodes all images.
@@ -86,146 +123,83 @@ class ImageFolder(ImageSource):
         Raises:
             InputError: If a folder is missing or empty, or an image cannot be decoded.
         """
-        found = self._domain_folders(context)
+        found = self._tree(context).folders
         class_names = sorted(
             {name for own in found.values() for each in own for name in each.images}
         )
-        _refuse_spellings(class_names, context)
+        refuse_spellings(class_names, f"{context.key}.path: there are class folders")
         domains = []
         for name, folders in found.items():
             decoded = [self._decode(folder, class_names, context) for folder in folders]
-            if len(decoded) == len(SPLITS):
-                domains.append(Domain(name, *decoded[0], *decoded[1], tuple(class_names)))
+            where = f"{context.key}.path: domain '{name}'"
+            remarks = _remarks([each for _, _, own in decoded for each in own], where)
+            splits = [(images, labels) for images, labels, _ in decoded]
+            if len(splits) == len(SPLITS):
+                domain = Domain(name, *splits[0], *splits[1], tuple(class_names))
             else:
                 split = rng.generator(context.seed, "split", name)
-                domains.append(
-                    split_domain(name, *decoded[0], tuple(class_names), self.test_share, split)
-                )
+                domain = split_domain(name, *splits[0], tuple(class_names), self.test_share, split)
+            domains.append(domain.with_remarks(remarks))
         return domains
 
-    def _domain_folders(self, context: LoadContext) -> dict[str, list[Folder]]:
-        """For each domain its folder, or those of its train and its test split."""
-        path = context.locate(self.path)
-        if not path.is_dir():
-            raise InputError(
-                f"{context.key}.path: there is no folder '{path}'; correct the path, or data.root "
-                "if the path is relative"
-            )
-        if self.domain:
-            folders = {self.domain: path}
-        else:
-            folders = {each.name: each for each in _subfolders(path)}
-            for name in self.domains or ():
-                if name not in folders:
-                    raise InputError(
-                        f"{context.key}.domains names '{name}', but '{path}' has only the folders "
-                        f"{', '.join(folders) or '(none)'}; correct the name"
-                    )
-            folders = {name: folders[name] for name in self.domains or folders}
-        if not folders:
-            raise InputError(
-                f"{context.key}.path: '{path}' has no folders; it must hold one for each domain, "
-                "with one for each class in it"
-            )
-        if not self.domain and not folders.keys() - {*SPLITS, "val"}:
-            raise InputError(
-                f"{context.key}.path: '{path}' holds {' and '.join(folders)}, which are no "
-                f"domains; {LAYOUT}, or set {context.key}.domain to the name of its one domain"
-            )
-        return {name: _splits(folder, context) for name, folder in folders.items()}
+    def _tree(self, context: LoadContext) -> Tree:
+        return find(context.locate(self.path), self.domain, self.domains, context.key)
 
     def _decode(
         self, folder: Folder, class_names: list[str], context: LoadContext
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 (n, channels, size, size) and labels int64 (n,)."""
+    ) -> tuple[np.ndarray, np.ndarray, list[Picture]]:
+        """Images uint8 (n, channels, size, size), labels int64 (n,), and what was read, bare."""
         paths = [path for paths in folder.images.values() for path in paths]
         sizes = [len(paths) for paths in folder.images.values()]
         labels = np.repeat([class_names.index(name) for name in folder.images], sizes)
-        images = np.empty(
-            (len(paths), context.channels, context.image_size, context.image_size), np.uint8
+        shape = (len(paths), context.channels, context.image_size, context.image_size)
+        where = f"{context.key}.path: the {len(paths):,} images of '{folder.path}'"
+        context.limits.check_array(shape, 1, where)
+        images = np.empty(shape, np.uint8)
+        reading = Reading(
+            context.channels,
+            context.image_size,
+            self.resize,
+            ImageColor.getrgb(self.background)[:3],
+            self.value_range,
+            self.frames,
+            context.limits.pixels,
         )
 
-        def decode(index: int) -> None:
-            images[index] = self._decode_one(paths[index], context)
+        def decode(index: int) -> Picture:
+            picture = _read(paths[index], reading, context)
+            images[index] = picture.pixels
+            return Picture(np.empty(0), picture.remarks, picture.reach)
 
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            for _ in threads.map(decode, range(len(paths))):
-                pass  # an error of a thread is raised here
-        return images, labels.astype(np.int64)
-
-    def _decode_one(self, path: Path, context: LoadContext) -> np.ndarray:
-        """One image, uint8 (channels, size, size)."""
-        size = (context.image_size, context.image_size)
-        try:
-            with Image.open(path) as opened:
-                image = opened.convert("RGB" if context.channels == 3 else "L")
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            unknown = isinstance(error, UnidentifiedImageError)
-            reason = "damaged, or of no format that Pillow knows" if unknown else error
-            raise InputError(
-                f"{context.key}.path: the image '{path}' cannot be decoded ({reason}); replace "
-                "the file or remove it"
-            ) from error
-        if self.resize == "crop":
-            image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
-        else:
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-        return pixels.transpose(2, 0, 1) if context.channels == 3 else pixels[None]
+        with decoding(reading.pixels), ThreadPoolExecutor(os.cpu_count()) as threads:
+            bare = list(threads.map(decode, range(len(paths))))  # an error of a thread is raised
+        return images, labels.astype(np.int64), bare
 
 
-def _subfolders(path: Path) -> list[Path]:
-    return sorted(each for each in path.iterdir() if each.is_dir() and each.name[0] != ".")
+def _read(path: Path, reading: Reading, context: LoadContext) -> Picture:
+    where = f"{context.key}.path: the image '{path}'"
+    context.limits.check_file(path, where)
+    try:
+        return read_picture(path, reading)
+    except PictureError as error:
+        said, _, remedy = str(error).rpartition("; ")
+        raise InputError(f"{where} cannot be decoded ({said}); {remedy}") from error
 
 
-def _splits(path: Path, context: LoadContext) -> list[Folder]:
-    """A domain's folder, or its train and its test folder where it holds just these."""
-    names = {each.name for each in _subfolders(path)}
-    if names == set(SPLITS):
-        return [_classes(path / split, context) for split in SPLITS]
-    return [_classes(path, context)]
-
-
-def _classes(path: Path, context: LoadContext) -> Folder:
-    """The images below a folder by class; each class folder must hold some."""
-    images: dict[str, list[Path]] = {}
-    for folder in _subfolders(path):
-        images[folder.name] = _images(folder)
-        if not images[folder.name]:
-            further = ", ".join(each.name for each in _subfolders(folder)[:5])
-            raise InputError(
-                f"{context.key}.path: the class folder '{folder}' has no image "
-                f"({', '.join(sorted(ENDINGS))}); "
-                + (
-                    f"it has the folders {further}, but {LAYOUT}"
-                    if further
-                    else "add some or remove the folder"
-                )
-            )
-    if not images:
+def _remarks(pictures: Sequence[Picture], where: str) -> list[str]:
+    """What had to be decided for a domain's pictures, each with its number."""
+    counts = Counter(remark for picture in pictures for remark in picture.remarks)
+    remarks = [f"{where}: {counted({what: count})}" for what, count in counts.items()]
+    reach = max((picture.reach for picture in pictures if picture.reach is not None), default=1.0)
+    remedy = "say with the source's value_range which values are black and white, e.g. [0, 4095]"
+    if 0 < reach < BLACK:
         raise InputError(
-            f"{context.key}.path: '{path}' has no class folders; "
-            + (
-                f"its images would be of one class, but {LAYOUT}; where there is one domain, set "
-                f"{context.key}.domain to its name"
-                if _images(path)
-                else "it must hold one for each class"
-            )
+            f"{where} would be black: its pictures of more than 8 bits use {reach:.2%} of the "
+            f"values that their depth allows; {remedy}"
         )
-    return Folder(path, images)
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(each for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
-
-
-def _refuse_spellings(class_names: list[str], context: LoadContext) -> None:
-    """Refuses names that only differ in their capitals: one class, spelt in two ways."""
-    spellings: dict[str, str] = {}
-    for name in class_names:
-        other = spellings.setdefault(name.lower(), name)
-        if other != name:
-            raise InputError(
-                f"{context.key}.path: there are class folders '{other}' and '{name}'; give one "
-                "class one name in all domains"
-            )
+    if BLACK <= reach < NARROW:
+        remarks.append(
+            f"{where} is dark: its pictures of more than 8 bits use the lowest {reach:.1%} of the "
+            f"values that their depth allows; if that is not meant, {remedy}"
+        )
+    return remarks

@@ -52,6 +52,10 @@ class ImageSource(Source):
                 raise ValueError(f"names '{name}' twice; give each made domain its own name")
         return made
 
+    def _made_names(self, names: Sequence[str]) -> Sequence[str]:
+        """Names of the domains that are made of those with these names."""
+        return [made.name for made in self.make_domains] or names
+
     def recipe(self) -> dict[str, Any]:
         """All parameters but those of `derive`, which starts from what is cached."""
         return self.model_dump(mode="json", exclude={"make_domains", "share_samples"})
@@ -73,7 +77,9 @@ class ImageSource(Source):
         train = self._made(domains[0].train_inputs, domains[0].train_labels, "train", context)
         test = self._made(domains[0].test_inputs, domains[0].test_labels, "test", context)
         return [
-            Domain(made.name, *train[index], *test[index], domains[0].class_names)
+            Domain(
+                made.name, *train[index], *test[index], domains[0].class_names, domains[0].remarks
+            )
             for index, made in enumerate(self.make_domains)
         ]
 

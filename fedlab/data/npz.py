@@ -137,7 +137,14 @@ class Npz(ImageSource):
         self, name: str, arrays: Arrays, class_names: tuple[str, ...], context: LoadContext
     ) -> Domain:
         if "test_labels" in arrays:
-            return Domain(name=name, class_names=class_names, **arrays)
+            return Domain(
+                name,
+                arrays["train_inputs"],
+                arrays["train_labels"],
+                arrays["test_inputs"],
+                arrays["test_labels"],
+                class_names,
+            )
         return split_domain(
             name,
             arrays["train_inputs"],

@@ -11,6 +11,7 @@ import numpy as np
 from fedlab import rng
 from fedlab.data.cache import load_cached
 from fedlab.data.checks import check_domain, check_loaded, check_together
+from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
 from fedlab.data.source import LoadContext
 from fedlab.data.spec import DataSpec
@@ -45,7 +46,9 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
 
 def _load(spec: DataSpec, base: Path) -> list[Domain]:
     """The domains to keep, in the order asked for, checked."""
+    spec.limits.check_image_size(spec.image_size)
     found: dict[str, tuple[Domain, LoadContext]] = {}
+    left_out: list[str] = []
     for index, source in enumerate(spec.sources):
         context = LoadContext(
             root=(base / spec.root.expanduser()).absolute(),
@@ -55,9 +58,11 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
             download=spec.download,
             key=f"data.sources.{index}",
             unseen_domains=spec.unseen_domains,
+            limits=spec.limits,
         )
         loaded = load_cached(source, context) if source.cached else source.load(context)
         loaded = check_loaded(loaded, f"{context.key}: '{source.name}'.load")
+        left_out += source.remarks(context)
         derived = source.derive(loaded, context)
         if not derived:
             raise InputError(f"{context.key} yields no domain; check its parameters or remove it")
@@ -72,6 +77,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for domain, context in selected:
         check_domain(domain, context)
     check_together(selected)
+    tell([*left_out, *(remark for domain, _ in selected for remark in domain.remarks)])
     return [domain for domain, _ in selected]
 
 

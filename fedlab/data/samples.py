@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +38,7 @@ class Domain:
         test_inputs: As `train_inputs`, for the test split.
         test_labels: Shape (m,) int64.
         class_names: Names of the classes, in the order of their indices.
+        remarks: What the reader had to decide or left out, told once when the data are loaded.
     """
 
     name: str
@@ -45,6 +47,11 @@ class Domain:
     test_inputs: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+    def with_remarks(self, remarks: Sequence[str]) -> Domain:
+        """The same domain with further remarks."""
+        return replace(self, remarks=(*self.remarks, *remarks))
 
 
 @dataclass(frozen=True)

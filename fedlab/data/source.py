@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fedlab.component import Component
+from fedlab.data.limits import Limits
 from fedlab.data.samples import Domain
 
 
@@ -25,6 +26,7 @@ class LoadContext:
         key: Where the source stands in the scenario, e.g. ``data.sources.1``; for error texts.
         unseen_domains: Names of the domains that nobody may learn from; their training samples
             must not enter any statistic.
+        limits: How much a reader may take.
     """
 
     root: Path
@@ -34,6 +36,7 @@ class LoadContext:
     download: bool
     key: str = "data.sources.0"
     unseen_domains: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     def locate(self, path: Path) -> Path:
         """`path` as an absolute path; relative ones start from `root`."""
@@ -77,6 +80,18 @@ class Source(Component):
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
         """The files that `load` reads: when one changes, what was cached of them is void."""
+        return ()
+
+    def names(self, context: LoadContext) -> Sequence[str] | None:
+        """Names of the domains, found without reading samples; None where that cannot be told.
+
+        Raises:
+            InputError: If files are missing.
+        """
+        return None
+
+    def remarks(self, context: LoadContext) -> Sequence[str]:
+        """What the source leaves out of its place, told on every load, also from the cache."""
         return ()
 
     def derive(self, domains: Sequence[Domain], context: LoadContext) -> Sequence[Domain]:

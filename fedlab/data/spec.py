@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from fedlab.component import Chosen, Section
+from fedlab.data.class_names import normal
 from fedlab.data.extractor import Extractor, NoExtractor
+from fedlab.data.limits import Limits
 from fedlab.data.source import Source
 
 
@@ -63,6 +72,7 @@ class DataSpec(Section):
             pooled training mean and standard deviation of each feature for tables and for
             `features`. ``{mean: 0, std: 1}`` leaves features as they are.
         augmentation: Applied on the device to training batches.
+        limits: How much a reader of files may take.
         seed: Seed of splits and generated samples; data do not change with the run's seed.
     """
 
@@ -78,7 +88,18 @@ class DataSpec(Section):
     features: Chosen[Extractor] = NoExtractor()
     normalisation: Normalisation | Literal["auto"] = "auto"
     augmentation: Augmentation = Augmentation()
+    limits: Limits = Limits()
     seed: int = 0
+
+    @field_validator("domains", "unseen_domains", mode="before")
+    @classmethod
+    def _a_single_word_will_do(cls, names: Any) -> Any:
+        return (names,) if isinstance(names, str) and names else names
+
+    @field_validator("domains", "unseen_domains")
+    @classmethod
+    def _in_normal_form(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return names and tuple(map(normal, names))
 
     @model_validator(mode="after")
     def _names_each_domain_once(self) -> DataSpec:

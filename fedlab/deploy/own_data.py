@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.data.checks import comparable
-from fedlab.data.image_folder import ENDINGS, SPLITS
+from fedlab.data.image_tree import has_classes
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.errors import InputError
@@ -126,7 +126,7 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
                 "root": str(path),
                 "domain": name,
             }
-        if _has_classes(path):
+        if has_classes(path):
             name = domain or path.name
             known = _known("image_folder", name, sources) | {"domains": None}
             return known | {"name": "image_folder", "path": str(path), "domain": name}
@@ -170,13 +170,6 @@ def _data_set(path: Path, domain: str | None, sources: Sequence[Values]) -> str 
         f"--data: '{path}' has several data sets ({', '.join(found)}); say which with --domain, by "
         "its name in lower case, or give each a folder"
     )
-
-
-def _has_classes(path: Path) -> bool:
-    folders = [each for each in path.iterdir() if each.is_dir()]
-    if {each.name for each in folders} >= set(SPLITS):
-        folders = [each for each in (path / SPLITS[0]).iterdir() if each.is_dir()]
-    return any(file.suffix.lower() in ENDINGS for each in folders for file in each.iterdir())
 
 
 def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> FederatedData:

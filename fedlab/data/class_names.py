@@ -1,0 +1,69 @@
+"""Names of classes and domains in one normal form, and words that only look different."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from fedlab.errors import InputError
+
+_PLAIN = re.compile(r"0|-?[1-9][0-9]{0,99}")
+
+
+def normal(name: str) -> str:
+    """A name as it is compared and shown.
+
+    Composed characters (NFC) stand for decomposed ones, as macOS writes file names; blanks at the
+    ends and signs of no width go, and blanks inside become one space.
+    """
+    composed = unicodedata.normalize("NFC", name)
+    return " ".join(composed.strip("\u200b\u2060\ufeff\x00").split())
+
+
+def refuse_spellings(names: Iterable[str], where: str) -> None:
+    """Refuses names that only differ in capitals, underscores or the width of their signs.
+
+    Args:
+        names: Names in their normal form.
+        where: What they are, for the error: "data.sources.0.path: there are class folders".
+
+    Raises:
+        InputError: With the first two that are alike.
+    """
+    spellings: dict[str, str] = {}
+    for name in sorted(names):
+        loose = unicodedata.normalize("NFKC", name.replace("_", " ")).casefold()
+        other = spellings.setdefault(" ".join(loose.split()), name)
+        if other != name:
+            raise InputError(f"{where} '{other}' and '{name}'; give one class one name everywhere")
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels in the order of their classes: as numbers where all are plain integers, else as text.
+
+    ``07`` is no plain integer, and another class than ``7``.
+    """
+    labels = set(labels)
+    if all(_PLAIN.fullmatch(label) for label in labels):
+        return sorted(labels, key=int)
+    return sorted(labels)
+
+
+def is_plain(label: str) -> bool:
+    """Whether a label is an integer in its one usual spelling."""
+    return bool(_PLAIN.fullmatch(label))
+
+
+def check_given(names: Sequence[str], key: str) -> tuple[str, ...]:
+    """Class names that a scenario gives, in their normal form.
+
+    Raises:
+        InputError: If one stands there twice, or in two spellings.
+    """
+    given = tuple(map(normal, names))
+    for name in given:
+        if given.count(name) > 1:
+            raise InputError(f"{key} has '{name}' twice; give each class its own name")
+    refuse_spellings(given, f"{key} has")
+    return given
