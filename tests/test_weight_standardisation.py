@@ -10,7 +10,7 @@ from torchvision.models import mobilenet_v2, resnet18, resnet50
 from torchvision.models.resnet import BasicBlock
 
 from fedlab.errors import InputError
-from fedlab.models.activations import GAMMA, activation_gain
+from fedlab.models.activations import KINDS, activation_gain
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
 from fedlab.models.alexnet import AlexNet
 from fedlab.models.dense import MLP
@@ -20,6 +20,7 @@ from fedlab.models.nf_residual import ALPHA, NormaliserFreeBlock
 from fedlab.models.norms import NORMALISATION
 from fedlab.models.resnet import ResNet20
 from fedlab.models.weight_standardisation import WSConv2d, without_normalisation
+from fedlab.strategies.fedwon import FedWonParameters
 
 RELU_GAIN = math.sqrt(2 / (1 - 1 / math.pi))
 
@@ -90,9 +91,11 @@ def test_the_gain_of_an_activation(activation, gain):
 def test_the_gain_restores_the_variance():
     torch.manual_seed(0)
     signal = torch.randn(1_000_000)
-    for kind, gain in GAMMA.items():
-        assert float((gain * kind()(signal)).std()) == pytest.approx(1, abs=5e-3)
-    assert GAMMA[nn.ReLU] == pytest.approx(RELU_GAIN, abs=1e-6)
+    for kind in KINDS:
+        activation = nn.Threshold(0.1, -1.0) if kind is nn.Threshold else kind().eval()
+        with torch.no_grad():
+            restored = activation_gain(activation.double()) * activation(signal.double())
+        assert float(restored.std()) == pytest.approx(1, abs=5e-3), kind
 
 
 def test_surgery_gives_fedwons_digits_network():
@@ -131,31 +134,84 @@ def test_surgery_gives_every_convolution_of_torchvision_a_bias_and_keeps_the_hea
     assert len(kernels(model)) == 20
 
 
-def test_only_convolutions_that_feed_an_activation_make_up_for_it():
+def test_only_convolutions_that_read_an_activation_make_up_for_it():
+    gain = activation_gain(nn.ReLU6())
     model = without_normalisation(mobilenet_v2())
-    assert model.features[0][0].gamma == pytest.approx(GAMMA[nn.ReLU6])
+    assert model.features[0][0].gamma == 1  # it reads the images
     expand, depthwise, project = (part for part in kernels(model.features[3]))
-    assert expand.gamma == depthwise.gamma == pytest.approx(GAMMA[nn.ReLU6])
-    assert project.gamma == 1
+    assert expand.gamma == 1  # it reads a linear bottleneck
+    assert depthwise.gamma == project.gamma == pytest.approx(gain)
     assert depthwise.groups == depthwise.in_channels
 
 
-def test_the_activation_is_found_behind_sums_and_function_calls():
+def test_the_activation_is_found_behind_sums_gates_and_function_calls():
     class Residual(nn.Module):
         def __init__(self):
             super().__init__()
             self.first = nn.Conv2d(2, 2, 3, padding=1)
             self.second = nn.Conv2d(2, 2, 3, padding=1)
+            self.third = nn.Conv2d(2, 2, 3, padding=1)
             self.last = nn.Conv2d(2, 2, 3)
+            self.dense = nn.Linear(2, 2)
 
         def forward(self, images):
             hidden = nn.functional.silu(self.first(images))
             hidden = torch.tanh(nn.functional.max_pool2d(self.second(hidden) + images, 2))
-            return self.last(hidden).flatten(1)
+            gate = torch.sigmoid(self.dense(hidden.mean((2, 3))))
+            hidden = nn.functional.leaky_relu(self.third(hidden), negative_slope=0.2)
+            return self.last(gate[:, :, None, None] * hidden).flatten(1)
 
     model = without_normalisation(Residual())
-    expected = [GAMMA[nn.SiLU], GAMMA[nn.Tanh], 1]
-    assert [layer.gamma for layer in kernels(model)] == expected
+    expected = [1, *(activation_gain(kind) for kind in (nn.SiLU(), nn.Tanh(), nn.LeakyReLU(0.2)))]
+    assert [layer.gamma for layer in kernels(model)] == pytest.approx(expected)
+
+
+# These two shrink small values more than large ones, so that any error grows from layer to layer.
+GROWING = (nn.Tanhshrink, nn.Softshrink)
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind not in (nn.Threshold, nn.RReLU, *GROWING)]
+)
+def test_the_variance_is_kept_from_layer_to_layer(kind):
+    """What the tenth activation is given has the same standard deviation as the first."""
+    torch.manual_seed(0)
+    layers = [layer for _ in range(10) for layer in (nn.Conv2d(256, 256, 1), kind())]
+    model = without_normalisation(nn.Sequential(*layers))
+    heard = []
+    for layer in kernels(model):
+        nn.init.normal_(layer.weight)
+        layer.register_forward_hook(lambda _, __, output: heard.append(float(output.std())))
+    with torch.no_grad():
+        model(torch.randn(400, 256, 1, 1))
+    # ReLUs pass a factor on: all convolutions have the paper's constant, also the first.
+    first = activation_gain(kind().double()) if kind in (nn.ReLU, nn.LeakyReLU, nn.PReLU) else 1
+    assert heard[0] == pytest.approx(first, rel=0.05)
+    assert heard[9] == pytest.approx(first, rel=0.15), heard
+
+
+def test_what_is_not_known_to_pass_a_signal_is_told(caplog):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+
+        def forward(self, images):
+            return self.second(torch.exp(self.first(images)))
+
+    without_normalisation(Odd())
+    assert "the convolution 'second' reads 'exp'" in caplog.text
+
+
+def test_a_gamma_of_ones_own_reaches_the_network():
+    adapted = FedWonParameters(gamma=1.5).adapt(DigitsCNN().network((3, 8, 8), 10))
+    assert {layer.gamma for layer in kernels(adapted)} == {1.5}
+
+
+def test_normaliser_free_blocks_are_asked_for_in_the_strategys_block():
+    for asked in (False, True):
+        model = FedWonParameters(nf_residual=asked).adapt(ResNet20().network((3, 8, 8), 10))
+        assert any(isinstance(part, NormaliserFreeBlock) for part in model.modules()) is asked
 
 
 def test_a_chosen_gamma_counts_for_all_convolutions():
@@ -172,7 +228,9 @@ def test_a_network_that_cannot_be_followed_needs_a_number():
         def forward(self, images):
             return self.conv(images) if images.sum() > 0 else images
 
-    with pytest.raises(InputError, match="give gamma a number instead"):
+    with pytest.raises(
+        InputError, match=r"give it a number instead, such as strategy\.gamma"
+    ):
         without_normalisation(Moody())
     assert without_normalisation(Moody(), gamma=1.7).conv.gamma == 1.7
 

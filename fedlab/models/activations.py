@@ -1,4 +1,4 @@
-"""How much an activation shrinks a signal, and which activation a convolution feeds.
+"""How much an activation shrinks a signal, and which activation a convolution reads.
 
 A standard normal signal leaves an activation with another variance; the factor that restores it is
 the gain γ = 1 / std(act(z)), z ~ N(0, 1) (Brock, De and Smith, "Characterizing signal propagation
@@ -7,8 +7,12 @@ to close the performance gap in unnormalized ResNets", ICLR 2021, arXiv 2101.086
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -16,6 +20,8 @@ from torch.nn import functional
 
 from fedlab.errors import InputError
 from fedlab.models.norms import LINEAR_MAPS
+
+log = logging.getLogger("fedlab")
 
 
 def activation_gain(activation: Callable[[Tensor], Tensor]) -> float:
@@ -34,50 +40,51 @@ def activation_gain(activation: Callable[[Tensor], Tensor]) -> float:
     return float((weights * (values - mean).square()).sum().rsqrt())
 
 
-GAMMA: dict[type[nn.Module], float] = {
-    kind: activation_gain(kind())
-    for kind in (
-        nn.ReLU,
-        nn.ReLU6,
-        nn.LeakyReLU,
-        nn.ELU,
-        nn.SELU,
-        nn.GELU,
-        nn.SiLU,
-        nn.Mish,
-        nn.Hardswish,
-        nn.Softplus,
-        nn.Sigmoid,
-        nn.Tanh,
-    )
+GATES = (nn.Sigmoid, nn.Hardsigmoid)
+"""Activations whose product with a signal weighs it: the signal is the other factor."""
+
+KINDS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU),
+    *(nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus, nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid),
+    *(nn.Tanh, nn.Hardtanh, nn.Tanhshrink, nn.Softsign, nn.Softshrink, nn.Hardshrink),
+    nn.Threshold,
+)
+"""Activations as layers; their gain is computed with their own parameters."""
+
+NAMES = frozenset(kind.__name__.lower() for kind in KINDS) - {"prelu", "rrelu"} | {
+    *("leaky_relu", "relu_", "sigmoid_", "tanh_", "clamp", "clamp_", "abs", "square"),
 }
-"""The gain of each activation that surgery knows, with its default parameters."""
+"""Activations as functions of `torch` and `torch.nn.functional`, or as methods of a tensor."""
 
-FUNCTIONS: dict[object, type[nn.Module]] = {
-    functional.relu: nn.ReLU,
-    functional.relu6: nn.ReLU6,
-    functional.gelu: nn.GELU,
-    functional.silu: nn.SiLU,
-    functional.mish: nn.Mish,
-    functional.hardswish: nn.Hardswish,
-    functional.sigmoid: nn.Sigmoid,
-    functional.tanh: nn.Tanh,
-    torch.relu: nn.ReLU,
-    torch.sigmoid: nn.Sigmoid,
-    torch.tanh: nn.Tanh,
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-}
-"""Activations written as functions or as methods of a tensor."""
+SCALE_FREE = frozenset({"relu", "relu_", "leakyrelu", "leaky_relu", "prelu"})
+"""Activations with act(c z) = c act(z) for every c > 0."""
+
+PASSING = frozenset(
+    {
+        *("add", "iadd", "sub", "isub", "cat", "concat", "mul", "imul", "getitem", "getattr"),
+        *("max_pool1d", "max_pool2d", "max_pool3d", "avg_pool2d", "adaptive_avg_pool2d"),
+        *("adaptive_max_pool2d", "boolean_dispatch", "dropout", "dropout2d", "alpha_dropout"),
+        *("flatten", "view", "reshape", "permute", "transpose", "contiguous", "mean", "pad"),
+        *("interpolate", "chunk", "split", "unsqueeze", "squeeze", "size", "clone", "to", "float"),
+        *("add_", "mul_", "pixel_shuffle", "channel_shuffle", "stochastic_depth", "batch_norm"),
+        *("group_norm", "layer_norm", "instance_norm"),
+    }
+)
+"""Functions that lie between an activation and the convolution that reads it, and do not matter."""
 
 
-def gains_after_convolutions(model: nn.Module) -> dict[nn.Module, float]:
-    """γ of the activation that each two-dimensional convolution feeds, read off the data flow.
+def gains_of_inputs(model: nn.Module) -> dict[nn.Module, float]:
+    """γ of the activation that each two-dimensional convolution reads, found on the data flow.
 
-    What lies between them (normalisation, pooling, dropout, sums of residual branches) does not
-    matter. Where the next layer comes before any activation, as after the linear bottleneck of a
-    MobileNetV2, γ is 1.
+    Kernels are standardised such that unit variance in gives unit variance out; an activation
+    between two of them shrinks the signal by its γ, which the second has to make up for. What else
+    lies between them (normalisation, pooling, dropout, sums of residual branches, gates) does not
+    matter. A convolution that reads another layer's output as it is (the one behind the linear
+    bottleneck of a MobileNetV2) gets 1. Where several signals meet, the activation that lies
+    nearest counts.
+
+    A convolution that reads the network's input gets 1, too, unless all activations are of the
+    `SCALE_FREE`: they pass a factor on, so that all convolutions may have the paper's one constant.
 
     Args:
         model: The network.
@@ -89,31 +96,86 @@ def gains_after_convolutions(model: nn.Module) -> dict[nn.Module, float]:
         graph = fx.Tracer().trace(model)
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         raise InputError(
-            "gamma 'auto' needs to follow the network's data flow, and torch.fx cannot "
-            f"({error}); give gamma a number instead, {GAMMA[nn.ReLU]:.4f} for ReLU"
+            "strategy.gamma 'auto' needs to follow the network's data flow, and torch.fx cannot "
+            f"({error}); give it a number instead, such as strategy.gamma="
+            f"{activation_gain(nn.ReLU()):.4f}, the one for ReLU"
         ) from error
     modules = dict(model.named_modules(remove_duplicate=False))
+    first = _constant_of_all(graph, modules)
     return {
-        modules[str(node.target)]: _gain_after(node, modules)
+        modules[str(node.target)]: _gain_of_input(node, modules, first)
         for node in graph.nodes
         if node.op == "call_module" and isinstance(modules[str(node.target)], nn.Conv2d)
     }
 
 
-def _gain_after(convolution: fx.Node, modules: dict[str, nn.Module]) -> float:
-    ahead, seen = deque(convolution.users), set[fx.Node]()
-    while ahead:
-        node = ahead.popleft()
+def _constant_of_all(graph: fx.Graph, modules: dict[str, nn.Module]) -> float:
+    """γ of the first activation where all of them are `SCALE_FREE`, otherwise 1."""
+    gains = []
+    for node in graph.nodes:
+        activation = _activation(node, modules)
+        if activation is not None:
+            if _name_of(node, modules) not in SCALE_FREE:
+                return 1.0
+            gains.append(activation_gain(activation))
+    return gains[0] if gains else 1.0
+
+
+def _gain_of_input(
+    convolution: fx.Node, modules: dict[str, nn.Module], of_the_input: float
+) -> float:
+    behind, seen = deque(convolution.all_input_nodes), set[fx.Node]()
+    while behind:
+        node = behind.popleft()
         if node in seen:
             continue
         seen.add(node)
-        if node.op == "call_module":
-            module = modules[str(node.target)]
-            if isinstance(module, tuple(GAMMA)):
-                return activation_gain(module)
-            if isinstance(module, LINEAR_MAPS):
-                continue
-        elif node.target in FUNCTIONS:
-            return GAMMA[FUNCTIONS[node.target]]
-        ahead.extend(node.users)
-    return 1.0
+        activation = _activation(node, modules)
+        if activation is not None:
+            return activation_gain(activation)
+        if node.op == "call_module" and isinstance(modules[str(node.target)], LINEAR_MAPS):
+            return 1.0
+        if node.op in ("call_function", "call_method") and _name(node) not in PASSING:
+            log.warning(
+                "strategy.gamma 'auto': the convolution '%s' reads '%s', whose effect on a "
+                "signal's variance is not known and taken for none; give strategy.gamma a number "
+                "if that is wrong",
+                convolution.target,
+                _name(node),
+            )
+        behind.extend(n for n in node.all_input_nodes if not _gates(n, node, modules))
+    return of_the_input
+
+
+def _activation(node: fx.Node, modules: dict[str, nn.Module]) -> Callable[[Tensor], Tensor] | None:
+    """The activation that a node is, as a function of one tensor, or None if it is none."""
+    if node.op == "call_module":
+        module = modules[str(node.target)]
+        if isinstance(module, nn.PReLU):  # its slopes may differ by channel
+            return partial(functional.leaky_relu, negative_slope=module.weight.mean().item())
+        return copy.deepcopy(module).double().eval() if isinstance(module, KINDS) else None
+    if node.op in ("call_function", "call_method") and _name(node) in NAMES:
+        target: Any = node.target if callable(node.target) else getattr(Tensor, node.target)
+        settings = {key: value for key, value in node.kwargs.items() if key != "input"}
+        return lambda values: target(values, *node.args[1:], **settings)
+    return None
+
+
+def _gates(factor: fx.Node, product: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node weighs the other factor of a product, as in squeeze and excitation."""
+    if _name(product) not in ("mul", "mul_", "imul"):
+        return False
+    if factor.op == "call_module":
+        return isinstance(modules[str(factor.target)], GATES)
+    return _name(factor) in ("sigmoid", "hardsigmoid")
+
+
+def _name_of(node: fx.Node, modules: dict[str, nn.Module]) -> str:
+    """The name of a node's function, method or type of layer."""
+    if node.op == "call_module":
+        return type(modules[str(node.target)]).__name__.lower()
+    return _name(node)
+
+
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))

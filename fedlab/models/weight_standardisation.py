@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fedlab.models.activations import gains_after_convolutions
+from fedlab.models.activations import gains_of_inputs
 from fedlab.models.norms import add_bias, remove_normalisation
 from fedlab.models.surgery import replace_modules
 
@@ -94,9 +94,10 @@ def without_normalisation(
 
     γ is folded into the kernels, as in the paper's Ŵ, and not multiplied into the activations: on
     a residual network that would also amplify the shortcuts, by γ in every block. With ``auto``
-    a convolution gets the γ of the activation that it feeds, which is the paper's one constant
-    wherever all of them feed a ReLU; the linear bottlenecks of MobileNetV2 feed none and get 1,
-    as γ there would pile up over the blocks until every ReLU6 is saturated.
+    a convolution gets the γ of the activation that it reads, so that what it writes has the
+    variance that it would have without the activation, whatever the activation. On networks of
+    ReLUs that is the paper's one constant for all convolutions (see
+    `fedlab.models.activations.gains_of_inputs`).
 
     Args:
         model: The network; changed in place.
@@ -111,12 +112,12 @@ def without_normalisation(
         InputError: If γ cannot be found out, or `nf_residual` is asked of a network without
             residual blocks.
     """
-    gains = gains_after_convolutions(model) if gamma == "auto" else {}
+    gains = gains_of_inputs(model) if gamma == "auto" else {}
 
     def standardised(module: nn.Module) -> nn.Module:
         if not isinstance(module, nn.Conv2d) or isinstance(module, WSConv2d):
             return module
-        # A convolution that the data never pass has no activation to make up for.
+        # A convolution that the data never pass reads no activation.
         return WSConv2d.of(module, gains.get(module, 1.0) if gamma == "auto" else gamma)
 
     model = replace_modules(remove_normalisation(model), standardised)

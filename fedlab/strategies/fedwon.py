@@ -8,6 +8,8 @@ Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import PositiveFloat
 from torch import nn
 
@@ -24,15 +26,19 @@ class FedWonParameters(StrategyParameters):
             for small batches, with values between 0.01 and 1.28.
         nf_residual: Whether residual blocks become those of NF-ResNets (Brock et al. 2021)
             instead of plain weight-standardised ones.
+        gamma: γ, what kernels are multiplied by because activations shrink signals. ``auto``
+            gives each convolution the constant of the activation that it reads; a number, such
+            as the paper's 1.7129 for the ReLU, counts for all convolutions.
     """
 
     name: str = "fedwon"
     clipping: PositiveFloat | None = None
     nf_residual: bool = False
+    gamma: PositiveFloat | Literal["auto"] = "auto"
 
     def adapt(self, model: nn.Module) -> nn.Module:
         """Takes every normalisation layer out and standardises the convolutions' weights."""
-        return without_normalisation(model, nf_residual=self.nf_residual)
+        return without_normalisation(model, self.gamma, self.nf_residual)
 
 
 class FedWon(Strategy):
