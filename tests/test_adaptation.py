@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
 import fedlab
 from fedlab.adaptation import confident_learning as confident
+from fedlab.adaptation import personalise as personalise_module
 from fedlab.adaptation.audit import Audit, audit, out_of_sample
 from fedlab.adaptation.personalise import personalise
 from fedlab.cli import app
@@ -76,7 +78,38 @@ def test_the_global_model_goes_to_a_domain_that_nobody_had(run: fedlab.Run) -> N
     assert table.after[0] > table.before[0]
 
 
-def test_only_the_head_moves_while_it_is_probed(run: fedlab.Run) -> None:
+@pytest.fixture(scope="module")
+def normalised(tmp_path_factory: pytest.TempPathFactory) -> fedlab.Run:
+    """A run whose network has batch normalisation, and so running statistics."""
+    return finished(tmp_path_factory.mktemp("runs") / "run", model={"name": "small_cnn"})
+
+
+def test_only_the_head_moves_while_it_is_probed(
+    normalised: fedlab.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first stage leaves differs from what it was given in the head alone."""
+    seen: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
+    train_one = personalise_module.train_one
+
+    def spy(half: Any, preprocess: Any, received: Any, *args: Any, **kwargs: Any) -> Any:
+        update, metrics = train_one(half, preprocess, received, *args, **kwargs)
+        seen.append((dict(received.model), update.arrays["arrays"]))
+        return update, metrics
+
+    monkeypatch.setattr(personalise_module, "train_one", spy)
+    personalise(normalised, lr=1e-2, head_lr=1e-2, steps=3)
+    probing, tuning = seen[0::2], seen[1::2]  # the two stages of every client
+    head = set(list(probing[0][0])[-2:])
+    for before, after in probing:
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        assert moved == head
+    for before, after in tuning:
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        assert any("running_mean" in name for name in moved)
+        assert moved >= head
+
+
+def test_a_step_of_no_length_changes_nothing(run: fedlab.Run) -> None:
     nothing = personalise(run, method="fine_tune", lr=1e-12, steps=1)
     assert nothing.before.tolist() == nothing.after.tolist()
 

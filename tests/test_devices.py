@@ -23,7 +23,7 @@ from fedlab.comparison.statistics import virtual_seconds_reaching
 from fedlab.data.client_data import ClientData
 from fedlab.engine.runtime import build_local_half
 from fedlab.engine.schedule import plan_round
-from fedlab.engine.workload import samples_per_round
+from fedlab.engine.workload import work_per_round
 from fedlab.errors import InputError
 from fedlab.report.closing_table import print_closing_table
 from fedlab.report.html.cost import cost
@@ -117,22 +117,23 @@ def test_availability_holds_for_a_period_and_has_its_share() -> None:
 @pytest.mark.parametrize("model", [MLP, {"name": "small_cnn", "widths": [4, 4, 4]}])
 @pytest.mark.parametrize("batch_size", [7, "full"])
 @pytest.mark.parametrize("length", [{"local_epochs": 3}, {"local_steps": 8}])
-@pytest.mark.parametrize("method", ["fedavg", "fedrep", "fedlabel"])
+@pytest.mark.parametrize("remainder", ["keep", "drop", "merge"])
+@pytest.mark.parametrize("method", ["fedavg", "fedrep", "fedlabel", "fixmatch"])
 def test_the_work_of_a_round_is_known_beforehand(
-    model: dict, batch_size: int | str, length: dict, method: str
+    model: dict, batch_size: int | str, length: dict, method: str, remainder: str
 ) -> None:
     budget = {"share": 0.5}
     chosen = toy.scenario(
         model=model,
         strategy=method,
         partition={"clients": 8, "quantity": {"name": "lognormal", "sigma": 1.0}}
-        | ({"label_budget": budget} if method == "fedlabel" else {}),
-        training={"batch_size": batch_size, **length},
+        | ({"label_budget": budget} if method in ("fedlabel", "fixmatch") else {}),
+        training={"batch_size": batch_size, "remainder": remainder, **length},
     )
     prepared = prepare(chosen)
     half = build_local_half(chosen, prepared.data, torch.device("cpu"))
     inputs = torch.from_numpy(prepared.data.train.inputs)
-    seen = samples_per_round(half, prepared.partition, chosen.training.batch_size, inputs)
+    work = work_per_round(half, prepared.partition, chosen.training.batch_size, inputs)
     for client in range(8):
         split = prepared.partition[client]
         data = ClientData(
@@ -143,7 +144,8 @@ def test_the_work_of_a_round_is_known_beforehand(
         schedule = plan_round(
             half, data, batch_size=chosen.training.batch_size, seed=0, client=client, server_round=1
         )
-        assert seen[client] == schedule.seen
+        assert work.samples[client] == schedule.seen
+        assert work.steps[client] == schedule.steps
 
 
 # ---------------------------------------------------------------------- the first replies

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -19,8 +20,11 @@ from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
 from fedlab.clients.task import Batch, Task
 from fedlab.clients.uda import UDA
+from fedlab.data.client_data import ClientData
+from fedlab.engine.schedule import plan_round
 from fedlab.errors import InputError
 from fedlab.losses.base import Profile
+from fedlab.records import copied
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies import fedlabel
 from fedlab.strategies.fixmatch import FixMatchParameters
@@ -168,13 +172,112 @@ def test_fixmatch_by_hand() -> None:
     half = FixMatch(FixMatchParameters(threshold=0.7, weight=3.0), task())
     weight = 2 * torch.eye(CLASSES)
     carry, _ = begun(half, weight)
-    inputs = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0.1, 0], [0, 0, 1]])
-    strong = inputs.roll(1, dims=1)
-    batch = batch_of(inputs, strong, torch.tensor([True, False, False, True]))
-    loss, _ = half.objective({"weight": weight}, carry, batch)
-    supervised = cross_entropy(2 * inputs[[0, 3]], torch.zeros(2).long())
-    sure = cross_entropy(2 * strong[[1]], torch.tensor([1]))  # the third one's best is 0.38
+    inputs = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0.1, 0]])
+    strong = inputs[2:].roll(1, dims=1)  # the first two have labels
+    loss, outputs = half.objective({"weight": weight}, carry, batch_of(inputs, strong))
+    supervised = cross_entropy(2 * inputs[:2], torch.zeros(2).long())
+    sure = cross_entropy(2 * strong[[0]], torch.tensor([1]))  # the last one's best is 0.38
     torch.testing.assert_close(loss, supervised + 3.0 * sure / 2)
+    torch.testing.assert_close(outputs, 2 * inputs)
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "uda"])
+def test_a_step_reads_a_full_batch_of_labels_and_mu_times_as_many_others(method: str) -> None:
+    """Ten labelled samples in batches of four, and thirty others, of which a step reads eight."""
+    parameters = {"fixmatch": FixMatchParameters, "uda": UDAParameters}[method](ratio=2)
+    half = {"fixmatch": FixMatch, "uda": UDA}[method](parameters, replace(task(), local_steps=5))
+    known = torch.arange(40) % 4 == 0
+    data = ClientData(torch.zeros(40, CLASSES), torch.zeros(40).long(), known)
+    schedule = plan_round(half, data, batch_size=4, seed=0, client=0, server_round=1)
+    (steps,) = schedule.phases
+    labelled = [known[rows].tolist() for rows in steps]
+    assert labelled == [[True] * count + [False] * 8 for count in (4, 4, 2, 4, 4)]
+    first_pass = torch.cat([rows[known[rows]] for rows in steps[:3]])
+    assert sorted(first_pass.tolist()) == known.nonzero().flatten().tolist()
+    others = torch.cat([rows[~known[rows]] for rows in steps[:3]])
+    assert len(set(others.tolist())) == 24  # of one pass
+    assert schedule.examples == 40
+
+
+def test_who_has_few_unlabelled_samples_reads_all_of_them_in_every_step() -> None:
+    half = FixMatch(FixMatchParameters(), task())  # seven for each labelled one
+    known = torch.arange(8) < 5
+    data = ClientData(torch.zeros(8, CLASSES), torch.zeros(8).long(), known)
+    (steps,) = plan_round(half, data, batch_size=4, seed=0, client=0, server_round=1).phases
+    assert [sorted(rows[~known[rows]].tolist()) for rows in steps] == [[5, 6, 7]] * 2
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_batch_of_which_nothing_is_kept_moves_nothing(
+    optimizer: Literal["sgd", "adam"], weight_decay: float
+) -> None:
+    """Neither weight decay nor momentum, nor the running statistics of what was looked at."""
+    model = nn.Sequential(nn.BatchNorm1d(CLASSES), nn.Linear(CLASSES, CLASSES))
+    momentum = 0.9 if optimizer == "sgd" else 0.0
+    spec = OptimizerSpec(name=optimizer, lr=0.1, momentum=momentum, weight_decay=weight_decay)
+    half = FedLabel(fedlabel.FedLabelParameters(), Task(model, Optimizer(spec), CLASSES))
+    received = Received({"arrays": dict(model.state_dict())}, {"threshold": fedlabel.NEVER})
+    carry = half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES))
+    phase = half.phases()[1]
+    batch = batch_of(torch.randn(6, CLASSES), torch.randn(6, CLASSES))
+
+    def state() -> dict[str, Tensor]:
+        slots = {f"{s} {n}": t for s, ts in carry.optimizer.items() for n, t in ts.items()}
+        return copied({**carry.parameters, **carry.buffers, **slots})
+
+    before = state()
+    carry, _ = half.step(carry, batch, phase, 1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state().items())
+    carry.extra["threshold"]["value"].fill_(0.0)
+    carry, _ = half.step(carry, batch, phase, 1)
+    assert not any(torch.equal(t, before[n]) for n, t in state().items())
+
+
+def test_the_student_starts_the_second_stretch_with_a_fresh_optimiser() -> None:
+    """No momentum of the labelled stretch moves it."""
+    spec = OptimizerSpec(lr=0.1, momentum=0.9)
+    half = FedLabel(fedlabel.FedLabelParameters(), replace(task(), optimizer=Optimizer(spec)))
+    carry, _ = begun(half, torch.eye(CLASSES))
+    labelled, unlabelled = half.phases()
+    carry, _ = half.step(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)), labelled, 1)
+    assert carry.optimizer["momentum"]["weight"].any()
+    assert unlabelled.enter is not None
+    assert not unlabelled.enter(carry).optimizer["momentum"]["weight"].any()
+
+
+def test_teachers_read_running_statistics_each_its_own() -> None:
+    """Statistics of the batch would give other labels, and so would those of the other teacher."""
+    model = nn.Sequential(nn.BatchNorm1d(CLASSES, affine=False), nn.Identity())
+    half = FedLabel(fedlabel.FedLabelParameters(), Task(model, Optimizer(OptimizerSpec()), CLASSES))
+    state = dict(model.state_dict())
+    received = Received({"arrays": state}, {"threshold": 0.0})
+    carry = half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES))
+    carry.extra["global buffers"]["0.running_mean"] = torch.tensor([0.0, 1.0, 0.0])
+    carry.extra["local buffers"]["0.running_mean"] = torch.tensor([0.0, 0.0, -4.0])
+    model.train()
+    inputs = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    said = half.pseudo_labels(carry, batch_of(inputs, inputs))
+    # The local model says (1, 0, 4) and is surer than the other, which says (1, -1, 0).
+    assert said.labels.tolist() == [2, 2]
+    torch.testing.assert_close(said.other, torch.tensor([[1.0, -1, 0]] * 2), atol=1e-4, rtol=0)
+    assert model.training
+
+
+def test_the_local_teacher_has_the_statistics_of_the_labelled_stretch() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(CLASSES), nn.Linear(CLASSES, CLASSES))
+    half = FedLabel(fedlabel.FedLabelParameters(), Task(model, Optimizer(OptimizerSpec()), CLASSES))
+    received = Received({"arrays": dict(model.state_dict())}, {"threshold": 0.0})
+    carry = half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES))
+    labelled, unlabelled = half.phases()
+    model.train()
+    inputs = 3 + torch.randn(8, CLASSES)
+    carry, _ = half.step(carry, batch_of(inputs, inputs), labelled, 1)
+    assert unlabelled.enter is not None
+    carry = unlabelled.enter(carry)
+    learnt = carry.extra["local buffers"]["0.running_mean"]
+    torch.testing.assert_close(learnt, 0.1 * inputs.mean(dim=0))
+    assert not carry.extra["global buffers"]["0.running_mean"].any()
 
 
 def test_uda_by_hand() -> None:

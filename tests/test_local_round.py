@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from torch import nn
 
 import toy
 from fedlab.clients.base import Received
+from fedlab.engine.passes import BatchSize, Passes
 from fedlab.engine.runtime import Runtime
-from fedlab.engine.schedule import batches
 from fedlab.simulation import prepare
 
 
@@ -115,18 +116,35 @@ def test_order_depends_on_seed_client_and_round_only() -> None:
     assert any(not torch.equal(first[name], later[name]) for name in first)
 
 
-def test_batches_cover_every_pass_once() -> None:
+def test_passes_cover_all_samples_once() -> None:
     rows = torch.arange(10, 17)
     generator = torch.Generator().manual_seed(0)
-    drawn = list(batches(rows, 3, epochs=2, steps=None, generator=generator))
+    drawn = list(Passes.over(7, 3, epochs=2).draw(rows, generator))
     assert [len(chunk) for chunk in drawn] == [3, 3, 1, 3, 3, 1]
     assert torch.cat(drawn[:3]).sort().values.tolist() == rows.tolist()
     assert torch.cat(drawn[:3]).tolist() != torch.cat(drawn[3:]).tolist()
 
 
-def test_batches_count_steps_and_drop_single_leftovers() -> None:
-    rows = torch.arange(7)
-    steps = batches(rows, 3, epochs=1, steps=5, generator=torch.Generator(), smallest=2)
-    assert [len(chunk) for chunk in steps] == [3, 3, 3, 3, 3]
-    whole = batches(rows[:1], 3, epochs=1, steps=None, generator=torch.Generator(), smallest=2)
-    assert [len(chunk) for chunk in whole] == [1]
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "asked", "sizes"),
+    [
+        (7, 3, {"steps": 5, "smallest": 2}, [3, 3, 3, 3, 3]),  # batch normalisation wants two
+        (8, 3, {"smallest": 2}, [3, 3, 2]),
+        (1, 3, {"smallest": 2}, [1]),  # there is no other
+        (7, 3, {"remainder": "drop", "epochs": 2}, [3, 3, 3, 3]),
+        (7, 3, {"remainder": "merge"}, [3, 4]),
+        (6, 3, {"remainder": "merge"}, [3, 3]),
+        (7, 3, {"remainder": "merge", "steps": 3}, [3, 4, 3]),
+        (2, 3, {"remainder": "drop"}, [2]),
+        (2, 3, {"remainder": "merge"}, [2]),
+        (7, "full", {"epochs": 2}, [7, 7]),
+        (0, 3, {"steps": 5}, []),
+    ],
+)
+def test_what_is_left_of_a_pass(
+    rows: int, batch_size: BatchSize, asked: dict[str, Any], sizes: list[int]
+) -> None:
+    passes = Passes.over(rows, batch_size, **asked)
+    drawn = list(passes.draw(torch.arange(rows), torch.Generator()))
+    assert [len(chunk) for chunk in drawn] == sizes
+    assert (passes.steps, passes.samples) == (len(sizes), sum(sizes))

@@ -228,9 +228,7 @@ def test_a_network_that_cannot_be_followed_needs_a_number():
         def forward(self, images):
             return self.conv(images) if images.sum() > 0 else images
 
-    with pytest.raises(
-        InputError, match=r"give it a number instead, such as strategy\.gamma"
-    ):
+    with pytest.raises(InputError, match=r"give it a number instead, such as strategy\.gamma"):
         without_normalisation(Moody())
     assert without_normalisation(Moody(), gamma=1.7).conv.gamma == 1.7
 

@@ -41,6 +41,10 @@ class FineTuning(LocalHalf):
 
     trained: Collection[str] | None = None
 
+    def prepare_network(self, received: Received) -> None:
+        """Keeps the body as it is, running statistics too, while the head alone is trained."""
+        self.task.model.train(self.trained is None)
+
     def phases(self) -> Sequence[Phase]:
         """One."""
         return [Phase(steps=self.task.local_steps, trained=self.trained)]

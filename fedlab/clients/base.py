@@ -184,8 +184,19 @@ class LocalHalf:
         slopes, metrics = self.gradients(carry, batch, phase)
         lr = self.task.optimizer.learning_rate(server_round)
         trained = trained_part(carry.parameters, phase)
-        self.task.optimizer.apply(trained, slopes, carry.optimizer, lr)
+        taken = self.takes_step(carry, phase)
+        self.task.optimizer.apply(trained, slopes, carry.optimizer, lr, taken)
         return carry, metrics
+
+    def takes_step(self, carry: Carry, phase: Phase) -> torch.Tensor | None:
+        """Whether the batch that `gradients` has just seen teaches anything.
+
+        Without a step neither momentum nor weight decay moves a parameter.
+
+        Returns:
+            A bool, or one for each stacked client; None where every batch does.
+        """
+        return None
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """What goes up and what stays, after the last of so many steps."""

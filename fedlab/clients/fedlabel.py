@@ -73,6 +73,7 @@ class FedLabel(LocalHalf):
             "local buffers": copied(carry.buffers),
             "counts": {name: torch.zeros((), device=device) for name in names},
             "threshold": {"value": torch.tensor(float(received.config["threshold"]))},
+            "step": {"taken": torch.ones((), dtype=torch.bool, device=device)},
         }
         return carry._replace(extra=extra)
 
@@ -95,9 +96,18 @@ class FedLabel(LocalHalf):
         said = self.pseudo_labels(carry, batch)
         counts["pseudo-labels"] += said.kept.sum()
         counts["right"] += (said.kept & (said.labels == batch.labels)).sum()
-        return super().gradients(
+        taken = carry.extra["step"]["taken"].copy_(said.kept.any())
+        before = copied(carry.buffers)
+        gradients = super().gradients(
             carry, batch, replace(phase, objective=partial(self.unlabelled_loss, said=said))
         )
+        for name, buffer in carry.buffers.items():  # what is not learnt from leaves no trace
+            buffer.copy_(torch.where(taken, buffer, before[name]))
+        return gradients
+
+    def takes_step(self, carry: Carry, phase: Phase) -> Tensor | None:
+        """None where nothing of a batch is kept, so not in burn-in either (as in the code)."""
+        return carry.extra["step"]["taken"] if phase.strong_views else None
 
     def pseudo_labels(self, carry: Carry, batch: Batch) -> PseudoLabels:
         """Asks the received and the locally trained model, and lets the surer one decide.

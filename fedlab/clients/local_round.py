@@ -111,6 +111,8 @@ class Phase:
         objective: What its steps minimise; by default `LocalHalf.objective`.
         step: A step of its own instead of an optimiser's; it cannot be stacked.
         strong_views: Whether batches bring strongly changed views (``Batch.strong``).
+        unlabelled: Unlabelled samples that a step reads for each sample of its batch, behind
+            them; a client without samples of `split` reads these alone. None by default.
     """
 
     split: Literal["all", "labelled", "unlabelled"] = "labelled"
@@ -121,3 +123,4 @@ class Phase:
     objective: Objective | None = None
     step: Step | None = None
     strong_views: bool = False
+    unlabelled: int | None = None

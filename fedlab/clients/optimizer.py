@@ -63,10 +63,32 @@ class Optimizer:
 
     @torch.no_grad()
     def apply(
-        self, parameters: Tensors, gradients: Tensors, state: OptimizerState, lr: float
+        self,
+        parameters: Tensors,
+        gradients: Tensors,
+        state: OptimizerState,
+        lr: float,
+        taken: Tensor | None = None,
     ) -> None:
-        """One step, in place on `parameters`, all or some of those started with, and `state`."""
+        """One step, in place on `parameters`, all or some of those started with, and `state`.
+
+        Args:
+            parameters: What learns.
+            gradients: Its gradients, by the same names.
+            state: The slots.
+            lr: The learning rate.
+            taken: Whether there is a step at all: a bool, or one for each stacked client. Where
+                there is none, parameters and slots stay as they are.
+        """
         if not parameters:
+            return
+        if taken is not None:
+            places = [(tensors, name) for tensors in state.values() for name in tensors]
+            places += [(parameters, name) for name in parameters]
+            before = [tensors[name].clone() for tensors, name in places]
+            self.apply(parameters, gradients, state, lr)
+            for (tensors, name), old in zip(places, before, strict=True):
+                tensors[name].copy_(torch.where(_beside(taken, old), tensors[name], old))
             return
         values = list(parameters.values())
         slopes = [gradients[name] for name in parameters]
@@ -113,10 +135,10 @@ class Optimizer:
         taken.add_(1)
         rate, root = lr / (1 - fade_mean**taken), (1 - fade_square**taken).sqrt()
         scale = torch._foreach_sqrt(square)
-        torch._foreach_div_(scale, [_beside(root, value) for value in values])
+        torch._foreach_div_(scale, [_beside(root, value).to(value.dtype) for value in values])
         torch._foreach_add_(scale, EPS)
         step = torch._foreach_div(mean, scale)
-        torch._foreach_mul_(step, [_beside(rate, value) for value in values])
+        torch._foreach_mul_(step, [_beside(rate, value).to(value.dtype) for value in values])
         torch._foreach_sub_(values, step)
 
 
@@ -125,5 +147,5 @@ def _sum(terms: list[Tensor], others: list[Tensor], factor: float) -> list[Tenso
 
 
 def _beside(numbers: Tensor, value: Tensor) -> Tensor:
-    """One number, or one for each stacked client, shaped to be multiplied with `value`."""
-    return numbers.to(value.dtype).view(numbers.shape + (1,) * (value.dim() - numbers.dim()))
+    """One number, or one for each stacked client, shaped to go with `value`."""
+    return numbers.view(numbers.shape + (1,) * (value.dim() - numbers.dim()))

@@ -1,7 +1,9 @@
 """What FixMatch and UDA share: a loss on labelled samples and one on strong views of the others.
 
-Batches are drawn from all of a client's samples, so that labelled and unlabelled ones meet in the
-proportion in which the client has them.
+A step reads a batch of labelled samples, as one of FedAvg's does, and μ times as many unlabelled
+ones beside it, drawn in passes of their own (Sohn et al., NeurIPS 2020, arXiv 2001.07685, equations
+2 to 4). A pass of a round is one over the labelled samples; a client without any learns from
+unlabelled ones alone.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, LocalHalf, Phase
 from fedlab.clients.task import Batch, Task
@@ -27,7 +28,7 @@ class SemiSupervised(LocalHalf):
 
     def __init__(self, parameters: StrategyParameters, task: Task) -> None:
         super().__init__(parameters, task)
-        self.weight = cast(SemiSupervisedParameters, parameters).weight
+        self.own = cast(SemiSupervisedParameters, parameters)
 
     @abstractmethod
     def consistency(self, weak: Tensor, strong: Tensor) -> Tensor:
@@ -42,17 +43,28 @@ class SemiSupervised(LocalHalf):
         """
 
     def phases(self) -> Sequence[Phase]:
-        """One, over all samples."""
-        return [replace(phase, split="all", strong_views=True) for phase in super().phases()]
+        """One, over the labelled samples, with unlabelled ones beside them."""
+        return [
+            replace(phase, unlabelled=self.own.ratio, strong_views=True)
+            for phase in super().phases()
+        ]
 
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Cross-entropy over the labelled samples, consistency over the others."""
+        """The mean loss of the labelled samples and λ times that of the others."""
         assert batch.strong is not None
-        assert batch.labelled is not None
+        others = len(batch.strong)
+        known = len(batch.inputs) - others
         views = torch.cat([batch.inputs, batch.strong])
-        weak, strong = self.task.outputs(parameters, carry.buffers, views).chunk(2)
-        labelled, unlabelled = batch.labelled, ~batch.labelled
-        supervised = cross_entropy(weak, batch.labels, reduction="none") * labelled
-        consistent = self.consistency(weak.detach(), strong) * unlabelled
-        loss = supervised.sum() / labelled.sum().clamp(min=1)
-        return loss + self.weight * consistent.sum() / unlabelled.sum().clamp(min=1), weak
+        labelled, weak, strong = self.task.outputs(parameters, carry.buffers, views).split(
+            [known, others, others]
+        )
+        loss = self.weight * self.consistency(weak.detach(), strong).sum() / max(others, 1)
+        if known:
+            own = Batch(batch.inputs[:known], batch.labels[:known], batch.rows[:known])
+            loss = loss + self.loss(labelled, own, carry)
+        return loss, torch.cat([labelled, weak])
+
+    @property
+    def weight(self) -> float:
+        """λ, the weight of the loss on unlabelled samples."""
+        return self.own.weight

@@ -11,6 +11,8 @@ from fedlab.losses.base import Loss
 
 Precision = Literal["float32", "bf16"]
 
+Remainder = Literal["keep", "drop", "merge"]
+
 BETAS = (0.9, 0.999)
 
 Fading = Annotated[float, Field(ge=0, lt=1)]
@@ -68,6 +70,10 @@ class TrainingSpec(Section):
         local_epochs: Passes over the client's training samples.
         local_steps: Optimiser steps instead of epochs, drawn from repeated passes.
         batch_size: Samples per step; ``full`` is all of the client's samples.
+        remainder: What becomes of the samples at the end of a pass that do not fill a batch.
+            ``keep`` makes a smaller batch of them, as PyTorch's loaders do; a step on few samples
+            can throw a model that is tested as its client leaves it. ``drop`` leaves them out of
+            the pass, ``merge`` adds them to the last batch. A pass always has one batch.
         optimizer: The optimiser.
         loss: What outputs are judged by.
         precision: What networks compute in while they train. ``bf16`` has products and
@@ -78,6 +84,7 @@ class TrainingSpec(Section):
     local_epochs: PositiveInt = 1
     local_steps: PositiveInt | None = None
     batch_size: PositiveInt | Literal["full"] = 32
+    remainder: Remainder = "keep"
     optimizer: OptimizerSpec = OptimizerSpec()
     loss: Chosen[Loss] = "cross_entropy"  # type: ignore[assignment]
     precision: Precision = "float32"

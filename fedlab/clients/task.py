@@ -15,7 +15,7 @@ from fedlab.clients.differentiate import (
     value_and_gradients_nested,
 )
 from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import Precision
+from fedlab.clients.spec import Precision, Remainder
 from fedlab.errors import InputError
 from fedlab.losses.base import Loss
 from fedlab.losses.cross_entropy import CrossEntropy
@@ -33,7 +33,9 @@ class Batch(NamedTuple):
         labelled: Whose labels may be used, bool of shape (batch,); only in phases that read
             labelled and unlabelled samples alike.
         strong: The same samples changed more strongly, of the shape of `inputs`; only in phases
-            that ask for it.
+            that ask for it. Where a phase reads unlabelled samples beside the labelled ones
+            (``Phase.unlabelled``), they are the last of the batch, and these are views of them
+            alone.
     """
 
     inputs: torch.Tensor
@@ -55,6 +57,7 @@ class Task:
         loss: What the outputs are judged by.
         local_epochs: Passes over the client's samples in a round.
         local_steps: Steps in a round instead of passes, or None.
+        remainder: What becomes of samples that do not fill the last batch of a pass.
         differentiate: How gradients are taken.
         constant: Names of parameters that no step writes to.
         precision: What the network computes in while it trains; parameters, gradients and losses
@@ -67,6 +70,7 @@ class Task:
     loss: Loss = field(default_factory=CrossEntropy)
     local_epochs: int = 1
     local_steps: int | None = None
+    remainder: Remainder = "keep"
     differentiate: Differentiate = value_and_gradients
     constant: frozenset[str] = frozenset()
     precision: Precision = "float32"

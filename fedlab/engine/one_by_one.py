@@ -13,7 +13,7 @@ from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.low_rank_rule import Work
-from fedlab.engine.schedule import plan_round
+from fedlab.engine.schedule import first_of_views, plan_round
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last, channels_last_gradients
@@ -73,7 +73,10 @@ def train_one(
                 index = rows.to(device)
                 stored = preprocess.inputs(data.inputs[index], own=True)
                 inputs = channels_last(preprocess.augment(stored, augment))
-                strong = preprocess.strong(stored, augment) if phase.strong_views else None
+                strong = None
+                if phase.strong_views:
+                    first = first_of_views(phase, data.labelled[rows])
+                    strong = preprocess.strong(stored[first:], augment)
                 labelled = data.labelled[rows].to(device) if phase.split == "all" else None
                 batch = Batch(inputs, data.labels[index], index, labelled, strong)
                 carry, metrics = half.step(carry, batch, phase, round_)

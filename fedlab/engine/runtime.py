@@ -217,6 +217,7 @@ def build_local_half(scenario: Scenario, data: FederatedData, device: torch.devi
         loss=scenario.training.loss,
         local_epochs=scenario.training.local_epochs,
         local_steps=scenario.training.local_steps,
+        remainder=scenario.training.remainder,
         precision=scenario.training.precision,
     )
     return local_half_class(scenario)(scenario.strategy, task)

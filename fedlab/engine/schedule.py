@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, partial
 
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import LocalHalf, Update
+from fedlab.clients.base import LocalHalf, Phase, Update
 from fedlab.data.client_data import ClientData
+from fedlab.engine.passes import BatchSize, Passes, PhasePlan
 from fedlab.models.norms import learns_from_one
 
 
@@ -43,11 +43,57 @@ class Schedule:
         return {"num-examples": self.examples, "steps": self.steps, **means, **own}
 
 
+def plan_phase(
+    half: LocalHalf,
+    phase: Phase,
+    labelled: int,
+    unlabelled: int,
+    *,
+    batch_size: BatchSize,
+    learns_from_one: bool,
+) -> PhasePlan:
+    """How many samples a client reads in each step of a phase.
+
+    Args:
+        half: The method's local half.
+        phase: One of its phases.
+        labelled: The client's labelled training samples.
+        unlabelled: Its other training samples.
+        batch_size: Samples per step.
+        learns_from_one: Whether the network can train on a single sample (see
+            `fedlab.models.norms.learns_from_one`); if not, a client that has no other takes no
+            step.
+    """
+    counts = {"all": labelled + unlabelled, "labelled": labelled, "unlabelled": unlabelled}
+    rows = counts[phase.split]
+    own = partial(
+        Passes.over,
+        batch_size=batch_size,
+        epochs=phase.epochs,
+        steps=phase.steps,
+        remainder=half.task.remainder,
+    )
+    if phase.unlabelled is None:
+        rows = 0 if rows == 1 and not learns_from_one else rows
+        # Batch normalisation cannot train on a single sample.
+        plan = own(rows, smallest=2 if half.normalises_batches else 1)
+        return PhasePlan(plan, Passes((), 0), rows)
+    more = batch_size if batch_size == "full" else phase.unlabelled * batch_size
+    # Without a remainder, so that each step is taught by as many as any other.
+    beside = partial(Passes.over, unlabelled, more, remainder="drop")
+    if not rows:
+        return PhasePlan(own(0), beside(epochs=phase.epochs, steps=phase.steps), unlabelled)
+    plan = own(rows)
+    if rows + unlabelled == 1 and not learns_from_one:
+        plan = own(0)
+    return PhasePlan(plan, beside(steps=plan.steps), rows + unlabelled)
+
+
 def plan_round(
     half: LocalHalf,
     data: ClientData,
     *,
-    batch_size: int | Literal["full"],
+    batch_size: BatchSize,
     seed: int,
     client: int,
     server_round: int,
@@ -65,59 +111,25 @@ def plan_round(
         server_round: The round, from 1.
     """
     generator = rng.torch_generator(seed, "order", client, server_round)
-    # Batch normalisation cannot train on a single sample.
-    smallest = 2 if half.normalises_batches else 1
-    examples = 0
-    phases = []
+    labelled = int(data.labelled.sum())
+    unlabelled = len(data.labelled) - labelled
+    alone = 1 not in (labelled, unlabelled) or learns_from_one(half.task.model, data.inputs)
+    examples, phases = 0, []
     for phase in half.phases():
-        rows = data.split(phase.split)
-        if len(rows) == 1 and not learns_from_one(half.task.model, data.inputs):
-            rows = rows[:0]
-        examples += len(rows)
-        steps = batches(
-            rows,
-            batch_size,
-            epochs=phase.epochs,
-            steps=phase.steps,
-            generator=generator,
-            smallest=smallest,
+        plan = plan_phase(
+            half, phase, labelled, unlabelled, batch_size=batch_size, learns_from_one=alone
         )
-        phases.append(list(steps))
+        examples += plan.examples
+        rows, beside = data.split(phase.split), data.split("unlabelled")
+        phases.append(list(plan.draw(rows, beside, generator)))
     return Schedule(examples, phases)
 
 
-def batches(
-    rows: torch.Tensor,
-    batch_size: int | Literal["full"],
-    *,
-    epochs: int,
-    steps: int | None,
-    generator: torch.Generator,
-    smallest: int = 1,
-) -> Iterator[torch.Tensor]:
-    """Row indices of every step of a phase, in an order drawn anew for every pass.
+def first_of_views(phase: Phase, labelled: torch.Tensor) -> int:
+    """The place in a batch from which on samples have strong views.
 
     Args:
-        rows: The rows to draw from, shape (n,).
-        batch_size: Rows per step; the last step of a pass takes what is left.
-        epochs: Passes over the rows.
-        steps: Steps in all instead of passes, drawn from as many passes as needed.
-        generator: Draws the orders.
-        smallest: A remainder with fewer rows than this is left out of its pass, unless it is the
-            whole pass (batch normalisation cannot train on a single sample).
+        phase: The phase, which asks for strong views.
+        labelled: Which of the batch's samples are, bool of shape (batch,) on the CPU.
     """
-    if len(rows) == 0:
-        return
-    size = len(rows) if batch_size == "full" else batch_size
-    taken = 0
-    passes = 0
-    while passes < epochs if steps is None else taken < steps:
-        order = rows[torch.randperm(len(rows), generator=generator)]
-        for chunk in order.split(size):
-            if len(chunk) < smallest and len(rows) > size:
-                continue
-            yield chunk
-            taken += 1
-            if steps is not None and taken == steps:
-                return
-        passes += 1
+    return 0 if phase.unlabelled is None else int(labelled.sum())

@@ -8,7 +8,7 @@ equally long step together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -20,7 +20,7 @@ from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.one_by_one import profile_of
-from fedlab.engine.schedule import Schedule, plan_round
+from fedlab.engine.schedule import Schedule, first_of_views, plan_round
 from fedlab.models.layout import channels_last
 
 
@@ -76,7 +76,7 @@ def train_many(
     planned = [schedules[k] for k in order]
     for phase, steps in enumerate(zip(*(schedule.phases for schedule in planned), strict=True)):
         stack.enter(phase)
-        for members, rows in _groups(steps):
+        for members, rows in _groups(steps, stack.views):
             stack.step(members, rows)
     results = dict(zip(order, stack.finish(planned), strict=True))
     return [results[k] for k in range(len(clients))]
@@ -91,14 +91,20 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def _groups(
-    phases: Sequence[list[torch.Tensor]],
+    phases: Sequence[list[torch.Tensor]], views: Callable[[int, torch.Tensor], int]
 ) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
-    """Step after step of a phase, the clients whose batches are equally long, and their rows."""
+    """Step after step of a phase, the clients whose batches are alike in shape, and their rows.
+
+    Args:
+        phases: The rows of every client's steps.
+        views: (client, rows) -> how many of them have strong views.
+    """
     for step in range(max(len(phase) for phase in phases)):
-        groups: dict[int, list[int]] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
         for client, phase in enumerate(phases):
             if step < len(phase):
-                groups.setdefault(len(phase[step]), []).append(client)
+                shape = len(phase[step]), views(client, phase[step])
+                groups.setdefault(shape, []).append(client)
         for members in groups.values():
             yield members, [phases[client][step] for client in members]
 
@@ -135,7 +141,7 @@ class _Stack:
         self.generators = generators
         self.inputs = torch.cat([data.inputs for data in datas])
         self.labels = torch.cat([data.labels for data in datas])
-        self.labelled = torch.cat([data.labelled for data in datas]).to(self.labels.device)
+        self.labelled = torch.cat([data.labelled for data in datas])
         sizes = torch.tensor([len(data.labels) for data in datas])
         self.starts = sizes.cumsum(0) - sizes
         self.sums: dict[str, torch.Tensor] = {}
@@ -161,6 +167,13 @@ class _Stack:
             # What does not depend on the client comes back as one tensor seen many times.
             self.carry = torch.func.vmap(stacked.enter)(self.carry).map(torch.Tensor.contiguous)
 
+    def views(self, client: int, rows: torch.Tensor) -> int:
+        """How many of a client's rows have strong views in this phase."""
+        if not self.phase.strong_views:
+            return 0
+        known = self.labelled[rows + self.starts[client]]
+        return len(rows) - first_of_views(self.phase, known)
+
     def step(self, members: list[int], rows: list[torch.Tensor]) -> None:
         """One optimiser step of some clients, each on as many of its own rows.
 
@@ -176,7 +189,8 @@ class _Stack:
         else:
             slopes, metrics = self.gradients(part, batch)
             trained = trained_part(part.parameters, self.phase)
-            self.half.task.optimizer.apply(trained, slopes, part.optimizer, self.lr)
+            taken = self.half.takes_step(part, self.phase)
+            self.half.task.optimizer.apply(trained, slopes, part.optimizer, self.lr, taken)
         if isinstance(where, torch.Tensor):
             self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
         for name, value in metrics.items():
@@ -202,8 +216,11 @@ class _Stack:
         inputs = self.preprocess.augment_stack(stored, generators)
         strong = None
         if self.phase.strong_views:
-            strong = self.preprocess.strong_stack(stored, generators)
-        labelled = self.labelled[index] if self.phase.split == "all" else None
+            count = self.views(members[0], rows[0])
+            strong = self.preprocess.strong_stack(stored[:, len(rows[0]) - count :], generators)
+        labelled = None
+        if self.phase.split == "all":
+            labelled = self.labelled[own_rows + self.starts[members, None]].to(index.device)
         batch = Batch(inputs, self.labels[index], own_rows.to(index.device), labelled, strong)
         if len(members) == 1:
             alone = [None if tensor is None else tensor[0] for tensor in batch[1:]]

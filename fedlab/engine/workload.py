@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from fedlab.clients.base import LocalHalf
 from fedlab.data.samples import FederatedData
+from fedlab.engine.passes import BatchSize
 from fedlab.engine.runtime import build_local_half
-from fedlab.models.norms import has_batch_norm, learns_from_one
+from fedlab.engine.schedule import plan_phase
+from fedlab.models.norms import learns_from_one
 from fedlab.records import as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet, make_fleet
 from fedlab.scenarios.partition import Partition
 
 
-def samples_per_round(
-    half: LocalHalf,
-    partition: Partition,
-    batch_size: int | Literal["full"],
-    inputs: torch.Tensor,
-) -> np.ndarray:
-    """Samples that each client reads in all steps of a round (`Schedule.seen`).
+class Work(NamedTuple):
+    """What each client does in a round.
+
+    Attributes:
+        steps: Optimiser steps, int64 of shape (clients,).
+        samples: Samples read in all of them together, int64 of shape (clients,).
+    """
+
+    steps: np.ndarray
+    samples: np.ndarray
+
+
+def work_per_round(
+    half: LocalHalf, partition: Partition, batch_size: BatchSize, inputs: torch.Tensor
+) -> Work:
+    """What each client does in a round; in numbers what `fedlab.engine.schedule` draws.
 
     What a method adds to a client's samples (`LocalHalf.training_data`) is not counted.
 
@@ -32,47 +43,20 @@ def samples_per_round(
         partition: Which samples belong to which client.
         batch_size: Samples per step.
         inputs: Some samples, of which only the shape matters.
-
-    Returns:
-        int64 of shape (clients,).
     """
-    smallest = 2 if has_batch_norm(half.task.model) else 1
-    fewest = 0 if learns_from_one(half.task.model, inputs) else 1
-    total = np.zeros(len(partition), dtype=np.int64)
-    for phase in half.phases():
-        rows = _rows(partition, phase.split)
-        rows = np.where(rows > fewest, rows, 0)
-        total += _seen(rows, batch_size, phase.epochs, phase.steps, smallest)
-    return total
-
-
-def _rows(partition: Partition, split: Literal["all", "labelled", "unlabelled"]) -> np.ndarray:
-    """How many samples of a split each client has."""
-    sizes = np.diff(partition.train_offsets)
-    if split == "all":
-        return sizes
+    alone = learns_from_one(half.task.model, inputs)
     known = np.concatenate([[0], np.cumsum(partition.labelled)])[partition.train_offsets]
     labelled = np.diff(known)
-    return labelled if split == "labelled" else sizes - labelled
-
-
-def _seen(
-    rows: np.ndarray,
-    batch_size: int | Literal["full"],
-    epochs: int,
-    steps: int | None,
-    smallest: int,
-) -> np.ndarray:
-    """Samples of one phase; in numbers what `fedlab.engine.schedule.batches` draws."""
-    size = np.maximum(rows, 1) if batch_size == "full" else np.full_like(rows, batch_size)
-    rest = rows % size
-    left_out = np.where((rest < smallest) & (rows > size), rest, 0)
-    a_pass = rows - left_out
-    if steps is None:
-        return epochs * a_pass
-    steps_in_pass = np.maximum(-(-a_pass // size), 1)
-    passes, more = np.divmod(steps, steps_in_pass)
-    return passes * a_pass + np.minimum(more * size, a_pass)
+    unlabelled = np.diff(partition.train_offsets) - labelled
+    kinds, places = np.unique(np.stack([labelled, unlabelled]), axis=1, return_inverse=True)
+    totals = np.zeros((2, kinds.shape[1]), dtype=np.int64)
+    for kind, (known_samples, others) in enumerate(kinds.T.tolist()):
+        for phase in half.phases():
+            plan = plan_phase(
+                half, phase, known_samples, others, batch_size=batch_size, learns_from_one=alone
+            )
+            totals[:, kind] += plan.steps, plan.samples
+    return Work(*totals[:, places.ravel()])
 
 
 def devices_of(scenario: Scenario, data: FederatedData, partition: Partition) -> Fleet:
@@ -83,7 +67,7 @@ def devices_of(scenario: Scenario, data: FederatedData, partition: Partition) ->
     """
     half = build_local_half(scenario, data, torch.device("cpu"))
     batch_size, inputs = scenario.training.batch_size, as_tensor(data.train.inputs[:1])
-    samples = samples_per_round(half, partition, batch_size, inputs)
+    samples = work_per_round(half, partition, batch_size, inputs).samples
     clients, domains = len(partition), len(data.domain_names)
     owner = np.repeat(np.arange(clients), np.diff(partition.train_offsets))
     cells = owner * domains + data.train.domains[partition.train]

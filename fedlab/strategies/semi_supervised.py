@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import nn
 
 from fedlab.strategies.checks import refuse_if_all_is_labelled
@@ -20,10 +20,13 @@ class SemiSupervisedParameters(StrategyParameters):
     Attributes:
         threshold: The probability that a prediction needs to teach.
         weight: λ, the weight of the loss on unlabelled samples.
+        ratio: μ, unlabelled samples that a step reads for each sample of ``training.batch_size``;
+            as many as there are, where a client has fewer. FixMatch's paper has 7.
     """
 
     threshold: float = Field(default=0.95, ge=0, le=1)
     weight: NonNegativeFloat = 1.0
+    ratio: PositiveInt = 7
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses samples that all have labels."""
