@@ -60,6 +60,17 @@ def start(runtime: Runtime, **down: Any) -> tuple[LocalFRAug, Carry, Batch]:
     return half, carry, Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows)
 
 
+@pytest.mark.parametrize("kind", ["uniform", "normal"])
+def test_the_generators_noise_is_drawn_as_told(kind: str) -> None:
+    half, _, batch = start(fraug(noise=kind))
+    noise = half.noise(20_000, batch.inputs)
+    low, mean, deviation = {"uniform": (0, 0.5, 12**-0.5), "normal": (-9, 0, 1)}[kind]
+    assert noise.min() >= low
+    assert (noise.min() < -2) == (kind == "normal")
+    assert float(noise.mean()) == pytest.approx(mean, abs=0.02)
+    assert float(noise.std()) == pytest.approx(deviation, abs=0.02)
+
+
 # ---------------------------------------------------------------------- distances
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 import torch
 
 from fedlab import Run, simulate
-from fedlab.clients.base import LocalHalf, Phase
+from fedlab.clients.base import LocalHalf, Phase, Received
 from fedlab.clients.ggeur import moments_record, refuse_base
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
+from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError, RunError
 from fedlab.models.geometry import Geometry, Moments, pack, unpack
@@ -285,6 +287,47 @@ def test_draws_lie_around_the_other_clients_means(tmp_path):
             assert group.mean(dim=0).tolist() == pytest.approx(mean.tolist(), abs=0.2)
 
 
+@pytest.mark.parametrize("scale", ["sqrt_eig", "eig"])
+@pytest.mark.parametrize("prototypes", [True, False])
+def test_what_a_client_draws_has_the_covariance_that_came_down(scale, prototypes):
+    """Around its own samples and around the means of others alike; λ² for ``eig``."""
+    parameters = GGEURParameters(
+        base={"name": "fedavg"},  # type: ignore[arg-type]
+        prototypes=prototypes,
+        per_class=20_001 if not prototypes else 1,
+        per_prototype=20_000,
+        scale=scale,
+    )
+    runtime = runtime_of_one(parameters)
+    values = torch.tensor([4.0, 1.0, 0.25, 0.0, 0.0])
+    turned = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(3)))[0]
+    geometry = {"classes": torch.tensor([2]), "values": values[None], "vectors": turned[None]}
+    mean = torch.full((1, FEATURES), 7.0)
+    others = {"clients": torch.tensor([1]), "classes": torch.tensor([2]), "means": mean}
+    down = {"geometry": geometry} | ({"prototypes": others} if prototypes else {})
+    samples = replace(
+        runtime.client_data(0),
+        inputs=mean,
+        labels=torch.tensor([2]),
+        labelled=torch.tensor([True]),
+    )
+    received = Received(down, {"seed": 0, "client": 0})
+    new = runtime.half.answer("draw", received, samples).own_state["synthetic"]["inputs"]
+    assert new.shape == (20_000, FEATURES)
+    spread = values if scale == "sqrt_eig" else values.square()
+    stated = turned @ spread.diag() @ turned.T
+    assert torch.allclose(new.mean(dim=0), mean[0], atol=0.15)
+    assert torch.allclose(new.T.cov(), stated, atol=0.05 * float(spread.max()))
+
+
+def test_defaults_are_the_papers():
+    """2000 of a class in one domain; 500, and 500 around each mean, in several."""
+    assert GGEURParameters(prototypes=False).filled_to == 2000
+    assert GGEURParameters().filled_to == 500
+    assert GGEURParameters().per_prototype == 500
+    assert GGEURParameters(per_class=7).filled_to == 7
+
+
 def test_clients_train_on_real_and_new_features(tmp_path):
     done = run(tmp_path / "run")
     rows = done.history
@@ -296,15 +339,16 @@ def test_clients_train_on_real_and_new_features(tmp_path):
     assert trained.sort_values("client")["examples"].tolist() == expected
 
 
+def runtime_of_one(strategy: Any) -> Runtime:
+    prepared = prepare(scenario(strategy))
+    return make_runtime(prepared.scenario, "cpu", 1, prepared.data, prepared.partition)
+
+
 def answered(labels: Sequence[int], known: Sequence[bool], **parameters: Any) -> Tensors:
     """What a single client, alone in the federation, draws."""
-    from dataclasses import replace
-
-    from fedlab.clients.base import Received
     from fedlab.strategies.ggeur import _geometry
 
-    prepared = prepare(scenario({**SMALL, **parameters}))
-    runtime = make_runtime(prepared.scenario, "cpu", 1, prepared.data, prepared.partition)
+    runtime = runtime_of_one({**SMALL, **parameters})
     samples = replace(
         runtime.client_data(0),
         inputs=torch.cat(clouds(len(labels))).float(),

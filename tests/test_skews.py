@@ -183,8 +183,28 @@ def test_the_only_client_of_a_domain_is_skewed_among_all_clients() -> None:
     counts = table(divided(data, 4, labels=labels), data)
     assert (counts.sum(axis=2) > 0).tolist() == np.eye(4, dtype=bool).tolist()
     shares = counts.sum(axis=1) / 100  # every domain has about 100 samples of each class
-    assert abs(shares.sum(axis=0).mean() - 1) < 0.2
     assert (shares.max(axis=0) > 0.5).mean() > 0.7
+
+
+@pytest.mark.parametrize(("alpha", "domains"), [(0.1, 4), (0.5, 4), (0.5, 2), (2.0, 5)])
+def test_shares_among_all_clients_have_the_moments_of_their_distribution(
+    alpha: float, domains: int
+) -> None:
+    """p of Dir(α) over n clients has mean 1/n and variance (n - 1) / (n² (n α + 1))."""
+    data = pools(train=65 * 200, domains=domains, classes=65)
+    labels = {"name": "dirichlet", "alpha": alpha, "among": "all_clients"}
+    own = np.arange(domains)
+    cells = data.train.domains * 65 + data.train.labels
+    totals = np.bincount(cells, minlength=65 * domains).reshape(domains, 65)
+    drawn = []
+    for seed in range(12):
+        counts = table(divided(data, domains, seed, labels=labels), data)[own, own]
+        drawn.append(counts / totals)
+    shares = np.concatenate(drawn, axis=1).ravel()
+    variance = (domains - 1) / (domains**2 * (domains * alpha + 1))
+    error = 4 * np.sqrt(variance / len(shares))
+    assert shares.mean() == pytest.approx(1 / domains, abs=error)
+    assert shares.var() == pytest.approx(variance, rel=0.12)
 
 
 @pytest.mark.parametrize(
