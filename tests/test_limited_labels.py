@@ -72,6 +72,14 @@ def test_the_surer_model_labels() -> None:
     torch.testing.assert_close(said.weights, torch.tensor([0.0, 0.0, 0.25]))
 
 
+def test_of_two_that_are_as_sure_the_local_model_labels() -> None:
+    half, carry = two_teachers()
+    carry.extra["local"]["weight"] = SWAPPED.clone()
+    # They say (1, -1, 0) and (-1, 1, 0), which have the same variance.
+    inputs = torch.tensor([[1.0, -1, 0]])
+    assert half.pseudo_labels(carry, batch_of(inputs, inputs)).labels.tolist() == [1]
+
+
 @pytest.mark.parametrize(("labeller", "labels"), [("local", [1, 0, 2]), ("global", [0, 1, 2])])
 def test_one_model_may_always_label(labeller: str, labels: list[int]) -> None:
     half, carry = two_teachers(labeller=labeller)

@@ -21,6 +21,12 @@ def test_a_mistake_can_be_made(mutant: Mutant) -> None:
     compile(wrong, mutant.file, "exec")
 
 
+@pytest.mark.parametrize("test", sorted({test for mutant in MUTANTS for test in mutant.tests}))
+def test_who_has_to_notice_is_there(test: str) -> None:
+    file, _, name = test.partition("::")
+    assert f"def {name or 'test_'}" in (ROOT / file).read_text("utf-8")
+
+
 def test_mistakes_have_names_of_their_own() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
 

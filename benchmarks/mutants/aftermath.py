@@ -30,6 +30,13 @@ MUTANTS = (
         ADAPTATION,
     ),
     Mutant(
+        "personalise-statistics-move-while-the-head-is-probed",
+        "fedlab/adaptation/personalise.py",
+        "self.task.model.train(self.trained is None)",
+        "self.task.model.train()",
+        ADAPTATION,
+    ),
+    Mutant(
         "audit-thresholds-are-means-over-all-samples",
         "fedlab/adaptation/confident_learning.py",
         "np.bincount(labels, own, minlength=classes)",

@@ -51,6 +51,27 @@ MUTANTS = (
         TESTS,
     ),
     Mutant(
+        "fedlabel-steps-where-nothing-is-kept",
+        "fedlab/clients/fedlabel.py",
+        'carry.extra["step"]["taken"] if phase.strong_views else None',
+        "None",
+        TESTS,
+    ),
+    Mutant(
+        "fedlabel-statistics-follow-what-is-not-kept",
+        "fedlab/clients/fedlabel.py",
+        "buffer.copy_(torch.where(taken, buffer, before[name]))",
+        "pass",
+        TESTS,
+    ),
+    Mutant(
+        "fixmatch-and-uda-ignore-their-ratio",
+        "fedlab/clients/semi_supervised.py",
+        "unlabelled=self.own.ratio",
+        "unlabelled=1",
+        TESTS,
+    ),
+    Mutant(
         "fixmatch-learns-from-what-it-is-not-sure-of",
         "fedlab/clients/fixmatch.py",
         "chances >= threshold",

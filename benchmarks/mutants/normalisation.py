@@ -37,6 +37,20 @@ MUTANTS = (
         SURGERY,
     ),
     Mutant(
+        "fedwon-gain-is-that-of-the-activation-behind-a-convolution",
+        "fedlab/models/activations.py",
+        "deque(convolution.all_input_nodes)",
+        "deque(convolution.users)",
+        SURGERY,
+    ),
+    Mutant(
+        "fedwon-ignores-gamma",
+        "fedlab/strategies/fedwon.py",
+        "without_normalisation(model, self.gamma,",
+        'without_normalisation(model, "auto",',
+        FEDWON,
+    ),
+    Mutant(
         "fedwon-never-clips",
         "fedlab/clients/fedwon.py",
         "if self.clipping is not None:",
