@@ -351,14 +351,6 @@ AFTER_DATA = [
         prepare=write("data/odd.csv", b"\xff\xfe\x00a,b"),
     ),
     Case(
-        "labels from 1",
-        ["data.sources: labels go from 1 to 3, and no sample has the label 0; number the classes"],
-        overrides=[ARCHIVE],
-        prepare=lambda folder: np.savez(
-            folder / "data/odd.npz", x_train=np.zeros((30, 2)), y_train=np.arange(30) % 3 + 1
-        ),
-    ),
-    Case(
         "one class",
         ["data.sources: all samples have the label '4'", "nothing to tell apart; check where"],
         overrides=[ONE_TABLE],

@@ -1,7 +1,11 @@
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
 from loading import load, of
 
 from fedlab.errors import InputError
@@ -140,3 +144,198 @@ def test_files_must_exist_and_have_the_same_columns(clinics):
     (clinics / "south.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"cannot be read as a CSV file"):
         load(clinics, CLINICS)
+
+
+# Headers
+
+
+def rows(count: int = 20, label: str = "{parity}") -> str:
+    return "".join(
+        f"{index}.5,{index * index % 7},{label.format(parity=index % 2, index=index)}\n"
+        for index in range(count)
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "said"),
+    [
+        ("a,b,label", 20, ""),
+        ("0,1,label", 20, "numbers the columns and is read as a header"),
+        ("0,1,2", 20, "numbers the columns and is read as a header"),
+        ("1,2,3", 20, "numbers the columns and is read as a header"),
+        ("1998,1999,label", 20, "numbers the columns and is read as a header"),
+        ("7.5,3,1", 21, "holds numbers and is read as a sample"),
+        ("NA,3,1", 21, "holds numbers and is read as a sample"),
+        ("?,,0", 21, "holds numbers and is read as a sample"),
+    ],
+)
+def test_a_header_is_told_from_a_sample(tmp_path, caplog, first, count, said):
+    data = load(tmp_path, write(tmp_path, f"{first}\n{rows()}"))
+    assert len(data.train) + len(data.test) == count
+    assert data.class_names == ("0", "1")
+    assert (said in caplog.text) if said else not caplog.records
+
+
+@pytest.mark.parametrize("first", ["63,x,1", "a,3,1", "1998,1999,2000", "3,4,5"])
+def test_a_row_that_may_be_either_is_refused_until_it_is_said(tmp_path, caplog, first):
+    source = write(tmp_path, f"{first}\n{rows()}")
+    with pytest.raises(InputError, match=r"begins with .*set the source's header to true or fal"):
+        load(tmp_path, source)
+    data = load(tmp_path, source | {"header": True})
+    assert len(data.train) + len(data.test) == 20
+    assert not caplog.records
+    if first[0].isdigit() and "x" not in first:
+        data = load(tmp_path, source | {"header": False})
+        assert len(data.train) + len(data.test) == 21
+        assert not caplog.records
+
+
+def test_headers_name_each_column_once(tmp_path):
+    with pytest.raises(InputError, match=r"the column 'a' twice in its header"):
+        load(tmp_path, write(tmp_path, f"a,a,label\n{rows()}"))
+    with pytest.raises(InputError, match=r"twice in its header"):
+        load(tmp_path, write(tmp_path, f"a,a,b\n{rows()}") | {"label": "b"})
+
+
+# Missing values
+
+
+@pytest.mark.parametrize("mark", ["", "?", "NA", "n/a", "NaN", "null", "None", "#N/A"])
+def test_all_marks_of_missing_values_are_filled(tmp_path, mark):
+    data = load(tmp_path, write(tmp_path, f"a,b,label\n{mark},1,0\n{rows()}"))
+    assert len(data.train) + len(data.test) == 21
+    assert np.isfinite(data.train.inputs).all()
+
+
+def test_rows_that_are_left_out_are_counted(tmp_path, caplog):
+    text = f"a,b,label\nNA,1,0\n,,\n, ,\n{rows()}"
+    data = load(tmp_path, write(tmp_path, text) | {"impute": "drop"})
+    assert len(data.train) + len(data.test) == 20
+    assert "left out of domain 'only': 1 row with a missing value" in caplog.text
+    assert "left out 2 rows without any value (in only)" in caplog.text
+    own = write(tmp_path, f"a,b,label\n-999,1,0\n{rows()}") | {"missing": "-999", "impute": "mean"}
+    assert load(tmp_path, own).train.inputs.min() >= 0
+    with pytest.raises(InputError, match=r"no label in line 2 \('NA' is a mark .*missing"):
+        load(tmp_path, write(tmp_path, f"a,b,label\n1,1,NA\n{rows()}"))
+
+
+# Labels are text
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["07", "7"], ("07", "7")),
+        ([str(2**53), str(2**53 + 1)], (str(2**53), str(2**53 + 1))),
+        (["1_0", "10"], ("10", "1_0")),
+        (["1E50", "1E51"], ("1E50", "1E51")),
+        (["E11.9", "I10"], ("E11.9", "I10")),
+        (["10", "9"], ("9", "10")),
+        (["-1", "1"], ("-1", "1")),
+        (["1.0", "0"], ("0", "1")),
+        (["cafe\u0301", "tea"], ("caf\u00e9", "tea")),
+    ],
+)
+def test_labels_are_what_is_written(tmp_path, labels, names):
+    text = "a,b,label\n" + "".join(f"{k},{k % 3},{labels[k % 2]}\n" for k in range(20))
+    source = write(tmp_path, text)
+    data = load(tmp_path, source)
+    assert data.class_names == names
+    assert np.bincount(data.train.labels).tolist() == [8, 8]
+
+
+def test_decimals_are_labels_where_it_is_said(tmp_path):
+    text = "a,b,label\n" + "".join(f"{k},{k % 3},{('250.01', '401.9')[k % 2]}\n" for k in range(20))
+    source = write(tmp_path, text)
+    with pytest.raises(InputError, match=r"hold 250\.01, which is no class; .*label_type: text"):
+        load(tmp_path, source)
+    assert load(tmp_path, source | {"label_type": "text"}).class_names == ("250.01", "401.9")
+
+
+def test_one_class_in_two_spellings_is_refused_in_all_files(tmp_path):
+    for name, label in (("a", "Yes"), ("b", "yes")):
+        text = "x,y,label\n" + "".join(f"{k},1,{(label, 'no')[k % 2]}\n" for k in range(20))
+        (tmp_path / f"{name}.csv").write_text(text)
+    with pytest.raises(InputError, match=r"the labels 'Yes' and 'yes'; give one class one name"):
+        load(tmp_path, {"name": "csv", "files": {"a": "a.csv", "b": "b.csv"}})
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("cell", ["1_0", "0x10", "\u0661", "1,5", "ten", "--1", "1e", "."])
+def test_what_only_looks_like_a_number_is_refused(tmp_path, cell):
+    with pytest.raises(InputError, match=r"in line 2, a, which is not a number"):
+        load(tmp_path, write(tmp_path, f'a,b,label\n"{cell}",1,0\n{rows()}'))
+
+
+def test_dates_keep_their_hours(tmp_path):
+    text = "day,label\n" + "".join(f"{2459000.5 + k / 24!r},{k % 2}\n" for k in range(480))
+    data = load(tmp_path, write(tmp_path, text))
+    assert len(np.unique(data.train.inputs)) == len(data.train)
+
+
+# Bounds
+
+
+def test_tables_are_read_within_bounds(tmp_path):
+    long = "a,b,label\n" + "1" * 5000 + ",1,0\n" + rows()
+    for text, limits, message in [
+        (long, {"line_bytes": 1000}, r"more than 1000 bytes in line 2.*line_bytes"),
+        ("x" * 5000, {"line_bytes": 1000}, r"more than 1000 bytes in line 1.*line_bytes"),
+        (rows(200), {"rows": 100}, r"more than the 100 rows that data\.limits\.rows"),
+        (rows(200), {"array_bytes": 800}, r"of memory.*array_bytes"),
+        (rows(200), {"file_bytes": 100}, r"file_bytes allows 100 bytes"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            load(tmp_path, write(tmp_path, text), limits=limits)
+
+
+# Whatever the table
+
+
+NUMBERS = some.floats(-1e12, 1e12).filter(lambda x: abs(x) > 1e-9)
+WORDS = some.sampled_from(["alpha", "beta", "gamma delta", "07", "7", "caf\u00e9"])
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(some.data())
+def test_every_row_of_a_table_is_a_sample(tmp_path, data):
+    """Numbers and labels come back as they were written, whatever stands around them."""
+    width, count = data.draw(some.integers(1, 4)), data.draw(some.integers(12, 40))
+    names = data.draw(some.lists(WORDS, min_size=2, max_size=4, unique=True))
+    values = [[data.draw(NUMBERS) for _ in range(width)] for _ in range(count)]
+    labels = [names[k % len(names)] for k in range(count)]
+    has_header, quoted = data.draw(some.booleans()), data.draw(some.booleans())
+    delimiter = data.draw(some.sampled_from([",", ";", "\t"]))
+    file = io.StringIO(newline="")
+    writer = csv.writer(
+        file,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL,
+        lineterminator=data.draw(some.sampled_from(["\n", "\r\n"])),
+    )
+    if has_header:
+        writer.writerow([f"column_{k}" for k in range(width)] + ["label"])
+    writer.writerows([*map(repr, own), label] for own, label in zip(values, labels, strict=True))
+    bom = "\ufeff" * data.draw(some.booleans())
+    (tmp_path / "table.csv").write_text(bom + file.getvalue(), "utf-8", newline="")
+    source = {"name": "csv", "files": {"only": "table.csv"}, "delimiter": delimiter}
+    read = load(tmp_path, source | {"header": has_header})
+    found = [
+        (*map(float, own), read.class_names[label])
+        for samples in (read.train, read.test)
+        for own, label in zip(samples.inputs, samples.labels, strict=True)
+    ]
+    kind = read.train.inputs.dtype.type
+    wanted = [
+        (*(float(kind(v)) for v in own), name) for own, name in zip(values, labels, strict=True)
+    ]
+    assert sorted(found) == sorted(wanted)
+    try:
+        guessed = load(tmp_path, source)
+    except InputError:
+        return  # what may be either was refused
+    assert len(guessed.train) + len(guessed.test) == count

@@ -53,7 +53,7 @@ def test_features_are_read_as_they_are(tmp_path):
         ({"x_train": "images"}, r"no array 'y_train', only x_train; set data\.sources\.0\.y_train"),
         ({"x_train": "images", "y_train": "labels", "x_test": "images"}, r"no array 'y_test'"),
         ({"x_train": "floats", "y_train": "labels"}, r"'x_train' .* float64; images must be uint8"),
-        ({"x_train": "images", "y_train": "floats"}, r"'y_train' .*labels must be integers"),
+        ({"x_train": "images", "y_train": "floats"}, r"'y_train' .*labels must be whole numbers"),
         ({"x_train": "objects", "y_train": "labels"}, r"cannot be read as a \.npz file"),
         (
             {"x_train": "images", "y_train": "signs"},
@@ -81,7 +81,9 @@ def test_unfit_arrays_are_refused(tmp_path, arrays, message):
 
 
 def test_missing_and_damaged_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"data\.sources\.0\.files\.a: there is no file"):
+    with pytest.raises(
+        InputError, match=r"data\.sources\.0\.files\.a: '.*none\.npz' does not exist"
+    ):
         load(tmp_path, {"name": "npz", "files": {"a": "none.npz"}})
     np.savez(tmp_path / "cut.npz", x_train=np.zeros((9, 4, 4), np.uint8), y_train=np.zeros(9, int))
     (tmp_path / "cut.npz").write_bytes((tmp_path / "cut.npz").read_bytes()[:200])

@@ -1,18 +1,21 @@
 """Loaded arrays kept on disk, so that images are decoded or painted once and not in every run.
 
 An entry is a folder of ``.npy`` files named by a hash of everything the arrays depend on. It is
-written elsewhere and renamed into place, so that a process sees a whole entry or none. Entries may
-be deleted at any time. Their place is ``$FEDLAB_CACHE``, or else ``~/.cache/fedlab``.
+written elsewhere and renamed into place, so that a process sees a whole entry or none, and sealed
+with a checksum of every file, so that a flipped bit is found. Entries may be deleted at any time.
+Their place is ``$FEDLAB_CACHE``, or else ``~/.cache/fedlab``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import uuid
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +25,10 @@ import numpy as np
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 
+log = logging.getLogger("fedlab")
+
+SEAL = "checksums.json"
+PIECE = 2**22
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
@@ -41,27 +48,39 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
         InputError: If the source cannot load.
     """
     entry = folder() / f"{type(source).__name__.lower()}-{_digest(source, context)}"
-    domains = _read(entry)
+    domains = _read(entry) if is_sealed(entry) else None
     if domains is not None:
         return domains
     domains = source.load(context)
-    keep(entry, partial(_write, domains), lambda entry: _read(entry) is not None, "loaded data")
+    keep(entry, partial(_write, domains), "loaded data")
     return domains
 
 
-def keep(
-    entry: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool], what: str
-) -> None:
+def is_sealed(entry: Path) -> bool:
+    """Whether an entry is there and every file in it has its checksum; damage is told."""
+    try:
+        sums = json.loads((entry / SEAL).read_text(encoding="utf-8"))
+        if sums == _checksums(entry):
+            return True
+    except FileNotFoundError:
+        if not entry.exists():
+            return False
+    except (OSError, ValueError):
+        pass
+    log.warning("the cached arrays in '%s' are damaged, and are made anew", entry)
+    return False
+
+
+def keep(entry: Path, write: Callable[[Path], None], what: str) -> None:
     """Writes an entry beside its place and renames it; whoever comes second gives way.
 
     Args:
         entry: The folder to be.
         write: Writes the files of an entry into a folder that is there.
-        is_whole: Whether a folder is an entry that can be read.
         what: What the entry holds, for the warning if the place cannot be written.
     """
     try:
-        _put(entry, write, is_whole)
+        _put(entry, write)
     except OSError as error:
         warnings.warn(
             f"{what} cannot be kept in {entry.parent} ({error.strerror or error}), so every run "
@@ -116,7 +135,20 @@ def _write(domains: Sequence[Domain], folder: Path) -> None:
     (folder / "domains.json").write_text(json.dumps(listed), encoding="utf-8")
 
 
-def _put(entry: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool]) -> None:
+def _checksums(folder: Path) -> dict[str, int]:
+    """CRC-32 of every file of an entry but the seal: it finds every single flipped bit."""
+    sums = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != SEAL:
+            with path.open("rb") as file:
+                total = 0
+                while piece := file.read(PIECE):
+                    total = zlib.crc32(piece, total)
+            sums[path.name] = total
+    return sums
+
+
+def _put(entry: Path, write: Callable[[Path], None]) -> None:
     """See `keep`.
 
     Raises:
@@ -127,12 +159,13 @@ def _put(entry: Path, write: Callable[[Path], None], is_whole: Callable[[Path], 
     unfinished.mkdir()
     try:
         write(unfinished)
-        if entry.exists() and not is_whole(entry):
+        (unfinished / SEAL).write_text(json.dumps(_checksums(unfinished)), encoding="utf-8")
+        if entry.exists() and not is_sealed(entry):
             shutil.rmtree(entry, ignore_errors=True)
         if not entry.exists():
             unfinished.rename(entry)
     except OSError:
-        if not is_whole(entry):  # else another process has just put the same entry there
+        if not is_sealed(entry):  # else another process has just put the same entry there
             raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedlab.data.class_names import normal
 from fedlab.data.samples import Domain, FederatedData
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
@@ -66,9 +67,9 @@ def check_domain(domain: Domain, context: LoadContext) -> None:
             )
     if domain.train_inputs.shape[1:] != domain.test_inputs.shape[1:]:
         raise InputError(
-            f"{context.key}: domain '{domain.name}' has {domain.train_inputs.shape[1]} features in "
-            f"its train split and {domain.test_inputs.shape[1]} in its test split; give both the "
-            "same columns"
+            f"{context.key}: domain '{domain.name}' has samples of shape "
+            f"{domain.train_inputs.shape[1:]} in its train split and "
+            f"{domain.test_inputs.shape[1:]} in its test split; give both the same columns"
         )
 
 
@@ -81,11 +82,14 @@ def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
                 f"{where} has images of shape {inputs.shape[1:]}, but data.channels and "
                 f"data.image_size ask for {image}; let the source bring them to that shape"
             )
-    elif inputs.dtype != np.float32 or inputs.ndim != 2:
+    elif inputs.dtype not in (np.float32, np.float64, np.int64) or inputs.ndim not in (2, 3):
         raise InputError(
             f"{where} has inputs of type {inputs.dtype} and shape {inputs.shape}; images must be "
-            "uint8 (n, channels, height, width) and features float32 (n, features)"
+            "uint8 (n, channels, height, width), features float32, float64 or int64 of shape "
+            "(n, features) or (n, channels, length)"
         )
+    elif 0 in inputs.shape:
+        raise InputError(f"{where} has samples without a number in them, {inputs.shape}; give some")
     elif not np.isfinite(inputs).all():
         raise InputError(f"{where} has features that are not finite; replace them in the source")
 
@@ -121,7 +125,7 @@ def check_classes(data: FederatedData) -> None:
     """Checks that there are classes to tell apart; a device, unlike all of them, may have one.
 
     Raises:
-        InputError: If there is one class, or labels were numbered from 1.
+        InputError: If there is one class.
     """
     names = list(data.class_names)
     if len(names) == 1:
@@ -129,17 +133,11 @@ def check_classes(data: FederatedData) -> None:
             f"data.sources: all samples have the label '{names[0]}', and there is nothing to tell "
             "apart; check where the labels come from"
         )
-    used = np.union1d(data.train.labels, data.test.labels)
-    if names[0] == "0" and len(used) == len(names) - 1 and used.min() == 1:
-        raise InputError(
-            f"data.sources: labels go from 1 to {names[-1]}, and no sample has the label 0; number "
-            "the classes from 0, or name them all with class_names"
-        )
 
 
 def comparable(class_names: Sequence[str]) -> list[str]:
-    """Class names with numbers in one spelling, so that '07' and '7' are one class."""
-    return [str(int(name)) if name.strip().isdecimal() else name.strip() for name in class_names]
+    """Class names in their normal form; ``07`` and ``7`` are two classes."""
+    return [normal(name) for name in class_names]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import csv
 import math
+from array import array
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
+from fedlab.data.csv_format import Format
+from fedlab.data.csv_header import Guess, check_names, guess
+from fedlab.data.limits import size
+from fedlab.data.numbers import number
 from fedlab.errors import InputError
 
 Row = tuple[int, list[str]]  # line number in the file, cells
-
-
-@dataclass(frozen=True)
-class Format:
-    """How the files of a source are to be read.
-
-    Attributes:
-        label: Column of the labels: its name in the header, or its position.
-        missing: Mark of a missing value; an empty cell and ``nan`` are missing too.
-        delimiter: What separates the cells.
-    """
-
-    label: int | str
-    missing: str
-    delimiter: str
-
-    def is_missing(self, cell: str) -> bool:
-        """Whether a cell holds no value."""
-        return cell in ("", self.missing) or cell.lower() == "nan"
 
 
 @dataclass(frozen=True)
@@ -41,11 +30,15 @@ class Table:
         columns: Names of the features; ``column 3`` and the like where the file has no header.
         features: float64 of shape (n, features), NaN where a value is missing.
         labels: The label cells, as text.
+        first: What the first row was taken for; None where the scenario says it.
+        blank: Rows without any value, which are left out.
     """
 
     columns: list[str]
     features: np.ndarray
     labels: list[str]
+    first: Guess | None = None
+    blank: int = 0
 
 
 def read_table(path: Path, key: str, format: Format) -> Table:
@@ -57,92 +50,151 @@ def read_table(path: Path, key: str, format: Format) -> Table:
         format: How to read it.
 
     Raises:
-        InputError: If the file is missing, rows differ in length, a feature is not a number, or a
-            label is missing.
+        InputError: If the file is missing, larger than is allowed or no table, rows differ in
+            length, a feature is not a number, or a label is missing.
     """
     where = f"{key}: '{path}'"
-    rows = _rows(path, where, format)
-    if len(rows[0][1]) == 1:
-        raise InputError(
-            f"{where} has a single column, which begins with '{rows[0][1][0]}'; if its cells are "
-            f"separated by something else than '{format.delimiter}', set the source's delimiter"
-        )
-    header, rows, label = _header(rows, where, format)
-    if not rows:
-        raise InputError(f"{where} has a header and no rows; add some or remove the file")
-    if "" in header:
-        raise InputError(
-            f"{where} has no name for column {header.index('')} in its header; if that counts the "
-            "rows, as pandas writes it, save the table anew with index=False, or else name it"
-        )
-    features = np.empty((len(rows), len(header) - 1))
-    labels = []
-    for index, (line, cells) in enumerate(rows):
-        if len(cells) != len(header):
-            raise InputError(
-                f"{where} has {len(cells)} cells in line {line} but {len(header)} in its first; "
-                "correct the line or the source's delimiter"
-            )
-        if format.is_missing(cells[label]):
-            raise InputError(f"{where} has no label in line {line}; add it or remove the line")
-        labels.append(cells.pop(label))
-        for column, cell in enumerate(cells):
-            try:
-                features[index, column] = math.nan if format.is_missing(cell) else float(cell)
-            except ValueError as error:
-                name = (header[:label] + header[label + 1 :])[column]
-                raise InputError(
-                    f"{where} has '{cell}' in line {line}, {name}, which is not a number; encode "
-                    f"it as one, or as '{format.missing}' where the value is missing"
-                ) from error
-    return Table(header[:label] + header[label + 1 :], features, labels)
-
-
-def _rows(path: Path, where: str, format: Format) -> list[Row]:
-    """All rows that are not blank."""
+    format.limits.check_file(path, where)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=format.delimiter)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{where} does not exist; correct the path, or data.root if the path is relative"
-        ) from error
+            return _Reading(where, format).table(file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{where} cannot be read as a CSV file ({error}); save it as plain UTF-8 text"
         ) from error
-    rows = [(line, cells) for line, cells in rows if any(cells)]
-    if not rows:
-        raise InputError(f"{where} has no rows; add some or remove the file")
-    return rows
 
 
-def _header(rows: list[Row], where: str, format: Format) -> tuple[list[str], list[Row], int]:
-    """Names of all columns, the rows below the header, and the position of the label."""
-    first = rows[0][1]
-    if isinstance(format.label, str):
-        if format.label not in first:
+class _Reading:
+    """The state of reading one file, row by row."""
+
+    def __init__(self, where: str, format: Format) -> None:
+        self.where, self.format = where, format
+        self.blank = 0
+        self.values = array("d")
+        self.labels: list[str] = []
+
+    def table(self, file: TextIO) -> Table:
+        rows = self._rows(file)
+        line, first = next(rows, (0, []))
+        if not first:
+            raise InputError(f"{self.where} has no rows; add some or remove the file")
+        if len(first) == 1:
             raise InputError(
-                f"{where} has no column '{format.label}' in its header, only {', '.join(first)}; "
-                "set the source's label to one of them, or to a position if there is no header"
+                f"{self.where} has a single column, which begins with '{first[0]}'; if its cells "
+                f"are separated by something else than '{self.format.delimiter}', set the source's "
+                "delimiter"
             )
-        return first, rows[1:], first.index(format.label)
-    if not -len(first) <= format.label < len(first):
-        raise InputError(
-            f"{where} has {len(first)} columns, none at position {format.label}; set the source's "
-            f"label to at most {len(first) - 1}"
+        label = self._label(first)
+        plain = [f"column {index}" for index in range(len(first))]
+        names = first if self._is_named(first, label) else plain
+        for below in rows:
+            self._add(below, label, names)
+        kind = self._kind(first, label)
+        if kind == "sample":
+            before, self.values = self.values, array("d")
+            labels, self.labels = self.labels, []
+            self._add((line, first), label, plain)
+            self.values.extend(before)
+            self.labels.extend(labels)
+            names = plain
+        else:
+            names = first
+            check_names(first, self.where)
+        if not self.labels:
+            raise InputError(f"{self.where} has a header and no rows; add some or remove the file")
+        return Table(
+            names[:label] + names[label + 1 :],
+            np.array(self.values).reshape(len(self.labels), len(first) - 1),
+            self.labels,
+            kind if self.format.header == "auto" and isinstance(self.format.label, int) else None,
+            self.blank,
         )
-    label = format.label % len(first)
-    features = first[:label] + first[label + 1 :]
-    if all(format.is_missing(cell) or _is_number(cell) for cell in features):
-        return [f"column {index}" for index in range(len(first))], rows, label
-    return first, rows[1:], label
 
+    def _is_named(self, first: list[str], label: int) -> bool:
+        """Whether errors name columns by the first row, before it is known what that is."""
+        cells = [*first[:label], *first[label + 1 :]]
+        words = any(number(c) is None and not self.format.is_missing(c) for c in cells)
+        return self.format.header is True or (self.format.header == "auto" and words)
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    def _kind(self, first: list[str], label: int) -> Guess:
+        """What the first row is."""
+        if isinstance(self.format.label, str) or self.format.header is True:
+            return "header"
+        if self.format.header is False:
+            return "sample"
+        return guess(first, label, Counter(self.labels), self.format, self.where)
+
+    def _label(self, first: list[str]) -> int:
+        """Position of the label."""
+        label = self.format.label
+        if isinstance(label, str):
+            if label not in first:
+                raise InputError(
+                    f"{self.where} has no column '{label}' in its header, only "
+                    f"{', '.join(first[:20])}; set the source's label to one of them, or to a "
+                    "position if there is no header"
+                )
+            return first.index(label)
+        if not -len(first) <= label < len(first):
+            raise InputError(
+                f"{self.where} has {len(first)} columns, none at position {label}; set the "
+                f"source's label to at most {len(first) - 1}"
+            )
+        return label % len(first)
+
+    def _add(self, row: Row, label: int, names: list[str]) -> None:
+        """Takes the numbers and the label of a row."""
+        line, cells = row
+        if len(cells) != len(names):
+            raise InputError(
+                f"{self.where} has {len(cells)} cells in line {line} but {len(names)} in its "
+                "first; correct the line or the source's delimiter"
+            )
+        if self.format.is_missing(cells[label]):
+            mark = f" ('{cells[label]}' is a mark of missing values)" if cells[label] else ""
+            remedy = ", or set the source's missing if that is a class" if mark else ""
+            raise InputError(
+                f"{self.where} has no label in line {line}{mark}; add it or remove the line{remedy}"
+            )
+        self.labels.append(cells[label])
+        for column, cell in enumerate(cells):
+            if column == label:
+                continue
+            value = math.nan if self.format.is_missing(cell) else number(cell)
+            if value is None:
+                raise InputError(
+                    f"{self.where} has '{cell[:60]}' in line {line}, {names[column]}, which is not "
+                    "a number; encode it as one, or set the source's missing to it where the value "
+                    "is missing"
+                )
+            self.values.append(value)
+        limits = self.format.limits
+        if len(self.labels) > limits.rows:
+            raise InputError(
+                f"{self.where} has more than the {limits.rows:,} rows that data.limits.rows "
+                "allows; set it to more if they are meant"
+            )
+        if len(self.values) * 8 > limits.array_bytes:
+            limits.check_array((len(self.values),), 8, f"{self.where} (up to line {line})")
+
+    def _rows(self, file: TextIO) -> Iterator[Row]:
+        """All rows with a value in them; those of empty cells alone are counted."""
+        reader = csv.reader(self._lines(file), delimiter=self.format.delimiter)
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield reader.line_num, cells
+            elif len(cells) > 1:
+                self.blank += 1
+
+    def _lines(self, file: TextIO) -> Iterator[str]:
+        """The lines, none of them longer than is allowed."""
+        longest, number_of_line = self.format.limits.line_bytes, 0
+        while line := file.readline(longest + 1):
+            number_of_line += 1
+            if len(line) > longest:
+                raise InputError(
+                    f"{self.where} has more than {size(longest)} in line {number_of_line}, which "
+                    "is what data.limits.line_bytes allows; set it to more if that is a row"
+                )
+            yield line

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, field_validator
 
 from fedlab import rng
-from fedlab.data.csv_reader import Format, Table, read_table
+from fedlab.data.class_names import check_given
+from fedlab.data.csv_format import MISSING, Format
+from fedlab.data.csv_reader import Table, read_table
+from fedlab.data.features import stored
+from fedlab.data.labels import classes_of, split_at
+from fedlab.data.named_files import Files, left_out, named
+from fedlab.data.remarks import counted, listed
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
 
-MANY_CLASSES = 10
-"""So many different labels are taken for classes in the smallest of tables."""
-
 
 class Csv(Source):
     """Tables of numbers, such as the records of several hospitals.
 
-    A first row whose features are not numbers is a header. Features become float32; the device
-    standardises them (``data.normalisation``).
+    Features become float32, or float64 where that would lose what tells them apart; the device
+    standardises them (``data.normalisation``). Labels are text.
 
     Attributes:
-        files: The file of each domain, by the domain's name.
+        files: The file of each domain, by the domain's name; or a folder of them, or a pattern such
+            as ``sites/*.csv``, whose files are domains called as they are.
+        header: Whether the first row names the columns. ``auto`` takes words for names and numbers
+            for a sample, says so, and refuses what may be either.
         label: Column of the labels: its name in the header, or its position (from 0, or from the
             end if negative).
-        missing: Mark of a missing value; an empty cell and ``nan`` are missing too.
+        label_type: ``auto`` refuses decimals as labels, which are mostly measurements; ``text``
+            takes them for codes.
+        missing: Marks of a missing value, in small or capital letters; an empty cell and ``nan``
+            are missing too. A row whose label is missing is refused.
         positive_above: Makes two classes of a numeric label: whether it is above this number.
         impute: What stands in for missing values: the feature's ``median`` or ``mean`` over the
-            training rows of all files but those of unseen domains; ``drop`` leaves the row out.
+            training rows of all files but those of unseen domains; ``drop`` leaves the row out, and
+            counts it.
         test_share: Share of a domain's rows that become its test split, stratified by class.
         class_names: Names of the classes, in the order of the sorted labels; by default the
             labels themselves.
@@ -41,14 +51,32 @@ class Csv(Source):
     """
 
     name: Literal["csv"] = "csv"
-    files: dict[str, Path] = Field(min_length=1)
+    files: Files = Field(min_length=1)
+    header: bool | Literal["auto"] = "auto"
     label: int | str = -1
-    missing: str = "?"
+    label_type: Literal["auto", "text"] = "auto"
+    missing: tuple[str, ...] = MISSING
     positive_above: FiniteFloat | None = None
     impute: Literal["median", "mean", "drop"] = "median"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
     delimiter: str = Field(default=",", min_length=1, max_length=1)
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _a_single_mark_will_do(cls, missing: Any) -> Any:
+        return (missing,) if isinstance(missing, str) else missing
+
+    def names(self, context: LoadContext) -> Sequence[str]:
+        """See `Source.names`."""
+        files = named(self.files, ".csv", context)
+        for name, path in files.items():
+            context.limits.check_file(path, f"{context.key}.files.{name}: '{path}'")
+        return list(files)
+
+    def remarks(self, context: LoadContext) -> Sequence[str]:
+        """Files of a folder that are no tables."""
+        return left_out(self.files, ".csv", context)
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
         """Reads all files, splits each, and fills in what is missing.
@@ -57,13 +85,21 @@ class Csv(Source):
             InputError: If a file cannot be read, files have different columns, labels are not
                 classes, or a feature has no value at all.
         """
-        format = Format(self.label, self.missing, self.delimiter)
+        format = Format(
+            self.label,
+            frozenset(mark.lower() for mark in self.missing),
+            self.delimiter,
+            self.header,
+            context.limits,
+            self.positive_above is not None,
+        )
         tables = {
-            name: read_table(context.locate(path), f"{context.key}.files.{name}", format)
-            for name, path in self.files.items()
+            name: read_table(path, f"{context.key}.files.{name}", format)
+            for name, path in named(self.files, ".csv", context).items()
         }
         columns = next(iter(tables.values())).columns
-        codes, class_names = self._classes(tables, context)
+        codes, class_names, remarks = self._classes(tables, context)
+        remarks += _told(tables, context.key)
         domains = []
         for name, table in tables.items():
             features = _in_order(table, columns, f"{context.key}.files.{name}")
@@ -76,63 +112,47 @@ class Csv(Source):
                         f"{context.key}.impute is 'drop', but no row of domain '{name}' is "
                         "complete; use 'median' or 'mean'"
                     )
+                if dropped := int((~whole).sum()):
+                    what = counted({"row{s} with a missing value": dropped})
+                    remarks.append(f"{context.key}.impute: left out of domain '{name}': {what}")
             dealing = rng.generator(context.seed, "split", name)
             domains.append(
                 split_domain(name, features, labels, class_names, self.test_share, dealing)
             )
-        return self._filled(domains, columns, context)
+        first, *others = self._filled(domains, columns, context)
+        return [first.with_remarks(remarks), *others]
 
     def _classes(
         self, tables: dict[str, Table], context: LoadContext
-    ) -> tuple[dict[str, int], tuple[str, ...]]:
-        """The class index of every label cell of all files, and the names of the classes."""
-        cells = sorted({cell for table in tables.values() for cell in table.labels})
-        rows = sum(len(table.labels) for table in tables.values())
-        if self.positive_above is None and len(cells) > max(MANY_CLASSES, rows / 2):
-            raise InputError(
-                f"{context.key}.label: the labels are {len(cells)} different values in {rows} "
-                f"rows ({', '.join(cells[:3])}, ...), which are no classes; name another column "
-                "as label, or set positive_above to make two classes of a measurement"
+    ) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
+        """The class index of every label cell of all files, the names of the classes, remarks."""
+        cells = {cell for table in tables.values() for cell in table.labels}
+        if self.positive_above is None:
+            rows = sum(len(table.labels) for table in tables.values())
+            remedy = (
+                "name another column as label, or set positive_above to make two classes of a "
+                "measurement"
             )
-        try:
-            numbers = {cell: float(cell) for cell in cells}
-        except ValueError as error:
-            if self.positive_above is not None:
-                raise InputError(
-                    f"{context.key}.positive_above needs numeric labels ({error}); leave it out"
-                ) from error
-            codes, names = {cell: index for index, cell in enumerate(cells)}, tuple(cells)
+            codes, names, remarks = classes_of(
+                cells, rows, self.label_type, f"{context.key}.label", remedy
+            )
         else:
-            codes, names = self._numeric_classes(numbers, context)
-        if self.class_names is not None and len(self.class_names) != len(names):
+            codes, names = split_at(cells, self.positive_above, context.key)
+            remarks = []
+        if self.class_names is None:
+            return codes, names, remarks
+        given = check_given(self.class_names, f"{context.key}.class_names")
+        if len(given) != len(names):
             raise InputError(
-                f"{context.key}.class_names gives {len(self.class_names)} names, but the labels "
+                f"{context.key}.class_names gives {len(given)} names, but the labels "
                 f"make {len(names)} classes ({', '.join(names[:10])}); name each of them"
             )
-        return codes, self.class_names or names
-
-    def _numeric_classes(
-        self, numbers: dict[str, float], context: LoadContext
-    ) -> tuple[dict[str, int], tuple[str, ...]]:
-        """As `_classes`, for labels that are numbers: 1 and 1.0 are the same class."""
-        threshold = self.positive_above
-        if threshold is not None:
-            codes = {cell: int(number > threshold) for cell, number in numbers.items()}
-            return codes, (f"<= {threshold:g}", f"> {threshold:g}")
-        for number in numbers.values():
-            if not number.is_integer():
-                raise InputError(
-                    f"{context.key}.label: the labels hold {number:g}, which is no class; correct "
-                    "label, or set positive_above to make two classes of a measurement"
-                )
-        values = sorted(set(numbers.values()))
-        codes = {cell: values.index(number) for cell, number in numbers.items()}
-        return codes, tuple(str(int(value)) for value in values)
+        return codes, given, remarks
 
     def _filled(
         self, domains: list[Domain], columns: list[str], context: LoadContext
     ) -> list[Domain]:
-        """The same domains with float32 features and without missing values."""
+        """The same domains without missing values, as they are stored."""
         seen = [each.train_inputs for each in domains if each.name not in context.unseen_domains]
         pooled = np.concatenate(seen or [each.train_inputs for each in domains])
         absent = np.flatnonzero(np.isnan(pooled).all(axis=0))
@@ -142,22 +162,39 @@ class Csv(Source):
                 "remove that column from all files"
             )
         middle = np.nanmean(pooled, 0) if self.impute == "mean" else np.nanmedian(pooled, 0)
-
-        def fill(features: np.ndarray) -> np.ndarray:
-            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
-                return np.where(np.isnan(features), middle, features).astype(np.float32)
-
+        splits = [split for each in domains for split in (each.train_inputs, each.test_inputs)]
+        filled = stored([np.where(np.isnan(split), middle, split) for split in splits])
         return [
             Domain(
                 each.name,
-                fill(each.train_inputs),
+                filled[2 * index],
                 each.train_labels,
-                fill(each.test_inputs),
+                filled[2 * index + 1],
                 each.test_labels,
                 each.class_names,
             )
-            for each in domains
+            for index, each in enumerate(domains)
         ]
+
+
+def _told(tables: dict[str, Table], key: str) -> list[str]:
+    """What was taken for a header, what for a sample, and rows without any value."""
+    remarks = []
+    for kind, what in (
+        ("sample", "the first row holds numbers and is read as a sample"),
+        ("numbered header", "the first row numbers the columns and is read as a header"),
+    ):
+        names = [name for name, table in tables.items() if table.first == kind]
+        if names:
+            stated = str(kind != "sample").lower()
+            remarks.append(
+                f"{key}.header: {what} (in {listed(names)}); {key}.header={stated} says so"
+            )
+    blank = Counter({name: table.blank for name, table in tables.items() if table.blank})
+    if blank:
+        what = counted({f"row{{s}} without any value (in {listed(blank)})": blank.total()})
+        remarks.append(f"{key}.files: left out {what}")
+    return remarks
 
 
 def _in_order(table: Table, columns: list[str], key: str) -> np.ndarray:

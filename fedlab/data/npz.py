@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,44 +11,51 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fedlab import rng
+from fedlab.data.array_labels import Labels, classes, texts
+from fedlab.data.features import stored
 from fedlab.data.image_source import ImageSource
 from fedlab.data.images import conform
+from fedlab.data.named_files import Files, left_out, named
+from fedlab.data.npz_reader import Archive
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
-
-Arrays = dict[str, np.ndarray]
 
 
 class Npz(ImageSource):
     """Arrays saved with ``numpy.savez``; a file is a domain.
 
     Images are uint8 of shape (n, height, width), (n, height, width, channels) or (n, channels,
-    height, width) with 1 or 3 channels; arrays of shape (n, features) are features. Labels are
-    integers from 0.
+    height, width) with 1 or 3 channels. Numbers of shape (n, features) are features; whole ones
+    stay whole (``data.normalisation``). Labels are whole numbers, text, booleans, or one column for
+    each class with a single 1 in a row; the classes are those that occur.
 
     Attributes:
         path: The file, where it is one; its domain is called `domain`, or else as the file.
-        files: Several files by the name of their domain, instead of `path`.
+        files: Several files by the name of their domain, instead of `path`; or a folder of them, or
+            a pattern such as ``sites/*.npz``, whose files are domains called as they are.
         x_train: Key of the training inputs in the file.
         y_train: Key of the training labels.
         x_test: Key of the test inputs.
         y_test: Key of the test labels.
         test_share: Share of the samples that become the test split, stratified by class, where
             the file has no test arrays.
-        class_names: Names of the classes; by default their numbers.
+        class_names: Names of the classes: where labels are numbers below their number, the name of
+            each number, and else those of the sorted labels; by default the labels themselves.
+        series: Whether inputs are series: floats of shape (n, channels, length).
     """
 
     name: Literal["npz"] = "npz"
     path: Path | None = None
-    files: dict[str, Path] = Field(default={})
+    files: Files = Field(default={})
     x_train: str = "x_train"
     y_train: str = "y_train"
     x_test: str = "x_test"
     y_test: str = "y_test"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+    series: bool = False
 
     @model_validator(mode="after")
     def _path_or_files(self) -> Npz:
@@ -58,6 +65,17 @@ class Npz(ImageSource):
             raise ValueError("domain goes with path only; the keys of files name the domains")
         return self
 
+    def names(self, context: LoadContext) -> Sequence[str]:
+        """See `Source.names`."""
+        files = self._files(context)
+        for key, path in files.values():
+            context.limits.check_file(path, f"{key}: '{path}'")
+        return self._made_names(list(files))
+
+    def remarks(self, context: LoadContext) -> Sequence[str]:
+        """Files of a folder that are no archives."""
+        return left_out(self.files, ".npz", context)
+
     def load(self, context: LoadContext) -> Sequence[Domain]:
         """Reads all files.
 
@@ -65,94 +83,111 @@ class Npz(ImageSource):
             InputError: If a file is missing, damaged or lacks an array, or an array is not of the
                 kind that the class describes.
         """
-        if self.path is not None:
-            files = {self.domain or self.path.stem: (f"{context.key}.path", self.path)}
-        else:
-            files = {
-                domain: (f"{context.key}.files.{domain}", path)
-                for domain, path in self.files.items()
-            }
         read = {
-            domain: self._read(key, context.locate(path), context)
-            for domain, (key, path) in files.items()
+            domain: self._read(key, path, context)
+            for domain, (key, path) in self._files(context).items()
         }
-        class_names = self._class_names(read, context)
-        return [self._domain(name, arrays, class_names, context) for name, arrays in read.items()]
+        labels = [own for arrays in read.values() for own in arrays.labels.values()]
+        numbering, class_names, remarks = classes(labels, self.class_names, context.key)
+        inputs = _together([own for arrays in read.values() for own in arrays.inputs.values()])
+        domains = []
+        for name, arrays in read.items():
+            splits = {
+                split: (inputs.pop(0), numbering(own)) for split, own in arrays.labels.items()
+            }
+            domains.append(self._domain(name, splits, class_names, context))
+        return [domains[0].with_remarks(remarks), *domains[1:]]
 
-    def _read(self, key: str, path: Path, context: LoadContext) -> Arrays:
-        """The arrays of one file, by the names of `Domain`'s fields."""
-        fields = {
+    def _files(self, context: LoadContext) -> dict[str, tuple[str, Path]]:
+        """For each domain its file and the key that names it."""
+        if self.path is not None:
+            name = self.domain or self.path.stem
+            return {name: (f"{context.key}.path", context.locate(self.path))}
+        return {
+            domain: (f"{context.key}.files.{domain}", path)
+            for domain, path in named(self.files, ".npz", context).items()
+        }
+
+    def _read(self, key: str, path: Path, context: LoadContext) -> _Arrays:
+        """The arrays of one file."""
+        fields: dict[str, str] = {
             "train_inputs": self.x_train,
             "train_labels": self.y_train,
             "test_inputs": self.x_test,
             "test_labels": self.y_test,
         }
-        try:
-            if path.is_file() and not zipfile.is_zipfile(path):
-                raise zipfile.BadZipFile("damaged, or of another format")
-            with np.load(path, allow_pickle=False) as saved:
-                if self.x_test not in saved and self.y_test not in saved:
-                    del fields["test_inputs"], fields["test_labels"]
-                for field, name in fields.items():
-                    if name not in saved:
-                        raise InputError(
-                            f"{key}: '{path}' has no array '{name}', only {', '.join(saved)}; "
-                            f"set {context.key}.{_parameter(field)} to the array that holds them"
-                        )
-                arrays = {field: saved[name] for field, name in fields.items()}
-        except FileNotFoundError as error:
-            raise InputError(
-                f"{key}: there is no file '{path}'; correct the path, or data.root if the path is "
-                "relative"
-            ) from error
-        except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{key}: '{path}' cannot be read as a .npz file ({error}); save it anew with "
-                "numpy.savez"
-            ) from error
-        for field, array in arrays.items():
-            where = f"{key}: array '{fields[field]}' of '{path}'"
-            arrays[field] = (
-                _labels(array, where)
-                if field.endswith("labels")
-                else _inputs(array, where, context)
-            )
-        for split in ("train", "test"):
-            _paired(arrays, split, fields, f"{key}: '{path}'")
+        with Archive(path, key, context.limits) as saved:
+            if self.x_test not in saved.names and self.y_test not in saved.names:
+                del fields["test_inputs"], fields["test_labels"]
+            for field, name in fields.items():
+                if name not in saved.names:
+                    raise InputError(
+                        f"{key}: '{path}' has no array '{name}', only "
+                        f"{', '.join(saved.names[:20])}; "
+                        f"set {context.key}.{_parameter(field)} to the array that holds them"
+                    )
+            arrays = _Arrays({}, {})
+            for field, name in fields.items():
+                where = f"{key}: array '{name}' of '{path}'"
+                split, _, kind = field.partition("_")
+                if kind == "labels":
+                    arrays.labels[split] = texts(saved[name], where)
+                else:
+                    arrays.inputs[split] = self._inputs(saved[name], where, context)
+        for split, labels in arrays.labels.items():
+            if len(arrays.inputs[split]) != len(labels):
+                raise InputError(
+                    f"{key}: '{path}' has {len(arrays.inputs[split])} samples in "
+                    f"'{fields[f'{split}_inputs']}' but {len(labels)} labels in "
+                    f"'{fields[f'{split}_labels']}'; save one label for each sample"
+                )
         return arrays
 
-    def _class_names(self, read: dict[str, Arrays], context: LoadContext) -> tuple[str, ...]:
-        """The names given, or else the numbers up to the largest label of all files."""
-        if self.class_names is not None:
-            return self.class_names
-        largest = max(
-            int(arrays[field].max(initial=0))
-            for arrays in read.values()
-            for field in arrays
-            if field.endswith("labels")
+    def _inputs(self, inputs: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
+        """Numbers as int64 or floats, or images brought to the scenario's shape."""
+        if inputs.ndim == 2 and inputs.dtype.kind in "iu":
+            if inputs.dtype == np.uint64 and inputs.max(initial=0) > np.iinfo(np.int64).max:
+                raise InputError(f"{where} has numbers beyond those of int64; save them as float64")
+            return inputs.astype(np.int64)
+        if inputs.dtype.kind == "f" and inputs.ndim == 2 + self.series:
+            return inputs.astype(
+                np.float64 if inputs.dtype.itemsize > 4 else np.float32, copy=False
+            )
+        if inputs.dtype.kind == "b" and inputs.ndim == 2:
+            return inputs.astype(np.float32)
+        if inputs.dtype == np.uint8 and inputs.ndim == 3:
+            inputs = inputs[:, None]
+        elif inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3):
+            inputs = inputs.transpose(0, 3, 1, 2)
+        if inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[1] in (1, 3):
+            shape = (len(inputs), context.channels, context.image_size, context.image_size)
+            context.limits.check_array(shape, 1, where)
+            return conform(inputs, context.channels, context.image_size)
+        raise InputError(
+            f"{where} has the shape {inputs.shape} and type {inputs.dtype}; images must be uint8 "
+            "in 0 to 255 with 1 or 3 channels, features numbers of shape (n, features); floats of "
+            "shape (n, channels, length) are read with the source's series: true"
         )
-        return tuple(map(str, range(largest + 1)))
 
     def _domain(
-        self, name: str, arrays: Arrays, class_names: tuple[str, ...], context: LoadContext
+        self,
+        name: str,
+        splits: dict[str, tuple[np.ndarray, np.ndarray]],
+        class_names: tuple[str, ...],
+        context: LoadContext,
     ) -> Domain:
-        if "test_labels" in arrays:
-            return Domain(
-                name,
-                arrays["train_inputs"],
-                arrays["train_labels"],
-                arrays["test_inputs"],
-                arrays["test_labels"],
-                class_names,
-            )
-        return split_domain(
-            name,
-            arrays["train_inputs"],
-            arrays["train_labels"],
-            class_names,
-            self.test_share,
-            rng.generator(context.seed, "split", name),
-        )
+        if "test" in splits:
+            return Domain(name, *splits["train"], *splits["test"], class_names)
+        dealing = rng.generator(context.seed, "split", name)
+        return split_domain(name, *splits["train"], class_names, self.test_share, dealing)
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """What one file holds, by split."""
+
+    inputs: dict[str, np.ndarray]
+    labels: dict[str, Labels]
 
 
 def _parameter(field: str) -> str:
@@ -160,42 +195,10 @@ def _parameter(field: str) -> str:
     return f"{'x' if kind == 'inputs' else 'y'}_{split}"
 
 
-def _labels(labels: np.ndarray, where: str) -> np.ndarray:
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(
-            f"{where} has the shape {labels.shape} and type {labels.dtype}; labels must be "
-            "integers of shape (n,)"
-        )
-    if labels.min(initial=0) < 0:
-        raise InputError(f"{where} has the label {labels.min()}; number the classes from 0")
-    return labels.astype(np.int64)
-
-
-def _paired(arrays: Arrays, split: str, fields: dict[str, str], where: str) -> None:
-    """Refuses a split in which some sample has no label, or some label no sample."""
-    inputs, labels = f"{split}_inputs", f"{split}_labels"
-    if labels in arrays and len(arrays[inputs]) != len(arrays[labels]):
-        raise InputError(
-            f"{where} has {len(arrays[inputs])} samples in '{fields[inputs]}' but "
-            f"{len(arrays[labels])} labels in '{fields[labels]}'; save one label for each sample"
-        )
-
-
-def _inputs(inputs: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
-    """Features as float32, or images brought to the scenario's shape."""
-    if inputs.ndim == 2 and inputs.dtype.kind in "biuf":
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
-            return inputs.astype(np.float32)
-    if inputs.dtype == np.uint8 and inputs.ndim == 3:
-        return conform(inputs[:, None], context.channels, context.image_size)
-    if inputs.dtype == np.uint8 and inputs.ndim == 4:
-        if inputs.shape[3] in (1, 3):
-            inputs = inputs.transpose(0, 3, 1, 2)
-        if inputs.shape[1] in (1, 3):
-            return conform(inputs, context.channels, context.image_size)
-    raise InputError(
-        f"{where} has the shape {inputs.shape} and type {inputs.dtype}; images must be uint8 in "
-        "0 to 255 with 1 or 3 channels, features numbers of shape (n, features)"
-    )
+def _together(inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Numbers of all files in the one type that they need; images as they are."""
+    kinds = {each.dtype.name for each in inputs}
+    alike = len({each.shape[1:] for each in inputs}) == 1
+    if alike and "uint8" not in kinds and ("float64" in kinds or len(kinds) > 1):
+        return stored([each.astype(np.float64) for each in inputs])
+    return inputs

@@ -48,7 +48,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     """The domains to keep, in the order asked for, checked."""
     spec.limits.check_image_size(spec.image_size)
     found: dict[str, tuple[Domain, LoadContext]] = {}
-    left_out: list[str] = []
+    remarks: list[str] = []
     for index, source in enumerate(spec.sources):
         context = LoadContext(
             root=(base / spec.root.expanduser()).absolute(),
@@ -62,7 +62,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
         )
         loaded = load_cached(source, context) if source.cached else source.load(context)
         loaded = check_loaded(loaded, f"{context.key}: '{source.name}'.load")
-        left_out += source.remarks(context)
+        remarks += source.remarks(context)
         derived = source.derive(loaded, context)
         if not derived:
             raise InputError(f"{context.key} yields no domain; check its parameters or remove it")
@@ -77,7 +77,12 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for domain, context in selected:
         check_domain(domain, context)
     check_together(selected)
-    tell([*left_out, *(remark for domain, _ in selected for remark in domain.remarks)])
+    if spec.normalisation == "auto" and selected[0][0].train_inputs.dtype == np.int64:
+        remarks.append(
+            "data.normalisation: 'auto' standardises the whole numbers of the samples; if they "
+            "are ids (tokens, categories), data.normalisation=none leaves them as they are"
+        )
+    tell([*remarks, *(remark for domain, _ in selected for remark in domain.remarks)])
     return [domain for domain, _ in selected]
 
 

@@ -38,8 +38,12 @@ class Preprocess:
             raise InputError(
                 "data.augmentation changes images, but the sources yield features; leave it out"
             )
+        whole = np.issubdtype(data.train.inputs.dtype, np.integer) and not self.images
+        self.ids = whole and spec.normalisation == "none"
         mean, std = _statistics(spec.normalisation, data, self.images)
-        self.mean, self.std = mean, std
+        # What float32 cannot tell apart is told apart only once it is standardised.
+        exact = whole or data.train.inputs.dtype == np.float64
+        self.mean, self.std = (mean, std) if exact else (mean.float(), std.float())
         self._as_they_are = not mean.any() and bool((std == 1).all())
 
     def to(self, device: torch.device | str) -> Preprocess:
@@ -52,18 +56,22 @@ class Preprocess:
         """Normalises stored samples.
 
         Args:
-            batch: uint8 images of shape (..., channels, height, width), or float32 features of
-                shape (..., features); any number of leading dimensions.
+            batch: uint8 images of shape (..., channels, height, width), or features of shape
+                (..., features) or (..., channels, length); any number of leading dimensions.
             own: Whether the batch is the caller's to write to, and may be what is returned.
 
         Returns:
             float32 of the same shape: (x - mean) / std, images being scaled to [0, 1] before.
+            Whole numbers that ``normalisation: none`` leaves as they are stay int64.
         """
+        if self.ids:
+            return batch
         mean, std = self._statistics_for(batch)
         if self.images:  # the mean and the std of bytes, so that nothing else need be scaled
             return batch.to(torch.float32).sub_(255 * mean).div_(255 * std)
-        values = batch.to(torch.float32, copy=not own)
-        return values if self._as_they_are else values.sub_(mean).div_(std)
+        if self._as_they_are:
+            return batch.to(torch.float32, copy=not own)
+        return batch.to(mean.dtype, copy=not own).sub_(mean).div_(std).to(torch.float32)
 
     def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Changes a batch at random, as ``data.augmentation`` says.
@@ -136,30 +144,44 @@ class Preprocess:
 def _statistics(
     normalisation: Normalisation | str, data: FederatedData, images: bool
 ) -> tuple[Tensor, Tensor]:
-    """Mean and std, each of shape (), (channels, 1, 1) or (features,)."""
+    """Mean and std in float64, of shape (), (channels, 1, 1), (features,) or (channels, 1)."""
     if isinstance(normalisation, Normalisation):
         return (
             _given(normalisation.mean, "mean", data, images),
             _given(normalisation.std, "std", data, images),
         )
+    if normalisation == "none":
+        return torch.tensor(0.0).double(), torch.tensor(1.0).double()
     if images:
-        return torch.tensor(0.5), torch.tensor(0.5)
+        return torch.tensor(0.5).double(), torch.tensor(0.5).double()
     seen = np.isin(data.train.domains, data.seen_domains)
     features = data.train.inputs[seen].astype(np.float64)
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    std[np.ptp(features, axis=0) == 0] = 1  # a constant feature becomes 0
-    return torch.from_numpy(mean).float(), torch.from_numpy(std).float()
+    others = (0, *range(2, features.ndim))  # the numbers of a channel of a series go together
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = features.mean(axis=others), features.std(axis=others)
+    std[np.ptp(features, axis=others) == 0] = 1  # a constant feature becomes 0
+    kind = np.float64 if data.train.inputs.dtype != np.float32 else np.float32
+    odd = np.flatnonzero(
+        ~(np.isfinite(mean) & np.isfinite(std.astype(kind)) & (std.astype(kind) > 0))
+    )
+    if len(odd):
+        raise InputError(
+            f"data.normalisation: feature {odd[0]} has numbers too large or too close together to "
+            "be standardised; scale it in the file"
+        )
+    shape = (-1, *[1] * (features.ndim - 2))
+    return torch.from_numpy(mean).view(shape), torch.from_numpy(std).view(shape)
 
 
 def _given(value: float | tuple[float, ...], key: str, data: FederatedData, images: bool) -> Tensor:
-    """A number, or one number for each channel or feature."""
+    """A number, or one number for each channel or feature, in float64."""
     if not isinstance(value, tuple):
-        return torch.tensor(value)
+        return torch.tensor(value, dtype=torch.float64)
     size = data.input_shape[0]
     if len(value) != size:
         raise InputError(
             f"data.normalisation.{key} has {len(value)} numbers, but the samples have {size} "
-            f"{'channels' if images else 'features'}; give one for each, or one for all"
+            f"{'channels' if len(data.input_shape) > 1 else 'features'}; give one for each, or one "
+            "for all"
         )
-    given = torch.tensor(value)
-    return given.view(-1, 1, 1) if images else given
+    return torch.tensor(value, dtype=torch.float64).view(-1, *[1] * (len(data.input_shape) - 1))

@@ -13,8 +13,9 @@ class Samples:
     """Labelled samples in one array.
 
     Attributes:
-        inputs: Images as uint8 of shape (n, channels, height, width), or features as float32 of
-            shape (n, features).
+        inputs: Images as uint8 of shape (n, channels, height, width), or numbers as float32,
+            float64 (where float32 cannot tell them apart) or int64 (whole ones), of shape
+            (n, features) or, for series, (n, channels, length).
         labels: Class indices, int64 of shape (n,).
         domains: Domain indices, int64 of shape (n,).
     """
@@ -33,7 +34,7 @@ class Domain:
 
     Attributes:
         name: The domain's name, unique in a scenario.
-        train_inputs: Shape (n, channels, height, width) uint8, or (n, features) float32.
+        train_inputs: As the inputs of `Samples`.
         train_labels: Shape (n,) int64.
         test_inputs: As `train_inputs`, for the test split.
         test_labels: Shape (m,) int64.
@@ -82,5 +83,5 @@ class FederatedData:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (channels, height, width) or (features,)."""
+        """Shape of one sample: (channels, height, width), (features,) or (channels, length)."""
         return self.train.inputs.shape[1:]

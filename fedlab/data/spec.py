@@ -70,7 +70,8 @@ class DataSpec(Section):
             the images.
         normalisation: Applied on the device; ``auto`` is mean and std 0.5 for images and the
             pooled training mean and standard deviation of each feature for tables and for
-            `features`. ``{mean: 0, std: 1}`` leaves features as they are.
+            `features`, and of each channel for series. ``none`` leaves numbers as they are: whole
+            ones (token ids) reach the network as integers, and images in 0 to 1.
         augmentation: Applied on the device to training batches.
         limits: How much a reader of files may take.
         seed: Seed of splits and generated samples; data do not change with the run's seed.
@@ -86,7 +87,7 @@ class DataSpec(Section):
     train_samples_per_domain: PositiveInt | None = None
     test_samples_per_domain: PositiveInt | None = None
     features: Chosen[Extractor] = NoExtractor()
-    normalisation: Normalisation | Literal["auto"] = "auto"
+    normalisation: Normalisation | Literal["auto", "none"] = "auto"
     augmentation: Augmentation = Augmentation()
     limits: Limits = Limits()
     seed: int = 0

@@ -141,7 +141,9 @@ def _known(kind: str, domain: str, sources: Sequence[Values]) -> Values:
     """The parameters of the scenario's source of a kind; that of the domain, if there is one."""
     alike = [source for source in sources if source["name"] == kind]
     for source in alike:
-        if domain in (source.get("domain"), *(source.get("files") or ())):
+        listed = source.get("files")
+        domains = listed if isinstance(listed, dict) else ()
+        if domain in (source.get("domain"), *domains):
             alike.insert(0, source)
             break
     chosen = alike[0] if alike else {}

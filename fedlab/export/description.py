@@ -30,7 +30,7 @@ class TensorDescription:
     """
 
     name: str
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "float32", "float64", "int64"]
     shape: tuple[str | int, ...]
     range: tuple[float, float] | None
     meaning: str
@@ -93,7 +93,10 @@ def describe_input(scenario: Scenario, data: FederatedData) -> TensorDescription
     meaning = f"features by the extractor '{scenario.data.features.name}'"
     if isinstance(scenario.data.features, NoExtractor):
         meaning = "a row of the table: its features in their order, missing values filled in"
-    return TensorDescription("features", "float32", shape, None, meaning)
+        if len(data.input_shape) == 2:
+            meaning = "a series: its channels, each in the order of time"
+    kind: Any = str(data.train.inputs.dtype)
+    return TensorDescription("features", kind, shape, None, meaning)
 
 
 def describe_output(classes: int) -> TensorDescription:

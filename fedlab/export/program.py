@@ -13,7 +13,8 @@ class Standardise(nn.Module):
     """`Preprocess.inputs` as a layer: the same arithmetic in the same order.
 
     Args:
-        mean: Of shape (), (channels, 1, 1) or (features,), for images scaled to [0, 1].
+        mean: Of shape (), (channels, 1, 1), (features,) or (channels, 1), for images scaled to
+            [0, 1]; in float64 where inputs are.
         std: Likewise.
         images: Whether inputs are bytes of images.
     """
@@ -29,13 +30,15 @@ class Standardise(nn.Module):
         self.register_buffer("std", scale * std, persistent=False)
 
     @classmethod
-    def of(cls, preprocess: Preprocess) -> Standardise:
+    def of(cls, preprocess: Preprocess) -> nn.Module:
         """The layer that does what a run's preprocessing does."""
+        if preprocess.ids:
+            return nn.Identity()
         return cls(preprocess.mean.cpu(), preprocess.std.cpu(), preprocess.images)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Samples as they are stored -> float32 of the same shape."""
-        return inputs.to(torch.float32).sub(self.mean).div(self.std)
+        return inputs.to(self.mean.dtype).sub(self.mean).div(self.std).to(torch.float32)
 
 
 class Program(nn.Module):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedlab.data.cache import folder, keep
+from fedlab.data.cache import folder, is_sealed, keep
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Features:
 
 def read(key: str) -> Features | None:
     """The features kept under a key, or None if they are not there or not whole."""
-    return _read(_entry(key))
+    return _read(_entry(key)) if is_sealed(_entry(key)) else None
 
 
 def write(key: str, features: Features) -> None:
@@ -35,7 +35,7 @@ def write(key: str, features: Features) -> None:
         np.save(place / "train.npy", features.train)
         np.save(place / "test.npy", features.test)
 
-    keep(_entry(key), files, lambda entry: _read(entry) is not None, "features")
+    keep(_entry(key), files, "features")
 
 
 def _entry(key: str) -> Path:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedlab.errors import InputError
 from fedlab.export.description import Description
@@ -70,5 +70,9 @@ def load_program(path: str | Path) -> Program:
         scenario.model, scenario.strategy, shape, len(about["classes"]), scenario.seed
     )
     model.load_state_dict(tensors)
-    mean, std = (torch.tensor(about[key]) for key in ("mean", "std"))
-    return Program(model, Standardise(mean, std, about["input"]["dtype"] == "uint8")).eval()
+    takes = about["input"]["dtype"]
+    if takes == "int64" and scenario.data.normalisation == "none":
+        return Program(model, nn.Identity()).eval()
+    kind = torch.float64 if takes in ("float64", "int64") else torch.float32
+    mean, std = (torch.tensor(about[key], dtype=kind) for key in ("mean", "std"))
+    return Program(model, Standardise(mean, std, takes == "uint8")).eval()

@@ -1,0 +1,35 @@
+"""How the files of a CSV source are to be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fedlab.data.limits import Limits
+
+MISSING = ("?", "NA", "N/A", "#N/A", "<NA>", "null", "None")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the files of a source are to be read.
+
+    Attributes:
+        label: Column of the labels: its name in the header, or its position.
+        missing: Marks of a missing value, in lower case; an empty cell and ``nan`` are missing too.
+        delimiter: What separates the cells.
+        header: Whether the first row names the columns; ``auto`` looks at it.
+        limits: How much may be read.
+        measured: Whether labels are measurements, so that each may be another.
+    """
+
+    label: int | str
+    missing: frozenset[str]
+    delimiter: str
+    header: bool | Literal["auto"] = "auto"
+    limits: Limits = field(default_factory=Limits)
+    measured: bool = False
+
+    def is_missing(self, cell: str) -> bool:
+        """Whether a cell holds no value."""
+        return cell == "" or cell.lower() in self.missing or cell.lower() in ("nan", "-nan")

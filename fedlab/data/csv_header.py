@@ -1,0 +1,83 @@
+"""Whether the first row of a table names its columns or is a sample."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from fedlab.data.csv_format import Format
+from fedlab.data.numbers import number
+from fedlab.errors import InputError
+
+Guess = Literal["header", "numbered header", "sample"]
+
+
+def guess(
+    first: Sequence[str], label: int, below: Mapping[str, int], format: Format, where: str
+) -> Guess:
+    """What the first row is, where the scenario does not say.
+
+    Words are a header. Numbers are a sample, unless no other row has their label and they count the
+    columns (pandas writes an array so), or stand beside a word where all other labels are numbers.
+
+    Args:
+        first: Its cells.
+        label: Position of the label.
+        below: How often each label stands in the rows below it.
+        format: How the file is read.
+        where: What the file is called in errors.
+
+    Raises:
+        InputError: If it may be either.
+    """
+    cells = [*first[:label], *first[label + 1 :]]
+    words = [c for c in cells if not format.is_missing(c) and number(c) is None]
+    numbers = [c for c in cells if number(c) is not None]
+    if words and not numbers:
+        return "header"
+    if words:
+        raise InputError(
+            f"{where} begins with a row of words ('{words[0]}') and numbers ('{numbers[0]}'), "
+            "which may be a header or a sample; set the source's header to true or false, or "
+            "correct the cell"
+        )
+    own = first[label]
+    counts = len(cells) > 1 and _counts(cells)
+    if counts and own not in below:
+        return "numbered header"
+    if number(own) is None and all(number(cell) is not None for cell in below):
+        return "numbered header" if below and not format.is_missing(own) else "sample"
+    is_measured = format.measured and number(own) is not None
+    repeats = sum(below.values()) > len(below)
+    if not is_measured and repeats and (own not in below or (counts and _counts(first))):
+        what = "numbers that count its columns" if counts else "a label that no other row has"
+        raise InputError(
+            f"{where} begins with {what} ({', '.join(first[:6])}), which may be a header or a "
+            "sample; set the source's header to true or false"
+        )
+    return "sample"
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuses a header without a name for a column, or with one name for two.
+
+    Raises:
+        InputError: With the column.
+    """
+    if "" in names:
+        raise InputError(
+            f"{where} has no name for column {list(names).index('')} in its header; if that counts "
+            "the rows, as pandas writes it, save the table anew with index=False, or else name it"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"{where} has the column '{twice[0]}' twice in its header; give each column its own "
+            "name, or set the source's header to false if this row is a sample"
+        )
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Whether the cells are 0, 1, 2, ... or 1, 2, 3, ..."""
+    return list(cells) in [[str(index + start) for index in range(len(cells))] for start in (0, 1)]

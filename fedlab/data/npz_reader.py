@@ -1,0 +1,111 @@
+"""Arrays out of a ``.npz`` file, of which nothing is unpacked before its size is known."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from fedlab.data.limits import Limits
+from fedlab.errors import InputError
+
+LONGEST_HEADER = 10_000
+CHUNK = 2**24
+
+
+class Archive:
+    """An opened ``.npz`` file.
+
+    Attributes:
+        names: The arrays in it.
+    """
+
+    def __init__(self, path: Path, where: str, limits: Limits) -> None:
+        """Opens the file.
+
+        Args:
+            path: The file.
+            where: Its key in the scenario.
+            limits: What it may have.
+
+        Raises:
+            InputError: If it is missing or no archive.
+        """
+        self.where, self.limits = f"{where}: '{path}'", limits
+        limits.check_file(path, self.where)
+        with self._telling():
+            self._zip = zipfile.ZipFile(path)
+        self.names = [
+            name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")
+        ]
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Reads an array.
+
+        Raises:
+            InputError: If it is larger than is allowed, damaged, or holds Python objects.
+        """
+        with self._telling(), self._zip.open(f"{name}.npy") as file:
+            shape, fortran, kind = _header(file)
+            if kind.hasobject:
+                raise ValueError(f"array '{name}' holds Python objects")
+            what = f"{self.where}: array '{name}' of shape {shape}"
+            self.limits.check_array(shape, max(kind.itemsize, 1), what)
+            flat = np.empty(int(np.prod(shape, dtype=object)), kind)
+            _fill(file, flat, name)
+            order: Any = "F" if fortran else "C"
+            native = flat.astype(kind.newbyteorder("="), copy=False)
+            return native.reshape(shape, order=order)
+
+    def _telling(self) -> _Telling:
+        return _Telling(self.where)
+
+
+class _Telling:
+    """Turns whatever a damaged file leads to into one error."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, InputError):
+            said = "too large for memory" if isinstance(error, MemoryError) else error
+            raise InputError(
+                f"{self.where} cannot be read as a .npz file ({said}); save it anew with "
+                "numpy.savez"
+            ) from error
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the first index runs fastest, and the type of the numbers."""
+    version = npy.read_magic(file)
+    reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, kind = reader(file, max_header_size=LONGEST_HEADER)
+    if any(length < 0 for length in shape):
+        raise ValueError(f"an array of shape {shape}")
+    return shape, fortran, kind
+
+
+def _fill(file: IO[bytes], flat: np.ndarray, name: str) -> None:
+    """Reads the numbers of an array, in pieces."""
+    read, total = 0, flat.nbytes
+    place = flat.view(np.uint8) if total else flat
+    while read < total:
+        piece = file.read(min(CHUNK, total - read))
+        if not piece:
+            raise ValueError(f"array '{name}' ends too early")
+        place[read : read + len(piece)] = np.frombuffer(piece, np.uint8)
+        read += len(piece)
+    if file.read(1):
+        raise ValueError(f"array '{name}' goes on after its end")
