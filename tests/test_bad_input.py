@@ -259,7 +259,7 @@ AFTER_DATA = [
     ),
     Case(
         "empty class",
-        ["data.sources.0.path: the class folder", "/lab/jar' has no image (.bmp,", "; add some"],
+        ["data.sources.0.path: the class folder", "/lab/jar' has no image of", "; add some"],
         prepare=lambda folder: (folder / "data/shots/lab/jar").mkdir(),
     ),
     Case(
@@ -314,7 +314,7 @@ AFTER_DATA = [
     ),
     Case(
         "missing archive",
-        ["data.sources.0.path: there is no file", "/data/odd.npz'; correct the path"],
+        ["data.sources.0.path: '", "/data/odd.npz' does not exist; correct the path"],
         overrides=[ARCHIVE],
     ),
     Case(

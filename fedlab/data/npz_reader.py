@@ -80,7 +80,11 @@ class _Telling:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, InputError):
-            said = "too large for memory" if isinstance(error, MemoryError) else error
+            said: object = error
+            if isinstance(error, MemoryError):
+                said = "too large for memory"
+            elif isinstance(error, zipfile.BadZipFile):
+                said = f"damaged, or of another format: {error}"
             raise InputError(
                 f"{self.where} cannot be read as a .npz file ({said}); save it anew with "
                 "numpy.savez"
