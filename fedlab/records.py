@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, RecordDict
-from numpy.lib.npyio import NpzFile
+
+from fedlab.archive import Accept, read_arrays
 
 PACKED = "fedlab.npz"
 """Names an array that holds all arrays of a record, and says how."""
@@ -78,7 +78,7 @@ def from_the_wire(content: RecordDict) -> RecordDict:
     """
     return RecordDict(
         {
-            name: _unpacked(record) if isinstance(record, ArrayRecord) else record
+            name: unpacked(record) if isinstance(record, ArrayRecord) else record
             for name, record in content.items()
         }
     )
@@ -92,18 +92,26 @@ def _packed(record: ArrayRecord) -> Array:
     return Array(dtype="uint8", shape=(len(data),), stype=PACKED, data=data)
 
 
-def _unpacked(packed: ArrayRecord) -> ArrayRecord:
-    """Reads what may come from anybody: nothing is unpickled, and nothing grows by being read."""
+def unpacked(packed: ArrayRecord, accept: Accept = lambda arrays: None) -> ArrayRecord:
+    """One record that `for_the_wire` has packed, which may come from anybody.
+
+    Args:
+        packed: The record.
+        accept: Looks at names, types and shapes before any value is read.
+
+    Raises:
+        ValueError: If it is damaged, was packed by somebody else, or is not accepted.
+    """
+    array = packed.get(PACKED)
+    if array is None or len(packed) != 1:
+        raise ValueError("damaged tensors: they are not packed as fedlab packs them")
+
+    def named(arrays: Mapping[str, Any]) -> None:
+        accept({name.removeprefix("/"): form for name, form in arrays.items()})
+
     record = ArrayRecord()
-    try:
-        data = packed[PACKED].data
-        with NpzFile(BytesIO(data), allow_pickle=False) as arrays:
-            if sum(part.file_size for part in arrays.zip.infolist()) > len(data):  # type: ignore[union-attr]
-                raise ValueError("they are compressed")
-            for name in arrays.files:
-                record[name.removeprefix("/")] = ValueArray(arrays[name])
-    except (OSError, EOFError, KeyError, ValueError, AttributeError, BadZipFile) as error:
-        raise ValueError(f"damaged tensors: {error}") from error
+    for name, values in read_arrays(array.data, named).items():
+        record[name.removeprefix("/")] = ValueArray(values)
     return record
 
 

@@ -23,15 +23,19 @@ class ParticipationSpec(Section):
 
     Attributes:
         fraction: Share of the clients that train in a round.
-        max_failed_share: Share of a round's clients that may fail before the run stops.
+        max_failed_share: Share of a round's clients that may fail before the run stops; by default
+            none in a simulation, and all but one of real devices.
         min_replies: Replies that a round needs instead, however many clients it has.
         deadline: Seconds after which a round goes on without the missing replies.
+        update_norm: How far a client may go in a round: the norm of what it sends up, less what was
+            sent down to it, over all tensors of floats. Whoever goes further loses the round.
     """
 
     fraction: float = Field(default=1.0, gt=0, le=1)
-    max_failed_share: float = Field(default=0.0, ge=0, lt=1)
+    max_failed_share: float | None = Field(default=None, ge=0, lt=1)
     min_replies: PositiveInt | None = None
     deadline: PositiveFloat | None = None
+    update_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class EvaluationSpec(Section):

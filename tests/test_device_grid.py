@@ -24,7 +24,7 @@ from fedlab.flower_compat import NodeInfo
 from fedlab.records import for_the_wire, to_record
 from fedlab.strategies.updates import SUM, client_of
 
-Answer = Callable[[Message], RecordDict | None]
+Answer = Callable[[Message], RecordDict | Message | None]
 
 
 class Network:
@@ -47,9 +47,11 @@ class Network:
             self.answer(message, self.answers[message.metadata.dst_node_id](message))
         return numbers
 
-    def answer(self, message: Message, content: RecordDict | None) -> None:
+    def answer(self, message: Message, content: RecordDict | Message | None) -> None:
+        if isinstance(content, RecordDict):
+            content = Message(content, reply_to=message)
         if content is not None:
-            self._replies[message.metadata.message_id] = Message(content, reply_to=message)
+            self._replies[message.metadata.message_id] = content
 
     def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
         return [self._replies.pop(number) for number in numbers if number in self._replies]
@@ -62,7 +64,7 @@ class Network:
 def device(name: str, train: Answer = lambda message: None) -> Answer:
     """A device that accepts, and trains as it is told."""
 
-    def answer(message: Message) -> RecordDict | None:
+    def answer(message: Message) -> RecordDict | Message | None:
         if message.metadata.message_type == INVITE:
             return Presence(name, "d", 1, 1).to_content()
         return None if message.metadata.message_type == FAREWELL else train(message)
@@ -102,7 +104,7 @@ def test_more_devices_than_clients_at_once_do_not_keep_a_run_from_beginning(
     (left_over,) = network.told(FAREWELL).items()
     assert left_over[0] == 1
     said = Farewell.of(left_over[1].content)
-    assert (said.finished, "all seats of this run are taken (a, b)") == (False, said.reason)
+    assert (said.finished, "all seats of this run are taken") == (False, said.reason)
     assert set(roll.here()) == {"a", "b"}
     assert roll.complete
 
@@ -140,7 +142,7 @@ def trained(message: Message, client: int | None = None, **metrics: float) -> Re
     content = RecordDict({"arrays": to_record({"w": torch.tensor([float(mine)])})})
     content = for_the_wire(content)
     content["metrics"] = MetricRecord(metrics or {"num-examples": 1.0})
-    content["client"] = ConfigRecord({"id": mine})
+    content["client"] = ConfigRecord({"id": mine, "task": cast(str, seat["task"])})
     return content
 
 
@@ -187,9 +189,10 @@ def inflated(message: Message) -> RecordDict:
     [
         (lambda message: RecordDict(), "its reply lacks records"),
         (lambda message: trained(message, loss=1.0), "its reply lacks records"),
+        (lambda message: trained(message, **{"num-examples": 2.0}), "it speaks of 2.0 samples"),
         (lambda message: trained(message, client=0), "its reply is that of client 0"),
         (plain, "damaged tensors"),
-        (inflated, "damaged tensors"),
+        (inflated, "bytes, more than were sent to it"),
     ],
 )
 @pytest.mark.parametrize("summed", [True, False])

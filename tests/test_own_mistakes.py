@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 
@@ -148,20 +149,78 @@ class LosesItself(LocalHalf):
         return self.factor * loss, outputs
 
 
-def test_a_loss_that_is_no_number_is_told_once_and_never_counted_as_zero(tmp_path, caplog):
+def test_a_round_that_leaves_the_numbers_is_told_and_changes_nothing(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "fedlab"):
         run = fedlab.simulate(
             toy.scenario(rounds=3), client=LosesItself, out=tmp_path / "run", progress=False
         )
     warnings = [record.getMessage() for record in caplog.records]
-    assert len(warnings) == 1
-    assert warnings[0].startswith("round 2: the training loss of 3 of 3 clients is not finite")
+    assert len(warnings) == 2
+    assert warnings[0].startswith("round 2: training has left the numbers for 3 of 3 clients")
     assert "lower training.optimizer.lr or set training.optimizer.clip_norm" in warnings[0]
+    assert warnings[1].startswith("in 2 rounds, from round 2 on, no client's update was finite")
     assert run.finished
-    for split in ("train", "test"):
-        losses = metrics.by_client(run.history, 3, "loss", split)["value"]
-        assert losses.isna().all()
-    assert metrics.by_client(run.history, 1, "loss", "train")["value"].notna().all()
+    assert metrics.by_client(run.history, 3, "loss", "train").empty
+    tested = [metrics.by_client(run.history, r, "loss", "test")["value"] for r in (1, 3)]
+    assert tested[0].equals(tested[1])
+    named = pandas.read_csv(run.folder / "failures.csv")
+    assert sorted(named["client"]) == sorted([f"client {c}" for c in range(3)] * 2)
+    assert named["reason"].str.contains("its update is not finite").all()
+
+
+class Uneven(toy.Stripes):
+    """The client of domain d1 has other numbers of samples than the rest."""
+
+    def _domain(self, index, context):
+        self = self.model_copy(update={"train": UNEVEN}) if index == 1 else self
+        return toy.Stripes._domain(self, index, context)
+
+
+UNEVEN = 44
+
+
+class OneLeaves(LocalHalf):
+    """The client with so many samples sends infinities in round 2."""
+
+    def begin(self, received, own_state, profile):
+        carry = super().begin(received, own_state, profile)
+        leaves = profile.samples == UNEVEN and received.server_round == 2
+        factor = torch.tensor(math.inf if leaves else 1.0)
+        return carry._replace(extra={**carry.extra, "end": {"factor": factor}})
+
+    def finish(self, carry, received, steps):
+        factor = carry.extra["end"]["factor"]
+        moved = {name: value * factor for name, value in carry.parameters.items()}
+        return super().finish(carry._replace(parameters=moved), received, steps)
+
+
+@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
+@pytest.mark.parametrize("method", ["fedavg", {"name": "fedbn"}, {"name": "flwr:FedMedian"}])
+def test_one_client_that_leaves_the_numbers_costs_itself_the_round_alone(
+    tmp_path, execution, method
+):
+    data = {"sources": [{"name": "test_own_mistakes:Uneven"}], "image_size": 8}
+    scenario = toy.scenario(strategy=method, engine={"execution": execution}, data=data)
+    run = fedlab.simulate(scenario, client=OneLeaves, out=tmp_path / "run", progress=False)
+    named = pandas.read_csv(run.folder / "failures.csv")
+    assert list(zip(named["round"], named["client"], strict=True)) == [(2, "client 1")]
+    assert all(bool(tensor.isfinite().all()) for tensor in run.model_state().values())
+    assert list(metrics.by_client(run.history, 2, "loss", "train").index) == [0, 2]
+    assert list(metrics.by_client(run.history, 1, "loss", "train").index) == [0, 1, 2]
+
+
+def test_an_update_that_goes_too_far_costs_its_client_the_round(tmp_path):
+    bound = {"max_failed_share": 0.5, "update_norm": 1e-9}
+    scenario = toy.scenario(participation=bound, rounds=1)
+    run = fedlab.simulate(scenario, out=tmp_path / "run", progress=False)
+    named = pandas.read_csv(run.folder / "failures.csv")
+    assert named["reason"].str.contains(r"further than participation.update_norm \(1e-09\)").all()
+    assert len(named) == 3
+    loose = toy.scenario(participation=bound | {"update_norm": 1e9}, rounds=1)
+    one = fedlab.simulate(loose, out=tmp_path / "loose", progress=False)
+    two = fedlab.simulate(toy.scenario(rounds=1), out=tmp_path / "free", progress=False)
+    for name, tensor in one.model_state().items():
+        assert torch.allclose(tensor, two.model_state()[name], rtol=1e-6, atol=0)
 
 
 # ---------------------------------------------------------------------- on the command line

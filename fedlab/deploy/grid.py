@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
+from fedlab.deploy.inspection import Expectation
 from fedlab.deploy.post import Parcel, Post
 from fedlab.deploy.roll import Roll, Visit
 from fedlab.deploy.terms import SEAT
+from fedlab.deploy.words import shown
 from fedlab.engine.execution import Choice
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.portions import FIRST_NODE_ID, Portion, job_of
 from fedlab.engine.worker import Worker
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink import is_lost
-from fedlab.records import array_records, arrays_of, for_the_wire, from_the_wire
+from fedlab.records import array_records, arrays_of, for_the_wire
+from fedlab.strategies.layout import EXPECTED, expected_of
 from fedlab.strategies.sums import PairwiseSums, WeightedSum
 from fedlab.strategies.updates import reason, weigher
 
@@ -44,6 +46,7 @@ class Errand:
         client: The client it is for.
         portion: Where it belongs in the round.
         content: Its content in a form that can be sent, shared by all clients that get the same.
+        expectation: What its reply may be.
         visit: The process of the device that it was sent to.
         parcel: What was sent to it; None once that is lost.
         reply: The answer.
@@ -53,6 +56,7 @@ class Errand:
     client: int
     portion: Portion
     content: RecordDict
+    expectation: Expectation
     visit: Visit | None = None
     parcel: Parcel | None = None
     reply: Message | None = None
@@ -72,6 +76,7 @@ class DeviceGrid(ClientGrid):
         enough: How many of a number of messages must be answered.
         check: Called while waiting; raises if there is nothing left to wait for.
         tester: Tests the global model on domains that no device has.
+        most_examples: How many samples a device with so many may say that it has learnt from.
     """
 
     def __init__(
@@ -81,6 +86,7 @@ class DeviceGrid(ClientGrid):
         enough: Callable[[int], int],
         check: Callable[[], None],
         tester: Worker | None = None,
+        most_examples: Callable[[int], int] = lambda train: train,
     ) -> None:
         seats = sorted(roll.seats.values(), key=lambda seat: seat.client)
         super().__init__([seat.train for seat in seats], run=post.grid.run)
@@ -89,8 +95,7 @@ class DeviceGrid(ClientGrid):
         self.enough = enough
         self.check = check
         self.tester = tester
-        self._layout: dict[tuple[str, str], tuple[str, tuple[int, ...]]] = {}
-        """Names, types and shapes of the first update of a round that is summed up."""
+        self.most_examples = most_examples
 
     def get_nodes(self) -> Iterator[NodeInfo]:
         """All clients, by the names of their devices."""
@@ -99,12 +104,15 @@ class DeviceGrid(ClientGrid):
             for node in self.get_node_ids()
         )
 
+    def turned_away(self) -> dict[str, str]:
+        """Devices that could not take part since this was last asked, and why."""
+        return self.roll.turned_away()
+
     def _choose(self, messages: Sequence[Message]) -> Choice:
         return Choice(1, "on their devices")
 
     def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
         errands = []
-        self._layout = {}
         contents: dict[int, RecordDict] = {}
         for portion in portions:
             if portion.kind == DOMAIN_TEST:
@@ -114,11 +122,26 @@ class DeviceGrid(ClientGrid):
                 shared = id(message.content)
                 if shared not in contents:
                     contents[shared] = for_the_wire(message.content)
-                client = job_of(message).client
-                errands.append(Errand(message, client, portion, contents[shared]))
+                    contents[shared].pop(EXPECTED, None)
+                errands.append(self._errand(message, portion, contents[shared]))
         self._wait(errands, PATIENCE if timeout is None else timeout)
         for errand in errands:
             yield self._settled(errand)
+
+    def _errand(self, message: Message, portion: Portion, content: RecordDict) -> Errand:
+        client, about = job_of(message).client, message.metadata
+        seat = self.roll.seat(client)
+        tests = about.message_type == MessageType.EVALUATE
+        expectation = Expectation(
+            client,
+            about.message_id,
+            expected_of(message.content),
+            array_records(message.content),
+            examples=seat.test if tests else self.most_examples(seat.train),
+            train=seat.train,
+            domain=seat.domain if tests else None,
+        )
+        return Errand(message, client, portion, content, expectation)
 
     def _wait(self, errands: Sequence[Errand], seconds: float) -> None:
         """Sends messages, again where needed, until a round may end."""
@@ -160,12 +183,18 @@ class DeviceGrid(ClientGrid):
             log.warning("device '%s' is back and begins again", self.roll.name(errand.client))
             if parcel is not None:
                 self.post.ignore(parcel)
-        seat = ConfigRecord({"client": errand.client, "clients": self.clients})
+        task = errand.expectation.task
+        seat = ConfigRecord({"client": errand.client, "clients": self.clients, "task": task})
         content = RecordDict({**errand.content, SEAT: seat})  # type: ignore[dict-item]
         about = errand.message.metadata
         errand.visit = visit
         errand.parcel = visit.task = self.post.send(
-            visit.node, content, about.message_type, partial(self._answered, errand), about.group_id
+            visit.node,
+            content,
+            about.message_type,
+            partial(self._answered, errand),
+            about.group_id,
+            errand.expectation.largest,
         )
         return True
 
@@ -178,34 +207,13 @@ class DeviceGrid(ClientGrid):
                 self.roll.miss(errand.visit)
             return
         try:
-            content = RecordDict() if reply.has_error() else from_the_wire(reply.content)
-            wrong = reason(reply) if reply.has_error() else self._fault(errand, content)
-        except ValueError as error:
-            content, wrong = RecordDict(), str(error)
-        if wrong:
-            errand.reply = error_reply(errand.message, f"device '{name}': {wrong}")
-        else:
+            if reply.has_error():
+                raise ValueError(reason(reply))
+            content = errand.expectation.admit(reply.content)
             errand.reply = Message(content, reply_to=errand.message)
-
-    def _fault(self, errand: Errand, content: RecordDict) -> str:
-        """What is wrong with a reply that no strategy could use; empty if nothing is."""
-        metrics, client = content.get("metrics"), content.get("client")
-        examples = metrics.get("num-examples") if isinstance(metrics, MetricRecord) else None
-        if not isinstance(client, ConfigRecord) or not isinstance(examples, int | float):
-            return "its reply lacks records; install the same version of fedlab on both sides"
-        if client.get("id") != errand.client:
-            return f"its reply is that of client {client.get('id')}"
-        if not 0 <= examples < math.inf:
-            return f"it says that it has {examples} samples"
-        if errand.portion.sums is None:
-            return ""
-        layout = {
-            (record, name): (array.dtype, array.shape)
-            for record, arrays in array_records(content).items()
-            for name, array in arrays.items()
-        }
-        self._layout = self._layout or layout
-        return "" if layout == self._layout else "it has sent other tensors than the others"
+        except Exception as error:  # nothing that a device sends may end the run
+            wrong = shown(str(error) or type(error).__name__)
+            errand.reply = error_reply(errand.message, f"device '{name}': {wrong}")
 
     def _give_up(self, errand: Errand, seconds: float, connected: bool) -> None:
         name = self.roll.name(errand.client)

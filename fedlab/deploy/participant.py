@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message
 
 import fedlab
 from fedlab import yaml_text
@@ -99,8 +100,8 @@ class Participant:
             reason = f"{error}; install the same version of fedlab on both sides"
             log.error("%s: %s", _task_of(message), reason)
             return error_reply(message, reason)
-        seat = content.pop(SEAT)
-        client, clients = int(seat["client"]), int(seat["clients"])  # type: ignore[index]
+        seat: Any = content.pop(SEAT)
+        client, clients = int(seat["client"]), int(seat["clients"])
         state, task = self._state, _task_of(message)
         assert state is not None
         before = state.start_of(task)
@@ -117,6 +118,8 @@ class Participant:
                 reason = f"the client's state cannot be written to '{state.path}': {error.strerror}"
                 log.error("%s: %s", task, reason)
                 return error_reply(message, reason)
+        # Which message this answers: an answer to another one is none.
+        reply.content["client"] = ConfigRecord({"id": client, "task": seat.get("task", "")})
         log.info("%s: %.1f s", task, time.perf_counter() - began)
         return Message(for_the_wire(reply.content), reply_to=message)
 

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedlab.flower_compat.superlink import RunGrid
+
 OnReply = Callable[[Message], None]
+
+REPLY_BYTES = 1 << 18
+"""Bytes of a reply without tensors, at most."""
 
 
 @dataclass
@@ -17,11 +22,13 @@ class Parcel:
 
     Attributes:
         on_reply: Called with the reply, once.
+        most: Bytes of the reply, at most.
         lost: Whether it could not be handed over, because its node is gone.
         answered: Whether there has been a reply, or the word that there will be none.
     """
 
     on_reply: OnReply
+    most: int = REPLY_BYTES
     lost: bool = False
     answered: bool = False
 
@@ -40,9 +47,17 @@ class Post:
         self.grid = grid
         self._outbox: list[tuple[Message, Parcel]] = []
         self._waiting: dict[str, Parcel] = {}
+        if isinstance(grid, RunGrid):
+            grid.most = self._most
 
     def send(
-        self, node: int, content: RecordDict, kind: str, on_reply: OnReply, group: str = ""
+        self,
+        node: int,
+        content: RecordDict,
+        kind: str,
+        on_reply: OnReply,
+        group: str = "",
+        most: int = REPLY_BYTES,
     ) -> Parcel:
         """Takes a message in; it goes out, together with others, with the next `collect`.
 
@@ -52,9 +67,10 @@ class Post:
             kind: Its type.
             on_reply: Called with the reply, once.
             group: Flower's group of messages: the round.
+            most: Bytes of the reply, at most.
         """
         message = Message(content, dst_node_id=node, message_type=kind, group_id=group)
-        parcel = Parcel(on_reply)
+        parcel = Parcel(on_reply, most)
         self._outbox.append((message, parcel))
         return parcel
 
@@ -76,6 +92,11 @@ class Post:
                     on_reply, parcel.on_reply = parcel.on_reply, _nobody
                     parcel.answered = True
                     on_reply(reply)
+
+    def _most(self, number: str) -> int:
+        """Bytes that the reply to a message may have."""
+        parcel = self._waiting.get(number)
+        return REPLY_BYTES if parcel is None else parcel.most
 
     def ignore(self, parcel: Parcel) -> None:
         """Throws a message's reply away when it comes, so that it does not stay in memory."""

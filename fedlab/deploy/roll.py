@@ -11,14 +11,24 @@ from flwr.app import Message
 
 from fedlab.deploy.post import Parcel, Post
 from fedlab.deploy.terms import FAREWELL, INVITE, Farewell, Invitation, Presence
+from fedlab.deploy.words import LONGEST_NAME, fault_of_name, shown
 from fedlab.errors import InputError
 from fedlab.flower_compat import NodeInfo
 from fedlab.strategies.updates import reason
 
 log = logging.getLogger("fedlab")
 
+MOST_SAMPLES = 10**9
+"""Training or test samples that a device can have said to have."""
+
+MANY = 0.5
+"""Share of all training samples from which on a device is worth a word."""
+
 LOOK_SECONDS = 0.5
 """How often the SuperLink is asked which nodes are there."""
+
+
+TAKEN = "all seats of this run are taken"
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class Roll:
         self.invitation = invitation
         self.homes = homes
         self.seats = {seat.device: seat for seat in seats}
+        self._turned_away: dict[str, str] = {}
         self._visits: dict[int, Visit] = {}
         self._online: set[int] = set()
         self._looked = -LOOK_SECONDS
@@ -106,9 +117,18 @@ class Roll:
         here = self.here()
         return {seat.client: here[name] for name, seat in self.seats.items() if name in here}
 
+    def seat(self, client: int) -> Seat:
+        """The seat of a client."""
+        return next(seat for seat in self.seats.values() if seat.client == client)
+
     def name(self, client: int) -> str:
         """The name of the device that is a client."""
-        return next((s.device for s in self.seats.values() if s.client == client), "")
+        return self.seat(client).device
+
+    def turned_away(self) -> dict[str, str]:
+        """Devices that could not take part, by name, and why; each of them once."""
+        named, self._turned_away = self._turned_away, {}
+        return named
 
     def miss(self, visit: Visit) -> None:
         """Takes a device for gone until the SuperLink says otherwise."""
@@ -133,28 +153,40 @@ class Roll:
         def answered(reply: Message) -> None:
             if self._visits.get(node.node_id) is not visit:
                 return  # the device has been restarted meanwhile
-            if reply.has_error():
-                log.warning("device '%s': %s", node.name or node.node_id, reason(reply))
-                return
+            known = node.name or f"node {node.node_id}"
             try:
+                if reply.has_error():
+                    self._note(known, shown(reason(reply)))
+                    return
                 presence = Presence.of(reply.content)
+                self._accept(visit, node.name or presence.name, presence, known)
             except InputError as error:
-                self._dismiss(visit, node.name or str(node.node_id), str(error))
-            else:
-                self._accept(visit, node.name or presence.name, presence)
+                self._dismiss(visit, known, str(error))
+            except Exception as error:  # nothing that a device says may end the run
+                self._dismiss(visit, known, f"its answer cannot be read: {shown(repr(error))}")
 
         self._visits[node.node_id] = visit
         self.post.send(node.node_id, self.invitation.to_content(), INVITE, answered)
 
-    def _accept(self, visit: Visit, name: str, presence: Presence) -> None:
+    def _accept(self, visit: Visit, name: str, presence: Presence, known: str) -> None:
         """Takes a device in, or says why not."""
         presence = Presence(**{**asdict(presence), "name": name})
-        if presence.refused:
-            log.warning("device '%s' cannot take part: %s", name, presence.refused)
+        seat = self.seats.get(name)
+        if wrong := _fault(presence):
+            self._dismiss(visit, known, wrong)
+        elif presence.refused:
+            self._note(name, f"cannot take part: {shown(presence.refused)}")
         elif name in self.here():
             self._dismiss(visit, name, f"there is another device with the name '{name}'")
         elif self.seats and name not in self.seats:
-            self._dismiss(visit, name, self._taken)
+            self._dismiss(visit, name, TAKEN)
+        elif seat is not None and _has(seat) != _has(presence):
+            self._dismiss(
+                visit,
+                name,
+                f"the run was begun with {_told(seat)}, and the device now has {_told(presence)}; "
+                "give it the data that it had",
+            )
         else:
             visit.presence = presence
             missing = len(self.homes) - len(self.here())
@@ -167,13 +199,14 @@ class Roll:
                 f"; waiting for {missing} more" if missing > 0 else "",
             )
 
-    @property
-    def _taken(self) -> str:
-        return f"all seats of this run are taken ({', '.join(self.seats)})"
+    def _note(self, name: str, why: str) -> None:
+        """Has a device named that cannot take part."""
+        log.warning("device '%s' %s", shown(name, 2 * LONGEST_NAME), why)
+        self._turned_away[f"device '{shown(name, 2 * LONGEST_NAME)}'"] = why
 
     def _dismiss(self, visit: Visit, name: str, why: str) -> None:
         visit.presence = None
-        log.warning("device '%s' is sent away: %s", name, why)
+        self._note(name, f"is sent away: {why}")
         content = Farewell(finished=False, reason=why).to_content()
         self.post.send(visit.node, content, FAREWELL, lambda reply: None)
 
@@ -196,7 +229,17 @@ class Roll:
         self.seats = seats
         for name, visit in self.here().items():
             if name not in seats:
-                self._dismiss(visit, name, self._taken)
+                self._dismiss(visit, name, TAKEN)
+        everything = sum(seat.train for seat in seats.values())
+        for seat in seats.values():
+            if len(seats) > 2 and seat.train > MANY * everything:
+                log.warning(
+                    "device '%s' says that it has %d of all %d training samples, and counts as "
+                    "much where clients count by examples",
+                    seat.device,
+                    seat.train,
+                    everything,
+                )
 
     def say_farewell(self, seconds: float) -> None:
         """Tells all devices that the run has ended, and waits a little for them to hear it."""
@@ -209,3 +252,21 @@ class Roll:
         while len(heard) < len(visits) and time.monotonic() < end:
             self.post.collect()
             time.sleep(0.05)
+
+
+def _fault(presence: Presence) -> str:
+    """Why a device cannot be what it says it is; empty if it can."""
+    for what, name in (("name", presence.name), ("domain", presence.domain)):
+        if wrong := fault_of_name(what, name):
+            return wrong
+    if max(presence.train, presence.test) > MOST_SAMPLES:
+        return f"it says that it has {max(presence.train, presence.test)} samples"
+    return ""
+
+
+def _has(who: Seat | Presence) -> tuple[str, int, int]:
+    return who.domain, who.train, who.test
+
+
+def _told(who: Seat | Presence) -> str:
+    return f"{who.train} training and {who.test} test samples of '{who.domain}'"

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fedlab.deploy.grid import DeviceGrid
 from fedlab.deploy.post import Post
 from fedlab.deploy.roll import Roll, Seat
 from fedlab.deploy.superlink import Endpoint, SuperLink
-from fedlab.deploy.task import task_of
+from fedlab.deploy.task import Task, task_of
 from fedlab.deploy.terms import Invitation
 from fedlab.errors import InputError, RunError
 from fedlab.flower_compat.superlink import ObjectPushError, connect
@@ -86,11 +87,13 @@ def serve(
             on_ready(f"{endpoint.host}:{superlink.port}")
             _gather(roll, superlink)
             _note(folder, notes["run"], roll)
-            needed = server_settings(scenario).needed
+            tolerant = as_on_devices(scenario)
+            most = partial(_most_examples, scenario, task)
+            needed = server_settings(tolerant).needed
             run = conduct(
-                with_every_checkpoint(scenario),
+                tolerant,
                 task.model,
-                DeviceGrid(post, roll, needed, superlink.check, task.tester),
+                DeviceGrid(post, roll, needed, superlink.check, task.tester, most),
                 folder,
                 checkpoint=checkpoint,
                 test_domains=task.test_domains,
@@ -100,13 +103,24 @@ def serve(
     return run
 
 
-def with_every_checkpoint(scenario: Scenario) -> Scenario:
-    """The scenario with a checkpoint after every round, whatever it says.
+def as_on_devices(scenario: Scenario) -> Scenario:
+    """The scenario with what is different where clients are real devices.
 
-    A device can go back by one round and no further (`fedlab.deploy.state_file`).
+    There is a checkpoint after every round: a device can go back by one round and no further
+    (`fedlab.deploy.state_file`). And a round needs one reply where the scenario does not say how
+    many clients may fail: in a simulation that is a mistake in somebody's code, but devices fail,
+    and whoever has the key of one must not end everybody's run.
     """
     output = scenario.output.model_copy(update={"checkpoint_every": 1})
-    return scenario.model_copy(update={"output": output})
+    participation = scenario.participation
+    if participation.max_failed_share is None and participation.min_replies is None:
+        participation = participation.model_copy(update={"min_replies": 1})
+    return scenario.model_copy(update={"output": output, "participation": participation})
+
+
+def _most_examples(scenario: Scenario, task: Task, train: int) -> int:
+    """How many samples a device that has so many may say that it has learnt from."""
+    return scenario.strategy.most_examples(scenario, train, task.phases, len(task.classes))
 
 
 def _gather(roll: Roll, superlink: SuperLink) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from fedlab.data.extractor import NoExtractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
-from fedlab.engine.runtime import local_half_class
+from fedlab.engine.runtime import Runtime, local_half_class
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
@@ -38,6 +38,7 @@ class Task:
         homes: For every client the domain that a simulation would give it; None for any.
         test_domains: Domains that the server tests the global model on.
         tester: Does that; None where there is nothing to test on.
+        phases: Phases of a client's local round.
     """
 
     model: nn.Module
@@ -46,6 +47,7 @@ class Task:
     homes: tuple[str | None, ...]
     test_domains: tuple[str, ...] = ()
     tester: Worker | None = None
+    phases: int = 1
 
 
 def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
@@ -79,7 +81,8 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
     check_privacy(scenario, strategy, model, data, clients)
     test_domains = _domains_to_test(scenario, data)
     tester = _tester(scenario, data) if test_domains else None
-    return Task(model, names, shape, _homes(scenario, data), test_domains, tester)
+    phases = len(_runtime(scenario, data).half.phases())
+    return Task(model, names, shape, _homes(scenario, data), test_domains, tester, phases)
 
 
 def _no_data(scenario: Scenario, classes: Sequence[str]) -> FederatedData:
@@ -152,8 +155,13 @@ def _domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]
 
 
 def _tester(scenario: Scenario, data: FederatedData) -> Worker:
+    return Worker(_runtime(scenario, data))
+
+
+def _runtime(scenario: Scenario, data: FederatedData) -> Runtime:
+    """A runtime without clients."""
     nobody = np.zeros(0, np.int64)
     offsets = np.zeros(scenario.partition.clients + 1, np.int64)
     partition = Partition(nobody, nobody, nobody.astype(bool), offsets, nobody, offsets)
     threads = scenario.resources.cpus_per_actor
-    return Worker(make_runtime(scenario, "cpu", threads, data, partition))
+    return make_runtime(scenario, "cpu", threads, data, partition)

@@ -77,6 +77,10 @@ class ClientGrid(Grid):
             NodeInfo(node_id=n, name=f"client {n - FIRST_NODE_ID}") for n in self.get_node_ids()
         )
 
+    def turned_away(self) -> dict[str, str]:
+        """Those that wanted to be clients since this was last asked and could not, and why."""
+        return {}
+
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Takes messages in; they are worked on when their replies are pulled."""
         stamped = [stamp(message) for message in messages]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple, TypeVar
 
 from flwr.app import Context, Message, MessageType, Metadata, RecordDict
@@ -14,8 +14,15 @@ from fedlab.client_app import build_client_app
 from fedlab.engine.allocator import keep_freed_memory
 from fedlab.engine.execution import Choice, by_measuring, by_rule
 from fedlab.engine.runtime import Runtime
-from fedlab.flower_compat import assume_identity, client_context, error_reply, message_for
-from fedlab.strategies.sums import PairwiseSums, WeightedSum
+from fedlab.flower_compat import (
+    assume_identity,
+    client_context,
+    error_reply,
+    message_for,
+    refused_reply,
+)
+from fedlab.strategies.screening import sum_fault, update_fault
+from fedlab.strategies.sums import PairwiseSums, WeightedSum, merged
 
 log = logging.getLogger("fedlab")
 
@@ -119,24 +126,42 @@ class Worker:
         def visits() -> list[_Visit]:
             return [self._visit(content, job, s) for job, s in zip(jobs, states, strict=True)]
 
-        def alone() -> list[Answer]:
-            return [self._alone(visit) for visit in visits()]
-
         answers: list[Answer] = []
         if together:
-            try:
-                answers, total = self._adding(places, lambda: self._together(visits()))
-            except Exception:
+            found = self._stack(places, visits())
+            if found is None:
                 # It may be one client's fault: alone, each of them fails or succeeds for itself.
-                log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
-                answers, total = self._adding(places, alone)
+                one_by_one = [self._screened(places, visit) for visit in visits()]
+                found = [each for each, _ in one_by_one], reduce(merged, (t for _, t in one_by_one))
+            answers, total = found
             sums.add(*where, total)
         else:
             for place, visit in enumerate(visits(), where.start):
-                answer, total = self._adding(places, partial(self._alone, visit))
+                answer, total = self._screened(places, visit)
                 answers.append(answer)
                 sums.add(place, 1, total)
         return Answered(answers, sums if places else None)
+
+    def _stack(
+        self, places: Places | None, visits: Sequence[_Visit]
+    ) -> tuple[list[Answer], WeightedSum | None] | None:
+        """Answers of clients as one, and their sum; None if one of them cannot be used."""
+        try:
+            answers, total = self._adding(places, lambda: self._together(visits))
+        except Exception:
+            log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
+            return None
+        wrong = sum_fault(total) or any(update_fault(answer.reply) for answer in answers)
+        return None if wrong else (answers, total)
+
+    def _screened(self, places: Places | None, visit: _Visit) -> tuple[Answer, WeightedSum | None]:
+        """One client's answer, and its summand; neither if its update cannot be used."""
+        answer, total = self._adding(places, partial(self._alone, visit))
+        wrong = sum_fault(total) or update_fault(answer.reply)
+        if wrong:
+            refusal = refused_reply(visit.message, f"client {visit.client}: {wrong}")
+            return Answer(refusal, None), None
+        return answer, total
 
     def _adding(
         self, places: Places | None, answer: Callable[[], T]

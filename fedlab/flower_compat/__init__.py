@@ -21,7 +21,9 @@ __all__ = [
     "assume_identity",
     "client_context",
     "error_reply",
+    "is_refused",
     "message_for",
+    "refused_reply",
     "stamp",
 ]
 
@@ -54,6 +56,16 @@ def error_reply(message: Message, reason: str, *, crashed: bool = False) -> Mess
     """The reply of a client that raised (or whose process died) while answering `message`."""
     code = ErrorCode.CLIENT_APP_CRASHED if crashed else ErrorCode.CLIENT_APP_RAISED_EXCEPTION
     return Message(Error(code=code, reason=reason), reply_to=message)
+
+
+def refused_reply(message: Message, reason: str) -> Message:
+    """The reply of a client whose answer to `message` is not used."""
+    return Message(Error(code=ErrorCode.MOD_FAILED_PRECONDITION, reason=reason), reply_to=message)
+
+
+def is_refused(reply: Message) -> bool:
+    """Whether a client has answered and its answer is not used."""
+    return reply.has_error() and reply.error.code == ErrorCode.MOD_FAILED_PRECONDITION
 
 
 def client_context(node_id: int, client: int, clients: int, state: RecordDict) -> Context:

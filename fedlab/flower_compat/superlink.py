@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, cast
 
+import httpx
 from flwr.app import Error, Message, Metadata
 from flwr.app.message import make_message
 from flwr.common.constant import (
@@ -42,6 +44,12 @@ __all__ = ["Link", "ObjectPushError", "Ticket", "connect", "is_lost"]
 
 RETRY_SECONDS = 10.0
 """For how long a call to the SuperLink on this machine is tried again before it fails."""
+
+PART_BYTES = 5 << 20
+"""Bytes of the parts into which Flower cuts an array."""
+
+MOST_PARTS = 4096
+"""Parts that a reply may have besides those of its arrays."""
 
 LOST = (
     ErrorCode.NODE_UNAVAILABLE,
@@ -170,8 +178,13 @@ class _Arriving:
 
     number: str
     parts: list[str]
+    node: int
     here: dict[str, bytes] = field(default_factory=dict)
     gone: bool = False
+
+
+class TooLargeError(Exception):
+    """A reply has more bytes than it may."""
 
 
 class RunGrid(HttpGrid):
@@ -185,6 +198,8 @@ class RunGrid(HttpGrid):
         super().__init__(address, authority is None, authority, token=token)
         self._retry_invoker.max_time = RETRY_SECONDS
         self._arriving: dict[str, _Arriving] = {}
+        self.most: Callable[[str], float] = lambda number: math.inf
+        """Bytes that the reply to a message may have."""
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """The replies to these messages that are here as a whole."""
@@ -194,11 +209,18 @@ class RunGrid(HttpGrid):
             trees = response.message_object_trees
             for reply, tree in zip(response.messages_list, trees, strict=True):
                 parts = [part.object_id for part in iterate_object_tree(tree)]
-                number = reply.metadata.message_id
-                self._arriving[reply.metadata.reply_to_message_id] = _Arriving(number, parts)
+                about = reply.metadata
+                self._arriving[about.reply_to_message_id] = _Arriving(
+                    about.message_id, parts, about.src_node_id
+                )
         found = []
         for number, arriving in list(self._arriving.items()):
-            message = self._whole(number, arriving)
+            try:
+                message = self._whole(number, arriving)
+            except (httpx.HTTPError, ObjectPushError):
+                raise  # the SuperLink itself is in trouble
+            except Exception as error:  # whatever a node can make of its reply
+                message = self._refused(number, arriving, f"its reply cannot be read: {error!r}")
             if message is not None:
                 del self._arriving[number]
                 found.append(message)
@@ -215,23 +237,48 @@ class RunGrid(HttpGrid):
             except ObjectPullError:
                 reply.gone = True
                 raise
+            if sum(map(len, list(reply.here.values()))) > most:
+                raise TooLargeError
             return reply.here[part]
 
+        most = self.most(answers)
         missing = [part for part in dict.fromkeys(reply.parts) if part not in reply.here]
+        if len(reply.parts) > MOST_PARTS + most / PART_BYTES:
+            return self._refused(answers, reply, f"its reply has {len(reply.parts)} parts")
         try:
             pull_objects(missing, hold, max_tries_per_object=1)
         except ObjectPullError:
             return self._lost(answers) if reply.gone else None
-        self._runtime_client.ConfirmMessageReceived(
-            ConfirmMessageReceivedRequest(
-                node=self.node, run_id=run_id, message_object_id=reply.number
-            )
-        )
+        except TooLargeError:
+            why = f"its reply has more than the {most:.0f} bytes that it may have"
+            return self._refused(answers, reply, why)
+        self._forget(reply)
         message = cast(Message, inflate_object_from_contents(reply.number, reply.here))
+        # The SuperLink has checked who answers what; what stands in the reply is its node's word.
         message.metadata.__dict__["_message_id"] = reply.number
+        message.metadata.__dict__["_reply_to_message_id"] = answers
+        message.metadata.__dict__["_src_node_id"] = reply.node
         return message
 
     def _lost(self, answers: str) -> Message:
+        """The word that there will be no reply."""
+        code, reason = ErrorCode.MESSAGE_UNAVAILABLE, "its sender stopped in the middle of it"
+        return self._error(answers, Error(code, reason))
+
+    def _forget(self, reply: _Arriving) -> None:
+        """Has the SuperLink throw a reply away."""
+        self._runtime_client.ConfirmMessageReceived(
+            ConfirmMessageReceivedRequest(
+                node=self.node, run_id=self.run.run_id, message_object_id=reply.number
+            )
+        )
+
+    def _refused(self, answers: str, reply: _Arriving, why: str) -> Message:
+        """The word that there was a reply and that it is none."""
+        self._forget(reply)
+        return self._error(answers, Error(ErrorCode.UNKNOWN, why))
+
+    def _error(self, answers: str, error: Error) -> Message:
         node = self.node.node_id
         about = Metadata(
             run_id=self.run.run_id,
@@ -244,7 +291,6 @@ class RunGrid(HttpGrid):
             reply_to_message_id=answers,
             created_at=time.time(),
         )
-        error = Error(ErrorCode.MESSAGE_UNAVAILABLE, "its sender stopped in the middle of it")
         return make_message(metadata=about, error=error)
 
 
@@ -267,4 +313,5 @@ def connect(address: str, ticket: Ticket, authority: bytes | None) -> Grid:
 
 def is_lost(reply: Any) -> bool:
     """Whether a reply is the SuperLink's word that there will be none."""
-    return reply.has_error() and reply.error.code in LOST
+    ours = reply.metadata.src_node_id == SUPERLINK_NODE_ID  # a node may say so, too
+    return ours and reply.has_error() and reply.error.code in LOST

@@ -7,42 +7,56 @@ import math
 
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.callbacks import RoundReport
+from fedlab.strategies.screening import NOT_FINITE, REMEDY
 
 log = logging.getLogger("fedlab")
 
 
 class DivergenceWarning:
-    """Observer that warns, once, when clients' training losses stop being finite.
+    """Observer that warns, once, when what clients learn stops being finite, and tells at the end.
 
-    The run goes on: one client may recover where others hold the mean, and a comparison wants to
-    know what a setting comes to.
+    Their updates are left out of the mean, which stays finite for everybody else, and each of them
+    is named in ``failures.csv``. The run goes on: a client may recover where others hold the mean,
+    and a comparison wants to know what a setting comes to.
     """
 
     def __init__(self) -> None:
         self.told = False
+        self.fruitless: list[int] = []
+        """Rounds in which nobody's update was finite."""
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
         """There is nothing to warn of yet."""
 
     def on_round(self, strategy: Strategy, report: RoundReport) -> None:
-        """Looks at the round's training losses."""
+        """Looks at the round's training losses, and at the updates that were left out."""
         losses = {
-            row.client: row.value
+            f"client {row.client}": row.value
             for row in report.rows
             if (row.split, row.metric) == ("train", "loss")
         }
-        lost = [client for client, loss in losses.items() if not math.isfinite(loss)]
+        left_out = [name for name, why in report.failures.items() if NOT_FINITE in why]
+        lost = [*left_out, *(name for name, loss in losses.items() if not math.isfinite(loss))]
+        if left_out and not losses:
+            self.fruitless.append(report.round)
         if lost and not self.told:
             self.told = True
             log.warning(
-                "round %d: the training loss of %d of %d clients is not finite (client %d, for "
-                "one), and what they learn is lost; lower training.optimizer.lr or set "
-                "training.optimizer.clip_norm",
+                "round %d: training has left the numbers for %d of %d clients (%s, for one), and "
+                "what they learn is lost; %s",
                 report.round,
                 len(lost),
-                len(losses),
+                len(losses) + len(left_out),
                 lost[0],
+                REMEDY,
             )
 
     def on_end(self, strategy: Strategy) -> None:
-        """Everything was said."""
+        """Tells how often the model could not learn from anybody."""
+        if self.fruitless:
+            log.warning(
+                "in %d rounds, from round %d on, no client's update was finite and the model stayed as "
+                "it was: what the run comes to is that of the other rounds",
+                len(self.fruitless),
+                self.fruitless[0],
+            )

@@ -20,11 +20,13 @@ from torch import nn
 
 from fedlab import rng
 from fedlab.errors import RunError
+from fedlab.flower_compat import is_refused
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.combined import check_combined
+from fedlab.strategies.layout import EXPECTED, METRICS, Expected, Layout, layout_of
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
@@ -66,6 +68,8 @@ class Strategy(FlowerStrategy):
 
     False for a class that overrides `combine` or `weight` and does not say otherwise.
     """
+    metrics: frozenset[str] = METRICS
+    """Names of what local halves measure besides ``num-examples``; devices may send no others."""
     one_mean: bool = True
     """Whether all that follows from the updates follows from the ``mean`` of ``arrays``.
 
@@ -129,6 +133,17 @@ class Strategy(FlowerStrategy):
         """Plain values that go down with it."""
         return {"server-round": server_round, "rounds": self.rounds}
 
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """The tensors of a reply: those that went down, with other values, unless a method says so.
+
+        A server with real devices takes nothing else from them.
+
+        Args:
+            down: The tensors of the message.
+            question: What was asked before the first round; empty for training.
+        """
+        return down
+
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Turns a round's updates, in the order of client indices, into the next state."""
         self.state["arrays"] = self.mean(updates, "arrays")
@@ -186,15 +201,25 @@ class Strategy(FlowerStrategy):
             name: to_record(tensors) for name, tensors in down.items()
         }
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
-        if train and self.linear:
+        # How far a client has gone is not to be seen in a sum.
+        if train and self.linear and self.settings.update_norm is None:
             records[SUM] = ConfigRecord({"weights": self.parameters.weighting})
         content = RecordDict(records)  # type: ignore[arg-type]
+        if train:
+            self.expect(content)
         return [
             Message(
                 content, dst_node_id=node, message_type=message_type, group_id=f"{server_round}"
             )
             for node in nodes
         ]
+
+    def expect(self, content: RecordDict, question: str = "") -> None:
+        """Has a message say what its reply looks like, where that is not as it looks itself."""
+        down = layout_of(content)
+        up = self.sent_up(down, question)
+        if up is not down or self.metrics != METRICS:
+            content[EXPECTED] = Expected(up, self.metrics)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -252,9 +277,13 @@ class Strategy(FlowerStrategy):
         return mean_metrics(self.accept(server_round, replies)) if replies else None
 
     def accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
-        """The updates of a round, unless too many clients failed."""
+        """The updates of a round, unless too many clients failed.
+
+        A client that has answered with what is not used (`fedlab.strategies.screening`) has not
+        failed: others of its kind may, and what becomes of a setting is a result, too.
+        """
         replies = list(replies)
-        errors = [reason(reply) for reply in replies if reply.has_error()]
+        errors = [reason(r) for r in replies if r.has_error() and not is_refused(r)]
         if len(replies) - len(errors) < self.settings.needed(len(replies)):
             raise RunError(
                 f"round {server_round}: {len(errors)} of {len(replies)} clients failed and "

@@ -18,6 +18,7 @@ from torch import nn
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.checks import refuse_if_all_is_labelled
+from fedlab.strategies.layout import METRICS, Layout
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.updates import ClientUpdate
 
@@ -62,6 +63,19 @@ class FedLabelParameters(StrategyParameters):
     unlabelled_steps: PositiveInt | None = None
     burn_in: NonNegativeInt = 0
 
+    def most_examples(self, scenario: Scenario, train: int, phases: int, classes: int) -> int:
+        """Samples count as often as they are read."""
+        training, size = scenario.training, scenario.training.batch_size
+        batch = train if size == "full" else min(size, train)
+        labelled, unlabelled = (
+            epochs * train if steps is None else steps * batch
+            for epochs, steps in (
+                (training.local_epochs, training.local_steps),
+                (self.unlabelled_epochs, self.unlabelled_steps),
+            )
+        )
+        return labelled + unlabelled
+
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses samples that all have labels."""
         refuse_if_all_is_labelled(scenario)
@@ -71,6 +85,7 @@ class FedLabel(Strategy):
     """w ← w + Σ (r_k / Σ r_j) Δw_k, r_k the samples that client k used."""
 
     Parameters = FedLabelParameters
+    metrics = METRICS | {"pseudo-labels", "pseudo-labels-right"}
 
     def __init__(
         self,
@@ -94,6 +109,12 @@ class FedLabel(Strategy):
     def upload_bytes(self, down: int) -> int:
         """One model, or one of each phase."""
         return down if self._parameters.aggregation == "paper" else 2 * down
+
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """One model, or one of each phase."""
+        model = down["arrays"]
+        both = {"unlabelled": model} if self._parameters.aggregation == "flute" else {}
+        return {"arrays": model, **both}
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """The mean of the updates, or of the means of both phases."""

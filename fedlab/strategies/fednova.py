@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.strategies.layout import Form, Layout
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.server_step import ServerStep, plus
 from fedlab.strategies.updates import ClientUpdate
@@ -49,6 +50,16 @@ class FedNova(ServerStep):
     def upload_bytes(self, down: int) -> int:
         """The sum that normalised the change comes on top."""
         return down + torch.float64.itemsize
+
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """The direction, the sum of coefficients, and tensors that are not trained."""
+        model = down["arrays"]
+        untrained = {n: form for n, form in model.items() if n not in self.trainable}
+        return {
+            "direction": {name: model[name] for name in self.trainable},
+            "coefficients": {"sum": Form("float64", (), low=0.0)},
+            **({"untrained": untrained} if untrained else {}),
+        }
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean direction, as far as the clients went on average."""

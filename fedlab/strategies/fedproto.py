@@ -22,6 +22,7 @@ from fedlab.models.norms import NormPolicy
 from fedlab.models.parts import parts
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.layout import Form, Free, Layout
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.updates import ClientUpdate
 
@@ -84,6 +85,19 @@ class FedProto(Strategy):
             return down
         each = self.head.features * torch.float32.itemsize + 2 * torch.int64.itemsize
         return self.head.layer.out_features * each
+
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """The prototypes of the classes that a client has."""
+        if self.head is None:
+            return down
+        classes = Free("classes", self.head.layer.out_features)
+        return {
+            "prototypes": {
+                "classes": Form("int64", (classes,), low=0, high=classes.most - 1, distinct=True),
+                "counts": Form("int64", (classes,), low=1, counts=True),
+                "features": Form("float32", (classes, self.head.features)),
+            }
+        }
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """The global prototypes, once there are some."""

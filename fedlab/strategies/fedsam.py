@@ -18,6 +18,7 @@ from torch import nn
 
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.checks import refuse_unless_plain_sgd
+from fedlab.strategies.layout import Layout
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.server_step import ServerStep
 from fedlab.strategies.updates import ClientUpdate
@@ -69,6 +70,10 @@ class FedSAM(ServerStep):
     def upload_bytes(self, down: int) -> int:
         """The model alone comes back."""
         return tensor_bytes(self.state["arrays"])
+
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """The model alone."""
+        return {"arrays": down["arrays"]}
 
     def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Adopts the mean."""

@@ -32,6 +32,7 @@ from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.fedwon import FedWonParameters
+from fedlab.strategies.layout import Form, Free, Layout
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.rounds import Ask
 from fedlab.strategies.updates import ClientUpdate
@@ -110,6 +111,12 @@ class GGEURParameters(StrategyParameters):
         """As the base wants it."""
         return self.base.regroup(partition)
 
+    def most_examples(self, scenario: Scenario, train: int, phases: int, classes: int) -> int:
+        """Drawn features count like samples."""
+        around = self.per_prototype * scenario.partition.clients if self.prototypes else 0
+        drawn = classes * (self.filled_to + around)
+        return self.base.most_examples(scenario, train + drawn, phases, classes)
+
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses images, and bases that would not train on the new features.
 
@@ -162,6 +169,33 @@ class GGEUR(Strategy):
     ) -> None:
         super().__init__(model, parameters.base, settings)
         self.ggeur = parameters
+        dense = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+        self.features = dense[0].in_features if dense else 0
+        """Features of a sample, where the network begins with a dense layer."""
+        self.classes = dense[-1].out_features if dense else 0
+
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """The moments of the classes that a client has; once it has drawn, nothing; then as ever.
+
+        (`fedlab.clients.ggeur.moments_record`)
+        """
+        if not question:
+            return super().sent_up(down)
+        if question != "moments":
+            return {}
+        classes, size = Free("classes", self.classes), self.features
+        rank = self.ggeur.rank
+        spread = {"covariances": Form("float32", (classes, size * (size + 1) // 2))}
+        if rank is not None:
+            spread = {"factors": Form("float32", (classes, size, min(rank, size)))}
+        return {
+            "moments": {
+                "classes": Form("int64", (classes,), low=0, high=self.classes - 1, distinct=True),
+                "counts": Form("int64", (classes,), low=1, counts=True),
+                "means": Form("float32", (classes, size)),
+                **spread,
+            }
+        }
 
     def before_rounds(self, ask: Ask) -> None:
         """Gathers the moments, sends the geometry (phase 0 of the paper)."""

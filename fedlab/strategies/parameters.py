@@ -79,6 +79,17 @@ class StrategyParameters(Component):
         """Who owns which samples: what the scenario says (centralised training pools them)."""
         return partition
 
+    def most_examples(self, scenario: Scenario, train: int, phases: int, classes: int) -> int:
+        """The largest ``num-examples`` that a client can honestly say it has learnt from.
+
+        Args:
+            scenario: The experiment.
+            train: Its training samples.
+            phases: Phases of a local round, each of which counts the samples that it reads.
+            classes: Classes there are.
+        """
+        return train * phases
+
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses a scenario in which the method makes no sense.
 

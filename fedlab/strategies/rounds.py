@@ -26,6 +26,7 @@ from fedlab.strategies.rows import (
     test_rows,
     training_rows,
 )
+from fedlab.strategies.screening import screen
 from fedlab.strategies.updates import ClientUpdate, client_of, reason
 from fedlab.strategies.virtual_clock import CLOCK
 
@@ -69,6 +70,7 @@ def run_rounds(
         sent = messages if plan is None else plan.accepted
         replies = exchange(grid, sent, timeout)
         traffic.add(sent, replies, plan)
+        replies = screen(sent, replies, strategy.settings.update_norm)
         clock.lap("train")
 
         if replies:  # on a virtual clock, a round may end without any
@@ -104,7 +106,8 @@ def run_rounds(
         if plan is not None and strategy.clock is not None:
             rows += plan.rows(server_round)
             strategy.state[CLOCK] = strategy.clock.state()
-        report = RoundReport(server_round, last, rows, clock.laps, failures)
+        turned_away: dict[str, str] = getattr(grid, "turned_away", dict)()
+        report = RoundReport(server_round, last, rows, clock.laps, turned_away | failures)
         if _notify(callbacks, strategy, report):
             break
     for callback in callbacks:
@@ -125,6 +128,7 @@ def _ask(
     records: dict[str, ArrayRecord | ConfigRecord] = {n: to_record(t) for n, t in arrays.items()}
     records["config"] = ConfigRecord({"question": question, "server-round": 0, **values})
     content = RecordDict(records)  # type: ignore[arg-type]
+    strategy.expect(content, question)
     messages = [
         Message(content, dst_node_id=node, message_type=MessageType.QUERY, group_id="0")
         for node in sorted(grid.get_node_ids())

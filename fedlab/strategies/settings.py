@@ -21,6 +21,7 @@ class ServerSettings:
         max_failed_share: Share of a round's clients that may fail before the run stops.
         privacy: Noise on what the server makes of the updates, if the scenario wants that.
         min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
+        update_norm: How far a client may go in a round (`fedlab.strategies.screening`).
         fleet: The clients' devices; None where time does not matter.
     """
 
@@ -32,6 +33,7 @@ class ServerSettings:
     privacy: PrivacySpec | None = None
     fleet: Fleet | None = None
     min_replies: int | None = None
+    update_norm: float | None = None
 
     def needed(self, messages: int) -> int:
         """How many of a round's messages must be answered for the run to go on."""

@@ -1,0 +1,215 @@
+"""Whether a device's reply is one: looked at before it is decoded, and believed in nothing.
+
+What a reply may be follows from the message that was sent and from what the device said of itself
+when it was invited. A device that answers with anything else loses its round, and no more happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedlab.deploy.words import shown
+from fedlab.records import PACKED, unpacked
+from fedlab.strategies.layout import Expected, Form
+
+HEAD_BYTES = 1024
+"""What an array takes in an archive besides its values and twice its name, at most."""
+
+WORDS_BYTES = 1 << 18
+"""What a reply takes besides its arrays, at most: metrics, and words about an error."""
+
+LARGEST = float(np.finfo(np.float32).max)
+"""No number that clients measure is beyond those of single precision."""
+
+FAR_OFF = 2.0**31
+"""Integer tensors (step counters) do not move further than this in a round."""
+
+OLD = "install the same version of fedlab on both sides"
+
+SCORES = ("accuracy", "loss")
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the reply to one message may be.
+
+    Attributes:
+        client: The client it is from.
+        task: What tells the message from others.
+        expected: Its tensors, and the names of its metrics.
+        sent: The tensors that went down.
+        examples: The largest number of samples that it may speak of.
+        train: Training samples of the device.
+        domain: The domain that it tests on, for a test; None for anything else.
+    """
+
+    client: int
+    task: str
+    expected: Expected
+    sent: Mapping[str, ArrayRecord]
+    examples: int
+    train: int
+    domain: str | None = None
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the reply, at most."""
+        if self.domain is not None:
+            return WORDS_BYTES
+        return WORDS_BYTES + sum(map(_packed_bytes, self.expected.layout.values()))
+
+    def admit(self, content: RecordDict) -> RecordDict:
+        """The reply with its tensors decoded, in the order in which they are expected.
+
+        Raises:
+            ValueError: With what is wrong, if it is not what was expected.
+        """
+        self._check_sender(content.get("client"))
+        layout = {} if self.domain is not None else self.expected.layout
+        known = {"metrics", "client", *layout} | ({"domains"} if self.domain is not None else set())
+        if missing := known - content.keys():
+            raise ValueError(f"its reply lacks records ({_named(missing)}); {OLD}")
+        if more := content.keys() - known:
+            raise ValueError(
+                f"its reply has records that nobody asked for ({_named(more)}); a method that "
+                "sends up other records than it sends down has to say so (`Strategy.sent_up`)"
+            )
+        self._check_metrics(content["metrics"])
+        if self.domain is not None:
+            self._check_scores(content["domains"])
+            return content
+        records: dict[str, Any] = {name: self._record(name, content[name]) for name in layout}
+        records |= {"metrics": content["metrics"], "client": content["client"]}
+        return RecordDict(records)
+
+    def _check_sender(self, client: object) -> None:
+        if not isinstance(client, ConfigRecord) or client.keys() != {"id", "task"}:
+            raise ValueError(f"its reply lacks records; {OLD}")
+        if client["id"] != self.client:
+            raise ValueError(f"its reply is that of client {shown(str(client['id']), 40)}")
+        if client["task"] != self.task:
+            raise ValueError("its reply is that to another message")
+
+    def _check_metrics(self, metrics: object) -> None:
+        if not isinstance(metrics, MetricRecord) or "num-examples" not in metrics:
+            raise ValueError(f"its reply lacks records; {OLD}")
+        wanted = set(SCORES) if self.domain is not None else self.expected.metrics
+        if more := metrics.keys() - wanted - {"num-examples"}:
+            raise ValueError(
+                f"it has sent metrics that nobody knows ({_named(more)}); a method that measures "
+                "more has to name that (`Strategy.metrics`)"
+            )
+        for name, value in metrics.items():
+            _check_number(f"its {name}", value)
+        _check_count("samples", metrics["num-examples"], self.examples)
+        _check_share("its accuracy", metrics.get("accuracy", 0.0))
+
+    def _check_scores(self, domains: object) -> None:
+        """Looks at the results of a test, which has one domain and no more samples than said."""
+        number = (int, float)
+        wanted = {"domain": str, "examples": int, "accuracy": number, "loss": number}
+        if not isinstance(domains, ConfigRecord) or domains.keys() != wanted.keys():
+            raise ValueError(f"its test lacks results; {OLD}")
+        for name, kind in wanted.items():
+            column = domains[name]
+            if not isinstance(column, list) or not all(isinstance(v, kind) for v in column):
+                raise ValueError(f"its test has a {name} of another type; {OLD}")
+            if len(column) != len(domains["domain"]):  # type: ignore[arg-type]
+                raise ValueError("its test has columns of different lengths")
+        rows = list(zip(*(domains[name] for name in wanted), strict=True))  # type: ignore[arg-type]
+        if any(row[0] != self.domain for row in rows) or len(rows) > 1:
+            raise ValueError("it has tested on other domains than the one it has")
+        for _, examples, accuracy, loss in rows:
+            _check_count("test samples", examples, self.examples)
+            _check_number("its loss", loss)
+            _check_share("its accuracy", accuracy)
+
+    def _record(self, record: str, packed: object) -> ArrayRecord:
+        """One record, decoded; its forms are looked at first, then its values."""
+        forms = self.expected.layout[record]
+        if not isinstance(packed, ArrayRecord):
+            raise ValueError(f"'{record}' has no tensors")
+        array = packed.get(PACKED)
+        if array is not None and len(array.data) > _packed_bytes(forms):
+            raise ValueError(f"'{record}' has {len(array.data)} bytes, more than were sent to it")
+
+        def accept(arrays: Mapping[str, tuple[np.dtype, tuple[int, ...]]]) -> None:
+            if arrays.keys() != forms.keys():
+                odd = arrays.keys() ^ forms.keys()
+                raise ValueError(f"'{record}' has other tensors than were expected ({_named(odd)})")
+            free: dict[str, int] = {}
+            for name, form in forms.items():
+                dtype, shape = arrays[name]
+                if wrong := form.fault(dtype.name, shape, free):
+                    raise ValueError(f"'{record}': '{name}' {wrong}")
+
+        decoded = unpacked(packed, accept)
+        sent = self.sent.get(record, {})
+        for name, form in forms.items():
+            values = decoded[name].numpy()
+            if wrong := self._fault(form, values, sent.get(name)):
+                raise ValueError(f"'{record}': '{name}' {wrong}")
+        ordered = ArrayRecord()
+        for name in forms:
+            ordered[name] = decoded[name]
+        return ordered
+
+    def _fault(self, form: Form, values: np.ndarray, sent: Any) -> str:
+        """What is wrong with a tensor's values; empty if nothing is."""
+        if values.size == 0:
+            return ""
+        if np.issubdtype(values.dtype, np.floating):
+            with np.errstate(over="ignore", invalid="ignore"):
+                length = np.linalg.norm(values.ravel())  # in the precision of the values
+            if not np.isfinite(length):
+                return "has values that are not finite, or so large that their squares are not"
+        elif form.low is None and form.high is None and sent is not None:
+            # As floats: the difference of two integers may be none itself.
+            moved = np.abs(values.astype(np.float64) - sent.numpy().astype(np.float64)).max()
+            if moved > FAR_OFF:
+                return f"has moved by {moved:.3g}"
+        low, high = values.min(), values.max()
+        if form.low is not None and low < form.low:
+            return f"has a value of {low} below {form.low}"
+        if form.high is not None and high > form.high:
+            return f"has a value of {high} above {form.high}"
+        if form.distinct and len(np.unique(values)) < values.size:
+            return "has a value twice"
+        if form.counts and values.astype(np.float64).sum() > self.train:
+            return f"counts more samples than the {self.train} that the device has"
+        return ""
+
+
+def _packed_bytes(forms: Mapping[str, Form]) -> int:
+    """Bytes of a record as it travels, at most."""
+    return HEAD_BYTES + sum(
+        form.largest + HEAD_BYTES + 2 * len(name.encode()) for name, form in forms.items()
+    )
+
+
+def _check_number(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{what} is no number")
+    if not -LARGEST <= value <= LARGEST:
+        raise ValueError(f"{what} is {shown(str(value), 40)}")
+
+
+def _check_count(what: str, value: object, most: int) -> None:
+    if not isinstance(value, int | float) or not 0 <= value <= most or not math.isfinite(value):
+        said = shown(str(value), 40)
+        raise ValueError(f"it speaks of {said} {what}, and has {most} by its own word")
+
+
+def _check_share(what: str, value: object) -> None:
+    if not isinstance(value, int | float) or not -1e-6 <= value <= 1 + 1e-6:
+        raise ValueError(f"{what} is {shown(str(value), 40)}")
+
+
+def _named(names: set[str]) -> str:
+    return shown(", ".join(sorted(map(str, names))), 100)

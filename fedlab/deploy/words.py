@@ -1,0 +1,38 @@
+"""Words that come from a device, made fit to be shown and kept."""
+
+from __future__ import annotations
+
+LONGEST = 3000
+"""Characters of a reason that are kept: some of its beginning, and its end, where errors are told."""
+
+LONGEST_NAME = 100
+
+
+def shown(text: str, most: int = LONGEST) -> str:
+    """A text without control characters, and no longer than is worth reading.
+
+    Lines are kept, and all but the first are indented, so that none can pass for one of ours.
+
+    Args:
+        text: The text.
+        most: Characters to keep, about.
+    """
+    lines = text.replace("\r\n", "\n").strip().split("\n")
+    text = "\n".join("".join(map(_plain, line)) for line in lines)
+    if len(text) > most:
+        kept = most // 4
+        text = f"{text[:kept]} ... ({len(text) - most} characters) ... {text[kept - most :]}"
+    return text.replace("\n", "\n    ")
+
+
+def _plain(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
+
+
+def fault_of_name(what: str, name: str) -> str:
+    """Why a text cannot be the name of a device or a domain; empty if it can."""
+    if len(name) > LONGEST_NAME:
+        return f"its {what} has {len(name)} characters; choose one of {LONGEST_NAME} at most"
+    if not name.isprintable() or set("<>") & set(name):
+        return f"its {what} has characters that names do not have: '{shown(name)}'"
+    return ""

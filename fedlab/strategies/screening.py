@@ -1,0 +1,116 @@
+"""Updates that must not enter a mean: one that is not finite makes the mean none, for everybody."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, Message
+
+from fedlab.flower_compat import refused_reply
+from fedlab.records import array_records
+from fedlab.strategies.sums import WeightedSum
+from fedlab.strategies.unformed import Unformed
+from fedlab.strategies.updates import SummedRecord, client_of
+
+NOT_FINITE = "its update is not finite"
+"""What the reason of a client begins with that has left the numbers."""
+
+REMEDY = "lower training.optimizer.lr or set training.optimizer.clip_norm"
+
+
+def sum_fault(total: WeightedSum | None) -> str:
+    """Why a sum cannot be used, naming the first tensor that is to blame; empty if it can."""
+    if total is None:
+        return ""
+    parts = {
+        name: _parts(value)
+        for tensors in total.arrays.values()
+        for name, value in tensors.items()
+        if value.dtype.is_floating_point
+    }
+    sums = [part.sum() for part in chain.from_iterable(parts.values())]
+    # Whatever is not finite makes its sum none; asked once, since a GPU has to be waited for.
+    if not sums or bool(torch.stack([each.double() for each in sums]).isfinite().all()):
+        return ""
+    bad = next((name for name, each in parts.items() if not _finite(each)), "")
+    return f"{NOT_FINITE} ('{bad}'); {REMEDY}" if bad else ""
+
+
+def update_fault(reply: Message) -> str:
+    """Why an update cannot be used, naming the first tensor that is to blame; empty if it can."""
+    if not reply.has_content():
+        return ""
+    for record in array_records(reply.content).values():
+        for name, array in record.items():
+            values = array.numpy()
+            if np.issubdtype(values.dtype, np.floating) and not _is_finite(values):
+                return f"{NOT_FINITE} ('{name}'); {REMEDY}"
+    return ""
+
+
+def screen(
+    sent: Sequence[Message], replies: Iterable[Message], most: float | None
+) -> list[Message]:
+    """Replies, with a refusal in the place of those whose updates go too far.
+
+    The distance is the norm over all tensors of floats of what came up, less what went down where
+    there is a tensor of that name in the same record.
+
+    Args:
+        sent: The messages that were answered.
+        replies: Their replies, or those of some of them.
+        most: How far an update may go; None for any distance.
+    """
+    if most is None:
+        return list(replies)
+    by_node = {message.metadata.dst_node_id: message for message in sent}
+    return [_screened(by_node[r.metadata.src_node_id], r, most) for r in replies]
+
+
+def _screened(message: Message, reply: Message, most: float) -> Message:
+    if not reply.has_content():
+        return reply
+    down = array_records(message.content)
+    total = 0.0
+    for name, record in array_records(reply.content).items():
+        if isinstance(record, SummedRecord):
+            raise ValueError("participation.update_norm needs every client's own update")
+        total += _square(record, down.get(name, {}))
+    if math.sqrt(total) <= most:
+        return reply
+    why = (
+        f"client {client_of(reply)}: its update goes {math.sqrt(total):.4g} far, further than "
+        f"participation.update_norm ({most:g})"
+    )
+    return refused_reply(message, why)
+
+
+def _square(record: ArrayRecord, down: Mapping[str, Array]) -> float:
+    """The square of how far a record is from the one that went down."""
+    total = 0.0
+    for name, array in record.items():
+        values = array.numpy()
+        if np.issubdtype(values.dtype, np.floating):
+            away = values.astype(np.float64)
+            if name in down:
+                away -= down[name].numpy()
+            total += float(np.vdot(away, away))
+    return total
+
+
+def _parts(value: torch.Tensor | Unformed) -> list[torch.Tensor]:
+    """The tensors that a summand is made of."""
+    return list(chain.from_iterable(value.terms)) if isinstance(value, Unformed) else [value]
+
+
+def _finite(parts: Iterable[torch.Tensor]) -> bool:
+    return all(bool(part.isfinite().all()) for part in parts)
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):  # a sum may overflow where no value has
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
