@@ -26,6 +26,7 @@ from fedlab.models.check import check_outputs
 from fedlab.privacy.checks import check_privacy
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
+from fedlab.runs.fingerprint import fingerprint
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run, load_run
 from fedlab.runs.unchanged import refuse_changed, settled
@@ -251,6 +252,7 @@ def _run(
         test_domains=_domains_to_test(prepared),
         callbacks=callbacks,
         fleet=prepared.fleet,
+        data=fingerprint(prepared.data),
     )
 
 

@@ -21,7 +21,7 @@ from fedlab.data.pool import load_data
 from fedlab.deploy.own_data import OwnData, load_own_data
 from fedlab.deploy.participant import Participant
 from fedlab.deploy.roll import Roll, Visit
-from fedlab.deploy.server import with_every_checkpoint
+from fedlab.deploy.server import as_on_devices
 from fedlab.deploy.state_file import StateFile
 from fedlab.deploy.task import task_of
 from fedlab.deploy.terms import INVITE, Invitation, Presence
@@ -199,7 +199,7 @@ def test_seats_follow_domains_and_names_whoever_came_first() -> None:
 
 def test_a_server_can_go_back_no_further_than_its_devices(four: Path) -> None:
     chosen = load_scenario(four, ["output.checkpoint_every=5"])
-    assert with_every_checkpoint(chosen) == load_scenario(four, ["output.checkpoint_every=1"])
+    assert as_on_devices(chosen) == load_scenario(four, ["output.checkpoint_every=1"])
 
 
 def test_what_only_a_simulation_can_do_is_refused(four: Path) -> None:

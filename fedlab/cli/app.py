@@ -52,8 +52,7 @@ class Changing(TyperCommand):
 
 def main() -> None:
     """Runs the command line; errors are told in words, without a traceback."""
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)  # a scenario may name modules beside it, as under `python -m`
+    _look_here_last()
     try:
         app()
     except FedlabError as error:
@@ -71,6 +70,18 @@ def main() -> None:
         hint = "fedlab --debug, before the verb, shows where it happened"
         err.print(Text.assemble(("error: ", "bold red"), f"{told(error)}; {hint}"), soft_wrap=True)
         sys.exit(1)
+
+
+def _look_here_last() -> None:
+    """A scenario may name modules beside it; a file there must not pass for one that is installed.
+
+    `python -m` puts the current folder first.
+    """
+    here = str(Path.cwd())
+    if sys.path and sys.path[0] in ("", here) and not sys.flags.safe_path:
+        del sys.path[0]
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def _show_version(wanted: bool) -> None:

@@ -27,7 +27,7 @@ from fedlab.flower_compat.fleet import (
     ObjectPullError,
     ObjectPushError,
 )
-from fedlab.runs.files import write_private, write_whole
+from fedlab.runs.files import make_private, write_private
 
 log = logging.getLogger("fedlab")
 
@@ -124,7 +124,7 @@ def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Pa
     except httpx.HTTPError as error:
         raise explain(error, address, identity.name) from error
     with _writing(note):
-        write_whole(note, f"{link.node_id}\n")
+        write_private(note, f"{link.node_id}\n".encode())
 
 
 @contextmanager
@@ -199,8 +199,11 @@ def locked(folder: Path) -> Iterator[None]:
         InputError: If another process takes part with it, or it cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
+        if not folder.parent.exists():
+            make_private(folder.parent)
+        make_private(folder)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        file = os.fdopen(lock, "a+")
     except OSError as error:
         raise InputError(
             f"--state: the folder '{folder}' cannot be written: {error.strerror}; choose another"

@@ -170,9 +170,8 @@ def _folder(path: Path, scenario: Scenario) -> RunFolder:
     if RunFolder(path).scenario_file.is_file():
         log.info("going on with the run in '%s'", path)
         return RunFolder.open(path)
-    folder = RunFolder.create(path, scenario)
-    write_whole(folder.devices_file, json.dumps({"run": uuid.uuid4().hex, "devices": []}) + "\n")
-    return folder
+    notes = json.dumps({"run": uuid.uuid4().hex, "devices": []}) + "\n"
+    return RunFolder.create(path, scenario, devices=notes)
 
 
 def _notes(folder: RunFolder) -> dict[str, Any]:

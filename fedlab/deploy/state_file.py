@@ -7,17 +7,16 @@ where it started the first time, and comes to the same end.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from flwr.app import RecordDict
-from safetensors import SafetensorError
 
 from fedlab.errors import InputError
 from fedlab.records import Tensors, arrays_of, to_record
-from fedlab.runs.tensors import read_tensors, write_tensors
+from fedlab.runs.files import make_private
+from fedlab.runs.tensors import read_records, write_records
 
-FORMAT = "fedlab client state 1"
+FORMAT = "fedlab client state 2"
 
 
 class StateFile:
@@ -40,18 +39,15 @@ class StateFile:
 
     def _load(self) -> None:
         try:
-            tensors, notes = read_tensors(self.path)
+            records, notes = read_records(self.path)
             if notes.get("format") != FORMAT:
                 raise ValueError("it is no client state of this version")
             self.task = notes["task"]
-            states: dict[str, dict[str, Tensors]] = {
-                when: {record: {} for record in records}
-                for when, records in json.loads(notes["records"]).items()
-            }
-            for key, tensor in tensors.items():
-                when, record, name = key.split("/", 2)
-                states[when][record][name] = tensor
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            states: dict[str, dict[str, Tensors]] = {"before": {}, "after": {}}
+            for key, tensors in records.items():
+                when, _, record = key.partition("/")
+                states[when][record] = tensors
+        except (InputError, OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"the client's state '{self.path}' cannot be read ({error}); put a copy of it "
                 "back, or delete it: the client then goes on like a new one, with the server's "
@@ -79,19 +75,13 @@ class StateFile:
             OSError: If it cannot be written; what was kept before stays.
         """
         states = {"before": arrays_of(before), "after": arrays_of(after)}
-        flat = {
-            f"{when}/{record}/{name}": tensor
+        records = {
+            f"{when}/{record}": tensors
             for when, state in states.items()
             for record, tensors in state.items()
-            for name, tensor in tensors.items()
         }
-        notes = {
-            "format": FORMAT,
-            "task": task,
-            "records": json.dumps({when: list(state) for when, state in states.items()}),
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(self.path, flat, notes)
+        make_private(self.path.parent)
+        write_records(self.path, records, {"format": FORMAT, "task": task}, private=True)
         self.task, self.before, self.after = task, before, after
 
 

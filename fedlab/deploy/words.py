@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LONGEST = 3000
-"""Characters of a reason that are kept: some of its beginning, and its end, where errors are told."""
+"""Characters of a reason that are kept: of its beginning, and its end, where errors are told."""
 
 LONGEST_NAME = 100
 

@@ -5,6 +5,9 @@
                                                      and what of the scenario must not change
     checkpoints/clients/000003-r000012.safetensors   what client 3 kept after round 12
 
+Every file has a checksum, and the checkpoint knows what the histories were. Whatever of all that is
+damaged, the checkpoint before is gone back to.
+
 A client's file is written when its state has changed and is shared by all later checkpoints until
 it changes again. A checkpoint counts once its folder has its final name; the two newest are kept.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,18 +25,18 @@ from types import MappingProxyType
 from typing import Any
 
 from flwr.app import RecordDict
-from safetensors import SafetensorError
 
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.runs.files import write_whole
-from fedlab.runs.history import HistoryWriter
-from fedlab.runs.tensors import read_tensors, write_tensors
+from fedlab.runs.history import HistoryWriter, Mark, check_marks
+from fedlab.runs.tensors import digest_of, read_records, write_records
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.callbacks import RoundReport
 
 KEPT = 2
+NAME = re.compile(r"round-\d{6,}")
 
 log = logging.getLogger("fedlab")
 
@@ -45,15 +49,17 @@ class Checkpoint:
         round: The last finished round.
         server: The strategy's state, by record.
         clients: What each client keeps, by client and record.
-        history: Sizes in bytes of the history files, to cut off what a lost round left there.
+        history: How far the history files went, to cut off what a lost round left there.
         settled: What of the scenario must not change (see `fedlab.runs.unchanged`).
+        data: Fingerprint of the samples (see `fedlab.runs.fingerprint`).
     """
 
     round: int
     server: dict[str, Tensors]
     clients: dict[int, dict[str, Tensors]]
-    history: dict[str, int]
+    history: dict[str, Mark]
     settled: dict[str, Any]
+    data: dict[str, Any]
 
     def client_records(self) -> dict[int, RecordDict]:
         """The clients' states as a grid takes them."""
@@ -73,6 +79,7 @@ class CheckpointWriter:
         every: Rounds between checkpoints; the last round always gets one.
         client_files: Files of earlier checkpoints that are still valid, by client.
         settled: What of the scenario must not change while the run goes on.
+        data: Fingerprint of the samples, which must not change either.
     """
 
     def __init__(
@@ -83,6 +90,7 @@ class CheckpointWriter:
         every: int,
         client_files: Mapping[int, str] | None = None,
         settled: Mapping[str, Any] = MappingProxyType({}),
+        data: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
         self.grid = grid
@@ -90,6 +98,7 @@ class CheckpointWriter:
         self.every = every
         self.client_files = dict(client_files or {})
         self.settled = dict(settled)
+        self.data = dict(data)
         self._seen = self._written = 0
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
@@ -112,23 +121,22 @@ class CheckpointWriter:
         clients.mkdir(parents=True, exist_ok=True)
         for client, state in self.grid.export_states(sorted(self.grid.changed)).items():
             name = f"{client:06d}-r{server_round:06d}.safetensors"
-            _save(
-                {record: from_record(arrays) for record, arrays in state.array_records.items()},
-                clients / name,
-            )
+            records = {name: from_record(each) for name, each in state.array_records.items()}
+            write_records(clients / name, records)
             self.client_files[client] = name
         self.grid.changed.clear()
         unfinished = self.folder / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        _save(strategy.state, unfinished / "server.safetensors")
+        write_records(unfinished / "server.safetensors", strategy.state)
         manifest = {
             "round": server_round,
             "history": self.history.sync(),
-            "server": list(strategy.state),
             "clients": {str(client): name for client, name in sorted(self.client_files.items())},
             "scenario": self.settled,
+            "data": self.data,
         }
+        manifest["checksum"] = _checksum(manifest)
         write_whole(unfinished / "checkpoint.json", json.dumps(manifest, indent=1))
         final = self.folder / f"round-{server_round:06d}"
         shutil.rmtree(final, ignore_errors=True)
@@ -138,9 +146,11 @@ class CheckpointWriter:
 
     def _forget(self) -> None:
         rounds = _rounds(self.folder)
-        for old in rounds[:-KEPT]:
+        done = [each for each in rounds if int(each.name[6:]) <= self._written]
+        # One of a later round is damaged: otherwise the run would have gone on from there.
+        for old in {*rounds} - {*done[-KEPT:]}:
             shutil.rmtree(old)
-        needed = {name for kept in rounds[-KEPT:] for name in _client_files(kept).values()}
+        needed = {name for kept in done[-KEPT:] for name in _readable_client_files(kept).values()}
         for file in (self.folder / "clients").iterdir():
             if file.name not in needed:
                 file.unlink()
@@ -156,7 +166,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     for candidate in reversed(_rounds(folder)):
         try:
             return _load(candidate)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except Exception as error:  # damage can make a reader raise anything
             problems.append(f"{candidate.name}: {error}")
             log.warning("checkpoint %s cannot be read: %s", candidate, error)
     if problems:
@@ -174,47 +184,59 @@ def client_files(folder: Path, server_round: int) -> dict[int, str]:
 
 def load_client_state(folder: Path, client: int) -> dict[str, Tensors]:
     """What one client kept at the newest checkpoint; empty if it keeps nothing."""
-    rounds = _rounds(folder)
-    name = _client_files(rounds[-1]).get(client) if rounds else None
-    return _open(folder / "clients" / name) if name else {}
+    for candidate in reversed(_rounds(folder)):
+        name = _readable_client_files(candidate).get(client)
+        return read_records(folder / "clients" / name)[0] if name else {}
+    return {}
 
 
 def _rounds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("round-*"))
+    return sorted(each for each in folder.glob("round-*") if NAME.fullmatch(each.name))
 
 
 def _client_files(checkpoint: Path) -> dict[int, str]:
-    manifest = json.loads((checkpoint / "checkpoint.json").read_text())
-    return {int(client): name for client, name in manifest["clients"].items()}
+    return {int(client): name for client, name in _manifest(checkpoint)["clients"].items()}
+
+
+def _readable_client_files(checkpoint: Path) -> dict[int, str]:
+    """The client files of a checkpoint; none of one that is damaged."""
+    try:
+        return _client_files(checkpoint)
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _manifest(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is damaged.
+    """
+    try:
+        manifest = json.loads((checkpoint / "checkpoint.json").read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"checkpoint.json is damaged ({error})") from error
+    if not isinstance(manifest, dict) or manifest.pop("checksum", "") != _checksum(manifest):
+        raise ValueError("checkpoint.json is damaged")
+    return manifest
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    return digest_of(json.dumps(manifest, sort_keys=True).encode())
 
 
 def _load(checkpoint: Path) -> Checkpoint:
-    manifest = json.loads((checkpoint / "checkpoint.json").read_text())
+    manifest = _manifest(checkpoint)
     clients = checkpoint.parent / "clients"
-    # The file has tensors by record and name: a record without any would be missing.
-    empty: dict[str, Tensors] = {record: {} for record in manifest["server"]}
+    history = {name: Mark(*mark) for name, mark in manifest["history"].items()}
+    check_marks(checkpoint.parent.parent, history)
+    server, _ = read_records(checkpoint / "server.safetensors")
     return Checkpoint(
         round=manifest["round"],
-        server=empty | _open(checkpoint / "server.safetensors"),
-        clients={int(c): _open(clients / name) for c, name in manifest["clients"].items()},
-        history=manifest["history"],
+        server=server,
+        clients={int(c): read_records(clients / n)[0] for c, n in manifest["clients"].items()},
+        history=history,
         settled=manifest["scenario"],
+        data=manifest["data"],
     )
-
-
-def _save(records: Mapping[str, Tensors], path: Path) -> None:
-    """Writes records of tensors under ``record/name``."""
-    flat = {
-        f"{record}/{name}": tensor
-        for record, tensors in records.items()
-        for name, tensor in tensors.items()
-    }
-    write_tensors(path, flat)
-
-
-def _open(path: Path) -> dict[str, Tensors]:
-    records: dict[str, Tensors] = {}
-    for key, tensor in read_tensors(path)[0].items():
-        record, _, name = key.partition("/")
-        records.setdefault(record, {})[name] = tensor
-    return records

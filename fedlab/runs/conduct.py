@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import RecordDict
 from torch import nn
@@ -13,6 +14,7 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.flower_compat import client_context
 from fedlab.runs.checkpoint import CheckpointWriter, client_files
 from fedlab.runs.divergence import DivergenceWarning
+from fedlab.runs.fingerprint import refuse_other_data
 from fedlab.runs.finish import FinishWriter
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
@@ -38,6 +40,7 @@ def conduct(
     test_domains: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
     fleet: Fleet | None = None,
+    data: Mapping[str, Any] = MappingProxyType({}),
 ) -> Run:
     """Runs a scenario's ServerApp on a grid and writes the run's folder.
 
@@ -50,13 +53,15 @@ def conduct(
         test_domains: Domains whose whole test sets the global model meets.
         callbacks: Further observers of the run.
         fleet: The clients' devices, where virtual time is to pass.
+        data: Fingerprint of the samples, where they are here (see `fedlab.runs.fingerprint`).
 
     Raises:
-        InputError: If the scenario is not the one that the checkpoint was made with.
+        InputError: If the scenario, or the data, are not those that the checkpoint was made with.
         RunError: If the run fails.
     """
     if checkpoint is not None:
         refuse_changed(checkpoint.settled, scenario, folder.scenario_file)
+        refuse_other_data(checkpoint.data, data, folder.path)
     logging.getLogger("flwr").setLevel(logging.WARNING)
     history = HistoryWriter(folder.path)
     history.truncate(checkpoint.history if checkpoint else {})
@@ -69,6 +74,7 @@ def conduct(
         scenario.output.checkpoint_every,
         client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
         settled(scenario),
+        data,
     )
     # Trackers hear of a round before its checkpoint is there: a round that a crash keeps from them
     # is then always one that will be trained again.

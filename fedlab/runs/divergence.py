@@ -55,8 +55,8 @@ class DivergenceWarning:
         """Tells how often the model could not learn from anybody."""
         if self.fruitless:
             log.warning(
-                "in %d rounds, from round %d on, no client's update was finite and the model stayed as "
-                "it was: what the run comes to is that of the other rounds",
+                "in %d rounds, from round %d on, no client's update was finite and the model "
+                "stayed as it was: what the run comes to is that of the other rounds",
                 len(self.fruitless),
                 self.fruitless[0],
             )

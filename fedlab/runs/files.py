@@ -16,6 +16,12 @@ def write_whole(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
+def make_private(folder: Path) -> None:
+    """Makes a folder that nobody but its owner can look into; what is there becomes one."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+
+
 def write_private(path: Path, content: bytes, new: bool = False) -> None:
     """Writes a whole file that nobody but its owner can read, from its first byte on.
 

@@ -42,8 +42,13 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     @classmethod
-    def create(cls, path: str | Path, scenario: Scenario) -> RunFolder:
+    def create(cls, path: str | Path, scenario: Scenario, devices: str | None = None) -> RunFolder:
         """Makes the folder of a new run.
+
+        Args:
+            path: The folder.
+            scenario: What is run.
+            devices: Content of ``devices.json``, where clients are real devices.
 
         Raises:
             InputError: If something is there already, or the folder cannot be made.
@@ -54,10 +59,13 @@ class RunFolder:
             folder.path.mkdir(parents=True, exist_ok=True)
             with folder:
                 cls.refuse_used(path)  # now that nobody else can write to it
+                environment = json.dumps(describe_environment(), indent=2) + "\n"
+                write_whole(folder.environment_file, environment)
+                if devices is not None:
+                    write_whole(folder.devices_file, devices)
+                # Last: it says that the others are there. Whoever is killed before that has left
+                # a folder that can be taken again.
                 write_whole(folder.scenario_file, to_yaml(scenario))
-                write_whole(
-                    folder.environment_file, json.dumps(describe_environment(), indent=2) + "\n"
-                )
         except OSError as error:
             raise InputError(
                 f"the folder '{path}' cannot be made: {error.strerror}; choose another with --out"
@@ -75,8 +83,22 @@ class RunFolder:
         if not folder.path.is_dir():
             if folder.path.exists():
                 raise InputError(f"'{path}' is a file; choose a folder with --out")
-        elif any(file.name != LOCK for file in folder.path.iterdir()):
+        elif not {file.name for file in folder.path.iterdir()} <= folder._leftovers:
             raise InputError(f"the folder '{path}' {folder._remedy()}")
+
+    @property
+    def _leftovers(self) -> set[str]:
+        """What may be in the folder of a run that was killed before it had begun."""
+        if not (self.path / LOCK).exists():
+            return set()
+        first = (self.environment_file, self.devices_file, self.scenario_file)
+        unfinished = {f"{file.name}.unfinished" for file in first}
+        return {
+            LOCK,
+            "superlink.log",
+            self.environment_file.name,
+            self.devices_file.name,
+        } | unfinished
 
     def _remedy(self) -> str:
         if self.finished:

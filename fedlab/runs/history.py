@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fedlab.errors import InputError
 from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
@@ -20,6 +21,18 @@ if TYPE_CHECKING:
 HISTORY_COLUMNS = ("round", "client", "domain", "split", "metric", "value", "examples")
 TIMING_COLUMNS = ("round", "phase", "seconds")
 FAILURE_COLUMNS = ("round", "client", "reason")
+
+
+class Mark(NamedTuple):
+    """How far a file went, and what it was up to there.
+
+    Attributes:
+        size: Its bytes.
+        digest: What tells them from all others.
+    """
+
+    size: int
+    digest: str
 
 
 class HistoryWriter:
@@ -45,6 +58,8 @@ class HistoryWriter:
             Path(folder) / "timings.csv": TIMING_COLUMNS,
             Path(folder) / "failures.csv": FAILURE_COLUMNS,
         }
+        self._digests: dict[Path, Any] = {}
+        """Digests of the files as far as they are written, so that none is read again."""
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
         """Writes the headers of a new run."""
@@ -81,28 +96,63 @@ class HistoryWriter:
         new = not path.exists() or path.stat().st_size == 0
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.files[path]] * new + list(lines))
+        written = text.getvalue().encode()
+        digest = self._digest(path)
         with path.open("ab") as file:
-            file.write(text.getvalue().encode())
+            file.write(written)
+        digest.update(written)
 
-    def sync(self) -> dict[str, int]:
-        """Forces all rows onto the disk; returns the bytes in each file, by its name."""
-        sizes = {}
+    def _digest(self, path: Path) -> Any:
+        """The digest of a file as far as it is written."""
+        if path not in self._digests:
+            self._digests[path] = _digest_of(path.read_bytes() if path.exists() else b"")
+        return self._digests[path]
+
+    def sync(self) -> dict[str, Mark]:
+        """Forces all rows onto the disk; returns how far each file goes, by its name."""
+        marks = {}
         for path in self.files:
             if path.exists():
                 with path.open("ab") as file:
                     os.fsync(file.fileno())
-                    sizes[path.name] = file.tell()
-        return sizes
+                    marks[path.name] = Mark(file.tell(), self._digest(path).hexdigest())
+        return marks
 
-    def truncate(self, sizes: Mapping[str, int]) -> None:
-        """Cuts the files back to earlier sizes: what a lost round left there must go.
+    def truncate(self, marks: Mapping[str, Mark]) -> None:
+        """Cuts the files back to where they were: what a lost round left there must go.
 
         Args:
-            sizes: From `sync`; a file that is not named starts anew.
+            marks: From `sync`; a file that is not named starts anew.
         """
+        self._digests.clear()
         for path in self.files:
             if path.exists():
-                os.truncate(path, sizes.get(path.name, 0))
+                os.truncate(path, marks[path.name].size if path.name in marks else 0)
+
+
+def check_marks(folder: Path, marks: Mapping[str, Mark]) -> None:
+    """Looks whether files still begin as they did.
+
+    Args:
+        folder: Where they are.
+        marks: From `HistoryWriter.sync`.
+
+    Raises:
+        ValueError: If one is gone, shorter or other than it was.
+    """
+    for name, mark in marks.items():
+        path = folder / name
+        begun = path.read_bytes()[: mark.size] if path.is_file() else None
+        if begun is None:
+            raise ValueError(f"{name} is not there; put it back")
+        if len(begun) < mark.size:
+            raise ValueError(f"{name} has {len(begun)} of its {mark.size} bytes; put it back")
+        if _digest_of(begun).hexdigest() != mark.digest:
+            raise ValueError(f"{name} was changed; put it back as it was")
+
+
+def _digest_of(content: bytes) -> Any:
+    return hashlib.blake2b(content, digest_size=16)
 
 
 def read_history(folder: str | Path) -> pandas.DataFrame:

@@ -1,0 +1,60 @@
+"""Whether the samples are still those that a run was begun with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedlab.errors import InputError
+
+if TYPE_CHECKING:
+    from fedlab.data.samples import FederatedData
+
+MOST_BYTES = 1 << 28
+"""Bytes of an array that are looked at: all of it up to here, every so many samples beyond."""
+
+
+def fingerprint(data: FederatedData) -> dict[str, Any]:
+    """What tells samples from others: names, shapes, and a digest of each array, as JSON values."""
+    arrays = {
+        f"{split} {part}": getattr(samples, part)
+        for split, samples in (("training", data.train), ("test", data.test))
+        for part in ("inputs", "labels", "domains")
+    }
+    return {
+        "domains": list(data.domain_names),
+        "classes": list(data.class_names),
+        **{
+            name: f"{array.dtype.name} {array.shape} {_digest(array)}"
+            for name, array in arrays.items()
+        },
+    }
+
+
+def refuse_other_data(begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuses to go on with other samples than a run was begun with.
+
+    Args:
+        begun: Their fingerprint then.
+        now: Their fingerprint now.
+        folder: The run's folder, for the error.
+
+    Raises:
+        InputError: With what of them is another.
+    """
+    other = [name for name in begun if begun[name] != now.get(name)]
+    if begun and now and other:
+        raise InputError(
+            f"the run '{folder}' was begun with other data: the {', '.join(other)} are not what "
+            "they were; put the data back as they were, or start another run"
+        )
+
+
+def _digest(array: np.ndarray) -> str:
+    every = max(1, -(-array.nbytes // MOST_BYTES))
+    values = np.ascontiguousarray(array[::every]).reshape(-1).view(np.uint8)
+    return hashlib.blake2b(values.data, digest_size=16).hexdigest()
