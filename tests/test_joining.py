@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,8 @@ import fedlab
 from fedlab import flower_compat
 from fedlab.client_app import CohortApp
 from fedlab.data.pool import load_data
+from fedlab.deploy import join
+from fedlab.deploy.keys import Credentials
 from fedlab.deploy.own_data import OwnData, load_own_data
 from fedlab.deploy.participant import Participant
 from fedlab.deploy.roll import Roll, Visit
@@ -199,7 +202,10 @@ def test_seats_follow_domains_and_names_whoever_came_first() -> None:
 
 def test_a_server_can_go_back_no_further_than_its_devices(four: Path) -> None:
     chosen = load_scenario(four, ["output.checkpoint_every=5"])
-    assert as_on_devices(chosen) == load_scenario(four, ["output.checkpoint_every=1"])
+    devices = ["output.checkpoint_every=1", "participation.min_replies=1"]
+    assert as_on_devices(chosen) == load_scenario(four, devices)
+    said = load_scenario(four, ["participation.max_failed_share=0.5"])
+    assert as_on_devices(said).participation == said.participation
 
 
 def test_what_only_a_simulation_can_do_is_refused(four: Path) -> None:
@@ -328,3 +334,66 @@ def test_an_earlier_process_s_messages_are_left_alone(four: Path, tmp_path: Path
     flower_compat.assume_identity()
     device = Participant("north", four.parent / "north.npz", None, tmp_path / "d", "cpu", 1)
     assert device.answer(to_train(four, seat=ConfigRecord({"client": 0, "clients": 4}))) is None
+
+
+# ---------------------------------------------------------------------- a server that is gone
+
+
+class Gone:
+    """A connection to a server that is not there."""
+
+    node_id = 0
+
+    def __init__(self, *_: object) -> None: ...
+    def close(self) -> None: ...
+
+    def register(self) -> None:
+        raise httpx.ConnectError("nobody is there")
+
+    activate = register
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_device_does_not_look_for_a_server_for_ever(
+    four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_ended: bool
+) -> None:
+    monkeypatch.setattr(join, "FleetLink", Gone)
+    monkeypatch.setattr(join, "BACK_OFF_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(join, "PARTING_SECONDS", 0.1)
+    device = Participant("north", four.parent / "north.npz", None, tmp_path, "cpu", 1)
+    device.has_ended = has_ended
+    who = Credentials("north", join.own_key(tmp_path), None)
+    if has_ended:  # then it has missed the farewell
+        farewell = join.take_part("a:1", who, device, tmp_path)
+        assert farewell.finished
+        assert "is gone since this device has answered for the last round" in farewell.reason
+    else:
+        with pytest.raises(
+            InputError, match=r"nobody is there.*or be more patient with --patience"
+        ):
+            join.take_part("a:1", who, device, tmp_path, patience=0.2)
+
+
+def test_a_device_knows_when_only_the_farewell_is_left(four: Path, tmp_path: Path) -> None:
+    flower_compat.assume_identity()
+    device = invited(four, "north", tmp_path / "device")
+    seat = ConfigRecord({"client": 0, "clients": 4, "task": "x"})
+    for server_round, kind, left in (
+        (2, "evaluate", False),
+        (3, "train", False),
+        (3, "evaluate", True),
+    ):
+        message = to_train(four, server_round, seat=seat)
+        message.metadata.__dict__["_message_type"] = kind
+        reply = device.answer(message)
+        assert reply is not None
+        assert dict(reply.content["client"]) == {"id": 0, "task": "x"}  # type: ignore[arg-type]
+        assert device.has_ended is left
+
+
+def test_what_a_device_keeps_is_its_own(four: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "north"
+    with join.locked(folder):
+        join.own_key(folder)
+        for path in (folder.parent, folder, *folder.iterdir()):
+            assert path.stat().st_mode & 0o077 == 0, path

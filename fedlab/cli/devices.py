@@ -109,6 +109,9 @@ def join(
         str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; by default all.", min=1)] = None,
+    patience: Annotated[
+        float, typer.Option(help="Seconds without the server after which to give up.", min=0)
+    ] = 3600,
 ) -> None:
     """Take part in a run with this device's own data, which never leave it.
 
@@ -127,12 +130,13 @@ def join(
         force=force,
         device=device,
         threads=threads,
+        patience=patience,
     )
     with _stoppable("join again to go on"), _logged():
         farewell = join_server(address, settings)
     if not farewell.finished:
         raise InputError(f"{address} has sent this device away: {farewell.reason}")
-    _say("the run has ended")
+    _say("; ".join(filter(None, [farewell.reason, "the run has ended"])))
 
 
 @keys_app.command()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fedlab.deploy.join import locked, own_key, take_part
+from fedlab.deploy.join import PATIENCE, locked, own_key, take_part
 from fedlab.deploy.keys import Credentials, read_credentials
 from fedlab.deploy.network import refuse_open_network
 from fedlab.deploy.participant import Participant
@@ -31,6 +31,7 @@ class Settings:
         force: Whether to do so on the network, too.
         device: ``cpu`` or ``cuda``; by default ``cuda`` where there is one.
         threads: PyTorch threads; by default as many as there are cores.
+        patience: Seconds without the server after which it is given up.
     """
 
     data: Path
@@ -42,6 +43,7 @@ class Settings:
     force: bool = False
     device: str | None = None
     threads: int | None = None
+    patience: float = PATIENCE
 
 
 def join_server(address: str, settings: Settings) -> Farewell:
@@ -80,7 +82,7 @@ def join_server(address: str, settings: Settings) -> Farewell:
     with locked(folder):
         identity = credentials or Credentials(name, own_key(folder), None)
         participant = Participant(name, settings.data, settings.domain, folder, device, threads)
-        return take_part(address, identity, participant, folder)
+        return take_part(address, identity, participant, folder, settings.patience)
 
 
 def _check_address(address: str) -> None:

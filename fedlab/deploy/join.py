@@ -31,14 +31,24 @@ from fedlab.runs.files import make_private, write_private
 
 log = logging.getLogger("fedlab")
 
-LOOK_SECONDS = (0.05, 1.0)
+LOOK_SECONDS = (0.05, 10.0)
 """How long a device waits before it looks for a message again: at first, and at most."""
+
+LOOK_SHARE = 0.1
+"""How long it waits in between, as a share of the time since its last message: whatever a device is
+waiting for, it loses no more than that by looking seldom, and a server is left in peace."""
 
 BACK_OFF_SECONDS = (0.5, 30.0)
 """How long it waits before it tries to reach the server again: at first, and at most."""
 
-HEARTBEAT_SHARE = 0.4
+HEARTBEAT_SHARE = 0.8
 """Share of the time after which it would be taken for lost that lies between heartbeats."""
+
+PATIENCE = 3600.0
+"""For how long it tries to reach a server that is gone, unless it is told otherwise."""
+
+PARTING_SECONDS = 60.0
+"""For how long it does so after its answer for the last round: then it has missed the farewell."""
 
 GRACE_SECONDS = 2.0
 """For how long it waits for a last heartbeat to get through."""
@@ -64,29 +74,40 @@ def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def take_part(
-    address: str, identity: Credentials, participant: Participant, folder: Path
+    address: str,
+    identity: Credentials,
+    participant: Participant,
+    folder: Path,
+    patience: float = PATIENCE,
 ) -> Farewell:
-    """Answers a server's messages until it says farewell.
+    """Answers a server's messages until it says farewell, or is gone for too long.
 
     Args:
         address: Host and port of the server.
         identity: By what the server knows this device.
         participant: Answers the messages.
         folder: Where the device keeps what must survive a restart.
+        patience: Seconds without the server after which it is given up.
 
     Raises:
-        InputError: If the server does not let this device in, or its data do not fit.
+        InputError: If the server does not let this device in, or its data do not fit; or if it
+            cannot be reached for that long.
     """
     pause = BACK_OFF_SECONDS[0]
+    reached = time.monotonic()
     while True:
         link = FleetLink(address, identity.key, identity.authority)
         leaves = True
         try:
             _take_place(link, identity, address, folder)
             pause = BACK_OFF_SECONDS[0]
+            reached = time.monotonic()
             log.info("joined %s as '%s'", address, identity.name)
             with _beating(link):
-                return _answer_all(link, participant)
+                try:
+                    return _answer_all(link, participant)
+                finally:
+                    reached = time.monotonic()
         except InputError:
             leaves = False  # a SuperLink drops what a node that has left still had to say
             raise
@@ -94,6 +115,15 @@ def take_part(
             known = error if isinstance(error, UnreachableError) else explain(error, address)
             if isinstance(known, InputError):
                 raise known from error
+            away = time.monotonic() - reached
+            if participant.has_ended and away > PARTING_SECONDS:
+                why = f"{address} is gone since this device has answered for the last round"
+                return Farewell(finished=True, reason=why)
+            if away > patience:
+                raise InputError(
+                    f"{known}, for {away:.0f} seconds by now; see whether the server runs, and "
+                    "join again, or be more patient with --patience"
+                ) from error
             log.warning("%s; trying again in %.3g s", known, pause)
         finally:
             if leaves and link.node_id:
@@ -150,14 +180,13 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
         httpx.HTTPError: If the connection is lost.
         InputError: If the device cannot take part; the server has been told.
     """
-    pause = LOOK_SECONDS[0]
+    since = time.monotonic()
     while True:
         message = link.receive()
         if message is None:
-            time.sleep(pause)
-            pause = min(1.5 * pause, LOOK_SECONDS[1])
+            waited = LOOK_SHARE * (time.monotonic() - since)
+            time.sleep(min(max(waited, LOOK_SECONDS[0]), LOOK_SECONDS[1]))
             continue
-        pause = LOOK_SECONDS[0]
         if message.metadata.message_type == FAREWELL:
             link.send(Message(RecordDict(), reply_to=message), 0)
             return Farewell.of(message.content)
@@ -169,6 +198,7 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
             raise
         if reply is not None:
             link.send(reply, time.perf_counter() - began)
+        since = time.monotonic()
 
 
 @contextmanager

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from flwr.app import ConfigRecord, Message
+from flwr.app import ConfigRecord, Message, MessageType
 
 import fedlab
 from fedlab import yaml_text
@@ -47,6 +47,8 @@ class Participant:
         self._own: OwnData | None = None
         self._state: StateFile | None = None
         self._run = ""
+        self.has_ended = False
+        """Whether it has answered for the last round, after which there is only the farewell."""
         self._workers: dict[tuple[int, int], Worker] = {}
 
     def answer(self, message: Message) -> Message | None:
@@ -118,10 +120,19 @@ class Participant:
                 reason = f"the client's state cannot be written to '{state.path}': {error.strerror}"
                 log.error("%s: %s", task, reason)
                 return error_reply(message, reason)
+        self.has_ended = self._is_last(message)
         # Which message this answers: an answer to another one is none.
         reply.content["client"] = ConfigRecord({"id": client, "task": seat.get("task", "")})
         log.info("%s: %.1f s", task, time.perf_counter() - began)
         return Message(for_the_wire(reply.content), reply_to=message)
+
+    def _is_last(self, message: Message) -> bool:
+        """Whether a message is the last one of a run: the test, or training where nobody tests."""
+        assert self._own is not None
+        scenario, config = self._own.scenario, cast(Any, message.content.get("config", {}))
+        kind = MessageType.EVALUATE if scenario.evaluation.fraction > 0 else MessageType.TRAIN
+        last = int(config.get("server-round", 0)) >= scenario.rounds
+        return last and message.metadata.message_type == kind
 
     def _worker(self, client: int, clients: int) -> Worker:
         """What answers for a client; the device is the same client for a whole run."""

@@ -38,7 +38,8 @@ from fedlab.tracking.observer import check_trackers
 log = logging.getLogger("fedlab")
 
 LOOK_SECONDS = 0.2
-FAREWELL_SECONDS = 5.0
+FAREWELL_SECONDS = 15.0
+"""Longer than devices wait until they look for messages again."""
 
 
 def serve(
@@ -79,7 +80,11 @@ def serve(
         checkpoint = latest_checkpoint(folder.checkpoints)
         notes = _notes(folder)
         with SuperLink(endpoint, folder.path / "superlink.log") as superlink, _watched(superlink):
-            post = Post(connect(superlink.address, superlink.ticket, superlink.authority))
+            post = Post(
+                connect(
+                    superlink.address, superlink.ticket, superlink.authority, superlink.is_alive
+                )
+            )
             invitation = Invitation(
                 notes["run"], fedlab.__version__, to_yaml(scenario), task.classes, task.shape
             )

@@ -71,7 +71,9 @@ class SuperLink:
             self.address = f"[{here}]:{self.port}" if ":" in here else f"{here}:{self.port}"
             with log_file.open("ab") as log:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "fedlab.deploy.superlink"],
+                    # Without the current folder, whose files could pass for installed ones.
+                    [sys.executable, "-P", "-m", "fedlab.deploy.superlink"],
+                    env=_environment(),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -110,6 +112,10 @@ class SuperLink:
         """What to trust it by; None where it speaks in the clear."""
         return self.keys.authority.read_bytes() if self.keys else None
 
+    def is_alive(self) -> bool:
+        """Whether it is still there."""
+        return self._process.poll() is None
+
     def check(self) -> None:
         """Checks that it is still there.
 
@@ -145,6 +151,16 @@ class SuperLink:
         self.close()
 
 
+def _environment() -> dict[str, str]:
+    """This process's environment, in which fedlab is found wherever it is installed."""
+    home = str(Path(__file__).parents[2])
+    found = [path for path in sys.path if path not in ("", str(Path.cwd()))]
+    if home in found:
+        return dict(os.environ)
+    paths = [os.environ.get("PYTHONPATH", ""), home]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens, before anything else is started.
 
@@ -168,7 +184,18 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def main() -> None:
     """What the process does."""
+    import asyncio.constants
+
     import uvicorn
+
+    from fedlab.deploy.front import (
+        HEADER_SECONDS,
+        IDLE_SECONDS,
+        Door,
+        Front,
+        TimedProtocol,
+        places,
+    )
 
     settings = json.loads(sys.stdin.readline())
     ring = KeyRing(settings["keys"]) if settings["keys"] else None
@@ -176,9 +203,14 @@ def main() -> None:
     if ring is not None:
         _admit(link, _admitted(ring))
     ticket = link.open_run()
+    # What asyncio waits for a handshake is no parameter of uvicorn's.
+    asyncio.constants.SSL_HANDSHAKE_TIMEOUT = HEADER_SECONDS  # type: ignore[attr-defined]
     config = uvicorn.Config(
-        link.app,
+        Front(link.app, ticket.token, None if ring is None else link.public_keys),
         log_config=None,
+        loop="asyncio",  # whose sockets can be counted
+        http=TimedProtocol,
+        timeout_keep_alive=IDLE_SECONDS,
         ws="none",
         access_log=False,
         timeout_graceful_shutdown=1,
@@ -189,7 +221,7 @@ def main() -> None:
     threading.Thread(target=_watch, args=[link, ticket, ring], daemon=True).start()
     threading.Thread(target=_end_with_parent, args=[server], daemon=True).start()
     print(json.dumps(ticket), flush=True)
-    server.run(sockets=[socket.socket(fileno=settings["socket"])])
+    server.run(sockets=[Door(socket.socket(fileno=settings["socket"]), places())])
 
 
 def _admitted(ring: KeyRing) -> dict[str, bytes]:

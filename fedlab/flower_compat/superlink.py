@@ -16,14 +16,20 @@ from flwr.common.constant import (
     NOOP_ACCOUNT_NAME,
     NOOP_FLWR_AID,
     SUPERLINK_NODE_ID,
+    SYSTEM_TIME_TOLERANCE,
+    TIMESTAMP_HEADER,
+    TIMESTAMP_TOLERANCE,
     ErrorCode,
 )
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.serverapp import Grid
 from flwr.supercore.constant import (
+    FLEET_HTTP_PUBLIC_KEY_HEADER,
+    FLEET_HTTP_SIGNATURE_HEADER,
     NOOP_FEDERATION_ID,
     SYSTEM_MESSAGE_TYPE,
+    TASK_TOKEN_HEADER,
     NodeStatus,
     TaskType,
 )
@@ -42,8 +48,23 @@ from flwr.superlink.grid import HttpGrid
 
 __all__ = ["Link", "ObjectPushError", "Ticket", "connect", "is_lost"]
 
-RETRY_SECONDS = 10.0
-"""For how long a call to the SuperLink on this machine is tried again before it fails."""
+RETRY_SECONDS = 600.0
+"""For how long a call to the SuperLink on this machine is tried again before it fails, as long as
+there is one: behind many slow devices it may be a while before it answers."""
+
+TOKEN, KEY, SIGNATURE, TIMESTAMP = (
+    name.encode()
+    for name in (
+        TASK_TOKEN_HEADER,
+        FLEET_HTTP_PUBLIC_KEY_HEADER,
+        FLEET_HTTP_SIGNATURE_HEADER,
+        TIMESTAMP_HEADER,
+    )
+)
+"""Headers by which the server, and devices, are known."""
+
+FRESH_SECONDS = TIMESTAMP_TOLERANCE + 2 * SYSTEM_TIME_TOLERANCE
+"""For how long a signed request counts."""
 
 PART_BYTES = 5 << 20
 """Bytes of the parts into which Flower cuts an array."""
@@ -119,6 +140,7 @@ class Link:
         )
         self.app = create_app(config, SuperLinkLifespan)
         self._state = self.app.state.linkstate_factory.state()
+        self._admitted: frozenset[bytes] = frozenset()
 
     def open_run(self) -> Ticket:
         """Makes a run that is running, and takes its one task.
@@ -148,6 +170,10 @@ class Link:
         """Keeps the run from expiring; to be called every few seconds."""
         self._state.acknowledge_task_heartbeat(ticket.task_id)
 
+    def public_keys(self) -> frozenset[bytes]:
+        """Public keys of the nodes that may come, as they stand in requests."""
+        return self._admitted
+
     def admit(self, keys: Mapping[str, bytes]) -> list[str]:
         """Lets these nodes in, and no others.
 
@@ -157,6 +183,7 @@ class Link:
         Returns:
             Names of those that stay outside: Flower never takes a key again that was shut out.
         """
+        self._admitted = frozenset(keys.values())
         nodes = {node.public_key: node for node in self._state.get_node_info()}
         for key, node in nodes.items():
             if key not in keys.values() and node.status != NodeStatus.UNREGISTERED:
@@ -194,9 +221,14 @@ class RunGrid(HttpGrid):
     if the node has died, and for the replies of all others meanwhile.
     """
 
-    def __init__(self, address: str, authority: bytes | None, token: str) -> None:
+    def __init__(
+        self, address: str, authority: bytes | None, token: str, alive: Callable[[], bool]
+    ) -> None:
         super().__init__(address, authority is None, authority, token=token)
-        self._retry_invoker.max_time = RETRY_SECONDS
+        invoker = self._retry_invoker
+        gives_up = invoker.should_giveup
+        invoker.max_time = RETRY_SECONDS
+        invoker.should_giveup = lambda error: not alive() or bool(gives_up and gives_up(error))
         self._arriving: dict[str, _Arriving] = {}
         self.most: Callable[[str], float] = lambda number: math.inf
         """Bytes that the reply to a message may have."""
@@ -294,18 +326,24 @@ class RunGrid(HttpGrid):
         return make_message(metadata=about, error=error)
 
 
-def connect(address: str, ticket: Ticket, authority: bytes | None) -> Grid:
+def connect(
+    address: str,
+    ticket: Ticket,
+    authority: bytes | None,
+    alive: Callable[[], bool] = lambda: True,
+) -> Grid:
     """Makes this process the ServerApp of a run; the grid that its messages go through.
 
     Args:
         address: Host and port of the SuperLink.
         ticket: From `Link.open_run`.
         authority: Certificate authority as PEM; None speaks without TLS.
+        alive: Whether the SuperLink is still there; calls to it are tried again while it is.
     """
     TaskIdentity.run_id = ticket.run_id
     TaskIdentity.task_id = ticket.task_id
     TaskIdentity.node_id = SUPERLINK_NODE_ID
-    grid = RunGrid(address, authority, ticket.token)
+    grid = RunGrid(address, authority, ticket.token, alive)
     run = Run.create_empty(run_id=ticket.run_id)
     grid.set_run(replace(run, primary_task_id=ticket.task_id))
     return grid

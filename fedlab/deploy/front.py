@@ -1,0 +1,224 @@
+"""What stands in front of the SuperLink: limits for those of whom nothing is known yet.
+
+Flower reads a request's whole body before it looks at the signature in its headers, waits for ever
+for a request that never comes, and takes a signed request as often as it is sent. Here connections
+are counted and timed, and a request whose sender is not known by its headers is never read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from base64 import b64decode
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from fedlab.flower_compat.superlink import FRESH_SECONDS, KEY, SIGNATURE, TIMESTAMP, TOKEN
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.h11_impl import H11Protocol as AutoHTTPProtocol
+else:  # the quickest of those that are installed
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+BODY_BYTES = 8 << 20
+"""A request's body, at most. What is larger travels in parts of 5 MiB."""
+
+HEADER_SECONDS = 10.0
+"""For how long a connection may take to say what it wants, its TLS handshake by itself."""
+
+IDLE_SECONDS = 75
+"""For how long a connection may do nothing between two requests: longer than devices do."""
+
+PAUSE_SECONDS = 30.0
+"""The longest pause within a body."""
+
+SPARE_FILES = 64
+"""Open files that are not connections."""
+
+Scope = dict[str, Any]
+Receive = Callable[[], Any]
+Send = Callable[[dict[str, Any]], Any]
+
+
+class Door(socket.socket):
+    """A listening socket that takes no more connections than there are places.
+
+    Of all places nobody, by address, gets more than half.
+
+    Args:
+        listening: The socket that it takes the place of.
+        places: Connections at a time, at most.
+    """
+
+    def __init__(self, listening: socket.socket, places: int) -> None:
+        super().__init__(
+            listening.family, listening.type, listening.proto, fileno=listening.detach()
+        )
+        self.places = places
+        self._open: list[tuple[str, socket.socket]] = []
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next connection.
+
+        Raises:
+            BlockingIOError: If there is none that has a place.
+        """
+        connection, address = super().accept()
+        self._open = [(host, each) for host, each in self._open if each.fileno() != -1]
+        hosts = Counter(host for host, _ in self._open)
+        if len(self._open) >= self.places or 2 * hosts[address[0]] >= self.places:
+            connection.close()
+            raise BlockingIOError
+        self._open.append((address[0], connection))
+        return connection, address
+
+
+class TimedProtocol(AutoHTTPProtocol):
+    """Uvicorn's protocol, which also drops those that never finish saying what they want."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Starts the clock."""
+        super().connection_made(transport)
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Stops the clock where a request has come in, and starts it where one has begun to."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops the clock."""
+        self._stop()
+        super().connection_lost(exc)
+
+    @property
+    def _works(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _watch(self) -> None:
+        if self._works:
+            self._stop()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self._drop)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _drop(self) -> None:
+        self._timer = None
+        # Between two requests, uvicorn has a clock of its own.
+        if not self._works and self.timeout_keep_alive_task is None:
+            self.transport.close()
+
+
+class Front:
+    """The SuperLink's application behind a look at the headers.
+
+    Args:
+        app: The application.
+        token: By which the server itself is known.
+        keys: Public keys of the devices as they stand in headers; None lets everybody in.
+    """
+
+    def __init__(
+        self, app: Any, token: str, keys: Callable[[], Collection[bytes]] | None = None
+    ) -> None:
+        self.app = app
+        self.token = token.encode()
+        self.keys = keys
+        self._seen: OrderedDict[tuple[bytes, bytes, int], float] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers those that are not let in, and passes on the others' requests."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        status = self._refuses(scope["path"], headers)
+        if status:
+            await _answer(send, status)
+            return
+        await self.app(scope, _Body(receive), send)
+
+    def _refuses(self, path: str, headers: dict[bytes, bytes]) -> int:
+        """The status that a request is refused with by its headers; 0 for one that is let in."""
+        if path.startswith("/v1/runtime/"):
+            known = headers.get(TOKEN) == self.token
+        elif path.startswith("/v1/fleet/"):
+            known = self.keys is None or self._known(headers)
+        else:  # no pages, and nobody registers nodes or starts runs
+            return 401 if path.startswith("/v1/control/") else 404
+        if not known:
+            return 401
+        size = headers.get(b"content-length", b"")
+        return 0 if size.isdigit() and int(size) <= BODY_BYTES else 413
+
+    def _known(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether a request has a device's key, and was not sent before.
+
+        The signature itself is Flower's to check; of a captured one only its half that nobody can
+        change without the key is remembered.
+        """
+        assert self.keys is not None
+        try:
+            key = headers[KEY]
+            if b64decode(key, validate=True) not in self.keys():
+                return False
+            half, _ = decode_dss_signature(b64decode(headers[SIGNATURE], validate=True))
+            request = key, headers[TIMESTAMP], half
+        except (KeyError, ValueError):
+            return False
+        now = time.monotonic()
+        while self._seen and next(iter(self._seen.values())) < now - FRESH_SECONDS:
+            self._seen.popitem(last=False)
+        if request in self._seen:
+            return False
+        self._seen[request] = now
+        return True
+
+
+class _Body:
+    """A request's body, which neither grows nor pauses without end."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
+        self.size = 0
+        self.whole = False
+
+    async def __call__(self) -> dict[str, Any]:
+        if self.whole:  # then it only waits for the connection to end
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), PAUSE_SECONDS)
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        self.size += len(message.get("body", b""))
+        self.whole = not message.get("more_body", False)
+        return message if self.size <= BODY_BYTES else {"type": "http.disconnect"}
+
+
+async def _answer(send: Send, status: int) -> None:
+    text = json.dumps({"detail": "refused"}).encode()
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    headers.append((b"content-length", str(len(text)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
+
+
+def places() -> int:
+    """How many connections there may be, with as many files open as the system allows."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if most != resource.RLIM_INFINITY else 1 << 16
+    wanted = min(wanted, 1 << 16)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    return max(2, wanted - SPARE_FILES)
