@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -31,3 +33,19 @@ def told(error: BaseException) -> str:
     own = [frame for frame in stack if not frame.filename.startswith(ours)]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {said}{where}"
+
+
+@contextmanager
+def no_exit(what: str) -> Iterator[None]:
+    """Keeps code of a user's own from ending the process, which would look like success.
+
+    Raises:
+        RunError: Where it calls ``sys.exit``.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise RunError(
+            f"{what} called sys.exit ({told(error)}), which would end fedlab in the middle of its "
+            "work; raise an error there instead, or return"
+        ) from error

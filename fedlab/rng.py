@@ -8,6 +8,8 @@ run, on the number of processes, or on whether the run was interrupted.
 from __future__ import annotations
 
 import hashlib
+import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,14 +46,53 @@ def torch_generator(
 
 @contextmanager
 def torch_seed(seed: int, purpose: str, *key: int | str) -> Iterator[None]:
-    """Seeds PyTorch's global generators for a block and restores them afterwards.
+    """Seeds the process's global generators for a block and puts them back afterwards.
 
-    For library code that takes no generator: weight initialisation and dropout.
+    For code that takes no generator, such as the initialisation of a network. PyTorch's generators
+    are seeded, and NumPy's and Python's as well: a user's network may draw from any.
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    with _ONE_AT_A_TIME, preserved(), seeded(seed, purpose, *key):
+        yield
+
+
+@contextmanager
+def seeded(seed: int, purpose: str, *key: int | str) -> Iterator[None]:
+    """Seeds the process's global generators for a block and leaves them as the block did.
+
+    As `torch_seed`, without the price of putting states back, for what is done for each client of
+    each round; whoever runs the whole of it wraps that into `preserved`. One thread at a time is in
+    such a block: two runs in one process wait for each other, and draw what each would draw alone.
+    """
+    with _ONE_AT_A_TIME:
         value = seed_of(seed, purpose, *key)
         torch.default_generator.manual_seed(value)  # torch.manual_seed formats a stack trace
-        if devices:
+        if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(value)
+        random.seed(value)
+        np.random.seed(value % 2**32)
         yield
+
+
+@contextmanager
+def preserved() -> Iterator[None]:
+    """Puts the process's global generators back after a block."""
+    with _ONE_AT_A_TIME:
+        of_python, of_numpy, of_torch = random.getstate(), np.random.get_state(), _torch_states()
+    try:
+        yield
+    finally:
+        with _ONE_AT_A_TIME:  # or another thread's block would go on with these
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)
+            for generator, state in of_torch:
+                generator.set_state(state)
+
+
+def _torch_states() -> list[tuple[torch.Generator, torch.Tensor]]:
+    generators = [torch.default_generator]
+    if torch.cuda.is_initialized():
+        generators += torch.cuda.default_generators
+    return [(generator, generator.get_state()) for generator in generators]
+
+
+_ONE_AT_A_TIME = threading.RLock()

@@ -17,13 +17,14 @@ from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.grid import ClientGrid
-from fedlab.engine.runtime import local_half_class
+from fedlab.engine.runtime import local_half_class, local_half_of
 from fedlab.engine.start import check_resources, start_grid
-from fedlab.engine.workload import devices_of
-from fedlab.errors import InputError
+from fedlab.engine.workload import check_work, devices_of, work_per_round
+from fedlab.errors import InputError, no_exit
 from fedlab.models.build import build_model
 from fedlab.models.check import check_outputs
 from fedlab.privacy.checks import check_privacy
+from fedlab.records import as_tensor
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
 from fedlab.runs.fingerprint import fingerprint
@@ -64,6 +65,7 @@ class Prepared:
     fleet: Fleet | None = None
 
 
+@no_exit("a source, network or method of the scenario")
 def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data) -> Prepared:
     """Loads the data, divides them, builds the network, and checks that it all fits together.
 
@@ -91,9 +93,13 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     scenario.strategy.check(scenario, model)
     refuse_batches_of_one(scenario, model)
     check_privacy(scenario, strategy, model, data, len(partition))
+    half = local_half_of(scenario, model, classes)
+    inputs = as_tensor(data.train.inputs[:1])
+    work = work_per_round(half, partition, scenario.training.batch_size, inputs)
+    check_work(scenario, half, partition, work)
     fleet = None
     if scenario.devices.profiles:
-        fleet = devices_of(scenario, data, partition)
+        fleet = devices_of(scenario, data, partition, work)
         refuse_hopeless_deadline(scenario, model, fleet)
     return Prepared(scenario, data, partition, model, fleet)
 

@@ -194,16 +194,17 @@ def _tuned(
     seed: int,
     client: int,
 ) -> Tensors:
-    update, _ = train_one(
-        half,
-        trained.runtime.preprocess,
-        Received({"arrays": state}),
-        {},
-        samples,
-        batch_size=batch_size,
-        seed=rng.seed_of(seed, "personalise"),
-        client=client,
-    )
+    with rng.preserved():
+        update, _ = train_one(
+            half,
+            trained.runtime.preprocess,
+            Received({"arrays": state}),
+            {},
+            samples,
+            batch_size=batch_size,
+            seed=rng.seed_of(seed, "personalise"),
+            client=client,
+        )
     return update.arrays["arrays"]
 
 

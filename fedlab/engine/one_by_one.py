@@ -62,7 +62,7 @@ def train_one(
     augment = rng.torch_generator(seed, "augment", client, round_, device=device)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
     half.prepare_network(received)
-    with rng.torch_seed(seed, "dropout", client, round_), channels_last_gradients(half.task.model):
+    with rng.seeded(seed, "dropout", client, round_), channels_last_gradients(half.task.model):
         carry = half.begin(received, own_state, profile_of(half, data))
         if wide:
             carry = wide.begin(carry, received, schedule.seen)

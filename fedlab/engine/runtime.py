@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from fedlab import registry
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
@@ -210,10 +211,15 @@ def build_local_half(scenario: Scenario, data: FederatedData, device: torch.devi
         len(data.class_names),
         scenario.seed,
     ).to(device)
+    return local_half_of(scenario, model, len(data.class_names))
+
+
+def local_half_of(scenario: Scenario, model: nn.Module, classes: int) -> LocalHalf:
+    """The method's local half with a network that is there already."""
     task = Task(
         model=model,
         optimizer=Optimizer(scenario.training.optimizer),
-        classes=len(data.class_names),
+        classes=classes,
         loss=scenario.training.loss,
         local_epochs=scenario.training.local_epochs,
         local_steps=scenario.training.local_steps,

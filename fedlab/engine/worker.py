@@ -148,7 +148,7 @@ class Worker:
         """Answers of clients as one, and their sum; None if one of them cannot be used."""
         try:
             answers, total = self._adding(places, lambda: self._together(visits))
-        except Exception:
+        except (Exception, SystemExit):  # a user's own code may call sys.exit
             log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
             return None
         wrong = sum_fault(total) or any(update_fault(answer.reply) for answer in answers)
@@ -190,7 +190,7 @@ class Worker:
     def _alone(self, visit: _Visit) -> Answer:
         try:
             return visit.answered(self.app(visit.message, visit.context))
-        except Exception:
+        except (Exception, SystemExit):  # a user's own code may call sys.exit
             reason = f"client {visit.client} raised:\n{traceback.format_exc().rstrip()}"
             return Answer(error_reply(visit.message, reason), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from fedlab.clients.base import LocalHalf
 from fedlab.data.samples import FederatedData
 from fedlab.engine.passes import BatchSize
-from fedlab.engine.runtime import build_local_half
 from fedlab.engine.schedule import plan_phase
+from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
-from fedlab.records import as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet, make_fleet
 from fedlab.scenarios.partition import Partition
+
+log = logging.getLogger("fedlab")
 
 
 class Work(NamedTuple):
@@ -59,18 +61,85 @@ def work_per_round(
     return Work(*totals[:, places.ravel()])
 
 
-def devices_of(scenario: Scenario, data: FederatedData, partition: Partition) -> Fleet:
+def check_work(scenario: Scenario, half: LocalHalf, partition: Partition, work: Work) -> None:
+    """Refuses a run in which nobody can learn, and tells how many clients cannot.
+
+    Also tells of short last steps, which can throw a model that is tested as its client leaves it.
+    What a method adds to a client's samples (`LocalHalf.training_data`) is not known here, and
+    whoever does that is let pass.
+
+    Raises:
+        InputError: If no client can take a step.
+    """
+    if type(half).training_data is not LocalHalf.training_data:
+        return
+    clients = len(partition)
+    idle = np.flatnonzero(work.steps == 0)
+    if len(idle):
+        why, remedy = _why_idle(half, partition, int(idle[0]))
+        who = f"client {idle[0]} {why}"
+        if len(idle) == clients:
+            raise InputError(
+                f"none of the {clients} clients can take a step, so that the run would learn "
+                f"nothing: {who}, for one; {remedy}"
+            )
+        log.warning(
+            "%d of %d clients can take no step and are tested without having learnt: %s, for one",
+            len(idle),
+            clients,
+            who,
+        )
+    size = scenario.training.batch_size
+    if size == "full" or half.task.remainder != "keep":
+        return
+    rest = np.diff(partition.train_offsets) % size
+    short = int(((rest > 0) & (rest < size / 4) & (work.steps > 1)).sum())
+    if short and half.local:
+        log.warning(
+            "%d of %d clients end each pass with a step on less than a quarter of a batch, which "
+            "can throw what they keep for themselves; training.remainder=merge, or drop, ends "
+            "with a full one",
+            short,
+            clients,
+        )
+
+
+def _why_idle(half: LocalHalf, partition: Partition, client: int) -> tuple[str, str]:
+    """Why a client takes no step, and what helps."""
+    known = partition[client].labelled
+    if not len(known):
+        return "has no training samples", "use fewer clients, or a milder skew"
+    if len(known) == 1:
+        return (
+            "has a single training sample, which the network cannot normalise",
+            "use fewer clients, or model.norm=group",
+        )
+    if not known.any() and all(phase.split == "labelled" for phase in half.phases()):
+        return (
+            f"has {len(known)} training samples and the label of none",
+            "raise partition.label_budget.share, or choose a method that learns without labels",
+        )
+    return (
+        f"has {len(known)} training samples, and the method's phases use none of them",
+        "look at the samples and steps that its local half's `phases` ask for",
+    )
+
+
+def devices_of(scenario: Scenario, data: FederatedData, partition: Partition, work: Work) -> Fleet:
     """The devices of a scenario's clients.
+
+    Args:
+        scenario: The experiment.
+        data: Its samples.
+        partition: Who has which.
+        work: What each client does in a round.
 
     Raises:
         InputError: If the profiles do not fit the data's domains.
     """
-    half = build_local_half(scenario, data, torch.device("cpu"))
-    batch_size, inputs = scenario.training.batch_size, as_tensor(data.train.inputs[:1])
-    samples = work_per_round(half, partition, batch_size, inputs).samples
     clients, domains = len(partition), len(data.domain_names)
     owner = np.repeat(np.arange(clients), np.diff(partition.train_offsets))
     cells = owner * domains + data.train.domains[partition.train]
     counts = np.bincount(cells, minlength=clients * domains).reshape(clients, domains)
     most = [data.domain_names[index] for index in counts.argmax(axis=1)]
-    return make_fleet(scenario.devices, scenario.seed, samples, most, data.domain_names)
+    return make_fleet(scenario.devices, scenario.seed, work.samples, most, data.domain_names)

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from fedlab import rng
 from fedlab.models.layers import CONVOLUTIONS
 from fedlab.models.surgery import replace_modules
 
@@ -99,7 +100,7 @@ def learns_from_one(model: nn.Module, samples: torch.Tensor) -> bool:
     copied = copy.deepcopy(model).train()
     dtype = next(copied.parameters()).dtype
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), rng.torch_seed(0, "trial"):
             copied(torch.zeros(1, *samples.shape[1:], dtype=dtype, device=samples.device))
     except ValueError:  # what PyTorch says to a single value per channel
         return False

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fedlab import rng
 from fedlab.models.activations import gains_of_inputs
 from fedlab.models.norms import add_bias, remove_normalisation
 from fedlab.models.surgery import replace_modules
@@ -49,7 +50,7 @@ class WSConv2d(nn.Conv2d):
     @classmethod
     def of(cls, convolution: nn.Conv2d, gamma: float) -> WSConv2d:
         """The standardised form of a convolution: same raw weights, and a bias in any case."""
-        with torch.random.fork_rng(devices=[]):  # the values drawn here are thrown away
+        with rng.torch_seed(0, "thrown away"):  # the values drawn here are thrown away
             new = cls(
                 convolution.in_channels,
                 convolution.out_channels,

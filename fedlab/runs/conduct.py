@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from flwr.app import RecordDict
 from torch import nn
 
+from fedlab import rng
 from fedlab.engine.grid import ClientGrid
+from fedlab.errors import no_exit
 from fedlab.flower_compat import client_context
 from fedlab.runs.checkpoint import CheckpointWriter, client_files
 from fedlab.runs.divergence import DivergenceWarning
@@ -89,5 +91,6 @@ def conduct(
         state=checkpoint.server if checkpoint else None,
         fleet=fleet,
     )
-    app(grid=grid, context=client_context(0, 0, grid.clients, RecordDict()))
+    with rng.preserved(), no_exit("the strategy, or an observer of the run,"):
+        app(grid=grid, context=client_context(0, 0, grid.clients, RecordDict()))
     return load_run(folder.path)

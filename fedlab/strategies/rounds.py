@@ -15,6 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
+from fedlab import rng
 from fedlab.flower_compat import error_reply
 from fedlab.records import Tensors, to_record
 from fedlab.strategies.callbacks import Callback, RoundReport
@@ -65,7 +66,8 @@ def run_rounds(
     for server_round in rounds:
         if server_round > rounds.start:
             clock, traffic = _Clock(), Traffic()
-        messages = list(strategy.configure_train(server_round, arrays, train_config, grid))
+        with rng.seeded(strategy.settings.seed, "server", server_round):
+            messages = list(strategy.configure_train(server_round, arrays, train_config, grid))
         plan = strategy.plan(server_round, messages, grid)
         sent = messages if plan is None else plan.accepted
         replies = exchange(grid, sent, timeout)
@@ -74,7 +76,8 @@ def run_rounds(
         clock.lap("train")
 
         if replies:  # on a virtual clock, a round may end without any
-            aggregated, metrics = strategy.aggregate_train(server_round, replies)
+            with rng.seeded(strategy.settings.seed, "aggregate", server_round):
+                aggregated, metrics = strategy.aggregate_train(server_round, replies)
             if aggregated is not None:
                 result.arrays = arrays = aggregated
             if metrics is not None:
