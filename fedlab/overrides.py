@@ -42,7 +42,9 @@ def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:
 def apply(root: type[Section], values: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
     """A changed copy of `values`.
 
-    A component whose ``name`` changes loses the parameters it had: they belonged to another one.
+    A block with a ``name`` is taken as it stands: what it does not say has its default. A block
+    without one changes the keys that it says. A component whose ``name`` alone changes loses the
+    parameters it had: they belonged to another one.
 
     Args:
         root: Class of the whole (it tells which blocks are components, and their defaults).
@@ -109,11 +111,29 @@ def _check_index(block: list[Any], way: Place, key: str | int) -> None:
 
 
 def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
-    if isinstance(value, Mapping) and (value or not place):
+    """The changes that a value makes: key by key, but for a block with a name, which is whole."""
+    is_whole = bool(place) and isinstance(value, Mapping) and "name" in value
+    if is_whole:
+        yield place, _nested(value)
+    elif isinstance(value, Mapping) and (value or not place):
         for key, inner in value.items():
             yield from _leaves((*place, *_place(str(key))), inner)
     else:
         yield place, value
+
+
+def _nested(value: Any) -> Any:
+    """A mapping whose dotted keys are written out as blocks."""
+    if not isinstance(value, Mapping):
+        return value
+    block: dict[str, Any] = {}
+    for key, inner in value.items():
+        *way, last = str(key).split(".") if isinstance(key, str) and "." in key else [key]
+        target = block
+        for part in way:
+            target = target.setdefault(part, {})
+        target[last] = _nested(inner)
+    return block
 
 
 def _place(key: str) -> Place:

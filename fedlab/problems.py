@@ -44,21 +44,37 @@ def describe(
         if _is_about_name(detail):
             place = (*place, "name")
         found.setdefault(place, []).append((detail, is_branch))
-    lines: list[str] = []
-    for place, details in found.items():
-        deeper = any(len(other) > len(place) and other[: len(place)] == place for other in found)
-        if deeper and all(branch or detail["type"] == "too_short" for detail, branch in details):
-            continue  # only follows from what is wrong further inside
-        around = [origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins]
-        inside = [origin for other, origin in origins.items() if place == other[: len(place)]]
-        origin = next(iter([*around, *(inside if place else ())]), where)
+    around = {place[:n] for place in found for n in range(len(place))}
+    told = [
+        (place, details)
+        for place, details in found.items()  # but for what only follows from what is further inside
+        if place not in around
+        or not all(branch or detail["type"] == "too_short" for detail, branch in details)
+    ]
+    shown = told if len(told) <= SHOWN + 1 else told[:SHOWN]
+    lines = []
+    for place, details in shown:
+        origin = _origin(place, where, origins)
         said = dict.fromkeys(_sentence(detail, place, root, values) for detail, _ in details)
         what = " or ".join(said).replace(" or must be ", " or ")
-        parts = [origin, ".".join(map(str, place)), _value(details[0][0]), what]
+        parts = [origin, ".".join(map(_short, place)), _value(details[0][0]), what]
         lines.append(": ".join(filter(None, parts)))
-    if len(lines) > SHOWN + 1:
-        lines[SHOWN:] = [f"... and {len(lines) - SHOWN} more problems"]
+    if len(told) > len(shown):
+        lines.append(f"... and {len(told) - len(shown)} more problems")
     return "\n".join(lines)
+
+
+def _origin(place: Place, where: str, origins: dict[Place, str]) -> str:
+    """Where a value came from: its own line, that of a block around it, or of one inside."""
+    around = [origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins]
+    inside = (origin for other, origin in origins.items() if place == other[: len(place)])
+    return next(iter(around), next(inside, where) if place else where)
+
+
+def _short(key: str | int) -> str:
+    """A key as it is shown, cut where nobody reads on."""
+    text = str(key)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -28,8 +28,10 @@ def load_scenario(
         source: A YAML file, the name of a shipped scenario (a file of that name wins), the values
             themselves, or a scenario.
         overrides: Changes: ``a.b=value`` texts with YAML values, list items by their index, or a
-            mapping with dotted or nested keys. ``strategy=fedbn`` replaces the block by that
-            component with its defaults; so does ``strategy.name=fedbn`` where the name changes.
+            mapping with dotted or nested keys. ``strategy=fedbn`` and ``strategy={name: fedbn}``
+            replace the block by that component, with defaults for what is not said; so does
+            ``strategy.name=fedbn`` where the name changes. A block without a name changes the keys
+            that it says.
         **fields: Changes of top-level fields, applied first: ``strategy="fedbn"``, ``seed=3``;
             ``client`` is short for ``strategy.client``. A strategy or a local half may be given by
             its class, wherever that is defined.

@@ -58,9 +58,14 @@ def read_text(path: Path) -> str:
     """A scenario file's text.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If it cannot be read, or is larger than a scenario can be.
     """
     try:
+        size = path.stat().st_size
+        if size > 4 * yaml_text.LONGEST:
+            raise InputError(
+                f"{path}: has {size:,} bytes, which no scenario has; name a scenario's file"
+            )
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error

@@ -25,6 +25,7 @@ from fedlab.models.build import build_model
 from fedlab.models.check import check_outputs
 from fedlab.privacy.checks import check_privacy
 from fedlab.records import as_tensor
+from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
 from fedlab.runs.fingerprint import fingerprint
@@ -66,6 +67,24 @@ class Prepared:
 
 
 @no_exit("a source, network or method of the scenario")
+def divide(
+    scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data
+) -> tuple[FederatedData, Partition]:
+    """Loads the data and gives every client its own; asks no network.
+
+    Args:
+        scenario: The experiment.
+        load: As for `prepare`.
+
+    Raises:
+        InputError: If the data cannot be read, or not divided so.
+    """
+    data = load(scenario.data)
+    check_classes(data)
+    return data, make_partition(scenario.partition, data, scenario.seed)
+
+
+@no_exit("a source, network or method of the scenario")
 def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data) -> Prepared:
     """Loads the data, divides them, builds the network, and checks that it all fits together.
 
@@ -80,9 +99,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     """
     strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
     local_half_class(scenario)
-    data = load(scenario.data)
-    check_classes(data)
-    partition = make_partition(scenario.partition, data, scenario.seed)
+    data, partition = divide(scenario, load)
     if scenario.evaluation.fraction > 0:
         refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
@@ -141,6 +158,7 @@ def simulate(
     with _shown(progress) as observers:
         prepared = prepare(scenario)
         with _grid(prepared) as grid, RunFolder.create(target, scenario) as folder:
+            write_table(prepared.partition, prepared.data, folder.path / "partition.csv")
             return _run(prepared, grid, folder, None, [*observers, *callbacks])
 
 

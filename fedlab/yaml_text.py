@@ -14,6 +14,15 @@ from fedlab.errors import InputError
 Place = tuple[str | int, ...]
 """Where a value stands in a document: the keys and list indices that lead to it."""
 
+LONGEST = 2**19
+"""Characters of a document; a scenario has some thousands."""
+
+DEEPEST = 40
+"""Blocks within blocks."""
+
+MOST = 100_000
+"""Values of a document, those that aliases repeat counted each time."""
+
 _SCALARS = [  # the core schema of YAML 1.2, section 10.3.2
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
@@ -77,21 +86,27 @@ for _letter, _resolvers in _Reader.yaml_implicit_resolvers.items():
     }
 
 
-def read(text: str, where: str, numbered: bool = True) -> tuple[Any, dict[Place, int]]:
+def read(
+    text: str, where: str, numbered: bool = True, bounded: bool = True
+) -> tuple[Any, dict[Place, int]]:
     """Parses one YAML document.
 
     Args:
         text: The document.
         where: What to call it in errors: a file name, or the option it came from.
         numbered: Whether errors name the line.
+        bounded: Whether the text may be anybody's; one that was written here may be of any length.
 
     Returns:
         The value, and the line (from 1) of every key and list item in it.
 
     Raises:
-        InputError: If the text is no YAML, or a key stands twice in one block.
+        InputError: If the text is no YAML, a key stands twice in one block, or it is longer, deeper
+            or more repetitive than a scenario can be.
     """
     try:
+        if bounded:
+            _check_extent(text)
         reader = _Reader(text)
         node = reader.get_single_node()
         if node is None:
@@ -106,7 +121,53 @@ def read(text: str, where: str, numbered: bool = True) -> tuple[Any, dict[Place,
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{where}: {' '.join(str(error).split())}") from error
     except RecursionError as error:
-        raise InputError(f"{where}: an alias (*name) stands inside its own anchor") from error
+        raise InputError(f"{where}: blocks within blocks too deep; write it flatter") from error
+
+
+def _check_extent(text: str) -> None:
+    """Refuses what would take long, or much memory, to build; looks at one token after the other.
+
+    Raises:
+        YAMLError: If the text is too long, too deep, or aliases repeat too much of it.
+    """
+    if len(text) > LONGEST:
+        raise yaml.YAMLError(
+            f"the text has {len(text):,} characters, and a scenario may have {LONGEST:,}; "
+            "shorten it"
+        )
+    open_blocks: list[tuple[str | None, int]] = []  # anchor, and values before the block
+    sizes: dict[str, int | None] = {}  # values below each anchor; None while it is still open
+    values = 0
+    for event in yaml.parse(text, Loader=_Reader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_blocks.append((event.anchor, values))
+            if event.anchor:
+                sizes[event.anchor] = None
+            if len(open_blocks) > DEEPEST:
+                raise _at(event, f"more than {DEEPEST} blocks within blocks; write it flatter")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_blocks.pop()
+            if anchor:
+                sizes[anchor] = values - before + 1
+        elif isinstance(event, yaml.AliasEvent):
+            size = sizes.get(event.anchor or "", 1)
+            if size is None:
+                raise _at(event, f"the alias *{event.anchor} stands inside its own anchor")
+            values += size - 1
+        if isinstance(event, yaml.ScalarEvent) and event.anchor:
+            sizes[event.anchor] = 1
+        values += isinstance(event, yaml.NodeEvent)
+        if values > MOST:
+            raise _at(
+                event,
+                f"the document has more than {MOST:,} values, those that aliases (*name) repeat "
+                "counted each time; write fewer",
+            )
+
+
+def _at(event: yaml.Event, problem: str) -> yaml.MarkedYAMLError:
+    mark: Any = event.start_mark
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def write(value: Any) -> str:

@@ -198,3 +198,33 @@ def test_the_links_in_the_root_cannot_be_imported(name, tmp_path):
         [sys.executable, "-c", f"import {name}"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.stderr.strip().endswith(f"ImportError: import fedlab.{name}, not {name}")
+
+
+def test_validate_takes_changes_and_looks_for_files_and_domains(tiny, run, tmp_path):
+    assert run("validate", "tiny.yaml", "rounds=3") == (0, "valid tiny.yaml\n", "")
+    code, _, err = run("validate", "tiny.yaml", "rounds=0")
+    assert (code, "rounds: 0: must be greater than 0" in err) == (2, True)
+    code, _, err = run("validate", "model=linear")
+    assert (code, "changes a scenario, and none is named" in err) == (2, True)
+    code, _, err = run("validate", "tiny.yaml", "data.unseen_domains=sketch")
+    assert (code, "data.unseen_domains names 'sketch', which no source yields" in err) == (2, True)
+    gone = "data.sources=[{name: image_folder, path: gone}]"
+    code, _, err = run("validate", "tiny.yaml", gone)
+    assert (code, "there is no folder" in err) == (2, True)
+    assert run("validate", "tiny.yaml", gone, "--no-data")[0] == 0
+    for source in ("{name: csv, files: {a: no.csv}}", "{name: npz, path: no.npz}"):
+        code, _, err = run("validate", "tiny.yaml", f"data.sources=[{source}]")
+        assert (code, "does not exist" in err) == (2, True)
+
+
+def test_partition_needs_no_network_that_fits_and_writes_a_table(tiny, run, tmp_path):
+    code, out, err = run("partition", "tiny.yaml", "model=nobody:Net", "--table", "who.csv")
+    assert (code, "cannot be imported" in err) == (2, True)
+    (tmp_path / "odd.py").write_text("def net():\n    raise RuntimeError\n")
+    code, out, err = run("partition", "tiny.yaml", "model=odd:net", "--table", "who/who.csv")
+    assert (code, err) == (0, "")
+    assert "table: who/who.csv" in out
+    run("simulate", "tiny.yaml", "--out", "mine")
+    table = (tmp_path / "who/who.csv").read_text()
+    assert table == (tmp_path / "mine/partition.csv").read_text()
+    assert table.startswith("split,sample,client,domain,class,label,labelled\ntrain,0,")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 from rich.console import Console
@@ -19,6 +20,7 @@ from fedlab.report.partition_measures import (
     label_distances,
     measures,
 )
+from fedlab.report.partition_table import write_table
 from fedlab.report.partition_view import draw, render
 from fedlab.scenarios.partition import Partition
 from pools import divided, pools, sizes, table
@@ -137,3 +139,24 @@ def test_pictures_need_a_known_ending(tmp_path: Path) -> None:
     data = pools()
     with pytest.raises(InputError, match=r"partition\.jpeg2000.* ending in \.png"):
         draw(divided(data, 2), data, tmp_path / "partition.jpeg2000")
+
+
+def test_the_table_has_a_row_for_every_sample(tmp_path):
+    data = pools(60, 20, domains=3, unseen=(2,))
+    noisy = {"label_noise": {"name": "symmetric", "rate": 0.5}, "label_budget": {"share": 0.5}}
+    partition = divided(data, 4, **noisy)
+    write_table(partition, data, tmp_path / "who.csv")
+    rows_of: Any = pd.read_csv(tmp_path / "who.csv")
+    assert len(rows_of) == len(data.train) + len(data.test)
+    assert rows_of[rows_of.domain == data.domain_names[2]].client.isna().all()
+    for client in range(4):
+        own = rows_of[(rows_of.client == client) & (rows_of.split == "train")]
+        split = partition[client]
+        rows = sorted(split.train.tolist())
+        place = [data.domain_names.index(name) for name in own.domain]
+        assert (own["sample"] + 60 * np.array(place)).tolist() == rows
+        assert [data.class_names[k] for k in data.train.labels[rows]] == own["class"].tolist()
+        order = np.argsort(split.train)
+        assert [data.class_names[k] for k in split.labels[order]] == own.label.tolist()
+        assert (own.labelled == "yes").tolist() == split.labelled[order].tolist()
+        assert (rows_of.client[rows_of.split == "test"] == client).sum() == len(split.test)

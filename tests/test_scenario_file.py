@@ -338,3 +338,72 @@ def test_every_shipped_scenario_is_valid():
         scenario = load_scenario(shipped.path)
         assert isinstance(scenario, Scenario)
         assert shipped.title
+
+
+def test_a_block_with_a_name_is_whole_and_one_without_changes_keys(tiny):
+    named = load_scenario(tiny, ["strategy={name: fedprox}"])
+    assert named.strategy.mu == load_scenario(tiny, ["strategy=fedprox"]).strategy.mu
+    assert load_scenario(tiny, ["strategy={name: fedprox, mu: 2}"]).strategy.mu == 2
+    assert load_scenario(tiny, {"strategy": {"name": "fedprox"}}).strategy == named.strategy
+    assert load_scenario(tiny, ["strategy={mu: 2}"]).strategy.mu == 2
+    assert load_scenario(tiny, ["model={hidden: [3]}"]).model.norm == "none"
+    dotted = load_scenario(tiny, {"training.optimizer": {"name": "adam", "lr": 0.5}})
+    assert dotted.training.optimizer.lr == 0.5
+    later = load_scenario(tiny, ["strategy.mu=3", "strategy={name: fedprox, mu: 2}"])
+    assert later.strategy.mu == 3
+
+
+NINE = ", ".join(["*a{0}"] * 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"a{i}: &a{i} [{NINE.format(i - 1)}]\n" for i in range(1, 9)),
+            r"here:6: the document has more than 100,000 values, those that aliases",
+        ),
+        (
+            "a0: &a0 {k: 1}\n"
+            + "".join(
+                f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 9)
+            ),
+            r"here:6: the document has more than 100,000 values",
+        ),
+        ("a: &a [*a]", r"here:1: the alias \*a stands inside its own anchor"),
+        ("a: &a {b: {c: *a}}", r"here:1: the alias \*a stands inside its own anchor"),
+        ("a: " + "[" * 3000, r"here:1: more than 40 blocks within blocks"),
+        ("a: " + "[" * 3000 + "]" * 3000, r"here:1: more than 40 blocks within blocks"),
+        ("{a: " * 3000, r"here:1: more than 40 blocks within blocks"),
+        ("\n".join(" " * k + f"k{k}:" for k in range(60)), r"here:41: more than 40 blocks"),
+        ("a: " + "x" * 600_000, r"here: the text has 600,003 characters"),
+        ("\n".join(f"- {k}" for k in range(101_000))[:500_000], None),
+    ],
+)
+def test_texts_that_would_take_for_ever_are_refused_at_once(text, said):
+    if said is None:
+        assert len(yaml_text.read(text, "here")[0]) > 50_000
+        return
+    with pytest.raises(InputError, match=said):
+        yaml_text.read(text, "here")
+
+
+def test_aliases_are_read_where_they_are_few():
+    values, _ = yaml_text.read("a: &a {b: [1, 2]}\nc: *a\nd: {<<: *a, e: 3}", "here")
+    assert values == {"a": {"b": [1, 2]}, "c": {"b": [1, 2]}, "d": {"b": [1, 2], "e": 3}}
+    assert yaml_text.read("x" * 600_000, "here", bounded=False)[0] == "x" * 600_000
+
+
+def test_many_problems_are_told_shortly(tiny):
+    tiny.write_text(TEXT + "\n" + "\n".join(f"{'k' * 500}{k}: 1" for k in range(50)))
+    lines = problem(tiny).splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "... and 45 more problems"
+    assert max(map(len, lines)) < 1000
+    assert len(problem(tiny, {f"unknown_{k}": 1 for k in range(3000)}).splitlines()) == 6
+
+
+def test_a_file_that_is_no_scenario_is_not_read_whole(tmp_path):
+    (tmp_path / "big.yaml").write_text("a: " + "x" * 3_000_000)
+    assert "has 3,000,003 bytes, which no scenario has" in problem(tmp_path / "big.yaml")

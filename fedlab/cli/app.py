@@ -28,7 +28,13 @@ err = Console(stderr=True, highlight=False)
 settings = {"debug": False}
 
 Source = Annotated[str, typer.Argument(metavar="SCENARIO")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Changes of single keys. A block with a name, KEY={name: ...}, is taken whole.",
+    ),
+]
 
 
 class Changing(TyperCommand):

@@ -106,22 +106,40 @@ def _refuse_unknown(name: str) -> None:
         )
 
 
-@app.command(rich_help_panel="Look before you train")
+@app.command(cls=Changing, rich_help_panel="Look before you train")
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="SCENARIO...")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCENARIO... [KEY=VALUE]...", help="Scenarios, and changes to all of them."
+        ),
+    ],
+    data: Annotated[
+        bool, typer.Option("--data/--no-data", help="Look for the files and domains it names.")
+    ] = True,
 ) -> None:
-    """Check scenario files and tell all that is wrong with them.
+    """Check scenarios and tell all that is wrong with them, missing files and domains included.
 
-    [dim]fedlab validate scenarios/*.yaml[/dim]
+    [dim]fedlab validate mine.yaml
+    fedlab validate scenarios/*.yaml --no-data
+    fedlab validate domain_skew data.unseen_domains=street[/dim]
     """
+    from fedlab.data.pool import check_places
     from fedlab.scenario_file import load_scenario
 
+    changes = [word for word in words if "=" in word and not Path(word).exists()]
+    files = [word for word in words if word not in changes]
+    if not files:
+        raise InputError(f"'{changes[0]}' changes a scenario, and none is named; name one first")
     problems = []
     for file in files:
         try:
-            load_scenario(file)
+            loaded = load_scenario(file, changes)
+            if data:
+                check_places(loaded.data)
         except InputError as error:
-            problems.append(str(error))
+            said = str(error)
+            problems.append(said if file in said else f"{file}: {said}")
         else:
             out.print(f"[green]valid[/green] {file}", soft_wrap=True)
     if problems:
@@ -138,20 +156,35 @@ def partition(
             "--out", help="Picture (.png, .pdf, .svg), instead of SCENARIO-partition.png."
         ),
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table", help="CSV file with a row for every sample: client, domain, class, split."
+        ),
+    ] = None,
 ) -> None:
     """Show which client gets which samples, in tables and a picture, before anything is trained.
 
+    The network need not fit the data yet.
+
     [dim]fedlab partition domain_skew
-    fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png[/dim]
+    fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png
+    fedlab partition domain_skew --table who.csv[/dim]
     """
     from fedlab.report import partition_view
-    from fedlab.simulation import prepare
+    from fedlab.report.partition_table import write_table
+    from fedlab.simulation import divide
 
-    prepared = prepare(fedlab.load_scenario(scenario, overrides or ()))
-    partition_view.render(prepared.partition, prepared.data, out)
-    file = picture or Path(f"{prepared.scenario.name}-partition.png")
-    partition_view.draw(prepared.partition, prepared.data, file)
+    loaded = fedlab.load_scenario(scenario, overrides or ())
+    data, divided = divide(loaded)
+    divided = loaded.strategy.regroup(divided)
+    partition_view.render(divided, data, out)
+    file = picture or Path(f"{loaded.name}-partition.png")
+    partition_view.draw(divided, data, file)
     out.print(f"picture: [bold]{file}[/bold]", soft_wrap=True)
+    if table:
+        write_table(divided, data, table)
+        out.print(f"table: [bold]{table}[/bold]", soft_wrap=True)
 
 
 def _print_list(title: str, rows: dict[str, str]) -> None:

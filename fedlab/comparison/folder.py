@@ -105,6 +105,6 @@ def _read_plan(folder: Path) -> tuple[list[Entry], float | None]:
 
 def _read(file: Path) -> Any:
     try:
-        return yaml_text.read(file.read_text(encoding="utf-8"), str(file))[0]
+        return yaml_text.read(file.read_text(encoding="utf-8"), str(file), bounded=False)[0]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error

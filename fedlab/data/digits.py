@@ -80,6 +80,10 @@ class Digits(Source):
         """
         return {**super().recipe(), "versions": versions()}
 
+    def names(self, context: LoadContext) -> list[str]:
+        """See `Source.names`."""
+        return list(self.domains)
+
     def load(self, context: LoadContext) -> list[Domain]:
         """Paints the domains; a pure function of these parameters and `context`.
 

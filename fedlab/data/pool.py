@@ -44,22 +44,46 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
     )
 
 
+def check_places(spec: DataSpec, base: Path | None = None) -> None:
+    """Looks for the files and the domains that a scenario names, without reading samples.
+
+    Args:
+        spec: The scenario's ``data`` block.
+        base: As for `load_data`.
+
+    Raises:
+        InputError: If a file is missing, or no source yields a domain that is named.
+    """
+    spec.limits.check_image_size(spec.image_size)
+    found = [
+        source.names(_context(spec, index, base or Path.cwd()))
+        for index, source in enumerate(spec.sources)
+    ]
+    if all(names is not None for names in found):
+        _selected_names(spec, [name for names in found for name in names or ()])
+
+
+def _context(spec: DataSpec, index: int, base: Path) -> LoadContext:
+    """What a source is told."""
+    return LoadContext(
+        root=(base / spec.root.expanduser()).absolute(),
+        channels=spec.channels,
+        image_size=spec.image_size,
+        seed=spec.seed,
+        download=spec.download,
+        key=f"data.sources.{index}",
+        unseen_domains=spec.unseen_domains,
+        limits=spec.limits,
+    )
+
+
 def _load(spec: DataSpec, base: Path) -> list[Domain]:
     """The domains to keep, in the order asked for, checked."""
     spec.limits.check_image_size(spec.image_size)
     found: dict[str, tuple[Domain, LoadContext]] = {}
     remarks: list[str] = []
     for index, source in enumerate(spec.sources):
-        context = LoadContext(
-            root=(base / spec.root.expanduser()).absolute(),
-            channels=spec.channels,
-            image_size=spec.image_size,
-            seed=spec.seed,
-            download=spec.download,
-            key=f"data.sources.{index}",
-            unseen_domains=spec.unseen_domains,
-            limits=spec.limits,
-        )
+        context = _context(spec, index, base)
         loaded = load_cached(source, context) if source.cached else source.load(context)
         loaded = check_loaded(loaded, f"{context.key}: '{source.name}'.load")
         remarks += source.remarks(context)

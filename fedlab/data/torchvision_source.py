@@ -45,6 +45,13 @@ class Torchvision(ImageSource):
     dataset: Name
     root: Path = Path()
 
+    def names(self, context: LoadContext) -> Sequence[str]:
+        """See `Source.names`; of the files, only the folder is looked for."""
+        root = context.locate(self.root)
+        if not root.is_dir() and not context.download:
+            raise InputError(self._advice(root, context, FileNotFoundError("no such folder")))
+        return self._made_names([self.domain or self.dataset.lower()])
+
     def load(self, context: LoadContext) -> Sequence[Domain]:
         """Reads the data set, fetching it first if it is missing and that is allowed.
 

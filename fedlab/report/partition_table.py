@@ -1,0 +1,90 @@
+"""A partition as a table: one row for every sample, and who has it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fedlab.data.samples import FederatedData, Samples
+from fedlab.errors import InputError
+from fedlab.scenarios.partition import Partition
+
+COLUMNS = ("split", "sample", "client", "domain", "class", "label", "labelled")
+
+
+def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
+    """Writes a CSV file with a row for every sample that the sources yield.
+
+    The columns: the split; the sample's number within its domain's split, in the order of the
+    source; the client, empty where nobody has it; its domain; its true class; the label that the
+    client sees; whether it is among the client's labelled samples. Samples of a client's test
+    split have their true label.
+
+    Args:
+        partition: Who owns which samples.
+        data: The pools they come from.
+        path: File to write.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(_train_rows(partition, data))
+            writer.writerows(_test_rows(partition, data))
+    except OSError as error:
+        raise InputError(
+            f"the table cannot be written to '{path}': {error.strerror or error}; choose another "
+            "file"
+        ) from error
+
+
+def _train_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[object, ...]]:
+    labels, labelled = data.train.labels.copy(), np.ones(len(data.train), bool)
+    labels[partition.train], labelled[partition.train] = partition.labels, partition.labelled
+    owners = _owners(len(data.train), partition.train, partition.train_offsets)
+    return _rows("train", data, data.train, owners, labels, labelled)
+
+
+def _test_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[object, ...]]:
+    owners = _owners(len(data.test), partition.test, partition.test_offsets)
+    labelled = np.ones(len(data.test), bool)
+    return _rows("test", data, data.test, owners, data.test.labels, labelled)
+
+
+def _owners(samples: int, indices: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """The client of every sample of a pool; -1 where nobody has it."""
+    owners = np.full(samples, -1)
+    owners[indices] = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return owners
+
+
+def _rows(
+    split: str,
+    data: FederatedData,
+    pool: Samples,
+    owners: np.ndarray,
+    labels: np.ndarray,
+    labelled: np.ndarray,
+) -> Iterator[tuple[object, ...]]:
+    starts = np.searchsorted(pool.domains, np.arange(len(data.domain_names)))
+    numbers = np.arange(len(pool)) - starts[pool.domains]
+    columns = (numbers, owners, pool.domains, pool.labels, labels, labelled)
+    for number, owner, domain, true, label, known in zip(
+        *(column.tolist() for column in columns), strict=True
+    ):
+        yield (
+            split,
+            number,
+            owner if owner >= 0 else "",
+            data.domain_names[domain],
+            data.class_names[true],
+            data.class_names[label],
+            "yes" if known else "no",
+        )
