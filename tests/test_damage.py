@@ -17,6 +17,7 @@ from tiny_scenario import write_tiny
 from fedlab.deploy.state_file import StateFile
 from fedlab.errors import InputError, RunError
 from fedlab.records import arrays_of, to_record
+from fedlab.runs import tensors
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import load_run
@@ -284,3 +285,21 @@ def test_a_network_of_the_current_folder_is_found_there(tmp_path: Path, backend:
     done = command(tmp_path, fedlab, *words, "--out", "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "run/finished.json").is_file()
+
+
+# ---------------------------------------------------------------------- order
+
+
+@pytest.mark.parametrize("method", ["feddyn", "scaffold", "feddc", "ditto", "fedavgm"])
+def test_an_order_that_a_file_does_not_keep_changes_no_bytes(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Floats are added up in the order of the records that hold them."""
+    words = [f"strategy={{name: {method}}}", "model.hidden=[7, 5]"]
+    simulate(write_tiny(tmp_path), [*words, "rounds=3"], out=tmp_path / "whole", progress=False)
+    simulate(tmp_path / "tiny.yaml", words, out=tmp_path / "run", progress=False)
+    load = tensors.load
+    with monkeypatch.context() as patch:
+        patch.setattr(tensors, "load", lambda content: dict(reversed(load(content).items())))
+        resume(tmp_path / "run", MORE, progress=False)
+    assert ended(tmp_path / "run") == ended(tmp_path / "whole")

@@ -443,6 +443,17 @@ def test_an_honest_device_is_left_alone() -> None:
     assert not same_numbers(ended, without("train"))
 
 
+def test_tensors_come_in_the_order_in_which_they_went_whatever_a_device_does() -> None:
+    def reversed_order(message: Message) -> RecordDict:
+        shift = 1.0 + seat_of(message)["client"]
+        return update(message, dict(reversed(arrays(message, shift).items())))
+
+    ended, straight = run_with(reversed_order, "train"), run_with(update, "train")
+    assert not ended.failures()
+    same(ended, straight)
+    assert list(ended.state) == list(straight.state)
+
+
 def same_numbers(one: Ended, other: Ended) -> bool:
     return all(tensor.equal(other.state[name]) for name, tensor in one.state.items())
 
@@ -492,7 +503,7 @@ REPLIES = st.dictionaries(
 @pytest.mark.parametrize("kind", ["train", "evaluate", INVITE])
 def test_no_reply_whatever_ends_a_run_or_changes_a_number(kind: str) -> None:
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
     @given(REPLIES, st.booleans())
     def hold(records: dict[str, Any], filled_in: bool) -> None:
         def evil(message: Message) -> RecordDict:
@@ -512,7 +523,7 @@ def test_no_reply_whatever_ends_a_run_or_changes_a_number(kind: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10_000), st.integers(0, 7), st.binary(min_size=1, max_size=4))
 def test_no_damage_to_an_archive_is_believed(place: int, bit: int, inserted: bytes) -> None:
     """A flipped bit, and bytes put in: refused, or what was written."""
