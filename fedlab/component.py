@@ -5,10 +5,18 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+)
 
 from fedlab import registry
 from fedlab.errors import InputError, told
+from fedlab.plain_values import refuse_unmeant
 from fedlab.signatures import refuse_other_signatures
 
 
@@ -16,6 +24,13 @@ class Section(BaseModel):
     """A block of the scenario: immutable, and without room for keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuses what pydantic would take for a number and nobody means as one."""
+        field = cls.model_fields[info.field_name or ""]
+        return refuse_unmeant(value, field.annotation)
 
 
 class Component(Section):

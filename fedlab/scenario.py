@@ -56,12 +56,13 @@ class EvaluationSpec(Section):
 
 
 class ResourcesSpec(Section):
-    """What the simulation runs on; never changes a result.
+    """What the simulation runs on; but for `cpus_per_actor`, never changes a result.
 
     Attributes:
         backend: ``ray`` (one actor per share of the hardware) or ``local`` (in this process).
         actors: Number of Ray actors; by default as many as fit.
-        cpus_per_actor: CPU cores, and PyTorch threads, of an actor.
+        cpus_per_actor: CPU cores, and PyTorch threads, of an actor. Sums over several threads are
+            rounded otherwise, which changes results by some 1e-8.
         gpus_per_actor: GPUs, or the share of one, of an actor; by default a quarter of a GPU
             where there is one, and none elsewhere.
         address: Address of a running Ray cluster; by default one is started on this machine.
@@ -130,7 +131,7 @@ class Scenario(Section):
         devices: What clients run on, on a virtual clock; none by default.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     description: str = ""
     seed: int = Field(default=0, ge=0)
     rounds: PositiveInt = 20
@@ -162,4 +163,10 @@ class Scenario(Section):
                     f"{key}.fraction {fraction} of {clients} clients samples nobody; "
                     f"use at least {1 / clients:.4g}" + ", or 0" * (key == "evaluation")
                 )
+        needed = self.participation.min_replies
+        if needed is not None and needed > self.cohort_size:
+            raise ValueError(
+                f"participation.min_replies {needed} are more than the {self.cohort_size} clients "
+                "of a round; ask for fewer, or raise participation.fraction"
+            )
         return self

@@ -429,6 +429,36 @@ def refused(case: Case, folder: Path, told: Callable[..., str]) -> None:
     assert not left, "nothing is left behind"
 
 
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("rounds=true", ["rounds: true", "is no number"]),
+        ("rounds=1_0", ["rounds", "'1_0' is a text and no number"]),
+        ("training.batch_size=9223372036854775808", ["training.batch_size", "has 19 digits"]),
+        ("participation.deadline=.inf", ["participation.deadline", "no finite number"]),
+        ("participation.min_replies=5", ["min_replies 5 are more than the 4 clients"]),
+        ("participation.fraction=true", ["participation.fraction", "is no number"]),
+        ("training.optimizer.lr=1e308", ["training.optimizer.lr", "no number that networks can"]),
+        ("partition.labels.alpha=.inf", ["partition.labels.alpha", "no finite number"]),
+        ("partition.labels.alpha=1e-320", ["partition.labels.alpha", "no number that networks"]),
+        ("training.optimizer={name: adam, betas: [.nan, 0.9]}", ["betas", "no finite number"]),
+        ("name=" + "n" * 5000, ["name", "characters"]),
+        ('data.root="a\\0b"', ["data.root", "has a NUL character"]),
+        ("seed=" + "7" * 300, ["seed", "has 300 digits"]),
+        ("resources.cpus_per_actor=1000", ["resources", "does not fit"]),
+        ("output.checkpoint_every=1.5", ["output.checkpoint_every"]),
+    ],
+)
+def test_values_that_nobody_means_are_refused(
+    override: str, words: list[str], folder: Path, told: Callable[..., str]
+) -> None:
+    (folder / "shots.yaml").write_text(TEXT)
+    line = told("simulate", "shots.yaml", "resources.backend=local", override)
+    assert len(line) < 600
+    for word in words:
+        assert word in line
+
+
 @pytest.mark.parametrize("case", CHEAP, ids=lambda case: case.id)
 def test_a_mistake_is_told_before_any_data_are_read(
     case: Case, folder: Path, told: Callable[..., str], monkeypatch: pytest.MonkeyPatch

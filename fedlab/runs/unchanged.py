@@ -14,8 +14,12 @@ FREE = {"name", "description", "rounds", "evaluation", "resources", "output"}
 
 
 def settled(scenario: Scenario) -> dict[str, Any]:
-    """All that must stay as it is, as JSON values."""
-    return scenario.model_dump(mode="json", exclude=FREE)
+    """All that must stay as it is, as JSON values.
+
+    The threads of an actor are among it: sums over more of them are rounded otherwise.
+    """
+    threads = scenario.resources.model_dump(include={"cpus_per_actor"})
+    return {**scenario.model_dump(mode="json", exclude=FREE), "resources": threads}
 
 
 def refuse_changed(begun: Mapping[str, Any], scenario: Scenario, file: Path) -> None:
