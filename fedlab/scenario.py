@@ -26,7 +26,9 @@ class ParticipationSpec(Section):
         max_failed_share: Share of a round's clients that may fail before the run stops; by default
             none in a simulation, and all but one of real devices.
         min_replies: Replies that a round needs instead, however many clients it has.
-        deadline: Seconds after which a round goes on without the missing replies.
+        deadline: Seconds after which a round goes on without the missing replies. In one process
+            (``resources.backend: local``) nobody can be interrupted: who is at work when it passes
+            is late all the same, but is waited for.
         update_norm: How far a client may go in a round: the norm of what it sends up, less what was
             sent down to it, over all tensors of floats. Whoever goes further loses the round.
     """

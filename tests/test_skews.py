@@ -207,6 +207,39 @@ def test_shares_among_all_clients_have_the_moments_of_their_distribution(
     assert shares.var() == pytest.approx(variance, rel=0.12)
 
 
+def niid_bench(labels: np.ndarray, clients: int, alpha: float, rng: np.random.Generator) -> list:
+    """Sizes of the clients as NIID-Bench's description has it, written anew with plain loops."""
+    while True:
+        sizes = np.zeros(clients)
+        for label in range(10):
+            proportions = rng.dirichlet([alpha] * clients)
+            proportions = proportions * (sizes < len(labels) / clients)
+            sizes += proportions / proportions.sum() * (labels == label).sum()
+        if sizes.min() >= 10:
+            return sizes.tolist()
+
+
+def test_capped_sizes_are_those_of_niid_bench() -> None:
+    data = pools(train=5000)
+    rng = np.random.default_rng(0)
+    theirs = [max(niid_bench(data.train.labels, 10, 0.1, rng)) / 5000 for _ in range(60)]
+
+    def largest(**more: object) -> float:
+        labels = {"name": "dirichlet", "alpha": 0.1, "min_samples": 10, **more}
+        found = [sizes(divided(data, 10, seed, labels=labels)).max() / 5000 for seed in range(60)]
+        return float(np.mean(found))
+
+    error = 3 * np.std(theirs) * (2 / 60) ** 0.5
+    assert largest(capped=True) == pytest.approx(np.mean(theirs), abs=error)
+    assert largest() > np.mean(theirs) + error
+
+
+@pytest.mark.parametrize("other", [{"balanced": True}, {"among": "all_clients"}])
+def test_a_cap_is_for_classes_that_are_divided(other: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"capped and .* exclude each other"):
+        divided(pools(), 4, labels={"name": "dirichlet", "alpha": 1.0, "capped": True, **other})
+
+
 @pytest.mark.parametrize(
     "labels", [{"name": "dirichlet", "alpha": 0.1}, {"name": "shards", "per_client": 2}]
 )

@@ -43,10 +43,12 @@ class Dirichlet(LabelSkew):
     """Dirichlet-distributed class proportions.
 
     By default each class is divided among the clients in proportions drawn from Dirichlet(alpha),
-    so that sizes differ as well: the distribution-based label imbalance of NIID-Bench (Li et al.,
-    "Federated Learning on Non-IID Data Silos: An Experimental Study", 2021, arXiv 2102.02079).
-    There, too few samples for one client make all draws start again; here only the clients
-    concerned draw again, which finds a partition for large populations, too.
+    so that sizes differ as well. NIID-Bench (Li et al., "Federated Learning on Non-IID Data Silos:
+    An Experimental Study", 2021, arXiv 2102.02079) draws the same proportions; its code moreover
+    gives nothing of the classes that follow to a client that has its even share already, and wants
+    ten samples for everybody. `capped` and ``min_samples: 10`` do that here. There, too few samples
+    for one client make all draws start again; here only the clients concerned draw again, which
+    finds a partition for large populations, too.
 
     With `balanced`, sizes are as without label skew, and each client draws the classes of its
     samples from its own Dirichlet(alpha) proportions: Hsu et al., "Measuring the Effects of
@@ -64,6 +66,8 @@ class Dirichlet(LabelSkew):
             the domain, who use up all samples. ``all_clients``: the parts of clients that do not
             see the domain stay unused, so that even the only client of a domain gets skewed
             labels, as in the Office-Home-LDS benchmark of GGEUR, CVPR 2025, arXiv 2503.06457.
+        capped: Whether a client that has its even share of a domain gets none of the classes that
+            are still to be divided (NIID-Bench's code).
         min_samples: Samples that every client must have.
     """
 
@@ -73,7 +77,18 @@ class Dirichlet(LabelSkew):
     per_domain: bool = False
     balanced: bool = False
     among: Literal["domain_clients", "all_clients"] = "domain_clients"
+    capped: bool = False
     min_samples: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _caps_what_is_divided(self) -> Dirichlet:
+        if self.capped and (self.balanced or self.among == "all_clients"):
+            other = "balanced" if self.balanced else "among: all_clients"
+            raise ValueError(
+                f"capped and {other} exclude each other: a cap is for classes divided one "
+                "after another among the clients that see them; use one of the two"
+            )
+        return self
 
     @model_validator(mode="after")
     def _balanced_uses_all(self) -> Dirichlet:
@@ -129,9 +144,14 @@ class Dirichlet(LabelSkew):
                 strength = np.where(sees, strength, shares.max(axis=1))
             rivals = np.flatnonzero(strength)
             owners = np.append(np.flatnonzero(sees), -1)
+            has, even = np.zeros(len(rivals)), strength[rivals] / strength[rivals].sum()
+            even = even * pool.counts[domain].sum()
             for label in np.flatnonzero(pool.counts[domain]):
                 logarithms = np.log(strength[rivals]) + draws[domain % len(draws), rivals, label]
+                if self.capped and (has < even).any():
+                    logarithms = np.where(has < even, logarithms, -np.inf)
                 parts = normalised(logarithms, axis=0)
+                has += parts * pool.counts[domain, label]
                 unused = parts[~sees[rivals]].sum()
                 samples = slice(*edges[domain * classes + label :][:2])
                 total = int(pool.counts[domain, label])
