@@ -84,7 +84,7 @@ def gains_of_inputs(model: nn.Module) -> dict[nn.Module, float]:
     nearest counts.
 
     A convolution that reads the network's input gets 1, too, unless all activations are of the
-    `SCALE_FREE`: they pass a factor on, so that all convolutions may have the paper's one constant.
+    `SCALE_FREE`: they pass a factor on, so that all convolutions may have the same constant.
 
     Args:
         model: The network.

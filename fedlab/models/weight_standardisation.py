@@ -97,7 +97,7 @@ def without_normalisation(
     a residual network that would also amplify the shortcuts, by γ in every block. With ``auto``
     a convolution gets the γ of the activation that it reads, so that what it writes has the
     variance that it would have without the activation, whatever the activation. On networks of
-    ReLUs that is the paper's one constant for all convolutions (see
+    ReLUs that is one constant for all convolutions, as FedWon is reported to have it (see
     `fedlab.models.activations.gains_of_inputs`).
 
     Args:

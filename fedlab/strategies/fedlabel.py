@@ -46,7 +46,8 @@ class FedLabelParameters(StrategyParameters):
         aggregation: ``paper`` adds what both phases learnt and weighs by the samples used;
             ``flute`` is the code's mean of the uniform mean of the labelled phase's models and the
             mean of the others, weighted by pseudo-labels.
-        unlabelled_epochs: Passes over the unlabelled samples.
+        unlabelled_epochs: Passes over the unlabelled samples. The authors' code counts steps
+            instead: 30 on single labelled batches, then 10 on unlabelled ones.
         unlabelled_steps: Steps instead of passes, or None.
         burn_in: First rounds in which nothing is pseudo-labelled; the code has 50 of 2000.
     """

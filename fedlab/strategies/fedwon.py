@@ -22,13 +22,13 @@ class FedWonParameters(StrategyParameters):
     """FedWon's parameters.
 
     Attributes:
-        clipping: Threshold λ of adaptive gradient clipping; none by default. The paper uses it
-            for small batches, with values between 0.01 and 1.28.
+        clipping: Threshold λ of adaptive gradient clipping; none by default. It is meant for small
+            batches; values between 0.01 and 1.28 are reported.
         nf_residual: Whether residual blocks become those of NF-ResNets (Brock et al. 2021)
             instead of plain weight-standardised ones.
         gamma: γ, what kernels are multiplied by because activations shrink signals. ``auto``
             gives each convolution the constant of the activation that it reads; a number, such
-            as the paper's 1.7129 for the ReLU, counts for all convolutions.
+            as 1.7129, the ReLU's, counts for all convolutions.
     """
 
     name: str = "fedwon"

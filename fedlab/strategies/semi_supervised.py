@@ -21,7 +21,7 @@ class SemiSupervisedParameters(StrategyParameters):
         threshold: The probability that a prediction needs to teach.
         weight: λ, the weight of the loss on unlabelled samples.
         ratio: μ, unlabelled samples that a step reads for each sample of ``training.batch_size``;
-            as many as there are, where a client has fewer. FixMatch's paper has 7.
+            as many as there are, where a client has fewer. 7 is what FixMatch is commonly run with.
     """
 
     threshold: float = Field(default=0.95, ge=0, le=1)
