@@ -57,6 +57,13 @@ def test_links_lead_to_files(page: str) -> None:
         assert (documents.ROOT / target).exists(), f"{page}: {target}"
 
 
+@pytest.mark.parametrize("page", [page for page in documents.pages() if page.startswith("docs/")])
+def test_links_of_the_site_lead_to_files_of_the_checkout(page: str) -> None:
+    text = (documents.ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#:\s]+)[)#]", text):
+        assert ((documents.ROOT / page).parent / target).exists(), f"{page}: {target}"
+
+
 def test_every_method_has_a_page() -> None:
     found = {path.stem for path in (documents.ROOT / "docs" / "methods").glob("*.md")}
     assert found == {*registry.BUILTIN["strategies"], "index"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from rich.console import Console
 
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
+from fedlab.report import html as report_html
 from fedlab.report.partition_measures import (
     class_counts,
     domain_counts,
     label_distances,
     measures,
 )
+from fedlab.report.partition_picture import domain_colours
 from fedlab.report.partition_table import write_table
 from fedlab.report.partition_view import draw, render
 from fedlab.scenarios.partition import Partition
@@ -129,8 +132,8 @@ def test_pictures_of_all_sizes(tmp_path: Path, clients: int, classes: int, domai
     pixels = imread(path)[:, :, :3]
     assert 400 < pixels.shape[0] < 1600
     assert 900 < pixels.shape[1] < 2000
-    for colour in ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9")[:domains]:
-        exact = np.array([int(colour[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+    for colour in domain_colours(domains):
+        exact = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
         shown = np.isclose(pixels, exact, atol=0.01).all(axis=2)
         assert shown.sum() > 500  # every domain is there in its colour
 
@@ -160,3 +163,11 @@ def test_the_table_has_a_row_for_every_sample(tmp_path):
         assert [data.class_names[k] for k in split.labels[order]] == own.label.tolist()
         assert (own.labelled == "yes").tolist() == split.labelled[order].tolist()
         assert (rows_of.client[rows_of.split == "test"] == client).sum() == len(split.test)
+
+
+def test_a_domain_has_the_same_colour_in_the_picture_and_on_the_page():
+    style = Path(report_html.__file__).parent / "templates" / "style.css"
+    listed = re.search(r'"k": \[([^]]*)]', style.read_text())
+    assert listed
+    assert re.findall(r"#[0-9a-f]{6}", listed[1]) == domain_colours(10)
+    assert domain_colours(12)[10:] == domain_colours(2)

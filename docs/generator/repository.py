@@ -10,6 +10,18 @@ ROOT = Path(__file__).parents[2]
 TARGET = re.compile(r"(\]\()([^)\s#:]+)([)#\s])")
 """The target of a Markdown link within the repository."""
 
+REFERENCE = {
+    "fedlab/scenario.py": "reference/scenario.md",
+    "fedlab/data/limits.py": "reference/scenario.md",
+    "fedlab/privacy/spec.py": "reference/scenario.md#privacy",
+    "fedlab/scenarios/spec.py": "reference/skews.md",
+    "fedlab/data/image_folder.py": "reference/data.md#image_folder",
+    "fedlab/data/npz.py": "reference/data.md#npz",
+    "fedlab/data/csv_table.py": "reference/data.md#csv",
+    "fedlab/data/torchvision_source.py": "reference/data.md#torchvision",
+}
+"""Code -> the page that is made of it: a checkout has the one, the site the other."""
+
 RESULTS = "benchmarks/results"
 
 
@@ -50,7 +62,7 @@ def with_links_of_the_site(markdown: str, page: str) -> str:
         markdown: The text, whose links are relative to its file in the repository.
         page: The page that it becomes.
     """
-    known, home = pages(), posixpath.dirname(source_of(page))
+    known, home = pages() | REFERENCE, posixpath.dirname(source_of(page))
 
     def replaced(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(home, link[2]))

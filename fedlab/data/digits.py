@@ -102,6 +102,8 @@ def _paint(
     domain: DomainName, split: Split, count: int, context: LoadContext
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (count, channels, size, size) uint8 and labels (count,) of one split."""
+    shape = (count, context.channels, context.image_size, context.image_size)
+    context.limits.check_array(shape, 1, f"{context.key}: the {split} images of '{domain}'")
     ingredients = material(domain, split, context.seed)
     order = rng.generator(context.seed, "digits-labels", domain, split)
     labels = order.permutation(np.arange(count) % len(CLASS_NAMES))

@@ -92,6 +92,8 @@ class Torchvision(ImageSource):
             images = images[:, None]
         elif images.shape[-1] == 3:  # CIFAR; SVHN has its channels first
             images = images.transpose(0, 3, 1, 2)
+        shape = (len(images), context.channels, context.image_size, context.image_size)
+        context.limits.check_array(shape, 1, f"{context.key}: the {split} images")
         images = conform(images, context.channels, context.image_size)
         return images, labels.astype(np.int64), class_names
 

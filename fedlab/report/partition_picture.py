@@ -17,6 +17,11 @@ from fedlab.scenarios.partition import Partition
 
 # After Okabe and Ito: colours that colour-blind readers can tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
+# Those of the report's page, so that a domain looks the same in both.
+DOMAINS = (
+    *("#3f9c8f", "#cc6677", "#b59a2d", "#5a4fb0", "#58a6d2"),
+    *("#2c7a42", "#8c2a5e", "#8f8f2e", "#d98a4a", "#7a7a7a"),
+)
 INK, FAINT = "#333333", "#DDDDDD"
 FEW_CLIENTS = 60  # up to which bubbles and client numbers are readable
 FEW_CLASSES = 30  # up to which bubbles and class names are readable
@@ -40,7 +45,7 @@ def partition_figure(partition: Partition, data: FederatedData) -> Figure:
     upper = float(np.clip(0.7 + 0.28 * classes.shape[1], 1.5, 6.0))
     figure = Figure(figsize=(width, upper + 2.8), dpi=150, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[upper, 1.8])
-    colours = colours_of(domains.shape[1])
+    colours = domain_colours(domains.shape[1])
     mine = [colours[domain] for domain in domains.argmax(axis=1)]
     if few and classes.shape[1] <= FEW_CLASSES:
         _bubbles(top, classes, mine, 0.85 * width / len(picked))
@@ -80,6 +85,11 @@ def _spaced(clients: np.ndarray) -> np.ndarray:
     """As many evenly spaced ones as there is room for."""
     number = min(len(clients), MOST_COLUMNS)
     return clients[np.linspace(0, len(clients) - 1, number).round().astype(int)]
+
+
+def domain_colours(number: int) -> list[str]:
+    """The colours of so many domains; beyond ten they begin again, as on the report's page."""
+    return [DOMAINS[domain % len(DOMAINS)] for domain in range(number)]
 
 
 def colours_of(number: int) -> list[str]:
