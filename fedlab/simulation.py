@@ -16,13 +16,12 @@ from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
+from fedlab.engine.checks import checked_model
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.runtime import local_half_class, local_half_of
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.engine.workload import check_work, devices_of, work_per_round
 from fedlab.errors import InputError, no_exit
-from fedlab.models.build import build_model
-from fedlab.models.check import check_outputs
 from fedlab.privacy.checks import check_privacy
 from fedlab.records import as_tensor
 from fedlab.report.partition_table import write_table
@@ -38,7 +37,6 @@ from fedlab.scenarios.fleet import Fleet
 from fedlab.scenarios.partition import Partition, make_partition, refuse_untested
 from fedlab.server_app import refuse_hopeless_deadline, strategy_class
 from fedlab.strategies.callbacks import Callback
-from fedlab.strategies.checks import refuse_batches_of_one
 from fedlab.tracking.observer import check_trackers
 
 if TYPE_CHECKING:
@@ -104,13 +102,9 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.regroup(partition)
-    classes = len(data.class_names)
-    model = build_model(scenario.model, scenario.strategy, data.input_shape, classes, scenario.seed)
-    check_outputs(scenario.model, model, data.input_shape, classes)
-    scenario.strategy.check(scenario, model)
-    refuse_batches_of_one(scenario, model)
+    model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, len(partition))
-    half = local_half_of(scenario, model, classes)
+    half = local_half_of(scenario, model, len(data.class_names))
     inputs = as_tensor(data.train.inputs[:1])
     work = work_per_round(half, partition, scenario.training.batch_size, inputs)
     check_work(scenario, half, partition, work)

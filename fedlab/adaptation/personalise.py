@@ -26,6 +26,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.one_by_one import train_one
 from fedlab.errors import InputError
+from fedlab.models.mixing import mixes_test_samples
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.run import Run
 from fedlab.strategies.fedavg import FedAvg
@@ -205,11 +206,13 @@ def _tuned(
             seed=rng.seed_of(seed, "personalise"),
             client=client,
         )
-    return update.arrays["arrays"]
+    return {**state, **update.arrays["arrays"]}
 
 
 def _test(trained: Trained, state: Tensors, tests: TestSamples) -> list[DomainScore]:
     runtime = trained.runtime
     batch_size = runtime.scenario.evaluation.batch_size
     model = runtime.half.task.model
+    if mixes_test_samples(model):
+        batch_size = max(1, len(tests.labels))
     return evaluate(model, state, runtime.preprocess, [tests], batch_size)[0]

@@ -21,7 +21,7 @@ from fedlab.clients.local_round import Carry, ClientState, Phase, Received, Upda
 from fedlab.clients.task import Batch, Task
 from fedlab.data.client_data import ClientData
 from fedlab.losses.base import Profile
-from fedlab.models.layers import draws_random_numbers
+from fedlab.models.chance import draws_random_numbers
 from fedlab.models.layout import channels_last
 from fedlab.models.norms import NormPolicy, has_batch_norm
 from fedlab.records import Tensors
@@ -43,8 +43,7 @@ class LocalHalf:
     def __init__(self, parameters: StrategyParameters, task: Task) -> None:
         self.parameters = parameters
         self.task = task
-        self.local = parameters.stays(task.model, self.norm_policy)
-        self.shared = tuple(name for name in task.model.state_dict() if name not in self.local)
+        self.shared, self.local = parameters.divide(task.model, self.norm_policy)
 
     @cached_property
     def normalises_batches(self) -> bool:
@@ -64,7 +63,7 @@ class LocalHalf:
         model = self.task.model
         # PyTorch's stacked batch normalisation wants inputs of the precision of its statistics.
         mixed = self.task.precision != "float32" and self.normalises_batches
-        refused = own_step or mixed or draws_random_numbers(model)
+        refused = own_step or mixed or draws_random_numbers(model) or self.task.alone
         return not refused and self.task.loss.vectorisable
 
     def for_stacks(self) -> Self:
@@ -101,13 +100,13 @@ class LocalHalf:
         return [Phase("labelled", self.task.local_epochs, self.task.local_steps)]
 
     def personal_model(self, received: Received, own_state: ClientState) -> Tensors:
-        """The full state dict this client trains from and is tested with.
+        """All tensors this client trains from and is tested with, by their first names.
 
         What it received comes first, then what it remembers, then the network's initial values.
         """
-        initial = self.task.model.state_dict()
-        kept = own_state.get("model", {})
-        return {**initial, **kept, **received.model}
+        initial, kept = self.task.initial, own_state.get("model", {})
+        state = {**initial, **kept, **received.model}
+        return state if len(state) == len(initial) else self.task.anatomy.pick(state)
 
     def evaluated_model(self, received: Received, own_state: ClientState) -> Tensors:
         """The full state dict that stands for this client in tests."""
@@ -121,13 +120,15 @@ class LocalHalf:
             own_state: What the client kept from earlier rounds.
             profile: What the client's samples are like.
         """
-        start = self.personal_model(received, own_state)
+        start = self.task.split(self.personal_model(received, own_state))
         constant = self.task.constant
-        state = {
-            name: tensor if name in constant else channels_last(tensor.detach()).clone()
-            for name, tensor in start.items()
-        }
-        parameters, buffers = self.task.split(state)
+        parameters, buffers = (
+            {
+                name: tensor if name in constant else channels_last(tensor.detach()).clone()
+                for name, tensor in part.items()
+            }
+            for part in start
+        )
         learning = {name: value for name, value in parameters.items() if name not in constant}
         kept = self.task.loss.start(profile, received.server_round, received.rounds)
         extra = {"loss": kept} if kept else {}
@@ -171,7 +172,7 @@ class LocalHalf:
             every = {**carry.parameters, **parameters} if phase.trained else parameters
             return objective(every, carry._replace(buffers=buffers), batch)
 
-        slopes, loss, outputs = self.task.differentiate(value, trained, carry.buffers)
+        slopes, loss, outputs = self.task.gradients(value, trained, carry.buffers)
         correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
         return self.task.optimizer.clip(slopes), {"loss": loss, "accuracy": correct}
 
@@ -185,7 +186,7 @@ class LocalHalf:
         lr = self.task.optimizer.learning_rate(server_round)
         trained = trained_part(carry.parameters, phase)
         taken = self.takes_step(carry, phase)
-        self.task.optimizer.apply(trained, slopes, carry.optimizer, lr, taken)
+        self.task.apply(trained, slopes, carry.optimizer, lr, taken)
         return carry, metrics
 
     def takes_step(self, carry: Carry, phase: Phase) -> torch.Tensor | None:

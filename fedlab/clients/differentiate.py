@@ -39,3 +39,21 @@ def value_and_gradients_nested(
     differentiated = torch.func.grad_and_value(objective, has_aux=True)
     gradients, (value, extra) = differentiated(at, buffers)
     return gradients, value, extra
+
+
+def value_and_gradients_by_backward(
+    objective: Objective, at: Tensors, buffers: Tensors
+) -> tuple[Tensors, torch.Tensor, Any]:
+    """The same by ``backward()``, for networks whose backward pass runs parts of them again.
+
+    Checkpointing of PyTorch's reentrant kind works in no other way.
+    """
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
+    with torch.enable_grad():
+        value, extra = objective(leaves, buffers)
+        value.backward()
+    gradients = {
+        name: torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        for name, leaf in leaves.items()
+    }
+    return gradients, value.detach(), extra

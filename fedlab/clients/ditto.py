@@ -71,7 +71,7 @@ class Ditto(LocalHalf):
 
     def evaluated_model(self, received: Received, own_state: ClientState) -> Tensors:
         """The personal model."""
-        return {**self.task.model.state_dict(), **own_state.get("model", {})}
+        return {**self.task.initial, **own_state.get("model", {})}
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the global model and keeps the personal one."""

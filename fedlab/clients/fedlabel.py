@@ -166,7 +166,8 @@ class FedLabel(LocalHalf):
         moved = both if self.own.aggregation == "paper" else labelled
         update = super().finish(carry._replace(parameters=moved), received, steps)
         if self.own.aggregation == "flute":
-            update.arrays["unlabelled"] = {**carry.parameters, **carry.buffers}
+            state = {**carry.parameters, **carry.buffers}
+            update.arrays["unlabelled"] = {name: state[name] for name in self.shared}
         pseudo = counts["pseudo-labels"]
         metrics = {
             "num-examples": counts["labelled"] + pseudo,

@@ -29,8 +29,9 @@ class FedNova(LocalHalf):
             },
             "coefficients": {"sum": torch.tensor(total, dtype=torch.float64)},
         }
-        if carry.buffers:
-            arrays["untrained"] = carry.buffers
+        untrained = {name: carry.buffers[name] for name in self.shared if name in carry.buffers}
+        if untrained:
+            arrays["untrained"] = untrained
         return update._replace(arrays=arrays)
 
 

@@ -36,7 +36,7 @@ class FedProto(LocalHalf):
     def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
         """Lays out the global prototypes by class; classes without one are not `known`."""
         carry = super().begin(received, own_state, profile)
-        weight = carry.parameters[self.task.head.names[0]]
+        weight = self.task.head.layer.weight
         features = weight.new_zeros(self.task.classes, self.task.head.features)
         known = weight.new_zeros(self.task.classes)
         if down := received.arrays.get("prototypes"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import cast
 
 from fedlab.clients.base import LocalHalf, Received
-from fedlab.models.norms import BATCH_NORMALISATION
+from fedlab.models.normalisation import normalises_batch
 from fedlab.strategies.fixbn import FixBNParameters
 
 
@@ -26,5 +26,5 @@ class FixBN(LocalHalf):
         super().prepare_network(received)
         if cast(FixBNParameters, self.parameters).fixed(received.server_round, received.rounds):
             for module in self.task.model.modules():
-                if isinstance(module, BATCH_NORMALISATION):
+                if normalises_batch(module):
                     module.eval()

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from fedlab.clients.differentiate import (
     Differentiate,
+    Objective,
     value_and_gradients,
     value_and_gradients_nested,
 )
-from fedlab.clients.optimizer import Optimizer
+from fedlab.clients.optimizer import Optimizer, OptimizerState
 from fedlab.clients.spec import Precision, Remainder
 from fedlab.errors import InputError
 from fedlab.losses.base import Loss
 from fedlab.losses.cross_entropy import CrossEntropy
+from fedlab.models.anatomy import Anatomy, anatomy_of
+from fedlab.models.anatomy.places import Places
 from fedlab.models.head import Head, find_head
 from fedlab.records import Tensors
 
@@ -59,9 +63,13 @@ class Task:
         local_steps: Steps in a round instead of passes, or None.
         remainder: What becomes of samples that do not fill the last batch of a pass.
         differentiate: How gradients are taken.
-        constant: Names of parameters that no step writes to.
+        constant: Names of parameters that no step writes to, beside those that are frozen.
         precision: What the network computes in while it trains; parameters, gradients and losses
             are float32 in any case.
+        holds: Whether a client's tensors stay in the network until gradients are taken, because
+            its backward pass runs parts of it again.
+        alone: Whether clients train one by one, because the network cannot be stacked.
+        idle: Parameters that outputs did not depend on when the network was tried.
     """
 
     model: nn.Module
@@ -74,31 +82,100 @@ class Task:
     differentiate: Differentiate = value_and_gradients
     constant: frozenset[str] = frozenset()
     precision: Precision = "float32"
+    holds: bool = False
+    alone: bool = False
+    idle: frozenset[str] = frozenset()
 
     def for_stacks(self) -> Task:
         """The same task, made of what `torch.func.vmap` can do, and does quickly."""
         return replace(self, loss=self.loss.for_stacks(), differentiate=value_and_gradients_nested)
 
-    def split(self, state: Tensors) -> tuple[Tensors, Tensors]:
-        """Divides a state dict into (parameters, buffers)."""
-        parameters = {name: state[name] for name, _ in self.model.named_parameters()}
-        buffers = {name: state[name] for name, _ in self.model.named_buffers()}
-        return parameters, buffers
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """What the network is made of."""
+        return anatomy_of(self.model)
 
     @cached_property
-    def _tied(self) -> bool:
-        """Whether two names stand for one parameter; looking for that costs as much as a layer."""
-        names = self.model.named_parameters(remove_duplicate=False)
-        return len(list(names)) > len(list(self.model.parameters()))
+    def initial(self) -> Tensors:
+        """The network's own tensors by their first names; not to be written to."""
+        return {name: tensor.detach() for name, tensor in self._places.own.items()}
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.model)
+
+    def split(self, state: Tensors) -> tuple[Tensors, Tensors]:
+        """Divides a state into (parameters that learn, buffers).
+
+        What it lacks, of buffers that never travel, has its initial value.
+        """
+        parameters = {name: state[name] for name in self.anatomy.learning}
+        initial = self.initial
+        buffers = {
+            name: state[name] if name in state else initial[name] for name in self.anatomy.buffers
+        }
+        return parameters, buffers
 
     def outputs(self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-        """The network's outputs, shape (batch, classes); training mode updates `buffers`."""
-        tensors, tied = {**parameters, **buffers}, self._tied
-        if self.precision == "float32":
-            return torch.func.functional_call(self.model, tensors, (inputs,), tie_weights=tied)
-        with torch.autocast(inputs.device.type, torch.bfloat16):
-            outputs = torch.func.functional_call(self.model, tensors, (inputs,), tie_weights=tied)
-        return outputs.float()
+        """The network's outputs, shape (batch, classes); training mode updates `buffers`.
+
+        Frozen parameters are the network's own.
+        """
+        places = self._places
+        try:
+            places.put(parameters)
+            places.put(buffers)
+            if self.precision == "float32":
+                return self.model(inputs)
+            with torch.autocast(inputs.device.type, torch.bfloat16):
+                return self.model(inputs).float()
+        finally:
+            places.take(buffers)
+            if not (self.holds and any(each.requires_grad for each in parameters.values())):
+                places.restore()
+
+    def gradients(
+        self, objective: Objective, at: Tensors, buffers: Tensors
+    ) -> tuple[Tensors, torch.Tensor, Any]:
+        """Gradients (see `fedlab.clients.differentiate`), past the hooks of parameters."""
+        try:
+            gradients, value, extra = self.differentiate(objective, at, buffers)
+        finally:
+            if self.holds:
+                self._places.restore()
+        for name, hooks in self._hooks.items():
+            for hook in hooks if name in gradients else ():
+                changed = hook(gradients[name])
+                gradients[name] = gradients[name] if changed is None else changed
+        return gradients, value, extra
+
+    def apply(
+        self,
+        parameters: Tensors,
+        gradients: Tensors,
+        state: OptimizerState,
+        lr: float,
+        taken: torch.Tensor | None = None,
+    ) -> None:
+        """One step of the optimiser (see `Optimizer.apply`).
+
+        As in PyTorch, a parameter that has no part in the outputs is left alone, by weight decay,
+        too.
+        """
+        if self.idle:
+            parameters = {
+                name: tensor
+                for name, tensor in parameters.items()
+                if name not in self.idle or bool(gradients[name].any())
+            }
+        self.optimizer.apply(parameters, gradients, state, lr, taken)
+
+    @cached_property
+    def _hooks(self) -> dict[str, list[Callable[[torch.Tensor], torch.Tensor | None]]]:
+        """What a parameter's gradient passes (`torch.Tensor.register_hook`), by its name."""
+        named = self.model.named_parameters()
+        hooks = {name: list((tensor._backward_hooks or {}).values()) for name, tensor in named}
+        return {name: each for name, each in hooks.items() if each}
 
     @cached_property
     def head(self) -> Head:

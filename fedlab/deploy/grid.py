@@ -23,8 +23,8 @@ from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink import is_lost
 from fedlab.records import array_records, arrays_of, for_the_wire
 from fedlab.strategies.layout import EXPECTED, expected_of
-from fedlab.strategies.sums import PairwiseSums, WeightedSum
-from fedlab.strategies.updates import reason, weigher
+from fedlab.strategies.sums import PairwiseSums
+from fedlab.strategies.updates import empty_sum, reason, weigher
 
 log = logging.getLogger("fedlab")
 
@@ -231,7 +231,7 @@ class DeviceGrid(ClientGrid):
         if reply.has_error():
             portion.lose()
             return reply
-        total = WeightedSum()
+        total = empty_sum(errand.message.content)
         metrics = dict(reply.content["metrics"])  # type: ignore[arg-type]
         total.add([arrays_of(reply.content)], [weigher(errand.message)(metrics)])
         sums = PairwiseSums()

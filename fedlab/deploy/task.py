@@ -11,11 +11,11 @@ from torch import nn
 from fedlab.data.extractor import NoExtractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
+from fedlab.engine.checks import checked_model
 from fedlab.engine.runtime import Runtime, local_half_class
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
-from fedlab.models.build import build_model
 from fedlab.privacy.checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
@@ -23,7 +23,6 @@ from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
 from fedlab.scenarios.partition import Partition
 from fedlab.server_app import strategy_class
-from fedlab.strategies.checks import refuse_batches_of_one
 from fedlab.strategies.parameters import StrategyParameters
 
 
@@ -75,9 +74,7 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
             "tables that are standardised already"
         )
     shape, names, clients = data.input_shape, data.class_names, scenario.partition.clients
-    model = build_model(scenario.model, scenario.strategy, shape, len(names), scenario.seed)
-    scenario.strategy.check(scenario, model)
-    refuse_batches_of_one(scenario, model)
+    model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, clients)
     test_domains = _domains_to_test(scenario, data)
     tester = _tester(scenario, data) if test_domains else None

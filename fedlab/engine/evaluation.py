@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from fedlab.data.preprocess import Preprocess
+from fedlab.models.anatomy.places import lent
 from fedlab.models.layout import channels_last
 from fedlab.records import Tensors
 
@@ -71,12 +72,12 @@ def evaluate(
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits = [], []
-    for start in range(0, len(labels), batch_size):
-        rows = slice(start, start + batch_size)
-        batch = channels_last(preprocess.inputs(inputs[rows]))
-        outputs = torch.func.functional_call(model, state, (batch,))
-        losses.append(functional.cross_entropy(outputs, labels[rows], reduction="none"))
-        hits.append(outputs.argmax(dim=1) == labels[rows])
+    with lent(model, state):
+        for start in range(0, len(labels), batch_size):
+            rows = slice(start, start + batch_size)
+            outputs = model(channels_last(preprocess.inputs(inputs[rows])))
+            losses.append(functional.cross_entropy(outputs, labels[rows], reduction="none"))
+            hits.append(outputs.argmax(dim=1) == labels[rows])
     sizes = torch.tensor([len(test.labels) for test in tests], device=labels.device)
     clients = torch.arange(len(tests), device=labels.device).repeat_interleave(sizes)
     width = int(domains.max()) + 1

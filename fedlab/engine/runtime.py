@@ -19,15 +19,19 @@ from fedlab.clients.task import Task
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
+from fedlab.data.trial import TrialSamples, trial_samples
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.low_rank_rule import sends_the_model
 from fedlab.engine.one_by_one import train_one
 from fedlab.engine.side_by_side import Adding, chain_of, train_side_by_side
+from fedlab.engine.trial import tried
 from fedlab.engine.vectorised import out_of_memory, train_many
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.models.chain import Chain
+from fedlab.models.mixing import mixes_test_samples
+from fedlab.models.spec import ModelSpec
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
@@ -58,7 +62,7 @@ class Runtime:
         self.partition = partition
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
-        self.half = build_local_half(scenario, data, device)
+        self.half = build_local_half(scenario, data, device, self.preprocess)
         self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
         self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
             lambda client: self._test_samples(partition[client].test)
@@ -183,9 +187,14 @@ class Runtime:
     def evaluate_many(
         self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
     ) -> list[list[DomainScore]]:
-        """Tests clients' own models; those that keep nothing have the same and share batches."""
-        alike = [place for place, state in enumerate(own_states) if not state]
-        groups = [[place] for place, state in enumerate(own_states) if state]
+        """Tests clients' own models; those that keep nothing have the same and share batches.
+
+        Not where a network's outputs depend on what else is in a batch: then each client's test
+        samples are one batch.
+        """
+        mixes = mixes_test_samples(self.half.task.model)
+        alike = [place for place, state in enumerate(own_states) if not state and not mixes]
+        groups = [[place] for place, state in enumerate(own_states) if state or mixes]
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
             state = self.half.evaluated_model(received, own_states[places[0]])
@@ -199,19 +208,43 @@ class Runtime:
 
     def _score(self, state: Tensors, tests: Sequence[TestSamples]) -> list[list[DomainScore]]:
         batch_size = self.scenario.evaluation.batch_size
+        if mixes_test_samples(self.half.task.model):
+            batch_size = max(1, sum(len(test.labels) for test in tests))
         return evaluate(self.half.task.model, state, self.preprocess, tests, batch_size)
 
 
-def build_local_half(scenario: Scenario, data: FederatedData, device: torch.device) -> LocalHalf:
-    """The method's local half with the scenario's network and optimiser."""
+def build_local_half(
+    scenario: Scenario,
+    data: FederatedData,
+    device: torch.device,
+    preprocess: Preprocess | None = None,
+) -> LocalHalf:
+    """The method's local half with the scenario's network and optimiser.
+
+    Args:
+        scenario: The experiment.
+        data: The pooled samples.
+        device: Where to compute.
+        preprocess: Normalises samples; made anew where it is not given.
+
+    Raises:
+        InputError: If the network cannot be made, or cannot be trained rightly.
+    """
+    samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
+    classes = len(data.class_names)
     model = build_model(
         scenario.model,
         scenario.strategy,
         data.input_shape,
-        len(data.class_names),
+        classes,
         scenario.seed,
-    ).to(device)
-    return local_half_of(scenario, model, len(data.class_names))
+        samples.inputs,
+    )
+    if ours(scenario.model):  # `fedlab.simulation.prepare` tries it once for all processes
+        return local_half_of(scenario, model.to(device), classes)
+    half, _ = tried_half(local_half_of(scenario, model, classes), scenario, samples)
+    task = replace(half.task, model=model.to(device))
+    return local_half_class(scenario)(scenario.strategy, task)
 
 
 def local_half_of(scenario: Scenario, model: nn.Module, classes: int) -> LocalHalf:
@@ -227,6 +260,22 @@ def local_half_of(scenario: Scenario, model: nn.Module, classes: int) -> LocalHa
         precision=scenario.training.precision,
     )
     return local_half_class(scenario)(scenario.strategy, task)
+
+
+def tried_half(
+    half: LocalHalf, scenario: Scenario, samples: TrialSamples
+) -> tuple[LocalHalf, str | None]:
+    """A local half whose steps are right (see `fedlab.engine.trial.tried`)."""
+    stacks = half.vectorisable and scenario.engine.execution != "one_by_one"
+    task, why = tried(half.task, samples, scenario.model.name, stacks)
+    if task is not half.task:
+        half = local_half_class(scenario)(scenario.strategy, task)
+    return half, why
+
+
+def ours(spec: ModelSpec) -> bool:
+    """Whether a network comes with fedlab."""
+    return type(spec).__module__.startswith("fedlab.models.")
 
 
 def _half_of_base(strategy: type[Strategy]) -> type[LocalHalf]:

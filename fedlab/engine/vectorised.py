@@ -190,7 +190,7 @@ class _Stack:
             slopes, metrics = self.gradients(part, batch)
             trained = trained_part(part.parameters, self.phase)
             taken = self.half.takes_step(part, self.phase)
-            self.half.task.optimizer.apply(trained, slopes, part.optimizer, self.lr, taken)
+            self.half.task.apply(trained, slopes, part.optimizer, self.lr, taken)
         if isinstance(where, torch.Tensor):
             self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
         for name, value in metrics.items():

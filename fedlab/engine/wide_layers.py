@@ -19,6 +19,7 @@ from fedlab.clients.base import Carry, LocalHalf, Received
 from fedlab.clients.differentiate import Objective
 from fedlab.engine.low_rank import LaterLayer
 from fedlab.engine.low_rank_rule import LARGE, Form, Work, sends_the_model, takes_usual_steps
+from fedlab.models.copies import copy_of
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
 
@@ -58,7 +59,7 @@ class WideLayers:
 
     def __init__(self, half: LocalHalf, form: Form, paths: list[str]) -> None:
         self.form: Form = form
-        model = copy.deepcopy(half.task.model)
+        model = copy_of(half.task.model)
         found = {model.get_submodule(path) for path in paths}
         model = replace_modules(
             model, lambda m: _Slot.of(m) if isinstance(m, nn.Linear) and m in found else m
@@ -86,6 +87,8 @@ class WideLayers:
         spec = half.task.optimizer.spec
         if form == "dense" or spec.name != "sgd" or spec.clip_norm or not takes_usual_steps(half):
             return None
+        if half.task.holds:
+            return None  # parts of the network run again in its backward pass
         model = half.task.model
         paths = [
             path
@@ -186,9 +189,15 @@ def _names(path: str, layer: nn.Linear) -> tuple[str, str | None]:
 def _plainly_used(model: nn.Module, samples: Tensor) -> list[str]:
     """Paths of the dense layers that are called once for a batch, with one row for each sample.
 
-    Layers that share their parameters with others are left out.
+    Layers are left out that share their parameters with others, or whose parameters are frozen or
+    have hooks.
     """
     names = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
+
+    def learns_alone(parameter: nn.Parameter) -> bool:
+        learns = parameter.requires_grad and not parameter._backward_hooks
+        return learns and names[parameter] == 1
+
     calls: dict[str, list[torch.Size]] = defaultdict(list)
 
     def listen(path: str, layer: nn.Module) -> RemovableHandle:
@@ -197,7 +206,7 @@ def _plainly_used(model: nn.Module, samples: Tensor) -> list[str]:
     handles = [
         listen(path, module)
         for path, module in model.named_modules()
-        if type(module) is nn.Linear and all(names[own] == 1 for own in module.parameters())
+        if type(module) is nn.Linear and all(map(learns_alone, module.parameters()))
     ]
     model.eval()
     try:

@@ -23,6 +23,7 @@ from fedlab.flower_compat import (
 )
 from fedlab.strategies.screening import sum_fault, update_fault
 from fedlab.strategies.sums import PairwiseSums, WeightedSum, merged
+from fedlab.strategies.updates import empty_sum
 
 log = logging.getLogger("fedlab")
 
@@ -128,35 +129,37 @@ class Worker:
 
         answers: list[Answer] = []
         if together:
-            found = self._stack(places, visits())
+            found = self._stack(places, content, visits())
             if found is None:
                 # It may be one client's fault: alone, each of them fails or succeeds for itself.
-                one_by_one = [self._screened(places, visit) for visit in visits()]
+                one_by_one = [self._screened(places, content, visit) for visit in visits()]
                 found = [each for each, _ in one_by_one], reduce(merged, (t for _, t in one_by_one))
             answers, total = found
             sums.add(*where, total)
         else:
             for place, visit in enumerate(visits(), where.start):
-                answer, total = self._screened(places, visit)
+                answer, total = self._screened(places, content, visit)
                 answers.append(answer)
                 sums.add(place, 1, total)
         return Answered(answers, sums if places else None)
 
     def _stack(
-        self, places: Places | None, visits: Sequence[_Visit]
+        self, places: Places | None, content: RecordDict, visits: Sequence[_Visit]
     ) -> tuple[list[Answer], WeightedSum | None] | None:
         """Answers of clients as one, and their sum; None if one of them cannot be used."""
         try:
-            answers, total = self._adding(places, lambda: self._together(visits))
+            answers, total = self._adding(places, content, lambda: self._together(visits))
         except (Exception, SystemExit):  # a user's own code may call sys.exit
             log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
             return None
         wrong = sum_fault(total) or any(update_fault(answer.reply) for answer in answers)
         return None if wrong else (answers, total)
 
-    def _screened(self, places: Places | None, visit: _Visit) -> tuple[Answer, WeightedSum | None]:
+    def _screened(
+        self, places: Places | None, content: RecordDict, visit: _Visit
+    ) -> tuple[Answer, WeightedSum | None]:
         """One client's answer, and its summand; neither if its update cannot be used."""
-        answer, total = self._adding(places, partial(self._alone, visit))
+        answer, total = self._adding(places, content, partial(self._alone, visit))
         wrong = sum_fault(total) or update_fault(answer.reply)
         if wrong:
             refusal = refused_reply(visit.message, f"client {visit.client}: {wrong}")
@@ -164,10 +167,10 @@ class Worker:
         return answer, total
 
     def _adding(
-        self, places: Places | None, answer: Callable[[], T]
+        self, places: Places | None, content: RecordDict, answer: Callable[[], T]
     ) -> tuple[T, WeightedSum | None]:
         """Answers while updates are added up, if that is wanted, instead of put into replies."""
-        self.app.total = total = WeightedSum() if places else None
+        self.app.total = total = empty_sum(content) if places else None
         try:
             return answer(), total if total is not None and total.clients else None
         finally:

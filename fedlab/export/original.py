@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from fedlab.clients.base import Received
+from fedlab.clients.base import LocalHalf, Received
 from fedlab.data.extractor import ExtractionContext, NoExtractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
@@ -19,6 +17,9 @@ from fedlab.errors import InputError
 from fedlab.export.folding import fold_weight_standardisation
 from fedlab.export.program import Program, Standardise
 from fedlab.features.frozen import FrozenNetwork
+from fedlab.models.anatomy import fill
+from fedlab.models.anatomy.places import lent
+from fedlab.models.copies import copy_of
 from fedlab.models.layout import channels_last
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
@@ -58,7 +59,7 @@ class Original:
         runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)
         half = runtime.half
         state = half.evaluated_model(Received({"arrays": run.model_state()}), kept)
-        _refuse_untrained(state, half.task.model, run.scenario, client)
+        _refuse_untrained(state, half, run.scenario, client)
         return cls(runtime, state, client)
 
     @torch.inference_mode()
@@ -66,8 +67,8 @@ class Original:
         """Logits of samples as the run had them, as its tests make them."""
         batch = channels_last(self.runtime.preprocess.inputs(stored))
         model = self.runtime.half.task.model.eval()
-        state = {name: channels_last(tensor) for name, tensor in self.state.items()}
-        return functional_call(model, state, (batch,))
+        with lent(model, {name: channels_last(tensor) for name, tensor in self.state.items()}):
+            return model(batch)
 
     @property
     def rows(self) -> np.ndarray:
@@ -86,8 +87,7 @@ class Original:
         Raises:
             InputError: If what stands before the network is no network.
         """
-        network = deepcopy(self.runtime.half.task.model)
-        network.load_state_dict(self.state)
+        network = fill(copy_of(self.runtime.half.task.model), self.state)
         samples, extractor = self.runtime.data, None
         if whole:
             network = fold_weight_standardisation(network)
@@ -111,13 +111,11 @@ class Original:
 
 
 def _refuse_untrained(
-    state: Tensors, model: nn.Module, scenario: Scenario, client: int | None
+    state: Tensors, half: LocalHalf, scenario: Scenario, client: int | None
 ) -> None:
-    """Refuses a model that has the network's initial values anywhere."""
-    initial = model.state_dict()
-    untrained = [
-        name for name, tensor in state.items() if tensor.data_ptr() == initial[name].data_ptr()
-    ]
+    """Refuses a model that has the network's initial values where training would move them."""
+    initial = half.task.initial
+    untrained = [name for name in (*half.shared, *half.local) if state[name] is initial[name]]
     if not untrained:
         return
     method = f"{scenario.strategy.name} keeps {len(untrained)} tensors with its clients"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from fedlab import rng
 from fedlab.errors import FedlabError, InputError, told
-from fedlab.models.check import check_module
+from fedlab.models.anatomy import anatomy_of, study
+from fedlab.models.check import check_module, head_of
 from fedlab.models.norms import convert_normalisation, has_batch_norm
 from fedlab.models.spec import ModelSpec
 from fedlab.strategies.parameters import StrategyParameters
@@ -18,8 +20,9 @@ def build_model(
     input_shape: tuple[int, ...],
     classes: int,
     seed: int,
+    samples: torch.Tensor | None = None,
 ) -> nn.Module:
-    """Builds, initialises and adapts a network.
+    """Builds, initialises and adapts a network, and finds out what it is made of.
 
     Layers that two choices of ``norm`` or of the strategy have in common start from the same
     values; PyTorch's global generators are neither read nor advanced.
@@ -30,6 +33,8 @@ def build_model(
         input_shape: (channels, height, width) or (features,).
         classes: Number of outputs.
         seed: The scenario's seed.
+        samples: Two samples to try it on, shape (2, ...), as clients will give them; by default
+            noise.
 
     Raises:
         InputError: If the network cannot be made, cannot take inputs of that shape, or is asked
@@ -50,4 +55,12 @@ def build_model(
                 f"model.norm '{spec.norm}' cannot be had: model '{spec.name}' has no normalisation "
                 "layer to replace; leave model.norm out"
             )
-        return strategy.adapt(convert_normalisation(model, spec.norm))
+        few = noise(input_shape) if samples is None else samples
+        model = study(convert_normalisation(model, spec.norm), few, head_of(spec, model))
+        adapted = strategy.adapt(model)
+        return study(adapted, few, anatomy_of(adapted).stated_head)
+
+
+def noise(input_shape: tuple[int, ...]) -> torch.Tensor:
+    """Two samples of nothing, shape (2, ...)."""
+    return torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))

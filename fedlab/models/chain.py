@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from fedlab.models.anatomy import anatomy_of
+
 ELEMENTWISE = (
     nn.CELU,
     nn.ELU,
@@ -71,9 +73,12 @@ class Chain:
                 passed[-1].append(module)
             elif type(module) is not nn.Sequential:
                 return None
-        every = model.named_parameters(remove_duplicate=False)
-        tied = len(list(every)) > len(list(model.parameters()))
-        return cls(names, passed[0], passed[1:-1], passed[-1]) if names and not tied else None
+        anatomy = anatomy_of(model)
+        odd = anatomy.aliases or anatomy.frozen or anatomy.buffers
+        hooked = any(parameter._backward_hooks for parameter in model.parameters())
+        if odd or hooked or not names:
+            return None
+        return cls(names, passed[0], passed[1:-1], passed[-1])
 
 
 def _flattens(module: nn.Module) -> bool:
@@ -83,5 +88,11 @@ def _flattens(module: nn.Module) -> bool:
 
 def _hooked(module: nn.Module) -> bool:
     """Whether anything listens to the module, or changes what it does."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-    return any(hooks)
+    return any(
+        (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    )

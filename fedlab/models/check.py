@@ -21,6 +21,7 @@ def check_module(spec: ModelSpec, made: object) -> nn.Module:
             f"model '{spec.name}' makes an object of type {type(made).__name__}; it has to return "
             "a torch.nn.Module"
         )
+    _refuse_wrappers(spec, made)
     parameters = dict(made.named_parameters())
     lazy = [name for name, each in parameters.items() if isinstance(each, UninitializedParameter)]
     if lazy:
@@ -37,15 +38,54 @@ def check_module(spec: ModelSpec, made: object) -> nn.Module:
     return made
 
 
-def check_outputs(
-    spec: ModelSpec, model: nn.Module, input_shape: tuple[int, ...], classes: int
-) -> None:
-    """Tries a network on two samples of noise.
+def _refuse_wrappers(spec: ModelSpec, model: nn.Module) -> None:
+    """Refuses modules that keep tensors where a client's cannot be put."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    for module in model.modules():
+        if isinstance(module, parallel):
+            raise InputError(
+                f"model '{spec.name}' has a {type(module).__name__}, which spreads one model over "
+                "devices, and fedlab spreads clients over them; return the module that is in it"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                f"model '{spec.name}' is compiled by torch.jit.script, which keeps its tensors "
+                "to itself, so that clients cannot have their own; return the module that was "
+                "compiled"
+            )
+    for name, parameter in model.named_parameters():
+        if getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise InputError(
+                f"model '{spec.name}': '{name}' has a hook that runs after gradients were "
+                "accumulated (register_post_accumulate_grad_hook), which they are not here; take "
+                "it off, or use register_hook"
+            )
+
+
+def head_of(spec: ModelSpec, model: nn.Module) -> str | None:
+    """The path of the head, where the scenario says it.
+
+    Raises:
+        InputError: If the network has no dense layer there.
+    """
+    if spec.head is None or "head" in spec.taken:
+        return None
+    dense = [path for path, each in model.named_modules() if isinstance(each, nn.Linear) and path]
+    if spec.head not in dense:
+        raise InputError(
+            f"model.head: model '{spec.name}' has no dense layer (torch.nn.Linear) '{spec.head}'; "
+            f"it has {', '.join(dense) or 'none with a name'}"
+        )
+    return spec.head
+
+
+def check_outputs(spec: ModelSpec, model: nn.Module, samples: torch.Tensor, classes: int) -> None:
+    """Tries a network on two samples.
 
     Args:
         spec: What it was made of.
         model: The network, as clients train it.
-        input_shape: Shape of one sample.
+        samples: Two samples, as clients give them.
         classes: Number of classes.
 
     Raises:
@@ -55,15 +95,16 @@ def check_outputs(
     name = f"model '{spec.name}'"
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"{name} has no parameter that learns (requires_grad); give it one")
-    noise = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
     training = model.training
+    if samples.is_floating_point():
+        samples = samples.to(next(model.parameters()).dtype)
     try:
         with torch.no_grad():
-            outputs = model.eval()(noise)
+            outputs = model.eval()(samples)
     except Exception as error:  # a user's module may raise anything
         raise InputError(
-            f"{name} fails on inputs of shape {tuple(noise.shape)}: {told(error)}; samples have "
-            f"the shape {input_shape}, which it is given as input_shape"
+            f"{name} fails on inputs of shape {tuple(samples.shape)}: {told(error)}; samples have "
+            f"the shape {tuple(samples.shape[1:])}, which it is given as input_shape"
         ) from error
     finally:
         model.train(training)

@@ -1,4 +1,4 @@
-"""The head of a network: its last dense layer; all before it is the body.
+"""The head of a network: the dense layer that makes its outputs; all before it is the body.
 
 Features are what the head is given. They are overheard while the network runs, so that any network
 will do, under `torch.func.functional_call` and `torch.func.vmap` alike.
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import linear
 
+from fedlab.models.anatomy import anatomy_of
 from fedlab.records import Tensors
 
 
 @dataclass(frozen=True)
 class Head:
-    """A network's last dense layer.
+    """The dense layer that makes a network's outputs.
 
     Attributes:
         path: Its name within the network; empty if it is the network.
@@ -41,8 +43,16 @@ class Head:
         return self.layer.in_features
 
     def outputs(self, parameters: Tensors, features: torch.Tensor) -> torch.Tensor:
-        """Its outputs, shape (batch, classes), with its parameters taken from the network's."""
-        return linear(features, *(parameters[name] for name in self.names))
+        """Its outputs, shape (batch, classes), with its parameters taken from the network's.
+
+        Those that are not among them (frozen ones) are its own.
+        """
+        names = self.names
+        if type(self.layer) is nn.Linear and all(name in parameters for name in names):
+            return linear(features, *(parameters[name] for name in names))
+        prefix = len(self.path) + 1 if self.path else 0
+        own = {name[prefix:]: parameters[name] for name in names if name in parameters}
+        return functional_call(self.layer, own, (features,))
 
     @contextmanager
     def listen(self) -> Iterator[list[torch.Tensor]]:
@@ -56,9 +66,14 @@ class Head:
 
 
 def find_head(model: nn.Module) -> Head | None:
-    """The dense layer that was registered last, if there is one."""
-    last = None
-    for path, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            last = Head(path, module)
-    return last
+    """The dense layer that makes a network's outputs, if there is one.
+
+    Found by running the network, or stated in the scenario (``model.head``). Of a network that
+    nobody has run it is the dense layer that was registered last.
+    """
+    anatomy = anatomy_of(model)
+    layers = {p: m for p, m in model.named_modules() if isinstance(m, nn.Linear)}
+    if not anatomy.was_run and anatomy.stated_head is None:
+        return Head(*list(layers.items())[-1]) if layers else None
+    path = anatomy.head
+    return Head(path, layers[path]) if path is not None and path in layers else None

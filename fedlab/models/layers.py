@@ -12,19 +12,6 @@ CONVOLUTIONS = (
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
 )
-DROPOUTS = (
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-)
-
-
-def draws_random_numbers(model: nn.Module) -> bool:
-    """Whether any layer drops activations at random while it trains."""
-    return any(isinstance(module, DROPOUTS) and module.p > 0 for module in model.modules())
 
 
 def only_dense(model: nn.Module) -> bool:

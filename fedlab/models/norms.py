@@ -1,12 +1,11 @@
 """Normalisation layers: which of their tensors travel, and what may take their place.
 
-Layers are recognised by their type, never by their name: the batch normalisation of a residual
-shortcut in torchvision is called ``downsample.1``.
+Layers are recognised by their type (`fedlab.models.normalisation`), never by their name: the batch
+normalisation of a residual shortcut in torchvision is called ``downsample.1``.
 """
 
 from __future__ import annotations
 
-import copy
 from enum import StrEnum
 from functools import partial
 from typing import Literal
@@ -15,19 +14,12 @@ import torch
 from torch import nn
 
 from fedlab import rng
+from fedlab.models.anatomy import anatomy_of
+from fedlab.models.copies import copy_of
 from fedlab.models.layers import CONVOLUTIONS
+from fedlab.models.normalisation import BATCH_NORMALISATION, normalises, normalises_batch
 from fedlab.models.surgery import replace_modules
 
-BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-NORMALISATION = (
-    *BATCH_NORMALISATION,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.GroupNorm,
-    nn.LayerNorm,
-    nn.RMSNorm,
-)
 LINEAR_MAPS = (nn.Linear, *CONVOLUTIONS)
 
 MOST_GROUPS = 32
@@ -60,29 +52,29 @@ def local_names(model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         policy: What stays.
 
     Returns:
-        Names as in ``model.state_dict()``, in its order.
+        Names of tensors that training moves, in the order of ``model.state_dict()``.
     """
     if policy is NormPolicy.SHARE_ALL:
         return ()
     local: set[str] = set()
     for path, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, NORMALISATION):
+        if normalises(module):
             tensors = dict(module.named_buffers(recurse=False))
             if policy is NormPolicy.LOCAL_ALL:
                 tensors.update(module.named_parameters(recurse=False))
             local.update(f"{path}.{name}" if path else name for name in tensors)
-    return tuple(name for name in model.state_dict() if name in local)
+    return anatomy_of(model).among(local)
 
 
 def shared_names(model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
     """Names of the tensors that travel: all but the `local_names`, in ``state_dict`` order."""
     local = set(local_names(model, policy))
-    return tuple(name for name in model.state_dict() if name not in local)
+    return tuple(name for name in anatomy_of(model).moving if name not in local)
 
 
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether any layer is a batch normalisation."""
-    return any(isinstance(module, BATCH_NORMALISATION) for module in model.modules())
+    return any(normalises_batch(module) for module in model.modules())
 
 
 def learns_from_one(model: nn.Module, samples: torch.Tensor) -> bool:
@@ -97,7 +89,7 @@ def learns_from_one(model: nn.Module, samples: torch.Tensor) -> bool:
     """
     if not has_batch_norm(model):
         return True
-    copied = copy.deepcopy(model).train()
+    copied = copy_of(model).train()
     dtype = next(copied.parameters()).dtype
     try:
         with torch.no_grad(), rng.torch_seed(0, "trial"):
@@ -148,13 +140,11 @@ def remove_normalisation(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, LINEAR_MAPS):
             before = module
-        elif isinstance(module, NORMALISATION) and before is not None:
+        elif normalises(module) and before is not None:
             add_bias(before)
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010 - not an attribute of every module
-    return replace_modules(
-        model, lambda module: nn.Identity() if isinstance(module, NORMALISATION) else module
-    )
+    return replace_modules(model, lambda module: nn.Identity() if normalises(module) else module)
 
 
 def add_bias(layer: nn.Module) -> None:

@@ -17,6 +17,9 @@ from torch import nn
 
 from fedlab.models.spec import ModelSpec
 
+ALLOWED = ("head",)
+"""Keys of every network that an argument of the same name may take over."""
+
 GIVEN = ("input_shape", "classes", "num_classes")
 """Arguments that are no keys: the shape of a sample, and the number of classes by two names."""
 
@@ -32,7 +35,8 @@ class PlainNetwork(ModelSpec):
         """Calls the class or the function."""
         known = {"input_shape": input_shape, "classes": classes, "num_classes": classes}
         own = {key: getattr(self, key) for key in type(self).model_fields}
-        own = {key: value for key, value in own.items() if key not in ModelSpec.model_fields}
+        ours = ModelSpec.model_fields.keys() - type(self).taken
+        own = {key: value for key, value in own.items() if key not in ours}
         return type(self).maker(**{key: known[key] for key in self.given}, **own)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -56,7 +60,9 @@ def plain_network(maker: Callable[..., Any]) -> type[PlainNetwork]:
             open_ended = True
         elif key in GIVEN:
             given.append(key)
-        elif key in PlainNetwork.model_fields or hasattr(PlainNetwork, key):
+        elif (key in PlainNetwork.model_fields and key not in ALLOWED) or hasattr(
+            PlainNetwork, key
+        ):
             raise ValueError(
                 f"'{maker.__module__}:{maker.__qualname__}' has the argument '{key}', which cannot "
                 "be a key of the model's block; give it another name"
@@ -71,6 +77,7 @@ def plain_network(maker: Callable[..., Any]) -> type[PlainNetwork]:
         maker.__name__, __base__=PlainNetwork, __module__=maker.__module__, **fields
     )
     block.__doc__ = inspect.getdoc(maker)
+    block.taken = frozenset(fields.keys() & ModelSpec.model_fields.keys())
     block.maker, block.given = staticmethod(maker), tuple(given)
     return block
 

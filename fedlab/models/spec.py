@@ -16,10 +16,15 @@ class ModelSpec(Component):
     Attributes:
         norm: What takes the place of each batch normalisation: ``batch`` keeps it, ``group`` and
             ``layer`` put group or layer normalisation there, ``none`` nothing.
+        head: Path of the dense layer that makes the outputs, for methods that treat it by itself;
+            by default it is found by running the network.
     """
 
     group: ClassVar[str] = "models"
     norm: Literal["batch", "group", "layer", "none"] = "batch"
+    head: str | None = None
+    taken: ClassVar[frozenset[str]] = frozenset()
+    """Keys of these that a network of somebody's own has taken for an argument of its own."""
 
     @classmethod
     def block_of(cls, target: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.models.anatomy import anatomy_of
 from fedlab.privacy.accounting import epsilon_after
 from fedlab.strategies.base import Strategy
 
@@ -102,15 +103,13 @@ def _refuse_method(scenario: Scenario, strategy: type[Strategy], clients: int) -
 
 
 def _refuse_model(scenario: Scenario, strategy: type[Strategy], model: nn.Module) -> None:
-    stays = scenario.strategy.stays(model, strategy.norm_policy)
-    shared = [name for name in model.state_dict() if name not in stays]
+    shared, _ = scenario.strategy.divide(model, strategy.norm_policy)
     if not shared:
         raise InputError(
             f"strategy.name: {scenario.strategy.name} sends no model, so that there is nothing to "
             "protect; leave privacy out"
         )
-    buffers = {name for name, _ in model.named_buffers()}
-    leaking = [name for name in shared if name in buffers]
+    leaking = [name for name in shared if name in anatomy_of(model).buffers]
     if leaking:
         raise InputError(
             f"model: {len(leaking)} running statistics ({leaking[0]} for one) would travel, and "

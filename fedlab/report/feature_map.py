@@ -17,6 +17,7 @@ from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import Received
 from fedlab.errors import InputError
+from fedlab.models.anatomy.places import lent
 from fedlab.models.layout import channels_last
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.checkpoint import load_client_state
@@ -100,7 +101,7 @@ def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
         kept = load_client_state(folder, client)
         own = {record: _on(tensors, runtime.device) for record, tensors in kept.items()}
         yield half.evaluated_model(received, own), some(partition[client].test, "client", client)
-    if set(half.task.model.state_dict()) <= set(server):
+    if not half.local:
         for domain in unseen:
             rows = np.flatnonzero(runtime.data.test.domains == domain)
             yield _on(server, runtime.device), some(rows, "domain", domain)
@@ -118,8 +119,8 @@ def _features(trained: Trained, state: Tensors, samples: np.ndarray) -> np.ndarr
     inputs = as_tensor(runtime.data.test.inputs[samples]).to(runtime.device)
     whole = {name: channels_last(tensor) for name, tensor in state.items()}
     batch = channels_last(runtime.preprocess.inputs(inputs))
-    with runtime.half.task.head.listen() as heard:
-        torch.func.functional_call(model, whole, (batch,))
+    with runtime.half.task.head.listen() as heard, lent(model, whole):
+        model(batch)
     return heard[0].flatten(1).double().cpu().numpy()
 
 

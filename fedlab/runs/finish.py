@@ -35,5 +35,5 @@ class FinishWriter:
 
     def on_end(self, strategy: Strategy) -> None:
         """Writes the server's tensors, and after them the mark."""
-        write_tensors(self.folder.model_file, strategy.state["arrays"])
+        write_tensors(self.folder.model_file, strategy.saved())
         write_whole(self.folder.finished_file, json.dumps({"rounds": self.rounds}) + "\n")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fedlab.records import Tensors
 from fedlab.strategies.sums import WeightedSum
 
 
-def weighted_mean(updates: Sequence[Tensors], weights: Sequence[float]) -> Tensors:
+def weighted_mean(
+    updates: Sequence[Tensors], weights: Sequence[float], kept: Collection[str] = ()
+) -> Tensors:
     """The weighted mean of named tensors, summed in float64, with dtypes kept.
 
     Integer tensors (a batch normalisation's step counter) are not averaged: the largest is taken,
@@ -17,10 +19,11 @@ def weighted_mean(updates: Sequence[Tensors], weights: Sequence[float]) -> Tenso
     Args:
         updates: One dictionary of tensors per client, all with the same names and shapes.
         weights: One non-negative number per client; they need not sum to one.
+        kept: Names of tensors that are not averaged: that of the last client that counts is taken.
 
     Raises:
         ValueError: If the weights do not have a positive sum or names differ.
     """
-    total = WeightedSum()
+    total = WeightedSum(kept)
     total.add([{"": update} for update in updates], weights)
     return total.mean("")

@@ -21,6 +21,8 @@ from torch import nn
 from fedlab import rng
 from fedlab.errors import RunError
 from fedlab.flower_compat import is_refused
+from fedlab.models.anatomy import anatomy_of
+from fedlab.models.anatomy.derived import fitted
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
@@ -37,6 +39,7 @@ from fedlab.strategies.updates import (
     decode,
     mean_metrics,
     reason,
+    sum_record,
     told_once,
     weight_of,
 )
@@ -95,9 +98,9 @@ class Strategy(FlowerStrategy):
     ) -> None:
         self.parameters = parameters or self.Parameters(name=type(self).__name__.lower())
         self.settings = settings or ServerSettings()
-        stays = self.parameters.stays(model, self.norm_policy)
-        self.shared = tuple(name for name in model.state_dict() if name not in stays)
-        self.whole = not stays
+        self.model, self.anatomy = model, anatomy_of(model)
+        self.shared, local = self.parameters.divide(model, self.norm_policy)
+        self.whole = not local
         fleet = self.settings.fleet
         self.clock = VirtualClock(fleet) if fleet is not None else None
         """Virtual time; None where time does not matter."""
@@ -116,7 +119,12 @@ class Strategy(FlowerStrategy):
 
     def initialise(self, model: Tensors) -> None:
         """Sets the server's state from the initial model."""
-        self.state = {"arrays": {name: model[name] for name in self.shared}}
+        own = dict(self.model.named_buffers())  # some are no part of a state dict
+        self.state = {
+            "arrays": {
+                name: model[name] if name in model else own[name].detach() for name in self.shared
+            }
+        }
 
     def before_rounds(self, ask: Ask) -> None:
         """What the method wants to know of the clients before the first round; usually nothing.
@@ -176,7 +184,20 @@ class Strategy(FlowerStrategy):
         if updates[0].total is not None:
             return updates[0].total.mean(record)
         weights = [self.weight(update) for update in updates]
-        return weighted_mean([dict(update.arrays[record]) for update in updates], weights)
+        sent = [dict(update.arrays[record]) for update in updates]
+        return weighted_mean(sent, weights, self.anatomy.kept_whole)
+
+    def settle(self, updates: Sequence[ClientUpdate]) -> None:
+        """Makes buffers that follow from weights fit the state's, unless one client made both."""
+        if self.anatomy.derived and len(updates) > 1:
+            self.state["arrays"] = fitted(self.model, self.state["arrays"])
+
+    def saved(self) -> Tensors:
+        """The server's tensors by all names of the network's state dict, frozen ones included."""
+        own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        moving = set(self.anatomy.moving)
+        still = {name: tensor.detach() for name, tensor in own.items() if name not in moving}
+        return self.anatomy.state_dict({**still, **self.state["arrays"]})
 
     # ------------------------------------------------------------------ Flower's interface
 
@@ -203,7 +224,7 @@ class Strategy(FlowerStrategy):
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
         # How far a client has gone is not to be seen in a sum.
         if train and self.linear and self.settings.update_norm is None:
-            records[SUM] = ConfigRecord({"weights": self.parameters.weighting})
+            records[SUM] = sum_record(self.parameters.weighting, self.anatomy.kept_whole)
         content = RecordDict(records)  # type: ignore[arg-type]
         if train:
             self.expect(content)
@@ -263,6 +284,7 @@ class Strategy(FlowerStrategy):
             shapes = {name: tensor.shape for name, tensor in self.state["arrays"].items()}
             returned: object = self.combine(server_round, updates)
             check_combined(type(self).__name__, returned, shapes, self.state["arrays"])
+            self.settle(updates)
         return to_record(self.state["arrays"]), mean_metrics(updates)
 
     def aggregate_evaluate(

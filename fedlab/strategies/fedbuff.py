@@ -167,7 +167,9 @@ class FedBuff(ServerStep):
             fading,
         )
         others = [name for name in self.shared if name not in self.trainable]
-        average = weighted_mean([{name: y[name] for name in others} for y in models], fading)
+        average = weighted_mean(
+            [{name: y[name] for name in others} for y in models], fading, self.anatomy.kept_whole
+        )
         step = chosen.server_lr * sum(fading) / sum(weights)
         model = {**average, **plus(self.state["arrays"], change, step)}
         needed = sorted(set(self.state[IN_FLIGHT]["version"].tolist()))

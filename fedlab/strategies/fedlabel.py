@@ -121,7 +121,9 @@ class FedLabel(Strategy):
         """The mean of the updates, or of the means of both phases."""
         if self._parameters.aggregation == "paper":
             return super().combine(server_round, updates)
-        labelled = weighted_mean([dict(u.arrays["arrays"]) for u in updates], [1.0] * len(updates))
+        kept = self.anatomy.kept_whole
+        models = [dict(update.arrays["arrays"]) for update in updates]
+        labelled = weighted_mean(models, [1.0] * len(updates), kept)
         counts = [max(1.0, float(update.metrics["pseudo-labels"])) for update in updates]
-        taught = weighted_mean([dict(u.arrays["unlabelled"]) for u in updates], counts)
-        self.state["arrays"] = weighted_mean([labelled, taught], [1.0, 1.0])
+        taught = weighted_mean([dict(u.arrays["unlabelled"]) for u in updates], counts, kept)
+        self.state["arrays"] = weighted_mean([labelled, taught], [1.0, 1.0], kept)

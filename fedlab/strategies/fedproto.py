@@ -17,6 +17,7 @@ from pydantic import NonNegativeFloat
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.models.anatomy import anatomy_of
 from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy
 from fedlab.models.parts import parts
@@ -52,7 +53,7 @@ class FedProtoParameters(StrategyParameters):
 
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Every tensor."""
-        return tuple(model.state_dict())
+        return anatomy_of(model).moving
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses a network without features: the samples themselves would be averaged and sent."""

@@ -161,7 +161,8 @@ class Flower(Strategy):
     ) -> None:
         super().__init__(model, parameters or FlowerParameters(name="flwr:FedAvg"), settings)
         chosen = cast(FlowerParameters, self.parameters)
-        self.trainable = [name for name, _ in model.named_parameters()]
+        learning = set(self.anatomy.learning)
+        self.trainable = [name for name in self.shared if name in learning]
         arguments: dict[str, Any] = dict(chosen.arguments)
         if "train_loss_key" in inspect.signature(chosen.constructor).parameters:
             arguments["train_loss_key"] = "loss"
@@ -176,7 +177,7 @@ class Flower(Strategy):
 
     def initialise(self, model: Tensors) -> None:
         """The initial model, trainable tensors and buffers."""
-        self.state = {"arrays": dict(model)}
+        super().initialise(model)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -226,8 +227,10 @@ class Flower(Strategy):
         mean = weighted_mean(
             [{name: u.arrays["arrays"][name] for name in buffers} for u in updates],
             [self.weight(update) for update in updates],
+            self.anatomy.kept_whole,
         )
         self.state["arrays"] = {name: new.get(name, mean.get(name, old[name])) for name in old}
+        self.settle(updates)
         self._remember()
         return to_record(self.state["arrays"]), metrics
 

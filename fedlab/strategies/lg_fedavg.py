@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import PositiveInt
 from torch import nn
 
+from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy
 from fedlab.models.parts import last_parts
 from fedlab.strategies.base import Strategy
@@ -39,8 +40,9 @@ class LGFedAvgParameters(StrategyParameters):
 
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """All tensors but those of the last layers."""
-        travels = set(last_parts(model, self.layers))
-        return tuple(name for name in model.state_dict() if name not in travels)
+        anatomy = anatomy_of(model)
+        travels = anatomy.among(last_parts(model, self.layers))
+        return tuple(name for name in anatomy.moving if name not in travels)
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses a network of which nothing would be local."""

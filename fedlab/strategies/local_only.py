@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
@@ -25,7 +26,7 @@ class LocalOnlyParameters(StrategyParameters):
 
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Every tensor."""
-        return tuple(model.state_dict())
+        return anatomy_of(model).moving
 
 
 class LocalOnly(Strategy):

@@ -10,6 +10,7 @@ from torch import nn
 
 from fedlab import registry
 from fedlab.component import Component
+from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
 
 if TYPE_CHECKING:
@@ -65,11 +66,26 @@ class StrategyParameters(Component):
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Names of the tensors that never leave a client, as in ``model.state_dict()``.
 
+        Beside those that nothing moves, and buffers that a module keeps to itself.
+
         Args:
             model: The network.
             policy: The method's rule for normalisation layers.
         """
         return local_names(model, policy)
+
+    def divide(
+        self, model: nn.Module, policy: NormPolicy
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the tensors that travel, and of those that a client keeps from round to round.
+
+        Both are tensors that training moves: what is frozen, and buffers that never leave and are
+        never kept, are the network's own in every process.
+        """
+        anatomy = anatomy_of(model)
+        local = {*anatomy.among(self.stays(model, policy)), *anatomy.local}
+        moving = anatomy.moving
+        return tuple(n for n in moving if n not in local), tuple(n for n in moving if n in local)
 
     def adapt(self, model: nn.Module) -> nn.Module:
         """The network as the method wants it (FedWon takes its normalisation out)."""

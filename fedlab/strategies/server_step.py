@@ -32,8 +32,8 @@ class ServerStep(Strategy):
         settings: ServerSettings | None = None,
     ) -> None:
         super().__init__(model, parameters, settings)
-        trained = dict(model.named_parameters())
-        self.trainable = tuple(name for name in self.shared if name in trained)
+        learning = set(self.anatomy.learning)
+        self.trainable = tuple(name for name in self.shared if name in learning)
 
     def filled(self, value: float) -> Tensors:
         """One number in the shape of every trainable tensor."""

@@ -8,6 +8,7 @@ from pydantic import PositiveInt
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy
 from fedlab.models.parts import last_parts, parts
 from fedlab.strategies.parameters import StrategyParameters
@@ -29,7 +30,7 @@ class LocalHeadParameters(StrategyParameters):
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """The tensors of the last layers, beside those of the method's rule."""
         own = {*super().stays(model, policy), *last_parts(model, self.layers)}
-        return tuple(name for name in model.state_dict() if name in own)
+        return anatomy_of(model).among(own)
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses a network of which nothing would be shared."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,11 @@ Summands = dict[str, "torch.Tensor | Unformed"]
 class WeightedSum:
     """The sum of weight times update over some clients.
 
-    Integer tensors (a batch normalisation's step counter) are not summed: the largest is kept.
+    Integer tensors (a batch normalisation's step counter) are not summed: the largest is kept. Nor
+    are tensors whose mean means nothing: that of the last client that counts is kept.
+
+    Args:
+        kept: Names of the latter.
 
     Attributes:
         weight: Sum of the weights.
@@ -28,7 +32,8 @@ class WeightedSum:
         dtypes: What the mean will be in, by record and name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Iterable[str] = ()) -> None:
+        self.kept = frozenset(kept)
         self.weight = 0.0
         self.clients = 0
         self.arrays: dict[str, Summands] = {}
@@ -70,7 +75,8 @@ class WeightedSum:
             first = updates[0]
             self.dtypes = {r: {n: t.dtype for n, t in ts.items()} for r, ts in first.items()}
             self.arrays = {
-                r: {n: _weighted(t, weights[0]) for n, t in ts.items()} for r, ts in first.items()
+                r: {n: self._first(n, t, weights[0]) for n, t in ts.items()}
+                for r, ts in first.items()
             }
             self.weight += weights[0]
             self.clients += 1
@@ -80,7 +86,10 @@ class WeightedSum:
         for record, tensors in self.arrays.items():
             for name, total in tensors.items():
                 values = [update[record][name] for update in updates]
-                if isinstance(total, Unformed):
+                if name in self.kept:
+                    counting = [v for v, weight in zip(values, weights, strict=True) if weight > 0]
+                    tensors[name] = [total, *counting][-1].clone()
+                elif isinstance(total, Unformed):
                     for value, weight in zip(values, weights, strict=True):
                         tensors[name] = _together(tensors[name], _weighted(value, weight))
                 else:
@@ -105,11 +114,18 @@ class WeightedSum:
         for record, tensors in self.arrays.items():
             for name, tensor in tensors.items():
                 new = other.arrays[record][name]
-                tensors[name] = _together(tensor, new, writable=self._own)
+                if name in self.kept:
+                    tensors[name] = new if other.weight > 0 else tensor
+                else:
+                    tensors[name] = _together(tensor, new, writable=self._own)
         self._own = True
         self.weight += other.weight
         self.clients += other.clients
         return self
+
+    def _first(self, name: str, value: Any, weight: float) -> Any:
+        """The sum of one client's tensor."""
+        return value.clone() if name in self.kept else _weighted(value, weight)
 
     def form(self) -> dict[str, Tensors]:
         """The sums by record and name, all of them formed from now on."""
@@ -131,7 +147,7 @@ class WeightedSum:
         sums, dtypes = self.form()[record], self.dtypes[record]
         return {
             name: (total / self.weight).to(dtypes[name]).cpu()
-            if dtypes[name].is_floating_point
+            if dtypes[name].is_floating_point and name not in self.kept
             else total.cpu().clone()
             for name, total in sums.items()
         }

@@ -7,12 +7,12 @@ where they are made. The replies are then all there, with everything but the val
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
-from flwr.app import Array, ArrayRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedlab.records import Tensors, array_records, from_record
 from fedlab.strategies.sums import WeightedSum
@@ -123,6 +123,23 @@ class ClientUpdate:
 def weight_of(metrics: Mapping[str, Any], weighting: str) -> float:
     """What a client counts in a mean: its ``examples``, or one (``uniform``)."""
     return float(metrics["num-examples"]) if weighting == "examples" else 1.0
+
+
+def sum_record(weighting: str, kept: Collection[str]) -> ConfigRecord:
+    """What says, in a message to train, that a weighted sum will do.
+
+    Args:
+        weighting: What a client counts by.
+        kept: Names of tensors of which one client's is kept, instead of a sum.
+    """
+    names = {"kept": sorted(kept)} if kept else {}
+    return ConfigRecord({"weights": weighting, **names})  # type: ignore[arg-type]
+
+
+def empty_sum(content: RecordDict) -> WeightedSum:
+    """A sum of nothing yet, of the kind that a message to train asks for."""
+    asked = content.get(SUM, {})
+    return WeightedSum(asked.get("kept", ()))  # type: ignore[union-attr]
 
 
 def weigher(message: Message) -> Callable[[Mapping[str, Any]], float]:

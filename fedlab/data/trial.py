@@ -1,0 +1,34 @@
+"""Two samples to try a network on before anything is trained."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from fedlab.data.preprocess import Preprocess
+from fedlab.data.samples import FederatedData
+from fedlab.records import as_tensor
+
+
+class TrialSamples(NamedTuple):
+    """Samples as a network is given them.
+
+    Attributes:
+        inputs: Shape (2, ...).
+        labels: Their classes, int64 of shape (2,).
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+
+def trial_samples(data: FederatedData, preprocess: Preprocess) -> TrialSamples:
+    """The first and the last training sample; noise where there are none."""
+    rows = [0, len(data.train) - 1]
+    if not len(data.train):
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(2) % max(len(data.class_names), 1)
+        return TrialSamples(torch.randn(2, *data.input_shape, generator=generator), labels)
+    inputs = as_tensor(data.train.inputs[rows])
+    return TrialSamples(preprocess.inputs(inputs), as_tensor(data.train.labels[rows]))

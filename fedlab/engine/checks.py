@@ -1,0 +1,85 @@
+"""A scenario's network, made and tried before anything is trained: in a simulation, for devices."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from torch import nn
+
+from fedlab.data.preprocess import Preprocess
+from fedlab.data.samples import FederatedData
+from fedlab.data.trial import trial_samples
+from fedlab.engine.runtime import local_half_of, tried_half
+from fedlab.models.anatomy import anatomy_of
+from fedlab.models.build import build_model
+from fedlab.models.check import check_outputs
+from fedlab.models.normalisation import looks_like_normalisation
+from fedlab.models.norms import NormPolicy
+from fedlab.scenario import Scenario
+from fedlab.strategies.checks import refuse_batches_of_one
+
+log = logging.getLogger("fedlab")
+
+
+def checked_model(scenario: Scenario, data: FederatedData) -> nn.Module:
+    """The initial network of a scenario, which can be trained, sent, copied and tested.
+
+    Args:
+        scenario: The experiment.
+        data: The pooled samples, or what a server without data knows of them.
+
+    Raises:
+        InputError: If the network cannot be made, does not fit the data or the method, or would
+            not learn as it does in plain PyTorch.
+    """
+    classes = len(data.class_names)
+    samples = trial_samples(data, Preprocess(scenario.data, data))
+    model = build_model(
+        scenario.model,
+        scenario.strategy,
+        data.input_shape,
+        classes,
+        scenario.seed,
+        samples.inputs,
+    )
+    check_outputs(scenario.model, model, samples.inputs, classes)
+    scenario.strategy.check(scenario, model)
+    refuse_batches_of_one(scenario, model)
+    half = local_half_of(scenario, model, classes)
+    _, why_alone = tried_half(half, scenario, samples)
+    for line in _remarks(model, half.norm_policy, why_alone):
+        log.warning("model '%s': %s", scenario.model.name, line)
+    return model
+
+
+def _remarks(model: nn.Module, policy: NormPolicy, why_alone: str | None) -> list[str]:
+    """What of a network a user may not expect, a line each."""
+    anatomy = anatomy_of(model)
+    lines = []
+    if anatomy.unknown:
+        lines.append(
+            f"training changes {_some(anatomy.unknown)}, of which nobody says what it is; clients' "
+            "values are averaged. If their mean means nothing, give its module an attribute "
+            "fedlab_buffers = {name: 'last', 'local' or 'none'} ('mean' says that it does)"
+        )
+    like = list(looks_like_normalisation(model))
+    if like and policy is not NormPolicy.SHARE_ALL:
+        lines.append(
+            f"{like[0][1]} ('{like[0][0]}') looks like a normalisation, and is of no type that is "
+            "known for one, so that it is shared; if it is one, give the class an attribute "
+            "fedlab_normalises = 'batch' or 'samples'"
+        )
+    if anatomy.observed is not None and anatomy.observed.mixes_in_tests:
+        lines.append(
+            "a sample's outputs depend on the other samples of a test batch; each client's test "
+            "samples are tested as one batch, by themselves"
+        )
+    if why_alone is not None:
+        lines.append(f"clients train one by one, because as one it goes wrong: {why_alone}")
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"the buffer '{names[0]}'{more}"

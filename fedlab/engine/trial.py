@@ -1,0 +1,312 @@
+"""One training step of a network as clients take it, held against the same step in plain PyTorch.
+
+A client's tensors are lent to one network for as long as it runs. Whatever of a network runs
+outside of that (parts that activation checkpointing computes again, hooks that a module keeps of
+its own) would miss them; so the two steps start from other values than the network's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from fedlab.clients.base import Carry, LocalHalf, Phase
+from fedlab.clients.differentiate import value_and_gradients_by_backward
+from fedlab.clients.optimizer import Optimizer
+from fedlab.clients.spec import OptimizerSpec
+from fedlab.clients.task import Batch, Task
+from fedlab.data.trial import TrialSamples
+from fedlab.errors import InputError, told
+from fedlab.losses.cross_entropy import CrossEntropy
+from fedlab.models.anatomy import fill
+from fedlab.models.anatomy.observed import same_chance
+from fedlab.models.copies import copy_of
+from fedlab.models.layout import channels_last, channels_last_gradients
+from fedlab.records import Tensors
+from fedlab.strategies.parameters import StrategyParameters
+
+ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}
+"""Largest difference that is rounding, as a share of the tensor's and of all tensors' largest."""
+
+LARGE = 20_000_000
+"""Parameters from which the steps are compared in single precision, to save memory."""
+
+
+class Step(NamedTuple):
+    """What a step found and left behind.
+
+    Attributes:
+        gradients: By parameter.
+        buffers: By name, as they are after it.
+        idle: Parameters that have none, in plain PyTorch.
+    """
+
+    gradients: Tensors
+    buffers: Tensors
+    idle: frozenset[str] = frozenset()
+
+
+class Difference(NamedTuple):
+    """Where two steps differ most.
+
+    Attributes:
+        tensor: Its name.
+        what: ``gradient`` or ``buffer``.
+        size: The largest difference of an entry.
+        scale: The largest entry.
+        allowed: Up to which difference it is rounding.
+    """
+
+    tensor: str
+    what: str
+    size: float
+    scale: float
+    allowed: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether arithmetic in another order explains it."""
+        return self.size <= self.allowed
+
+    def __str__(self) -> str:
+        return f"the {self.what} of '{self.tensor}' differs by {self.size:.2g} of {self.scale:.2g}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The comparison of one network.
+
+    Args:
+        task: The learning problem.
+        samples: What the step is taken on.
+        name: The network's name, for messages.
+    """
+
+    task: Task
+    samples: TrialSamples
+    name: str
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """A copy of the network, in double precision where it runs in it."""
+        copied = copy_of(self.task.model).cpu()
+        if sum(each.numel() for each in copied.parameters()) > LARGE:
+            return copied
+        double = copy_of(copied).double()
+        try:
+            with same_chance(), torch.no_grad():
+                fill(copy_of(double), {}).train()(self._inputs(torch.float64))
+        except Exception:  # some networks make float32 tensors of their own
+            return copied
+        return double
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """What the steps are compared in."""
+        return next(self.model.parameters()).dtype
+
+    def _inputs(self, dtype: torch.dtype) -> torch.Tensor:
+        inputs = self.samples.inputs.cpu()
+        return channels_last(inputs.to(dtype) if inputs.is_floating_point() else inputs)
+
+    @cached_property
+    def inputs(self) -> torch.Tensor:
+        """The samples, in that type."""
+        return self._inputs(self.dtype)
+
+    @cached_property
+    def start(self) -> Tensors:
+        """Values of the network's own size, but far from these, so that no unit is on as before."""
+        generator = torch.Generator().manual_seed(0)
+
+        def elsewhere(tensor: torch.Tensor) -> torch.Tensor:
+            factor = 0.5 + torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
+            # What has one sign only may have to keep it (a scale, a variance).
+            if tensor.dim() > 1 and bool((tensor > 0).any() and (tensor < 0).any()):
+                factor *= 1 - 2 * (torch.rand(tensor.shape, generator=generator) < 0.25).to(factor)
+            return tensor.detach() * factor
+
+        return {
+            name: elsewhere(tensor) if tensor.requires_grad else tensor.detach().clone()
+            for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers())
+        }
+
+    @cached_property
+    def plain(self) -> Step:
+        """The step in plain PyTorch.
+
+        Raises:
+            InputError: If the network fails while it trains.
+        """
+        network = fill(copy_of(self.model), self.start).train()
+        try:
+            with same_chance():
+                outputs = network(self.inputs)
+                _refuse_outputs(self.name, outputs)
+                cross_entropy(outputs, self.samples.labels).backward()
+        except InputError:
+            raise
+        except Exception as error:  # a user's network may raise anything
+            raise InputError(
+                f"model '{self.name}' fails in a training step on samples of shape "
+                f"{tuple(self.inputs.shape)}: {told(error)}; mend it, or choose another network"
+            ) from error
+        learning = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        gradients = {
+            name: torch.zeros_like(each) if each.grad is None else each.grad
+            for name, each in learning.items()
+        }
+        idle = frozenset(name for name, each in learning.items() if each.grad is None)
+        return Step(gradients, dict(network.named_buffers()), idle)
+
+    def clients(self, task: Task) -> Step:
+        """The step as a client takes it that trains by itself."""
+        half = self._half(task)
+        half.task.model.train()
+        parameters, buffers = self._started(half)
+        own = {name: tensor.clone() for name, tensor in half.task.initial.items()}
+        with same_chance(), channels_last_gradients(half.task.model):
+            carry = Carry(parameters, buffers, {}, {})
+            gradients, _ = half.gradients(carry, self._batch(), Phase())
+        for name, tensor in half.task.initial.items():
+            if not torch.equal(tensor, own[name]):
+                raise RuntimeError(f"it writes to '{name}', which all clients share")
+        return Step(gradients, carry.buffers)
+
+    def stacked(self) -> Step:
+        """The step of the first of two clients that take it as one."""
+        half = self._half(self.task).for_stacks()
+        half.task.model.train()
+        started = self._started(half)
+        parameters, buffers = (
+            {
+                name: torch.stack([tensor, tensor * 1.01])
+                if tensor.is_floating_point()
+                else torch.stack([tensor, tensor])
+                for name, tensor in part.items()
+            }
+            for part in started
+        )
+        carry = Carry(parameters, buffers, {}, {})
+        batch = Batch(*(torch.stack([each, each]) for each in self._batch()[:3]))
+        step = torch.func.vmap(
+            partial(half.gradients, phase=Phase()),
+            in_dims=(0, Batch(0, 0, 0, None, None)),  # type: ignore[arg-type]
+        )
+        with same_chance():
+            gradients, _ = step(carry, batch)
+        return Step(
+            {name: each[0] for name, each in gradients.items()},
+            {name: each[0] for name, each in buffers.items()},
+        )
+
+    def _half(self, task: Task) -> LocalHalf:
+        own = replace(
+            task,
+            model=copy_of(self.model),
+            optimizer=Optimizer(OptimizerSpec()),
+            loss=CrossEntropy(),
+            precision="float32",
+            constant=frozenset(),
+        )
+        return LocalHalf(StrategyParameters(name="fedavg"), own)
+
+    def _started(self, half: LocalHalf) -> tuple[Tensors, Tensors]:
+        parameters, buffers = half.task.split(self.start)
+        return {n: channels_last(t).clone() for n, t in parameters.items()}, {
+            n: t.clone() for n, t in buffers.items()
+        }
+
+    def _batch(self) -> Batch:
+        labels = self.samples.labels.cpu()
+        return Batch(self.inputs, labels, torch.arange(len(labels)))
+
+    def compare(self, step: Step) -> Difference | None:
+        """Where a step differs most from that in plain PyTorch; None if there is nothing."""
+        largest = max(
+            (float(g.abs().max()) for g in self.plain.gradients.values() if g.numel()), default=0.0
+        )
+        rounding = ROUNDING[self.dtype]
+        found = []
+        for what, wanted, got in (
+            ("gradient", self.plain.gradients, step.gradients),
+            ("buffer", self.plain.buffers, step.buffers),
+        ):
+            for name, one in wanted.items():
+                if not one.numel() or name not in got:
+                    continue
+                one, other = one.detach().double(), got[name].detach().double()
+                scale = float(one.abs().max())
+                size = float((one - other).abs().max()) if one.shape == other.shape else torch.inf
+                size = torch.inf if size != size else size  # not a number
+                allowed = rounding * (scale + (largest if what == "gradient" else 0.0)) + 1e-12
+                found.append(Difference(name, what, size, scale, allowed))
+        return max(found, key=lambda each: each.size / each.allowed, default=None)
+
+
+def tried(task: Task, samples: TrialSamples, name: str, stacks: bool) -> tuple[Task, str | None]:
+    """A task whose clients' steps are those of plain PyTorch.
+
+    Args:
+        task: The learning problem.
+        samples: What a step is tried on.
+        name: The network's name.
+        stacks: Whether many clients might train as one.
+
+    Returns:
+        The task, with what it takes to be right; and why clients train one by one where they could
+        otherwise train as one.
+
+    Raises:
+        InputError: If the network fails in training, or there is no way to train it rightly.
+    """
+    trial = Trial(task, samples, name)
+    ways = (
+        task,
+        replace(task, holds=True, differentiate=value_and_gradients_by_backward),
+    )
+    wrong = None
+    for way in ways:
+        wrong = _wrong(trial, lambda way=way: trial.clients(way))
+        if wrong is None:
+            task = way
+            break
+    if wrong is not None:
+        raise InputError(
+            f"model '{name}' does not learn here as it does in plain PyTorch: in one training step "
+            f"{wrong}. Something of it runs outside of its forward pass, or keeps tensors between "
+            "passes; take that out (hooks, checkpointing, caches), or change what depends on it"
+        )
+    if trial.plain.idle:
+        task = replace(task, idle=trial.plain.idle)
+    if not stacks:
+        return task, None
+    if task.holds:
+        return replace(task, alone=True), "its backward pass runs parts of it again"
+    wrong = _wrong(trial, trial.stacked)
+    return (task, None) if wrong is None else (replace(task, alone=True), wrong)
+
+
+def _wrong(trial: Trial, step: Callable[[], Step]) -> str | None:
+    """What is wrong with a step, in words."""
+    _ = trial.plain
+    try:
+        difference = trial.compare(step())
+    except Exception as error:  # what a user's network does under vmap, anything
+        return told(error).splitlines()[0][:300]
+    return None if difference is None or difference.is_rounding else str(difference)
+
+
+def _refuse_outputs(name: str, outputs: object) -> None:
+    if not isinstance(outputs, torch.Tensor):
+        raise InputError(
+            f"model '{name}' gives a {type(outputs).__name__} for a batch while it trains; it has "
+            "to give one tensor of shape (batch, classes) in training mode, too (networks with "
+            "auxiliary heads can usually be made without: aux_logits=false)"
+        )

@@ -1,0 +1,225 @@
+"""What becomes of a buffer in a federation: whether its mean means anything, and what to do if not.
+
+A module says it of its own buffers, or of those of modules within it:
+
+    class Quantiser(nn.Module):
+        fedlab_buffers = {"codebook": "last", "usage": "local", "scratch": "none"}
+
+Running statistics of PyTorch's normalisation, and the singular vectors of its spectral norm, are
+known. Of what nobody says anything, floating-point numbers are averaged and integers take the
+largest; buffers that are no part of the state dict stay what they are, unless training moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.spectral_norm import SpectralNorm
+
+from fedlab.errors import InputError
+from fedlab.models.anatomy.names import first_names, joined
+from fedlab.models.normalisation import normalises
+from fedlab.records import Tensors
+
+SAYS = "fedlab_buffers"
+"""The attribute by which a module says what its buffers are."""
+
+
+class Role(StrEnum):
+    """What becomes of a buffer when clients' models become one."""
+
+    MEAN = "mean"
+    """The weighted mean (running statistics)."""
+
+    LARGEST = "largest"
+    """The largest (integers: counters)."""
+
+    LAST = "last"
+    """One client's, whole: that of the last client, in the order of their indices."""
+
+    DERIVED = "derived"
+    """One client's, made to fit the combined weights again (spectral norm's singular vectors)."""
+
+    LOCAL = "local"
+    """It never leaves its client, who goes on with it."""
+
+    NONE = "none"
+    """It never leaves its client, and every round starts from its initial value."""
+
+
+SAID = (Role.MEAN, Role.LAST, Role.LOCAL, Role.NONE)
+"""What a module may say."""
+
+
+@dataclass(frozen=True)
+class SingularVectors:
+    """A weight that is divided by its largest singular value, for which vectors are kept.
+
+    Attributes:
+        left: Name of the buffer u.
+        right: Name of the buffer v.
+        inputs: Names of the parameters that the weight is made of.
+        module: Path of the module that has them.
+        tensor: Name of the weight there; of a parametrised one, its place in the list follows.
+        place: Which of the weight's parametrisations it is; None for the older form.
+        dim: The dimension of the weight that becomes the rows of the matrix.
+    """
+
+    left: str
+    right: str
+    inputs: tuple[str, ...]
+    module: str
+    tensor: str
+    place: int | None
+    dim: int
+
+
+def buffer_roles(
+    model: nn.Module, moving: Collection[str] | None
+) -> tuple[dict[str, Role], tuple[str, ...]]:
+    """The role of every buffer by its first name, and the buffers of whose meaning nobody knows.
+
+    Args:
+        model: Any network.
+        moving: Buffers that a training step changes, if that was tried.
+
+    Raises:
+        InputError: If a module says something of a buffer that cannot be.
+    """
+    _, buffers = first_names(model)
+    named = dict(model.named_buffers())
+    persistent = set(model.state_dict())
+    stated = dict(_stated(model, buffers))
+    derived = {name for each in singular_vectors(model) for name in (each.left, each.right)}
+    known = {
+        buffers[joined(path, name)]
+        for path, module in model.named_modules()
+        if normalises(module)
+        for name, _ in module.named_buffers(recurse=False)
+    }
+    roles: dict[str, Role] = {}
+    unknown = []
+    for name, tensor in named.items():
+        fixed = moving is not None and name not in moving
+        if name in stated:
+            roles[name] = stated[name]
+        elif name in derived:
+            roles[name] = Role.DERIVED
+        elif name not in persistent and (fixed or moving is None):
+            roles[name] = Role.NONE
+        elif not tensor.is_floating_point():
+            roles[name] = Role.LARGEST
+        else:
+            roles[name] = Role.MEAN
+            if moving is not None and name in moving and name not in known:
+                unknown.append(name)
+    return roles, tuple(unknown)
+
+
+def _stated(model: nn.Module, buffers: dict[str, str]) -> Iterator[tuple[str, Role]]:
+    for path, module in model.named_modules(remove_duplicate=False):
+        said = getattr(module, SAYS, None)
+        if said is None:
+            continue
+        place = f"{type(module).__name__}.{SAYS}"
+        if not isinstance(said, dict):
+            raise InputError(
+                f"{place} is a {type(said).__name__}; it has to be a dict of buffers' names and "
+                f"what they are ({', '.join(SAID)})"
+            )
+        for own, role in said.items():
+            if joined(path, own) not in buffers:
+                raise InputError(
+                    f"{place} names '{own}', which is no buffer of that module; its buffers are "
+                    f"{', '.join(name for name, _ in module.named_buffers()) or 'none'}"
+                )
+            if role not in SAID:
+                raise InputError(
+                    f"{place}: '{role}' is nothing that the buffer '{own}' can be; choose from "
+                    f"{', '.join(SAID)}"
+                )
+            yield buffers[joined(path, own)], Role(role)
+
+
+def singular_vectors(model: nn.Module) -> list[SingularVectors]:
+    """Every spectral norm of a network, of PyTorch's newer and older kind."""
+    found = []
+    parameters, buffers = first_names(model)
+    for path, module in model.named_modules():
+        if isinstance(module, ParametrizationList):
+            originals = [joined(path, n) for n, _ in module.named_parameters(recurse=False)]
+            owner, _, tensor = path.rpartition(".")
+            owner = owner.removesuffix("parametrizations").removesuffix(".")
+            for place, each in enumerate(module):
+                if isinstance(each, _SpectralNorm) and hasattr(each, "_u"):
+                    inside = joined(path, str(place))
+                    left, right = buffers[f"{inside}._u"], buffers[f"{inside}._v"]
+                    inputs = tuple(parameters[name] for name in originals if name in parameters)
+                    found.append(
+                        SingularVectors(left, right, inputs, owner, tensor, place, each.dim)
+                    )
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                own = joined(path, hook.name)
+                inputs = (parameters[f"{own}_orig"],)
+                left, right = buffers[f"{own}_u"], buffers[f"{own}_v"]
+                found.append(SingularVectors(left, right, inputs, path, hook.name, None, hook.dim))
+    return found
+
+
+ROUNDS = 200
+"""Power iterations, at most, until singular vectors fit a weight."""
+
+
+@torch.no_grad()
+def fitting_vectors(model: nn.Module, each: SingularVectors, state: Tensors) -> Tensors:
+    """Singular vectors u and v for the weight in a state: unit vectors for which uᵀ W v is largest.
+
+    Args:
+        model: The network, with that state in it.
+        each: Where they are.
+        state: Has the vectors to start from.
+
+    Returns:
+        Both by name.
+    """
+    module = model.get_submodule(each.module)
+    if each.place is None:
+        weight = getattr(module, f"{each.tensor}_orig")
+    else:
+        parametrised = model.get_submodule(joined(each.module, f"parametrizations.{each.tensor}"))
+        weight = _before(parametrised, each.place)
+    matrix = weight.detach().movedim(each.dim, 0).flatten(1).double()
+    left = nn.functional.normalize(state[each.left].double(), dim=0)
+    right = left
+    for _ in range(ROUNDS):
+        right = nn.functional.normalize(matrix.t() @ left, dim=0)
+        new = nn.functional.normalize(matrix @ right, dim=0)
+        near = torch.dist(new, left) < 1e-9
+        left = new
+        if near:
+            break
+    return {each.left: left.to(state[each.left]), each.right: right.to(state[each.right])}
+
+
+def _before(parametrised: nn.Module, place: int) -> torch.Tensor:
+    """A parametrised weight as its parametrisation of that place is given it."""
+    assert isinstance(parametrised, ParametrizationList)
+    training = parametrised.training
+    parametrised.eval()
+    if parametrised.is_tensor:
+        weight = parametrised.original
+    else:
+        originals = [getattr(parametrised, f"original{i}") for i in range(parametrised.ntensors)]
+        weight = originals[0] if place == 0 else parametrised[0](*originals)
+    start = 0 if parametrised.is_tensor else 1
+    for earlier in list(parametrised)[start:place]:
+        weight = earlier(weight)
+    parametrised.train(training)
+    return weight

@@ -1,0 +1,35 @@
+"""Buffers that follow from weights, made to fit them again after several clients' were combined.
+
+Spectral normalisation divides a weight by its largest singular value, uᵀ W v, with vectors that
+each step of training brings a little nearer to the weight. The mean of clients' vectors is no unit
+vector, and fits no weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from fedlab.models.anatomy.anatomy import fill
+from fedlab.models.anatomy.buffers import fitting_vectors, singular_vectors
+from fedlab.models.copies import copy_of
+from fedlab.records import Tensors
+
+
+def fitted(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Tensors:
+    """A state whose derived buffers fit its weights, those of frozen weights included.
+
+    Args:
+        model: The network; not changed.
+        state: Tensors by their first names. Of weights that are not among them, buffers stay.
+    """
+    filled = fill(copy_of(model), state)
+    frozen = {name for name, tensor in model.named_parameters() if not tensor.requires_grad}
+    new = dict(state)
+    for each in singular_vectors(filled):
+        there = all(name in state or name in frozen for name in each.inputs)
+        if there and each.left in state and each.right in state:
+            new |= fitting_vectors(filled, each, new)
+    return new

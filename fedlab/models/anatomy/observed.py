@@ -1,0 +1,178 @@
+"""What can only be found out by running a network: its head, what moves, chance, mixing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedlab.models.copies import copy_of
+
+T = TypeVar("T")
+
+ROUNDING = 1e-4
+"""Difference, as a share of the largest output, up to which two outputs are the same."""
+
+RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "Flatten", "UnsafeView")
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a network did with two samples. What could not be tried is None.
+
+    Attributes:
+        order: Paths of modules in the order in which their last calls ended.
+        head: Path of the dense layer that all outputs come from, if there is one.
+        head_is_last: Whether its outputs are the network's, and nothing is done with them.
+        moving: Buffers that a training step changed.
+        random: Whether it drew random numbers while it trained.
+        mixes_in_training: Whether a sample's output depended on the other sample in training mode.
+        mixes_in_tests: The same in evaluation mode.
+    """
+
+    order: tuple[str, ...] = ()
+    head: str | None = None
+    head_is_last: bool = False
+    moving: frozenset[str] | None = None
+    random: bool | None = None
+    mixes_in_training: bool | None = None
+    mixes_in_tests: bool | None = None
+
+
+def observe(model: nn.Module, samples: Tensor) -> Observed:
+    """Runs a copy of a network in both modes.
+
+    No generator is advanced, and nothing is raised: what fails here is refused by the checks, with
+    the reason.
+
+    Args:
+        model: Any network.
+        samples: Two samples, shape (2, ...).
+    """
+    parameter = next(model.parameters(), None)
+    if samples.is_floating_point() and parameter is not None:
+        samples = samples.to(parameter)
+    with same_chance():
+        order, head, last = _tried(lambda: _trace(model, samples)) or ((), None, False)
+        moving, chance = _tried(lambda: _train(model, samples)) or (None, None)
+        return Observed(
+            order=order,
+            head=head,
+            head_is_last=last,
+            moving=moving,
+            random=chance,
+            mixes_in_training=_tried(lambda: _mixes(model, samples, training=True)),
+            mixes_in_tests=_tried(lambda: _mixes(model, samples, training=False)),
+        )
+
+
+@contextmanager
+def same_chance(seed: int = 0) -> Iterator[None]:
+    """Within it, PyTorch's, NumPy's and Python's generators start from a seed; put back after."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def _tried(find: Callable[[], T]) -> T | None:
+    try:
+        return find()
+    except Exception:  # a user's network may raise anything
+        return None
+
+
+def _trace(model: nn.Module, samples: Tensor) -> tuple[tuple[str, ...], str | None, bool]:
+    """The order of calls, and the head by what autograd knows of the outputs."""
+    copied = copy_of(model).requires_grad_().eval()
+    order: dict[str, None] = {}
+    heads: dict[Any, str] = {}
+
+    def listen(path: str, module: nn.Module) -> None:
+        def heard(_: nn.Module, __: Any, outputs: Any) -> None:
+            order.pop(path, None)
+            order[path] = None
+            if isinstance(module, nn.Linear) and isinstance(outputs, Tensor):
+                heads[outputs.grad_fn] = path
+
+        module.register_forward_hook(heard)
+
+    for path, module in copied.named_modules():
+        listen(path, module)
+    with torch.enable_grad():
+        outputs = copied(samples)
+    found, last = _origin(outputs, heads)
+    return tuple(order), found, last
+
+
+def _origin(outputs: Tensor, heads: dict[Any, str]) -> tuple[str | None, bool]:
+    """The one dense layer through which all that the outputs depend on has passed last."""
+    found, others, last = set[str](), 0, True
+    ahead, seen = [outputs.grad_fn], set[Any]()
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node in heads:
+            found.add(heads[node])
+        elif (leaf := getattr(node, "variable", None)) is not None:
+            # A scale or a temperature behind the head is no second origin.
+            others += leaf.numel() > outputs.shape[-1]
+        else:
+            last &= node.name().removesuffix("Backward0") in RESHAPING
+            ahead += [following for following, _ in node.next_functions]
+    if len(found) != 1 or others:
+        return None, False
+    return found.pop(), last
+
+
+def _train(model: nn.Module, samples: Tensor) -> tuple[frozenset[str], bool]:
+    """Which buffers a forward pass in training mode changes, and whether it draws by chance."""
+    copied = copy_of(model).train()
+    before = {name: tensor.clone() for name, tensor in copied.named_buffers()}
+    chance = _states()
+    with torch.no_grad():
+        copied(samples)
+    drew = any(new != old for new, old in zip(_states(), chance, strict=True))
+    after = dict(copied.named_buffers())
+    return frozenset(
+        name
+        for name, tensor in before.items()
+        if name not in after or not _equal(after[name], tensor)
+    ), drew
+
+
+def _states() -> tuple[bytes, ...]:
+    _, words, place, *_ = np.random.get_state()
+    numpy = np.asarray(words).tobytes() + str(place).encode()
+    return torch.get_rng_state().numpy().tobytes(), numpy, repr(random.getstate()).encode()
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)
+
+
+def _mixes(model: nn.Module, samples: Tensor, *, training: bool) -> bool:
+    """Whether the first of two samples comes out differently where the second is another."""
+    outputs = []
+    for rows in ([0, 1], [0, 0]):
+        copied = copy_of(model).train(training)
+        with same_chance(), torch.no_grad():
+            outputs.append(copied(samples[rows])[0].double())
+    one, other = outputs
+    scale = max(float(one.abs().max()), 1e-6)
+    return bool((one - other).abs().max() > ROUNDING * scale)

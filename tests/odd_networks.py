@@ -1,0 +1,331 @@
+"""Networks that say something of themselves: frozen, tied, checkpointed, and more."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
+
+class Plain(nn.Module):
+    """Two dense layers."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        self.a = nn.Linear(math.prod(input_shape), 12)
+        self.m = nn.Linear(12, 12)
+        self.b = nn.Linear(12, num_classes)
+        self.change()
+
+    def change(self) -> None:
+        """What makes the network odd."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.relu(self.m(hidden))
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.middle(F.relu(self.a(x.flatten(1))))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.b(self.body(x))
+
+
+class Frozen(Plain):
+    """The first layer does not learn."""
+
+    def change(self) -> None:
+        self.a.requires_grad_(False)
+
+
+class FrozenHead(Plain):
+    """The head does not learn."""
+
+    def change(self) -> None:
+        self.b.requires_grad_(False)
+
+
+class Tied(Plain):
+    """Two names for one weight."""
+
+    def change(self) -> None:
+        self.d = nn.Linear(12, 12)
+        self.d.weight = self.m.weight
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.relu(self.d(super().middle(hidden)))
+
+
+class SharedModule(Plain):
+    """One module, with batch normalisation, in two places."""
+
+    def change(self) -> None:
+        self.first = self.second = nn.Sequential(nn.Linear(12, 12), nn.BatchNorm1d(12))
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return self.second(F.relu(self.first(hidden)))
+
+
+class NonPersistent(Plain):
+    """A table that is no part of the state dict."""
+
+    scale: Tensor
+
+    def change(self) -> None:
+        self.register_buffer("scale", torch.linspace(0.5, 1.5, 12), persistent=False)
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return super().middle(hidden) * self.scale
+
+
+class SpectralNorm(Plain):
+    """No layer but the last stretches its input."""
+
+    old = False
+
+    def change(self) -> None:
+        wrap = nn.utils.spectral_norm if self.old else parametrizations.spectral_norm
+        wrap(self.a)
+        wrap(self.m)
+
+
+class OldSpectralNorm(SpectralNorm):
+    """The same by PyTorch's older function."""
+
+    old = True
+
+
+class OldWeightNorm(Plain):
+    """A weight that is made anew in every forward pass."""
+
+    def change(self) -> None:
+        nn.utils.weight_norm(self.m)
+
+
+class WeightNorm(Plain):
+    """The same by PyTorch's newer function, of the head, too."""
+
+    def change(self) -> None:
+        parametrizations.weight_norm(self.m)
+        parametrizations.weight_norm(self.b)
+
+
+class Empty(Plain):
+    """A parameter of no numbers."""
+
+    def change(self) -> None:
+        self.unused = nn.Parameter(torch.empty(0))
+
+
+class Checkpointed(Plain):
+    """The middle is computed again in the backward pass."""
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = F.relu(self.a(x.flatten(1)))
+        return self.b(checkpoint(self.middle, hidden, use_reentrant=False))
+
+
+class Reentrant(Plain):
+    """The same, of PyTorch's older kind."""
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = F.relu(self.a(x.flatten(1)))
+        return self.b(checkpoint(self.middle, hidden, use_reentrant=True))
+
+
+class Segments(Plain):
+    """A sequence in two segments, of which the first is computed again."""
+
+    def change(self) -> None:
+        self.net = nn.Sequential(self.a, nn.ReLU(), self.m, nn.ReLU())
+
+    def body(self, x: Tensor) -> Tensor:
+        return checkpoint_sequential(self.net, 2, x.flatten(1), use_reentrant=False)
+
+
+class Masked(Plain):
+    """Half of the middle's weights are pruned, and a hook keeps them so."""
+
+    def change(self) -> None:
+        keep = (torch.arange(144).view(12, 12) % 2).float()
+        self.m.weight.data *= keep
+        self.m.weight.register_hook(lambda gradient: gradient * keep)
+
+
+class Reversed(Plain):
+    """The gradient turns round behind the middle."""
+
+    def change(self) -> None:
+        self.m.register_full_backward_hook(lambda _, into, __: tuple(-g for g in into))
+
+
+class Adversarial(Plain):
+    """A cache of what the last pass computed, read by the next."""
+
+    def change(self) -> None:
+        self.seen = [self.m.weight]
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.relu(F.linear(hidden, self.seen[0]))
+
+
+class Dropped(Plain):
+    """Dropout as a function."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.dropout(super().middle(hidden), 0.5, self.training)
+
+
+class Branching(Plain):
+    """What it does depends on a value."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return super().middle(hidden) if float(hidden.detach().sum()) > -1e9 else hidden
+
+
+class Counting(Plain):
+    """Counts its steps in a buffer that it makes anew."""
+
+    def change(self) -> None:
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        if self.training:
+            self.steps = self.steps + 1
+        return super().middle(hidden)
+
+
+class Codebook(Plain):
+    """A moving vector of which nobody says what it is."""
+
+    code: Tensor
+
+    def change(self) -> None:
+        self.register_buffer("code", torch.zeros(12))
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.code.mul_(0.5).add_(hidden.mean(dim=0).detach(), alpha=0.5)
+        return super().middle(hidden)
+
+
+class LastCodebook(Codebook):
+    """Of which one client's is taken."""
+
+    fedlab_buffers = {"code": "last"}  # noqa: RUF012
+
+
+class LocalCodebook(Codebook):
+    """Which stays with the client."""
+
+    fedlab_buffers = {"code": "local"}  # noqa: RUF012
+
+
+class ForgottenCodebook(Codebook):
+    """Which every round begins anew."""
+
+    fedlab_buffers = {"code": "none"}  # noqa: RUF012
+
+
+class HeadFirst(Plain):
+    """The head is registered before all else, and a projection that nothing passes behind it."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:
+        nn.Module.__init__(self)
+        self.b = nn.Linear(12, num_classes)
+        self.a = nn.Linear(math.prod(input_shape), 12)
+        self.m = nn.Linear(12, 12)
+        self.projection = nn.Linear(12, 5)
+
+
+class ConvolutionalHead(nn.Module):
+    """A dense gate, and a convolution that makes the outputs."""
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(input_shape[0], 6, 3)
+        self.b = nn.Conv2d(6, num_classes, 1)
+        self.gate = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.a(x))
+        gate = torch.sigmoid(self.gate(hidden.mean((2, 3))))
+        return self.b(hidden * gate[..., None, None]).mean((2, 3))
+
+
+class BatchStatistics(Plain):
+    """Batch normalisation without running statistics."""
+
+    def change(self) -> None:
+        self.norm = nn.BatchNorm1d(12, track_running_stats=False)
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return self.norm(super().middle(hidden))
+
+
+class OwnNorm(nn.Module):
+    """Root mean square by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gain * x / (x.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
+
+
+class ToldNorm(OwnNorm):
+    """The same, and it says so."""
+
+    fedlab_normalises = "samples"
+
+
+class Untold(Plain):
+    """A normalisation of its own, and PyTorch's."""
+
+    norm: type[nn.Module] = OwnNorm
+
+    def change(self) -> None:
+        self.own = self.norm()
+        self.known = nn.LayerNorm(12)
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return self.own(self.known(super().middle(hidden)))
+
+
+class Told(Untold):
+    """Whose class says so."""
+
+    norm = ToldNorm
+
+
+class Auxiliary(Plain):
+    """Two outputs while it trains."""
+
+    def forward(self, x: Tensor) -> Any:
+        return (self.b(self.body(x)), self.b(self.body(x))) if self.training else super().forward(x)
+
+
+class LateFailure(Plain):
+    """Fails in training mode alone."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        if self.training:
+            raise ValueError("no gradient tape")
+        return super().middle(hidden)
+
+
+def parallel(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A wrapper for several devices."""
+    return nn.DataParallel(Plain(input_shape, num_classes))
+
+
+def scripted(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
+    """A chain, compiled."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), num_classes))
+    return torch.jit.script(net)

@@ -1,0 +1,55 @@
+"""A round of FedAvg written in plain PyTorch, to hold fedlab against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fedlab.data.preprocess import Preprocess
+from fedlab.scenario import Scenario
+from fedlab.simulation import prepare
+
+
+def round_of_fedavg(
+    scenario: Scenario, built: Callable[[], nn.Module] | None = None
+) -> dict[str, Tensor]:
+    """The state dict after one round of full batches.
+
+    Args:
+        scenario: With ``batch_size: full`` and ``local_steps``; clients count by their examples.
+        built: Makes the initial network; by default fedlab does.
+    """
+    prepared = prepare(scenario)
+    inputs_of = Preprocess(scenario.data, prepared.data).inputs
+    spec, steps = scenario.training.optimizer, scenario.training.local_steps
+    assert steps is not None
+    states, weights = [], []
+    for client in range(len(prepared.partition)):
+        net = built() if built else prepare(scenario).model
+        split = prepared.partition[client]
+        x = inputs_of(torch.from_numpy(prepared.data.train.inputs[split.train]))
+        y = torch.from_numpy(split.labels)
+        optimizer = torch.optim.SGD(
+            [p for p in net.parameters() if p.requires_grad],
+            lr=spec.lr,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+        )
+        net.train()
+        for _ in range(steps):
+            optimizer.zero_grad()
+            cross_entropy(net(x), y).backward()
+            optimizer.step()
+        states.append({name: t.detach().clone() for name, t in net.state_dict().items()})
+        weights.append(len(y))
+    return {name: _mean([state[name] for state in states], weights) for name in states[0]}
+
+
+def _mean(values: list[Tensor], weights: list[int]) -> Tensor:
+    if not values[0].is_floating_point():
+        return torch.stack(values).amax(dim=0)
+    total = sum((w * v.double() for w, v in zip(weights, values, strict=True)), torch.zeros(()))
+    return (total / sum(weights)).to(values[0].dtype)

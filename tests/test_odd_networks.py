@@ -1,0 +1,284 @@
+"""What a user says of a network holds: frozen, tied, checkpointed, and what a buffer is."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from plain_pytorch import round_of_fedavg
+
+import fedlab
+import toy
+from fedlab.errors import InputError
+from fedlab.models.anatomy import Role, anatomy_of
+from fedlab.models.head import find_head
+from fedlab.models.parts import parts
+from fedlab.runs.run import Run
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+from fedlab.simulation import prepare
+
+WAYS = ("one_by_one", "vectorised")
+
+
+def scenario(name: str, *overrides: str, clients: int = 2, **fields: Any) -> Scenario:
+    """One round of a few full batches, by clients of two domains."""
+    base = toy.scenario(
+        data={
+            "sources": [{"name": "toy:Stripes", "domains": min(clients, 2), "train": 24}],
+            "image_size": 8,
+        },
+        partition={"clients": clients},
+        rounds=1,
+        training={
+            "batch_size": "full",
+            "local_steps": 4,
+            "optimizer": {"lr": 0.2, "momentum": 0.5, "weight_decay": 0.01},
+        },
+    )
+    return load_scenario(base, overrides, model=f"odd_networks:{name}", **fields)
+
+
+def simulated(chosen: Scenario, folder: Path) -> Run:
+    return fedlab.simulate(chosen, out=folder / "run", progress=False)
+
+
+EXACT = [
+    "Frozen",
+    "FrozenHead",
+    "Tied",
+    "SharedModule",
+    "NonPersistent",
+    "OldWeightNorm",
+    "WeightNorm",
+    "Empty",
+    "Checkpointed",
+    "Reentrant",
+    "Segments",
+    "Masked",
+    "Reversed",
+    "Branching",
+    "Counting",
+    "HeadFirst",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", EXACT)
+def test_a_round_is_that_of_plain_pytorch(name: str, way: str, tmp_path: Path) -> None:
+    chosen = scenario(name, f"engine.execution={way}")
+    wanted, got = round_of_fedavg(chosen), simulated(chosen, tmp_path).model_state()
+    assert got.keys() == wanted.keys()
+    for tensor, value in wanted.items():
+        torch.testing.assert_close(got[tensor], value, atol=1e-5, rtol=1e-4, msg=tensor)
+
+
+@pytest.mark.parametrize("name", ["SpectralNorm", "OldSpectralNorm", "LastCodebook", "Codebook"])
+def test_the_round_of_a_single_client_is_that_of_plain_pytorch(name: str, tmp_path: Path) -> None:
+    chosen = scenario(name, clients=1)
+    wanted, got = round_of_fedavg(chosen), simulated(chosen, tmp_path).model_state()
+    for tensor, value in wanted.items():
+        torch.testing.assert_close(got[tensor], value, atol=1e-5, rtol=1e-4, msg=tensor)
+
+
+METHODS = ("fedprox", "scaffold", "fedadam", "ditto", "fedper", "fedrep", "feddyn", "flwr:FedAvg")
+
+
+@pytest.mark.parametrize("strategy", METHODS)
+def test_what_is_frozen_never_moves(strategy: str, tmp_path: Path) -> None:
+    momentum = "training.optimizer.momentum=0"
+    chosen = scenario("Frozen", "rounds=2", momentum, strategy=strategy)
+    first = prepare(chosen).model
+    run = simulated(chosen, tmp_path)
+    for state in (run.model_state(), run.model_state(client=1)):
+        assert torch.equal(state["a.weight"], first.state_dict()["a.weight"])
+        assert torch.equal(state["a.bias"], first.state_dict()["a.bias"])
+    assert not torch.equal(run.model_state(client=1)["m.weight"], first.state_dict()["m.weight"])
+
+
+def test_what_is_frozen_does_not_travel(tmp_path: Path) -> None:
+    def bytes_up(name: str) -> float:
+        history = simulated(scenario(name), tmp_path / name).history
+        return float(history.query("metric == 'bytes_up'").value.sum())
+
+    (tmp_path / "Plain").mkdir()
+    (tmp_path / "Frozen").mkdir()
+    frozen = 12 * 3 * 8 * 8 + 12
+    assert bytes_up("Plain") - bytes_up("Frozen") == 2 * 4 * frozen
+
+
+@pytest.mark.parametrize("name", [*EXACT, "SpectralNorm", "OldSpectralNorm", "LastCodebook"])
+def test_a_trained_model_is_given_out_whole(name: str, tmp_path: Path) -> None:
+    chosen = scenario(name)
+    run = simulated(chosen, tmp_path)
+    network = prepare(chosen).model
+    network.load_state_dict(run.model_state())  # strict
+    samples = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    outputs = network.eval()((samples.float() / 255 - 0.5) / 0.5)
+    torch.testing.assert_close(run.model()(samples), outputs, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["SpectralNorm", "OldSpectralNorm"])
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "flwr:FedAvg"])
+def test_singular_vectors_fit_the_mean_of_weights(name: str, strategy: str, tmp_path: Path) -> None:
+    state = simulated(scenario(name, strategy=strategy), tmp_path).model_state()
+    new = name == "SpectralNorm"
+    for layer in "am":
+        inside = f"{layer}.parametrizations.weight"
+        left = state[f"{inside}.0._u" if new else f"{layer}.weight_u"]
+        right = state[f"{inside}.0._v" if new else f"{layer}.weight_v"]
+        weight = state[f"{inside}.original" if new else f"{layer}.weight_orig"]
+        assert float(left.norm()) == pytest.approx(1, abs=1e-5)
+        largest = float(torch.linalg.matrix_norm(weight, 2))
+        assert float(left @ weight @ right) == pytest.approx(largest, rel=1e-4)
+
+
+def codes(name: str, folder: Path) -> tuple[list[torch.Tensor], Run]:
+    """What each of two clients would send by itself, and the run of both."""
+    chosen = scenario(name)
+    run = simulated(chosen, folder)
+    alone = []
+    for client in range(2):
+        from fedlab.clients.base import Received
+        from fedlab.engine.runtime import Runtime
+
+        prepared = prepare(chosen)
+        runtime = Runtime(chosen, prepared.data, prepared.partition, torch.device("cpu"))
+        received = Received({"arrays": runtime.half.task.initial}, {"server-round": 1})
+        update, _ = runtime.train(client, received, {})
+        state = {**update.arrays["arrays"], **update.own_state.get("model", {})}
+        if "code" in state:
+            alone.append(state["code"])
+    return alone, run
+
+
+def test_a_module_says_what_its_buffers_are(tmp_path: Path) -> None:
+    (one, two), run = codes("Codebook", tmp_path / "mean")
+    torch.testing.assert_close(run.model_state()["code"], (one + two) / 2)
+    (one, two), run = codes("LastCodebook", tmp_path / "last")
+    assert not torch.equal(one, two)
+    assert torch.equal(run.model_state()["code"], two)
+    (one, two), run = codes("LocalCodebook", tmp_path / "local")
+    assert "code" not in run.model_state()
+    assert torch.equal(run.model_state(client=0)["code"], one)
+    assert torch.equal(run.model_state(client=1)["code"], two)
+    alone, run = codes("ForgottenCodebook", tmp_path / "none")
+    assert not alone
+    assert not run.model_state()["code"].any()
+
+
+def test_a_buffer_of_which_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        prepare(scenario("LastCodebook"))
+        assert not caplog.records
+        prepare(scenario("Codebook"))
+    assert "the buffer 'code'" in caplog.text
+    assert "fedlab_buffers" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["code"], "it has to be a dict"),
+        ({"kode": "last"}, "'kode', which is no buffer"),
+        ({"code": "median"}, "'median' is nothing"),
+    ],
+)
+def test_what_a_module_says_wrongly_is_refused(
+    said: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import odd_networks
+
+    monkeypatch.setattr(odd_networks.Codebook, "fedlab_buffers", said, raising=False)
+    with pytest.raises(InputError, match=words):
+        prepare(scenario("Codebook"))
+
+
+def test_the_head_makes_the_outputs(tmp_path: Path) -> None:
+    model = prepare(scenario("HeadFirst")).model
+    head = find_head(model)
+    assert head is not None
+    assert head.path == "b"
+    assert [part[0].split(".")[0] for part in parts(model)] == ["projection", "a", "m", "b"]
+    run = simulated(scenario("HeadFirst", "rounds=2", strategy="fedper"), tmp_path)
+    assert set(run.model_state()) == {
+        f"{layer}.{kind}" for layer in ("a", "m", "projection") for kind in ("weight", "bias")
+    }
+
+
+def test_a_dense_layer_that_makes_no_outputs_is_no_head() -> None:
+    assert find_head(prepare(scenario("ConvolutionalHead")).model) is None
+    assert parts(prepare(scenario("ConvolutionalHead")).model)[-1] == ("b.weight", "b.bias")
+    with pytest.raises(InputError, match="moon"):
+        prepare(scenario("ConvolutionalHead", strategy="moon"))
+    stated = load_scenario(
+        scenario("ConvolutionalHead"), model={"name": "odd_networks:Plain", "head": "m"}
+    )
+    head = find_head(prepare(stated).model)
+    assert head is not None
+    assert head.path == "m"
+    with pytest.raises(InputError, match=r"has no dense layer .* 'q'; it has a, m, b"):
+        prepare(load_scenario(stated, ["model.head=q"]))
+
+
+def test_one_s_own_normalisation_stays_where_its_class_says_so(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        run = simulated(scenario("Told", strategy="fedbn"), tmp_path)
+        assert not caplog.records
+        prepare(scenario("Untold", strategy="fedbn"))
+    assert "own.gain" not in run.model_state()
+    assert "OwnNorm ('own') looks like a normalisation" in caplog.text
+    assert "fedlab_normalises" in caplog.text
+
+
+def test_test_batches_do_not_cross_clients(tmp_path: Path) -> None:
+    def accuracies(size: int) -> list[float]:
+        run = simulated(
+            scenario("BatchStatistics", f"evaluation.batch_size={size}", clients=4),
+            tmp_path / str(size),
+        )
+        return run.history.query("split == 'test' and metric == 'loss'").value.tolist()
+
+    assert accuracies(7) == accuracies(64)
+    with pytest.raises(KeyError):
+        anatomy_of(prepare(scenario("BatchStatistics")).model).buffers["norm.running_mean"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Auxiliary", "gives a tuple for a batch while it trains"),
+        ("LateFailure", "fails in a training step .*no gradient tape"),
+        ("parallel", "has a DataParallel"),
+        ("scripted", "compiled by torch.jit.script"),
+        ("Adversarial", "does not learn here as it does in plain PyTorch.*gradient of '"),
+    ],
+)
+def test_what_would_go_wrong_in_training_is_refused_before(name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        prepare(scenario(name))
+
+
+@pytest.mark.parametrize("name", ["Dropped", "Branching"])
+def test_what_cannot_be_stacked_is_found_out_once(
+    name: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        simulated(scenario(name, "rounds=3", "engine.execution=vectorised"), tmp_path)
+    assert "Traceback" not in caplog.text
+    assert len(caplog.records) == (name == "Branching")
+
+
+def test_roles() -> None:
+    found = anatomy_of(prepare(scenario("SharedModule")).model)
+    assert found.buffers["first.1.running_mean"] is Role.MEAN
+    assert found.buffers["first.1.num_batches_tracked"] is Role.LARGEST
+    assert found.aliases["second.0.weight"] == "first.0.weight"
+    assert anatomy_of(prepare(scenario("NonPersistent")).model).buffers["scale"] is Role.NONE
+    assert anatomy_of(prepare(scenario("Frozen")).model).frozen == ("a.weight", "a.bias")
+    assert anatomy_of(prepare(scenario("Dropped")).model).observed.random  # type: ignore[union-attr]
