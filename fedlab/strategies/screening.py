@@ -32,9 +32,11 @@ def sum_fault(total: WeightedSum | None) -> str:
         for name, value in tensors.items()
         if value.dtype.is_floating_point
     }
+    # Whatever is not finite makes its sum none, and that of all.
     sums = [part.sum() for part in chain.from_iterable(parts.values())]
-    # Whatever is not finite makes its sum none; asked once, since a GPU has to be waited for.
-    if not sums or bool(torch.stack([each.double() for each in sums]).isfinite().all()):
+    if any(each.is_cuda for each in sums):  # asked once, since a GPU has to be waited for
+        sums = [torch.stack([each.double() for each in sums]).sum()]
+    if math.isfinite(sum(each.item() for each in sums)):
         return ""
     bad = next((name for name, each in parts.items() if not _finite(each)), "")
     return f"{NOT_FINITE} ('{bad}'); {REMEDY}" if bad else ""
