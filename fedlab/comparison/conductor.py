@@ -122,6 +122,8 @@ class Conductor:
     def __init__(
         self, import_path: Sequence[str], folder: Path, settings: Mapping[str, str]
     ) -> None:
+        if sys.path[0] in import_path[1:]:  # Ray puts the current folder first
+            sys.path.append(sys.path.pop(0))
         sys.path.extend(path for path in import_path if path not in sys.path)
         os.chdir(folder)
         os.environ.update(settings)

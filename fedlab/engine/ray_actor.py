@@ -62,6 +62,8 @@ class Actor:
             make_runtime: Makes the runtime, pickled.
             *shared: Its arguments.
         """
+        if sys.path[0] in import_path[1:]:  # Ray puts the current folder first
+            sys.path.append(sys.path.pop(0))
         sys.path.extend(path for path in import_path if path not in sys.path)
         self._worker = Worker(pickle.loads(make_runtime)(*shared))
 
