@@ -10,6 +10,7 @@ from loading import load
 
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.spec import DataSpec
+from fedlab.data.trial import trial_samples
 from fedlab.errors import InputError
 
 SOURCE = {"name": "npz", "path": "a.npz"}
@@ -241,3 +242,15 @@ def test_numbers_of_another_machine_are_read(tmp_path):
     data = load(tmp_path, kept(tmp_path, labels, x_train=inputs))
     whole = np.concatenate([data.train.inputs, data.test.inputs])
     assert sorted(map(tuple, whole.tolist())) == [(2.0 * k, 2.0 * k + 1) for k in range(15)]
+
+
+def test_a_network_is_tried_on_the_largest_and_the_smallest_id(tmp_path):
+    tokens = np.full((20, 3), 5)
+    tokens[7, 1], tokens[11, 2] = 40, 0
+    tests = {"x_test": tokens, "y_test": [0, 1] * 10}
+    source = kept(tmp_path, [0, 1] * 10, x_train=tokens, **tests)
+    data = load(tmp_path, source, normalisation="none")
+    fields = {"sources": [source], "root": tmp_path, "normalisation": "none"}
+    tried = trial_samples(data, Preprocess(DataSpec.model_validate(fields), data))
+    assert tried.inputs.dtype == torch.int64
+    assert tried.inputs.tolist() == [[5, 40, 5], [5, 5, 0]]

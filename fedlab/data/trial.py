@@ -24,11 +24,18 @@ class TrialSamples(NamedTuple):
 
 
 def trial_samples(data: FederatedData, preprocess: Preprocess) -> TrialSamples:
-    """The first and the last training sample; noise where there are none."""
+    """Two training samples; noise where there are none.
+
+    Of whole numbers (ids) these are the samples with the largest and with the smallest one, which a
+    table that is too short lacks; else the first and the last.
+    """
     rows = [0, len(data.train) - 1]
     if not len(data.train):
         generator = torch.Generator().manual_seed(0)
         labels = torch.arange(2) % max(len(data.class_names), 1)
         return TrialSamples(torch.randn(2, *data.input_shape, generator=generator), labels)
+    if preprocess.ids:
+        flat = data.train.inputs.reshape(len(data.train), -1)
+        rows = [int(flat.max(axis=1).argmax()), int(flat.min(axis=1).argmin())]
     inputs = as_tensor(data.train.inputs[rows])
     return TrialSamples(preprocess.inputs(inputs), as_tensor(data.train.labels[rows]))
