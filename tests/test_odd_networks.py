@@ -282,3 +282,19 @@ def test_roles() -> None:
     assert anatomy_of(prepare(scenario("NonPersistent")).model).buffers["scale"] is Role.NONE
     assert anatomy_of(prepare(scenario("Frozen")).model).frozen == ("a.weight", "a.bias")
     assert anatomy_of(prepare(scenario("Dropped")).model).observed.random  # type: ignore[union-attr]
+
+
+def test_a_verb_shows_what_is_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedlab.cli import main
+    from fedlab.scenario_file import to_yaml
+
+    (tmp_path / "odd.yaml").write_text(to_yaml(scenario("Tied")))
+    monkeypatch.setattr("sys.argv", ["fedlab", "check", str(tmp_path / "odd.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().out
+    assert ended.value.code in (0, None), said
+    assert "d.weight = m.weight" in said
+    assert "one step and plain PyTorch" in said

@@ -8,6 +8,7 @@ MODULES = (
     "running",
     "comparing",
     "looking",
+    "checking",
     "copying",
     "reporting",
     "adapting",

@@ -1,0 +1,82 @@
+"""The verb that shows what is understood of a network: check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from fedlab.cli.app import Changing, Overrides, app, out
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
+
+
+@app.command(cls=Changing, rich_help_panel="Look before you train")
+def check(
+    source: Annotated[str, typer.Argument(metavar="SCENARIO")],
+    overrides: Overrides = None,
+) -> None:
+    """Show what is understood of a scenario's network, and compare a step with plain PyTorch.
+
+    SCENARIO is a file or a name. Nothing is trained; a network that would go wrong is refused.
+
+    [dim]fedlab check domain_skew
+    fedlab check domain_skew model=torchvision.models:resnet18[/dim]
+    """
+    from fedlab.scenario_file import load_scenario
+
+    table = Table(show_header=False, box=None)
+    for what, found in _rows(load_scenario(source, overrides or ())):
+        table.add_row(what, found)
+    out.print(table)
+
+
+def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    from fedlab.data.preprocess import Preprocess
+    from fedlab.data.trial import trial_samples
+    from fedlab.engine.execution import by_rule
+    from fedlab.engine.runtime import local_half_of, tried_half
+    from fedlab.engine.trial import Trial
+    from fedlab.models.anatomy import anatomy_of
+    from fedlab.models.head import find_head
+    from fedlab.models.normalisation import normalises
+    from fedlab.simulation import prepare
+
+    prepared = prepare(scenario)
+    model, data = prepared.model, prepared.data
+    anatomy, head = anatomy_of(model), find_head(model)
+    samples = trial_samples(data, Preprocess(scenario.data, data))
+    half = local_half_of(scenario, model, len(data.class_names))
+    half, _ = tried_half(half, scenario, samples)
+    sizes = {name: tensor.numel() for name, tensor in model.named_parameters()}
+    layers = [path for path, module in model.named_modules() if normalises(module)]
+    seen = anatomy.observed
+    yield "learn", _count(anatomy.learning, sizes)
+    yield "frozen", _count(anatomy.frozen, sizes)
+    yield "tied", _some([f"{name} = {first}" for name, first in anatomy.aliases.items()])
+    yield "buffers", _some([f"{name}: {role}" for name, role in anatomy.buffers.items()])
+    yield "head", head.path or "the network itself" if head else "none"
+    yield "normalisation", _some(layers)
+    yield "draws random numbers", _answer(seen and seen.random)
+    yield "mixes samples in training", _answer(seen and seen.mixes_in_training)
+    yield "mixes samples in tests", _answer(seen and seen.mixes_in_tests)
+    yield "training", str(by_rule(scenario.engine, half, "cpu", scenario.cohort_size))
+    trial = Trial(half.task, samples, scenario.model.name)
+    difference = trial.compare(trial.clients(half.task))
+    yield "one step and plain PyTorch", str(difference or "nothing to compare")
+
+
+def _count(names: tuple[str, ...], sizes: dict[str, int]) -> str:
+    return f"{len(names)} tensors, {sum(sizes[name] for name in names):,} numbers"
+
+
+def _some(found: list[str], most: int = 6) -> str:
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more or "none"
+
+
+def _answer(found: bool | None) -> str:
+    return "not known" if found is None else "yes" if found else "no"
