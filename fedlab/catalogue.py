@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlab import registry
+from fedlab.yaml_text import in_words
 
 if TYPE_CHECKING:
     from fedlab.component import Component, Section
@@ -93,7 +94,7 @@ def keys_of(block: type[Section]) -> list[Parameter]:
         Parameter(
             key,
             _kind(field.annotation, field.metadata),
-            None if field.is_required() else _plain(field.get_default()),
+            None if field.is_required() else _plain(field.get_default(call_default_factory=True)),
             texts.get(key, ""),
         )
         for key, field in block.model_fields.items()
@@ -198,8 +199,6 @@ def _bounds(constraints: Sequence[Any]) -> str:
 
 def _plain(default: Any) -> str:
     """A default as it would stand in YAML."""
-    if default is None:
-        return "null"
-    if isinstance(default, bool):
-        return str(default).lower()
-    return str(list(default)) if isinstance(default, tuple) else str(default) or '""'
+    from fedlab.defaults import as_written
+
+    return in_words(as_written(default))

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from fedlab.component import Section
+from fedlab import registry
+from fedlab.component import Component, Section
 from fedlab.errors import InputError
 from fedlab.schema import child, keys, section_at
 from fedlab.yaml_text import Place
@@ -146,7 +147,10 @@ def _sentence(detail: dict[str, Any], place: Place, root: type[Section], values:
 
 
 def _known(place: Place, root: type[Section], values: Any) -> str:
-    """Offers a key in place of an unknown one: of its block, or of the same name elsewhere."""
+    """Offers a key in place of an unknown one: of its block, or of the same name elsewhere.
+
+    Elsewhere is another block of the scenario, or another component in the place of this one.
+    """
     section = section_at(root, place[:-1], values)
     siblings = list(section.model_fields) if section else []
     word = str(place[-1])
@@ -154,4 +158,22 @@ def _known(place: Place, root: type[Section], values: Any) -> str:
         elsewhere = [".".join(map(str, key)) for key in keys(root, values) if key[-1] == word]
         if elsewhere:
             return f"did you mean '{elsewhere[0]}'?"
+        owners = _components_with(word, section)
+        if owners:
+            return f"{nearest(word, siblings)}; '{word}' is a key of {', '.join(owners)}"
     return nearest(word, siblings)
+
+
+def _components_with(key: str, section: type[Section] | None) -> list[str]:
+    """Names of the components that could stand in the place of one and have a key."""
+    if section is None or not issubclass(section, Component):
+        return []
+    found = []
+    for name in registry.names(section.group):
+        try:
+            block = section.block_of(registry.resolve(section.group, name))
+        except (InputError, ValueError):
+            continue
+        if key in getattr(block, "model_fields", ()):
+            found.append(name)
+    return found

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import yaml
+from pydantic_core import to_jsonable_python
 from yaml.parser import ParserError
 from yaml.scanner import ScannerError
 
@@ -187,3 +188,12 @@ def _lines(node: yaml.Node, place: Place) -> list[tuple[Place, int]]:
         found.append(((*place, key), mark.line + 1))
         found.extend(_lines(child, (*place, key)))
     return found
+
+
+def in_words(value: Any) -> str:
+    """A value as one writes it on a line of YAML; paths and the like are the text that is read."""
+    plain = to_jsonable_python(value, fallback=str, inf_nan_mode="constants")
+    text = yaml.safe_dump(
+        plain, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False
+    )
+    return text.removesuffix("\n").removesuffix("\n...")

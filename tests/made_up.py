@@ -36,6 +36,8 @@ def make_run(
     *,
     finished: bool = True,
     virtual: float | None = None,
+    trained: Mapping[int, tuple[int, int]] | None = None,
+    parameters: int | None = None,
     **changes: Any,
 ) -> Run:
     """A run whose clients had these accuracies in each round, which took two seconds.
@@ -46,6 +48,8 @@ def make_run(
         rounds: For each round, the accuracies of the clients of each domain.
         finished: Whether it has ended.
         virtual: Virtual seconds of each round, if it is on devices.
+        trained: Samples and steps of the clients that trained in every round, if that is told.
+        parameters: Parameters that a client trains, if that is told.
         **changes: Top-level fields of the scenario.
     """
     changed = load_scenario(scenario, **changes)
@@ -57,7 +61,14 @@ def make_run(
         rows = rows_of(number, clients)
         if virtual is not None:
             rows.append(Row(number, GLOBAL, "", "round", "virtual_seconds", virtual, 0))
+        for client, (samples, steps) in (trained or {}).items():
+            told = {"loss": 1.0, "steps": float(steps)}
+            rows += [Row(number, client, "", "train", m, v, samples) for m, v in told.items()]
+        if trained is not None:
+            rows.append(Row(number, GLOBAL, "", "round", "clients", len(trained), 0))
         writer.on_round(STRATEGY, RoundReport(number, len(rounds), rows, seconds))
+    if parameters is not None:
+        made.workload_file.write_text(json.dumps({"parameters": parameters}))
     if finished:
         made.finished_file.write_text(json.dumps({"rounds": len(rounds)}))
     return load_run(folder)

@@ -200,6 +200,7 @@ def test_wrong_labels_are_found(tmp_path: Path) -> None:
     assert found.recall > 0.6
     wrong = (found.samples.given != found.samples.true).mean()
     assert found.noise == pytest.approx(wrong, abs=0.05)
+    assert 0.5 < found.accuracy <= 1 - wrong + 0.1  # who is right about a wrong label is wrong
     pandas.testing.assert_frame_equal(found.samples, audit(run).samples)
 
     file = tmp_path / "audit.csv"
@@ -212,8 +213,32 @@ def test_wrong_labels_are_found(tmp_path: Path) -> None:
 def test_where_nobody_knows_what_is_wrong_no_share_of_it_is_told() -> None:
     rows = {"client": [0, 0], "given": [1, 2], "true": [1, 2], "flagged": [True, False]}
     console = Console(record=True, width=100)
-    print_audit(Audit(pandas.DataFrame(rows), np.ones(2), np.diag([0.5, 0.25])), console)
+    print_audit(Audit(pandas.DataFrame(rows), np.ones(2), np.diag([0.5, 0.25]), 0.7), console)
     said = console.export_text()
     assert "estimated share of wrong labels 0.250" in said
     assert "of the flagged ones" not in said
     assert "wrong" not in said.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("right", "accuracy", "doubt"),
+    [
+        (0.59, 0.27, "to only 27% of the samples that they have not seen"),
+        (0.59, 0.70, "disagree with 30% of the labels, which is less than the estimate"),
+        (0.80, 0.75, ""),
+    ],
+)
+def test_an_estimate_stands_beside_how_good_its_classifiers_are(
+    right: float, accuracy: float, doubt: str
+) -> None:
+    rows = {"client": [0, 0], "given": [1, 2], "true": [1, 2], "flagged": [True, False]}
+    joint = np.array([[right / 2, 1 - right], [0.0, right / 2]])
+    found = Audit(pandas.DataFrame(rows), np.ones(2), joint, accuracy)
+    assert found.noise == pytest.approx(1 - right)
+    assert doubt in found.doubt
+    assert bool(found.doubt) == bool(doubt)
+    console = Console(record=True, width=400)
+    print_audit(found, console)
+    said = console.export_text()
+    assert f"the classifiers behind it agree with {accuracy:.3f} of unseen labels" in said
+    assert ("not to be relied on: " in said) == bool(doubt)

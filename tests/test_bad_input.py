@@ -293,6 +293,16 @@ AFTER_DATA = [
         overrides=[TABLES],
     ),
     Case(
+        "FedBN with a network that has no normalisation whatever is asked for",
+        ["'linear' with norm 'batch' has none; use a model that has some, such as model="],
+        overrides=["strategy=fedbn", "model=linear"],
+    ),
+    Case(
+        "a strategy of Flower's that counts by examples, told otherwise",
+        ["strategy.weighting: 'flwr:FedAvg' counts clients by their examples"],
+        overrides=["strategy=flwr:FedAvg", "strategy.weighting=uniform"],
+    ),
+    Case(
         "FedBN without normalisation",
         ["strategy.name: fedbn", "'small_cnn' with norm 'none' has none; use model.norm=batch, or"],
         overrides=["strategy=fedbn", "model.norm=none"],

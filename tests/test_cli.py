@@ -132,6 +132,11 @@ def test_parts_are_shown_with_their_parameters_and_defaults(run):
     assert "(label skews)" in both
     assert "(quantity skews)" in both
     assert "alpha: (required)" in both
+    drawn = run("show", "ggeur")[1]
+    assert "base: fedavg" in drawn
+    assert "per_class: null" in drawn
+    assert "prototypes: true" in drawn
+    assert "<NA>, 'null', None]" in run("show", "csv")[1], "a long default takes lines"
 
 
 def test_lists_have_every_name_and_a_sentence_for_it(run, monkeypatch):

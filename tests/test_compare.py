@@ -66,6 +66,11 @@ def test_commas_separate_outside_of_brackets_and_quotes(text, parts):
     assert alternatives.split(text) == parts
 
 
+def test_a_method_without_a_comma_is_told_how_methods_are_named():
+    with pytest.raises(InputError, match="such as --strategies fedavg,fedbn"):
+        alternatives.changes_of(["rounds=1", "fedbn"])
+
+
 def test_changes_for_all_are_told_from_values_to_compare():
     told = alternatives.changes_of(
         ["rounds=3", "model.hidden=[8,8],[16]", "data.domains=[a,b]", "training.batch_size=4,full"]
@@ -100,6 +105,12 @@ def test_seeds_that_are_none_are_told(text):
         (["flwr:FedAdam eta=0.03"], ["flwr:FedAdam eta=0.03"]),
         ([{"name": "fedprox", "mu": 2}], ["fedprox mu=2.0"]),
         (["fedavg weighting=uniform"], ["fedavg weighting=uniform"]),
+        (["ggeur per_class=100"], ["ggeur per_class=100"]),
+        (["ggeur base=scaffold", "ggeur base=fedavg"], ["ggeur base=scaffold", "ggeur"]),
+        (
+            [{"name": "ggeur", "base": {"name": "fedprox", "mu": 1, "weighting": "examples"}}],
+            ["ggeur base={name: fedprox, mu: 1.0}"],
+        ),
     ],
 )
 def test_strategies_are_named_with_their_parameters(tiny, strategies, labels):
@@ -131,6 +142,7 @@ def test_the_plan_is_the_cross_product_in_folders_with_plain_names(tiny):
 def test_what_a_strategy_does_not_have_is_refused_for_all_combinations_at_once(tiny, tmp_path):
     said = refused(tiny, ["fedavg", "fedprox", "fedavg mu=1"], variants={"strategy.mu": [0.1, 1]})
     assert "fedavg, strategy.mu=0.1: override: strategy.mu: 0.1: unknown key; choose from" in said
+    assert "'mu' is a key of fedprox, moon" in said
     assert "fedavg, strategy.mu=1: override: strategy.mu" in said
     assert "fedprox" not in said
     assert not (tmp_path / "runs").exists()
@@ -357,6 +369,14 @@ def test_the_command_shows_progress_and_a_table(tiny, run, monkeypatch):
     code, out, err = run(*command, "--out", "here", "--format", "latex")
     assert (code, err) == (0, "4 of 4 runs have finished before\n")
     assert out.startswith("% \\usepackage{booktabs}")
+
+
+def test_that_the_local_backend_does_one_run_at_a_time_is_told(tiny, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    command = ("compare", tiny, "--seeds", "1", "rounds=1", "--out", "here")
+    code, _, err = run(*command, "--at-once", "3")
+    assert code == 0
+    assert "resources.backend is local, which does one run at a time, and not 3 at once" in err
 
 
 def test_the_command_ends_with_1_where_runs_are_missing(tiny, run, monkeypatch):

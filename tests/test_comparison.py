@@ -9,15 +9,19 @@ import pandas as pd
 import pytest
 import scipy.stats
 from made_up import make_run, rows_of
+from rich.console import Console
 from tiny_scenario import write_tiny
 
 from fedlab.comparison import statistics
 from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.console import print_comparison
 from fedlab.errors import InputError
-from fedlab.runs.history import to_frame
+from fedlab.runs.folder import RunFolder
+from fedlab.runs.history import HistoryWriter, to_frame
 from fedlab.runs.metrics import by_domain
+from fedlab.runs.run import load_run
 from fedlab.scenario_file import load_scenario
-from fedlab.strategies.callbacks import GLOBAL, Row
+from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
 
 # ---------------------------------------------------------------------------- statistics
 
@@ -289,6 +293,200 @@ def test_nothing_to_compare_and_no_run(tmp_path):
 def test_a_target_is_an_accuracy(runs, target):
     with pytest.raises(InputError, match="must be above 0 and at most 1"):
         Comparison.of(runs, target=target)
+
+
+# ---------------------------------------------------------------------------- what a round does
+
+
+def worked(folder, tiny, strategy, trained, parameters=100, **changes):
+    """A run on north (0.2, 0.4) and south (0.6, 0.8) that tells what its clients did."""
+    accuracies = {"north": [0.2, 0.4], "south": [0.6, 0.8]}
+    told = {"trained": trained, "parameters": parameters}
+    return make_run(folder, tiny, [accuracies], strategy=strategy, **told, **changes)
+
+
+def test_clients_that_have_never_trained_have_columns_of_their_own(tmp_path, tiny):
+    everybody = dict.fromkeys(range(4), (10, 4))
+    comparison = Comparison.of(
+        [
+            worked(tmp_path / "a", tiny, "fedavg", everybody),
+            worked(tmp_path / "b", tiny, "fedbn", {1: (10, 4), 3: (10, 4)}),
+        ]
+    )
+    means = comparison.table().xs("mean", axis="columns", level="statistic")
+    assert means["never trained"].to_dict() == {"fedavg": 0, "fedbn": 2}
+    assert means["mean over clients"].to_dict() == pytest.approx({"fedavg": 0.5, "fedbn": 0.5})
+    assert means["mean over trained clients"].to_dict() == pytest.approx(
+        {"fedavg": 0.5, "fedbn": 0.6}
+    )
+    assert means["worst trained client"].to_dict() == {"fedavg": 0.2, "fedbn": 0.4}
+    assert comparison.results()["never trained"].tolist() == [0, 2]
+    assert "never trained mean" in comparison.to_csv().splitlines()[0]
+    for text in (comparison.to_markdown(), comparison.to_latex(), printed(comparison)):
+        assert "never trained: clients of a run that were tested and had never" in text
+    without = Comparison.of([worked(tmp_path / "c", tiny, "fedavg", everybody)])
+    assert "trained client" not in without.to_markdown()
+    assert "never trained" not in without.table()
+
+
+def test_a_run_whose_tested_clients_have_never_trained_has_no_mean_of_trained_ones(tmp_path, tiny):
+    comparison = Comparison.of([worked(tmp_path / "a", tiny, "fedbn", {7: (10, 4)})])
+    row = comparison.table().iloc[0]
+    assert row["never trained", "mean"] == 4
+    assert math.isnan(row["mean over trained clients", "mean"])
+
+
+def test_two_objectives_in_one_table_are_named(tmp_path, tiny):
+    unequal = {0: (10, 4), 1: (90, 4), 2: (10, 4), 3: (10, 4)}
+    methods = ["fedavg", "fedbn", {"name": "ggeur", "base": "scaffold"}, "local_only", "flwr:Krum"]
+    comparison = Comparison.of(
+        [worked(tmp_path / str(k), tiny, method, unequal) for k, method in enumerate(methods)]
+    )
+    head, _, *lines = comparison.to_markdown().splitlines()
+    place = head.strip("| ").split(" | ").index("clients count")
+    assert [line.strip("| ").split(" | ")[place] for line in lines[:5]] == [
+        "by examples",
+        "all the same",
+        "all the same",
+        "each alone",
+        "all the same",
+    ]
+    (note,) = (note for note in lines if note.startswith("clients count: "))
+    assert "strategy.weighting=examples or strategy.weighting=uniform makes them one" in note
+    assert "of ggeur it is strategy.base.weighting; flwr:Krum knows its own way alone" in note
+
+
+@pytest.mark.parametrize(
+    ("methods", "samples"),
+    [
+        (("fedavg", "fedbn"), 10),  # clients of equal size: both objectives are one
+        (("fedavg", {"name": "fedbn", "weighting": "examples"}), 90),
+        (("fedavg", "local_only"), 90),  # which has no common objective
+    ],
+)
+def test_one_objective_takes_no_column(tmp_path, tiny, methods, samples):
+    clients = {0: (10, 4), 1: (samples, 4), 2: (10, 4), 3: (10, 4)}
+    runs = [worked(tmp_path / str(k), tiny, m, clients) for k, m in enumerate(methods)]
+    assert "clients count" not in Comparison.of(runs).to_markdown()
+
+
+def test_what_a_round_asks_of_a_client_is_told_where_methods_differ(tmp_path, tiny):
+    few = {0: (10, 4), 1: (10, 8)}
+    more = dict.fromkeys(range(4), (10, 20))
+    comparison = Comparison.of(
+        [
+            worked(tmp_path / "a", tiny, "fedavg", few, 31402),
+            worked(tmp_path / "b", tiny, "moon", more, 1300000),
+        ]
+    )
+    table = comparison.table()
+    assert table["steps", "mean"].to_dict() == {"fedavg": 6, "moon": 20}
+    assert table["parameters trained", "mean"].to_dict() == {"fedavg": 31402, "moon": 1300000}
+    assert table["bytes up", "mean"].to_dict() == {"fedavg": 500, "moon": 250}
+    text = comparison.to_markdown()
+    assert "| 6 | 31,402 | 500 B |" in text
+    assert "| 20 | 1,300,000 | 250 B |" in text
+    assert "31,402" in printed(comparison)
+    alike = Comparison.of(
+        [worked(tmp_path / f"{name}-alike", tiny, name, few) for name in ("fedavg", "fedbn")]
+    )
+    assert "steps" not in alike.to_markdown()
+    assert "steps" not in alike.table()
+
+
+# ---------------------------------------------------------------------------- unseen domains
+
+
+def left_out(folder, tiny, strategy, unseen, south=0.25):
+    """A run of which south, if it is not seen, was tested by the global model, if there is one."""
+    rows = [Row(1, 0, "north", "test", "accuracy", 0.5, 10)]
+    if south is not None:
+        rows.append(Row(1, GLOBAL, "south", "test", "accuracy", south, 10))
+    scenario = load_scenario(tiny, {"data.unseen_domains": unseen}, strategy=strategy)
+    made = RunFolder.create(folder, scenario)
+    HistoryWriter(made.path).on_round(None, RoundReport(1, 1, rows, {}))
+    made.finished_file.write_text(json.dumps({"rounds": 1}))
+    return load_run(made.path)
+
+
+def test_an_unseen_domain_is_marked_and_why_a_method_has_no_number_there(tmp_path, tiny):
+    runs = [
+        left_out(tmp_path / "a", tiny, "fedavg", ["south"]),
+        left_out(tmp_path / "b", tiny, "fedbn", ["south"], south=None),
+    ]
+    comparison = Comparison.of(runs)
+    text = comparison.to_markdown()
+    assert "| north | south (unseen) | all domains |" in text
+    assert "unseen: no client has samples of this domain; the global model is tested." in text
+    assert "fedbn: has no number on south, which no client has, for it leaves no global" in text
+    assert "fedavg: has no number" not in text
+    assert comparison.table()["south", "mean"].isna().to_dict() == {"fedavg": False, "fedbn": True}
+
+
+def test_a_domain_that_is_unseen_in_some_groups_alone_is_marked_there(tmp_path, tiny):
+    runs = [
+        left_out(tmp_path / "a", tiny, "fedavg", ["south"], 0.25),
+        left_out(tmp_path / "b", tiny, "fedavg", [], 0.75),
+    ]
+    comparison = Comparison.of(runs, mixed=True)
+    text = comparison.to_markdown()
+    assert "| 25.0 † |" in text
+    assert "| **75.0** |" in text
+    assert "†: no client of this group has samples of this domain" in text
+    assert r"25.0 $^\dagger$" in comparison.to_latex()
+
+
+# ---------------------------------------------------------------------------- many domains
+
+
+def printed(comparison, width=100):
+    console = Console(record=True, width=width)
+    print_comparison(comparison, console)
+    return " ".join(console.export_text().split())
+
+
+def of_many(folder, tiny, strategy, base, domains=30):
+    rounds = [{f"sensor {k:02d}": [base + k / 100] for k in range(domains)}]
+    return make_run(folder, tiny, rounds, strategy=strategy)
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_many_domains_leave_a_terminal_readable(tmp_path, tiny, width):
+    drawn = {"name": "ggeur", "per_class": 100, "per_prototype": 77}
+    runs = [
+        of_many(tmp_path / "a", tiny, "fedavg", 0.40),
+        of_many(tmp_path / "b", tiny, drawn, 0.45),
+    ]
+    comparison = Comparison.of(runs)
+    console = Console(record=True, width=width)
+    print_comparison(comparison, console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "There is no room for 30 domains side by side: `--format csv`" in text
+    # 40 to 69 in steps of one: mean 54.5, and of a standard deviation of (30 ** 2 - 1) / 12.
+    for told in ("54.5", f"{math.sqrt(899 / 12):.1f}", "40.0 (sensor 00)", "ggeur", "worst"):
+        assert told in text
+    assert "sensor 17" not in text
+    assert "sensor 17 mean" in comparison.to_csv()
+
+
+def test_few_domains_stand_side_by_side(runs):
+    text = printed(Comparison.of(runs))
+    assert "north" in text
+    assert "no room" not in text
+    assert "worst domain" not in text
+
+
+def test_in_a_file_mean_and_difference_come_before_many_domains(tmp_path, tiny):
+    runs = [
+        of_many(tmp_path / "a", tiny, "fedavg", 0.40),
+        of_many(tmp_path / "b", tiny, "fedbn", 0.45),
+    ]
+    head = Comparison.of(runs).to_markdown().splitlines()[0].strip("| ").split(" | ")
+    assert head[:5] == ["method", "runs", "all domains", "spread over domains", "worst domain"]
+    assert head.index("difference") < head.index("sensor 00")
+    assert head[-1] == "sensor 29"
 
 
 # ---------------------------------------------------------------------------- texts

@@ -26,7 +26,7 @@ from fedlab.report.partition_picture import domain_colours
 from fedlab.report.partition_table import write_table
 from fedlab.report.partition_view import draw, render
 from fedlab.scenarios.partition import Partition
-from pools import divided, pools, sizes, table
+from pools import NAMES, divided, pools, sizes, table
 
 
 def _printed(partition: Partition, data: FederatedData, width: int = 110) -> str:
@@ -105,6 +105,19 @@ def test_many_classes_are_named_by_frequency() -> None:
     printed = _printed(divided(data, 4, labels={"name": "classes_per_client", "count": 2}), data)
     assert _cells(printed, "0")[1][1] == "2"
     assert "50%" in _cells(printed, "0")[1][2]
+
+
+def test_many_domains_are_named_by_frequency() -> None:
+    data = pools(domains=5, train=(400, 300, 200, 60, 40))
+    partition = divided(data, 4, domains="mixed")
+    narrow = _printed(partition, data, width=50)
+    assert max(map(len, narrow.splitlines())) <= 50
+    counts = domain_counts(partition, data)
+    (first, *_), most = _cells(narrow, "0"), int(counts[0].argmax())
+    assert first[1:3] == [f"{np.count_nonzero(counts[0])}", f"{counts[0].sum()}"]
+    assert first[4].startswith(f"{NAMES[most]} {counts[0].max() / counts[0].sum():.0%}")
+    assert _cells(narrow, "all")[0][1:3] == ["5", "1,000"]
+    assert "photo" in _printed(partition, data, width=110).splitlines()[3]
 
 
 def test_the_headline_says_what_is_unusual() -> None:

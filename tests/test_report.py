@@ -7,8 +7,10 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from made_up import make_run
 from tiny_scenario import write_tiny
 from typer.testing import CliRunner
 
@@ -16,13 +18,14 @@ import fedlab
 from fedlab import cli
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
-from fedlab.comparison.texts import NONE
+from fedlab.comparison.words import NONE
+from fedlab.data.npz import Npz
 from fedlab.errors import InputError
 from fedlab.report.html.client_chart import Clients, client_chart
 from fedlab.report.html.curve_chart import Curve, curve_chart
 from fedlab.report.html.page import render, write_report
 from fedlab.report.html.read import read_comparison
-from fedlab.report.html.repeat import command, together
+from fedlab.report.html.repeat import command, in_short, together
 from fedlab.report.html.scales import apart, ticks
 from fedlab.runs import metrics
 from fedlab.runs.run import Run
@@ -408,3 +411,71 @@ def test_a_method_without_any_finished_run_keeps_its_place(runs: Path, tmp_path:
     last = page.within(table, "tr")[-1]
     assert page.within(last, "th")[0]["text"] == "fedper"
     assert {cell["text"] for cell in page.within(last, "td")[1:]} == {NONE}
+
+
+def made(folder: Path, strategy: str, north: float, **told: Any) -> Run:
+    """A run with one client on north, and one on south with half the accuracy."""
+    scenario = folder / "tiny.yaml"
+    if not scenario.is_file():
+        write_tiny(folder)
+    accuracies = {"north": [north], "south": [north / 2]}
+    return make_run(folder / strategy, scenario, [accuracies], strategy=strategy, **told)
+
+
+def lede(comparison: Comparison) -> str:
+    """What the page says first."""
+    page = Page(render(comparison, data=False))
+    return [p["text"] for p in page.all("p") if p.get("class") == "lede"][-1]
+
+
+def test_a_tie_has_no_winner(tmp_path: Path) -> None:
+    equal = [made(tmp_path, name, 0.8) for name in ("fedavg", "fedper", "fedbn")]
+    assert lede(Comparison.of(equal)) == (
+        "fedavg, fedper and fedbn reach the same 60.0 % on all domains."
+    )
+    worse = made(tmp_path, "fedsam", 0.4)
+    assert lede(Comparison.of([*equal, worse])) == (
+        "fedavg, fedper and fedbn reach the same 60.0 % on all domains, more than the other 1."
+    )
+    assert lede(Comparison.of([equal[0], worse])).startswith(
+        "fedavg reaches 60.0 % on all domains, the most of 2 methods"
+    )
+
+
+def test_what_each_method_does_in_a_round_is_a_table(tmp_path: Path) -> None:
+    runs = [
+        made(tmp_path, "fedavg", 0.8, trained={0: (10, 4), 1: (30, 6)}, parameters=75),
+        made(tmp_path, "fedbn", 0.8, trained={1: (30, 6)}, parameters=1075),
+    ]
+    page = Page(render(Comparison.of(runs), data=False))
+    (table,) = page.all("table", id="work")
+    rows = page.within(table, "tr")
+    cells = [
+        [each["text"] for each in [*page.within(row, "th"), *page.within(row, "td")]]
+        for row in rows
+    ]
+    assert cells == [
+        ["method", "clients count", "steps", "parameters trained", "sent up", "sent down"],
+        ["fedavg", "by examples", "5", "75", "500 B", "500 B"],
+        ["fedbn", "all the same", "6", "1,075", "1.0 kB", "1.0 kB"],
+    ]
+    results = page.all("section", id="results")[0]["text"]
+    assert "had never been drawn to train" in results
+    assert "Mean over clients that have trained" in results
+
+
+def test_domains_without_a_picture_are_named(tmp_path: Path) -> None:
+    accuracies = {f"sensor {k:02d}": [0.5] for k in range(31)}
+    run = make_run(tmp_path / "run", write_tiny(tmp_path), [accuracies])
+    page = Page(render(Comparison.of([run]), data=False))
+    learning = page.all("section", id="learning")[0]["text"]
+    assert "29 of 31 domains have a picture; in the table alone: sensor 29, sensor 30." in learning
+    head = [cell["text"] for cell in page.within(page.all("table", id="comparison")[0], "th")]
+    assert head.index("all domains") < head.index("sensor 00")
+
+
+def test_no_value_of_python_stands_on_the_page() -> None:
+    files = {"north": Path("a/north.npz"), "south": Path("b.npz")}
+    source = Npz(name="npz", files=files)
+    assert "{north: a/north.npz, south: b.npz}" in in_short(source)
+    assert "PosixPath" not in in_short(source)

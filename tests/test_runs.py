@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 from types import SimpleNamespace
 
@@ -6,9 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_up import make_run
+from rich.console import Console
 from tiny_scenario import write_tiny
 
+import fedlab
 from fedlab.errors import InputError
+from fedlab.report.closing_table import print_closing_table
 from fedlab.runs import metrics
 from fedlab.runs.finish import FinishWriter
 from fedlab.runs.folder import RunFolder
@@ -274,6 +279,167 @@ def test_the_spread_over_clients(history):
 
 def test_no_client_tested_no_spread(history):
     assert metrics.spread(metrics.by_client(history, 3)) is None
+
+
+@pytest.fixture
+def partly_trained():
+    """Clients 0, 2 and 3 first train in rounds 1, 2 and 3; all four are tested in each of them."""
+    tested = {0: ("north", 0.9), 1: ("north", 0.1), 2: ("south", 0.5), 3: ("south", 0.3)}
+    rows = []
+    for number in (1, 2, 3):
+        rows += [
+            Row(number, c, domain, "test", "accuracy", value, 10)
+            for c, (domain, value) in tested.items()
+        ]
+    for number, client, steps in ((1, 0, 4), (2, 2, 6), (3, 3, 8)):
+        rows.append(Row(number, client, "", "train", "loss", 1.0, 10 * client))
+        rows.append(Row(number, client, "", "train", "steps", steps, 10 * client))
+        rows.append(Row(number, GLOBAL, "", "round", "clients", 1, 0))
+        rows.append(Row(number, GLOBAL, "", "round", "bytes_up", 500.0, 0))
+        rows.append(Row(number, GLOBAL, "", "round", "bytes_down", 2000.0, 0))
+    return pd.DataFrame(rows)
+
+
+def test_clients_that_have_never_trained_are_told_apart(partly_trained):
+    assert metrics.trained_clients(partly_trained, 2) == {0, 2}
+    second = metrics.spread_in(partly_trained, 2)
+    assert (second.clients, second.untrained) == (4, 2)
+    assert second.mean_over_clients == pytest.approx(0.45)
+    assert (second.worst, second.worst_client) == (0.1, 1)
+    of_trained = second.of_trained
+    assert (of_trained.clients, of_trained.untrained) == (2, 0)
+    assert of_trained.mean_over_clients == pytest.approx(0.7)
+    assert (of_trained.worst, of_trained.worst_client, of_trained.worst_domain) == (0.5, 2, "south")
+    assert of_trained.deviation == pytest.approx(0.2)
+    assert metrics.spread_in(partly_trained, 3).of_trained.worst == 0.3
+
+
+def test_where_all_have_trained_or_nobody_there_is_no_second_spread(partly_trained):
+    everybody = partly_trained[partly_trained["client"] != 1]
+    third = metrics.spread_in(everybody, 3)
+    assert (third.untrained, third.of_trained) == (0, None)
+    nobody = metrics.spread(metrics.by_client(partly_trained, 3), trained=())
+    assert (nobody.untrained, nobody.of_trained) == (4, None)
+
+
+def test_a_history_that_tells_nothing_of_training_counts_nobody_out(partly_trained):
+    tests = partly_trained[partly_trained["split"] == "test"]
+    assert metrics.trained_clients(tests, 3) is None
+    assert metrics.spread_in(tests, 3).untrained == 0
+    assert "untrained" not in metrics.by_domain_and_training(tests, 3)
+
+
+def test_domains_without_those_that_have_never_trained(partly_trained):
+    domains = metrics.by_domain_and_training(partly_trained, 1)
+    assert domains["untrained"].to_dict() == {"north": 1, "south": 2}
+    assert domains["trained_value"]["north"] == 0.9
+    assert np.isnan(domains["trained_value"]["south"])
+    assert domains["clients_value"].to_dict() == pytest.approx({"north": 0.5, "south": 0.4})
+
+
+def test_what_a_round_asks_of_a_client(partly_trained):
+    assert metrics.mean_steps(partly_trained) == 6
+    assert metrics.bytes_per_client(partly_trained, "up") == 500
+    assert metrics.bytes_per_client(partly_trained, "down") == 2000
+    assert metrics.unequal_clients(partly_trained)
+    assert not metrics.unequal_clients(partly_trained[partly_trained["client"] == 2])
+    nothing = partly_trained[partly_trained["split"] == "test"]
+    assert np.isnan(metrics.mean_steps(nothing))
+    assert np.isnan(metrics.bytes_per_client(nothing, "up"))
+
+
+def test_the_mean_over_domains_has_the_global_model_where_nobody_tests(history):
+    # (0.5 * 10 + 0.25 * 20) / 30 on north, (1.0 * 30 + 0.5 * 40) / 70 on south, and the global 0.1
+    # on west.
+    assert metrics.mean_over_domains(history, 2) == pytest.approx((1 / 3 + 5 / 7 + 0.1) / 3)
+
+
+def test_a_run_tells_who_has_never_trained(tmp_path, scenario):
+    accuracies = {"north": [0.2, 0.4], "south": [0.6, 0.8]}
+    run = make_run(
+        tmp_path / "run", scenario, [accuracies], trained={0: (10, 4), 3: (20, 8)}, parameters=75
+    )
+    assert run.trained_parameters == 75
+    assert run.summary()["untrained"].to_dict() == {"north": 1, "south": 1}
+    assert run.summary()["trained_value"].to_dict() == {"north": 0.2, "south": 0.8}
+    console = Console(record=True, width=100)
+    print_closing_table(run, console)
+    words = " ".join(console.export_text().split())
+    for told in (
+        "mean over domains 0.500",
+        "mean over clients 0.500 ± 0.224",
+        "never trained 2 of the 4 clients have not been drawn to train",
+        "mean over trained 0.500 ± 0.300 (over the 2 that have trained)",
+        "worst trained 0.200 (client 0, north)",
+        "a client's round 6 steps, 75 parameters trained, 500 B sent up",
+        "1.0 kB up, 1.0 kB down (evaluation included)",
+    ):
+        assert told in words
+    assert "never trained" in run._repr_html_()
+
+
+def test_a_damaged_workload_is_named_and_none_is_no_mistake(tmp_path, scenario):
+    run = make_run(tmp_path / "run", scenario, [{"north": [0.5]}])
+    assert run.trained_parameters is None
+    file = run.folder / "workload.json"
+    for damaged in ("{", "[1]", '{"parameters": null}'):
+        file.write_text(damaged)
+        with pytest.raises(InputError, match="is not as `fedlab simulate` writes it") as refused:
+            _ = run.trained_parameters
+        assert str(refused.value).startswith(f"{file}: ")
+
+
+def test_a_run_says_what_a_client_trains_and_sends(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "fedlab"):
+        for method in ("fedavg", "ditto", "moon"):
+            told = {"strategy": method, "rounds": 1, "out": tmp_path / method}
+            fedlab.simulate(write_tiny(tmp_path), progress=False, **told)
+    # 5 inputs, 8 hidden units, 3 classes; MOON puts 8 x 8 and 8 x 256 before 256 x 3.
+    network = 5 * 8 + 8 + 8 * 3 + 3
+    projected = 5 * 8 + 8 + 8 * 8 + 8 + 8 * 256 + 256 + 256 * 3 + 3
+    assert [fedlab.load_run(tmp_path / m).trained_parameters for m in ("fedavg", "ditto")] == [
+        network,
+        2 * network,
+    ]
+    assert fedlab.load_run(tmp_path / "moon").trained_parameters == projected
+    lines = [line for line in caplog.messages if line.startswith("a client trains ")]
+    assert lines == [
+        "a client trains 75 parameters; in a round 300 B go down to it and 300 B come up",
+        "a client trains 75 parameters and 75 of ditto's own; in a round 300 B go down to it and "
+        "300 B come up",
+        f"a client trains {projected:,} parameters; in a round 12.8 kB go down to it and 12.8 kB "
+        "come up",
+    ]
+
+
+def test_where_nobody_is_tested_there_is_no_column_of_clients(tmp_path, scenario):
+    made = RunFolder.create(tmp_path / "run", scenario)
+    writer = HistoryWriter(made.path)
+    rows = [Row(1, GLOBAL, "north", "test", "accuracy", 0.5, 10)]
+    writer.on_round(STRATEGY, RoundReport(1, 1, rows, {}))
+    console = Console(record=True, width=100)
+    print_closing_table(load_run(made.path), console)
+    text = console.export_text()
+    assert "global model" in text
+    assert "clients" not in text
+    assert "clients" not in load_run(made.path)._repr_html_().split("<svg")[0]
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fedper"])
+def test_an_unseen_domain_is_marked_and_a_method_without_a_model_for_it_is_told(tmp_path, method):
+    scenario = load_scenario(write_tiny(tmp_path), {"data.unseen_domains": ["south"]})
+    rows = [Row(1, 0, "north", "test", "accuracy", 0.5, 10)]
+    if method == "fedavg":
+        rows.append(Row(1, GLOBAL, "south", "test", "accuracy", 0.25, 10))
+    made = RunFolder.create(tmp_path / "run", load_scenario(scenario, strategy=method))
+    HistoryWriter(made.path).on_round(STRATEGY, RoundReport(1, 1, rows, {}))
+    console = Console(record=True, width=100)
+    print_closing_table(load_run(made.path), console)
+    words = " ".join(console.export_text().split())
+    assert "south (unseen)" in words
+    assert ("not tested south (unseen): fedper has no global model" in words) == (
+        method == "fedper"
+    )
 
 
 def test_domains_have_the_clients_models_and_the_global_one(history):

@@ -106,6 +106,21 @@ def test_a_tracker_is_told_the_historys_numbers(tiny):
     assert numbers["train/loss"] == pytest.approx(mean, rel=1e-12)
 
 
+def test_a_tracker_is_told_of_clients_that_have_never_trained_after_a_resume_too(tiny):
+    words = ("output.trackers=[test_tracking:Notes]", "participation.fraction=0.25")
+    simulate(tiny, "run", *words)
+    run = fedlab.resume("run", ["rounds=3"], progress=False)
+    told = {one[0]: one[1] for one in Notes.told if isinstance(one, tuple) and one[0] in (1, 2, 3)}
+    for number, numbers in told.items():
+        spread = metrics.spread_in(run.history, number)
+        assert spread.untrained >= 4 - number
+        assert numbers["clients/tested_untrained"] == spread.untrained
+        trained = spread.of_trained
+        assert numbers["accuracy/mean_over_trained_clients"] == trained.mean_over_clients
+        assert numbers["accuracy/worst_trained_client"] == trained.worst
+    assert sorted(told) == [1, 2, 3]
+
+
 def test_a_tracker_changes_no_number_and_cannot_end_a_run(tiny, caplog):
     plain = simulate(tiny, "plain")
     tracked = simulate(tiny, "tracked", "output.trackers=[test_tracking:Broken, tensorboard]")

@@ -3,10 +3,16 @@
 Each client predicts its own samples out of sample: with its model's features and a linear
 classifier that is fitted on the rest of its samples, fold by fold. What leaves a client is what
 `fedlab.adaptation.confident_learning.threshold_sums` makes of that, nothing else.
+
+The classifiers have not seen the sample, but the features come from a network that was trained on
+the very labels that are audited: where it has learnt wrong labels by heart, they look right. And
+what a classifier does not know, it takes for a wrong label: an estimate is worth as much as
+`Audit.accuracy`, which stands beside it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +35,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """(clients done, clients in all)."""
 
+LEAST_ACCURACY = 0.5
+"""Out-of-sample accuracy below which an audit is not to be relied on."""
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -41,11 +50,34 @@ class Audit:
             simulation knows.
         thresholds: t_j of all clients together, shape (classes,).
         joint: Estimated joint distribution of given and true labels, shape (classes, classes).
+        accuracy: Share of the samples for which the out-of-sample classifiers give the label that
+            was given.
     """
 
     samples: pandas.DataFrame
     thresholds: np.ndarray
     joint: np.ndarray
+    accuracy: float
+
+    @property
+    def doubt(self) -> str:
+        """Why the estimate is not to be relied on, in words; empty where nothing speaks against it.
+
+        Classifiers that are wrong about most samples take their own mistakes for wrong labels, and
+        more labels cannot be wrong than those that classifiers disagree with.
+        """
+        if self.accuracy < LEAST_ACCURACY:
+            return (
+                f"the classifiers give the label that was given to only {self.accuracy:.0%} of the "
+                "samples that they have not seen, so that what they flag is mostly their own "
+                "mistakes; train longer, with more samples or a better network, and audit again"
+            )
+        if self.noise > 1 - self.accuracy:
+            return (
+                f"the classifiers disagree with {1 - self.accuracy:.0%} of the labels, which is "
+                "less than the estimate; look at the flagged samples themselves"
+            )
+        return ""
 
     @property
     def noise(self) -> float:
@@ -70,6 +102,8 @@ class Audit:
 def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audit:
     """Audits the labels of all clients of a finished run.
 
+    The features are those of a network that was trained on the labels that are audited.
+
     Args:
         run: The run; its clients' own models make the features.
         folds: Parts that a client's samples are divided into; each is predicted by a classifier
@@ -87,11 +121,12 @@ def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audi
     trained = open_trained(run)
     classes = len(trained.runtime.data.class_names)
     clients = len(trained.runtime.partition)
-    tables, predictions = [], []
+    tables, predictions, right = [], [], 0
     for client in range(clients):
         rows, labels, chances = _client(trained, client, folds, classes)
         predictions.append((labels, chances))
         true = trained.runtime.data.train.labels[rows]
+        right += int((chances.argmax(axis=1) == labels).sum())
         own = chances[np.arange(len(labels)), labels]
         columns = {"client": client, "sample": rows, "given": labels, "confidence": own}
         tables.append(pandas.DataFrame({**columns, "true": true}))
@@ -107,9 +142,9 @@ def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audi
         joint += confident.confident_joint(suggested, labels, classes)
         table["suggested"] = suggested
         table["flagged"] = (suggested >= 0) & (suggested != labels)
-    return Audit(
-        pandas.concat(tables, ignore_index=True), limits, confident.calibrated_joint(joint, counts)
-    )
+    samples = pandas.concat(tables, ignore_index=True)
+    accuracy = right / len(samples) if len(samples) else math.nan
+    return Audit(samples, limits, confident.calibrated_joint(joint, counts), accuracy)
 
 
 def _client(

@@ -41,7 +41,10 @@ def compare(
     ] = None,
     layout: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
     at_once: Annotated[
-        int | None, typer.Option(help="Runs at the same time, at most; by default as many as fit.")
+        int | None,
+        typer.Option(
+            help="Runs at once, at most; by default as many as fit. With backend=local always one."
+        ),
     ] = None,
 ) -> None:
     """Run a scenario with several methods, settings and seeds, and put them side by side.

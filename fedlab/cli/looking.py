@@ -205,6 +205,8 @@ def _print_component(group: str, name: str) -> None:
     out.print(Text.assemble((name, "bold cyan"), (f"  ({group.replace('_', ' ')})", "dim")))
     out.print(Text(words))
     table = Table.grid(padding=(0, 2))
+    table.add_column(overflow="fold", max_width=out.width // 2)
+    table.add_column(overflow="fold")
     for parameter in parameters:
         value = "(required)" if parameter.default is None else parameter.default
         line = Text.assemble(parameter.text, " " * bool(parameter.text), (parameter.kind, "dim"))

@@ -63,7 +63,12 @@ def changes_of(texts: Sequence[str]) -> Changes:
     """
     fixed, variants = [], {}
     for text in texts:
-        key, _, written = text.partition("=")
+        key, equals, written = text.partition("=")
+        if not equals and _is_method(text):
+            raise InputError(
+                f"'{text}' stands alone, and names a method; name methods with commas between "
+                f"them, such as --strategies fedavg,{text}"
+            )
         values = split(written)
         if len(values) == 1:
             fixed.append(text)
@@ -77,6 +82,11 @@ def changes_of(texts: Sequence[str]) -> Changes:
         override.parse([f"{key}={values[0]}"])  # refuses a key that is none
         variants[key.strip()] = [yaml_text.read(v, where, numbered=False)[0] for v in values]
     return Changes(fixed, variants)
+
+
+def _is_method(text: str) -> bool:
+    name = text.partition(" ")[0]
+    return name in registry.names("strategies") or name.startswith("flwr:")
 
 
 def seeds_of(text: str) -> int | list[int]:

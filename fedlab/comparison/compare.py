@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from fedlab.runs.folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.simulation import prepare
 from fedlab.tracking.observer import check_trackers
+
+log = logging.getLogger("fedlab.comparison")
 
 
 def compare(
@@ -56,7 +59,8 @@ def compare(
         out: Folder of the comparison; by default one inside ``output.dir``, named after the
             scenario.
         target: An accuracy between 0 and 1; the table then tells rounds and bytes to it.
-        at_once: Runs at the same time, at most; fewer need less memory.
+        at_once: Runs at the same time, at most; fewer need less memory. With
+            ``resources.backend: local`` there is always one.
         progress: Whether to show how it goes, or the console to show it on.
         **fields: Changes of top-level fields for all runs, such as ``rounds=10``; ``client`` is
             the local half.
@@ -125,6 +129,12 @@ def _run(
         for e in [one.entry]
     ]
     if jobs and jobs[0].scenario.resources.backend == "local":
+        if at_once is not None and at_once > 1:
+            log.warning(
+                "resources.backend is local, which does one run at a time, and not %d at once; "
+                "use resources.backend=ray",
+                at_once,
+            )
         run_here(jobs, load, hear)
     elif jobs:
         run_on_ray(jobs, load, hear, at_once)

@@ -130,7 +130,9 @@ class Comparison:
             A frame with the columns ``strategy``, one for each key that differs, ``seed``,
             ``state`` (``finished``, or why it is missing), ``round`` (the last evaluated one), one
             for each domain, ``all domains``, ``worst client``, ``spread over clients``,
-            ``bytes``, ``seconds`` and, of runs on devices, ``virtual seconds``.
+            ``bytes``, ``seconds`` and, of runs on devices, ``virtual seconds``. Where a run has
+            tested clients that have never trained, ``mean over clients``, ``mean over trained
+            clients``, ``worst trained client`` and ``never trained`` (their number) as well.
         """
         from fedlab.comparison.table import results
 
@@ -147,7 +149,10 @@ class Comparison:
             ``pairs``; ``runs`` has ``finished`` and ``planned``; ``rounds to target`` and
             ``bytes to target`` have ``reached`` and, where all finished runs reached it, ``mean``
             and ``deviation``; ``bytes`` and ``seconds`` are those of a run. Of runs on devices,
-            there are ``virtual seconds`` and ``virtual seconds to target`` as well.
+            there are ``virtual seconds`` and ``virtual seconds to target`` as well; of clients
+            that have never trained, the columns of `results`. Where methods differ in what a
+            round asks of a client, ``steps``, ``parameters trained`` and ``bytes up`` have the
+            ``mean`` over clients, rounds and seeds.
         """
         return self._table.copy()
 

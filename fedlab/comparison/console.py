@@ -11,36 +11,84 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.texts import (
-    Column,
-    accuracies,
-    missing,
+from fedlab.comparison.columns import (
+    clients,
+    domains,
     names,
-    notes,
+    over_all,
+    over_all_of_many,
     spreads_and_costs,
 )
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.notes import missing, notes
+from fedlab.comparison.words import Column
+from fedlab.comparison.work import work_columns
+
+NARROWEST = 12
+"""Letters of a column of words that can still be read."""
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Prints the table in two parts, what it means, and which runs are missing."""
+    """Prints the table in parts, what it means, and which runs are missing.
+
+    Domains that there is no room for beside each other are told by their mean, spread and worst.
+    """
     groups = names(comparison)
-    console.print(_fitting([*groups, *accuracies(comparison)], console))
-    console.print(_fitting([*groups[:-1], *spreads_and_costs(comparison)], console))
+    each = [*domains(comparison), *over_all(comparison)]
+    room = _one_table([*groups, *each], console) is not None
+    accuracies = each if room else over_all_of_many(comparison)
+    _print(groups, accuracies, console)
+    _print(groups[:-1], [*clients(comparison), *spreads_and_costs(comparison)], console)
+    if asked := work_columns(comparison):
+        _print(groups[:-1], asked, console)
     absent = missing(comparison)
-    for note in notes(comparison):
+    told = notes(comparison)
+    if not room:
+        told.insert(
+            1,
+            f"There is no room for {len(comparison.domains)} domains side by side: `--format csv` "
+            "(to_csv) has each of them, and so has the page that `fedlab report` makes.",
+        )
+    for note in told:
         style = "yellow" if note in absent else "dim"
         console.print(Text(note, style=style), soft_wrap=note in absent)
 
 
-def _fitting(columns: Sequence[Column], console: Console) -> Table:
-    """The table, with what is said of a number below it where there is no room beside it."""
-    table = _table(columns)
-    if table.__rich_measure__(console, console.options.update(width=1000)).maximum <= console.width:
-        return table
-    stacked = _table([_stacked(column) for column in columns])
-    stacked.collapse_padding = True
-    return stacked
+def _print(groups: Sequence[Column], values: Sequence[Column], console: Console) -> None:
+    """Prints a table, or several below each other where there is no room for all columns."""
+    whole = _one_table([*groups, *values], console)
+    if whole is not None:
+        console.print(whole)
+        return
+    part: list[Column] = []
+    for column in values:
+        if part and _width(_below([*groups, *part, column], console), console) > console.width:
+            console.print(_below([*groups, *part], console))
+            part = []
+        part.append(column)
+    console.print(_below([*groups, *part], console))
+
+
+def _one_table(columns: Sequence[Column], console: Console) -> Table | None:
+    """The table, with what is said of a number beside or below it; None if there is no room."""
+    for table in (_table(columns), _below(columns, console)):
+        if _width(table, console) <= console.width:
+            return table
+    return None
+
+
+def _width(table: Table, console: Console) -> int:
+    """How wide a table is where it may be as wide as it wants."""
+    return table.__rich_measure__(console, console.options.update(width=1000)).maximum
+
+
+def _below(columns: Sequence[Column], console: Console) -> Table:
+    """The table with what is said of a number below it; words take half the width at most."""
+    named = sum(not column.number for column in columns)
+    widest = max(NARROWEST, console.width // (2 * max(named, 1)))
+    table = _table([_stacked(column) for column in columns], widest)
+    table.collapse_padding = True
+    return table
 
 
 def _stacked(column: Column) -> Column:
@@ -48,13 +96,26 @@ def _stacked(column: Column) -> Column:
     return replace(column, title=re.sub(r" (?=[a-z])", "\n", column.title), cells=cells)
 
 
-def _table(columns: Sequence[Column]) -> Table:
+def _table(columns: Sequence[Column], widest: int | None = None) -> Table:
+    """The columns as they are.
+
+    Args:
+        columns: Names and numbers.
+        widest: Letters of a line of a column of words, at most.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         style = "" if column.number else "cyan"
         justify = "right" if column.number else "left"
         title = column.title.replace(" over ", "\nover ").replace(" to ", "\nto ")
-        table.add_column(title, justify=justify, style=style, overflow="fold")
+        table.add_column(
+            title,
+            justify=justify,
+            style=style,
+            overflow="fold",
+            no_wrap=column.number,
+            max_width=None if column.number else widest,
+        )
     for place in range(len(columns[0].cells)):
         cells = ((c.cells[place], c.best[place]) for c in columns)
         table.add_row(*(Text(text, style="bold" if best else "") for text, best in cells))

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from fedlab.comparison.statistics import Outcome, outcome
+from fedlab.defaults import chosen
 from fedlab.runs.run import Run
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.yaml_text import in_words
 
 NOT_TESTED = "no round of it was evaluated"
 
@@ -60,17 +60,7 @@ def label_of(strategy: str, variant: Mapping[str, Any]) -> str:
 
 def strategy_label(parameters: StrategyParameters) -> str:
     """A strategy's name, and the parameters that differ from their defaults: ``fedprox mu=0.1``."""
-    values = parameters.model_dump(mode="json")
-    defaults = {
-        key: field.get_default(call_default_factory=True)
-        for key, field in type(parameters).model_fields.items()
-        if not field.is_required()
-    }
-    told = [
-        f"{key}={in_words(values[key])}"
-        for key in values
-        if key != "name" and not (key in defaults and getattr(parameters, key) == defaults[key])
-    ]
+    told = [f"{key}={in_words(value)}" for key, value in chosen(parameters).items()]
     return " ".join([parameters.name, *told]).replace("__main__:", "")
 
 
@@ -78,12 +68,3 @@ def in_one_line(reason: str) -> str:
     """How a reason that may hold a traceback begins and ends."""
     first, *more = reason.strip().splitlines() or ["no reason given"]
     return f"{first} ... {more[-1].strip()}" if more else first
-
-
-def in_words(value: Any) -> str:
-    """A value as one writes it on a line of YAML."""
-    try:
-        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    except yaml.YAMLError:  # a class, say
-        return str(value)
-    return text.removesuffix("\n").removesuffix("\n...")

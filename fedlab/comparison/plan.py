@@ -15,12 +15,13 @@ from fedlab import overrides as override
 from fedlab.comparison import sameness
 from fedlab.comparison.alternatives import strategy_change
 from fedlab.comparison.folder import Entry
-from fedlab.comparison.group import in_words, label_of, strategy_label
+from fedlab.comparison.group import label_of, strategy_label
 from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.yaml_text import in_words
 
 INSTEAD = {
     "seed": "--seeds (seeds=)",

@@ -33,6 +33,10 @@ class Outcome:
         traffic: Bytes up and down in all rounds.
         seconds: Seconds of all rounds.
         virtual: Virtual seconds of all rounds; None for a run without devices.
+        steps: Optimiser steps of a client in a round, on average.
+        up: Bytes that a client sends up in a round, on average.
+        down: Bytes that go down to a client in a round, on average, evaluation included.
+        unequal: Whether clients have learnt from different numbers of samples.
     """
 
     round: int
@@ -41,6 +45,10 @@ class Outcome:
     traffic: float
     seconds: float
     virtual: float | None
+    steps: float = math.nan
+    up: float = math.nan
+    down: float = math.nan
+    unequal: bool = False
 
     @property
     def mean(self) -> float:
@@ -124,10 +132,14 @@ def outcome(history: pandas.DataFrame) -> Outcome | None:
     return Outcome(
         round=last,
         domains={str(domain): _at(curves[domain], last) for domain in curves},
-        spread=metrics.spread(metrics.by_client(history, last)),
+        spread=metrics.spread_in(history, last),
         traffic=float(spent["bytes"].iloc[-1]) if len(spent) else 0.0,
         seconds=float(spent["seconds"].iloc[-1]) if len(spent) else 0.0,
         virtual=float(times.iloc[-1]) if len(times) else None,
+        steps=metrics.mean_steps(history),
+        up=metrics.bytes_per_client(history, "up"),
+        down=metrics.bytes_per_client(history, "down"),
+        unequal=metrics.unequal_clients(history),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas
 
-from fedlab.comparison.group import Group, in_words
+from fedlab.comparison.group import Group
 from fedlab.comparison.statistics import (
     Outcome,
     bytes_reaching,
@@ -17,14 +17,21 @@ from fedlab.comparison.statistics import (
     round_reaching,
     virtual_seconds_reaching,
 )
+from fedlab.yaml_text import in_words
 
 if TYPE_CHECKING:
     from fedlab.comparison.comparison import Comparison
+    from fedlab.runs.metrics import Spread
 
 ALL_DOMAINS, WORST, SPREAD = "all domains", "worst client", "spread over clients"
 DIFFERENCE, BYTES, SECONDS = "difference", "bytes", "seconds"
 ROUNDS_TO, BYTES_TO = "rounds to target", "bytes to target"
 VIRTUAL, VIRTUAL_TO = "virtual seconds", "virtual seconds to target"
+NEVER, CLIENTS = "never trained", "mean over clients"
+TRAINED, WORST_TRAINED = "mean over trained clients", "worst trained client"
+STEPS, PARAMETERS, UP, DOWN = "steps", "parameters trained", "bytes up", "bytes down"
+WORK = (STEPS, PARAMETERS, UP, DOWN)
+"""What a round asks of a client."""
 
 
 def results(comparison: Comparison) -> pandas.DataFrame:
@@ -44,7 +51,11 @@ def results(comparison: Comparison) -> pandas.DataFrame:
 
 def table(comparison: Comparison) -> pandas.DataFrame:
     """See `Comparison.table`."""
-    rows = [_row(comparison, group) for group in comparison.groups]
+    asked = differing_work(comparison)
+    rows = [
+        _row(comparison, group) | {(measure, "mean"): work(group, measure) for measure in asked}
+        for group in comparison.groups
+    ]
     keys = comparison.variant_keys
     names = ["strategy", *keys]
     labels = [
@@ -75,10 +86,37 @@ def _measures(comparison: Comparison) -> dict[str, Callable[[Outcome], float]]:
         ALL_DOMAINS: lambda run: _over_all(comparison, run),
         WORST: lambda run: run.spread.worst if run.spread else math.nan,
         SPREAD: lambda run: run.spread.deviation if run.spread else math.nan,
+        **(_OF_TRAINED if some_never_trained(comparison) else {}),
         BYTES: lambda run: run.traffic,
         SECONDS: lambda run: run.seconds,
         **({VIRTUAL: _virtual} if on_devices(comparison) else {}),
     }
+
+
+def _of_trained(value: Callable[[Spread], float]) -> Callable[[Outcome], float]:
+    """A number of the clients that have trained; NaN where none of them has."""
+
+    def told(run: Outcome) -> float:
+        if run.spread is None or run.spread.untrained == run.spread.clients:
+            return math.nan
+        return value(run.spread.of_trained or run.spread)
+
+    return told
+
+
+_OF_TRAINED: dict[str, Callable[[Outcome], float]] = {
+    CLIENTS: lambda run: run.spread.mean_over_clients if run.spread else math.nan,
+    TRAINED: _of_trained(lambda spread: spread.mean_over_clients),
+    WORST_TRAINED: _of_trained(lambda spread: spread.worst),
+    NEVER: lambda run: run.spread.untrained if run.spread else math.nan,
+}
+"""Told where a run has tested clients that have never trained."""
+
+
+def some_never_trained(comparison: Comparison) -> bool:
+    """Whether any run has tested clients that have never trained."""
+    outcomes = (one for group in comparison.groups for one in group.outcomes.values())
+    return any(one.spread is not None and one.spread.untrained for one in outcomes)
 
 
 def on_devices(comparison: Comparison) -> bool:
@@ -102,7 +140,8 @@ def _row(comparison: Comparison, group: Group) -> dict[tuple[str, str], float]:
         ("runs", "planned"): len(group.seeds),
     }
     measures = _measures(comparison)
-    for measure in (*comparison.domains, ALL_DOMAINS, WORST, SPREAD):
+    clients = [measure for measure in _OF_TRAINED if measure in measures]
+    for measure in (*comparison.domains, ALL_DOMAINS, WORST, SPREAD, *clients):
         row |= _estimated(measure, by_seed(group, measures[measure]))
     reference = comparison.reference(group)
     difference = paired_difference(
@@ -125,6 +164,31 @@ def _row(comparison: Comparison, group: Group) -> dict[tuple[str, str], float]:
     for measure in costs:
         row |= _estimated(measure, by_seed(group, measures[measure]))
     return row
+
+
+def work(group: Group, measure: str) -> float:
+    """What a round asks of a client, the mean over seeds; NaN where the runs do not tell.
+
+    Args:
+        group: The method.
+        measure: One of `WORK`.
+    """
+    if measure == PARAMETERS:
+        told = [group.runs[seed].trained_parameters for seed in group.outcomes]
+        return estimate([math.nan if one is None else one for one in told]).mean
+    of_run = {STEPS: "steps", UP: "up", DOWN: "down"}[measure]
+    return estimate([getattr(one, of_run) for one in group.outcomes.values()]).mean
+
+
+def differing_work(comparison: Comparison) -> list[str]:
+    """What a round asks of a client, and not of every method the same."""
+    found = []
+    for measure in (STEPS, PARAMETERS, UP):
+        told = [work(group, measure) for group in comparison.groups]
+        known = [value for value in told if not math.isnan(value)]
+        if known and not math.isclose(min(known), max(known), rel_tol=1e-9):
+            found.append(measure)
+    return found
 
 
 def _estimated(measure: str, values: Mapping[int, float]) -> dict[tuple[str, str], float]:

@@ -3,139 +3,18 @@
 from __future__ import annotations
 
 import html as html_text
-import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas
 
-from fedlab.comparison.group import in_words
-from fedlab.comparison.table import (
-    ALL_DOMAINS,
-    BYTES,
-    BYTES_TO,
-    DIFFERENCE,
-    ROUNDS_TO,
-    SECONDS,
-    SPREAD,
-    VIRTUAL,
-    VIRTUAL_TO,
-    WORST,
-)
-from fedlab.report.units import duration, size
+from fedlab.comparison.columns import columns
+from fedlab.comparison.notes import notes
+from fedlab.comparison.words import NONE, Column
 
 if TYPE_CHECKING:
     from fedlab.comparison.comparison import Comparison
-
-NONE = "-"
-"""Stands where there is no number."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table in words.
-
-    Attributes:
-        title: What stands above.
-        cells: One for each group.
-        best: Whether a cell holds the best of them.
-        number: Whether it holds numbers, which stand on the right.
-    """
-
-    title: str
-    cells: Sequence[str]
-    best: Sequence[bool]
-    number: bool = True
-
-
-def columns(comparison: Comparison) -> list[Column]:
-    """The whole table in words, accuracies in per cent."""
-    return [*names(comparison), *accuracies(comparison), *spreads_and_costs(comparison)]
-
-
-def names(comparison: Comparison) -> list[Column]:
-    """What each group is, and how many of its runs there are."""
-    groups = comparison.groups
-    short = {key: key.rpartition(".")[2] for key in comparison.variant_keys}
-    titles = {k: s if list(short.values()).count(s) == 1 else k for k, s in short.items()}
-    return [
-        _words("method", [group.strategy for group in groups]),
-        *(
-            _words(title, [in_words(group.variant.get(key)) for group in groups])
-            for key, title in titles.items()
-        ),
-        _words("runs", [f"{len(g.outcomes)} of {len(g.seeds)}" for g in groups]),
-    ]
-
-
-def accuracies(comparison: Comparison) -> list[Column]:
-    """Accuracy by domain and over all; the best of complete groups is marked, and its equals."""
-    frame = comparison.table()
-    several = [ALL_DOMAINS] * (len(comparison.domains) > 1)
-    return [_rated(frame, measure) for measure in (*comparison.domains, *several, WORST)]
-
-
-def spreads_and_costs(comparison: Comparison) -> list[Column]:
-    """Spread over clients, difference to the reference, and what runs have cost."""
-    frame = comparison.table()
-    found = [_words(SPREAD, _percentages(frame, SPREAD, deviations=False), number=True)]
-    if len(comparison.groups) > 1:
-        found.append(_words(DIFFERENCE, [_difference(row) for row in _rows(frame)], number=True))
-    if comparison.target is not None:
-        goal = f"to {100 * comparison.target:g} %"
-        for title, measure, unit in (
-            ("rounds", ROUNDS_TO, "{:.0f}".format),
-            ("traffic", BYTES_TO, size),
-            ("virtual time", VIRTUAL_TO, duration),
-        ):
-            if (measure, "mean") in frame:
-                cells = [_until(row, measure, unit) for row in _rows(frame)]
-                found.append(_words(f"{title} {goal}", cells, number=True))
-    for title, measure, unit in (
-        ("traffic", BYTES, size),
-        ("time", SECONDS, duration),
-        ("virtual time", VIRTUAL, duration),
-    ):
-        if (measure, "mean") in frame:
-            cells = [NONE if math.isnan(v) else unit(v) for v in frame[measure, "mean"]]
-            found.append(_words(title, cells, number=True))
-    return found
-
-
-def notes(comparison: Comparison) -> list[str]:
-    """What a reader must know of the table, and why runs are missing."""
-    told = [
-        "Test accuracy in per cent after the last round; ± is the standard deviation over seeds, "
-        "spread over clients that over the clients of a run (mean over seeds)."
-    ]
-    if len(comparison.groups) > 1:
-        told.append(
-            f"difference: of the mean over domains, to {_reference(comparison)}, paired by seed, "
-            f"with its {100 * comparison.confidence:g} % confidence interval (Student's t)."
-        )
-    if comparison.target is not None:
-        told.append("Where not all runs reached the target, it is told how many did.")
-    return told + missing(comparison)
-
-
-def _reference(comparison: Comparison) -> str:
-    """What groups are held against, in words."""
-    first = comparison.groups[0]
-    if all(group.strategy == first.strategy for group in comparison.groups):
-        return first.label
-    return first.strategy + " under the same setting" * bool(first.variant)
-
-
-def missing(comparison: Comparison) -> list[str]:
-    """Which runs are missing, and why."""
-    return [
-        f"missing: {group.label}, seed {seed}: {group.why_missing(seed)}"
-        for group in comparison.groups
-        for seed in group.seeds
-        if seed not in group.outcomes
-    ]
 
 
 def markdown(comparison: Comparison) -> str:
@@ -190,47 +69,6 @@ def flat(comparison: Comparison) -> pandas.DataFrame:
     return frame.reset_index()
 
 
-def _words(title: str, cells: Sequence[str], number: bool = False) -> Column:
-    return Column(title, cells, [False] * len(cells), number)
-
-
-def _rows(frame: pandas.DataFrame) -> list[Any]:
-    return [frame.iloc[place] for place in range(len(frame))]
-
-
-def _rated(frame: pandas.DataFrame, measure: str) -> Column:
-    """A column of accuracies; what is as good as the best after rounding is best, too."""
-    rounded = (100 * frame[measure, "mean"]).round(1)
-    complete = frame["runs", "finished"] == frame["runs", "planned"]
-    best = complete & (rounded == rounded[complete].max())
-    several = rounded[complete].count() > 1
-    return Column(measure, _percentages(frame, measure), [bool(b and several) for b in best])
-
-
-def _percentages(frame: pandas.DataFrame, measure: str, deviations: bool = True) -> list[str]:
-    told = []
-    for row in _rows(frame):
-        mean, deviation = 100 * row[measure, "mean"], 100 * row[measure, "deviation"]
-        spread = f" ± {deviation:.1f}" if deviations and not math.isnan(deviation) else ""
-        told.append(NONE if math.isnan(mean) else f"{mean:.1f}{spread}")
-    return told
-
-
-def _difference(row: Any) -> str:
-    mean, low, high = (100 * row[DIFFERENCE, name] for name in ("mean", "low", "high"))
-    if math.isnan(mean):
-        return NONE
-    return f"{mean:+.1f}" + ("" if math.isnan(low) else f" [{low:+.1f}, {high:+.1f}]")
-
-
-def _until(row: Any, measure: str, unit: Any) -> str:
-    """A mean if all finished runs reached the target, else how many of them did."""
-    finished, reached = int(row["runs", "finished"]), int(row[measure, "reached"])
-    if not finished:
-        return NONE
-    return unit(row[measure, "mean"]) if reached == finished else f"{reached} of {finished}"
-
-
 def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
@@ -245,6 +83,7 @@ def _latex(text: str) -> str:
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "±": r"$\pm$",
+        "†": r"$^\dagger$",
     }
     escaped = "".join(special.get(character, character) for character in text)
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", escaped)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fedlab.adaptation.audit import Audit
 from fedlab.report.tables import write_csv
@@ -15,7 +16,9 @@ from fedlab.report.tables import write_csv
 def print_audit(audit: Audit, console: Console, file: Path | None = None) -> None:
     """Shows flagged labels by client, and how good the flags are.
 
-    Which labels are wrong is known where the scenario has made them so, and nowhere else.
+    Beside the estimate stands how good the classifiers behind it are, and a word where they are not
+    good enough. Which labels are wrong is known where the scenario has made them so, and nowhere
+    else.
 
     Args:
         audit: What was found.
@@ -34,12 +37,16 @@ def print_audit(audit: Audit, console: Console, file: Path | None = None) -> Non
         numbers += [int((rows.given != rows.true).sum())] * known
         table.add_row(str(client), *map(str, numbers))
     console.print(table)
-    words = f"estimated share of wrong labels {audit.noise:.3f}"
+    console.print(f"estimated share of wrong labels {audit.noise:.3f}")
+    console.print(f"the classifiers behind it agree with {audit.accuracy:.3f} of unseen labels")
     if known:
         right = 0.0 if math.isnan(audit.precision) else audit.precision  # none was flagged
-        words += f"; of the flagged ones {right:.3f} are wrong, "
-        words += f"of the wrong ones {audit.recall:.3f} are flagged"
-    console.print(words)
+        console.print(
+            f"of the flagged ones {right:.3f} are wrong, of the wrong ones {audit.recall:.3f} are "
+            "flagged"
+        )
+    if audit.doubt:
+        console.print(Text(f"not to be relied on: {audit.doubt}", style="yellow"))
     if file is not None:
         write_csv(audit.samples, file)
         console.print(f"samples: [bold]{file}[/bold]", soft_wrap=True)

@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedlab.report.units import duration, size
+from fedlab.report.facts import LONGEST, client_facts, domain_titles, work_of
+from fedlab.report.units import duration, short, size
 from fedlab.runs import metrics
 from fedlab.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas
+
+NO_MODEL = "has no global model, and a domain without clients has no other"
 
 
 def print_closing_table(run: Run, console: Console) -> None:
@@ -33,23 +36,35 @@ def print_closing_table(run: Run, console: Console) -> None:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    spread = None if last is None else metrics.spread(metrics.by_client(history, last))
-    if spread:
-        over = f"± {spread.deviation:.3f} (standard deviation over {spread.clients} clients)"
-        worst = f"{spread.worst:.3f} (client {spread.worst_client}, {spread.worst_domain})"
-        facts.add_row("mean over clients", f"{spread.mean_over_clients:.3f} {over}")
-        facts.add_row("mean over examples", f"{spread.mean_over_examples:.3f}")
-        facts.add_row("worst client", worst)
+    if last is not None:
+        for title, words in _accuracies(run, last):
+            facts.add_row(title, Text(words))
     if run.scenario.privacy:
         facts.add_row("privacy", _privacy(run))
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
-    facts.add_row("traffic", f"{up} up, {down} down")
+    if asked := work_of(run):
+        facts.add_row("a client's round", asked)
+    facts.add_row("traffic", f"{up} up, {down} down (evaluation included)")
     facts.add_row("time", _time(run))
     times = metrics.virtual_time(history)
     if not times.empty:
         facts.add_row("virtual time", _virtual_time(history, float(times.iloc[-1])))
     facts.add_row("run", Text(str(run.folder), style="bold"))
     console.print(facts)
+
+
+def _accuracies(run: Run, last: int) -> list[tuple[str, str]]:
+    """Means over domains and clients, and what is missing of them."""
+    domains = metrics.by_domain(run.history, last)
+    told = [("mean over domains", f"{metrics.mean_over_domains(run.history, last):.3f}")]
+    told *= len(domains) > 1
+    spread = metrics.spread_in(run.history, last)
+    told += client_facts(spread) if spread else []
+    untested = [name for name in run.scenario.data.unseen_domains if name not in domains.index]
+    if untested and run.scenario.evaluation.domains:
+        named = short(", ".join(untested), LONGEST)
+        told.append(("not tested", f"{named} (unseen): {run.scenario.strategy.name} {NO_MODEL}"))
+    return told
 
 
 def _domains(run: Run, last: int) -> Table:
@@ -65,8 +80,11 @@ def _domains(run: Run, last: int) -> Table:
     )
     has_global = domains["global_value"].notna().any()
     has_clients = domains["clients_value"].notna().any()
+    tested = domains["clients"].any()
+    titles = domain_titles(scenario)
     table.add_column("domain", style="cyan", overflow="fold")
-    table.add_column("clients", justify="right")
+    if tested:
+        table.add_column("clients", justify="right")
     if has_clients:
         table.add_column("client models", justify="right")
     if has_global:
@@ -83,7 +101,8 @@ def _domains(run: Run, last: int) -> Table:
         length = whole if math.isnan(own) else own
         cells = [Text("-" if math.isnan(value) else f"{value:.3f}") for value in shown]
         bar = Bar(1, 0, length, width=16, color="cyan")
-        table.add_row(Text(str(domain)), f"{clients}", *cells, bar)
+        title = Text(titles.get(str(domain), str(domain)))
+        table.add_row(title, *[f"{clients}"] * bool(tested), *cells, bar)
     return table
 
 

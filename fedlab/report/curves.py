@@ -1,4 +1,4 @@
-"""The mean and the worst client over the evaluated rounds of a history.
+"""The worst client over the evaluated rounds of a history.
 
 What is measured are the clients' own models on their own test splits; of a history without them
 (``evaluation.fraction`` 0) it is the global model on whole domains. Curves by domain are those of
@@ -14,11 +14,6 @@ from fedlab.strategies.callbacks import GLOBAL
 
 if TYPE_CHECKING:
     import pandas
-
-
-def mean_curve(history: pandas.DataFrame, metric: str = "accuracy") -> pandas.Series:
-    """A metric by round: the mean over clients, or over domains where only these were tested."""
-    return _by_client(history, metric).groupby("round").mean()
 
 
 def worst_curve(history: pandas.DataFrame, metric: str = "accuracy") -> pandas.Series:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
+from fedlab.report.facts import client_facts, domain_titles, work_of
 from fedlab.report.learning_curves import run_figure
 from fedlab.report.units import duration, size
 from fedlab.runs import metrics
@@ -29,8 +30,16 @@ def run_html(run: Run) -> str:
     last = metrics.last_evaluated_round(history)
     if last is None:
         return title
-    names = {"clients_value": "client models", "global_value": "global model"}
-    domains = metrics.by_domain(history, last).rename(columns=names)
+    names = {
+        "clients_value": "client models",
+        "global_value": "global model",
+        "untrained": "never trained",
+        "trained_value": "trained clients' models",
+    }
+    domains = metrics.by_domain_and_training(history, last)
+    domains = domains.rename(columns=names, index=domain_titles(scenario))
+    if not domains["clients"].any():
+        domains = domains.drop(columns=["clients"])
     table = domains.dropna(axis="columns", how="all").to_html(
         float_format="{:.3f}".format, border=0
     )
@@ -51,18 +60,16 @@ def svg(figure: Figure) -> str:
 
 def _facts(run: Run, last: int) -> list[tuple[str, str]]:
     history = run.history
-    spread = metrics.spread(metrics.by_client(history, last))
-    told = []
-    if spread:
-        over = f"± {spread.deviation:.3f} over {spread.clients} clients"
-        told += [
-            ("mean over clients", f"{spread.mean_over_clients:.3f} {over}"),
-            ("worst client", f"{spread.worst:.3f} ({spread.worst_client}, {spread.worst_domain})"),
-        ]
+    spread = metrics.spread_in(history, last)
+    told = [
+        ("mean over domains", f"{metrics.mean_over_domains(history, last):.3f}"),
+        *(client_facts(spread) if spread else ()),
+    ]
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
     return [
         *told,
-        ("traffic", f"{up} up, {down} down"),
+        ("a client's round", work_of(run)),
+        ("traffic", f"{up} up, {down} down (evaluation included)"),
         ("time", duration(metrics.round_total(history, "seconds_"))),
         ("folder", str(run.folder)),
     ]

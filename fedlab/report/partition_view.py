@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = ["class_counts", "domain_counts", "draw", "label_distances", "measures
 ALL_SHOWN = 20  # clients up to which each gets its row
 FIRST_SHOWN = 8  # rows of a larger population
 MOST_FREQUENT = 3  # classes named where there are too many for columns
+EDGES = 12  # width of the column of clients, and of a table's edges
 QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
 
 
@@ -35,7 +37,7 @@ def render(partition: Partition, data: FederatedData, console: Console) -> None:
     clients = len(partition)
     shown = range(clients if clients <= ALL_SHOWN else FIRST_SHOWN)
     console.print(_headline(partition, data))
-    console.print(_domain_table(partition, data, shown))
+    console.print(_domain_table(partition, data, shown, console.width))
     console.print(_class_table(partition, data, shown, console.width))
     console.print(_spread_table(partition, data))
 
@@ -89,18 +91,44 @@ def _row(table: Table, label: str, cells: list[str]) -> None:
     table.add_row(label, *["[dim]·[/]" if cell == "0" else cell for cell in cells])
 
 
-def _domain_table(partition: Partition, data: FederatedData, shown: range) -> Table:
-    table = _table("Training samples by domain")
-    table.add_column("client", justify="right")
-    for name in (*data.domain_names, "all", "test"):
-        table.add_column(escape(name), justify="right")
+def _domain_table(partition: Partition, data: FederatedData, shown: range, width: int) -> Table:
+    """Counts in columns where the console has room for all domains, else each client's largest."""
     counts = domain_counts(partition, data)
     test = np.diff(partition.test_offsets)
+    table = _table("Training samples by domain")
+    table.add_column("client", justify="right")
+    totals = [f"{total:,}" for total in (*counts.sum(axis=0), counts.sum(), test.sum())]
+    names = (*data.domain_names, "all", "test")
+    widest = [max(len(name), len(total)) for name, total in zip(names, totals, strict=True)]
+    if sum(widest) + 3 * len(widest) + EDGES <= width:
+        for name in names:
+            table.add_column(escape(name), justify="right")
+        for client in shown:
+            numbers = [*counts[client], counts[client].sum(), test[client]]
+            _row(table, str(client), [f"{number:,}" for number in numbers])
+        _end(table, partition, shown, [*counts.sum(axis=0), counts.sum(), test.sum()])
+        return table
+    for title in ("domains", "all", "test"):
+        table.add_column(title, justify="right")
+    table.add_column("most from", overflow="fold")
     for client in shown:
-        numbers = [*counts[client], counts[client].sum(), test[client]]
-        _row(table, str(client), [f"{number:,}" for number in numbers])
-    _end(table, partition, shown, [*counts.sum(axis=0), counts.sum(), test.sum()])
+        own = counts[client]
+        most = _largest(own, data.domain_names)
+        numbers = [np.count_nonzero(own), own.sum(), test[client]]
+        _row(table, str(client), [*(f"{number:,}" for number in numbers), most])
+    _end(table, partition, shown, [len(data.domain_names), counts.sum(), test.sum()])
     return table
+
+
+def _largest(counts: np.ndarray, names: Sequence[str]) -> str:
+    """The most frequent of some names, with their shares."""
+    order = np.argsort(-counts, kind="stable")[:MOST_FREQUENT]
+    shares = counts[order] / max(counts.sum(), 1)
+    return ", ".join(
+        f"{escape(names[int(index)])} [dim]{share:.0%}[/]"
+        for index, share in zip(order, shares, strict=True)
+        if share > 0
+    )
 
 
 def _class_table(partition: Partition, data: FederatedData, shown: range, width: int) -> Table:
@@ -110,7 +138,7 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     widest = [max(len(a), len(b)) for a, b in zip(data.class_names, totals, strict=True)]
     table = _table("Training samples by class")
     table.add_column("client", justify="right")
-    if sum(widest) + 3 * len(widest) + 12 <= width:
+    if sum(widest) + 3 * len(widest) + EDGES <= width:
         for name in data.class_names:
             table.add_column(escape(name), justify="right")
         for client in shown:
@@ -121,20 +149,16 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     table.add_column("most frequent")
     for client in shown:
         own = counts[client]
-        largest = np.argsort(-own, kind="stable")[:MOST_FREQUENT]
-        shares = own[largest] / max(own.sum(), 1)
-        named = [
-            f"{escape(data.class_names[label])} [dim]{share:.0%}[/]"
-            for label, share in zip(largest, shares, strict=True)
-            if share > 0
-        ]
-        _row(table, str(client), [f"{np.count_nonzero(own)}", ", ".join(named)])
+        most = _largest(own, data.class_names)
+        _row(table, str(client), [f"{np.count_nonzero(own)}", most])
     if len(shown) < len(partition):
         table.add_row("…")
     return table
 
 
-def _end(table: Table, partition: Partition, shown: range, totals: list[np.int64]) -> None:
+def _end(
+    table: Table, partition: Partition, shown: range, totals: Sequence[int | np.integer]
+) -> None:
     if len(shown) < len(partition):
         table.add_row("…")
     table.add_section()

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from fedlab.report.units import duration
+from fedlab.report.facts import LONGEST
+from fedlab.report.units import duration, short
 from fedlab.runs import metrics
 from fedlab.runs.history import to_frame
 from fedlab.strategies.callbacks import RoundReport
@@ -134,14 +135,16 @@ class ProgressReporter:
 
 
 def scores(history: pandas.DataFrame, number: int) -> str:
-    """Test accuracy: over clients where they were tested, else of the global model."""
+    """Test accuracy of a round: its mean over domains, as in the closing table, and the worst.
+
+    The worst is a client where clients were tested, and a domain elsewhere.
+    """
+    mean = f"accuracy {metrics.mean_over_domains(history, number):.3f}"
     spread = metrics.spread(metrics.by_client(history, number))
     if spread:
-        worst = f"worst {spread.worst:.2f} ({spread.worst_domain})"
-        return f"accuracy {spread.mean_over_clients:.3f}  {worst}"
+        return f"{mean}  worst {spread.worst:.2f} ({short(spread.worst_domain, LONGEST)})"
     domains = metrics.by_domain(history, number)["global_value"]
-    worst = f"worst {domains.min():.2f} ({domains.idxmin()})"
-    return f"accuracy {domains.mean():.3f}  {worst}"
+    return f"{mean}  worst {domains.min():.2f} ({domains.idxmin()})"
 
 
 def _training_loss(history: pandas.DataFrame, number: int) -> str:

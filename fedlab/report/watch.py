@@ -13,7 +13,6 @@ from rich.text import Text
 from fedlab.comparison.statistics import learning_curves
 from fedlab.errors import InputError
 from fedlab.report.braille import Points, line_chart
-from fedlab.report.curves import mean_curve
 from fedlab.report.progress import scores
 from fedlab.report.units import duration
 from fedlab.runs import metrics
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 MEAN = "bold"
-"""The style of the mean over clients, which is no domain's colour."""
+"""The style of the mean over domains, which is no domain's colour."""
 PAUSE = 0.5  # seconds between looks
 TALLEST = 22
 
@@ -100,13 +99,13 @@ def _picture(run: Run, console: Console) -> RenderableType:
 
 
 def _curves(history: pandas.DataFrame) -> list[tuple[str, str, Points]]:
-    """Names, styles and points: the domains, and on top the mean over clients."""
+    """Names, styles and points: the domains, and on top their mean."""
     domains = learning_curves(history)
     curves = [
         (str(name), COLOURS[index % len(COLOURS)], _points(domains[name]))
         for index, name in enumerate(domains)
     ]
-    return [*curves, ("mean", MEAN, _points(mean_curve(history)))]
+    return [*curves, ("mean", MEAN, _points(domains.mean(axis="columns")))]
 
 
 def _points(curve: pandas.Series) -> Points:

@@ -22,6 +22,7 @@ from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
 from fedlab.runs.unchanged import refuse_changed, settled
+from fedlab.runs.workload import WorkloadWriter
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet
 from fedlab.server_app import build_server_app
@@ -81,7 +82,7 @@ def conduct(
     # Trackers hear of a round before its checkpoint is there: a round that a crash keeps from them
     # is then always one that will be trained again.
     observers: list[Callback] = [history, *trackers(scenario, folder.path), writer]
-    observers += [FinishWriter(folder), DivergenceWarning()]
+    observers += [WorkloadWriter(folder, model), FinishWriter(folder), DivergenceWarning()]
     app = build_server_app(
         scenario,
         model,

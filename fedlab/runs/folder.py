@@ -2,6 +2,7 @@
 
 scenario.yaml        the scenario, with every default written out
 environment.json     versions, hardware, commit
+workload.json        how many parameters a client trains
 history.csv          every number of every round; byte-identical in an equal run
 timings.csv          wall-clock seconds by round and phase, which are not
 failures.csv         clients that gave no update in a round, by name, and why; if there were any
@@ -144,6 +145,11 @@ class RunFolder:
     def environment_file(self) -> Path:
         """Versions, hardware, commit."""
         return self.path / "environment.json"
+
+    @property
+    def workload_file(self) -> Path:
+        """How many parameters a client trains."""
+        return self.path / "workload.json"
 
     @property
     def history_file(self) -> Path:

@@ -6,6 +6,7 @@ test data would be chosen with their help. A frame of history has the columns of
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ class Spread:
         worst_client: The client it belongs to.
         worst_domain: That client's domain; several are joined by a plus.
         deviation: Standard deviation over clients (of all of them, not of a sample).
+        untrained: Clients among them that have never trained. Whatever stays with a client is then
+            still as it was drawn, so that they tell of the first values, and not of the method.
+        of_trained: The same of those that have; None where all have, or nobody.
     """
 
     clients: int
@@ -36,6 +40,8 @@ class Spread:
     worst_client: int
     worst_domain: str
     deviation: float
+    untrained: int = 0
+    of_trained: Spread | None = None
 
 
 def last_evaluated_round(history: pandas.DataFrame) -> int | None:
@@ -76,11 +82,59 @@ def by_domain(history: pandas.DataFrame, round: int, metric: str = "accuracy") -
     return table.loc[order, ["clients", "examples", "clients_value", "global_value"]]
 
 
-def spread(clients: pandas.DataFrame) -> Spread | None:
+def mean_over_domains(history: pandas.DataFrame, round: int, metric: str = "accuracy") -> float:
+    """Mean of a metric over the domains of a round, each counting the same.
+
+    On a domain it is that of the clients' own models, by examples; on a domain that no client
+    tests, that of the global model. NaN where nothing was tested.
+    """
+    domains = by_domain(history, round, metric)
+    return float(domains["clients_value"].fillna(domains["global_value"]).mean(skipna=False))
+
+
+def trained_clients(history: pandas.DataFrame, round: int) -> frozenset[int] | None:
+    """The clients that have trained in any round up to and including this one.
+
+    Returns:
+        Their indices; None where the history tells nothing of training.
+    """
+    rows = history[_training(history, "loss")]
+    return frozenset(rows.loc[rows["round"] <= round, "client"]) if len(rows) else None
+
+
+def by_domain_and_training(
+    history: pandas.DataFrame, round: int, metric: str = "accuracy"
+) -> pandas.DataFrame:
+    """`by_domain`, with what is left of it without clients that have never trained.
+
+    Returns:
+        Where such clients were tested, there are ``untrained`` (how many of a domain's) and
+        ``trained_value`` (the others' own models, weighted by examples; NaN where there is none).
+    """
+    domains, trained = by_domain(history, round, metric), trained_clients(history, round)
+    rows = _select(history, round, metric, "test")
+    own = rows[rows["client"] != GLOBAL]
+    learnt = own["client"].isin(list(trained or ()))
+    if trained is None or learnt.all():
+        return domains
+    untrained = own[~learnt].groupby("domain")["client"].nunique()
+    return domains.assign(
+        untrained=untrained.reindex(domains.index).fillna(0).astype("int64"),
+        trained_value=weighted_means(own[learnt], ["domain"])["value"],
+    )
+
+
+def spread_in(history: pandas.DataFrame, round: int, metric: str = "accuracy") -> Spread | None:
+    """How a metric is spread over the clients that were tested in a round; None if none was."""
+    return spread(by_client(history, round, metric), trained_clients(history, round))
+
+
+def spread(clients: pandas.DataFrame, trained: Collection[int] | None = None) -> Spread | None:
     """How a metric is spread over clients.
 
     Args:
         clients: From `by_client`.
+        trained: Clients that have trained; None counts all of them as such.
 
     Returns:
         The spread; None if no client was tested.
@@ -89,6 +143,8 @@ def spread(clients: pandas.DataFrame) -> Spread | None:
         return None
     values, examples = clients["value"], clients["examples"]
     worst = int(values.to_numpy().argmin())
+    learnt = clients if trained is None else clients[clients.index.isin(list(trained))]
+    untrained = len(clients) - len(learnt)
     return Spread(
         clients=len(clients),
         mean_over_clients=float(values.mean()),
@@ -97,6 +153,8 @@ def spread(clients: pandas.DataFrame) -> Spread | None:
         worst_client=int(clients.index[worst]),
         worst_domain=str(clients["domain"].iloc[worst]),
         deviation=float(values.std(ddof=0)),
+        untrained=untrained,
+        of_trained=spread(learnt) if untrained else None,
     )
 
 
@@ -120,6 +178,34 @@ def virtual_time(history: pandas.DataFrame) -> pandas.Series:
     """
     rows = history[(history["split"] == "round") & (history["metric"] == "virtual_seconds")]
     return rows.set_index("round")["value"].sort_index().cumsum()
+
+
+def mean_steps(history: pandas.DataFrame) -> float:
+    """Optimiser steps of a client in a round, the mean over all that trained; NaN if none did."""
+    return float(history.loc[_training(history, "steps"), "value"].mean())
+
+
+def bytes_per_client(history: pandas.DataFrame, way: str) -> float:
+    """Bytes of tensors of a client in a round, the mean over all that were asked to train.
+
+    What a method asks before the first round counts, and on the way down evaluation does, too.
+
+    Args:
+        history: Of a run.
+        way: ``up`` or ``down``.
+    """
+    asked = round_total(history, "clients")
+    return round_total(history, f"bytes_{way}") / asked if asked else float("nan")
+
+
+def unequal_clients(history: pandas.DataFrame) -> bool:
+    """Whether clients have learnt from different numbers of samples."""
+    rows = history[_training(history, "loss")]
+    return bool(rows["examples"].nunique() > 1)
+
+
+def _training(history: pandas.DataFrame, metric: str) -> pandas.Series:
+    return (history["split"] == "train") & (history["metric"] == metric)
 
 
 def weighted_means(rows: pandas.DataFrame, keys: list[str]) -> pandas.DataFrame:

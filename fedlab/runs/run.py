@@ -55,12 +55,32 @@ class Run:
             return json.loads(file.read_text())["rounds"]
         return int(self.history["round"].max()) if len(self.history) else 0
 
+    @property
+    def trained_parameters(self) -> int | None:
+        """How many parameters a client trains; None of a run that did not tell yet.
+
+        Raises:
+            InputError: If its ``workload.json`` is damaged.
+        """
+        file = RunFolder(self.folder).workload_file
+        if not file.is_file():
+            return None
+        try:
+            return int(json.loads(file.read_text(encoding="utf-8"))["parameters"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{file}: is not as `fedlab simulate` writes it ({error}); delete it, and the "
+                "parameters that a client trains are not told"
+            ) from error
+
     def summary(self) -> pandas.DataFrame:
         """Accuracy on every domain in the last evaluated round.
 
         Returns:
             One row per domain: ``clients`` tested on it, ``examples`` they have, ``clients_value``
             (their own models, weighted by examples) and ``global_value`` (the global model).
+            Where clients were tested that have never trained, ``untrained`` counts them and
+            ``trained_value`` is that of the others.
 
         Raises:
             InputError: If no round was evaluated yet.
@@ -68,7 +88,7 @@ class Run:
         last = metrics.last_evaluated_round(self.history)
         if last is None:
             raise InputError(f"the run '{self.folder}' has no evaluated round yet; resume it")
-        return metrics.by_domain(self.history, last)
+        return metrics.by_domain_and_training(self.history, last)
 
     def plot(self, metric: str = "accuracy") -> Figure:
         """Learning curves: a line for each domain, and one for their mean.

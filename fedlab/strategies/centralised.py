@@ -17,7 +17,7 @@ import numpy as np
 from flwr.serverapp import Grid
 
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:
     from fedlab.scenarios.partition import Partition
@@ -30,6 +30,11 @@ class CentralisedParameters(StrategyParameters):
     """
 
     name: str = "centralised"
+
+    @property
+    def clients_count(self) -> ClientsCount:
+        """By their examples, whatever `weighting` says: the samples are pooled."""
+        return "examples"
 
     def regroup(self, partition: Partition) -> Partition:
         """Gives everything that the clients own to one client."""

@@ -28,10 +28,12 @@ def refuse_if_nothing_stays(
         InputError: If no tensor stays.
     """
     if not local_names(model, policy):
+        norm = scenario.model.norm
+        back = "model.norm=batch, or " * (norm != "batch")
         raise InputError(
             f"strategy.name: {scenario.strategy.name} keeps {kept} local and the model "
-            f"'{scenario.model.name}' with norm '{scenario.model.norm}' has none; "
-            "use model.norm=batch, or strategy.name=fedavg"
+            f"'{scenario.model.name}' with norm '{norm}' has none; use {back}a model "
+            "that has some, such as model=small_cnn, or strategy.name=fedavg"
         )
 
 

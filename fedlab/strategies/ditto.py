@@ -9,7 +9,9 @@ Up: the global model, trained. Down: the global model. Stays: the personal model
 from __future__ import annotations
 
 from pydantic import NonNegativeFloat
+from torch import nn
 
+from fedlab.models.layers import learning
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -24,6 +26,10 @@ class DittoParameters(StrategyParameters):
 
     name: str = "ditto"
     lam: NonNegativeFloat = 1.0
+
+    def trained_beside(self, model: nn.Module) -> int:
+        """Those of the personal model."""
+        return learning(model)
 
 
 class Ditto(Strategy):

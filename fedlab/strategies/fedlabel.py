@@ -19,7 +19,7 @@ from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.checks import refuse_if_all_is_labelled
 from fedlab.strategies.layout import METRICS, Layout
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ class FedLabelParameters(StrategyParameters):
             )
         )
         return labelled + unlabelled
+
+    @property
+    def clients_count(self) -> ClientsCount:
+        """By the samples used, or by the authors' code, which weighs its phases differently."""
+        return "rule" if self.aggregation == "flute" else self.weighting
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses samples that all have labels."""

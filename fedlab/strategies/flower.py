@@ -15,7 +15,7 @@ import inspect
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import flwr.serverapp.strategy as flower_strategies
 import numpy as np
@@ -32,13 +32,24 @@ from fedlab.flower_compat import message_for
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.base import COHORT, ServerSettings, Strategy
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 from fedlab.strategies.updates import mean_metrics
 from fedlab.strategies.virtual_clock import CLOCK
+
+if TYPE_CHECKING:
+    from fedlab.scenario import Scenario
 
 PREFIX = "flwr:"
 REBUILT = ("current_arrays",)  # Flower sets it anew in every round
 LIST_MARK = "[]"
+UNWEIGHTED = (
+    flower_strategies.FedMedian,
+    flower_strategies.FedTrimmedAvg,
+    flower_strategies.Krum,
+    flower_strategies.MultiKrum,
+    flower_strategies.Bulyan,
+)
+"""Flower's strategies for which all clients count the same."""
 SET_BY_FEDLAB = (
     "self",
     "train_loss_key",
@@ -111,6 +122,29 @@ class FlowerParameters(StrategyParameters):
     def local_half(self) -> str:
         """Flower's FedProx goes with our FedProx clients, everything else with plain training."""
         return self.client or ("fedprox" if self.name == "flwr:FedProx" else "fedavg")
+
+    @property
+    def clients_count(self) -> ClientsCount:
+        """By their examples, but for Flower's robust strategies and those of somebody's own."""
+        if issubclass(self.constructor, flower_strategies.QFedAvg):
+            return "rule"
+        if issubclass(self.constructor, UNWEIGHTED):
+            return "uniform"
+        own = self.constructor.__module__.partition(".")[0] != "flwr"
+        return "rule" if own and "aggregate_train" in vars(self.constructor) else "examples"
+
+    def check(self, scenario: Scenario, model: nn.Module) -> None:
+        """Refuses a weighting that the strategy would not hear of.
+
+        Raises:
+            InputError: With the remedy.
+        """
+        if self.weighting == "uniform" and self.clients_count == "examples":
+            raise InputError(
+                f"strategy.weighting: '{self.name}' counts clients by their examples, and has no "
+                "other way; leave strategy.weighting out, or choose a strategy of fedlab's own "
+                "(`fedlab list strategies`)"
+            )
 
     @property
     def constructor(self) -> type[flower_strategies.FedAvg]:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
+import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
@@ -23,6 +24,7 @@ from fedlab.errors import InputError
 from fedlab.models.distances import DistanceName
 from fedlab.models.fraug_networks import Generator, RTNet
 from fedlab.models.head import Head, find_head
+from fedlab.models.layers import learning
 from fedlab.models.norms import NormPolicy, shared_names
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
@@ -101,6 +103,12 @@ class FRAugParameters(StrategyParameters):
         """Names of the generator's tensors that travel."""
         norm = self.share_generator == "without_norm"
         return shared_names(generator, NormPolicy.LOCAL_ALL if norm else NormPolicy.SHARE_ALL)
+
+    def trained_beside(self, model: nn.Module) -> int:
+        """Those of the generator and of the transformation network."""
+        head = cast(Head, find_head(model))
+        with torch.device("meta"):  # which draws no random numbers
+            return learning(self.generator(head)) + learning(self.rtnet(head))
 
     def check(self, scenario: Scenario, model: nn.Module) -> None:
         """Refuses networks without representations, and batches that cannot be normalised."""

@@ -33,7 +33,7 @@ from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.layout import Form, Free, Layout
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 from fedlab.strategies.rounds import Ask
 from fedlab.strategies.updates import ClientUpdate
 
@@ -98,6 +98,15 @@ class GGEURParameters(StrategyParameters):
                 "strategy.base.weighting"
             )
         return self
+
+    @property
+    def clients_count(self) -> ClientsCount:
+        """As for the base, which does all rounds."""
+        return self.base.clients_count
+
+    def trained_beside(self, model: nn.Module) -> int:
+        """As many as with the base."""
+        return self.base.trained_beside(model)
 
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """As the base says."""

@@ -15,7 +15,7 @@ from torch import nn
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 from fedlab.strategies.updates import ClientUpdate
 
 
@@ -23,6 +23,11 @@ class LocalOnlyParameters(StrategyParameters):
     """Local training has no parameters of its own."""
 
     name: str = "local_only"
+
+    @property
+    def clients_count(self) -> ClientsCount:
+        """Each by itself."""
+        return "alone"
 
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Every tensor."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fedlab.scenario import Scenario
     from fedlab.scenarios.partition import Partition
 
+ClientsCount = Literal["examples", "uniform", "alone", "rule"]
+
 
 class StrategyParameters(Component):
     """Parameters common to all methods; each method's `Parameters` adds its own.
@@ -62,6 +64,23 @@ class StrategyParameters(Component):
     def local_half(self) -> str:
         """Registered name of the local half that goes with this strategy."""
         return self.client or self.name
+
+    @property
+    def clients_count(self) -> ClientsCount:
+        """How clients count in what the method minimises.
+
+        ``examples`` and ``uniform`` as `weighting` has them, ``alone`` where every client minimises
+        its own loss, ``rule`` where a rule of the method's own says what each of them counts.
+        """
+        return self.weighting
+
+    def trained_beside(self, model: nn.Module) -> int:
+        """Parameters that a client trains beside those of the network.
+
+        Args:
+            model: The network, adapted.
+        """
+        return 0
 
     def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Names of the tensors that never leave a client, as in ``model.state_dict()``.

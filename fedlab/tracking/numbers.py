@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from fedlab.runs import metrics
@@ -12,15 +13,22 @@ if TYPE_CHECKING:
     import pandas
 
 
-def numbers_of(report: RoundReport) -> dict[str, float]:
+def numbers_of(report: RoundReport, trained: Collection[int] | None = None) -> dict[str, float]:
     """What trackers are told of a round.
+
+    Args:
+        report: The round.
+        trained: Clients that have trained in this round or before; None counts all as such.
 
     Returns:
         Of every round: ``train/<metric>`` (mean over the clients, by examples), ``bytes/up``,
         ``bytes/down``, ``clients/trained``, ``clients/failed`` and ``seconds/<phase>``. Of an
         evaluated one also ``accuracy/mean_over_clients``, ``accuracy/worst_client``, and for
         every domain ``accuracy/<domain>`` (the clients' models) and ``global_accuracy/<domain>``
-        (the global model); ``loss/...`` likewise. A number that there is not has no name.
+        (the global model); ``loss/...`` likewise. Where clients were tested that have never
+        trained, ``clients/tested_untrained`` counts them, and
+        ``accuracy/mean_over_trained_clients`` and ``accuracy/worst_trained_client`` leave them
+        out. A number that there is not has no name.
     """
     rows = to_frame(report.rows)
     numbers = {}
@@ -30,7 +38,7 @@ def numbers_of(report: RoundReport) -> dict[str, float]:
         if spread:
             numbers[f"train/{metric}"] = spread.mean_over_examples
     for metric in ("accuracy", "loss"):
-        numbers |= _tests(rows[rows["split"] == "test"], report.round, metric)
+        numbers |= _tests(rows[rows["split"] == "test"], report.round, metric, trained)
     whole = rows[rows["split"] == "round"].set_index("metric")["value"]
     for name, metric in ROUND.items():
         if metric in whole:
@@ -48,13 +56,21 @@ ROUND = {
 """Numbers of the round as a whole: what trackers call them, and what the history does."""
 
 
-def _tests(tests: pandas.DataFrame, round: int, metric: str) -> dict[str, float]:
+def _tests(
+    tests: pandas.DataFrame, round: int, metric: str, trained: Collection[int] | None
+) -> dict[str, float]:
     numbers = {}
-    spread = metrics.spread(metrics.by_client(tests, round, metric))
+    spread = metrics.spread(metrics.by_client(tests, round, metric), trained)
     if spread:
         numbers[f"{metric}/mean_over_clients"] = spread.mean_over_clients
         if metric == "accuracy":
             numbers[f"{metric}/worst_client"] = spread.worst
+        if spread.untrained:
+            numbers["clients/tested_untrained"] = spread.untrained
+        if spread.of_trained:
+            numbers[f"{metric}/mean_over_trained_clients"] = spread.of_trained.mean_over_clients
+            if metric == "accuracy":
+                numbers[f"{metric}/worst_trained_client"] = spread.of_trained.worst
     for row in metrics.by_domain(tests, round, metric).itertuples():
         numbers[f"{metric}/{row.Index}"] = row.clients_value
         numbers[f"global_{metric}/{row.Index}"] = row.global_value

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab import registry
 from fedlab.errors import InputError
+from fedlab.runs import metrics
+from fedlab.runs.history import read_history
 from fedlab.strategies.callbacks import RoundReport
 from fedlab.tracking.base import Tracker
 from fedlab.tracking.numbers import numbers_of
@@ -36,14 +38,21 @@ class TrackingObserver:
         self.tracker: Tracker | None = tracker
         self.folder = folder
         self.scenario = scenario
+        self.trained: set[int] = set()
 
     def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
         """Starts the tracker."""
+        if first_round > 1:
+            done = read_history(self.folder)
+            self.trained |= metrics.trained_clients(done, first_round - 1) or set()
         self._tell(lambda tracker: tracker.start(self.folder, self.scenario, first_round))
 
     def on_round(self, strategy: Strategy, report: RoundReport) -> None:
         """Tells it of the round."""
-        self._tell(lambda tracker: tracker.log(report.round, numbers_of(report)))
+        told = ((row.split, row.metric, row.client) for row in report.rows)
+        self.trained |= {client for *what, client in told if what == ["train", "loss"]}
+        numbers = numbers_of(report, self.trained or None)
+        self._tell(lambda tracker: tracker.log(report.round, numbers))
 
     def on_end(self, strategy: Strategy) -> None:
         """Ends it."""

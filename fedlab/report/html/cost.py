@@ -32,9 +32,8 @@ def cost(comparison: Comparison) -> Section:
         figures.append(_against(comparison, "virtual_seconds", title, since, SECONDS))
     say = (
         "Mean accuracy over domains, in per cent, over what it has cost: bytes of tensors between "
-        "server and clients, and wall-clock time of the simulation on the machine it ran on."
-        + VIRTUAL
-        * on_devices(comparison)
+        "server and clients, those to those that only test included, and wall-clock time of the "
+        "simulation on the machine it ran on." + VIRTUAL * on_devices(comparison)
     )
     return Section("cost", "Cost", say, figures)
 

@@ -20,6 +20,8 @@ ROWS = 12
 """Rounds that a table of a curve shows."""
 MOST = 29
 """Domains that are shown."""
+NAMED = 8
+"""Domains without a picture that are named."""
 
 
 def learning(comparison: Comparison) -> Section:
@@ -52,7 +54,12 @@ def learning(comparison: Comparison) -> Section:
     say = "Test accuracy in per cent by round"
     say += ", mean and standard deviation over seeds." if len(comparison.seeds) > 1 else "."
     if len(comparison.domains) > MOST:
-        say += f" {MOST} of {len(comparison.domains)} domains are shown."
+        left_out = comparison.domains[MOST:]
+        more = f" and {len(left_out) - NAMED} more" * (len(left_out) > NAMED)
+        say += (
+            f" {MOST} of {len(comparison.domains)} domains have a picture; in the table alone: "
+            f"{', '.join(left_out[:NAMED])}{more}."
+        )
     return Section("learning", "Learning curves", say, figures)
 
 

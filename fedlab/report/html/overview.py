@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.group import in_words
 from fedlab.comparison.table import DIFFERENCE
 from fedlab.report.html.results import headline
 from fedlab.report.html.words import joined, per_cent, plural
+from fedlab.yaml_text import in_words
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,15 @@ def _lede(comparison: Comparison) -> Markup:
     best = headline(comparison)
     if best is None:
         return Markup("No round was evaluated on all domains.")
-    group, mean, deviation = best
+    groups, mean, deviation = best
     over = comparison.domains[0] if len(comparison.domains) == 1 else "all domains"
+    if len(groups) > 1:
+        every = len(groups) == len(comparison.groups)
+        who = "" if every else f", more than the other {len(comparison.groups) - len(groups)}"
+        return Markup("<strong>{}</strong> reach the same <strong>{} %</strong> on {}{}.").format(
+            joined([group.label for group in groups]), per_cent(mean), over, who
+        )
+    (group,) = groups
     told = Markup("<strong>{}</strong> reaches <strong>{} %</strong>{} on {}").format(
         group.label,
         per_cent(mean),

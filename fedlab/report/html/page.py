@@ -8,8 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import fedlab
+from fedlab.comparison.columns import columns
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.texts import columns, missing, notes
+from fedlab.comparison.notes import missing, notes
+from fedlab.comparison.work import all_work, work_notes
 from fedlab.errors import InputError
 from fedlab.report.html.clients import clients
 from fedlab.report.html.cost import cost
@@ -69,6 +71,8 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
             learning=learning(comparison),
             clients=clients(comparison),
             cost=cost(comparison),
+            work=all_work(comparison),
+            work_notes=work_notes(comparison),
             data=divided,
             features=seen,
             repeat=repeat(comparison),

@@ -6,11 +6,9 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.group import in_words
 from fedlab.comparison.plan import plan
 from fedlab.component import Component, Section
 from fedlab.errors import InputError
@@ -19,6 +17,7 @@ from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.shipped import shipped_scenarios
+from fedlab.yaml_text import in_words
 
 BLOCKS = ("data", "partition", "model", "training", "participation", "evaluation", "engine")
 
@@ -65,12 +64,13 @@ def in_short(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(in_short, value))
     if not isinstance(value, Section):
-        return in_words(str(value) if isinstance(value, Path) else value)
+        return in_words(value)
     name = value.name if isinstance(value, Component) else ""
     told = []
     for key, field in type(value).model_fields.items():
         inner = getattr(value, key)
-        if key != "name" and (isinstance(inner, Component) or inner != field.get_default()):
+        default = field.get_default(call_default_factory=True)
+        if key != "name" and (isinstance(inner, Component) or inner != default):
             words = in_short(inner)
             told.append(f"{key}: {f'({words})' if words and is_block(inner) else words}")
     more = ", ".join(told)

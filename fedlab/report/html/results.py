@@ -6,7 +6,13 @@ import math
 
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
-from fedlab.comparison.table import ALL_DOMAINS, DIFFERENCE, WORST
+from fedlab.comparison.table import (
+    ALL_DOMAINS,
+    DIFFERENCE,
+    TRAINED,
+    WORST,
+    some_never_trained,
+)
 from fedlab.report.html.figure import Figure, Section
 from fedlab.report.html.interval_chart import Interval, interval_chart
 from fedlab.report.html.words import per_cent, plural, with_deviation
@@ -20,18 +26,27 @@ def results(comparison: Comparison) -> Section:
         _measured(comparison, ALL_DOMAINS, "Mean over domains"),
         _measured(comparison, WORST, "Worst client"),
     ]
+    if some_never_trained(comparison):
+        figures.append(_measured(comparison, TRAINED, "Mean over clients that have trained"))
     if len(comparison.groups) > 1:
         figures.append(_differences(comparison))
     return Section("results", "Results", _say(comparison), figures)
 
 
-def headline(comparison: Comparison) -> tuple[Group, float, float] | None:
-    """The group with the highest mean over domains, that mean and its deviation over seeds."""
-    measured = comparison.table()[ALL_DOMAINS]
+def headline(comparison: Comparison) -> tuple[list[Group], float, float] | None:
+    """The groups with the highest mean over domains, that mean and its deviation over seeds.
+
+    Groups are as good as the best if they are so after rounding, as in the table.
+    """
+    measured = comparison.table()[ALL_DOMAINS].reset_index(drop=True)
     if measured["mean"].notna().any():
-        best = int(measured["mean"].reset_index(drop=True).idxmax())
+        best = int(measured["mean"].idxmax())
+        rounded = (100 * measured["mean"]).round(1)
+        equal = [
+            g for g, own in zip(comparison.groups, rounded, strict=True) if own == rounded[best]
+        ]
         row = measured.iloc[best]
-        return comparison.groups[best], float(row["mean"]), float(row["deviation"])
+        return equal, float(row["mean"]), float(row["deviation"])
     return None
 
 
@@ -42,7 +57,13 @@ def _say(comparison: Comparison) -> str:
         if seeds > 1
         else "of one seed, which cannot tell how much is chance."
     )
-    return f"Test accuracy in per cent after the last round, {over}"
+    told = f"Test accuracy in per cent after the last round, {over}"
+    if some_never_trained(comparison):
+        told += (
+            " Some of the clients that were tested had never been drawn to train; they are counted "
+            "in the table, and left out of what is said of those that have trained."
+        )
+    return told
 
 
 def _measured(comparison: Comparison, measure: str, title: str) -> Figure:

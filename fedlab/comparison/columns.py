@@ -1,0 +1,187 @@
+"""The columns of a comparison's table in words, accuracies in per cent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pandas
+
+from fedlab.comparison.table import (
+    ALL_DOMAINS,
+    BYTES,
+    BYTES_TO,
+    CLIENTS,
+    DIFFERENCE,
+    NEVER,
+    ROUNDS_TO,
+    SECONDS,
+    SPREAD,
+    TRAINED,
+    VIRTUAL,
+    VIRTUAL_TO,
+    WORST,
+    WORST_TRAINED,
+)
+from fedlab.comparison.unseen import UNSEEN, unseen_by
+from fedlab.comparison.words import NONE, Column, percentages, rows, words
+from fedlab.comparison.work import work_columns
+from fedlab.report.units import duration, size
+from fedlab.yaml_text import in_words
+
+if TYPE_CHECKING:
+    from fedlab.comparison.comparison import Comparison
+
+MANY = 8
+"""Domains beyond which a reader would have to look for the mean behind them."""
+SIGN = "†"
+"""Marks an accuracy on a domain that no client of that group has."""
+
+
+def columns(comparison: Comparison) -> list[Column]:
+    """The whole table; where there are many domains, they come after all else."""
+    many = len(comparison.domains) > MANY
+    return [
+        *names(comparison),
+        *(over_all_of_many(comparison) if many else accuracies(comparison)),
+        *clients(comparison),
+        *spreads_and_costs(comparison),
+        *work_columns(comparison),
+        *(domains(comparison) if many else ()),
+    ]
+
+
+def names(comparison: Comparison) -> list[Column]:
+    """What each group is, and how many of its runs there are."""
+    groups = comparison.groups
+    short = {key: key.rpartition(".")[2] for key in comparison.variant_keys}
+    titles = {k: s if list(short.values()).count(s) == 1 else k for k, s in short.items()}
+    return [
+        words("method", [group.strategy for group in groups]),
+        *(
+            words(title, [in_words(group.variant.get(key)) for group in groups])
+            for key, title in titles.items()
+        ),
+        words("runs", [f"{len(g.outcomes)} of {len(g.seeds)}" for g in groups]),
+    ]
+
+
+def accuracies(comparison: Comparison) -> list[Column]:
+    """Accuracy by domain and over all; the best of complete groups is marked, and its equals."""
+    return [*domains(comparison), *over_all(comparison)]
+
+
+def domains(comparison: Comparison) -> list[Column]:
+    """Accuracy by domain; one that no client has is marked."""
+    frame = comparison.table()
+    found = []
+    for domain in comparison.domains:
+        by = unseen_by(comparison, domain)
+        column = _rated(frame, domain)
+        if all(by):
+            column = replace(column, title=f"{domain} {UNSEEN}")
+        elif any(by):
+            marked = (
+                f"{cell} {SIGN}" if one and cell != NONE else cell
+                for cell, one in zip(column.cells, by, strict=True)
+            )
+            column = replace(column, cells=list(marked))
+        found.append(column)
+    return found
+
+
+def over_all(comparison: Comparison) -> list[Column]:
+    """Accuracy over all domains, where there are several, and of the worst client."""
+    frame = comparison.table()
+    several = [ALL_DOMAINS] * (len(comparison.domains) > 1)
+    return [_rated(frame, measure) for measure in (*several, WORST)]
+
+
+def over_all_of_many(comparison: Comparison) -> list[Column]:
+    """What stands for domains that there is no room for: their mean, spread and worst."""
+    *mean, worst = over_all(comparison)
+    return [*mean, spread_over_domains(comparison), worst_domain(comparison), worst]
+
+
+def worst_domain(comparison: Comparison) -> Column:
+    """The lowest accuracy on a domain, and the domain."""
+    frame = comparison.table()
+    cells = []
+    for row in rows(frame):
+        means = {domain: row[domain, "mean"] for domain in comparison.domains}
+        known = {domain: mean for domain, mean in means.items() if not math.isnan(mean)}
+        lowest = min(known, key=known.__getitem__, default=None)
+        cells.append(NONE if lowest is None else f"{100 * known[lowest]:.1f} ({lowest})")
+    return words("worst domain", cells, number=True)
+
+
+def spread_over_domains(comparison: Comparison) -> Column:
+    """Standard deviation of the accuracy over domains."""
+    means = comparison.table()[[(domain, "mean") for domain in comparison.domains]]
+    deviations = means.std(axis="columns", ddof=0, skipna=False)
+    cells = [NONE if math.isnan(value) else f"{100 * value:.1f}" for value in deviations]
+    return words("spread over domains", cells, number=True)
+
+
+def clients(comparison: Comparison) -> list[Column]:
+    """Means over clients, where some of those that were tested have never trained."""
+    frame = comparison.table()
+    if (NEVER, "mean") not in frame:
+        return []
+    counts = [NONE if math.isnan(count) else f"{count:.3g}" for count in frame[NEVER, "mean"]]
+    return [
+        *(_rated(frame, measure) for measure in (CLIENTS, TRAINED, WORST_TRAINED)),
+        words(NEVER, counts, number=True),
+    ]
+
+
+def spreads_and_costs(comparison: Comparison) -> list[Column]:
+    """Spread over clients, difference to the reference, and what runs have cost."""
+    frame = comparison.table()
+    found = [words(SPREAD, percentages(frame, SPREAD, deviations=False), number=True)]
+    if len(comparison.groups) > 1:
+        found.append(words(DIFFERENCE, [_difference(row) for row in rows(frame)], number=True))
+    if comparison.target is not None:
+        goal = f"to {100 * comparison.target:g} %"
+        for title, measure, unit in (
+            ("rounds", ROUNDS_TO, "{:.0f}".format),
+            ("traffic", BYTES_TO, size),
+            ("virtual time", VIRTUAL_TO, duration),
+        ):
+            if (measure, "mean") in frame:
+                cells = [_until(row, measure, unit) for row in rows(frame)]
+                found.append(words(f"{title} {goal}", cells, number=True))
+    for title, measure, unit in (
+        ("traffic", BYTES, size),
+        ("time", SECONDS, duration),
+        ("virtual time", VIRTUAL, duration),
+    ):
+        if (measure, "mean") in frame:
+            cells = [NONE if math.isnan(v) else unit(v) for v in frame[measure, "mean"]]
+            found.append(words(title, cells, number=True))
+    return found
+
+
+def _rated(frame: pandas.DataFrame, measure: str) -> Column:
+    """A column of accuracies; what is as good as the best after rounding is best, too."""
+    rounded = (100 * frame[measure, "mean"]).round(1)
+    complete = frame["runs", "finished"] == frame["runs", "planned"]
+    best = complete & (rounded == rounded[complete].max())
+    several = rounded[complete].count() > 1
+    return Column(measure, percentages(frame, measure), [bool(b and several) for b in best])
+
+
+def _difference(row: Any) -> str:
+    mean, low, high = (100 * row[DIFFERENCE, name] for name in ("mean", "low", "high"))
+    if math.isnan(mean):
+        return NONE
+    return f"{mean:+.1f}" + ("" if math.isnan(low) else f" [{low:+.1f}, {high:+.1f}]")
+
+
+def _until(row: Any, measure: str, unit: Any) -> str:
+    """A mean if all finished runs reached the target, else how many of them did."""
+    finished, reached = int(row["runs", "finished"]), int(row[measure, "reached"])
+    if not finished:
+        return NONE
+    return unit(row[measure, "mean"]) if reached == finished else f"{reached} of {finished}"

@@ -1,0 +1,79 @@
+"""What a reader must know of a comparison's table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fedlab.comparison.columns import SIGN
+from fedlab.comparison.table import some_never_trained
+from fedlab.comparison.unseen import unseen_by, untested
+from fedlab.comparison.work import work_notes
+from fedlab.report.units import short
+
+if TYPE_CHECKING:
+    from fedlab.comparison.comparison import Comparison
+
+LONGEST = 60
+"""Letters of a list of domains."""
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader must know of the table, and why runs are missing."""
+    told = [
+        "Test accuracy in per cent after the last round; ± is the standard deviation over seeds, "
+        "spread over clients that over the clients of a run (mean over seeds)."
+    ]
+    if len(comparison.groups) > 1:
+        told.append(
+            f"difference: of the mean over domains, to {_reference(comparison)}, paired by seed, "
+            f"with its {100 * comparison.confidence:g} % confidence interval (Student's t)."
+        )
+    if comparison.target is not None:
+        told.append("Where not all runs reached the target, it is told how many did.")
+    told += _unseen(comparison)
+    if some_never_trained(comparison):
+        told.append(
+            "never trained: clients of a run that were tested and had never been drawn to train "
+            "(mean over seeds); what stays with them is as it was before the first round. Mean "
+            "over trained clients and worst trained client leave them out."
+        )
+    told += work_notes(comparison)
+    told.append("traffic: up and down, evaluation included.")
+    return told + missing(comparison)
+
+
+def missing(comparison: Comparison) -> list[str]:
+    """Which runs are missing, and why."""
+    return [
+        f"missing: {group.label}, seed {seed}: {group.why_missing(seed)}"
+        for group in comparison.groups
+        for seed in group.seeds
+        if seed not in group.outcomes
+    ]
+
+
+def _unseen(comparison: Comparison) -> list[str]:
+    """What is said of domains that no client has."""
+    by_domain = [unseen_by(comparison, domain) for domain in comparison.domains]
+    told = []
+    if any(all(by) for by in by_domain):
+        told.append("unseen: no client has samples of this domain; the global model is tested.")
+    if any(any(by) and not all(by) for by in by_domain):
+        told.append(
+            f"{SIGN}: no client of this group has samples of this domain; the global model is "
+            "tested."
+        )
+    told += [
+        f"{label}: has no number on {short(', '.join(names), LONGEST)}, which no client has, for "
+        "it leaves no global model to test there; nor has it a mean over all domains."
+        for label, names in untested(comparison).items()
+    ]
+    return told
+
+
+def _reference(comparison: Comparison) -> str:
+    """What groups are held against, in words."""
+    first = comparison.groups[0]
+    if all(group.strategy == first.strategy for group in comparison.groups):
+        return first.label
+    return first.strategy + " under the same setting" * bool(first.variant)

@@ -1,0 +1,100 @@
+"""What a method does in a round: whose loss it minimises, and what it asks of a client for that."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fedlab.comparison.table import DOWN, PARAMETERS, STEPS, UP, WORK, differing_work, work
+from fedlab.comparison.words import NONE, Column, words
+from fedlab.report.units import size
+
+if TYPE_CHECKING:
+    from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.group import Group
+
+COUNT = "clients count"
+IN_WORDS = {
+    "examples": "by examples",
+    "uniform": "all the same",
+    "alone": "each alone",
+    "rule": "by its own rule",
+}
+TITLES = {STEPS: "steps", PARAMETERS: "parameters trained", UP: "sent up", DOWN: "sent down"}
+
+
+def work_columns(comparison: Comparison) -> list[Column]:
+    """How clients count and what a round asks of them, where that differs between methods."""
+    found = [_count(comparison)] if objectives_differ(comparison) else []
+    return found + [_asked(comparison, measure) for measure in differing_work(comparison)]
+
+
+def all_work(comparison: Comparison) -> list[Column]:
+    """The same of all methods, whether or not they differ; what nobody tells is left out."""
+    asked = (_asked(comparison, measure) for measure in WORK)
+    return [
+        words("method", [group.label for group in comparison.groups]),
+        _count(comparison),
+        *(column for column in asked if any(cell != NONE for cell in column.cells)),
+    ]
+
+
+def objectives_differ(comparison: Comparison) -> bool:
+    """Whether methods minimise different losses: clients count differently, and are not equal."""
+    kinds = {_kind(group) for group in comparison.groups} - {None, "alone"}
+    outcomes = (one for group in comparison.groups for one in group.outcomes.values())
+    return len(kinds) > 1 and any(one.unequal for one in outcomes)
+
+
+def work_notes(comparison: Comparison) -> list[str]:
+    """What a reader must know of these columns."""
+    told = []
+    if objectives_differ(comparison):
+        told.append(
+            "clients count: in the loss that a method minimises, by their examples or all the "
+            "same. These are two objectives; strategy.weighting=examples or "
+            "strategy.weighting=uniform makes them one" + _exceptions(comparison) + "."
+        )
+    found = differing_work(comparison)
+    if found:
+        names = ", ".join(TITLES[measure] for measure in found)
+        told.append(
+            f"{names}: of a client in a round (mean over clients, rounds and seeds); what a "
+            "method asks before the first round counts as sent."
+        )
+    return told
+
+
+def _exceptions(comparison: Comparison) -> str:
+    """Methods that have that key elsewhere, or not at all."""
+    named = dict.fromkeys(
+        run.scenario.strategy.name for group in comparison.groups for run in group.runs.values()
+    )
+    told = []
+    if "ggeur" in named:
+        told.append("of ggeur it is strategy.base.weighting")
+    fixed = [name for name in named if str(name).startswith("flwr:")]
+    if fixed:
+        told.append(f"{', '.join(fixed)} knows its own way alone")
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _kind(group: Group) -> str | None:
+    return next((run.scenario.strategy.clients_count for run in group.runs.values()), None)
+
+
+def _count(comparison: Comparison) -> Column:
+    kinds = [_kind(group) for group in comparison.groups]
+    return words(COUNT, [NONE if kind is None else IN_WORDS[kind] for kind in kinds])
+
+
+def _asked(comparison: Comparison, measure: str) -> Column:
+    told = [work(group, measure) for group in comparison.groups]
+    cells = [NONE if math.isnan(value) else _in_words(measure, value) for value in told]
+    return words(TITLES[measure], cells, number=True)
+
+
+def _in_words(measure: str, value: float) -> str:
+    if measure == STEPS:
+        return f"{value:.1f}".removesuffix(".0")
+    return f"{value:,.0f}" if measure == PARAMETERS else size(value)

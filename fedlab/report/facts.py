@@ -1,0 +1,75 @@
+"""What is told of a run's clients and domains, in the same words in terminal and notebook."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fedlab.report.units import short, size
+from fedlab.runs import metrics
+from fedlab.runs.metrics import Spread
+from fedlab.scenario import Scenario
+
+if TYPE_CHECKING:
+    from fedlab.runs.run import Run
+
+LONGEST = 40
+"""Letters of the domains of a client: one that has samples of all of them would fill lines."""
+
+
+def client_facts(spread: Spread) -> list[tuple[str, str]]:
+    """How accuracy is spread over clients, as titles and words.
+
+    Clients that have never trained are counted, and the mean and the worst client are told
+    without them, too.
+    """
+    told = [
+        (
+            "mean over clients",
+            f"{spread.mean_over_clients:.3f} ± {spread.deviation:.3f} (standard deviation over "
+            f"{spread.clients} clients)",
+        ),
+        ("mean over examples", f"{spread.mean_over_examples:.3f}"),
+        ("worst client", _worst(spread)),
+    ]
+    if spread.untrained:
+        words = f"{spread.untrained} of the {spread.clients} clients have not been drawn to train"
+        told.append(("never trained", words))
+    trained = spread.of_trained
+    if trained:
+        told += [
+            (
+                "mean over trained",
+                f"{trained.mean_over_clients:.3f} ± {trained.deviation:.3f} (over the "
+                f"{trained.clients} that have trained)",
+            ),
+            ("worst trained", _worst(trained)),
+        ]
+    return told
+
+
+def work_of(run: Run) -> str:
+    """What a round has asked of a client, on average."""
+    history, trained = run.history, run.trained_parameters
+    steps = metrics.mean_steps(history)
+    up = metrics.bytes_per_client(history, "up")
+    told = [
+        "" if math.isnan(steps) else f"{steps:.1f} steps".replace(".0 ", " "),
+        "" if trained is None else f"{trained:,} parameters trained",
+        "" if math.isnan(up) else f"{size(up)} sent up",
+    ]
+    return ", ".join(filter(None, told))
+
+
+def domain_titles(scenario: Scenario) -> dict[str, str]:
+    """What domains are called where it is not their name alone: those that no client learns from.
+
+    Returns:
+        Titles by name; domains that clients learn from are left out.
+    """
+    return {name: f"{name} (unseen)" for name in scenario.data.unseen_domains}
+
+
+def _worst(spread: Spread) -> str:
+    domain = short(spread.worst_domain, LONGEST)
+    return f"{spread.worst:.3f} (client {spread.worst_client}, {domain})"

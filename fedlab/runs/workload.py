@@ -1,0 +1,59 @@
+"""What a round of a method asks of a client: told when a run starts, and kept in its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from fedlab.models.layers import learning
+from fedlab.records import tensor_bytes
+from fedlab.report.units import size
+from fedlab.runs.files import write_whole
+from fedlab.runs.folder import RunFolder
+from fedlab.strategies.callbacks import RoundReport
+
+if TYPE_CHECKING:
+    from fedlab.strategies.base import Strategy
+
+log = logging.getLogger("fedlab")
+
+
+class WorkloadWriter:
+    """Observer that tells what a client trains and is sent, and writes ``workload.json``.
+
+    Args:
+        folder: The run's folder.
+        model: The network, as the method wants it.
+    """
+
+    def __init__(self, folder: RunFolder, model: nn.Module) -> None:
+        self.folder = folder
+        self.model = model
+
+    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+        """Counts parameters and bytes."""
+        method = strategy.parameters
+        network, beside = learning(self.model), method.trained_beside(self.model)
+        counted = json.dumps({"parameters": network + beside}) + "\n"
+        write_whole(self.folder.workload_file, counted)
+        if first_round > 1:
+            return
+        down = sum(map(tensor_bytes, strategy.broadcast(first_round).values()))
+        more = f" and {beside:,} of {method.name}'s own" * bool(beside)
+        up = strategy.upload_bytes(down)
+        log.info(
+            "a client trains %s parameters%s; in a round %s go down to it and %s come up",
+            f"{network:,}",
+            more,
+            size(down),
+            size(up),
+        )
+
+    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+        """There is nothing to add."""
+
+    def on_end(self, strategy: Strategy) -> None:
+        """Everything was written."""
