@@ -113,7 +113,7 @@ def changes(draw: some.DrawFn) -> dict[str, Any]:
 
 def answered(chosen: dict[str, Any]) -> None:
     """Runs a scenario; an error must be fedlab's own, in one line, and nothing may take long."""
-    begun = time.monotonic()
+    begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         try:
             run = simulate(load_scenario(PLAIN, chosen), out=Path(folder) / "run", progress=False)
@@ -125,7 +125,7 @@ def answered(chosen: dict[str, Any]) -> None:
         else:
             assert run.finished
             assert len(run.history)
-    assert time.monotonic() - begun < 30  # seconds, on a busy machine
+    assert time.process_time() - begun < 30  # seconds of work, however busy the machine
 
 
 RANDOMLY = settings(
