@@ -24,12 +24,16 @@ class Section(BaseModel):
     """A block of the scenario: immutable, and without room for keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    unbounded: ClassVar[frozenset[str]] = frozenset()
+    """Keys that may be infinite, or no number at all."""
 
     @field_validator("*", mode="before")
     @classmethod
     def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuses what pydantic would take for a number and nobody means as one."""
         field = cls.model_fields[info.field_name or ""]
+        if info.field_name in cls.unbounded and isinstance(value, float):
+            return value
         return refuse_unmeant(value, field.annotation)
 
 

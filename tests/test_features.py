@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -43,6 +43,7 @@ class Brightness(Extractor):
 class Pixels(FrozenNetwork):
     """The pixels, scaled, as the inputs of a dense layer."""
 
+    unbounded: ClassVar[frozenset[str]] = frozenset({"scale"})
     name: str = "test_features:Pixels"
     scale: float = 1.0
 

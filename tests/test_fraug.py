@@ -374,8 +374,8 @@ def test_every_client_has_an_rtnet_of_its_own_and_the_server_one_generator_per_s
     runtime = fraug(lr_rtnet=1e-9)
     state = torch.random.get_rng_state()
     down = broadcast(runtime)
-    kept = [runtime.train(client, down, {})[0].own_state["rtnet"] for client in (0, 1, 0)]
     assert torch.equal(torch.random.get_rng_state(), state)
+    kept = [runtime.train(client, down, {})[0].own_state["rtnet"] for client in (0, 1, 0)]
     first = "layers.0.weight"
     assert torch.equal(kept[0][first], kept[2][first])
     assert not torch.allclose(kept[0][first], kept[1][first])

@@ -73,7 +73,7 @@ def test_devices_have_what_the_clients_of_a_simulation_have(four: Path) -> None:
 
 def test_classes_are_matched_by_name(four: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    for name, count in (("03", 6), ("1", 5)):
+    for name, count in (("3", 6), ("1", 5)):
         (photos / name).mkdir(parents=True)
         for index in range(count):
             Image.new("L", (10, 12), 20 * index).save(photos / name / f"{index}.png")

@@ -17,7 +17,7 @@ from fedlab.models.dense import MLP
 from fedlab.models.digits_cnn import DigitsCNN
 from fedlab.models.head import find_head
 from fedlab.models.nf_residual import ALPHA, NormaliserFreeBlock
-from fedlab.models.norms import NORMALISATION
+from fedlab.models.normalisation import NORMALISATION
 from fedlab.models.resnet import ResNet20
 from fedlab.models.weight_standardisation import WSConv2d, without_normalisation
 from fedlab.strategies.fedwon import FedWonParameters

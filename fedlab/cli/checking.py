@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 @app.command(cls=Changing, rich_help_panel="Look before you train")
 def check(
-    source: Annotated[str, typer.Argument(metavar="SCENARIO")],
+    source: Annotated[str, typer.Argument(metavar="SCENARIO")] = "smoke",
     overrides: Overrides = None,
 ) -> None:
     """Show what is understood of a scenario's network, and compare a step with plain PyTorch.
 
-    SCENARIO is a file or a name. Nothing is trained; a network that would go wrong is refused.
+    SCENARIO is a file or a name; left out, the network meets the samples of smoke. Nothing is
+    trained; a network that would go wrong is refused.
 
     [dim]fedlab check domain_skew
-    fedlab check domain_skew model=torchvision.models:resnet18[/dim]
+    fedlab check domain_skew model=torchvision.models:resnet18
+    fedlab check model=nets:Net[/dim]
     """
     from fedlab.scenario_file import load_scenario
 
+    if "=" in source:
+        source, overrides = "smoke", [source, *(overrides or ())]
     table = Table(show_header=False, box=None)
     for what, found in _rows(load_scenario(source, overrides or ())):
         table.add_row(what, found)

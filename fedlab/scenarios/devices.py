@@ -7,6 +7,8 @@ are needed, a round takes the first replies, and nobody is waited for beyond a d
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, PositiveFloat, model_validator
 
 from fedlab.component import Section
@@ -28,6 +30,9 @@ class DeviceProfile(Section):
             three rates, which are drawn once for each client.
     """
 
+    unbounded: ClassVar[frozenset[str]] = frozenset(
+        {"samples_per_second", "download_mbps", "upload_mbps"}
+    )
     name: str = "device"
     share: PositiveFloat = 1.0
     domains: tuple[str, ...] = ()

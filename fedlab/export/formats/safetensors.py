@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -58,12 +58,12 @@ def load_program(path: str | Path) -> Program:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise InputError(f"'{path}' cannot be read as safetensors: {error}") from error
-    if text is None:
+    about = _description(text)
+    if about is None:
         raise InputError(
             f"'{path}' has no description of a model; name a file that "
             "`fedlab export --to safetensors` wrote"
         )
-    about = json.loads(text)
     scenario = load_scenario(about["scenario"])
     shape = tuple(about["input"]["shape"][1:])
     model = build_model(
@@ -76,3 +76,12 @@ def load_program(path: str | Path) -> Program:
     kind = torch.float64 if takes in ("float64", "int64") else torch.float32
     mean, std = (torch.tensor(about[key], dtype=kind) for key in ("mean", "std"))
     return Program(model, Standardise(mean, std, takes == "uint8")).eval()
+
+
+def _description(text: str | None) -> dict[str, Any] | None:
+    """What the file says of its model; None where it is another file, such as a run's own."""
+    try:
+        about = json.loads(text or "")
+    except json.JSONDecodeError:
+        return None
+    return about if isinstance(about, dict) and "scenario" in about else None
