@@ -22,7 +22,8 @@ from fedlab.runs.run import load_run
 from fedlab.scenario_file import load_scenario
 from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
 
-STRATEGY = SimpleNamespace(state={"arrays": {"weight": torch.arange(6.0).reshape(2, 3).T}})
+ARRAYS = {"weight": torch.arange(6.0).reshape(2, 3).T}
+STRATEGY = SimpleNamespace(state={"arrays": ARRAYS}, saved=lambda: ARRAYS)
 
 
 @pytest.fixture

@@ -91,17 +91,26 @@ class Normed(nn.Sequential):
 
 @pytest.mark.parametrize("strategy", ["fedprox", "fednova", "scaffold", "fedbn", "flwr:FedAvgM"])
 def test_a_run_goes_on_after_such_a_round(strategy: str, tmp_path: Path) -> None:
-    one_sample_each = {"sources": [{"name": "toy:Stripes", "train": 1}], "image_size": 8}
-    chosen = toy.scenario(
-        data=one_sample_each,
-        model={"name": "test_strategies:Normed"},
-        strategy=strategy,
-        participation={"fraction": 0.34},
-    )
-    ended = simulate(chosen, out=tmp_path / "run", progress=False)
-    assert ended.finished
-    initial = prepare(chosen).model.state_dict()
-    assert all(torch.equal(initial[n], tensor) for n, tensor in ended.model_state().items())
+    """Four of five clients have one sample, and one of five takes part."""
+    few = {"sources": [{"name": "toy:Stripes", "train": 2, "test": 20}], "image_size": 8}
+    idle = 0
+    for seed in range(4):
+        chosen = toy.scenario(
+            data=few,
+            model={"name": "test_strategies:Normed"},
+            strategy=strategy,
+            partition={"clients": 5},
+            participation={"fraction": 0.2},
+            rounds=1,
+            seed=seed,
+        )
+        ended = simulate(chosen, out=tmp_path / f"run-{seed}", progress=False)
+        assert ended.finished
+        if ended.history.query("metric == 'steps'").value.sum() == 0:
+            idle += 1
+            initial = prepare(chosen).model.state_dict()
+            assert all(torch.equal(initial[n], tensor) for n, tensor in ended.model_state().items())
+    assert idle
 
 
 def test_uniform_weighting_is_an_option() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedlab import rng
 from fedlab.models.copies import copy_of
 
 T = TypeVar("T")
@@ -75,17 +76,8 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
 @contextmanager
 def same_chance(seed: int = 0) -> Iterator[None]:
     """Within it, PyTorch's, NumPy's and Python's generators start from a seed; put back after."""
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+    with rng.torch_seed(seed, "trial"):
+        yield
 
 
 def _tried(find: Callable[[], T]) -> T | None:
