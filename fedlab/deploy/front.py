@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from fedlab.deploy.words import NOT_LET_IN
 from fedlab.flower_compat.superlink import FRESH_SECONDS, KEY, SIGNATURE, TIMESTAMP, TOKEN
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class _Body:
 
 
 async def _answer(send: Send, status: int) -> None:
-    text = json.dumps({"detail": "refused"}).encode()
+    text = json.dumps({"detail": NOT_LET_IN}).encode()
     headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
     headers.append((b"content-length", str(len(text)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})

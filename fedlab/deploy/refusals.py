@@ -7,6 +7,7 @@ from datetime import datetime
 
 import httpx
 
+from fedlab.deploy.words import NOT_LET_IN
 from fedlab.errors import FedlabError, InputError
 from fedlab.flower_compat.fleet import clock_difference, refusal
 
@@ -61,7 +62,7 @@ def _answered(
             f"this device's clock is {abs(ahead) / 60:.0f} minutes {side} by the server's, which "
             "therefore refuses its signature; set the clock, e.g. `timedatectl set-ntp true`"
         )
-    if told.get("code") == UNKNOWN_NODE:
+    if told.get("code") == UNKNOWN_NODE or told.get("detail") == NOT_LET_IN:
         return InputError(
             f"{address} does not let '{name}' in: its key was never added there, was revoked, or "
             "is in use by another process (a killed one is forgotten after 20 seconds); on the "

@@ -36,3 +36,7 @@ def fault_of_name(what: str, name: str) -> str:
     if not name.isprintable() or set("<>") & set(name):
         return f"its {what} has characters that names do not have: '{shown(name)}'"
     return ""
+
+
+NOT_LET_IN = "not let in"
+"""What a server answers to whoever has no key that it knows."""
