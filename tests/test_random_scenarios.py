@@ -137,7 +137,7 @@ RANDOMLY = settings(
 )
 
 
-MANY = int(os.environ.get("FEDLAB_SCENARIOS", "150"))
+MANY = int(os.environ.get("FEDLAB_SCENARIOS", "500"))
 """Scenarios of the slow test; hours of them find more than a check has time for."""
 
 
