@@ -10,9 +10,8 @@ from torch import nn
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial import trial_samples
-from fedlab.engine.runtime import local_half_of, tried_half
+from fedlab.engine.runtime import initial_model, local_half_of, tried_half
 from fedlab.models.anatomy import anatomy_of
-from fedlab.models.build import build_model
 from fedlab.models.check import check_outputs
 from fedlab.models.normalisation import looks_like_normalisation
 from fedlab.models.norms import NormPolicy
@@ -35,14 +34,7 @@ def checked_model(scenario: Scenario, data: FederatedData) -> nn.Module:
     """
     classes = len(data.class_names)
     samples = trial_samples(data, Preprocess(scenario.data, data))
-    model = build_model(
-        scenario.model,
-        scenario.strategy,
-        data.input_shape,
-        classes,
-        scenario.seed,
-        samples.inputs,
-    )
+    model = initial_model(scenario, data, samples)
     check_outputs(scenario.model, model, samples.inputs, classes)
     scenario.strategy.check(scenario, model)
     refuse_batches_of_one(scenario, model)

@@ -232,19 +232,33 @@ def build_local_half(
     """
     samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
     classes = len(data.class_names)
-    model = build_model(
-        scenario.model,
-        scenario.strategy,
-        data.input_shape,
-        classes,
-        scenario.seed,
-        samples.inputs,
-    )
+    model = initial_model(scenario, data, samples)
     if ours(scenario.model):  # `fedlab.simulation.prepare` tries it once for all processes
         return local_half_of(scenario, model.to(device), classes)
     half, _ = tried_half(local_half_of(scenario, model, classes), scenario, samples)
     task = replace(half.task, model=model.to(device))
     return local_half_class(scenario)(scenario.strategy, task)
+
+
+def initial_model(scenario: Scenario, data: FederatedData, samples: TrialSamples) -> nn.Module:
+    """The network that all clients start from.
+
+    Args:
+        scenario: The experiment.
+        data: The pooled samples, or what a server without data knows of them.
+        samples: What the network is looked at with.
+
+    Raises:
+        InputError: If the network cannot be made.
+    """
+    return build_model(
+        scenario.model,
+        scenario.strategy,
+        data.input_shape,
+        len(data.class_names),
+        scenario.seed,
+        samples.inputs,
+    )
 
 
 def local_half_of(scenario: Scenario, model: nn.Module, classes: int) -> LocalHalf:
