@@ -120,7 +120,8 @@ def plan_round(
             half, phase, labelled, unlabelled, batch_size=batch_size, learns_from_one=alone
         )
         examples += plan.examples
-        rows, beside = data.split(phase.split), data.split("unlabelled")
+        rows = data.split(phase.split)
+        beside = data.split("unlabelled") if plan.beside.steps else rows[:0]
         phases.append(list(plan.draw(rows, beside, generator)))
     return Schedule(examples, phases)
 

@@ -46,11 +46,11 @@ def work_per_round(
         batch_size: Samples per step.
         inputs: Some samples, of which only the shape matters.
     """
-    alone = learns_from_one(half.task.model, inputs)
     known = np.concatenate([[0], np.cumsum(partition.labelled)])[partition.train_offsets]
     labelled = np.diff(known)
     unlabelled = np.diff(partition.train_offsets) - labelled
     kinds, places = np.unique(np.stack([labelled, unlabelled]), axis=1, return_inverse=True)
+    alone = bool((kinds != 1).all()) or learns_from_one(half.task.model, inputs)
     totals = np.zeros((2, kinds.shape[1]), dtype=np.int64)
     for kind, (known_samples, others) in enumerate(kinds.T.tolist()):
         for phase in half.phases():
