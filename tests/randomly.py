@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedlab.clients.base import Carry, LocalHalf, Received, Update
+from fedlab.clients.base import Carry, LocalHalf, Phase, Received, Update
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.updates import ClientUpdate
 
@@ -72,3 +72,10 @@ def normalised(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     return nn.Sequential(
         nn.Flatten(), nn.Linear(width, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, num_classes)
     )
+
+
+class Resting(LocalHalf):
+    """Sends back what it received."""
+
+    def phases(self) -> Sequence[Phase]:
+        return []

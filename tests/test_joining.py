@@ -230,7 +230,8 @@ def test_what_only_a_simulation_can_do_is_refused(four: Path) -> None:
 def invited(four: Path, domain: str, folder: Path) -> Participant:
     """A device that has accepted an invitation."""
     participant = Participant(domain, four.parent / f"{domain}.npz", None, folder, "cpu", 1)
-    terms = Invitation("run", fedlab.__version__, to_yaml(load_scenario(four)), DIGITS, (3, 8, 8))
+    scenario = load_scenario(four)
+    terms = task_of(scenario).invitation("run", scenario)
     message = Message(terms.to_content(), dst_node_id=7, message_type=INVITE)
     reply = participant.answer(flower_compat.stamp(message))
     assert reply is not None

@@ -44,6 +44,14 @@ def test_who_cannot_take_a_step_is_counted(caplog: pytest.LogCaptureFixture) -> 
     assert "has a single training sample" in caplog.text
 
 
+def test_a_method_whose_clients_take_no_steps_by_design_is_let_pass(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    strategy = {"name": "fedavg", "client": "randomly:Resting"}
+    assert prepare(scenario(**few(4, 12, strategy=strategy)))
+    assert "the method has no phases: its clients take no steps" in caplog.text
+
+
 def test_a_short_last_step_is_told_where_clients_keep_what_they_learn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

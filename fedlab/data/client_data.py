@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -21,6 +22,11 @@ class ClientData:
     inputs: torch.Tensor
     labels: torch.Tensor
     labelled: torch.Tensor
+
+    @cached_property
+    def known(self) -> int:
+        """How many of its labels are known."""
+        return int(self.labelled.sum())
 
     def class_counts(self, classes: int) -> torch.Tensor:
         """Labelled training samples of every class, int64 of shape (classes,)."""

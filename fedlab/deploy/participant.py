@@ -12,6 +12,7 @@ from flwr.app import ConfigRecord, Message, MessageType
 import fedlab
 from fedlab import yaml_text
 from fedlab.deploy.own_data import OwnData, load_own_data
+from fedlab.deploy.own_tensors import check_own_tensors, sketch
 from fedlab.deploy.state_file import StateFile
 from fedlab.deploy.terms import INVITE, SEAT, Invitation, Presence
 from fedlab.engine.start import make_runtime
@@ -88,7 +89,8 @@ class Participant:
             self._state = StateFile(self.folder / file)
             self._workers.clear()
             self._own, self._run = own, invitation.run
-            self._worker(0, 1)  # a method or model that this device lacks is told now
+            half = self._worker(0, 1).runtime.half  # what this device lacks is told now
+            check_own_tensors(invitation.sketch, sketch(half.task.model, half.shared))
             self._workers.clear()
         own = self._own
         return Presence(self.name, own.domain, len(own.data.train), len(own.data.test))

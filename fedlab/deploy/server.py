@@ -15,13 +15,11 @@ from typing import Any
 
 import httpx
 
-import fedlab
 from fedlab.deploy.grid import DeviceGrid
 from fedlab.deploy.post import Post
 from fedlab.deploy.roll import Roll, Seat
 from fedlab.deploy.superlink import Endpoint, SuperLink
 from fedlab.deploy.task import Task, task_of
-from fedlab.deploy.terms import Invitation
 from fedlab.errors import InputError, RunError
 from fedlab.flower_compat.superlink import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
@@ -85,9 +83,7 @@ def serve(
                     superlink.address, superlink.ticket, superlink.authority, superlink.is_alive
                 )
             )
-            invitation = Invitation(
-                notes["run"], fedlab.__version__, to_yaml(scenario), task.classes, task.shape
-            )
+            invitation = task.invitation(notes["run"], scenario)
             roll = Roll(post, invitation, task.homes, [Seat(**seat) for seat in notes["devices"]])
             on_ready(f"{endpoint.host}:{superlink.port}")
             _gather(roll, superlink)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import nn
 
+import fedlab
 from fedlab.data.extractor import NoExtractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
+from fedlab.deploy.own_tensors import sketch
+from fedlab.deploy.terms import Invitation
 from fedlab.engine.checks import checked_model
 from fedlab.engine.runtime import Runtime, local_half_class
 from fedlab.engine.start import make_runtime
@@ -19,6 +22,7 @@ from fedlab.errors import InputError
 from fedlab.privacy.checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
+from fedlab.scenario_file import to_yaml
 from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
 from fedlab.scenarios.partition import Partition
@@ -38,6 +42,7 @@ class Task:
         test_domains: Domains that the server tests the global model on.
         tester: Does that; None where there is nothing to test on.
         phases: Phases of a client's local round.
+        own_tensors: What tells the network's tensors that no message carries.
     """
 
     model: nn.Module
@@ -47,6 +52,24 @@ class Task:
     test_domains: tuple[str, ...] = ()
     tester: Worker | None = None
     phases: int = 1
+    own_tensors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def invitation(self, run: str, scenario: Scenario) -> Invitation:
+        """What devices are asked to take part in.
+
+        Args:
+            run: Identifies the run, over restarts of the server.
+            scenario: The experiment.
+        """
+        return Invitation(
+            run,
+            fedlab.__version__,
+            to_yaml(scenario),
+            self.classes,
+            self.shape,
+            own_tensors=tuple(self.own_tensors),
+            own_sums=tuple(value for pair in self.own_tensors.values() for value in pair),
+        )
 
 
 def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
@@ -78,8 +101,17 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
     check_privacy(scenario, strategy, model, data, clients)
     test_domains = _domains_to_test(scenario, data)
     tester = _tester(scenario, data) if test_domains else None
-    phases = len(_runtime(scenario, data).half.phases())
-    return Task(model, names, shape, _homes(scenario, data), test_domains, tester, phases)
+    half = _runtime(scenario, data).half
+    return Task(
+        model,
+        names,
+        shape,
+        _homes(scenario, data),
+        test_domains,
+        tester,
+        phases=len(half.phases()),
+        own_tensors=sketch(model, half.shared),
+    )
 
 
 def _no_data(scenario: Scenario, classes: Sequence[str]) -> FederatedData:

@@ -68,6 +68,9 @@ class Invitation(Terms):
         scenario: The scenario as YAML.
         classes: Names of the classes, in the order of their indices.
         shape: Shape of one sample: (channels, height, width) or (features,).
+        own_tensors: Names and forms of the network's tensors that no message carries.
+        own_sums: Norm and weighted sum of each (see `fedlab.deploy.own_tensors`), one after the
+            other.
     """
 
     run: str
@@ -75,6 +78,14 @@ class Invitation(Terms):
     scenario: str
     classes: tuple[str, ...]
     shape: tuple[int, ...]
+    own_tensors: tuple[str, ...] = ()
+    own_sums: tuple[float, ...] = ()
+
+    @property
+    def sketch(self) -> dict[str, tuple[float, float]]:
+        """What the server has of the tensors that no message carries."""
+        pairs = zip(self.own_sums[::2], self.own_sums[1::2], strict=False)
+        return dict(zip(self.own_tensors, pairs, strict=False))
 
 
 @dataclass(frozen=True)

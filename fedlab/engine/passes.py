@@ -70,10 +70,10 @@ class Passes:
 
     def draw(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """The samples of every batch, int64, out of `rows`, in an order drawn for every pass."""
-        left = self.steps
+        left, taken, sizes = self.steps, sum(self.sizes), list(self.sizes)
         while left > 0:
-            order = rows[torch.randperm(len(rows), generator=generator)]
-            parts = order[: sum(self.sizes)].split(list(self.sizes))
+            order = rows[torch.randperm(rows.shape[0], generator=generator)]
+            parts = order[:taken].split(sizes)
             yield from parts[:left]
             left -= len(parts)
 

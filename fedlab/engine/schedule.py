@@ -35,7 +35,7 @@ class Schedule:
     @cached_property
     def seen(self) -> int:
         """Samples read in all steps together."""
-        return sum(len(rows) for phase in self.phases for rows in phase)
+        return sum(rows.shape[0] for phase in self.phases for rows in phase)
 
     def metrics(self, means: Mapping[str, float], update: Update) -> dict[str, float]:
         """A round's metrics: what the schedule, the steps and the method's last word say."""
@@ -111,9 +111,12 @@ def plan_round(
         server_round: The round, from 1.
     """
     generator = rng.torch_generator(seed, "order", client, server_round)
-    labelled = int(data.labelled.sum())
-    unlabelled = len(data.labelled) - labelled
-    alone = 1 not in (labelled, unlabelled) or learns_from_one(half.task.model, data.inputs)
+    labelled, unlabelled = data.known, data.labelled.shape[0] - data.known
+    alone = (
+        1 not in (labelled, unlabelled)
+        or not half.normalises_batches
+        or learns_from_one(half.task.model, data.inputs)
+    )
     examples, phases = 0, []
     for phase in half.phases():
         plan = plan_phase(

@@ -66,12 +66,16 @@ def check_work(scenario: Scenario, half: LocalHalf, partition: Partition, work: 
 
     Also tells of short last steps, which can throw a model that is tested as its client leaves it.
     What a method adds to a client's samples (`LocalHalf.training_data`) is not known here, and
-    whoever does that is let pass.
+    whoever does that is let pass. So is a half that has no phases, which says itself that its
+    clients take no steps.
 
     Raises:
         InputError: If no client can take a step.
     """
     if type(half).training_data is not LocalHalf.training_data:
+        return
+    if not half.phases():
+        log.warning("the method has no phases: its clients take no steps")
         return
     clients = len(partition)
     idle = np.flatnonzero(work.steps == 0)
