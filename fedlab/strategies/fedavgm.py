@@ -23,7 +23,7 @@ class FedAvgMParameters(ServerOptimizerParameters):
     """FedAvgM's parameters.
 
     Attributes:
-        momentum: β; 0 with a learning rate of 1 is FedAvg.
+        momentum: β, commonly 0.9; 0 with a learning rate of 1 is FedAvg.
     """
 
     name: str = "fedavgm"

@@ -34,7 +34,8 @@ class FedDCParameters(StrategyParameters):
     Attributes:
         weighting: Every client counts the same; where they count by their examples, the means of
             drifts and gradients are exact only if all clients take part.
-        alpha: α, weight of the penalty that ties a client's model to the global one less its drift.
+        alpha: α, weight of the penalty that ties a client's model to the global one less its drift;
+            commonly 0.01 or 0.1.
         by_share: Whether α and the mean gradient are divided by the client's share of the samples
             (1 for a client of mean size), by which its own gradient counts in that mean, as in the
             authors' code, but not by default here; the optimum is then that of all samples. The

@@ -26,8 +26,8 @@ class FedDynParameters(StrategyParameters):
     Attributes:
         weighting: Every client counts the same, as in the paper; where they count by their
             examples, the server's h is exact only if all clients take part.
-        alpha: α, weight of the penalty. The smaller it is, the further the server's correction
-            reaches, and the more local steps it takes for clients to follow.
+        alpha: α, weight of the penalty, commonly 0.01 to 0.5. The smaller it is, the further the
+            server's correction reaches, and the more local steps it takes for clients to follow.
     """
 
     name: str = "feddyn"

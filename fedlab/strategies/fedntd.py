@@ -26,8 +26,8 @@ class FedNTDParameters(StrategyParameters):
     """FedNTD's parameters.
 
     Attributes:
-        beta: Weight of the distillation; 0 is FedAvg.
-        tau: Temperature of both models' outputs.
+        beta: Weight of the distillation, 1 in the authors' code; 0 is FedAvg.
+        tau: Temperature of both models' outputs, 1 in the authors' code.
     """
 
     name: str = "fedntd"

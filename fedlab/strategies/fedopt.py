@@ -38,6 +38,9 @@ class ServerOptimizerParameters(StrategyParameters):
 class AdaptiveParameters(ServerOptimizerParameters):
     """What FedAdam, FedYogi and FedAdagrad have; defaults are those of Flower.
 
+    A server's learning rate that fits depends on the task: the paper looks for it by a grid search,
+    and no default is its recommendation.
+
     Attributes:
         beta_1: β₁, how much of the mean change is kept from round to round.
         tau: τ, the least of the scale that changes are divided by; the smaller, the more adaptive.

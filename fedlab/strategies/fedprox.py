@@ -20,7 +20,8 @@ class FedProxParameters(StrategyParameters):
     """FedProx's parameters.
 
     Attributes:
-        mu: Weight of the proximal term; 0 is FedAvg.
+        mu: Weight of the proximal term; 0 is FedAvg. Commonly 0.001 to 1; the authors of FedBN
+            compare with 0.01 on digits and 0.001 on photographs.
     """
 
     name: str = "fedprox"

@@ -18,7 +18,7 @@ from fedlab.strategies.fedopt import Adaptive
 
 
 class FedYogiParameters(FedAdamParameters):
-    """FedYogi's parameters."""
+    """FedYogi's parameters; defaults are those of Flower, whose learning rate here is 0.01."""
 
     name: str = "fedyogi"
     server_lr: PositiveFloat = 0.01

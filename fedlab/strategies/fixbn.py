@@ -27,7 +27,8 @@ class FixBNParameters(StrategyParameters):
 
     Attributes:
         share: Share of the rounds that normalise by the batch, as FedAvg does. The others
-            normalise by the averaged running statistics, which then stay as they are.
+            normalise by the averaged running statistics, which then stay as they are. Half of them
+            is what is reported of the paper, whose text we have not seen.
     """
 
     name: str = "fixbn"

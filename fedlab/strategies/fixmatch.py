@@ -13,7 +13,11 @@ from fedlab.strategies.semi_supervised import SemiSupervisedParameters
 
 
 class FixMatchParameters(SemiSupervisedParameters):
-    """FixMatch's parameters, with the paper's defaults: threshold τ 0.95, weight λ 1."""
+    """FixMatch's parameters, with the paper's defaults: threshold τ 0.95, weight λ 1.
+
+    Strong views are others: there, two operations of random strength and Cutout; here, as for UDA
+    and FedLabel, a random crop and one operation at a third of its strength.
+    """
 
     name: str = "fixmatch"
 

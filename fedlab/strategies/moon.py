@@ -27,7 +27,7 @@ class MOONParameters(StrategyParameters):
 
     Attributes:
         mu: Weight of the contrastive term; 0 is FedAvg. The paper chooses among 0.1, 1, 5 and 10.
-        tau: Temperature of the contrastive term.
+        tau: Temperature of the contrastive term; 0.5 in the authors' code.
         projection: Width of the projection head, two dense layers put before the last one, whose
             outputs are compared; null compares what the last layer of the network as it is reads.
     """

@@ -31,7 +31,8 @@ class ScaffoldParameters(StrategyParameters):
     Attributes:
         weighting: Every client counts the same, as in the paper; where they count by their
             examples, the server's control variate is exact only if all clients take part.
-        server_lr: η_g, the server's step along the clients' mean change.
+        server_lr: η_g, the server's step along the clients' mean change; commonly 1. The paper of
+            GGEUR has 0.25.
     """
 
     name: str = "scaffold"

@@ -15,7 +15,10 @@ from fedlab.strategies.semi_supervised import SemiSupervisedParameters
 
 
 class UDAParameters(SemiSupervisedParameters):
-    """UDA's parameters; defaults are commonly used for small images.
+    """UDA's parameters; defaults are those of the authors' code for CIFAR-10 (google-research/uda).
+
+    Strong views are others: there, Cutout comes after the operations of RandAugment; here, as for
+    FixMatch and FedLabel, they are a random crop and one operation at a third of its strength.
 
     Attributes:
         threshold: β, the probability that a prediction needs to teach.
