@@ -30,6 +30,10 @@ FOLDER = ROOT / "docs" / "methods"
 TRAVELS = re.compile(r"\b(Up|Up, once|Down|Down, once|Every round|Stays): ")
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
 EVERY = "[what every method takes](index.md#keys-of-every-method)"
+CAVEAT = (
+    "What rows can show, and what was not equal between them (steps, tuning), is said where they "
+    "come from."
+)
 
 
 class Words(NamedTuple):
@@ -98,7 +102,7 @@ def completed(name: str, markdown: str) -> str:
     blocks += [*_traffic(name), body.strip()]
     blocks += [f"## Parameters\n\n{_parameters(name)}"]
     if found := list(_results(name)):
-        blocks += ["## Results\n\n" + "\n\n".join(found)]
+        blocks += [f"## Results\n\n{CAVEAT}\n\n" + "\n\n".join(found)]
     if words.paper:
         blocks += [f"## Source\n\n{words.paper}"]
     blocks += ["## Code { data-search-exclude }\n\n" + "\n\n".join(_code(name))]
