@@ -320,6 +320,102 @@ class LateFailure(Plain):
         return super().middle(hidden)
 
 
+class ReadTwice(Plain):
+    """A weight of a dense layer that something else multiplies with, too."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.linear(super().middle(hidden), self.m.weight.t())
+
+
+class TwiceInTraining(Plain):
+    """A layer that is called once more while it trains."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        once = super().middle(hidden)
+        return super().middle(once) if self.training else once
+
+
+class Temperature(Plain):
+    """A parameter that is a single number."""
+
+    def change(self) -> None:
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) * self.temperature
+
+
+class Idle(Plain):
+    """A layer that learns in principle, and that nothing passes."""
+
+    def change(self) -> None:
+        self.spare = nn.Linear(12, 12)
+
+
+class Tiles(nn.Module):
+    """A convolution, a normalisation and a dense layer."""
+
+    norm: str | None = None
+
+    def __init__(self, input_shape: tuple[int, ...], num_classes: int) -> None:
+        super().__init__()
+        kinds = {"batch": nn.BatchNorm2d(6), "group": nn.GroupNorm(2, 6)}
+        self.a = nn.Conv2d(input_shape[0], 6, 3, stride=2)
+        self.n = kinds.get(self.norm or "", nn.Identity())
+        self.m = nn.Linear(6, 8)
+        self.b = nn.Linear(8, num_classes)
+        self.change()
+
+    def change(self) -> None:
+        """What makes the network odd."""
+
+    def body(self, x: Tensor) -> Tensor:
+        return F.relu(self.n(self.a(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.relu(self.m(self.body(x).mean((2, 3)))))
+
+
+class BatchNormed(Tiles):
+    """Batch normalisation."""
+
+    norm = "batch"
+
+
+class GroupNormed(Tiles):
+    """Group normalisation."""
+
+    norm = "group"
+
+
+class FrozenBody(Tiles):
+    """A backbone that was trained elsewhere, and a head that learns."""
+
+    norm = "batch"
+
+    def change(self) -> None:
+        self.a.requires_grad_(False)
+        self.n.requires_grad_(False)
+
+
+class Residual(Tiles):
+    """Two blocks around which inputs go, and which are computed again in the backward pass."""
+
+    norm = "group"
+
+    def change(self) -> None:
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.GroupNorm(3, 6)) for _ in range(2)
+        )
+
+    def body(self, x: Tensor) -> Tensor:
+        hidden = super().body(x)
+        for block in self.blocks:
+            again: Any = checkpoint(block, hidden, use_reentrant=False)
+            hidden = hidden + F.relu(again)
+        return hidden
+
+
 def parallel(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     """A wrapper for several devices."""
     return nn.DataParallel(Plain(input_shape, num_classes))

@@ -21,7 +21,11 @@ from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import prepare
 
-WAYS = ("one_by_one", "vectorised")
+WAYS = {
+    "one by one": {"execution": "one_by_one", "linear": "dense"},
+    "as one": {"execution": "vectorised", "linear": "dense"},
+    "low rank": {"execution": "one_by_one", "linear": "low_rank"},
+}
 
 
 def scenario(name: str, *overrides: str, clients: int = 2, **fields: Any) -> Scenario:
@@ -63,13 +67,19 @@ EXACT = [
     "Branching",
     "Counting",
     "HeadFirst",
+    "ReadTwice",
+    "TwiceInTraining",
+    "Temperature",
+    "Idle",
+    "FrozenBody",
+    "Residual",
 ]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", EXACT)
 def test_a_round_is_that_of_plain_pytorch(name: str, way: str, tmp_path: Path) -> None:
-    chosen = scenario(name, f"engine.execution={way}")
+    chosen = scenario(name, engine=WAYS[way])
     wanted, got = round_of_fedavg(chosen), simulated(chosen, tmp_path).model_state()
     assert got.keys() == wanted.keys()
     for tensor, value in wanted.items():

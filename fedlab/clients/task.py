@@ -69,6 +69,8 @@ class Task:
         holds: Whether a client's tensors stay in the network until gradients are taken, because
             its backward pass runs parts of it again.
         alone: Whether clients train one by one, because the network cannot be stacked.
+        formed: Whether dense layers learn with their weights formed (not in low-rank form, see
+            `fedlab.engine.low_rank`), because something else of the network reads them.
         idle: Parameters that outputs did not depend on when the network was tried.
     """
 
@@ -84,6 +86,7 @@ class Task:
     precision: Precision = "float32"
     holds: bool = False
     alone: bool = False
+    formed: bool = False
     idle: frozenset[str] = frozenset()
 
     def for_stacks(self) -> Task:

@@ -187,7 +187,7 @@ class _Product(torch.autograd.Function):
             if factors.bias is not None:
                 gram.add_(1)
             outputs.baddbmm_(gram.transpose(1, 2), past)
-        return outputs
+        return outputs.contiguous()  # dropout draws in the order of memory, as of a usual layer
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:

@@ -21,7 +21,7 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial import TrialSamples, trial_samples
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
-from fedlab.engine.low_rank_rule import sends_the_model
+from fedlab.engine.low_rank_rule import sends_the_model, takes_usual_steps
 from fedlab.engine.one_by_one import train_one
 from fedlab.engine.side_by_side import Adding, chain_of, train_side_by_side
 from fedlab.engine.trial import tried
@@ -281,7 +281,8 @@ def tried_half(
 ) -> tuple[LocalHalf, str | None]:
     """A local half whose steps are right (see `fedlab.engine.trial.tried`)."""
     stacks = half.vectorisable and scenario.engine.execution != "one_by_one"
-    task, why = tried(half.task, samples, scenario.model.name, stacks)
+    form = scenario.engine.linear if takes_usual_steps(half) else "dense"
+    task, why = tried(half.task, samples, scenario.model.name, stacks, form)
     if task is not half.task:
         half = local_half_class(scenario)(scenario.strategy, task)
     return half, why

@@ -16,12 +16,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fedlab.clients.base import Carry, LocalHalf, Phase
+from fedlab.clients.base import Carry, LocalHalf, Phase, Received
 from fedlab.clients.differentiate import value_and_gradients_by_backward
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
 from fedlab.clients.task import Batch, Task
 from fedlab.data.trial import TrialSamples
+from fedlab.engine.low_rank_rule import Form, Work
+from fedlab.engine.wide_layers import WideLayers
 from fedlab.errors import InputError, told
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.anatomy import fill
@@ -209,11 +211,28 @@ class Trial:
             {name: each[0] for name, each in buffers.items()},
         )
 
+    def low_rank(self, task: Task, form: Form) -> Step:
+        """The step of a client whose wide dense layers are in low-rank form, where they can be."""
+        half = self._half(task)
+        wide = WideLayers.of(half, form, self.inputs)
+        if wide is None:
+            return self.plain
+        samples = len(self.inputs)
+        half = wide.choose(Work(1, samples, samples))
+        half.task.model.train()
+        parameters, buffers = self._started(half)
+        carry = wide.begin(Carry(parameters, buffers, {}, {}), Received({}), samples)
+        with same_chance(), channels_last_gradients(half.task.model):
+            gradients, _ = half.gradients(carry, self._batch(), Phase())
+        learnt = wide.finish(carry).parameters
+        moves = {n: parameters[n] - tensor for n, tensor in learnt.items() if n not in gradients}
+        return Step({**gradients, **moves}, carry.buffers)  # at a learning rate of 1
+
     def _half(self, task: Task) -> LocalHalf:
         own = replace(
             task,
             model=copy_of(self.model),
-            optimizer=Optimizer(OptimizerSpec()),
+            optimizer=Optimizer(OptimizerSpec(lr=1.0)),
             loss=CrossEntropy(),
             precision="float32",
             constant=frozenset(),
@@ -253,7 +272,9 @@ class Trial:
         return max(found, key=lambda each: each.size / each.allowed, default=None)
 
 
-def tried(task: Task, samples: TrialSamples, name: str, stacks: bool) -> tuple[Task, str | None]:
+def tried(
+    task: Task, samples: TrialSamples, name: str, stacks: bool, form: Form = "dense"
+) -> tuple[Task, str | None]:
     """A task whose clients' steps are those of plain PyTorch.
 
     Args:
@@ -261,6 +282,7 @@ def tried(task: Task, samples: TrialSamples, name: str, stacks: bool) -> tuple[T
         samples: What a step is tried on.
         name: The network's name.
         stacks: Whether many clients might train as one.
+        form: What form dense layers might take (see `fedlab.engine.wide_layers`).
 
     Returns:
         The task, with what it takes to be right; and why clients train one by one where they could
@@ -288,6 +310,8 @@ def tried(task: Task, samples: TrialSamples, name: str, stacks: bool) -> tuple[T
         )
     if trial.plain.idle:
         task = replace(task, idle=trial.plain.idle)
+    if form != "dense" and _wrong(trial, lambda: trial.low_rank(task, form)) is not None:
+        task = replace(task, formed=True)
     if not stacks:
         return task, None
     if task.holds:

@@ -19,6 +19,7 @@ from fedlab.clients.base import Carry, LocalHalf, Received
 from fedlab.clients.differentiate import Objective
 from fedlab.engine.low_rank import LaterLayer
 from fedlab.engine.low_rank_rule import LARGE, Form, Work, sends_the_model, takes_usual_steps
+from fedlab.models.chain import has_hooks
 from fedlab.models.copies import copy_of
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
@@ -87,8 +88,8 @@ class WideLayers:
         spec = half.task.optimizer.spec
         if form == "dense" or spec.name != "sgd" or spec.clip_norm or not takes_usual_steps(half):
             return None
-        if half.task.holds:
-            return None  # parts of the network run again in its backward pass
+        if half.task.holds or half.task.formed:
+            return None  # parts of the network run again in its backward pass, or it goes wrong
         model = half.task.model
         paths = [
             path
@@ -189,8 +190,9 @@ def _names(path: str, layer: nn.Linear) -> tuple[str, str | None]:
 def _plainly_used(model: nn.Module, samples: Tensor) -> list[str]:
     """Paths of the dense layers that are called once for a batch, with one row for each sample.
 
-    Layers are left out that share their parameters with others, or whose parameters are frozen or
-    have hooks.
+    Layers are left out that share their parameters with others, that have hooks, or whose
+    parameters are frozen or have hooks. That nothing else reads a layer's weights cannot be seen
+    from here; `fedlab.engine.trial` finds it out.
     """
     names = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
 
@@ -206,7 +208,9 @@ def _plainly_used(model: nn.Module, samples: Tensor) -> list[str]:
     handles = [
         listen(path, module)
         for path, module in model.named_modules()
-        if type(module) is nn.Linear and all(map(learns_alone, module.parameters()))
+        if type(module) is nn.Linear
+        and not has_hooks(module)
+        and all(map(learns_alone, module.parameters()))
     ]
     model.eval()
     try:

@@ -60,7 +60,7 @@ class Chain:
         names: list[tuple[str, str | None]] = []
         passed: list[list[nn.Module]] = [[]]
         for path, module in model.named_modules(remove_duplicate=False):
-            if _hooked(module):
+            if has_hooks(module):
                 return None
             if type(module) is nn.Linear:
                 prefix = f"{path}." if path else ""
@@ -86,7 +86,7 @@ def _flattens(module: nn.Module) -> bool:
     return type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
 
 
-def _hooked(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
     """Whether anything listens to the module, or changes what it does."""
     return any(
         (

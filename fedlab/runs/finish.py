@@ -13,6 +13,9 @@ from fedlab.strategies.callbacks import RoundReport
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy
 
+ALIASES = "aliases"
+"""The model's note of further names of its tensors (tied weights): JSON, the first name by each."""
+
 
 class FinishWriter:
     """Observer that writes ``model.safetensors`` and ``finished.json`` when a run ends.
@@ -35,5 +38,7 @@ class FinishWriter:
 
     def on_end(self, strategy: Strategy) -> None:
         """Writes the server's tensors, and after them the mark."""
-        write_tensors(self.folder.model_file, strategy.saved())
+        aliases = dict(strategy.anatomy.aliases)
+        notes = {ALIASES: json.dumps(aliases)} if aliases else {}
+        write_tensors(self.folder.model_file, strategy.saved(), notes)
         write_whole(self.folder.finished_file, json.dumps({"rounds": self.rounds}) + "\n")

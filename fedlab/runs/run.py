@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fedlab.errors import InputError
 from fedlab.runs import metrics
+from fedlab.runs.finish import ALIASES
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import read_history
 from fedlab.runs.tensors import read_tensors
@@ -128,7 +129,7 @@ class Run:
 
         Args:
             client: A client, for its own model: the server's tensors with what the client keeps
-                put over them. By default the server's tensors alone.
+                put over them, under all their names. By default the server's tensors alone.
 
         Raises:
             InputError: If the run has not finished, or has no such client.
@@ -141,7 +142,7 @@ class Run:
                 f"the run '{self.folder}' has not finished; "
                 f"go on with `fedlab resume {self.folder}`"
             )
-        state, _ = read_tensors(folder.model_file)
+        state, notes = read_tensors(folder.model_file)
         if client is None:
             return state
         if folder.devices_file.is_file():
@@ -152,7 +153,10 @@ class Run:
         clients = self.scenario.partition.clients
         if not 0 <= client < clients:
             raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")
-        return state | load_client_state(folder.checkpoints, client).get("model", {})
+        kept = load_client_state(folder.checkpoints, client).get("model", {})
+        aliases: dict[str, str] = json.loads(notes.get(ALIASES, "{}"))
+        also = {name: kept[first].clone() for name, first in aliases.items() if first in kept}
+        return {**state, **kept, **also}
 
     def __repr__(self) -> str:
         """What it is, in one line."""
