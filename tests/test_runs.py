@@ -23,7 +23,8 @@ from fedlab.scenario_file import load_scenario
 from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
 
 ARRAYS = {"weight": torch.arange(6.0).reshape(2, 3).T}
-STRATEGY = SimpleNamespace(state={"arrays": ARRAYS}, saved=lambda: ARRAYS)
+ANATOMY = SimpleNamespace(aliases={})
+STRATEGY = SimpleNamespace(state={"arrays": ARRAYS}, saved=lambda: ARRAYS, anatomy=ANATOMY)
 
 
 @pytest.fixture
