@@ -152,7 +152,6 @@ def simulate(
     with _shown(progress) as observers:
         prepared = prepare(scenario)
         with _grid(prepared) as grid, RunFolder.create(target, scenario) as folder:
-            write_table(prepared.partition, prepared.data, folder.path / "partition.csv")
             return _run(prepared, grid, folder, None, [*observers, *callbacks])
 
 
@@ -261,6 +260,8 @@ def _run(
     checkpoint: Checkpoint | None,
     callbacks: Sequence[Callback],
 ) -> Run:
+    if checkpoint is None:  # before the first round, however the run was begun
+        write_table(prepared.partition, prepared.data, folder.path / "partition.csv")
     return conduct(
         prepared.scenario,
         prepared.model,

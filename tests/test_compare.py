@@ -198,7 +198,10 @@ def test_runs_are_those_of_simulate_byte_by_byte(tiny, tmp_path, monkeypatch):
         out=tmp_path / "alone",
         **QUIET,
     )
-    assert bytes_of(done.groups[1].runs[3]) == bytes_of(alone)
+    compared = done.groups[1].runs[3]
+    assert bytes_of(compared) == bytes_of(alone)
+    tables = [(run.folder / "partition.csv").read_bytes() for run in (compared, alone)]
+    assert tables[0] == tables[1]
 
 
 def test_the_same_call_again_repeats_nothing_and_a_larger_one_adds(tiny, tmp_path, capsys):
