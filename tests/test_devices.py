@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from fleets import AT_ONCE, SLOWER_AND_SLOWER, fleet_of
+from pairs import pairs_first
 from rich.console import Console
 from test_engine import At, result
 
@@ -114,21 +115,30 @@ def test_availability_holds_for_a_period_and_has_its_share() -> None:
     assert all((one != two).any() for one, two in pairwise(moments))
 
 
-@pytest.mark.parametrize("model", [MLP, {"name": "small_cnn", "widths": [4, 4, 4]}])
-@pytest.mark.parametrize("batch_size", [7, "full"])
-@pytest.mark.parametrize("length", [{"local_epochs": 3}, {"local_steps": 8}])
-@pytest.mark.parametrize("remainder", ["keep", "drop", "merge"])
-@pytest.mark.parametrize("method", ["fedavg", "fedrep", "fedlabel", "fixmatch"])
+@pytest.mark.parametrize(
+    ("network", "batch_size", "length", "method", "remainder"),
+    pairs_first(
+        ["mlp", "cnn"],
+        [7, "full"],
+        ["local_epochs", "local_steps"],
+        ["fedavg", "fedrep", "fedlabel", "fixmatch"],
+        ["keep", "drop", "merge"],
+    ),
+)
 def test_the_work_of_a_round_is_known_beforehand(
-    model: dict, batch_size: int | str, length: dict, method: str, remainder: str
+    network: str, batch_size: int | str, length: str, method: str, remainder: str
 ) -> None:
     budget = {"share": 0.5}
     chosen = toy.scenario(
-        model=model,
+        model=MLP if network == "mlp" else {"name": "small_cnn", "widths": [4, 4, 4]},
         strategy=method,
         partition={"clients": 8, "quantity": {"name": "lognormal", "sigma": 1.0}}
         | ({"label_budget": budget} if method in ("fedlabel", "fixmatch") else {}),
-        training={"batch_size": batch_size, "remainder": remainder, **length},
+        training={
+            "batch_size": batch_size,
+            "remainder": remainder,
+            length: {"local_epochs": 3, "local_steps": 8}[length],
+        },
     )
     prepared = prepare(chosen)
     half = build_local_half(chosen, prepared.data, torch.device("cpu"))

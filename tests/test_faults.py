@@ -114,8 +114,9 @@ def test_a_local_half_that_actors_cannot_import_stops_the_run_before_it_has_a_fo
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     strategy = {"name": "fedavg", "client": "shy:Half"}
+    one = {"backend": "ray", "actors": 1}
     with pytest.raises(RunError, match=r"a Ray actor could not start.*(?s:.*)shy:Half.*only here"):
-        simulate(toy.scenario(strategy=strategy, resources=on("ray")), out=tmp_path / "run")
+        simulate(toy.scenario(strategy=strategy, resources=one), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -247,6 +247,7 @@ def test_features_are_drawn_together_the_more_the_larger_the_weight(tmp_path: Pa
     assert apart(3.0) < 0.5 * apart(0.0)
 
 
+@pytest.mark.slow  # test_control_variates has a method on Ray whose clients keep tensors
 def test_on_ray_a_run_ends_in_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
     for backend in ("local", "ray"):
         chosen = toy.scenario(strategy="fedproto", model=DEEP, resources=on(backend))

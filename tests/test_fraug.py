@@ -421,12 +421,14 @@ def run_of(**changes: Any) -> Any:
     return toy.scenario(**{"strategy": strategy, "model": MODEL} | changes)
 
 
+@pytest.mark.slow  # test_control_variates has a method on Ray whose clients keep tensors
 def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
     for backend in ("local", "ray"):
         simulate(run_of(resources=on(backend)), out=tmp_path / backend, progress=False)
     assert result(tmp_path / "local") == result(tmp_path / "ray")
 
 
+@pytest.mark.slow  # test_engine interrupts every method; this is with its own parameters
 @pytest.mark.parametrize("shared", ["all", "without_norm"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(shared: str, tmp_path: Path) -> None:
     def interrupt() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from pairs import pairs_first
 from test_vectorised import METHODS, MODELS, assert_same, double, ragged, runtime_of
 from torch import nn
 from torch.nn.functional import linear, relu
@@ -79,20 +80,25 @@ def compare(
     return other
 
 
-@pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING.keys())
-@pytest.mark.parametrize("build", [runtime_of, ragged])
-@pytest.mark.parametrize("network", ["linear", "mlp", "no-bias"])
-@pytest.mark.parametrize("way", ["side low_rank", "side dense", "alone low_rank"])
+@pytest.mark.parametrize(
+    ("way", "network", "clients", "training"),
+    pairs_first(
+        ["side low_rank", "side dense", "alone low_rank"],
+        ["linear", "mlp", "no-bias"],
+        ["equal", "ragged"],
+        list(TRAINING),
+    ),
+)
 @pytest.mark.usefixtures("double")
-def test_dense_networks(way: str, network: str, build: Callable, training: dict) -> None:
+def test_dense_networks(way: str, network: str, clients: str, training: str) -> None:
     side, form = way.split()
     runtime = compare(
-        build,
+        ragged if clients == "ragged" else runtime_of,
         form,
         side == "side",
         1e-9,
         model=NETWORKS[network],
-        training={"batch_size": 10} | training,
+        training={"batch_size": 10} | TRAINING[training],
     )
     assert chain_of(runtime.half, runtime.preprocess)
 

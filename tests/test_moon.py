@@ -135,6 +135,7 @@ def scenario(**changes: Any) -> Any:
     return toy.scenario(**fields | changes)
 
 
+@pytest.mark.slow  # test_engine interrupts every method; this is with its own parameters
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -146,6 +147,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
+@pytest.mark.slow  # test_control_variates has a method on Ray whose clients keep tensors
 @pytest.mark.usefixtures("ray_here")
 def test_ray_and_one_process_end_in_the_same_bytes(tmp_path: Path) -> None:
     for backend in ("local", "ray"):

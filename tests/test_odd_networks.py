@@ -120,7 +120,22 @@ def test_what_is_frozen_does_not_travel(tmp_path: Path) -> None:
     assert bytes_up("Plain") - bytes_up("Frozen") == 2 * 4 * frozen
 
 
-@pytest.mark.parametrize("name", [*EXACT, "SpectralNorm", "OldSpectralNorm", "LastCodebook"])
+NAMED = [
+    "FrozenHead",
+    "Tied",
+    "SharedModule",
+    "NonPersistent",
+    "OldWeightNorm",
+    "WeightNorm",
+    "Empty",
+    "SpectralNorm",
+    "OldSpectralNorm",
+    "LastCodebook",
+]
+"""Whose tensors have other names than usual, or are none that travel."""
+
+
+@pytest.mark.parametrize("name", NAMED)
 def test_a_trained_model_is_given_out_whole(name: str, tmp_path: Path) -> None:
     chosen = scenario(name)
     run = simulated(chosen, tmp_path)

@@ -233,6 +233,7 @@ def test_clients_are_tested_with_the_models_they_keep(method: Any, tmp_path: Pat
         assert np.average(mine.value, weights=mine.examples) == pytest.approx(loss.item(), rel=1e-4)
 
 
+@pytest.mark.slow  # test_engine interrupts every method; this is with a deeper network
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: Any, tmp_path: Path) -> None:
     def interrupt() -> None:
@@ -252,6 +253,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: Any, tmp_path
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
+@pytest.mark.slow  # test_control_variates has a method on Ray whose clients keep tensors
 @pytest.mark.parametrize("method", ["ditto", "local_only"])
 def test_on_ray_a_run_ends_in_the_same_bytes(method: str, tmp_path: Path, ray_here: None) -> None:
     for backend in ("local", "ray"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -24,6 +25,9 @@ WAYS = (
     "engine={execution: one_by_one, linear: low_rank}",
 )
 WIDTH = 6
+FEW = 20
+MANY = int(os.environ.get("FEDLAB_NETWORKS", "150"))
+"""Networks of the fast and of all tests together; the more, the rarer what is found."""
 
 
 class Again(nn.Module):
@@ -109,12 +113,13 @@ def check(key: int, folder: Path) -> None:
         torch.testing.assert_close(got[name], value, atol=1e-5, rtol=1e-4, msg=f"{key}: {name}")
 
 
-@pytest.mark.parametrize("key", range(20))
+@pytest.mark.parametrize("key", range(FEW))
 def test_a_network_learns_as_in_plain_pytorch(key: int, tmp_path: Path) -> None:
     check(key, tmp_path)
 
 
 @pytest.mark.slow
-def test_500_networks_learn_as_in_plain_pytorch(tmp_path: Path) -> None:
-    for key in range(20, 500):
+@pytest.mark.parametrize("part", range(2))  # of two processes each has a part
+def test_many_networks_learn_as_in_plain_pytorch(part: int, tmp_path: Path) -> None:
+    for key in range(FEW + part, MANY, 2):
         check(key, tmp_path)

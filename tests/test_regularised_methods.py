@@ -306,6 +306,7 @@ def test_parameters_have_ranges(parameter: dict) -> None:
         toy.scenario(strategy={"name": name} | parameter)
 
 
+@pytest.mark.slow  # test_engine interrupts every method; this is with their own parameters
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, method: str) -> None:
     model = MODELS["cnn-batch"]

@@ -13,6 +13,7 @@ from benchmarks.mutants import (
     features,
     few_labels,
     losses,
+    networks,
     normalisation,
     personal,
     regularised,
@@ -32,6 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *features.MUTANTS,
     *few_labels.MUTANTS,
     *losses.MUTANTS,
+    *networks.MUTANTS,
     *skews.MUTANTS,
     *aftermath.MUTANTS,
 )

@@ -57,6 +57,8 @@ def build_model(
             )
         few = noise(input_shape) if samples is None else samples
         model = study(convert_normalisation(model, spec.norm), few, head_of(spec, model))
+        if type(strategy).adapt is StrategyParameters.adapt:
+            return model  # no method has changed it since it was studied
         adapted = strategy.adapt(model)
         return study(adapted, few, anatomy_of(adapted).stated_head)
 
