@@ -87,6 +87,6 @@ def test_the_table_has_every_method_in_its_own_words() -> None:
         assert line.endswith(f"| {said['Up']} | {said['Stays']} |")
 
 
-@pytest.mark.parametrize("method", ["fedbn", "ggeur"])
+@pytest.mark.parametrize("method", ["fedbn", pytest.param("ggeur", marks=pytest.mark.slow)])
 def test_the_table_has_the_bytes_that_are_measured(method: str, tmp_path: Path) -> None:
     assert rows()[method] == traffic.row(method, tmp_path / "run")

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -85,10 +86,25 @@ ELSEWHERE = {"ggeur", "fedbuff"}
 """Methods that need features or devices, and are interrupted in test_ggeur and test_fedbuff."""
 
 EVERY_METHOD = [name for name in registry.names("strategies") if name not in ELSEWHERE]
+LIKE_OTHERS = {
+    *("fedprox", "fedntd", "fedsam", "fixbn", "fedwon", "centralised"),  # fedavg: the model alone
+    *("fixmatch", "uda"),  # fedlabel
+    *("fedadagrad", "fedyogi", "flwr:FedAdam"),  # fedadam, flwr:FedAvgM
+    "fedper",  # lg_fedavg
+}
+"""Methods that keep from round to round what another one keeps; they are slow tests."""
+
+
+def every(methods: Sequence[str]) -> list[Any]:
+    """Methods as parameters of a test."""
+    marks = dict.fromkeys(LIKE_OTHERS, pytest.mark.slow)
+    return [pytest.param(name, marks=marks.get(name, ())) for name in methods]
+
+
 FEW_LABELS = {"clients": 3, "label_budget": {"share": 0.5}}
 
 
-@pytest.mark.parametrize("method", [*EVERY_METHOD, "flwr:FedAdam", "flwr:FedAvgM"])
+@pytest.mark.parametrize("method", every([*EVERY_METHOD, "flwr:FedAdam", "flwr:FedAvgM"]))
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt

@@ -229,6 +229,7 @@ def test_fedavgm_without_momentum_is_fedavg() -> None:
         torch.testing.assert_close(still[name], tensor)
 
 
+@pytest.mark.slow  # test_engine interrupts every method; this is with their own parameters
 @pytest.mark.parametrize("method", [*OPTIMISERS, "fednova"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
     assert_resumes(method, tmp_path)

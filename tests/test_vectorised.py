@@ -344,6 +344,7 @@ def test_a_client_that_raises_takes_nobody_along(tmp_path: Path) -> None:
     assert sorted(set(rows.client)) == [0, 1]
 
 
+@pytest.mark.slow  # test_engine kills an actor that trains one client after another
 def test_a_killed_actor_changes_nothing(tmp_path: Path, ray_here: None) -> None:
     prepared = prepare(together(resources=on("ray")))
 
