@@ -49,6 +49,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def test_a_copy_has_all_packages_and_nothing_that_was_made(tmp_path: Path) -> None:
+    made = trials.copied(tmp_path / "copy")
+    packages = {path.parent.relative_to(ROOT) for path in (ROOT / "fedlab").rglob("*.py")}
+    assert all((made / package).is_dir() for package in packages)
+    assert not {".git", ".venv", "runs", "site", "dist"} & {path.name for path in made.iterdir()}
+
+
 @pytest.mark.slow
 def test_mistakes_are_caught_survive_or_are_not_tried(repository: Path) -> None:
     def mutant(name: str, old: str, new: str, test: str) -> Mutant:

@@ -17,8 +17,9 @@ from benchmarks.environments import last_line
 from benchmarks.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "runs", "site", "dist")
-"""What a copy does without; nothing of it is looked at by a test."""
+LEFT_OUT = (".git", ".venv", "__pycache__", ".*_cache", ".hypothesis")
+MADE = {"runs", "site", "dist"}
+"""What a copy does without, anywhere and in the root; nothing of it is looked at by a test."""
 
 FAILED = 1
 """What pytest ends with where tests ran and one of them failed."""
@@ -44,7 +45,11 @@ class Outcome:
 
 def copied(folder: Path) -> Path:
     """A copy of the repository as it is now, in a folder that is not there yet."""
-    ignored = shutil.ignore_patterns(*LEFT_OUT)
+    anywhere = shutil.ignore_patterns(*LEFT_OUT)
+
+    def ignored(place: str, names: list[str]) -> set[str]:
+        return anywhere(place, names) | (MADE & {*names} if Path(place) == ROOT else set())
+
     return Path(shutil.copytree(ROOT, folder, symlinks=True, ignore=ignored))
 
 
