@@ -223,6 +223,26 @@ def test_an_update_that_goes_too_far_costs_its_client_the_round(tmp_path):
         assert torch.allclose(tensor, two.model_state()[name], rtol=1e-6, atol=0)
 
 
+class Moves(LocalHalf):
+    """Goes 3 in one entry and 4 in another, whatever it has learnt: 5 far."""
+
+    def finish(self, carry, received, steps):
+        moved = {name: tensor.clone() for name, tensor in received.model.items()}
+        moved["1.weight"].view(-1)[:2] += torch.tensor([3.0, 4.0])
+        return super().finish(carry, received, steps)._replace(arrays={"arrays": moved})
+
+
+@pytest.mark.parametrize(("most", "refused"), [(5.01, 0), (4.99, 3)])
+def test_how_far_an_update_goes_is_counted_from_what_was_sent(tmp_path, most, refused):
+    bound = {"max_failed_share": 0.5, "update_norm": most}
+    scenario = toy.scenario(participation=bound, rounds=1, model="linear")
+    run = fedlab.simulate(scenario, client=Moves, out=tmp_path / "run", progress=False)
+    named = run.folder / "failures.csv"
+    reasons = pandas.read_csv(named)["reason"].tolist() if named.exists() else []
+    assert len(reasons) == refused
+    assert all("its update goes 5 far" in reason for reason in reasons)
+
+
 # ---------------------------------------------------------------------- on the command line
 
 

@@ -180,6 +180,6 @@ MUTANTS = (
         SCREENING,
         "if name in down:",
         "if False:",
-        (f"{MISTAKES}::test_an_update_that_goes_too_far_costs_its_client_the_round",),
+        (f"{MISTAKES}::test_how_far_an_update_goes_is_counted_from_what_was_sent",),
     ),
 )
