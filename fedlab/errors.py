@@ -28,11 +28,16 @@ class RunError(FedlabError):
 def told(error: BaseException) -> str:
     """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``."""
     said = " ".join(str(error).split())
-    ours = (str(Path(__file__).parent), sysconfig.get_path("purelib"), "<frozen")
     stack = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in stack if not frame.filename.startswith(ours)]
+    own = [frame for frame in stack if is_own_frame(frame.filename)]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {said}{where}"
+
+
+def is_own_frame(file: str) -> bool:
+    """Whether code of a file is a user's own: neither fedlab's nor an installed package's."""
+    ours = (str(Path(__file__).parent), sysconfig.get_path("purelib"), "<frozen")
+    return not file.startswith(ours)
 
 
 @contextmanager

@@ -20,22 +20,23 @@ def refuse_other_signatures(cls: type, where: str) -> None:
     Raises:
         InputError: With the arguments that it takes, and those that it is given.
     """
-    if _is_ours(cls):
+    if is_ours(cls):
         return
     for base in cls.__mro__[1:]:
-        if not _is_ours(base):
+        if not is_ours(base):
             continue
         for name, given in vars(base).items():
             own = inspect.getattr_static(cls, name)
             both = inspect.isfunction(given) and inspect.isfunction(own)
-            if both and not _is_ours(own) and not _accepts(own, given):
+            if both and not is_ours(own) and not _accepts(own, given):
                 raise InputError(
                     f"{where}: {own.__qualname__} takes {_arguments(own)} but is given "
                     f"{_arguments(given)}; write it with these"
                 )
 
 
-def _is_ours(defined: Any) -> bool:
+def is_ours(defined: Any) -> bool:
+    """Whether a class or a function comes with fedlab."""
     return defined.__module__.split(".")[0] == "fedlab"
 
 

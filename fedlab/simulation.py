@@ -16,9 +16,10 @@ from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
-from fedlab.engine.checks import checked_model
+from fedlab.engine.checks import checked_half
 from fedlab.engine.grid import ClientGrid
-from fedlab.engine.runtime import local_half_class, local_half_of
+from fedlab.engine.rehearsal import rehearse
+from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.engine.workload import check_work, devices_of, work_per_round
 from fedlab.errors import InputError, no_exit
@@ -102,12 +103,13 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.regroup(partition)
-    model = checked_model(scenario, data)
+    half = checked_half(scenario, data)
+    model = half.task.model
     check_privacy(scenario, strategy, model, data, len(partition))
-    half = local_half_of(scenario, model, len(data.class_names))
     inputs = as_tensor(data.train.inputs[:1])
     work = work_per_round(half, partition, scenario.training.batch_size, inputs)
     check_work(scenario, half, partition, work)
+    rehearse(scenario, data, partition, half)
     fleet = None
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)

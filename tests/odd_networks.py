@@ -163,6 +163,13 @@ class Reversed(Plain):
         self.m.register_full_backward_hook(lambda _, into, __: tuple(-g for g in into))
 
 
+class Accumulating(Plain):
+    """A hook that runs once a gradient is in its place."""
+
+    def change(self) -> None:
+        self.m.weight.register_post_accumulate_grad_hook(lambda parameter: None)
+
+
 class Adversarial(Plain):
     """A cache of what the last pass computed, read by the next."""
 
@@ -396,6 +403,16 @@ class FrozenBody(Tiles):
     def change(self) -> None:
         self.a.requires_grad_(False)
         self.n.requires_grad_(False)
+
+
+class HeadAlone(Tiles):
+    """Nothing learns but the head."""
+
+    norm = "batch"
+
+    def change(self) -> None:
+        for part in (self.a, self.n, self.m):
+            part.requires_grad_(False)
 
 
 class Residual(Tiles):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -222,6 +224,24 @@ def test_what_only_a_simulation_can_do_is_refused(four: Path) -> None:
     task = task_of(load_scenario(four), ["cat", "dog"])
     assert (task.classes, task.shape, task.homes) == (("cat", "dog"), (3, 8, 8), (None,) * 4)
     assert task_of(load_scenario(four), DIGITS).model.state_dict().keys()
+
+
+class ThreeOutputs(torch.nn.Module):
+    """Knows three classes, however many there are."""
+
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dense = torch.nn.Linear(math.prod(input_shape), 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.dense(images.flatten(1))
+
+
+def test_devices_are_not_given_a_network_that_does_not_fit(four: Path) -> None:
+    fields: dict[str, Any] = {"model": f"{__name__}:ThreeOutputs", "strategy": "fedavg"}
+    with pytest.raises(InputError, match=r"outputs of shape \(2, 3\).* there are 4 classes"):
+        task_of(load_scenario(four, **fields), ["a", "b", "c", "d"])
+    assert task_of(load_scenario(four, **fields), ["a", "b", "c"]).classes == ("a", "b", "c")
 
 
 # ---------------------------------------------------------------------- the client itself

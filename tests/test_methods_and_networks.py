@@ -25,9 +25,25 @@ from fedlab.scenario_file import load_scenario
 from fedlab.simulation import Prepared, prepare
 
 NETWORKS = (
-    *("Plain", "Frozen", "FrozenHead", "FrozenBody", "Tied", "SharedModule", "NonPersistent"),
-    *("SpectralNorm", "OldSpectralNorm", "WeightNorm", "OldWeightNorm", "Counting", "Temperature"),
-    *("Dropped", "BatchNormed", "GroupNormed", "Tiles", "Idle", "Empty", "Checkpointed"),
+    *("Plain", "Frozen", "FrozenHead", "FrozenBody", "HeadAlone", "Tied", "SharedModule"),
+    *(
+        "NonPersistent",
+        "SpectralNorm",
+        "OldSpectralNorm",
+        "WeightNorm",
+        "OldWeightNorm",
+        "Counting",
+    ),
+    *(
+        "Temperature",
+        "Dropped",
+        "BatchNormed",
+        "GroupNormed",
+        "Tiles",
+        "Idle",
+        "Empty",
+        "Checkpointed",
+    ),
     *("Reentrant", "Segments", "Residual", "Masked", "Reversed", "Branching", "LastCodebook"),
     *("LocalCodebook", "HeadFirst", "ReadTwice", "TwiceInTraining", "ConvolutionalHead", "Told"),
 )
@@ -46,7 +62,11 @@ NEEDS: dict[str, dict[str, Any]] = {
         "strategy": {"name": "fedbuff", "buffer_size": 2, "concurrency": 3},
     },
     "moon": {"strategy": {"name": "moon", "projection": 6}},
-    "ggeur": {"data": {"sources": [{"name": "test_ggeur:Clouds", "train": 24}]}},
+    "ggeur": {
+        "data": {"sources": [{"name": "test_ggeur:Clouds", "train": 24}]},
+        # Of hundreds of steps on kinks, two ways differ by more than rounding.
+        "strategy": {"name": "ggeur", "per_class": 12, "per_prototype": 4},
+    },
 }
 """What a method cannot do without."""
 
@@ -155,7 +175,7 @@ def all_agree(runs: list[Run]) -> None:
     for other, loss in zip(runs[1:], losses[1:], strict=True):
         assert (loss.sort_index() - losses[0].sort_index()).abs().max() < 1e-5
         for one, two in zip(states_of(runs[0]), states_of(other), strict=True):
-            torch.testing.assert_close(two, one, atol=1e-5, rtol=0)
+            torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +189,7 @@ def all_agree(runs: list[Run]) -> None:
         ("scaffold", "FrozenBody"),
         ("local_only", "Segments"),
         ("fedadam", "Residual"),
+        ("feddyn", "HeadAlone"),
     ],
 )
 def test_an_odd_network_is_trained_rightly(method: str, network: str, tmp_path: Path) -> None:
@@ -178,6 +199,11 @@ def test_an_odd_network_is_trained_rightly(method: str, network: str, tmp_path: 
 def test_a_method_that_cannot_do_with_a_network_says_so(tmp_path: Path) -> None:
     assert not is_right("fedbn", "Plain", tmp_path)
     assert not is_right("moon", "ConvolutionalHead", tmp_path)
+    for method in ("fedrep", "fedper", "lg_fedavg"):
+        with pytest.raises(InputError, match=r"strategy.layers: .* all of the rest is frozen"):
+            prepare(scenario(method, "HeadAlone"))
+        with pytest.raises(InputError, match=r"strategy.layers: .* all of these is frozen"):
+            prepare(scenario(method, "FrozenHead"))
 
 
 @pytest.mark.slow

@@ -369,6 +369,13 @@ def test_a_picture_is_the_same_however_it_is_kept(data):
     assert max(got[:, 0, 3].max(), got[:, 3, 0].max(), got[:, 3, 3].max()) < 20
 
 
+def test_a_picture_in_lab_says_what_to_do():
+    """Its numbers are no colours: read as they are, red would be green."""
+    file = saved(Image.new("LAB", (8, 8), (128, 200, 200)), "tif")
+    with decoding(10**6), pytest.raises(PictureError, match="it is in LAB; save it in RGB"):
+        read_picture(file, Reading(3, 4))
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.slow
 @given(some.data())

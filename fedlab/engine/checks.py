@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from fedlab.clients.base import LocalHalf
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial import trial_samples
@@ -22,7 +23,12 @@ log = logging.getLogger("fedlab")
 
 
 def checked_model(scenario: Scenario, data: FederatedData) -> nn.Module:
-    """The initial network of a scenario, which can be trained, sent, copied and tested.
+    """The initial network of a scenario (see `checked_half`)."""
+    return checked_half(scenario, data).task.model
+
+
+def checked_half(scenario: Scenario, data: FederatedData) -> LocalHalf:
+    """A method with the scenario's initial network, which can be trained, sent, copied and tested.
 
     Args:
         scenario: The experiment.
@@ -39,10 +45,10 @@ def checked_model(scenario: Scenario, data: FederatedData) -> nn.Module:
     scenario.strategy.check(scenario, model)
     refuse_batches_of_one(scenario, model)
     half = local_half_of(scenario, model, classes)
-    _, why_alone = tried_half(half, scenario, samples)
+    half, why_alone = tried_half(half, scenario, samples)
     for line in _remarks(model, half.norm_policy, why_alone):
         log.warning("model '%s': %s", scenario.model.name, line)
-    return model
+    return half
 
 
 def _remarks(model: nn.Module, policy: NormPolicy, why_alone: str | None) -> list[str]:

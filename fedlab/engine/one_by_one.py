@@ -13,7 +13,7 @@ from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.low_rank_rule import Work
-from fedlab.engine.schedule import first_of_views, plan_round
+from fedlab.engine.schedule import Portion, first_of_views, plan_round
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last, channels_last_gradients
@@ -31,6 +31,7 @@ def train_one(
     client: int,
     wide: WideLayers | None = None,
     summed: bool = False,
+    portion: Portion | None = None,
 ) -> tuple[Update, dict[str, float]]:
     """Runs all phases of a round for one client.
 
@@ -47,6 +48,7 @@ def train_one(
         wide: The layers of the network that may take low-rank form, if there are any.
         summed: Whether the update will only be added to those of other clients; weights in
             low-rank form may then come as `fedlab.strategies.unformed.Unformed`.
+        portion: How much of the round is run; all of it by default.
 
     Returns:
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
@@ -57,6 +59,8 @@ def train_one(
     schedule = plan_round(
         half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
     )
+    if portion:
+        schedule = portion.of(schedule)
     if wide:
         half = wide.choose(Work.of(schedule))
     augment = rng.torch_generator(seed, "augment", client, round_, device=device)

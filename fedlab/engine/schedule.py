@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -41,6 +41,24 @@ class Schedule:
         """A round's metrics: what the schedule, the steps and the method's last word say."""
         own = {name: float(value) for name, value in update.metrics.items()}
         return {"num-examples": self.examples, "steps": self.steps, **means, **own}
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The beginning of a round.
+
+    Attributes:
+        steps: Of each phase, at most.
+        rows: Samples of a step, at most; None for all.
+    """
+
+    steps: int
+    rows: int | None = None
+
+    def of(self, schedule: Schedule) -> Schedule:
+        """The beginning of a schedule."""
+        phases = [[rows[: self.rows] for rows in p[: self.steps]] for p in schedule.phases]
+        return replace(schedule, phases=phases)
 
 
 def plan_phase(

@@ -42,7 +42,7 @@ class LocalHeadParameters(StrategyParameters):
 def refuse_few_layers(
     scenario: Scenario, model: nn.Module, layers: int, does: str, nothing: str, instead: str
 ) -> None:
-    """Refuses a network that a method does not divide, because it has too few layers.
+    """Refuses a network that a method does not divide: one part has no layers, or none that learn.
 
     Args:
         scenario: Names the strategy and the model.
@@ -53,11 +53,19 @@ def refuse_few_layers(
         instead: The method that this would amount to.
 
     Raises:
-        InputError: If there are no other layers.
+        InputError: If there are no other layers, or nothing of the one part or the other learns.
     """
     found = len(parts(model))
     if layers < found:
-        return
+        last, learning = set(last_parts(model, layers)), set(anatomy_of(model).learning)
+        if not layers or (learning & last and learning - last):
+            return
+        frozen = "the rest" if learning & last else "these"
+        raise InputError(
+            f"strategy.layers: {scenario.strategy.name} {does} the last {layers} layer(s) of the "
+            f"model '{scenario.model.name}', and all of {frozen} is frozen, so that nothing would "
+            "be learnt in two parts; choose other layers, or another strategy"
+        )
     fewer = f"use at most {found - 1}" if found > 1 else "use a network with several layers"
     raise InputError(
         f"strategy.layers: {scenario.strategy.name} {does} the last {layers} layer(s) and the "

@@ -1,0 +1,192 @@
+"""The beginning of a local round, rehearsed with a user's own method before anything is trained.
+
+An error in it would otherwise cost every client of the first round, after all else was found good.
+What a client is given there must be known beforehand: nothing is rehearsed of methods that first
+ask clients questions, or whose server writes messages of its own.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from flwr.app import MetricRecord
+
+from fedlab.clients.base import LocalHalf, Received
+from fedlab.data.client_data import ClientData
+from fedlab.data.preprocess import Preprocess
+from fedlab.data.samples import FederatedData
+from fedlab.engine.one_by_one import train_one
+from fedlab.engine.schedule import Portion
+from fedlab.errors import InputError, is_own_frame, told
+from fedlab.losses.base import Loss
+from fedlab.models.anatomy.observed import same_chance
+from fedlab.models.copies import copy_of
+from fedlab.records import as_tensor, to_record
+from fedlab.scenario import Scenario
+from fedlab.scenarios.partition import Partition
+from fedlab.server_app import server_settings, strategy_class
+from fedlab.signatures import is_ours
+from fedlab.strategies.base import Strategy
+
+FEW = Portion(steps=2, rows=8)
+"""What is rehearsed of each phase, to be quick."""
+
+WHOLE = Portion(steps=2)
+"""What has to fail, too: a method may want more samples than a few."""
+
+CLIENTS = 3
+"""Clients with which it has to fail: a method may refuse one."""
+
+
+def rehearse(
+    scenario: Scenario, data: FederatedData, partition: Partition, half: LocalHalf
+) -> None:
+    """Tries the beginning of a first local round, where the method or the loss is a user's own.
+
+    Nothing is kept of it, and no generator is advanced.
+
+    Args:
+        scenario: The experiment.
+        data: The pooled samples.
+        partition: Which of them belong to which client.
+        half: The method's local half; it is left as it is.
+
+    Raises:
+        InputError: If it fails for every client that was tried.
+    """
+    own = not (is_ours(type(half)) and is_ours(type(scenario.training.loss)))
+    # On a cluster it may find what is not here.
+    if not own or scenario.resources.address is not None:
+        return
+    clients = np.flatnonzero(np.diff(partition.train_offsets))[:CLIENTS].tolist()
+    first: BaseException | None = None
+    message = ""
+    for client, portion, device in _attempts(clients):
+        watched = _Watched(_own_half(half, device))
+        try:
+            with same_chance():
+                received = _received(scenario, watched.half, len(partition))
+                if received is None:
+                    return
+                samples = _samples_of(data, partition, client, device)
+                preprocess = Preprocess(scenario.data, data).to(device)
+                _round(watched, preprocess, received, samples, scenario, client, portion)
+        except MemoryError:
+            return
+        except (Exception, SystemExit) as error:  # a user's own code may raise anything
+            if first is None or isinstance(first, InputError):
+                first, message = error, _told(watched, error)
+            continue
+        return
+    if isinstance(first, InputError):
+        raise first
+    if first is not None:
+        raise InputError(message) from first
+
+
+def _attempts(clients: list[int]) -> Iterator[tuple[int, Portion, torch.device]]:
+    """What is tried until something succeeds; usually the first does."""
+    cpu = torch.device("cpu")
+    if clients:
+        yield clients[0], FEW, cpu
+    for client in clients:
+        yield client, WHOLE, cpu
+    if clients and torch.cuda.is_available():  # it may be written for GPUs alone
+        yield clients[0], WHOLE, torch.device("cuda")
+
+
+class _Watched:
+    """A local half that knows what it was asked last."""
+
+    def __init__(self, half: LocalHalf) -> None:
+        self.half, self.doing = half, "begin"
+
+    def __getattr__(self, name: str) -> Any:
+        if callable(vars(LocalHalf).get(name)):
+            self.doing = name
+        return getattr(self.half, name)
+
+
+def _own_half(half: LocalHalf, device: torch.device) -> LocalHalf:
+    """The same half, made anew, with a network of its own."""
+    model = copy_of(half.task.model).to(device)
+    return type(half)(half.parameters, replace(half.task, model=model))
+
+
+def _received(scenario: Scenario, half: LocalHalf, clients: int) -> Received | None:
+    """What the server would send in the first round; None where that is not known."""
+    cls = strategy_class(scenario)
+    if (
+        cls.before_rounds is not Strategy.before_rounds
+        or cls.configure_train is not Strategy.configure_train
+    ):
+        return None
+    try:
+        model = half.task.model
+        strategy = cls(model, scenario.strategy, server_settings(scenario))
+        strategy.rounds, strategy.population = scenario.rounds, clients
+        strategy.initialise({n: t.detach().clone() for n, t in model.state_dict().items()})
+        return Received(strategy.broadcast(1), strategy.config(1))
+    except Exception:  # a user's own, which may need what only a run has
+        return None
+
+
+def _samples_of(
+    data: FederatedData, partition: Partition, client: int, device: torch.device
+) -> ClientData:
+    split = partition[client]
+    return ClientData(
+        inputs=as_tensor(data.train.inputs[split.train]).to(device),
+        labels=as_tensor(split.labels).to(device),
+        labelled=as_tensor(split.labelled),
+    )
+
+
+def _round(
+    watched: _Watched,
+    preprocess: Preprocess,
+    received: Received,
+    samples: ClientData,
+    scenario: Scenario,
+    client: int,
+    portion: Portion,
+) -> None:
+    """The round, and the records of what goes up and of what stays."""
+    update, metrics = train_one(
+        cast(LocalHalf, watched),
+        preprocess,
+        received,
+        {},
+        samples,
+        batch_size=scenario.training.batch_size,
+        seed=scenario.seed,
+        client=client,
+        portion=portion,
+    )
+    for tensors in (*update.arrays.values(), *update.own_state.values()):
+        to_record(tensors)
+    MetricRecord(dict(metrics))
+
+
+def _told(watched: _Watched, error: BaseException) -> str:
+    """The class, the method and the error."""
+    own = [
+        frame.f_code
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if is_own_frame(frame.f_code.co_filename)
+    ]
+    # The innermost of the methods that fedlab knows; what else a user calls is in the last words.
+    known = [
+        code for code in own if hasattr(LocalHalf, code.co_name) or hasattr(Loss, code.co_name)
+    ]
+    places = [code.co_qualname.rpartition("<locals>.")[2] for code in (*known[-1:], *own)]
+    place = places[0] if places else f"{type(watched.half).__name__}.{watched.doing}"
+    return (
+        f"{place} fails in a client's first round, of which a step or two were tried before "
+        f"anything is trained: {told(error)}; mend it (fedlab --debug shows the whole way there)"
+    )

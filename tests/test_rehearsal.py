@@ -1,0 +1,244 @@
+"""A method of one's own is tried before anything is trained, and nothing is kept of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fedlab
+import toy
+from fedlab import LocalHalf
+from fedlab.clients.base import Carry, Phase
+from fedlab.errors import InputError
+from fedlab.losses.base import Loss
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+from fedlab.simulation import prepare
+from fedlab.strategies.fedavg import FedAvg
+
+
+def chosen(client: type, **fields: Any) -> Scenario:
+    dense = {"model": {"name": "mlp", "hidden": [8]}}
+    return load_scenario(toy.scenario(**{**dense, **fields}), client=client)
+
+
+class Mine(LocalHalf):
+    """Fails in each of its methods, as it is told."""
+
+    where = ""
+    error: type[BaseException] = ValueError
+
+    def _fail(self, name: str) -> None:
+        if self.where == name:
+            raise self.error("no luck")
+
+    def training_data(self, samples, received, own_state):
+        self._fail("training_data")
+        return samples
+
+    def begin(self, received, own_state, profile):
+        self._fail("begin")
+        return super().begin(received, own_state, profile)
+
+    def objective(self, parameters, carry, batch):
+        self._fail("objective")
+        return super().objective(parameters, carry, batch)
+
+    def gradients(self, carry, batch, phase):
+        self._fail("gradients")
+        return super().gradients(carry, batch, phase)
+
+    def step(self, carry, batch, phase, server_round):
+        self._fail("step")
+        return super().step(carry, batch, phase, server_round)
+
+    def finish(self, carry, received, steps):
+        self._fail("finish")
+        return super().finish(carry, received, steps)
+
+
+METHODS = ("training_data", "begin", "objective", "gradients", "step", "finish")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_an_error_is_told_before_there_is_a_folder(
+    method: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Mine, "where", method)
+    monkeypatch.setattr(Mine, "error", error)
+    with pytest.raises(InputError) as refused:
+        fedlab.simulate(chosen(Mine), out=tmp_path / "run", progress=False)
+    said = str(refused.value)
+    assert said.startswith(f"Mine.{method} fails in a client's first round")
+    assert f"{error.__name__}: no luck (test_rehearsal.py, line " in said
+    assert "\n" not in said
+    assert not (tmp_path / "run").exists()
+
+
+class Forgetful(LocalHalf):
+    """Returns nothing where a pair is wanted."""
+
+    def step(self, carry, batch, phase, server_round):
+        super().step(carry, batch, phase, server_round)
+
+
+class Numbers(LocalHalf):
+    """Keeps numbers where tensors are wanted."""
+
+    def finish(self, carry, received, steps):
+        return super().finish(carry, received, steps)._replace(own_state={"seen": {"n": steps}})
+
+
+@pytest.mark.parametrize(
+    ("client", "words"), [(Forgetful, "Forgetful.step fails"), (Numbers, "Numbers.finish fails")]
+)
+def test_what_a_method_returns_is_tried_too(client: type[LocalHalf], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        prepare(chosen(client))
+
+
+class OwnLoss(Loss):
+    """Reads a label that is not there."""
+
+    name: str = f"{__name__}:OwnLoss"
+
+    def value(self, outputs, labels, rows, kept):
+        return outputs[:, labels.max() + 9].mean()
+
+
+def test_a_loss_of_ones_own_is_tried() -> None:
+    loss = {"batch_size": 16, "optimizer": {"lr": 0.05}, "loss": OwnLoss()}
+    with pytest.raises(InputError, match=r"OwnLoss.value fails .* IndexError: "):
+        prepare(toy.scenario(training=loss))
+
+
+class Drawing(LocalHalf):
+    """Draws by chance."""
+
+    begun = 0
+
+    def begin(self, received, own_state, profile):
+        type(self).begun += 1
+        self.drawn = random.random(), np.random.rand(), torch.rand(1)
+        return super().begin(received, own_state, profile)
+
+
+def test_nothing_is_kept_and_it_costs_once_a_run() -> None:
+    scenario = chosen(Drawing, partition={"clients": 3})
+    before = random.getstate(), repr(np.random.get_state()), torch.get_rng_state()
+    first = prepare(toy.scenario(model={"name": "mlp", "hidden": [8]})).model.state_dict()
+    Drawing.begun = 0
+    model = prepare(scenario).model
+    assert Drawing.begun == 1
+    assert random.getstate() == before[0]
+    assert repr(np.random.get_state()) == before[1]
+    assert torch.equal(torch.get_rng_state(), before[2])
+    assert model.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, first[name])
+    Drawing.begun = 0
+    prepare(chosen(LocalHalf))
+    assert Drawing.begun == 0
+
+
+class NeedsMany(LocalHalf):
+    """Takes the ten largest losses of a batch, and looks at outputs of whole batches alone."""
+
+    def objective(self, parameters, carry, batch):
+        loss, outputs = super().objective(parameters, carry, batch)
+        return outputs.logsumexp(dim=1).topk(10).values.mean() + loss, outputs
+
+
+class RefusesOne(LocalHalf):
+    """Has no use for the darkest client."""
+
+    def begin(self, received, own_state, profile):
+        if profile.samples == 40:
+            raise ValueError("no luck")
+        return super().begin(received, own_state, profile)
+
+
+class Uneven(toy.Stripes):
+    """The first domain has fewer samples."""
+
+    def _domain(self, index, context):
+        return self.model_copy(update={"train": 40 if index == 0 else 44})._other(index, context)
+
+    def _other(self, index, context):
+        return toy.Stripes._domain(self, index, context)
+
+
+class Asking(FedAvg):
+    """Asks before the first round, and sends what it was told."""
+
+    def before_rounds(self, ask):
+        self.state["told"] = {"n": torch.ones(1)}
+
+    def broadcast(self, server_round):
+        return {**super().broadcast(server_round), "told": self.state["told"]}
+
+
+class Told(LocalHalf):
+    """Reads what the server was told."""
+
+    def begin(self, received, own_state, profile):
+        assert received.arrays["told"]["n"] == 1
+        return super().begin(received, own_state, profile)
+
+
+class FromTheSecond(LocalHalf):
+    """Fails once it has been through a round."""
+
+    def begin(self, received, own_state, profile):
+        if received.server_round > 1:
+            raise ValueError("no luck")
+        return super().begin(received, own_state, profile)
+
+
+@pytest.mark.parametrize(
+    ("client", "fields"),
+    [
+        (NeedsMany, {}),
+        (RefusesOne, {"data": {"sources": [{"name": f"{__name__}:Uneven"}], "image_size": 8}}),
+        (Told, {"strategy": {"name": f"{__name__}:Asking"}}),
+        (FromTheSecond, {}),
+        (Told, {"strategy": {"name": "flwr:FedAvg"}}),
+    ],
+)
+def test_what_cannot_be_known_beforehand_is_let_pass(
+    client: type[LocalHalf], fields: dict[str, Any]
+) -> None:
+    prepare(chosen(client, **fields))
+
+
+def test_it_is_quick() -> None:
+    def seconds(client: type[LocalHalf]) -> float:
+        scenario = chosen(client)
+        prepare(scenario)
+        times = []
+        for _ in range(3):
+            begun = time.process_time()
+            prepare(scenario)
+            times.append(time.process_time() - begun)
+        return min(times)
+
+    assert seconds(Drawing) - seconds(LocalHalf) < 0.1  # 0.02 on an idle core
+
+
+def test_phases_of_ones_own_are_entered() -> None:
+    class Entering(LocalHalf):
+        def phases(self) -> list[Phase]:
+            return [Phase(), Phase(enter=self.turn)]
+
+        def turn(self, carry: Carry) -> Carry:
+            raise RuntimeError("no way in")
+
+    with pytest.raises(InputError, match=r"Entering.turn fails .* RuntimeError: no way in"):
+        prepare(chosen(Entering))
