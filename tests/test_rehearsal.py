@@ -85,7 +85,7 @@ def test_an_error_is_told_before_there_is_a_folder(
 class Forgetful(LocalHalf):
     """Returns nothing where a pair is wanted."""
 
-    def step(self, carry, batch, phase, server_round):
+    def step(self, carry, batch, phase, server_round):  # type: ignore[override]
         super().step(carry, batch, phase, server_round)
 
 
