@@ -9,6 +9,10 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from fedlab import moved
+
+moved.install()
+
 # fedlab phones nobody: these switch off the telemetry and update checks of Flower and Ray.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
