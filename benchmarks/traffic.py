@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fedlab
-from fedlab.registry import BUILTIN
+from fedlab.config.registry import BUILTIN
 from fedlab.report.units import size
 
 SCENARIO: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from fedlab.clients.spec import TrainingSpec
-from fedlab.component import Chosen, Section
+from fedlab.config.component import Chosen, Section
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
 from fedlab.privacy.spec import PrivacySpec

@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fedlab import overrides as override
-from fedlab import yaml_text
+from fedlab.config import overrides as override
+from fedlab.config import yaml_text
+from fedlab.config.builtin_scenarios import find, read_text
+from fedlab.config.error_messages import describe
+from fedlab.config.yaml_text import Place
 from fedlab.errors import InputError
-from fedlab.problems import describe
 from fedlab.scenario import Scenario
-from fedlab.shipped import find, read_text
-from fedlab.yaml_text import Place
 
 
 def load_scenario(

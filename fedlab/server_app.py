@@ -9,14 +9,14 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.serverapp import Grid, ServerApp
 from torch import nn
 
-from fedlab import registry
 from fedlab.composition import in_front_of
+from fedlab.config import registry
+from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError, RunError
 from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet
-from fedlab.signatures import refuse_other_signatures
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.callbacks import Callback
 from fedlab.strategies.rounds import exchange

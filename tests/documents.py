@@ -124,7 +124,7 @@ def reasons() -> Iterator[tuple[str, str]]:
 
 def is_valid(text: str) -> bool:
     """Whether a YAML block is a whole scenario and not a part of one; a wrong one raises."""
-    from fedlab import yaml_text
+    from fedlab.config import yaml_text
 
     values, _ = yaml_text.read(text, "document")
     if not isinstance(values, dict) or "rounds" not in values:

@@ -14,11 +14,12 @@ import torch
 from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from torch import nn
 
-from fedlab import flower_compat, registry
+from fedlab import flower_compat
 from fedlab.clients.base import ClientState, LocalHalf, Received
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
 from fedlab.clients.task import Task
+from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.engine.one_by_one import train_one
 from fedlab.losses.base import Loss

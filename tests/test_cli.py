@@ -5,7 +5,8 @@ import pytest
 from tiny_scenario import TEXT, write_tiny
 
 import fedlab
-from fedlab import cli, shipped, simulation
+from fedlab import cli, simulation
+from fedlab.config import builtin_scenarios
 from fedlab.scenario_file import load_scenario
 
 
@@ -143,7 +144,7 @@ def test_lists_have_every_name_and_a_sentence_for_it(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = run("list")
     assert code == 0
-    from fedlab import catalogue, registry
+    from fedlab.config import catalogue, registry
 
     for group, known in registry.BUILTIN.items():
         sentences = catalogue.sentences(group)
@@ -159,7 +160,7 @@ def test_lists_have_every_name_and_a_sentence_for_it(run, monkeypatch):
 def test_a_scenario_is_copied_and_never_over_a_file(tiny, run, tmp_path, monkeypatch):
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "given.yaml").write_text(TEXT)
-    monkeypatch.setattr(shipped, "files", lambda package: tmp_path / "shipped")
+    monkeypatch.setattr(builtin_scenarios, "files", lambda package: tmp_path / "shipped")
     assert run("copy", "given")[0] == 0
     assert (tmp_path / "given.yaml").read_text() == TEXT
     (tmp_path / "given.yaml").write_text("mine")

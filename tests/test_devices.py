@@ -18,9 +18,9 @@ from rich.console import Console
 from test_engine import ELSEWHERE, At, every, result
 
 import toy
-from fedlab import registry
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.statistics import virtual_seconds_reaching
+from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.engine.runtime import build_local_half
 from fedlab.engine.schedule import plan_round

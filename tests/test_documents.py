@@ -13,7 +13,8 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from fedlab import cli, registry
+from fedlab import cli
+from fedlab.config import registry
 
 TRAINS = {"partition", "simulate", "resume", "personalise", "audit", "compare", "report", "watch"}
 README = "README.md"

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import toy
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.engine.resources import Hardware, plan_actors
 from fedlab.engine.start import start_grid
 from fedlab.errors import InputError, RunError

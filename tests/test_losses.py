@@ -13,13 +13,13 @@ from test_vectorised import METHODS, assert_same, both, double, ragged
 from torch.nn.functional import cross_entropy, softmax
 
 import toy
+from fedlab.config.registry import BUILTIN
 from fedlab.losses.aldr import ALDRKL
 from fedlab.losses.base import Loss, Profile
 from fedlab.losses.label_smoothing import LabelSmoothing
 from fedlab.losses.ldam import LDAM
 from fedlab.losses.ldr import LDRKL
 from fedlab.losses.prior import BalancedSoftmax, LogitAdjustment
-from fedlab.registry import BUILTIN
 from fedlab.scenario import EngineSpec
 from fedlab.simulation import simulate
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import fedlab
-from fedlab import registry
 from fedlab.clients.base import Received
+from fedlab.config import registry
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.runtime import local_half_of
 from fedlab.errors import InputError

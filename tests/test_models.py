@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.models.spec import ModelSpec

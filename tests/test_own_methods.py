@@ -8,7 +8,8 @@ from tiny_scenario import write_tiny
 
 import fedlab
 import toy
-from fedlab import LocalHalf, Strategy, registry
+from fedlab import LocalHalf, Strategy
+from fedlab.config import registry
 from fedlab.engine.runtime import local_half_class
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario

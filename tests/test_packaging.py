@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedlab import registry
+from fedlab.config import registry
 
 pytestmark = pytest.mark.xdist_group("packaging")  # what is made for all of them is made once
 ROOT = Path(__file__).parent.parent

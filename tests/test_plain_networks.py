@@ -11,7 +11,7 @@ from torch import nn
 
 import fedlab
 import toy
-from fedlab import catalogue, yaml_text
+from fedlab.config import catalogue, yaml_text
 from fedlab.errors import InputError
 from fedlab.models.spec import ModelSpec
 from fedlab.scenario import Scenario

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.errors import FedlabError
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import simulate

@@ -2,12 +2,12 @@ import pytest
 import yaml
 from tiny_scenario import TEXT, write_tiny
 
-from fedlab import shipped as shipped_module
-from fedlab import yaml_text
+from fedlab.config import builtin_scenarios as shipped_module
+from fedlab.config import yaml_text
+from fedlab.config.builtin_scenarios import shipped_scenarios
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
-from fedlab.shipped import shipped_scenarios
 
 
 @pytest.fixture

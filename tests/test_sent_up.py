@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from four_domains import write_four
 from tiny_scenario import write_tiny
 
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.deploy.inspection import Expectation
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.start import make_runtime

@@ -16,10 +16,10 @@ from test_strategies import Echo, Net, run
 from test_vectorised import double, ragged, runtime_of
 
 import toy
-from fedlab import registry
 from fedlab.clients.fednova import coefficient_sum
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
+from fedlab.config import registry
 from fedlab.errors import InputError
 from fedlab.simulation import prepare
 from fedlab.strategies.base import Strategy

@@ -15,7 +15,7 @@ import repository
 import tables
 from formulas import Formulas
 
-from fedlab import catalogue, registry
+from fedlab.config import catalogue, registry
 
 
 def html(text: str) -> str:

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from torch import nn
 
 import toy
-from fedlab import flower_compat, registry
+from fedlab import flower_compat
+from fedlab.config import registry
 from fedlab.errors import InputError, RunError
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 from fedlab.server_app import build_strategy

@@ -8,8 +8,8 @@ import pytest
 import torch
 from test_control_variates import size
 
-from fedlab import registry
 from fedlab.clients.base import Received
+from fedlab.config import registry
 from fedlab.engine.runtime import Runtime
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare

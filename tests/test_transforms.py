@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter
 
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.data.transform import BATCH, Transform
 from fedlab.data.transforms import Blur, Colour, Invert, Noise, PhotoBlend, Rotation
 from fedlab.errors import InputError

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import tables
 from repository import ROOT
 
-from fedlab import catalogue, registry
+from fedlab.config import catalogue, registry
 
 FAMILIES = {
     "start": "To start from",

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import tables
 
-from fedlab import catalogue, registry, schema
 from fedlab.cli.looking import SECTIONS
-from fedlab.component import Component, Section
-from fedlab.shipped import shipped_scenarios
+from fedlab.config import catalogue, registry, schema
+from fedlab.config.builtin_scenarios import shipped_scenarios
+from fedlab.config.component import Component, Section
 
 PARTS = {page: groups for page, groups in SECTIONS.items() if page != "strategies"}
 """Page -> the groups on it; methods have pages of their own."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fedlab.catalogue import Parameter
+from fedlab.config.catalogue import Parameter
 
 
 class ResultTable(NamedTuple):

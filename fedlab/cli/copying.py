@@ -23,7 +23,7 @@ def copy(
     [dim]fedlab copy domain_skew
     fedlab copy domain_skew mine.yaml[/dim]
     """
-    from fedlab.shipped import find
+    from fedlab.config.builtin_scenarios import find
 
     source = find(name)
     file = target / source.name if target.is_dir() else target

@@ -40,8 +40,8 @@ def list_(
     [dim]fedlab list
     fedlab list strategies[/dim]
     """
-    from fedlab import catalogue
-    from fedlab.shipped import shipped_scenarios
+    from fedlab.config import catalogue
+    from fedlab.config.builtin_scenarios import shipped_scenarios
 
     sections = ["scenarios", *SECTIONS] if what is None else [what]
     for section in sections:
@@ -70,9 +70,9 @@ def show(
     fedlab show fedprox
     fedlab show domain_skew > mine.yaml[/dim]
     """
-    from fedlab import catalogue
+    from fedlab.config import catalogue
+    from fedlab.config.builtin_scenarios import is_scenario
     from fedlab.scenario_file import load_scenario, to_yaml
-    from fedlab.shipped import is_scenario
 
     groups = [] if is_scenario(name) or overrides else catalogue.groups_with(name)
     for group in groups:
@@ -93,8 +93,8 @@ def _refuse_unknown(name: str) -> None:
     Raises:
         InputError: With that name.
     """
-    from fedlab import registry
-    from fedlab.shipped import is_scenario
+    from fedlab.config import registry
+    from fedlab.config.builtin_scenarios import is_scenario
 
     parts = [
         each for groups in SECTIONS.values() for group in groups for each in registry.names(group)
@@ -199,7 +199,7 @@ def _print_list(title: str, rows: dict[str, str]) -> None:
 
 
 def _print_component(group: str, name: str) -> None:
-    from fedlab import catalogue
+    from fedlab.config import catalogue
 
     words, parameters = catalogue.describe(group, name)
     out.print(Text.assemble((name, "bold cyan"), (f"  ({group.replace('_', ' ')})", "dim")))

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fedlab import registry, rng
+from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.task import Task
 from fedlab.composition import in_front_of
+from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.errors import InputError
 from fedlab.models.geometry import Geometry, Moments, pack

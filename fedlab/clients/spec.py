@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from fedlab.component import Chosen, Section
+from fedlab.config.component import Chosen, Section
 from fedlab.losses.base import Loss
 
 Precision = Literal["float32", "bf16"]

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedlab import overrides as override
-from fedlab import registry, yaml_text
+from fedlab.config import overrides as override
+from fedlab.config import registry, yaml_text
 from fedlab.errors import InputError
 from fedlab.strategies.parameters import StrategyParameters
 

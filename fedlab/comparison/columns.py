@@ -27,8 +27,8 @@ from fedlab.comparison.table import (
 from fedlab.comparison.unseen import UNSEEN, unseen_by
 from fedlab.comparison.words import NONE, Column, percentages, rows, words
 from fedlab.comparison.work import work_columns
+from fedlab.config.yaml_text import in_words
 from fedlab.report.units import duration, size
-from fedlab.yaml_text import in_words
 
 if TYPE_CHECKING:
     from fedlab.comparison.comparison import Comparison

@@ -16,8 +16,8 @@ import torch
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fedlab import registry
 from fedlab.comparison.conductor import Conductor, Job, Load, News, Watch
+from fedlab.config import registry
 from fedlab.engine.resources import ActorPlan
 
 TRIES = 2

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedlab import yaml_text
 from fedlab.comparison.comparison import checked_target, group_of
 from fedlab.comparison.group import Group, in_one_line
+from fedlab.config import yaml_text
 from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder, write_whole
 from fedlab.runs.run import Run, load_run

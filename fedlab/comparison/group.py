@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from fedlab.comparison.statistics import Outcome, outcome
-from fedlab.defaults import chosen
+from fedlab.config.defaults import chosen
+from fedlab.config.yaml_text import in_words
 from fedlab.runs.run import Run
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.yaml_text import in_words
 
 NOT_TESTED = "no round of it was evaluated"
 

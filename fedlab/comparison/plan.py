@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedlab import overrides as override
 from fedlab.comparison import sameness
 from fedlab.comparison.alternatives import strategy_change
 from fedlab.comparison.folder import Entry
 from fedlab.comparison.group import label_of, strategy_label
+from fedlab.config import overrides as override
+from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.yaml_text import in_words
 
 INSTEAD = {
     "seed": "--seeds (seeds=)",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
-from fedlab.yaml_text import in_words
 
 NO_MATTER = ("name", "description", "seed", "strategy", "engine", "resources", "output")
 """Blocks that two runs of one experiment may differ in: method and seed, which are compared, and

@@ -17,7 +17,7 @@ from fedlab.comparison.statistics import (
     round_reaching,
     virtual_seconds_reaching,
 )
-from fedlab.yaml_text import in_words
+from fedlab.config.yaml_text import in_words
 
 if TYPE_CHECKING:
     from fedlab.comparison.comparison import Comparison

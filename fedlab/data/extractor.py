@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from fedlab.component import Component
+from fedlab.config.component import Component
 from fedlab.data.samples import FederatedData
 
 if TYPE_CHECKING:

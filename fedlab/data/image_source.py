@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from fedlab import rng
-from fedlab.component import Chosen, Section
+from fedlab.config.component import Chosen, Section
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stratify import deal

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from fedlab.component import Section
+from fedlab.config.component import Section
 from fedlab.errors import InputError
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedlab.component import Component
+from fedlab.config.component import Component
 from fedlab.data.limits import Limits
 from fedlab.data.samples import Domain
 

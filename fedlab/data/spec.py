@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from fedlab.component import Chosen, Section
+from fedlab.config.component import Chosen, Section
 from fedlab.data.class_names import normal
 from fedlab.data.extractor import Extractor, NoExtractor
 from fedlab.data.limits import Limits

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlab.component import Component
+from fedlab.config.component import Component
 from fedlab.errors import InputError
 
 BATCH = 1000  # images changed at once: bounds the memory of the intermediate results

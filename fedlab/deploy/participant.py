@@ -10,7 +10,7 @@ from typing import Any, cast
 from flwr.app import ConfigRecord, Message, MessageType
 
 import fedlab
-from fedlab import yaml_text
+from fedlab.config import yaml_text
 from fedlab.deploy.own_data import OwnData, load_own_data
 from fedlab.deploy.own_tensors import check_own_tensors, sketch
 from fedlab.deploy.state_file import StateFile

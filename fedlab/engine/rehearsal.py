@@ -17,6 +17,7 @@ import torch
 from flwr.app import MetricRecord
 
 from fedlab.clients.base import LocalHalf, Received
+from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
@@ -30,7 +31,6 @@ from fedlab.records import as_tensor, to_record
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
 from fedlab.server_app import server_settings, strategy_class
-from fedlab.signatures import is_ours
 from fedlab.strategies.base import Strategy
 
 FEW = Portion(steps=2, rows=8)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedlab import registry
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.task import Task
+from fedlab.config import registry
+from fedlab.config.signatures import refuse_other_signatures
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
@@ -35,7 +36,6 @@ from fedlab.models.spec import ModelSpec
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
-from fedlab.signatures import refuse_other_signatures
 from fedlab.strategies.base import Strategy
 
 log = logging.getLogger("fedlab")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.data.samples import FederatedData
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.local_grid import LocalGrid
@@ -117,7 +117,7 @@ def make_runtime(
         threads: PyTorch threads.
         data: The pooled samples.
         partition: Which of them belong to which client.
-        lent: Classes that this process may not be able to import (see `fedlab.registry`).
+        lent: Classes that this process may not be able to import (see `fedlab.config.registry`).
     """
     registry.borrow(lent)
     torch.set_num_threads(threads)

@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 
 from fedlab import rng
 from fedlab.clients.spec import OptimizerSpec, TrainingSpec
-from fedlab.component import Chosen
+from fedlab.config.component import Chosen
 from fedlab.data.extractor import ExtractionContext, NoExtractor
 from fedlab.data.preprocess import Preprocess
 from fedlab.features.frozen import Backbone, FrozenNetwork

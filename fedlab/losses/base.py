@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 
-from fedlab.component import Component
+from fedlab.config.component import Component
 from fedlab.records import Tensors
 
 

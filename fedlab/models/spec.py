@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from fedlab.component import Component
+from fedlab.config.component import Component
 
 
 class ModelSpec(Component):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
-from fedlab.component import Section
+from fedlab.config.component import Section
 
 
 class PrivacySpec(Section):

@@ -13,7 +13,7 @@ import numpy as np
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from fedlab.component import Section
+from fedlab.config.component import Section
 
 
 class DeviceProfile(Section):

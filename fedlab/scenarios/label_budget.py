@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from fedlab.component import Section
+from fedlab.config.component import Section
 from fedlab.scenarios.allocate import shuffled_groups
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fedlab.component import Component
+from fedlab.config.component import Component
 from fedlab.scenarios.pool import Pool
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import PositiveInt
 
-from fedlab.component import Chosen, Section
+from fedlab.config.component import Chosen, Section
 from fedlab.scenarios.label_budget import LabelBudget
 from fedlab.scenarios.skews import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 

@@ -26,7 +26,8 @@ from flwr.serverapp.exception import AggregationError
 from pydantic import ConfigDict, model_validator
 from torch import nn
 
-from fedlab import registry, rng
+from fedlab import rng
+from fedlab.config import registry
 from fedlab.errors import InputError, RunError
 from fedlab.flower_compat import message_for
 from fedlab.records import Tensors, from_record, to_record

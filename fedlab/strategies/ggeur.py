@@ -22,9 +22,9 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from fedlab import registry
-from fedlab.component import Chosen
 from fedlab.composition import in_front_of
+from fedlab.config import registry
+from fedlab.config.component import Chosen
 from fedlab.data.extractor import NoExtractor
 from fedlab.errors import InputError, RunError
 from fedlab.models.geometry import Geometry, Moments, unpack

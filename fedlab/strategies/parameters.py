@@ -8,8 +8,8 @@ from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from pydantic import field_validator, model_validator
 from torch import nn
 
-from fedlab import registry
-from fedlab.component import Component
+from fedlab.config import registry
+from fedlab.config.component import Component
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from fedlab.component import Component
+from fedlab.config.component import Component
 from fedlab.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlab import registry
+from fedlab.config import registry
 from fedlab.errors import InputError
 from fedlab.runs import metrics
 from fedlab.runs.history import read_history

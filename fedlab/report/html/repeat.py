@@ -10,14 +10,14 @@ from typing import Any
 
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.plan import plan
-from fedlab.component import Component, Section
+from fedlab.config.builtin_scenarios import shipped_scenarios
+from fedlab.config.component import Component, Section
+from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
-from fedlab.shipped import shipped_scenarios
-from fedlab.yaml_text import in_words
 
 BLOCKS = ("data", "partition", "model", "training", "participation", "evaluation", "engine")
 

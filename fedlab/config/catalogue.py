@@ -14,11 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedlab import registry
-from fedlab.yaml_text import in_words
+from fedlab.config import registry
+from fedlab.config.yaml_text import in_words
 
 if TYPE_CHECKING:
-    from fedlab.component import Component, Section
+    from fedlab.config.component import Component, Section
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
 
 def keys_of(block: type[Section]) -> list[Parameter]:
     """The keys that a block of a scenario may hold, but for its ``name``."""
-    from fedlab.component import Component
+    from fedlab.config.component import Component
 
     texts = _attribute_texts(block)
     return [
@@ -104,7 +104,7 @@ def keys_of(block: type[Section]) -> list[Parameter]:
 
 def _block(target: Any) -> type[Component] | None:
     """The class that reads the block of what a name stands for, if it can stand in a scenario."""
-    from fedlab.component import Component
+    from fedlab.config.component import Component
     from fedlab.models.spec import ModelSpec
 
     for kind in (Component, ModelSpec):  # a plain module is a model, too
@@ -199,6 +199,6 @@ def _bounds(constraints: Sequence[Any]) -> str:
 
 def _plain(default: Any) -> str:
     """A default as it would stand in YAML."""
-    from fedlab.defaults import as_written
+    from fedlab.config.defaults import as_written
 
     return in_words(as_written(default))

@@ -6,11 +6,11 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fedlab import yaml_text
-from fedlab.component import Component, Section
+from fedlab.config import yaml_text
+from fedlab.config.component import Component, Section
+from fedlab.config.schema import child, section_at, written_out
+from fedlab.config.yaml_text import Place
 from fedlab.errors import InputError
-from fedlab.schema import child, section_at, written_out
-from fedlab.yaml_text import Place
 
 
 def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:

@@ -14,10 +14,10 @@ from pydantic import (
     field_validator,
 )
 
-from fedlab import registry
+from fedlab.config import registry
+from fedlab.config.plain_values import refuse_unmeant
+from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError, told
-from fedlab.plain_values import refuse_unmeant
-from fedlab.signatures import refuse_other_signatures
 
 
 class Section(BaseModel):

@@ -7,10 +7,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from fedlab import registry
-from fedlab.component import Component, Section
+from fedlab.config import registry
+from fedlab.config.component import Component, Section
+from fedlab.config.yaml_text import Place
 from fedlab.errors import InputError
-from fedlab.yaml_text import Place
 
 
 def section_in(annotation: Any) -> type[Section] | None:

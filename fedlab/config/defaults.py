@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedlab.component import Component, Section
+from fedlab.config.component import Component, Section
 
 
 def chosen(block: Section) -> dict[str, Any]:

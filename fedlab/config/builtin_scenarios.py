@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from fedlab import yaml_text
+from fedlab.config import yaml_text
 from fedlab.errors import InputError
 
 

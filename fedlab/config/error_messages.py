@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from fedlab import registry
-from fedlab.component import Component, Section
+from fedlab.config import registry
+from fedlab.config.component import Component, Section
+from fedlab.config.schema import child, keys, section_at
+from fedlab.config.yaml_text import Place
 from fedlab.errors import InputError
-from fedlab.schema import child, keys, section_at
-from fedlab.yaml_text import Place
 
 SHOWN = 5
 """Problems that are told one by one; the rest is counted."""

@@ -1,0 +1,1 @@
+"""How an experiment is written down: components, scenario files, overrides, error messages."""
