@@ -26,8 +26,8 @@ from benchmarks.harness import WARM_UP
 from benchmarks.works import WORKS, Work
 
 if TYPE_CHECKING:
+    from fedlab.federation.callbacks import RoundReport
     from fedlab.strategies.base import Strategy
-    from fedlab.strategies.callbacks import RoundReport
 
 KINDS = {
     "convolutions": ("convolution",),

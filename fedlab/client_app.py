@@ -11,9 +11,9 @@ from fedlab.clients.base import ClientState, Received, Update
 from fedlab.engine.evaluation import DomainScore
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.side_by_side import Adding
+from fedlab.federation.client_updates import weigher
+from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.records import Tensors, array_records, arrays_of, to_record
-from fedlab.strategies.sums import WeightedSum
-from fedlab.strategies.updates import weigher
 
 
 class CohortApp(ClientApp):

@@ -13,14 +13,14 @@ from fedlab.composition import in_front_of
 from fedlab.config import registry
 from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError, RunError
+from fedlab.federation.callbacks import Callback
+from fedlab.federation.client_updates import decode, reason
+from fedlab.federation.rounds import exchange
 from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.callbacks import Callback
-from fedlab.strategies.rounds import exchange
-from fedlab.strategies.updates import decode, reason
 
 
 def build_strategy(scenario: Scenario, model: nn.Module, fleet: Fleet | None = None) -> Strategy:

@@ -23,6 +23,7 @@ from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.engine.workload import check_work, devices_of, work_per_round
 from fedlab.errors import InputError, no_exit
+from fedlab.federation.callbacks import Callback
 from fedlab.privacy.checks import check_privacy
 from fedlab.records import as_tensor
 from fedlab.report.partition_table import write_table
@@ -37,7 +38,6 @@ from fedlab.scenario_file import load_scenario
 from fedlab.scenarios.fleet import Fleet
 from fedlab.scenarios.partition import Partition, make_partition, refuse_untested
 from fedlab.server_app import refuse_hopeless_deadline, strategy_class
-from fedlab.strategies.callbacks import Callback
 from fedlab.tracking.observer import check_trackers
 
 if TYPE_CHECKING:

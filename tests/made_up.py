@@ -8,11 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario_file import load_scenario
-from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
 
 STRATEGY: Any = SimpleNamespace(state={})
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from fedlab.clients.base import Carry, LocalHalf, Phase, Received, Update
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.updates import ClientUpdate
 
 
 class Noisy(nn.Module):

@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from fedlab.strategies.aggregation import weighted_mean
+from fedlab.federation.weighted_mean import weighted_mean
 
 
 def test_mean_is_weighted_by_hand() -> None:

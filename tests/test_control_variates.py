@@ -18,6 +18,7 @@ import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
@@ -25,7 +26,6 @@ from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.feddc import FedDC
 from fedlab.strategies.feddyn import FedDyn
 from fedlab.strategies.scaffold import Scaffold
-from fedlab.strategies.updates import ClientUpdate
 
 __all__ = ["double"]
 METHODS = ["scaffold", "feddyn", "feddc"]

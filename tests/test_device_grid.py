@@ -20,9 +20,9 @@ from fedlab.deploy.grid import DeviceGrid
 from fedlab.deploy.post import Post
 from fedlab.deploy.roll import Roll, Seat
 from fedlab.deploy.terms import FAREWELL, INVITE, SEAT, Farewell, Invitation, Presence
+from fedlab.federation.client_updates import SUM, client_of
 from fedlab.flower_compat import NodeInfo
 from fedlab.records import for_the_wire, to_record
-from fedlab.strategies.updates import SUM, client_of
 
 Answer = Callable[[Message], RecordDict | Message | None]
 

@@ -18,13 +18,13 @@ from fedlab.config import registry
 from fedlab.engine.resources import Hardware, plan_actors
 from fedlab.engine.start import start_grid
 from fedlab.errors import InputError, RunError
+from fedlab.federation.callbacks import RoundReport
 from fedlab.records import arrays_of, to_record
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import ResourcesSpec
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.callbacks import RoundReport
 
 REPEATED = [("fedprox", "auto"), ("silobn", "auto"), ("fedwon", "auto"), ("fedbn", "vectorised")]
 """Methods that send on Ray what others send too, by how they are executed."""

@@ -19,12 +19,12 @@ from test_engine import At, on, result
 import toy
 from fedlab.engine import cluster
 from fedlab.errors import InputError, RunError
+from fedlab.federation.callbacks import RoundReport
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.callbacks import RoundReport
 
 HERE = Path(__file__).parent
 PATIENCE = 120.0

@@ -14,11 +14,11 @@ from test_engine import At, on, result
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.scenario import Scenario
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.fedbuff import FedBuff, FedBuffParameters
 from fedlab.strategies.in_flight import End, Ended, InFlight, Trip
-from fedlab.strategies.updates import ClientUpdate
 from fedlab.strategies.virtual_clock import VirtualClock
 
 

@@ -24,12 +24,12 @@ from fedlab.clients.task import Batch
 from fedlab.engine.one_by_one import profile_of
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import l2, mean_cov, mmd
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fraug import FRAug, FRAugParameters
-from fedlab.strategies.updates import ClientUpdate
 
 MODEL = {"name": "small_cnn", "widths": [4, 8, 8]}
 FEATURES, CLASSES = 8, 4

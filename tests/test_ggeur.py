@@ -19,6 +19,7 @@ from fedlab.data.source import LoadContext, Source
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError, RunError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.geometry import Geometry, Moments, pack, unpack
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
@@ -26,7 +27,6 @@ from fedlab.scenario import Scenario
 from fedlab.simulation import prepare, resume
 from fedlab.strategies.ggeur import GGEURParameters, moments_of, pool
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.updates import ClientUpdate
 from toy import scenario as image_scenario
 
 FEATURES, CLASSES, DOMAINS = 5, 4, 3

@@ -30,9 +30,9 @@ from fedlab.deploy.grid import DeviceGrid
 from fedlab.deploy.post import Post
 from fedlab.deploy.roll import Roll, Seat
 from fedlab.deploy.terms import FAREWELL, INVITE, SEAT, Invitation, Presence
+from fedlab.federation.callbacks import RoundReport, Row
 from fedlab.records import PACKED, to_record
 from fedlab.strategies.base import ServerSettings
-from fedlab.strategies.callbacks import RoundReport, Row
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN
 

@@ -23,13 +23,13 @@ from fedlab.clients.uda import UDA
 from fedlab.data.client_data import ClientData
 from fedlab.engine.schedule import plan_round
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.losses.base import Profile
 from fedlab.records import copied
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies import fedlabel
 from fedlab.strategies.fixmatch import FixMatchParameters
 from fedlab.strategies.uda import UDAParameters
-from fedlab.strategies.updates import ClientUpdate
 from toy import scenario
 
 __all__ = ["double"]

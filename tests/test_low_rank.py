@@ -20,9 +20,9 @@ from fedlab.engine.low_rank_rule import Work
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.side_by_side import Adding, chain_of
 from fedlab.engine.wide_layers import WideLayers
+from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.models.chain import Chain
 from fedlab.models.spec import ModelSpec
-from fedlab.strategies.sums import WeightedSum
 
 __all__ = ["double"]  # a fixture
 

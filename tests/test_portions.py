@@ -18,13 +18,13 @@ from fedlab.clients.fedavg import FedAvg as FedAvgHalf
 from fedlab.engine.portions import cut
 from fedlab.engine.ray_grid import Work
 from fedlab.engine.start import start_grid
+from fedlab.federation.client_updates import ClientUpdate, decode
+from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.records import to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, simulate
 from fedlab.strategies.fedavg import FedAvg
-from fedlab.strategies.sums import PairwiseSums
-from fedlab.strategies.updates import ClientUpdate, decode
 
 NUMBERS = {"d0": 12, "d1": 11, "d2": 1}
 """Clients of each domain; the last one of them all is the one that misbehaves in `failing`."""

@@ -13,6 +13,7 @@ from tiny_scenario import write_tiny
 
 import fedlab
 from fedlab.errors import InputError
+from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
 from fedlab.report.closing_table import print_closing_table
 from fedlab.runs import metrics
 from fedlab.runs.finish import FinishWriter
@@ -20,7 +21,6 @@ from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter, read_history
 from fedlab.runs.run import load_run
 from fedlab.scenario_file import load_scenario
-from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
 
 ARRAYS = {"weight": torch.arange(6.0).reshape(2, 3).T}
 ANATOMY = SimpleNamespace(aliases={})

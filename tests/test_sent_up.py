@@ -16,14 +16,14 @@ from fedlab.config import registry
 from fedlab.deploy.inspection import Expectation
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.start import make_runtime
+from fedlab.federation.client_updates import SUM
+from fedlab.federation.record_layout import expected_of
 from fedlab.records import array_records, for_the_wire
 from fedlab.runs.conduct import conduct
 from fedlab.runs.folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import Prepared, prepare
-from fedlab.strategies.layout import expected_of
-from fedlab.strategies.updates import SUM
 
 NOT_ON_DEVICES = {"centralised", "fedbuff"}
 """They move samples, or need a virtual clock."""

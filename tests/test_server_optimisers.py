@@ -21,11 +21,11 @@ from fedlab.clients.optimizer import Optimizer
 from fedlab.clients.spec import OptimizerSpec
 from fedlab.config import registry
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.simulation import prepare
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fednova import FedNova
-from fedlab.strategies.updates import ClientUpdate
 
 __all__ = ["double"]
 OPTIMISERS = ["fedavgm", "fedadam", "fedyogi", "fedadagrad"]

@@ -18,6 +18,7 @@ import toy
 from fedlab import flower_compat
 from fedlab.config import registry
 from fedlab.errors import InputError, RunError
+from fedlab.federation.client_updates import ClientUpdate, mean_metrics
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, simulate
@@ -25,7 +26,6 @@ from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN
 from fedlab.strategies.flower import Flower, FlowerParameters, available
-from fedlab.strategies.updates import ClientUpdate, mean_metrics
 
 
 class Echo:

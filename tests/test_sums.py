@@ -9,9 +9,9 @@ from functools import cache
 import pytest
 import torch
 
-from fedlab.strategies.aggregation import weighted_mean
-from fedlab.strategies.sums import PairwiseSums, WeightedSum
-from fedlab.strategies.unformed import Unformed
+from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.weighted_mean import weighted_mean
+from fedlab.federation.weighted_sum import PairwiseSums, WeightedSum
 
 CLIENTS = 23
 

@@ -14,8 +14,8 @@ from tiny_scenario import write_tiny
 
 import fedlab
 from fedlab.errors import InputError
+from fedlab.federation.callbacks import RoundReport
 from fedlab.runs import metrics
-from fedlab.strategies.callbacks import RoundReport
 from fedlab.tracking.base import Tracker
 from fedlab.tracking.tensorboard import TensorBoard
 

@@ -12,12 +12,12 @@ from tiny_scenario import write_tiny
 
 import fedlab
 from fedlab.errors import InputError
+from fedlab.federation.callbacks import RoundReport, Row
 from fedlab.report.braille import line_chart
 from fedlab.report.watch import watch
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import load_run
-from fedlab.strategies.callbacks import RoundReport, Row
 
 
 def console(terminal: bool) -> Console:

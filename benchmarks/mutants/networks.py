@@ -10,7 +10,7 @@ OBSERVED = "fedlab/models/anatomy/observed.py"
 PLACES = "fedlab/models/anatomy/places.py"
 TRIAL = "fedlab/engine/trial.py"
 PASSES = "fedlab/engine/passes.py"
-SCREENING = "fedlab/strategies/screening.py"
+SCREENING = "fedlab/federation/screening.py"
 
 ODD = "tests/test_odd_networks.py"
 MISTAKES = "tests/test_own_mistakes.py"

@@ -16,8 +16,8 @@ from benchmarks.fedlab_work import scenario
 from benchmarks.harness import WARM_UP, Stopwatch, arguments, report
 
 if TYPE_CHECKING:
+    from fedlab.federation.callbacks import RoundReport
     from fedlab.strategies.base import Strategy
-    from fedlab.strategies.callbacks import RoundReport
 
 
 class Observer:

@@ -20,10 +20,10 @@ from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.start import start_grid
 from fedlab.errors import FedlabError
+from fedlab.federation.callbacks import RoundReport
 from fedlab.runs.history import to_frame
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import prepare, start_or_resume
-from fedlab.strategies.callbacks import RoundReport
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy

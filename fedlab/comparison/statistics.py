@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy.special import stdtrit
 
+from fedlab.federation.callbacks import GLOBAL
 from fedlab.runs import metrics
-from fedlab.strategies.callbacks import GLOBAL
 
 if TYPE_CHECKING:
     import pandas

@@ -19,12 +19,12 @@ from fedlab.engine.execution import Choice
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.portions import FIRST_NODE_ID, Portion, job_of
 from fedlab.engine.worker import Worker
+from fedlab.federation.client_updates import empty_sum, reason, weigher
+from fedlab.federation.record_layout import EXPECTED, expected_of
+from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink import is_lost
 from fedlab.records import array_records, arrays_of, for_the_wire
-from fedlab.strategies.layout import EXPECTED, expected_of
-from fedlab.strategies.sums import PairwiseSums
-from fedlab.strategies.updates import empty_sum, reason, weigher
 
 log = logging.getLogger("fedlab")
 

@@ -15,8 +15,8 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedlab.deploy.words import shown
+from fedlab.federation.record_layout import Expected, Form
 from fedlab.records import PACKED, unpacked
-from fedlab.strategies.layout import Expected, Form
 
 HEAD_BYTES = 1024
 """What an array takes in an archive besides its values and twice its name, at most."""

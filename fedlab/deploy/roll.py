@@ -13,8 +13,8 @@ from fedlab.deploy.post import Parcel, Post
 from fedlab.deploy.terms import FAREWELL, INVITE, Farewell, Invitation, Presence
 from fedlab.deploy.words import LONGEST_NAME, fault_of_name, shown
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import reason
 from fedlab.flower_compat import NodeInfo
-from fedlab.strategies.updates import reason
 
 log = logging.getLogger("fedlab")
 

@@ -21,6 +21,7 @@ from fedlab.deploy.roll import Roll, Seat
 from fedlab.deploy.superlink import Endpoint, SuperLink
 from fedlab.deploy.task import Task, task_of
 from fedlab.errors import InputError, RunError
+from fedlab.federation.callbacks import Callback
 from fedlab.flower_compat.superlink import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.conduct import conduct
@@ -30,7 +31,6 @@ from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.server_app import server_settings
-from fedlab.strategies.callbacks import Callback
 from fedlab.tracking.observer import check_trackers
 
 log = logging.getLogger("fedlab")

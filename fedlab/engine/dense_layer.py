@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fedlab.clients.optimizer import Optimizer
+from fedlab.federation.float64 import sum_of_stack
 from fedlab.records import Tensors
-from fedlab.strategies.double_precision import sum_of_stack
 
 
 class DenseLayer:

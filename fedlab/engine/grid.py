@@ -20,9 +20,9 @@ from fedlab.engine.portions import (
     largest_first,
 )
 from fedlab.engine.states import ClientStates
+from fedlab.federation.client_updates import stand_for
+from fedlab.federation.weighted_sum import merged
 from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
-from fedlab.strategies.sums import merged
-from fedlab.strategies.updates import stand_for
 
 log = logging.getLogger("fedlab")
 

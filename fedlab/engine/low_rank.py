@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.clients.optimizer import Optimizer, OptimizerState
+from fedlab.federation.low_rank_sum import Unformed
 from fedlab.records import Tensors
-from fedlab.strategies.unformed import Unformed
 
 
 class Factors:

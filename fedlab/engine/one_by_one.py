@@ -47,7 +47,7 @@ def train_one(
         client: The client's index.
         wide: The layers of the network that may take low-rank form, if there are any.
         summed: Whether the update will only be added to those of other clients; weights in
-            low-rank form may then come as `fedlab.strategies.unformed.Unformed`.
+            low-rank form may then come as `fedlab.federation.low_rank_sum.Unformed`.
         portion: How much of the round is run; all of it by default.
 
     Returns:

@@ -15,9 +15,9 @@ from itertools import pairwise
 from flwr.app import Message, MessageType
 
 from fedlab.engine.worker import Job, Places
+from fedlab.federation.client_updates import SUM
+from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.scenarios.partition import Partition
-from fedlab.strategies.sums import PairwiseSums
-from fedlab.strategies.updates import SUM
 
 FIRST_NODE_ID = 1000
 """Node id of client 0; Flower keeps small ids for itself."""

@@ -14,8 +14,8 @@ from flwr.app import Message, RecordDict
 
 from fedlab.engine.execution import Choice
 from fedlab.engine.worker import Job, Places, Worker
+from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.records import payload_bytes
-from fedlab.strategies.sums import PairwiseSums
 
 log = logging.getLogger("fedlab")
 

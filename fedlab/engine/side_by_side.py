@@ -25,10 +25,10 @@ from fedlab.engine.dense_layer import DenseLayer
 from fedlab.engine.low_rank import FirstLayer, LaterLayer
 from fedlab.engine.low_rank_rule import Form, Work, takes_usual_steps
 from fedlab.engine.schedule import Schedule, plan_round
+from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.chain import Chain
 from fedlab.records import Tensors
-from fedlab.strategies.sums import WeightedSum
 
 
 def chain_of(half: LocalHalf, preprocess: Preprocess) -> Chain | None:

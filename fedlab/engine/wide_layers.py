@@ -158,7 +158,7 @@ class WideLayers:
         Args:
             carry: What the last step made.
             summed: Whether the update will only be added to others: a method that sends weights as
-                they are then sends `fedlab.strategies.unformed.Unformed` ones.
+                they are then sends `fedlab.federation.low_rank_sum.Unformed` ones.
         """
         formed: dict[str, Any] = dict(carry.parameters)
         as_they_are = set(self.half.shared) if summed and sends_the_model(self.half) else set()

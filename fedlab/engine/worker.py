@@ -14,6 +14,9 @@ from fedlab.client_app import build_client_app
 from fedlab.engine.allocator import keep_freed_memory
 from fedlab.engine.execution import Choice, by_measuring, by_rule
 from fedlab.engine.runtime import Runtime
+from fedlab.federation.client_updates import empty_sum
+from fedlab.federation.screening import sum_fault, update_fault
+from fedlab.federation.weighted_sum import PairwiseSums, WeightedSum, merged
 from fedlab.flower_compat import (
     assume_identity,
     client_context,
@@ -21,9 +24,6 @@ from fedlab.flower_compat import (
     message_for,
     refused_reply,
 )
-from fedlab.strategies.screening import sum_fault, update_fault
-from fedlab.strategies.sums import PairwiseSums, WeightedSum, merged
-from fedlab.strategies.updates import empty_sum
 
 log = logging.getLogger("fedlab")
 
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where clients' updates belong in a sum (see `fedlab.strategies.sums.PairwiseSums`).
+    """Where clients' updates belong in a sum (see `fedlab.federation.weighted_sum.PairwiseSums`).
 
     Attributes:
         start: Place of the first client.

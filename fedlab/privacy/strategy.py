@@ -8,12 +8,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 
 from fedlab import rng
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.privacy.accounting import epsilon_after
 from fedlab.privacy.mechanism import private_mean
 from fedlab.privacy.spec import PrivacySpec
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.updates import ClientUpdate
 
 
 class Private(Strategy):

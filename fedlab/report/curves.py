@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedlab.federation.callbacks import GLOBAL
 from fedlab.runs.metrics import weighted_means
-from fedlab.strategies.callbacks import GLOBAL
 
 if TYPE_CHECKING:
     import pandas

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
+from fedlab.federation.callbacks import RoundReport
 from fedlab.report.facts import LONGEST
 from fedlab.report.units import duration, short
 from fedlab.runs import metrics
 from fedlab.runs.history import to_frame
-from fedlab.strategies.callbacks import RoundReport
 
 if TYPE_CHECKING:
     import pandas

@@ -28,12 +28,12 @@ from flwr.app import RecordDict
 
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
+from fedlab.federation.callbacks import RoundReport
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.runs.files import write_whole
 from fedlab.runs.history import HistoryWriter, Mark, check_marks
 from fedlab.runs.tensors import digest_of, read_records, write_records
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.callbacks import RoundReport
 
 KEPT = 2
 NAME = re.compile(r"round-\d{6,}")

@@ -13,6 +13,7 @@ from torch import nn
 from fedlab import rng
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import no_exit
+from fedlab.federation.callbacks import Callback
 from fedlab.flower_compat import client_context
 from fedlab.runs.checkpoint import CheckpointWriter, client_files
 from fedlab.runs.divergence import DivergenceWarning
@@ -26,7 +27,6 @@ from fedlab.runs.workload import WorkloadWriter
 from fedlab.scenario import Scenario
 from fedlab.scenarios.fleet import Fleet
 from fedlab.server_app import build_server_app
-from fedlab.strategies.callbacks import Callback
 from fedlab.tracking.observer import trackers
 
 if TYPE_CHECKING:

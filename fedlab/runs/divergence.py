@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 
+from fedlab.federation.callbacks import RoundReport
+from fedlab.federation.screening import NOT_FINITE, REMEDY
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.callbacks import RoundReport
-from fedlab.strategies.screening import NOT_FINITE, REMEDY
 
 log = logging.getLogger("fedlab")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from fedlab.federation.callbacks import RoundReport
 from fedlab.runs.files import write_whole
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.tensors import write_tensors
-from fedlab.strategies.callbacks import RoundReport
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fedlab.errors import InputError
-from fedlab.strategies.callbacks import GLOBAL, RoundReport, Row
+from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
 
 if TYPE_CHECKING:
     import pandas

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedlab.strategies.callbacks import GLOBAL
+from fedlab.federation.callbacks import GLOBAL
 
 if TYPE_CHECKING:
     import pandas

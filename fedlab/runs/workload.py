@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from fedlab.federation.callbacks import RoundReport
 from fedlab.models.layers import learning
 from fedlab.records import tensor_bytes
 from fedlab.report.units import size
 from fedlab.runs.files import write_whole
 from fedlab.runs.folder import RunFolder
-from fedlab.strategies.callbacks import RoundReport
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy

@@ -20,20 +20,9 @@ from torch import nn
 
 from fedlab import rng
 from fedlab.errors import RunError
-from fedlab.flower_compat import is_refused
-from fedlab.models.anatomy import anatomy_of
-from fedlab.models.anatomy.derived import fitted
-from fedlab.models.norms import NormPolicy
-from fedlab.records import Tensors, from_record, to_record
-from fedlab.strategies.aggregation import weighted_mean
-from fedlab.strategies.callbacks import Callback
-from fedlab.strategies.combined import check_combined
-from fedlab.strategies.layout import EXPECTED, METRICS, Expected, Layout, layout_of
-from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.round_plan import RoundPlan
-from fedlab.strategies.rounds import Ask, EvaluateFunction, run_rounds
-from fedlab.strategies.settings import ServerSettings
-from fedlab.strategies.updates import (
+from fedlab.federation.callbacks import Callback
+from fedlab.federation.check_state import check_combined
+from fedlab.federation.client_updates import (
     SUM,
     ClientUpdate,
     decode,
@@ -43,6 +32,17 @@ from fedlab.strategies.updates import (
     told_once,
     weight_of,
 )
+from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, Layout, layout_of
+from fedlab.federation.rounds import Ask, EvaluateFunction, run_rounds
+from fedlab.federation.server_config import ServerSettings
+from fedlab.federation.weighted_mean import weighted_mean
+from fedlab.flower_compat import is_refused
+from fedlab.models.anatomy import anatomy_of
+from fedlab.models.anatomy.derived import fitted
+from fedlab.models.norms import NormPolicy
+from fedlab.records import Tensors, from_record, to_record
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.virtual_clock import CLOCK, VirtualClock
 
 COHORT = "cohort"
@@ -130,7 +130,7 @@ class Strategy(FlowerStrategy):
         """What the method wants to know of the clients before the first round; usually nothing.
 
         Args:
-            ask: Asks all clients a question (`fedlab.strategies.rounds.Ask`).
+            ask: Asks all clients a question (`fedlab.federation.rounds.Ask`).
         """
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
@@ -301,7 +301,7 @@ class Strategy(FlowerStrategy):
     def accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
         """The updates of a round, unless too many clients failed.
 
-        A client that has answered with what is not used (`fedlab.strategies.screening`) has not
+        A client that has answered with what is not used (`fedlab.federation.screening`) has not
         failed: others of its kind may, and what becomes of a setting is a result, too.
         """
         replies = list(replies)
@@ -329,7 +329,7 @@ class Strategy(FlowerStrategy):
         callbacks: Sequence[Callback] = (),
         first_round: int = 1,
     ) -> Result:
-        """Runs rounds `first_round` to `num_rounds`; see `fedlab.strategies.rounds.run_rounds`.
+        """Runs rounds `first_round` to `num_rounds`; see `fedlab.federation.rounds.run_rounds`.
 
         Args:
             grid: Carries messages to the clients.

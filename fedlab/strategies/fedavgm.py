@@ -13,10 +13,10 @@ from typing import cast
 
 from pydantic import Field, PositiveFloat
 
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.fedopt import ServerOptimizerParameters
 from fedlab.strategies.server_step import ServerStep, plus
-from fedlab.strategies.updates import ClientUpdate
 
 
 class FedAvgMParameters(ServerOptimizerParameters):

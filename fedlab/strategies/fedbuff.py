@@ -19,13 +19,13 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.records import Tensors, tensor_bytes
-from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.fedopt import ServerOptimizerParameters
 from fedlab.strategies.in_flight import End, Ended, InFlight
 from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.server_step import ServerStep, plus
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

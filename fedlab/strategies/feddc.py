@@ -16,11 +16,11 @@ import torch
 from pydantic import PositiveFloat
 from torch import nn
 
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.checks import refuse_unless_plain_sgd
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.server_step import ServerStep, plus
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -14,10 +14,10 @@ from typing import Literal, cast
 
 from pydantic import PositiveFloat
 
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.server_step import ServerStep, plus
-from fedlab.strategies.updates import ClientUpdate
 
 
 class FedDynParameters(StrategyParameters):

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import nn
 
-from fedlab.strategies.aggregation import weighted_mean
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import METRICS, Layout
+from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.checks import refuse_if_all_is_labelled
-from fedlab.strategies.layout import METRICS, Layout
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from fedlab.errors import InputError
-from fedlab.strategies.layout import Form, Layout
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import Form, Layout
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.server_step import ServerStep, plus
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

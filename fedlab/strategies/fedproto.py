@@ -17,15 +17,15 @@ from pydantic import NonNegativeFloat
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy
 from fedlab.models.parts import parts
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.layout import Form, Free, Layout
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

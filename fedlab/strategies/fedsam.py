@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 from pydantic import Field, PositiveFloat
 from torch import nn
 
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import Layout
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.checks import refuse_unless_plain_sgd
-from fedlab.strategies.layout import Layout
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.server_step import ServerStep
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

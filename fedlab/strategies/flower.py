@@ -29,12 +29,12 @@ from torch import nn
 from fedlab import rng
 from fedlab.config import registry
 from fedlab.errors import InputError, RunError
+from fedlab.federation.client_updates import mean_metrics
+from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.flower_compat import message_for
 from fedlab.records import Tensors, from_record, to_record
-from fedlab.strategies.aggregation import weighted_mean
 from fedlab.strategies.base import COHORT, ServerSettings, Strategy
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
-from fedlab.strategies.updates import mean_metrics
 from fedlab.strategies.virtual_clock import CLOCK
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from torch import nn
 
 from fedlab import rng
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import DistanceName
 from fedlab.models.fraug_networks import Generator, RTNet
 from fedlab.models.head import Head, find_head
@@ -29,7 +30,6 @@ from fedlab.models.norms import NormPolicy, shared_names
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -27,15 +27,15 @@ from fedlab.config import registry
 from fedlab.config.component import Chosen
 from fedlab.data.extractor import NoExtractor
 from fedlab.errors import InputError, RunError
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import Form, Free, Layout
+from fedlab.federation.rounds import Ask
 from fedlab.models.geometry import Geometry, Moments, unpack
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.fedwon import FedWonParameters
-from fedlab.strategies.layout import Form, Free, Layout
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
-from fedlab.strategies.rounds import Ask
-from fedlab.strategies.updates import ClientUpdate
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
-from fedlab.strategies.updates import ClientUpdate
 
 
 class LocalOnlyParameters(StrategyParameters):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from fedlab.federation.callbacks import RoundReport
 from fedlab.runs import metrics
 from fedlab.runs.history import to_frame
-from fedlab.strategies.callbacks import RoundReport
 
 if TYPE_CHECKING:
     import pandas

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.config import registry
 from fedlab.errors import InputError
+from fedlab.federation.callbacks import RoundReport
 from fedlab.runs import metrics
 from fedlab.runs.history import read_history
-from fedlab.strategies.callbacks import RoundReport
 from fedlab.tracking.base import Tracker
 from fedlab.tracking.numbers import numbers_of
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from fedlab.federation.float64 import accumulate, weighted
+from fedlab.federation.low_rank_sum import Unformed
 from fedlab.records import Tensors, as_tensor
-from fedlab.strategies.double_precision import accumulate, weighted
-from fedlab.strategies.unformed import Unformed
 
 Summands = dict[str, "torch.Tensor | Unformed"]
 """Named tensors, or weights that are known as a sum of products."""

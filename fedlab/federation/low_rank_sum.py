@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from fedlab.federation.float64 import accumulate, weighted
 from fedlab.records import as_tensor
-from fedlab.strategies.double_precision import accumulate, weighted
 
 ROWS = 128
 """Rows whose product takes a CPU about as long as adding their matrix to a sum does: from there on,

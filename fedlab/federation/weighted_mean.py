@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.records import Tensors
-from fedlab.strategies.sums import WeightedSum
 
 
 def weighted_mean(

@@ -7,10 +7,10 @@ from typing import Any
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
+from fedlab.federation.callbacks import GLOBAL, Row
+from fedlab.federation.client_updates import client_of
 from fedlab.records import record_bytes
-from fedlab.strategies.callbacks import GLOBAL, Row
 from fedlab.strategies.round_plan import RoundPlan
-from fedlab.strategies.updates import client_of
 
 TEST_METRICS = ("accuracy", "loss")
 

@@ -16,10 +16,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from fedlab import rng
-from fedlab.flower_compat import error_reply
-from fedlab.records import Tensors, to_record
-from fedlab.strategies.callbacks import Callback, RoundReport
-from fedlab.strategies.rows import (
+from fedlab.federation.callbacks import Callback, RoundReport
+from fedlab.federation.client_updates import ClientUpdate, client_of, reason
+from fedlab.federation.history_rows import (
     Traffic,
     central_rows,
     pooled_rows,
@@ -27,8 +26,9 @@ from fedlab.strategies.rows import (
     test_rows,
     training_rows,
 )
-from fedlab.strategies.screening import screen
-from fedlab.strategies.updates import ClientUpdate, client_of, reason
+from fedlab.federation.screening import screen
+from fedlab.flower_compat import error_reply
+from fedlab.records import Tensors, to_record
 from fedlab.strategies.virtual_clock import CLOCK
 
 if TYPE_CHECKING:

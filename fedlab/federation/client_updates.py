@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
+from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.records import Tensors, array_records, from_record
-from fedlab.strategies.sums import WeightedSum
 
 SUM = "sum"
 """Name of the record by which a message to train says that a weighted sum will do."""

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, Message
 
+from fedlab.federation.client_updates import SummedRecord, client_of
+from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.flower_compat import refused_reply
 from fedlab.records import array_records
-from fedlab.strategies.sums import WeightedSum
-from fedlab.strategies.unformed import Unformed
-from fedlab.strategies.updates import SummedRecord, client_of
 
 NOT_FINITE = "its update is not finite"
 """What the reason of a client begins with that has left the numbers."""

@@ -21,7 +21,7 @@ class ServerSettings:
         max_failed_share: Share of a round's clients that may fail before the run stops.
         privacy: Noise on what the server makes of the updates, if the scenario wants that.
         min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
-        update_norm: How far a client may go in a round (`fedlab.strategies.screening`).
+        update_norm: How far a client may go in a round (`fedlab.federation.screening`).
         fleet: The clients' devices; None where time does not matter.
     """
 

@@ -1,0 +1,1 @@
+"""The server's side of a round: messages, client updates, sums, history rows."""
