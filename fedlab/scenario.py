@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from fedlab.clients.spec import TrainingSpec
 from fedlab.config.component import Chosen, Section
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
@@ -16,6 +15,7 @@ from fedlab.scenarios.devices import DevicesSpec
 from fedlab.scenarios.spec import PartitionSpec
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.tracking.base import TrackerParameters
+from fedlab.training.spec import TrainingSpec
 
 
 class ParticipationSpec(Section):

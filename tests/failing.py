@@ -9,9 +9,9 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, Phase, Received
 from fedlab.clients.fedavg import FedAvg
-from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors
+from fedlab.training.task import Batch
 
 
 class FailsOnOne(FedAvg):

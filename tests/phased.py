@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from fedlab.clients.base import Carry, LocalHalf, Phase, Received, Update
-from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.federation.rounds import Ask
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
+from fedlab.training.task import Batch
 
 
 class Curious(Strategy):

@@ -16,9 +16,6 @@ from torch import nn
 
 from fedlab import flower_compat
 from fedlab.clients.base import ClientState, LocalHalf, Received
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import OptimizerSpec
-from fedlab.clients.task import Task
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.engine.one_by_one import train_one
@@ -26,6 +23,9 @@ from fedlab.losses.base import Loss
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
+from fedlab.training.task import Task
 
 CLIENTS, SIZE, TARGETS = 3, 4, 10
 ZERO = torch.zeros(SIZE, dtype=torch.float64)

@@ -8,14 +8,14 @@ from torch import nn
 
 from fedlab.clients.base import Carry, Received
 from fedlab.clients.fedwon import FedWon
-from fedlab.clients.local_round import Phase
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import OptimizerSpec
-from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWonParameters
+from fedlab.training.local_round import Phase
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
+from fedlab.training.task import Batch, Task
 
 CLASSES = 3
 

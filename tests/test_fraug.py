@@ -20,7 +20,6 @@ from fedlab.clients.base import Carry, Received
 from fedlab.clients.class_memory import empty_memory, next_labels, remember
 from fedlab.clients.fraug import FRAug as LocalFRAug
 from fedlab.clients.fraug import entropy
-from fedlab.clients.task import Batch
 from fedlab.engine.one_by_one import profile_of
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import InputError
@@ -30,6 +29,7 @@ from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fraug import FRAug, FRAugParameters
+from fedlab.training.task import Batch
 
 MODEL = {"name": "small_cnn", "widths": [4, 8, 8]}
 FEATURES, CLASSES = 8, 4

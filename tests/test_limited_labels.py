@@ -16,9 +16,6 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from fedlab.clients.base import Carry, LocalHalf, Received
 from fedlab.clients.fedlabel import FedLabel
 from fedlab.clients.fixmatch import FixMatch
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import OptimizerSpec
-from fedlab.clients.task import Batch, Task
 from fedlab.clients.uda import UDA
 from fedlab.data.client_data import ClientData
 from fedlab.engine.schedule import plan_round
@@ -30,6 +27,9 @@ from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies import fedlabel
 from fedlab.strategies.fixmatch import FixMatchParameters
 from fedlab.strategies.uda import UDAParameters
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
+from fedlab.training.task import Batch, Task
 from toy import scenario
 
 __all__ = ["double"]

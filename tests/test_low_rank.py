@@ -14,8 +14,6 @@ from torch.nn.functional import linear, relu
 
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.fedavg import FedAvg
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import OptimizerSpec
 from fedlab.engine.low_rank_rule import Work
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.side_by_side import Adding, chain_of
@@ -23,6 +21,8 @@ from fedlab.engine.wide_layers import WideLayers
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.models.chain import Chain
 from fedlab.models.spec import ModelSpec
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
 
 __all__ = ["double"]  # a fixture
 

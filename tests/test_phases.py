@@ -10,10 +10,10 @@ import torch
 from test_local_round import received
 from test_vectorised import assert_same, both, double, ragged, runtime_of
 
-from fedlab.clients.task import Batch
 from fedlab.engine.one_by_one import profile_of
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.simulation import resume, simulate
+from fedlab.training.task import Batch
 from toy import scenario
 
 PHASED = {"name": "phased:Curious", "client": "phased:Phased"}

@@ -19,7 +19,6 @@ import toy
 from fedlab.clients.base import Phase, Received
 from fedlab.clients.fedntd import not_true_distance
 from fedlab.clients.fedsam import FedSAM
-from fedlab.clients.task import Batch
 from fedlab.engine.one_by_one import profile_of
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import InputError
@@ -28,6 +27,7 @@ from fedlab.runs.run import load_run
 from fedlab.scenario import EngineSpec, Scenario
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.fixbn import FixBNParameters
+from fedlab.training.task import Batch
 
 __all__ = ["double"]
 METHODS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,6 @@ from test_vectorised import double, ragged, runtime_of
 
 import toy
 from fedlab.clients.fednova import coefficient_sum
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import OptimizerSpec
 from fedlab.config import registry
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
@@ -26,6 +24,8 @@ from fedlab.simulation import prepare
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fednova import FedNova
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
 
 __all__ = ["double"]
 OPTIMISERS = ["fedavgm", "fedadam", "fedyogi", "fedadagrad"]

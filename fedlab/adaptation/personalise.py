@@ -20,8 +20,6 @@ from torch.nn.functional import one_hot
 from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import LocalHalf, Phase, Received
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import OptimizerSpec
 from fedlab.data.client_data import ClientData
 from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.one_by_one import train_one
@@ -30,6 +28,8 @@ from fedlab.models.mixing import mixes_test_samples
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.run import Run
 from fedlab.strategies.fedavg import FedAvg
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
 
 if TYPE_CHECKING:
     import pandas

@@ -17,8 +17,6 @@ from typing import ClassVar, Self
 
 import torch
 
-from fedlab.clients.local_round import Carry, ClientState, Phase, Received, Update
-from fedlab.clients.task import Batch, Task
 from fedlab.data.client_data import ClientData
 from fedlab.losses.base import Profile
 from fedlab.models.chance import draws_random_numbers
@@ -26,6 +24,8 @@ from fedlab.models.layout import channels_last
 from fedlab.models.norms import NormPolicy, has_batch_norm
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.local_round import Carry, ClientState, Phase, Received, Update
+from fedlab.training.task import Batch, Task
 
 __all__ = ["Carry", "ClientState", "LocalHalf", "Phase", "Received", "Update", "trained_part"]
 

@@ -15,11 +15,11 @@ from typing import cast
 import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last
 from fedlab.records import Tensors, copied
 from fedlab.strategies.ditto import DittoParameters
+from fedlab.training.task import Batch
 
 
 class Ditto(LocalHalf):

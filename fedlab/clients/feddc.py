@@ -15,10 +15,10 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
 from fedlab.clients.scaffold import mean_gradient_change
-from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors
 from fedlab.strategies.feddc import FedDCParameters
+from fedlab.training.task import Batch
 
 
 class FedDC(LocalHalf):

@@ -14,10 +14,10 @@ from typing import cast
 import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
-from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors, copied
 from fedlab.strategies.feddyn import FedDynParameters
+from fedlab.training.task import Batch
 
 
 class FedDyn(LocalHalf):

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.models.modes import evaluation_mode
 from fedlab.records import Tensors, copied
 from fedlab.strategies.fedlabel import FedLabelParameters
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.task import Batch, Task
 
 
 class PseudoLabels(NamedTuple):

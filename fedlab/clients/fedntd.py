@@ -14,13 +14,13 @@ import torch
 from torch.nn.functional import log_softmax
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
-from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last
 from fedlab.models.modes import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.strategies.fedntd import FedNTDParameters
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.task import Batch, Task
 
 
 class FedNTD(LocalHalf):

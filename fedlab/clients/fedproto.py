@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors
 from fedlab.strategies.fedproto import FedProtoParameters
+from fedlab.training.task import Batch
 
 
 class FedProto(LocalHalf):

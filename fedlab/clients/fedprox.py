@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
-from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors, copied
+from fedlab.training.task import Batch
 
 
 class FedProx(LocalHalf):

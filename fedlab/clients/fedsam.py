@@ -15,11 +15,11 @@ from typing import cast
 import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received
-from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors, copied
 from fedlab.strategies.fedsam import FedSAMParameters
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.task import Batch, Task
 
 EPS = 1e-12
 """What the gradient's norm is taken to be at least."""

@@ -14,12 +14,12 @@ from typing import cast
 import torch
 
 from fedlab.clients.base import Carry, LocalHalf, Phase
-from fedlab.clients.task import Batch, Task
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
 from fedlab.models.head import find_head
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.task import Batch, Task
 
 
 class FedWon(LocalHalf):

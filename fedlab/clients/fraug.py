@@ -22,14 +22,14 @@ from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
 from fedlab.clients.class_memory import empty_memory, next_labels, remember
-from fedlab.clients.differentiate import Objective, value_and_gradients
-from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.models.distances import DISTANCES
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, copied
 from fedlab.strategies.fraug import FRAugParameters
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.gradients import Objective, value_and_gradients
+from fedlab.training.task import Batch, Task
 
 MOST_SYNTHETIC = 0.5
 """Weight of synthetic representations in the loss, at most."""

@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.task import Task
 from fedlab.composition import in_front_of
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
@@ -25,6 +23,8 @@ from fedlab.models.geometry import Geometry, Moments, pack
 from fedlab.models.head import find_head
 from fedlab.records import Tensors
 from fedlab.strategies.ggeur import GGEURParameters
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.task import Task
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

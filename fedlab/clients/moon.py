@@ -14,13 +14,13 @@ import torch
 from torch.nn.functional import cosine_similarity, softplus
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
-from fedlab.clients.task import Batch, Task
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last
 from fedlab.models.modes import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.strategies.moon import MOONParameters
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.task import Batch, Task
 
 
 class MOON(LocalHalf):

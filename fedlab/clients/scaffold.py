@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.clients.task import Batch
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors
+from fedlab.training.task import Batch
 
 
 class Scaffold(LocalHalf):

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from fedlab.clients.base import Carry, LocalHalf, Phase
-from fedlab.clients.task import Batch, Task
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.strategies.semi_supervised import SemiSupervisedParameters
+from fedlab.training.task import Batch, Task
 
 
 class SemiSupervised(LocalHalf):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fedlab.clients.optimizer import Optimizer
 from fedlab.federation.float64 import sum_of_stack
 from fedlab.records import Tensors
+from fedlab.training.optimizer import Optimizer
 
 
 class DenseLayer:

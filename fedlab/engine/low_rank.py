@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedlab.clients.optimizer import Optimizer, OptimizerState
 from fedlab.federation.low_rank_sum import Unformed
 from fedlab.records import Tensors
+from fedlab.training.optimizer import Optimizer, OptimizerState
 
 
 class Factors:

@@ -9,8 +9,8 @@ from typing import Literal
 from torch import Tensor
 
 from fedlab.clients.base import LocalHalf, Phase
-from fedlab.clients.optimizer import Optimizer
 from fedlab.engine.schedule import Schedule
+from fedlab.training.optimizer import Optimizer
 
 Form = Literal["auto", "dense", "low_rank"]
 """How dense layers are computed; ``auto`` is the quicker way by rule."""

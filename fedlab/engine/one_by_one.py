@@ -9,7 +9,6 @@ import torch
 
 from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
-from fedlab.clients.task import Batch
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.low_rank_rule import Work
@@ -17,6 +16,7 @@ from fedlab.engine.schedule import Portion, first_of_views, plan_round
 from fedlab.engine.wide_layers import WideLayers
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last, channels_last_gradients
+from fedlab.training.task import Batch
 
 
 def train_one(

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from fedlab.clients.spec import Remainder
+from fedlab.training.spec import Remainder
 
 BatchSize = int | Literal["full"]
 

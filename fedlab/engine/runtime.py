@@ -13,8 +13,6 @@ import torch
 from torch import nn
 
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.task import Task
 from fedlab.config import registry
 from fedlab.config.signatures import refuse_other_signatures
 from fedlab.data.client_data import ClientData
@@ -37,6 +35,8 @@ from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.scenarios.partition import Partition
 from fedlab.strategies.base import Strategy
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.task import Task
 
 log = logging.getLogger("fedlab")
 

@@ -17,10 +17,6 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, LocalHalf, Phase, Received
-from fedlab.clients.differentiate import value_and_gradients_by_backward
-from fedlab.clients.optimizer import Optimizer
-from fedlab.clients.spec import OptimizerSpec
-from fedlab.clients.task import Batch, Task
 from fedlab.data.trial import TrialSamples
 from fedlab.engine.low_rank_rule import Form, Work
 from fedlab.engine.wide_layers import WideLayers
@@ -32,6 +28,10 @@ from fedlab.models.copies import copy_of
 from fedlab.models.layout import channels_last, channels_last_gradients
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.gradients import value_and_gradients_by_backward
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
+from fedlab.training.task import Batch, Task
 
 ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference that is rounding, as a share of the tensor's and of all tensors' largest."""

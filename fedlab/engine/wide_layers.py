@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fedlab.clients.base import Carry, LocalHalf, Received
-from fedlab.clients.differentiate import Objective
 from fedlab.engine.low_rank import LaterLayer
 from fedlab.engine.low_rank_rule import LARGE, Form, Work, sends_the_model, takes_usual_steps
 from fedlab.models.chain import has_hooks
 from fedlab.models.copies import copy_of
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
+from fedlab.training.gradients import Objective
 
 
 class _Slot(nn.Linear):
@@ -139,7 +139,7 @@ class WideLayers:
     def _differentiate_and_learn(
         self, objective: Objective, at: Tensors, buffers: Tensors
     ) -> tuple[Tensors, Tensor, Any]:
-        """As `fedlab.clients.differentiate.value_and_gradients`; layers in low-rank form step."""
+        """As `fedlab.training.gradients.value_and_gradients`; layers in low-rank form step."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
         with torch.enable_grad():
             value, extra = objective(leaves, buffers)

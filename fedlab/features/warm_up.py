@@ -15,7 +15,6 @@ import torch
 from pydantic import Field, PositiveInt
 
 from fedlab import rng
-from fedlab.clients.spec import OptimizerSpec, TrainingSpec
 from fedlab.config.component import Chosen
 from fedlab.data.extractor import ExtractionContext, NoExtractor
 from fedlab.data.preprocess import Preprocess
@@ -25,6 +24,7 @@ from fedlab.models.small_cnn import SmallCNN
 from fedlab.models.spec import ModelSpec
 from fedlab.records import from_record, to_record
 from fedlab.strategies.fedavg import FedAvg
+from fedlab.training.spec import OptimizerSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

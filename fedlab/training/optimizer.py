@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlab.clients.spec import OptimizerSpec
 from fedlab.records import Tensors
+from fedlab.training.spec import OptimizerSpec
 
 OptimizerState = dict[str, Tensors]
 """Slot name -> tensors: ``momentum``, or ``mean`` and ``square``, with one for each parameter, and

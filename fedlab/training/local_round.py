@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from fedlab.clients.optimizer import OptimizerState
-from fedlab.clients.task import Batch
 from fedlab.records import Tensors
+from fedlab.training.optimizer import OptimizerState
+from fedlab.training.task import Batch
 
 ClientState = dict[str, Tensors]
 """What never leaves a client: named records of named tensors."""

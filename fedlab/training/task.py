@@ -10,14 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from fedlab.clients.differentiate import (
-    Differentiate,
-    Objective,
-    value_and_gradients,
-    value_and_gradients_nested,
-)
-from fedlab.clients.optimizer import Optimizer, OptimizerState
-from fedlab.clients.spec import Precision, Remainder
 from fedlab.errors import InputError
 from fedlab.losses.base import Loss
 from fedlab.losses.cross_entropy import CrossEntropy
@@ -25,6 +17,14 @@ from fedlab.models.anatomy import Anatomy, anatomy_of
 from fedlab.models.anatomy.places import Places
 from fedlab.models.head import Head, find_head
 from fedlab.records import Tensors
+from fedlab.training.gradients import (
+    Differentiate,
+    Objective,
+    value_and_gradients,
+    value_and_gradients_nested,
+)
+from fedlab.training.optimizer import Optimizer, OptimizerState
+from fedlab.training.spec import Precision, Remainder
 
 
 class Batch(NamedTuple):
@@ -140,7 +140,7 @@ class Task:
     def gradients(
         self, objective: Objective, at: Tensors, buffers: Tensors
     ) -> tuple[Tensors, torch.Tensor, Any]:
-        """Gradients (see `fedlab.clients.differentiate`), past the hooks of parameters."""
+        """Gradients (see `fedlab.training.gradients`), past the hooks of parameters."""
         try:
             gradients, value, extra = self.differentiate(objective, at, buffers)
         finally:
