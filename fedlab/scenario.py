@@ -11,11 +11,11 @@ from fedlab.config.component import Chosen, Section
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
 from fedlab.privacy.spec import PrivacySpec
-from fedlab.scenarios.devices import DevicesSpec
 from fedlab.scenarios.spec import PartitionSpec
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.tracking.base import TrackerParameters
 from fedlab.training.spec import TrainingSpec
+from fedlab.virtual_time.spec import DevicesSpec
 
 
 class ParticipationSpec(Section):

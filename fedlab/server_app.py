@@ -19,8 +19,8 @@ from fedlab.federation.rounds import exchange
 from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
-from fedlab.scenarios.fleet import Fleet
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.virtual_time.device_population import Fleet
 
 
 def build_strategy(scenario: Scenario, model: nn.Module, fleet: Fleet | None = None) -> Strategy:

@@ -35,10 +35,10 @@ from fedlab.runs.run import Run, load_run
 from fedlab.runs.unchanged import refuse_changed, settled
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
-from fedlab.scenarios.fleet import Fleet
 from fedlab.scenarios.partition import Partition, make_partition, refuse_untested
 from fedlab.server_app import refuse_hopeless_deadline, strategy_class
 from fedlab.tracking.observer import check_trackers
+from fedlab.virtual_time.device_population import Fleet
 
 if TYPE_CHECKING:
     from fedlab.runs.checkpoint import Checkpoint

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fedlab.scenarios.devices import DeviceProfile, DevicesSpec
-from fedlab.scenarios.fleet import Fleet
+from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.spec import DeviceProfile, DevicesSpec
 
 AT_ONCE = {"download_mbps": float("inf"), "upload_mbps": float("inf")}
 """Bytes take no time."""

@@ -31,11 +31,11 @@ from fedlab.report.html.cost import cost
 from fedlab.runs import metrics
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
-from fedlab.scenarios.devices import DevicesSpec
-from fedlab.scenarios.fleet import make_fleet
 from fedlab.simulation import prepare, resume, simulate
-from fedlab.strategies.round_plan import first_replies
-from fedlab.strategies.virtual_clock import VirtualClock
+from fedlab.virtual_time.clock import VirtualClock
+from fedlab.virtual_time.device_population import make_fleet
+from fedlab.virtual_time.round_plan import first_replies
+from fedlab.virtual_time.spec import DevicesSpec
 
 MLP = {"name": "mlp", "hidden": [8]}
 FEW_LABELS = ("fedlabel", "fixmatch", "uda")

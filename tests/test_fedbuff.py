@@ -18,8 +18,8 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.scenario import Scenario
 from fedlab.simulation import prepare, resume, simulate
 from fedlab.strategies.fedbuff import FedBuff, FedBuffParameters
-from fedlab.strategies.in_flight import End, Ended, InFlight, Trip
-from fedlab.strategies.virtual_clock import VirtualClock
+from fedlab.virtual_time.async_clients import End, Ended, InFlight, Trip
+from fedlab.virtual_time.clock import VirtualClock
 
 
 def flight_of(training: list[float], concurrency: int, **fleet: Any) -> InFlight:

@@ -15,8 +15,8 @@ from fedlab.engine.schedule import plan_phase
 from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
 from fedlab.scenario import Scenario
-from fedlab.scenarios.fleet import Fleet, make_fleet
 from fedlab.scenarios.partition import Partition
+from fedlab.virtual_time.device_population import Fleet, make_fleet
 
 log = logging.getLogger("fedlab")
 

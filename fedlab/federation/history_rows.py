@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from fedlab.federation.callbacks import GLOBAL, Row
 from fedlab.federation.client_updates import client_of
 from fedlab.records import record_bytes
-from fedlab.strategies.round_plan import RoundPlan
+from fedlab.virtual_time.round_plan import RoundPlan
 
 TEST_METRICS = ("accuracy", "loss")
 

@@ -29,7 +29,7 @@ from fedlab.federation.history_rows import (
 from fedlab.federation.screening import screen
 from fedlab.flower_compat import error_reply
 from fedlab.records import Tensors, to_record
-from fedlab.strategies.virtual_clock import CLOCK
+from fedlab.virtual_time.clock import CLOCK
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fedlab.privacy.spec import PrivacySpec
-from fedlab.scenarios.fleet import Fleet
+from fedlab.virtual_time.device_population import Fleet
 
 
 @dataclass(frozen=True)

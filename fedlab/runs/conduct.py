@@ -25,9 +25,9 @@ from fedlab.runs.run import Run, load_run
 from fedlab.runs.unchanged import refuse_changed, settled
 from fedlab.runs.workload import WorkloadWriter
 from fedlab.scenario import Scenario
-from fedlab.scenarios.fleet import Fleet
 from fedlab.server_app import build_server_app
 from fedlab.tracking.observer import trackers
+from fedlab.virtual_time.device_population import Fleet
 
 if TYPE_CHECKING:
     from fedlab.runs.checkpoint import Checkpoint

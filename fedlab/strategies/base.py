@@ -42,8 +42,8 @@ from fedlab.models.anatomy.derived import fitted
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.round_plan import RoundPlan
-from fedlab.strategies.virtual_clock import CLOCK, VirtualClock
+from fedlab.virtual_time.clock import CLOCK, VirtualClock
+from fedlab.virtual_time.round_plan import RoundPlan
 
 COHORT = "cohort"
 """The purpose for which those that train are drawn."""

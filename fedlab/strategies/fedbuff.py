@@ -23,9 +23,9 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.fedopt import ServerOptimizerParameters
-from fedlab.strategies.in_flight import End, Ended, InFlight
-from fedlab.strategies.round_plan import RoundPlan
 from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.virtual_time.async_clients import End, Ended, InFlight
+from fedlab.virtual_time.round_plan import RoundPlan
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -35,7 +35,7 @@ from fedlab.flower_compat import message_for
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.strategies.base import COHORT, ServerSettings, Strategy
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
-from fedlab.strategies.virtual_clock import CLOCK
+from fedlab.virtual_time.clock import CLOCK
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -15,8 +15,8 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedlab.records import Tensors, payload_bytes
-from fedlab.scenarios.fleet import Fleet
-from fedlab.strategies.round_plan import RoundPlan, first_replies
+from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.round_plan import RoundPlan, first_replies
 
 CLOCK = "clock"
 """Name of the record of a strategy's state that keeps the time."""

@@ -17,7 +17,7 @@ import torch
 
 from fedlab import rng
 from fedlab.records import Tensors
-from fedlab.strategies.virtual_clock import VirtualClock
+from fedlab.virtual_time.clock import VirtualClock
 
 
 class End(IntEnum):

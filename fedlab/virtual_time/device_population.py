@@ -12,7 +12,7 @@ import numpy as np
 from fedlab import rng
 from fedlab.errors import InputError
 from fedlab.scenarios.allocate import apportion
-from fedlab.scenarios.devices import DevicesSpec
+from fedlab.virtual_time.spec import DevicesSpec
 
 BITS = 8
 MEGA = 1_000_000
