@@ -14,9 +14,9 @@ from benchmarks.works import Work, save
 from fedlab.clients.base import LocalHalf, Phase
 from fedlab.models.build import build_model
 from fedlab.models.spec import ModelSpec
+from fedlab.partition.base import LabelSkew
+from fedlab.partition.sample_pool import Pool
 from fedlab.scenario import Scenario
-from fedlab.scenarios.pool import Pool
-from fedlab.scenarios.skews import LabelSkew
 
 
 class ConvNet(ModelSpec):

@@ -10,8 +10,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from fedlab.config.component import Chosen, Section
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
+from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
-from fedlab.scenarios.spec import PartitionSpec
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.tracking.base import TrackerParameters
 from fedlab.training.spec import TrainingSpec

@@ -24,6 +24,7 @@ from fedlab.engine.start import check_resources, start_grid
 from fedlab.engine.workload import check_work, devices_of, work_per_round
 from fedlab.errors import InputError, no_exit
 from fedlab.federation.callbacks import Callback
+from fedlab.partition.partition import Partition, make_partition, refuse_untested
 from fedlab.privacy.checks import check_privacy
 from fedlab.records import as_tensor
 from fedlab.report.partition_table import write_table
@@ -35,7 +36,6 @@ from fedlab.runs.run import Run, load_run
 from fedlab.runs.unchanged import refuse_changed, settled
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
-from fedlab.scenarios.partition import Partition, make_partition, refuse_untested
 from fedlab.server_app import refuse_hopeless_deadline, strategy_class
 from fedlab.tracking.observer import check_trackers
 from fedlab.virtual_time.device_population import Fleet

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fedlab.data.samples import FederatedData, Samples
-from fedlab.scenarios.partition import Partition, make_partition
-from fedlab.scenarios.spec import PartitionSpec
+from fedlab.partition.partition import Partition, make_partition
+from fedlab.partition.spec import PartitionSpec
 
 NAMES = ("paper", "photo", "street", "print", "scan")
 

@@ -25,7 +25,7 @@ from fedlab.export.formats.pt2 import Pt2
 from fedlab.export.program import Program, Standardise
 from fedlab.models.build import build_model
 from fedlab.models.weight_standardisation import WSConv2d
-from fedlab.scenarios.partition import make_partition
+from fedlab.partition.partition import make_partition
 from fedlab.strategies.fedavg import FedAvg
 from toy import scenario
 

@@ -37,9 +37,9 @@ from fedlab.engine.ray_actor import Actor
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError
+from fedlab.partition.partition import make_partition
 from fedlab.records import PACKED, for_the_wire, from_the_wire, to_record
 from fedlab.scenario_file import load_scenario, to_yaml
-from fedlab.scenarios.partition import make_partition
 
 DIGITS = tuple("0123")
 

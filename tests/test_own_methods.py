@@ -179,8 +179,8 @@ def test_a_scenario_is_built_of_typed_parts_as_it_is_written_in_yaml(tmp_path):
     from fedlab.data.digits import Digits
     from fedlab.data.spec import DataSpec
     from fedlab.models.small_cnn import SmallCNN
+    from fedlab.partition.spec import PartitionSpec
     from fedlab.scenarios.dirichlet import Dirichlet
-    from fedlab.scenarios.spec import PartitionSpec
     from fedlab.training.spec import OptimizerSpec, TrainingSpec
 
     typed = Scenario(

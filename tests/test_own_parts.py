@@ -13,7 +13,7 @@ from fedlab.data.samples import Domain
 from fedlab.data.source import Source
 from fedlab.data.transform import Transform
 from fedlab.errors import InputError
-from fedlab.scenarios.skews import DomainSkew, LabelSkew, QuantitySkew
+from fedlab.partition.base import DomainSkew, LabelSkew, QuantitySkew
 from fedlab.simulation import prepare
 
 FEATURES, LABELS = np.zeros((12, 2), np.float32), np.arange(12) % 2

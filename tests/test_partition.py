@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedlab.errors import InputError
-from fedlab.scenarios.partition import Partition
+from fedlab.partition.partition import Partition
 from pools import divided, pools, sizes, table
 
 DOMAIN_SKEWS: list[Any] = [

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
+from fedlab.partition.partition import Partition
 from fedlab.report import html as report_html
 from fedlab.report.partition_measures import (
     class_counts,
@@ -25,7 +26,6 @@ from fedlab.report.partition_measures import (
 from fedlab.report.partition_picture import domain_colours
 from fedlab.report.partition_table import write_table
 from fedlab.report.partition_view import draw, render
-from fedlab.scenarios.partition import Partition
 from pools import NAMES, divided, pools, sizes, table
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fedlab.errors import InputError
-from fedlab.scenarios.allocate import apportion, balanced_choices, log_gamma, normalised
+from fedlab.partition.apportion import apportion, balanced_choices, log_gamma, normalised
 from pools import divided, pools, sizes, table
 
 # Arithmetic

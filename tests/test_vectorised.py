@@ -24,9 +24,9 @@ from fedlab.engine.execution import by_rule
 from fedlab.engine.runtime import Runtime
 from fedlab.engine.start import start_grid
 from fedlab.models.spec import ModelSpec
+from fedlab.partition.partition import Partition
 from fedlab.records import to_record
 from fedlab.scenario import EngineSpec, Scenario
-from fedlab.scenarios.partition import Partition
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare, resume, simulate
 

@@ -14,7 +14,7 @@ REFERENCE = {
     "fedlab/scenario.py": "reference/scenario.md",
     "fedlab/data/limits.py": "reference/scenario.md",
     "fedlab/privacy/spec.py": "reference/scenario.md#privacy",
-    "fedlab/scenarios/spec.py": "reference/skews.md",
+    "fedlab/partition/spec.py": "reference/skews.md",
     "fedlab/data/image_folder.py": "reference/data.md#image_folder",
     "fedlab/data/npz.py": "reference/data.md#npz",
     "fedlab/data/csv_table.py": "reference/data.md#csv",

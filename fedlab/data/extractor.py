@@ -10,8 +10,8 @@ from fedlab.config.component import Component
 from fedlab.data.samples import FederatedData
 
 if TYPE_CHECKING:
+    from fedlab.partition.partition import Partition
     from fedlab.scenario import Scenario
-    from fedlab.scenarios.partition import Partition
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from fedlab.data.image_tree import has_classes
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.errors import InputError
+from fedlab.partition.partition import Partition
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
-from fedlab.scenarios.partition import Partition
 
 Values = dict[str, Any]
 

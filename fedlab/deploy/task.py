@@ -19,13 +19,13 @@ from fedlab.engine.runtime import Runtime, local_half_class
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
+from fedlab.partition.partition import Partition
 from fedlab.privacy.checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
 from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
-from fedlab.scenarios.partition import Partition
 from fedlab.server_app import strategy_class
 from fedlab.strategies.parameters import StrategyParameters
 

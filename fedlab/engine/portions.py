@@ -17,7 +17,7 @@ from flwr.app import Message, MessageType
 from fedlab.engine.worker import Job, Places
 from fedlab.federation.client_updates import SUM
 from fedlab.federation.weighted_sum import PairwiseSums
-from fedlab.scenarios.partition import Partition
+from fedlab.partition.partition import Partition
 
 FIRST_NODE_ID = 1000
 """Node id of client 0; Flower keeps small ids for itself."""

@@ -27,9 +27,9 @@ from fedlab.errors import InputError, is_own_frame, told
 from fedlab.losses.base import Loss
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
+from fedlab.partition.partition import Partition
 from fedlab.records import as_tensor, to_record
 from fedlab.scenario import Scenario
-from fedlab.scenarios.partition import Partition
 from fedlab.server_app import server_settings, strategy_class
 from fedlab.strategies.base import Strategy
 

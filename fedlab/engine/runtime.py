@@ -31,9 +31,9 @@ from fedlab.models.build import build_model
 from fedlab.models.chain import Chain
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.models.spec import ModelSpec
+from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
-from fedlab.scenarios.partition import Partition
 from fedlab.strategies.base import Strategy
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Task

@@ -20,8 +20,8 @@ from fedlab.engine.portions import clients_per_batch
 from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
 from fedlab.engine.runtime import Runtime
 from fedlab.errors import InputError
+from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
-from fedlab.scenarios.partition import Partition
 
 
 def check_resources(scenario: Scenario) -> None:

@@ -14,8 +14,8 @@ from fedlab.engine.passes import BatchSize
 from fedlab.engine.schedule import plan_phase
 from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
+from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
-from fedlab.scenarios.partition import Partition
 from fedlab.virtual_time.device_population import Fleet, make_fleet
 
 log = logging.getLogger("fedlab")

@@ -21,12 +21,12 @@ from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.places import lent
 from fedlab.models.copies import copy_of
 from fedlab.models.layout import channels_last
+from fedlab.partition.partition import make_partition
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
-from fedlab.scenarios.partition import make_partition
 from fedlab.simulation import prepare
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from fedlab.data.samples import FederatedData
-from fedlab.scenarios.partition import Partition
+from fedlab.partition.partition import Partition
 
 
 def class_counts(

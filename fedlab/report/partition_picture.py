@@ -11,9 +11,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedlab.data.samples import FederatedData
+from fedlab.partition.partition import Partition
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
 from fedlab.report.units import short
-from fedlab.scenarios.partition import Partition
 
 # After Okabe and Ito: colours that colour-blind readers can tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")

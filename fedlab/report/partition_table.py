@@ -10,7 +10,7 @@ import numpy as np
 
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.errors import InputError
-from fedlab.scenarios.partition import Partition
+from fedlab.partition.partition import Partition
 
 COLUMNS = ("split", "sample", "client", "domain", "class", "label", "labelled")
 

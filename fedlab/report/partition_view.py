@@ -12,13 +12,13 @@ from rich.table import Table
 
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
+from fedlab.partition.partition import Partition
 from fedlab.report.partition_measures import (
     class_counts,
     domain_counts,
     label_distances,
     measures,
 )
-from fedlab.scenarios.partition import Partition
 
 __all__ = ["class_counts", "domain_counts", "draw", "label_distances", "measures", "render"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from fedlab.errors import InputError
-from fedlab.scenarios.allocate import (
+from fedlab.partition.apportion import (
     ROUNDING,
     apportion,
     log_gamma,
@@ -17,9 +17,9 @@ from fedlab.scenarios.allocate import (
     seat_sizes,
     sure_minimum,
 )
+from fedlab.partition.base import LabelSkew
+from fedlab.partition.sample_pool import Pool
 from fedlab.scenarios.label_skew import refuse_sole_owners
-from fedlab.scenarios.pool import Pool
-from fedlab.scenarios.skews import LabelSkew
 
 TRIES = 100
 """Draws after which no client is expected to reach the smallest size any more."""

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from fedlab.errors import InputError
-from fedlab.scenarios.allocate import balanced_choices, log_gamma, normalised
-from fedlab.scenarios.skews import DomainSkew
+from fedlab.partition.apportion import balanced_choices, log_gamma, normalised
+from fedlab.partition.base import DomainSkew
 
 
 class OnePerClient(DomainSkew):

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from fedlab.config.component import Section
-from fedlab.scenarios.allocate import shuffled_groups
+from fedlab.partition.apportion import shuffled_groups
 
 
 class LabelBudget(Section):

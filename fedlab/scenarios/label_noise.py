@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from fedlab.errors import InputError
-from fedlab.scenarios.skews import LabelNoise
+from fedlab.partition.base import LabelNoise
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import PositiveInt
 
 from fedlab.errors import InputError
-from fedlab.scenarios.allocate import apportion, balanced_choices, seat_sizes
-from fedlab.scenarios.pool import Pool
-from fedlab.scenarios.skews import LabelSkew
+from fedlab.partition.apportion import apportion, balanced_choices, seat_sizes
+from fedlab.partition.base import LabelSkew
+from fedlab.partition.sample_pool import Pool
 
 
 class IID(LabelSkew):

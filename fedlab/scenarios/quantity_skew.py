@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from fedlab.errors import InputError
-from fedlab.scenarios.allocate import log_gamma
-from fedlab.scenarios.skews import QuantitySkew
+from fedlab.partition.apportion import log_gamma
+from fedlab.partition.base import QuantitySkew
 
 
 class Natural(QuantitySkew):

@@ -20,7 +20,7 @@ from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenarios.partition import Partition
+    from fedlab.partition.partition import Partition
 
 
 class CentralisedParameters(StrategyParameters):

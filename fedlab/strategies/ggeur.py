@@ -38,8 +38,8 @@ from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:
+    from fedlab.partition.partition import Partition
     from fedlab.scenario import Scenario
-    from fedlab.scenarios.partition import Partition
 
 
 class GGEURParameters(StrategyParameters):

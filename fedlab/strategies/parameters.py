@@ -14,8 +14,8 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
 
 if TYPE_CHECKING:
+    from fedlab.partition.partition import Partition
     from fedlab.scenario import Scenario
-    from fedlab.scenarios.partition import Partition
 
 ClientsCount = Literal["examples", "uniform", "alone", "rule"]
 

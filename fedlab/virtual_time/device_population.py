@@ -11,7 +11,7 @@ import numpy as np
 
 from fedlab import rng
 from fedlab.errors import InputError
-from fedlab.scenarios.allocate import apportion
+from fedlab.partition.apportion import apportion
 from fedlab.virtual_time.spec import DevicesSpec
 
 BITS = 8

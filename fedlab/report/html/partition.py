@@ -8,11 +8,11 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
+from fedlab.partition.partition import Partition, make_partition
 from fedlab.report.html.figure import Figure, Numbers, Section
 from fedlab.report.html.partition_chart import FEW, class_chart, domain_chart, pick
 from fedlab.report.html.words import plural
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
-from fedlab.scenarios.partition import Partition, make_partition
 
 ROWS = 20
 """Clients that a table shows."""

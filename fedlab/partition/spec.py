@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import PositiveInt
 
 from fedlab.config.component import Chosen, Section
+from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 from fedlab.scenarios.label_budget import LabelBudget
-from fedlab.scenarios.skews import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 
 
 class PartitionSpec(Section):

@@ -8,11 +8,11 @@ import numpy as np
 
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
+from fedlab.partition.apportion import apportion, shuffled_groups
+from fedlab.partition.sample_pool import Pool
+from fedlab.partition.skew_checks import check_owners, check_weights
+from fedlab.partition.spec import PartitionSpec
 from fedlab.rng import generator
-from fedlab.scenarios.allocate import apportion, shuffled_groups
-from fedlab.scenarios.checks import check_owners, check_weights
-from fedlab.scenarios.pool import Pool
-from fedlab.scenarios.spec import PartitionSpec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from fedlab.config.component import Component
-from fedlab.scenarios.pool import Pool
+from fedlab.partition.sample_pool import Pool
 
 
 class DomainSkew(Component):
