@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, one_hot
 import toy
 from fedlab import rng
 from fedlab.clients.base import Carry, Received
-from fedlab.clients.class_memory import empty_memory, next_labels, remember
+from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
 from fedlab.clients.fraug import FRAug as LocalFRAug
 from fedlab.clients.fraug import entropy
 from fedlab.engine.one_by_one import profile_of

@@ -66,7 +66,7 @@ MUTANTS = (
     ),
     Mutant(
         "fixmatch-and-uda-ignore-their-ratio",
-        "fedlab/clients/semi_supervised.py",
+        "fedlab/clients/families/semi_supervised.py",
         "unlabelled=self.own.ratio",
         "unlabelled=1",
         TESTS,

@@ -9,7 +9,7 @@ TESTS = ("tests/test_personal_methods.py",)
 MUTANTS = (
     Mutant(
         "fedper-keeps-one-layer-whatever-it-is-told",
-        "fedlab/strategies/split.py",
+        "fedlab/strategies/families/local_head.py",
         "*last_parts(model, self.layers)",
         "*last_parts(model, 1)",
         TESTS,

@@ -23,7 +23,7 @@ MUTANTS = (
     ),
     Mutant(
         "fedadam-tau-is-inside-the-root",
-        "fedlab/strategies/fedopt.py",
+        "fedlab/strategies/families/fedopt.py",
         "(square[name].sqrt() + chosen.tau)",
         "(square[name] + chosen.tau).sqrt()",
         TESTS,

@@ -13,7 +13,7 @@ from typing import cast
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from fedlab.clients.semi_supervised import SemiSupervised
+from fedlab.clients.families.semi_supervised import SemiSupervised
 from fedlab.strategies.fixmatch import FixMatchParameters
 
 

@@ -21,7 +21,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.clients.class_memory import empty_memory, next_labels, remember
+from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
 from fedlab.losses.base import Profile
 from fedlab.models.distances import DISTANCES
 from fedlab.models.norms import NormPolicy
@@ -39,8 +39,8 @@ class FRAug(LocalHalf):
     """Three steps a batch: of the network, of the shared generator, of the client's RTNet.
 
     The carry has the generator and RTNet as state dicts, and the ``memory`` of class means
-    (`fedlab.clients.class_memory`). Noise and RTNet's first values come from PyTorch's global
-    generator, which whoever runs a round seeds for the client and the round.
+    (`fedlab.clients.families.class_prototypes`). Noise and RTNet's first values come from PyTorch's
+    global generator, which whoever runs a round seeds for the client and the round.
     """
 
     norm_policy = NormPolicy.SHARE_AFFINE

@@ -13,7 +13,7 @@ from typing import cast
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from fedlab.clients.semi_supervised import SemiSupervised
+from fedlab.clients.families.semi_supervised import SemiSupervised
 from fedlab.strategies.uda import UDAParameters
 
 

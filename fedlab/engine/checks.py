@@ -17,7 +17,7 @@ from fedlab.models.check import check_outputs
 from fedlab.models.normalisation import looks_like_normalisation
 from fedlab.models.norms import NormPolicy
 from fedlab.scenario import Scenario
-from fedlab.strategies.checks import refuse_batches_of_one
+from fedlab.strategies.families.requirements import refuse_batches_of_one
 
 log = logging.getLogger("fedlab")
 

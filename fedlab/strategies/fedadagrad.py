@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from fedlab.strategies.fedopt import Adaptive, AdaptiveParameters
+from fedlab.strategies.families.fedopt import Adaptive, AdaptiveParameters
 
 
 class FedAdagradParameters(AdaptiveParameters):

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from pydantic import Field
 
-from fedlab.strategies.fedopt import Adaptive, AdaptiveParameters
+from fedlab.strategies.families.fedopt import Adaptive, AdaptiveParameters
 
 
 class FedAdamParameters(AdaptiveParameters):

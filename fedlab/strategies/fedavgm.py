@@ -15,8 +15,8 @@ from pydantic import Field, PositiveFloat
 
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
-from fedlab.strategies.fedopt import ServerOptimizerParameters
-from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.strategies.families.fedopt import ServerOptimizerParameters
+from fedlab.strategies.families.server_update import ServerStep, plus
 
 
 class FedAvgMParameters(ServerOptimizerParameters):

@@ -22,8 +22,8 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.records import Tensors, tensor_bytes
-from fedlab.strategies.fedopt import ServerOptimizerParameters
-from fedlab.strategies.server_step import ServerStep, plus
+from fedlab.strategies.families.fedopt import ServerOptimizerParameters
+from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.virtual_time.async_clients import End, Ended, InFlight
 from fedlab.virtual_time.round_plan import RoundPlan
 

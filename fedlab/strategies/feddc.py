@@ -18,9 +18,9 @@ from torch import nn
 
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
-from fedlab.strategies.checks import refuse_unless_plain_sgd
+from fedlab.strategies.families.requirements import refuse_unless_plain_sgd
+from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.server_step import ServerStep, plus
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

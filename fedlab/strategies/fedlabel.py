@@ -19,7 +19,7 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import METRICS, Layout
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.checks import refuse_if_all_is_labelled
+from fedlab.strategies.families.requirements import refuse_if_all_is_labelled
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from torch import nn
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Layout
+from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.server_step import ServerStep, plus
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pydantic import NonNegativeInt
 
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.split import LocalHeadParameters
+from fedlab.strategies.families.local_head import LocalHeadParameters
 
 
 class FedPerParameters(LocalHeadParameters):

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import PositiveInt
 
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.split import LocalHeadParameters
+from fedlab.strategies.families.local_head import LocalHeadParameters
 
 
 class FedRepParameters(LocalHeadParameters):

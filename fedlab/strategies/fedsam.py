@@ -19,9 +19,9 @@ from torch import nn
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Layout
 from fedlab.records import Tensors, tensor_bytes
-from fedlab.strategies.checks import refuse_unless_plain_sgd
+from fedlab.strategies.families.requirements import refuse_unless_plain_sgd
+from fedlab.strategies.families.server_update import ServerStep
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.server_step import ServerStep
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -13,8 +13,8 @@ from typing import cast
 import torch
 from pydantic import PositiveFloat
 
+from fedlab.strategies.families.fedopt import Adaptive
 from fedlab.strategies.fedadam import FedAdamParameters
-from fedlab.strategies.fedopt import Adaptive
 
 
 class FedYogiParameters(FedAdamParameters):

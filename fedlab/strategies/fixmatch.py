@@ -9,7 +9,7 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 from __future__ import annotations
 
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.semi_supervised import SemiSupervisedParameters
+from fedlab.strategies.families.semi_supervised import SemiSupervisedParameters
 
 
 class FixMatchParameters(SemiSupervisedParameters):

@@ -19,8 +19,8 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy
 from fedlab.models.parts import last_parts
 from fedlab.strategies.base import Strategy
+from fedlab.strategies.families.local_head import refuse_few_layers
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.split import refuse_few_layers
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -14,7 +14,7 @@ from torch import nn
 
 from fedlab.models.norms import NormPolicy
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.checks import refuse_if_nothing_stays
+from fedlab.strategies.families.requirements import refuse_if_nothing_stays
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:

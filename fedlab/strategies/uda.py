@@ -11,7 +11,7 @@ from __future__ import annotations
 from pydantic import Field, PositiveFloat
 
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.semi_supervised import SemiSupervisedParameters
+from fedlab.strategies.families.semi_supervised import SemiSupervisedParameters
 
 
 class UDAParameters(SemiSupervisedParameters):

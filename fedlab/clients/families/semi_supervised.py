@@ -18,8 +18,8 @@ from torch import Tensor
 
 from fedlab.clients.base import Carry, LocalHalf, Phase
 from fedlab.records import Tensors
+from fedlab.strategies.families.semi_supervised import SemiSupervisedParameters
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.semi_supervised import SemiSupervisedParameters
 from fedlab.training.task import Batch, Task
 
 

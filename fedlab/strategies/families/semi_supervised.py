@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import nn
 
-from fedlab.strategies.checks import refuse_if_all_is_labelled
+from fedlab.strategies.families.requirements import refuse_if_all_is_labelled
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from pydantic import Field, PositiveFloat
 
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
+from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
-from fedlab.strategies.server_step import ServerStep, plus
 
 
 class ServerOptimizerParameters(StrategyParameters):

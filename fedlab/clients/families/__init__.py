@@ -1,0 +1,1 @@
+"""Client halves that several methods build on."""

@@ -1,0 +1,1 @@
+"""Server halves that several methods build on, and what they require of a scenario."""
