@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from fedlab.client_app import build_client_app
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.runs.history import HistoryWriter
 from fedlab.scenario_file import load_scenario

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fedlab.clients.base import LocalHalf
     from fedlab.comparison.compare import compare
     from fedlab.comparison.comparison import Comparison
-    from fedlab.engine.session import session
+    from fedlab.engine.ray.session import session
     from fedlab.errors import InputError
     from fedlab.export.formats.safetensors import load_program
     from fedlab.export.run import export_run

@@ -8,9 +8,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from fedlab.clients.base import ClientState, Received, Update
-from fedlab.engine.evaluation import DomainScore
-from fedlab.engine.runtime import Runtime
-from fedlab.engine.side_by_side import Adding
+from fedlab.engine.execution.batched_mlp import Adding
+from fedlab.engine.execution.evaluation import DomainScore
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.client_updates import weigher
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.records import Tensors, array_records, arrays_of, to_record

@@ -16,12 +16,12 @@ from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
-from fedlab.engine.checks import checked_half
+from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round
+from fedlab.engine.execution.runtime import local_half_class
 from fedlab.engine.grid import ClientGrid
+from fedlab.engine.model_check import checked_half
 from fedlab.engine.rehearsal import rehearse
-from fedlab.engine.runtime import local_half_class
 from fedlab.engine.start import check_resources, start_grid
-from fedlab.engine.workload import check_work, devices_of, work_per_round
 from fedlab.errors import InputError, no_exit
 from fedlab.federation.callbacks import Callback
 from fedlab.partition.partition import Partition, make_partition, refuse_untested

@@ -41,7 +41,7 @@ def ray_here(_private_cache: None) -> Iterator[None]:
     """One small Ray for all tests that need one, whose actors serve one test after another."""
     import ray
 
-    from fedlab.engine.session import session
+    from fedlab.engine.ray.session import session
 
     ray.init(
         address="local",  # not a cluster that somebody else has started on this machine

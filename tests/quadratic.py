@@ -18,7 +18,7 @@ from fedlab import flower_compat
 from fedlab.clients.base import ClientState, LocalHalf, Received
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
-from fedlab.engine.one_by_one import train_one
+from fedlab.engine.execution.sequential import train_one
 from fedlab.losses.base import Loss
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 from fedlab.strategies.base import ServerSettings, Strategy

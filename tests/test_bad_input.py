@@ -391,7 +391,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
-    monkeypatch.setattr("fedlab.engine.cluster.ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr("fedlab.engine.ray.cluster.ANSWER_SECONDS", 0.3)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     random = np.random.default_rng(0)
     for domain in ("lab", "web"):

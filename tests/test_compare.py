@@ -12,7 +12,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import in_one_line
 from fedlab.comparison.running import lay_out
 from fedlab.data import pool
-from fedlab.engine.resources import Hardware
+from fedlab.engine.ray.resources import Hardware
 from fedlab.errors import InputError
 from fedlab.scenario import ResourcesSpec
 from fedlab.scenario_file import load_scenario

@@ -16,7 +16,7 @@ from test_vectorised import assert_same, double, ragged, runtime_of
 
 import toy
 from fedlab.clients.base import ClientState, Received
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors

@@ -22,9 +22,9 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.statistics import virtual_seconds_reaching
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
-from fedlab.engine.runtime import build_local_half
-from fedlab.engine.schedule import plan_round
-from fedlab.engine.workload import work_per_round
+from fedlab.engine.execution.batch_schedule import plan_round
+from fedlab.engine.execution.round_workload import work_per_round
+from fedlab.engine.execution.runtime import build_local_half
 from fedlab.errors import InputError
 from fedlab.report.closing_table import print_closing_table
 from fedlab.report.html.cost import cost

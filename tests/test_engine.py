@@ -15,7 +15,7 @@ from torch import nn
 
 import toy
 from fedlab.config import registry
-from fedlab.engine.resources import Hardware, plan_actors
+from fedlab.engine.ray.resources import Hardware, plan_actors
 from fedlab.engine.start import start_grid
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import RoundReport
@@ -159,7 +159,7 @@ def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path: Path) -> N
 
 
 def test_a_killed_actor_changes_nothing(tmp_path: Path, ray_here: None) -> None:
-    from fedlab.engine.ray_grid import RayGrid
+    from fedlab.engine.ray.ray_grid import RayGrid
 
     chosen = toy.scenario(strategy="fedbn", resources=on("ray"))
     prepared = prepare(chosen)

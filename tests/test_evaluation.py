@@ -9,8 +9,8 @@ from test_vectorised import MODELS, runtime_of
 
 import toy
 from fedlab.clients.base import ClientState, Received
-from fedlab.engine.portions import clients_per_batch
 from fedlab.engine.start import start_grid
+from fedlab.engine.work_units import clients_per_batch
 from fedlab.records import to_record
 from fedlab.scenario import ResourcesSpec
 from fedlab.simulation import prepare

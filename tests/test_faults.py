@@ -17,7 +17,7 @@ from processes import descendants, end, parent, wait_until
 from test_engine import At, on, result
 
 import toy
-from fedlab.engine import cluster
+from fedlab.engine.ray import cluster
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.runs.folder import RunFolder

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 import toy
 from fedlab.clients.base import ClientState, Received
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.server_app import build_strategy

@@ -20,8 +20,8 @@ from fedlab.clients.base import Carry, Received
 from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
 from fedlab.clients.fraug import FRAug as LocalFRAug
 from fedlab.clients.fraug import entropy
-from fedlab.engine.one_by_one import profile_of
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
+from fedlab.engine.execution.sequential import profile_of
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import l2, mean_cov, mmd

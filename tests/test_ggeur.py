@@ -16,7 +16,7 @@ from fedlab.clients.base import LocalHalf, Phase, Received
 from fedlab.clients.ggeur import moments_record, refuse_base
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError, RunError
 from fedlab.federation.client_updates import ClientUpdate

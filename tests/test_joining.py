@@ -31,11 +31,11 @@ from fedlab.deploy.state_file import StateFile
 from fedlab.deploy.task import task_of
 from fedlab.deploy.terms import INVITE, Invitation, Presence
 from fedlab.engine import worker
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.local_grid import LocalGrid
-from fedlab.engine.portions import FIRST_NODE_ID, job_of
-from fedlab.engine.ray_actor import Actor
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.ray.actor import Actor
 from fedlab.engine.start import make_runtime
+from fedlab.engine.work_units import FIRST_NODE_ID, job_of
 from fedlab.errors import InputError
 from fedlab.partition.partition import make_partition
 from fedlab.records import PACKED, for_the_wire, from_the_wire, to_record

@@ -18,7 +18,7 @@ from fedlab.clients.fedlabel import FedLabel
 from fedlab.clients.fixmatch import FixMatch
 from fedlab.clients.uda import UDA
 from fedlab.data.client_data import ClientData
-from fedlab.engine.schedule import plan_round
+from fedlab.engine.execution.batch_schedule import plan_round
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.losses.base import Profile

@@ -11,8 +11,8 @@ from torch import nn
 
 import toy
 from fedlab.clients.base import Received
-from fedlab.engine.passes import BatchSize, Passes
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.passes import BatchSize, Passes
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.simulation import prepare
 
 

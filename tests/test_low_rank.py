@@ -14,10 +14,10 @@ from torch.nn.functional import linear, relu
 
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.fedavg import FedAvg
-from fedlab.engine.low_rank_rule import Work
-from fedlab.engine.runtime import Runtime
-from fedlab.engine.side_by_side import Adding, chain_of
-from fedlab.engine.wide_layers import WideLayers
+from fedlab.engine.execution.batched_mlp import Adding, chain_of
+from fedlab.engine.execution.low_rank_layers import WideLayers
+from fedlab.engine.execution.low_rank_rule import Work
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.models.chain import Chain
 from fedlab.models.spec import ModelSpec

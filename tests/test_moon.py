@@ -17,7 +17,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 import toy
 from fedlab.clients.base import Received
 from fedlab.clients.moon import contrast
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.records import Tensors
 from fedlab.simulation import prepare, resume, simulate

@@ -169,7 +169,7 @@ def codes(name: str, folder: Path) -> tuple[list[torch.Tensor], Run]:
     alone = []
     for client in range(2):
         from fedlab.clients.base import Received
-        from fedlab.engine.runtime import Runtime
+        from fedlab.engine.execution.runtime import Runtime
 
         prepared = prepare(chosen)
         runtime = Runtime(chosen, prepared.data, prepared.partition, torch.device("cpu"))

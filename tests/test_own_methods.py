@@ -10,7 +10,7 @@ import fedlab
 import toy
 from fedlab import LocalHalf, Strategy
 from fedlab.config import registry
-from fedlab.engine.runtime import local_half_class
+from fedlab.engine.execution.runtime import local_half_class
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario

@@ -10,7 +10,7 @@ import torch
 from test_local_round import received
 from test_vectorised import assert_same, both, double, ragged, runtime_of
 
-from fedlab.engine.one_by_one import profile_of
+from fedlab.engine.execution.sequential import profile_of
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.simulation import resume, simulate
 from fedlab.training.task import Batch

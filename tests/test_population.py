@@ -11,9 +11,9 @@ import torch
 from flwr.app import ConfigRecord, RecordDict
 
 import toy
-from fedlab.engine.portions import FIRST_NODE_ID
+from fedlab.engine.client_states import ClientStates
 from fedlab.engine.start import start_grid
-from fedlab.engine.states import ClientStates
+from fedlab.engine.work_units import FIRST_NODE_ID
 from fedlab.records import arrays_of, to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy

@@ -15,9 +15,9 @@ from test_faults import Failures, trained
 import toy
 from fedlab.clients.base import Carry, Received, Update
 from fedlab.clients.fedavg import FedAvg as FedAvgHalf
-from fedlab.engine.portions import cut
-from fedlab.engine.ray_grid import Work
+from fedlab.engine.ray.ray_grid import Work
 from fedlab.engine.start import start_grid
+from fedlab.engine.work_units import cut
 from fedlab.federation.client_updates import ClientUpdate, decode
 from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.records import to_record

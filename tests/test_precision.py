@@ -8,7 +8,7 @@ from test_low_rank import NETWORKS, rounds
 from test_vectorised import METHODS, runtime_of
 
 from fedlab.clients.base import Received
-from fedlab.engine.side_by_side import chain_of
+from fedlab.engine.execution.batched_mlp import chain_of
 
 
 @pytest.mark.parametrize("method", ["fedavg", "fedprox", "fedbn", "moon", "fedwon"])

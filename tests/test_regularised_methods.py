@@ -19,8 +19,8 @@ import toy
 from fedlab.clients.base import Phase, Received
 from fedlab.clients.fedntd import not_true_distance
 from fedlab.clients.fedsam import FedSAM
-from fedlab.engine.one_by_one import profile_of
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
+from fedlab.engine.execution.sequential import profile_of
 from fedlab.errors import InputError
 from fedlab.records import Tensors
 from fedlab.runs.run import load_run

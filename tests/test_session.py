@@ -12,9 +12,9 @@ from test_engine import on
 
 import fedlab
 import toy
-from fedlab.engine import cluster
-from fedlab.engine import session as sessions
-from fedlab.engine.resources import Hardware
+from fedlab.engine.ray import cluster
+from fedlab.engine.ray import session as sessions
+from fedlab.engine.ray.resources import Hardware
 from fedlab.engine.start import start_grid
 from fedlab.simulation import prepare
 

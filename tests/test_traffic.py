@@ -10,7 +10,7 @@ from test_control_variates import size
 
 from fedlab.clients.base import Received
 from fedlab.config import registry
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.server_app import build_strategy
 from fedlab.simulation import prepare
 from toy import CLASSES, scenario

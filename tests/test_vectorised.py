@@ -19,9 +19,9 @@ from torch import nn
 import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine import runtime as runtime_module
-from fedlab.engine.execution import by_rule
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution import runtime as runtime_module
+from fedlab.engine.execution.mode import by_rule
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import start_grid
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.partition import Partition

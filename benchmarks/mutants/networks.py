@@ -8,8 +8,8 @@ ANATOMY = "fedlab/models/anatomy/anatomy.py"
 BUFFERS = "fedlab/models/anatomy/buffers.py"
 OBSERVED = "fedlab/models/anatomy/observed.py"
 PLACES = "fedlab/models/anatomy/places.py"
-TRIAL = "fedlab/engine/trial.py"
-PASSES = "fedlab/engine/passes.py"
+TRIAL = "fedlab/engine/step_check.py"
+PASSES = "fedlab/engine/execution/passes.py"
 SCREENING = "fedlab/federation/screening.py"
 
 ODD = "tests/test_odd_networks.py"
@@ -114,7 +114,7 @@ MUTANTS = (
     ),
     Mutant(
         "test-batches-cross-clients",
-        "fedlab/engine/runtime.py",
+        "fedlab/engine/execution/runtime.py",
         "if mixes_test_samples(self.half.task.model):",
         "if False:",
         (f"{ODD}::test_test_batches_do_not_cross_clients",),

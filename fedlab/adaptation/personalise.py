@@ -21,8 +21,8 @@ from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import LocalHalf, Phase, Received
 from fedlab.data.client_data import ClientData
-from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
-from fedlab.engine.one_by_one import train_one
+from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
+from fedlab.engine.execution.sequential import train_one
 from fedlab.errors import InputError
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.records import Tensors, as_tensor

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.records import Tensors
 from fedlab.runs.run import Run

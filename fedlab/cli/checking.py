@@ -41,9 +41,9 @@ def check(
 def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.data.preprocess import Preprocess
     from fedlab.data.trial import trial_samples
-    from fedlab.engine.execution import by_rule
-    from fedlab.engine.runtime import local_half_of, tried_half
-    from fedlab.engine.trial import Trial
+    from fedlab.engine.execution.mode import by_rule
+    from fedlab.engine.execution.runtime import local_half_of, tried_half
+    from fedlab.engine.step_check import Trial
     from fedlab.models.anatomy import anatomy_of
     from fedlab.models.head import find_head
     from fedlab.models.normalisation import normalises

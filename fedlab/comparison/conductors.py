@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedlab.comparison.conductor import Conductor, Job, Load, News, Watch
 from fedlab.config import registry
-from fedlab.engine.resources import ActorPlan
+from fedlab.engine.ray.resources import ActorPlan
 
 TRIES = 2
 """How often a run is started whose process dies of it."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fedlab.comparison.conductor import Job, Load, News, Watch, attempt
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
-from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
+from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors
 from fedlab.scenario import ResourcesSpec
 
 log = logging.getLogger("fedlab.comparison")
@@ -92,8 +92,8 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
     import ray
 
     from fedlab.comparison.conductors import Conductors
-    from fedlab.engine.cluster import connect
-    from fedlab.engine.session import end_waiting_actors
+    from fedlab.engine.ray.cluster import connect
+    from fedlab.engine.ray.session import end_waiting_actors
 
     spec = jobs[0].scenario.resources
     hardware, disconnect = connect(spec.address)

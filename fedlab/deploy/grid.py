@@ -15,9 +15,9 @@ from fedlab.deploy.post import Parcel, Post
 from fedlab.deploy.roll import Roll, Visit
 from fedlab.deploy.terms import SEAT
 from fedlab.deploy.words import shown
-from fedlab.engine.execution import Choice
+from fedlab.engine.execution.mode import Choice
 from fedlab.engine.grid import ClientGrid
-from fedlab.engine.portions import FIRST_NODE_ID, Portion, job_of
+from fedlab.engine.work_units import FIRST_NODE_ID, Portion, job_of
 from fedlab.engine.worker import Worker
 from fedlab.federation.client_updates import empty_sum, reason, weigher
 from fedlab.federation.record_layout import EXPECTED, expected_of

@@ -14,8 +14,8 @@ from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.deploy.own_tensors import sketch
 from fedlab.deploy.terms import Invitation
-from fedlab.engine.checks import checked_model
-from fedlab.engine.runtime import Runtime, local_half_class
+from fedlab.engine.execution.runtime import Runtime, local_half_class
+from fedlab.engine.model_check import checked_model
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError

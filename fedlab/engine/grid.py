@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedlab.engine.execution import Choice
-from fedlab.engine.portions import (
+from fedlab.engine.client_states import ClientStates
+from fedlab.engine.execution.mode import Choice
+from fedlab.engine.work_units import (
     FIRST_NODE_ID,
     Portion,
     by_content,
@@ -19,7 +20,6 @@ from fedlab.engine.portions import (
     is_training,
     largest_first,
 )
-from fedlab.engine.states import ClientStates
 from fedlab.federation.client_updates import stand_for
 from fedlab.federation.weighted_sum import merged
 from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp

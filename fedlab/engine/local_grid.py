@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from flwr.app import Message, RecordDict
 
-from fedlab.engine.execution import Choice
+from fedlab.engine.execution.mode import Choice
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import LATE, ClientGrid
-from fedlab.engine.portions import Portion, clients_per_batch, job_of
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.work_units import Portion, clients_per_batch, job_of
 from fedlab.engine.worker import Job, Worker
 from fedlab.flower_compat import error_reply
 from fedlab.records import payload_bytes

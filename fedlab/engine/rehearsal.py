@@ -21,8 +21,8 @@ from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
-from fedlab.engine.one_by_one import train_one
-from fedlab.engine.schedule import Portion
+from fedlab.engine.execution.batch_schedule import Portion
+from fedlab.engine.execution.sequential import train_one
 from fedlab.errors import InputError, is_own_frame, told
 from fedlab.losses.base import Loss
 from fedlab.models.anatomy.observed import same_chance

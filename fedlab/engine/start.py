@@ -14,11 +14,11 @@ import torch
 
 from fedlab.config import registry
 from fedlab.data.samples import FederatedData
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.local_grid import LocalGrid
-from fedlab.engine.portions import clients_per_batch
-from fedlab.engine.resources import ActorPlan, Hardware, plan_actors
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors
+from fedlab.engine.work_units import clients_per_batch
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
@@ -43,7 +43,7 @@ def check_resources(scenario: Scenario) -> None:
         if ray.is_initialized():
             return  # it may have more than this machine
         if resources.address is not None:
-            from fedlab.engine.cluster import refuse_unreachable
+            from fedlab.engine.ray.cluster import refuse_unreachable
 
             refuse_unreachable(resources.address)
             return
@@ -72,9 +72,9 @@ def _start_ray(
 ) -> tuple[ClientGrid, str]:
     import ray  # an edge device has no Ray
 
-    from fedlab.engine.actor_pool import ActorSize, pool_of
-    from fedlab.engine.cluster import connect
-    from fedlab.engine.ray_grid import RayGrid
+    from fedlab.engine.ray.actor_pool import ActorSize, pool_of
+    from fedlab.engine.ray.cluster import connect
+    from fedlab.engine.ray.ray_grid import RayGrid
 
     hardware, disconnect = connect(scenario.resources.address)
     try:

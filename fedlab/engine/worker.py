@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 
 from fedlab.client_app import build_client_app
-from fedlab.engine.allocator import keep_freed_memory
-from fedlab.engine.execution import Choice, by_measuring, by_rule
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.mode import Choice, by_measuring, by_rule
+from fedlab.engine.execution.runtime import Runtime
+from fedlab.engine.malloc import keep_freed_memory
 from fedlab.federation.client_updates import empty_sum
 from fedlab.federation.screening import sum_fault, update_fault
 from fedlab.federation.weighted_sum import PairwiseSums, WeightedSum, merged
@@ -80,7 +80,7 @@ class Worker:
     def choose(
         self, content: RecordDict, jobs: Sequence[Job], states: Sequence[RecordDict | None]
     ) -> Choice:
-        """How clients are to be executed (see `fedlab.engine.execution`).
+        """How clients are to be executed (see `fedlab.engine.execution.mode`).
 
         Args:
             content: What the clients of the first cohort received.

@@ -12,7 +12,7 @@ from fedlab.clients.base import LocalHalf, Received
 from fedlab.data.extractor import ExtractionContext, NoExtractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.export.folding import fold_weight_standardisation
 from fedlab.export.program import Program, Standardise

@@ -1,8 +1,8 @@
 """Sums of dense layers' weights that are not there as matrices yet.
 
-Plain SGD leaves a dense layer with weights k W_0 + Aᵀ X (see `fedlab.engine.low_rank`). Where only
-the sum over clients is wanted, no client's own weights need ever be formed: the sum has the same
-form, with the rows of all clients, and one product makes a matrix of it.
+Plain SGD leaves a dense layer with weights k W_0 + Aᵀ X (see `fedlab.engine.execution.low_rank`).
+Where only the sum over clients is wanted, no client's own weights need ever be formed: the sum has
+the same form, with the rows of all clients, and one product makes a matrix of it.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Task:
             its backward pass runs parts of it again.
         alone: Whether clients train one by one, because the network cannot be stacked.
         formed: Whether dense layers learn with their weights formed (not in low-rank form, see
-            `fedlab.engine.low_rank`), because something else of the network reads them.
+            `fedlab.engine.execution.low_rank`), because something else of the network reads them.
         idle: Parameters that outputs did not depend on when the network was tried.
     """
 

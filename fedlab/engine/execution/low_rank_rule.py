@@ -1,4 +1,4 @@
-"""When dense layers take low-rank form (`fedlab.engine.low_rank`): where it is exact, and pays."""
+"""When dense layers take low-rank form (see `low_rank`): where it is exact, and pays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from fedlab.clients.base import LocalHalf, Phase
-from fedlab.engine.schedule import Schedule
+from fedlab.engine.execution.batch_schedule import Schedule
 from fedlab.training.optimizer import Optimizer
 
 Form = Literal["auto", "dense", "low_rank"]

@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, LocalHalf, Phase, Received
 from fedlab.data.trial import TrialSamples
-from fedlab.engine.low_rank_rule import Form, Work
-from fedlab.engine.wide_layers import WideLayers
+from fedlab.engine.execution.low_rank_layers import WideLayers
+from fedlab.engine.execution.low_rank_rule import Form, Work
 from fedlab.errors import InputError, told
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.anatomy import fill
@@ -282,7 +282,7 @@ def tried(
         samples: What a step is tried on.
         name: The network's name.
         stacks: Whether many clients might train as one.
-        form: What form dense layers might take (see `fedlab.engine.wide_layers`).
+        form: What form dense layers might take (see `fedlab.engine.execution.low_rank_layers`).
 
     Returns:
         The task, with what it takes to be right; and why clients train one by one where they could

@@ -1,7 +1,7 @@
 """One client's round with the wide dense layers of its network in low-rank form.
 
-All else of the network learns as usual. See `fedlab.engine.low_rank` for the form and for when it
-is exact.
+All else of the network learns as usual. See `fedlab.engine.execution.low_rank` for the form and for
+when it is exact.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fedlab.clients.base import Carry, LocalHalf, Received
-from fedlab.engine.low_rank import LaterLayer
-from fedlab.engine.low_rank_rule import LARGE, Form, Work, sends_the_model, takes_usual_steps
+from fedlab.engine.execution.low_rank import LaterLayer
+from fedlab.engine.execution.low_rank_rule import (
+    LARGE,
+    Form,
+    Work,
+    sends_the_model,
+    takes_usual_steps,
+)
 from fedlab.models.chain import has_hooks
 from fedlab.models.copies import copy_of
 from fedlab.models.surgery import replace_modules
@@ -192,7 +198,7 @@ def _plainly_used(model: nn.Module, samples: Tensor) -> list[str]:
 
     Layers are left out that share their parameters with others, that have hooks, or whose
     parameters are frozen or have hooks. That nothing else reads a layer's weights cannot be seen
-    from here; `fedlab.engine.trial` finds it out.
+    from here; `fedlab.engine.step_check` finds it out.
     """
     names = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
 

@@ -18,8 +18,8 @@ from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Phase, Received, Update, trained_part
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.one_by_one import profile_of
-from fedlab.engine.schedule import Schedule, first_of_views, plan_round
+from fedlab.engine.execution.batch_schedule import Schedule, first_of_views, plan_round
+from fedlab.engine.execution.sequential import profile_of
 from fedlab.models.layout import channels_last
 from fedlab.training.task import Batch
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedlab.engine.actor_pool import ActorPool
+    from fedlab.engine.ray.actor_pool import ActorPool
 
 
 class Session:

@@ -11,9 +11,9 @@ from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.low_rank_rule import Work
-from fedlab.engine.schedule import Portion, first_of_views, plan_round
-from fedlab.engine.wide_layers import WideLayers
+from fedlab.engine.execution.batch_schedule import Portion, first_of_views, plan_round
+from fedlab.engine.execution.low_rank_layers import WideLayers
+from fedlab.engine.execution.low_rank_rule import Work
 from fedlab.losses.base import Profile
 from fedlab.models.layout import channels_last, channels_last_gradients
 from fedlab.training.task import Batch

@@ -22,12 +22,12 @@ import ray.exceptions
 from flwr.app import Message, RecordDict
 from ray import cloudpickle
 
-from fedlab.engine.actor_pool import ActorPool
-from fedlab.engine.execution import MOST, Choice
+from fedlab.engine.execution.mode import MOST, Choice
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import LATE, ClientGrid
-from fedlab.engine.portions import Portion, job_of
-from fedlab.engine.ray_actor import Returned
-from fedlab.engine.runtime import Runtime
+from fedlab.engine.ray.actor import Returned
+from fedlab.engine.ray.actor_pool import ActorPool
+from fedlab.engine.work_units import Portion, job_of
 from fedlab.errors import RunError
 from fedlab.flower_compat import error_reply
 

@@ -11,7 +11,7 @@ import torch
 from fedlab import rng
 from fedlab.clients.base import LocalHalf, Phase, Update
 from fedlab.data.client_data import ClientData
-from fedlab.engine.passes import BatchSize, Passes, PhasePlan
+from fedlab.engine.execution.passes import BatchSize, Passes, PhasePlan
 from fedlab.models.norms import learns_from_one
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import grpc
 import ray
 
-from fedlab.engine import session
-from fedlab.engine.resources import Hardware
+from fedlab.engine.ray import session
+from fedlab.engine.ray.resources import Hardware
 from fedlab.errors import InputError, RunError
 
 ANSWER_SECONDS = 10.0

@@ -1,11 +1,12 @@
 """A local round of many clients side by side, for networks that are a chain of dense layers.
 
-`fedlab.engine.vectorised` serves any network and method by `torch.func.vmap`. The networks that
-gain most from a stack are small and dense, and for them the stack can be written out: every dense
-layer is one batched product, activations act on all clients' samples at once, and the gradients of
-the sum of all clients' losses are each client's own. Where few samples meet wide layers, these take
-their low-rank form (`fedlab.engine.low_rank`). Short batches are filled up with samples of no
-weight, which change nothing because no layer of such a network mixes samples.
+`fedlab.engine.execution.vmapped` serves any network and method by `torch.func.vmap`. The networks
+that gain most from a stack are small and dense, and for them the stack can be written out: every
+dense layer is one batched product, activations act on all clients' samples at once, and the
+gradients of the sum of all clients' losses are each client's own. Where few samples meet wide
+layers, these take their low-rank form (`fedlab.engine.execution.low_rank`). Short batches are
+filled up with samples of no weight, which change nothing because no layer of such a network mixes
+samples.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from torch.nn.utils.rnn import pad_sequence
 from fedlab.clients.base import Carry, LocalHalf, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.dense_layer import DenseLayer
-from fedlab.engine.low_rank import FirstLayer, LaterLayer
-from fedlab.engine.low_rank_rule import Form, Work, takes_usual_steps
-from fedlab.engine.schedule import Schedule, plan_round
+from fedlab.engine.execution.batch_schedule import Schedule, plan_round
+from fedlab.engine.execution.dense_layer import DenseLayer
+from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer
+from fedlab.engine.execution.low_rank_rule import Form, Work, takes_usual_steps
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.chain import Chain

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from flwr.app import Message, RecordDict
 
-from fedlab.engine.execution import Choice
+from fedlab.engine.execution.mode import Choice
 from fedlab.engine.worker import Job, Places, Worker
 from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.records import payload_bytes
@@ -39,7 +39,7 @@ class Returned(NamedTuple):
 
 
 class Actor:
-    """A `Worker` in a process of its own (see `fedlab.engine.ray_grid.RayGrid`)."""
+    """A `Worker` in a process of its own (see `fedlab.engine.ray.ray_grid.RayGrid`)."""
 
     def __init__(self) -> None:
         self.warnings = Warnings()

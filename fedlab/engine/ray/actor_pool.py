@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, cast
 import ray
 import ray.exceptions
 
-from fedlab.engine import session
-from fedlab.engine.ray_actor import Actor
+from fedlab.engine.ray import session
+from fedlab.engine.ray.actor import Actor
 
 
 class ActorSize(NamedTuple):

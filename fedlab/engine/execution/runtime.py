@@ -19,13 +19,13 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial import TrialSamples, trial_samples
-from fedlab.engine.evaluation import DomainScore, TestSamples, evaluate
-from fedlab.engine.low_rank_rule import sends_the_model, takes_usual_steps
-from fedlab.engine.one_by_one import train_one
-from fedlab.engine.side_by_side import Adding, chain_of, train_side_by_side
-from fedlab.engine.trial import tried
-from fedlab.engine.vectorised import out_of_memory, train_many
-from fedlab.engine.wide_layers import WideLayers
+from fedlab.engine.execution.batched_mlp import Adding, chain_of, train_side_by_side
+from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
+from fedlab.engine.execution.low_rank_layers import WideLayers
+from fedlab.engine.execution.low_rank_rule import sends_the_model, takes_usual_steps
+from fedlab.engine.execution.sequential import train_one
+from fedlab.engine.execution.vmapped import out_of_memory, train_many
+from fedlab.engine.step_check import tried
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.models.chain import Chain
@@ -128,8 +128,9 @@ class Runtime:
         """A local round of many clients as one.
 
         Side by side where the method and the network are plain enough for it
-        (`fedlab.engine.side_by_side`), vectorised otherwise (`fedlab.engine.vectorised`). Clients
-        that do not fit into memory as one are halved until they do.
+        (`fedlab.engine.execution.batched_mlp`), vectorised otherwise
+        (`fedlab.engine.execution.vmapped`). Clients that do not fit into memory as one are halved
+        until they do.
 
         Args:
             clients: Their indices.
@@ -279,7 +280,7 @@ def local_half_of(scenario: Scenario, model: nn.Module, classes: int) -> LocalHa
 def tried_half(
     half: LocalHalf, scenario: Scenario, samples: TrialSamples
 ) -> tuple[LocalHalf, str | None]:
-    """A local half whose steps are right (see `fedlab.engine.trial.tried`)."""
+    """A local half whose steps are right (see `fedlab.engine.step_check.tried`)."""
     stacks = half.vectorisable and scenario.engine.execution != "one_by_one"
     form = scenario.engine.linear if takes_usual_steps(half) else "dense"
     task, why = tried(half.task, samples, scenario.model.name, stacks, form)

@@ -10,8 +10,8 @@ import torch
 
 from fedlab.clients.base import LocalHalf
 from fedlab.data.samples import FederatedData
-from fedlab.engine.passes import BatchSize
-from fedlab.engine.schedule import plan_phase
+from fedlab.engine.execution.batch_schedule import plan_phase
+from fedlab.engine.execution.passes import BatchSize
 from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
 from fedlab.partition.partition import Partition
@@ -36,7 +36,7 @@ class Work(NamedTuple):
 def work_per_round(
     half: LocalHalf, partition: Partition, batch_size: BatchSize, inputs: torch.Tensor
 ) -> Work:
-    """What each client does in a round; in numbers what `fedlab.engine.schedule` draws.
+    """What each client does in a round; in numbers what `batch_schedule` draws.
 
     What a method adds to a client's samples (`LocalHalf.training_data`) is not counted.
 

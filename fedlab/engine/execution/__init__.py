@@ -1,0 +1,1 @@
+"""Ways of running clients: one after the other, under vmap, as one batched network."""
