@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from fedlab.data.checks import check_classes
-from fedlab.data.extractor import ExtractionContext
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
@@ -23,6 +22,7 @@ from fedlab.engine.model_check import checked_half
 from fedlab.engine.rehearsal import rehearse
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.errors import InputError, no_exit
+from fedlab.features.base import ExtractionContext
 from fedlab.federation.callbacks import Callback
 from fedlab.partition.partition import Partition, make_partition, refuse_untested
 from fedlab.privacy.checks import check_privacy

@@ -13,10 +13,10 @@ from torch import nn
 
 from fedlab import simulate
 from fedlab.data import cache
-from fedlab.data.extractor import ExtractionContext, Extractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
+from fedlab.features.base import ExtractionContext, Extractor
 from fedlab.features.frozen import Backbone, FrozenNetwork
 from fedlab.scenario import Scenario
 from fedlab.simulation import Prepared, prepare, resume

@@ -106,7 +106,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "csv": "fedlab.data.csv_table:Csv",
     },
     "extractors": {
-        "none": "fedlab.data.extractor:NoExtractor",
+        "none": "fedlab.features.base:NoExtractor",
         "warm_up": "fedlab.features.warm_up:WarmUp",
         "run": "fedlab.features.run:SavedRun",
         "torchvision": "fedlab.features.torchvision:Torchvision",

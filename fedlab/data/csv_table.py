@@ -13,7 +13,6 @@ from fedlab import rng
 from fedlab.data.class_names import check_given
 from fedlab.data.csv_format import MISSING, Format
 from fedlab.data.csv_reader import Table, read_table
-from fedlab.data.features import stored
 from fedlab.data.labels import classes_of, split_at
 from fedlab.data.named_files import Files, left_out, named
 from fedlab.data.remarks import counted, listed
@@ -21,6 +20,7 @@ from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
+from fedlab.features.feature_table import stored
 
 
 class Csv(Source):

@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 
 from fedlab import rng
 from fedlab.data.array_labels import Labels, classes, texts
-from fedlab.data.features import stored
 from fedlab.data.image_source import ImageSource
 from fedlab.data.images import conform
 from fedlab.data.named_files import Files, left_out, named
@@ -21,6 +20,7 @@ from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
+from fedlab.features.feature_table import stored
 
 
 class Npz(ImageSource):

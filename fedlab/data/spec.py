@@ -16,9 +16,9 @@ from pydantic import (
 
 from fedlab.config.component import Chosen, Section
 from fedlab.data.class_names import normal
-from fedlab.data.extractor import Extractor, NoExtractor
 from fedlab.data.limits import Limits
 from fedlab.data.source import Source
+from fedlab.features.base import Extractor, NoExtractor
 
 
 class Augmentation(Section):

@@ -9,7 +9,6 @@ import numpy as np
 from torch import nn
 
 import fedlab
-from fedlab.data.extractor import NoExtractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.deploy.own_tensors import sketch
@@ -19,6 +18,7 @@ from fedlab.engine.model_check import checked_model
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
+from fedlab.features.base import NoExtractor
 from fedlab.partition.partition import Partition
 from fedlab.privacy.checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import fedlab
-from fedlab.data.extractor import NoExtractor
 from fedlab.data.samples import FederatedData
+from fedlab.features.base import NoExtractor
 from fedlab.scenario import Scenario
 
 VERSION = 1

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.clients.base import LocalHalf, Received
-from fedlab.data.extractor import ExtractionContext, NoExtractor
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.export.folding import fold_weight_standardisation
 from fedlab.export.program import Program, Standardise
+from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import FrozenNetwork
 from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.places import lent

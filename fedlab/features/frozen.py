@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedlab.data.extractor import ExtractionContext, Extractor
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.features import cache
+from fedlab.features.base import ExtractionContext, Extractor
 from fedlab.models.head import find_head
 from fedlab.models.layout import channels_last
 from fedlab.records import as_tensor

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import torch
 from torchvision.transforms import v2
 
-from fedlab.data.extractor import ExtractionContext
 from fedlab.errors import InputError
+from fedlab.features.base import ExtractionContext
 from fedlab.features.frozen import Backbone, FrozenNetwork, normalise
 
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

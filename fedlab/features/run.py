@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from fedlab.data.extractor import ExtractionContext, NoExtractor
 from fedlab.data.images import conform_batch
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import Samples
 from fedlab.errors import InputError
+from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import Backbone, FrozenNetwork
 from fedlab.models.build import build_model
 from fedlab.models.head import find_head

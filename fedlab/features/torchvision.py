@@ -14,8 +14,8 @@ from torchvision import models
 from torchvision.transforms import functional
 
 from fedlab import rng
-from fedlab.data.extractor import ExtractionContext
 from fedlab.errors import InputError
+from fedlab.features.base import ExtractionContext
 from fedlab.features.frozen import Backbone, FrozenNetwork, normalise
 
 

@@ -16,8 +16,8 @@ from pydantic import Field, PositiveInt
 
 from fedlab import rng
 from fedlab.config.component import Chosen
-from fedlab.data.extractor import ExtractionContext, NoExtractor
 from fedlab.data.preprocess import Preprocess
+from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import Backbone, FrozenNetwork
 from fedlab.models.build import build_model
 from fedlab.models.small_cnn import SmallCNN

@@ -25,8 +25,8 @@ from torch import nn
 from fedlab.composition import in_front_of
 from fedlab.config import registry
 from fedlab.config.component import Chosen
-from fedlab.data.extractor import NoExtractor
 from fedlab.errors import InputError, RunError
+from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.rounds import Ask
