@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_scenario import write_tiny
 
-from fedlab.deploy.state_file import StateFile
+from fedlab.deploy.device.state_file import StateFile
 from fedlab.errors import InputError, RunError
 from fedlab.records import arrays_of, to_record
 from fedlab.runs import tensors

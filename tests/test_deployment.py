@@ -17,9 +17,9 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from four_domains import DOMAINS, write_four
 from processes import wait_until
 
-from fedlab.deploy.device import Settings, join_server
-from fedlab.deploy.keys import KeyRing
-from fedlab.deploy.state_file import StateFile
+from fedlab.deploy.device.node import Settings, join_server
+from fedlab.deploy.device.state_file import StateFile
+from fedlab.deploy.security.keys import KeyRing
 from fedlab.errors import InputError
 from fedlab.records import arrays_of
 from fedlab.runs.checkpoint import load_client_state

@@ -22,7 +22,7 @@ from four_domains import write_four
 from processes import wait_until
 from test_deployment import PATIENCE, Command, Deployment
 
-from fedlab.deploy.device import Settings, join_server
+from fedlab.deploy.device.node import Settings, join_server
 from fedlab.errors import InputError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faulty devices")]

@@ -15,11 +15,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp import Grid
 
 from fedlab import flower_compat
-from fedlab.deploy import roll as roll_module
-from fedlab.deploy.grid import DeviceGrid
-from fedlab.deploy.post import Post
-from fedlab.deploy.roll import Roll, Seat
-from fedlab.deploy.terms import FAREWELL, INVITE, SEAT, Farewell, Invitation, Presence
+from fedlab.deploy.handshake import FAREWELL, INVITE, SEAT, Farewell, Invitation, Presence
+from fedlab.deploy.server import device_registry as roll_module
+from fedlab.deploy.server.device_grid import DeviceGrid
+from fedlab.deploy.server.device_registry import Roll, Seat
+from fedlab.deploy.server.mailbox import Post
 from fedlab.federation.client_updates import SUM, client_of
 from fedlab.flower_compat import NodeInfo
 from fedlab.records import for_the_wire, to_record

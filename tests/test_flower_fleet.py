@@ -17,7 +17,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from processes import wait_until
 
-from fedlab.deploy.certificates import make_key, public_pem
+from fedlab.deploy.security.certificates import make_key, public_pem
 from fedlab.flower_compat import fleet
 from fedlab.flower_compat.fleet import FleetLink, clock_difference, refusal
 from fedlab.flower_compat.superlink import Link, connect, is_lost

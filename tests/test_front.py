@@ -14,9 +14,9 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from processes import wait_until
 
-from fedlab.deploy import front
-from fedlab.deploy.certificates import make_key, public_pem
-from fedlab.deploy.front import Door, Front, TimedProtocol
+from fedlab.deploy.security.certificates import make_key, public_pem
+from fedlab.deploy.server import front
+from fedlab.deploy.server.front import Door, Front, TimedProtocol
 from fedlab.flower_compat.fleet import FleetLink
 from fedlab.flower_compat.superlink import KEY, Link, Ticket, connect
 

@@ -11,7 +11,7 @@ import pytest
 from four_domains import write_four
 from test_deployment import Command, Deployment
 
-from fedlab.deploy.keys import KeyRing
+from fedlab.deploy.security.keys import KeyRing
 from fedlab.runs.run import load_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployment")]

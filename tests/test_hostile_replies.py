@@ -24,12 +24,12 @@ from test_device_grid import Network
 from torch import nn
 
 from fedlab.archive import read_arrays
-from fedlab.deploy import grid as grid_module
-from fedlab.deploy import roll as roll_module
-from fedlab.deploy.grid import DeviceGrid
-from fedlab.deploy.post import Post
-from fedlab.deploy.roll import Roll, Seat
-from fedlab.deploy.terms import FAREWELL, INVITE, SEAT, Invitation, Presence
+from fedlab.deploy.handshake import FAREWELL, INVITE, SEAT, Invitation, Presence
+from fedlab.deploy.server import device_grid as grid_module
+from fedlab.deploy.server import device_registry as roll_module
+from fedlab.deploy.server.device_grid import DeviceGrid
+from fedlab.deploy.server.device_registry import Roll, Seat
+from fedlab.deploy.server.mailbox import Post
 from fedlab.federation.callbacks import RoundReport, Row
 from fedlab.records import PACKED, to_record
 from fedlab.strategies.base import ServerSettings

@@ -21,15 +21,15 @@ import fedlab
 from fedlab import flower_compat
 from fedlab.client_app import CohortApp
 from fedlab.data.pool import load_data
-from fedlab.deploy import join
-from fedlab.deploy.keys import Credentials
-from fedlab.deploy.own_data import OwnData, load_own_data
-from fedlab.deploy.participant import Participant
-from fedlab.deploy.roll import Roll, Visit
-from fedlab.deploy.server import as_on_devices
-from fedlab.deploy.state_file import StateFile
-from fedlab.deploy.task import task_of
-from fedlab.deploy.terms import INVITE, Invitation, Presence
+from fedlab.deploy.device import join
+from fedlab.deploy.device.local_data import OwnData, load_own_data
+from fedlab.deploy.device.participant import Participant
+from fedlab.deploy.device.state_file import StateFile
+from fedlab.deploy.handshake import INVITE, Invitation, Presence
+from fedlab.deploy.security.keys import Credentials
+from fedlab.deploy.server.device_registry import Roll, Visit
+from fedlab.deploy.server.serve import as_on_devices
+from fedlab.deploy.server.serve_setup import task_of
 from fedlab.engine import worker
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.local_grid import LocalGrid

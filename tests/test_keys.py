@@ -16,12 +16,12 @@ import pytest
 from cryptography import x509
 
 from fedlab import cli
-from fedlab.deploy import certificates
-from fedlab.deploy.device import Settings, join_server
-from fedlab.deploy.join import _take_place, locked
-from fedlab.deploy.keys import Credentials, KeyRing, read_credentials
-from fedlab.deploy.refusals import explain
-from fedlab.deploy.superlink import Endpoint, SuperLink
+from fedlab.deploy.device.join import _take_place, locked
+from fedlab.deploy.device.node import Settings, join_server
+from fedlab.deploy.security import certificates
+from fedlab.deploy.security.connection_errors import explain
+from fedlab.deploy.security.keys import Credentials, KeyRing, read_credentials
+from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
 from fedlab.errors import InputError
 from fedlab.flower_compat.fleet import FleetLink
 

@@ -11,10 +11,10 @@ from four_domains import write_four
 from torch import nn
 
 from fedlab import flower_compat
-from fedlab.deploy.own_tensors import check_own_tensors, sketch
-from fedlab.deploy.participant import Participant
-from fedlab.deploy.task import task_of
-from fedlab.deploy.terms import INVITE, Presence
+from fedlab.deploy.device.own_tensors import check_own_tensors, sketch
+from fedlab.deploy.device.participant import Participant
+from fedlab.deploy.handshake import INVITE, Presence
+from fedlab.deploy.server.serve_setup import task_of
 from fedlab.errors import InputError
 from fedlab.scenario_file import load_scenario
 

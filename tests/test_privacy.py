@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import fedlab
 from fedlab.cli import app
-from fedlab.deploy.task import task_of
+from fedlab.deploy.server.serve_setup import task_of
 from fedlab.errors import InputError, RunError
 from fedlab.privacy.accounting import epsilon_after
 from fedlab.privacy.mechanism import private_mean

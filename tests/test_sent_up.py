@@ -13,7 +13,7 @@ from four_domains import write_four
 from tiny_scenario import write_tiny
 
 from fedlab.config import registry
-from fedlab.deploy.inspection import Expectation
+from fedlab.deploy.server.inspection import Expectation
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.start import make_runtime
 from fedlab.federation.client_updates import SUM

@@ -58,10 +58,10 @@ def serve(
     fedlab serve my.yaml strategy=fedbn partition.clients=2
     fedlab serve smoke --insecure[/dim]
     """
-    from fedlab.deploy.keys import KeyRing
-    from fedlab.deploy.network import refuse_open_network
-    from fedlab.deploy.server import serve as run_server
-    from fedlab.deploy.superlink import Endpoint
+    from fedlab.deploy.security.keys import KeyRing
+    from fedlab.deploy.security.network import refuse_open_network
+    from fedlab.deploy.server.serve import serve as run_server
+    from fedlab.deploy.server.superlink_process import Endpoint
     from fedlab.report.closing_table import print_closing_table
     from fedlab.report.progress import ProgressReporter
     from fedlab.simulation import default_folder
@@ -118,7 +118,7 @@ def join(
     [dim]fedlab join server.example:9092 --data photos/ --key camera-1.pem
     fedlab join 127.0.0.1:9092 --data north.npz --domain north --insecure[/dim]
     """
-    from fedlab.deploy.device import Settings, join_server
+    from fedlab.deploy.device.node import Settings, join_server
 
     settings = Settings(
         data=data,
@@ -150,7 +150,7 @@ def init(
 
     [dim]fedlab keys init server.example 192.168.1.10[/dim]
     """
-    from fedlab.deploy.keys import KeyRing
+    from fedlab.deploy.security.keys import KeyRing
 
     new = KeyRing(keys).init(hosts or [])
     made = "a certificate authority and a certificate" if new else "a new certificate"
@@ -169,7 +169,7 @@ def add(
 
     [dim]fedlab keys add camera-1[/dim]
     """
-    from fedlab.deploy.keys import KeyRing
+    from fedlab.deploy.security.keys import KeyRing
 
     target = file or Path(f"{device}.pem")
     KeyRing.open(keys).add(device, target)
@@ -182,7 +182,7 @@ def add(
 @keys_app.command("list")
 def list_keys(keys: Keys = Path("keys")) -> None:
     """List the devices, and those that were revoked."""
-    from fedlab.deploy.keys import KeyRing
+    from fedlab.deploy.security.keys import KeyRing
 
     table = Table("device", "state", "since", box=None)
     for each in KeyRing.open(keys).devices():
@@ -200,7 +200,7 @@ def revoke(
 
     [dim]fedlab keys revoke camera-1[/dim]
     """
-    from fedlab.deploy.keys import KeyRing
+    from fedlab.deploy.security.keys import KeyRing
 
     KeyRing.open(keys).revoke(device)
     _say(f"'{device}' may no longer take part")

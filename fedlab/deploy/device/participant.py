@@ -11,10 +11,10 @@ from flwr.app import ConfigRecord, Message, MessageType
 
 import fedlab
 from fedlab.config import yaml_text
-from fedlab.deploy.own_data import OwnData, load_own_data
-from fedlab.deploy.own_tensors import check_own_tensors, sketch
-from fedlab.deploy.state_file import StateFile
-from fedlab.deploy.terms import INVITE, SEAT, Invitation, Presence
+from fedlab.deploy.device.local_data import OwnData, load_own_data
+from fedlab.deploy.device.own_tensors import check_own_tensors, sketch
+from fedlab.deploy.device.state_file import StateFile
+from fedlab.deploy.handshake import INVITE, SEAT, Invitation, Presence
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Job, Worker
 from fedlab.errors import InputError
@@ -29,7 +29,7 @@ class Participant:
 
     Args:
         name: What the device is called.
-        data: Its samples (see `fedlab.deploy.own_data`).
+        data: Its samples (see `fedlab.deploy.device.local_data`).
         domain: Name of their domain, if the user has given one.
         folder: Where the client's state is kept.
         device: Where to compute: ``cpu`` or ``cuda``.

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import httpx
 
-from fedlab.deploy.words import NOT_LET_IN
+from fedlab.deploy.readable import NOT_LET_IN
 from fedlab.errors import FedlabError, InputError
 from fedlab.flower_compat.fleet import clock_difference, refusal
 

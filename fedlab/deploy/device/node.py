@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from fedlab.deploy.join import PATIENCE, locked, own_key, take_part
-from fedlab.deploy.keys import Credentials, read_credentials
-from fedlab.deploy.network import refuse_open_network
-from fedlab.deploy.participant import Participant
-from fedlab.deploy.terms import Farewell
+from fedlab.deploy.device.join import PATIENCE, locked, own_key, take_part
+from fedlab.deploy.device.participant import Participant
+from fedlab.deploy.handshake import Farewell
+from fedlab.deploy.security.keys import Credentials, read_credentials
+from fedlab.deploy.security.network import refuse_open_network
 from fedlab.errors import InputError
 
 

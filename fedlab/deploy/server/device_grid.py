@@ -10,11 +10,11 @@ from functools import partial
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
-from fedlab.deploy.inspection import Expectation
-from fedlab.deploy.post import Parcel, Post
-from fedlab.deploy.roll import Roll, Visit
-from fedlab.deploy.terms import SEAT
-from fedlab.deploy.words import shown
+from fedlab.deploy.handshake import SEAT
+from fedlab.deploy.readable import shown
+from fedlab.deploy.server.device_registry import Roll, Visit
+from fedlab.deploy.server.inspection import Expectation
+from fedlab.deploy.server.mailbox import Parcel, Post
 from fedlab.engine.execution.mode import Choice
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.work_units import FIRST_NODE_ID, Portion, job_of

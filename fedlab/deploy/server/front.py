@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from fedlab.deploy.words import NOT_LET_IN
+from fedlab.deploy.readable import NOT_LET_IN
 from fedlab.flower_compat.superlink import FRESH_SECONDS, KEY, SIGNATURE, TIMESTAMP, TOKEN
 
 if TYPE_CHECKING:

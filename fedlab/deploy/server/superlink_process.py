@@ -1,6 +1,6 @@
 """Flower's SuperLink as a process of its own, which ends with the one that started it.
 
-    python -m fedlab.deploy.superlink <<< '{"socket": 3, ...}'
+    python -m fedlab.deploy.server.superlink_process <<< '{"socket": 3, ...}'
 
 It gets its settings in the first line of its input and the listening socket from its parent, and
 answers with one line that holds the run's ticket. When its input ends, its parent is gone, and so
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from fedlab.deploy.keys import KeyRing
+from fedlab.deploy.security.keys import KeyRing
 from fedlab.errors import InputError, RunError
 from fedlab.flower_compat.superlink import Link, Ticket
 
@@ -72,7 +72,7 @@ class SuperLink:
             with log_file.open("ab") as log:
                 self._process = subprocess.Popen(
                     # Without the current folder, whose files could pass for installed ones.
-                    [sys.executable, "-P", "-m", "fedlab.deploy.superlink"],
+                    [sys.executable, "-P", "-m", "fedlab.deploy.server.superlink_process"],
                     env=_environment(),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -188,7 +188,7 @@ def main() -> None:
 
     import uvicorn
 
-    from fedlab.deploy.front import (
+    from fedlab.deploy.server.front import (
         HEADER_SECONDS,
         IDLE_SECONDS,
         Door,

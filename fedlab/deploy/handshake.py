@@ -69,8 +69,8 @@ class Invitation(Terms):
         classes: Names of the classes, in the order of their indices.
         shape: Shape of one sample: (channels, height, width) or (features,).
         own_tensors: Names and forms of the network's tensors that no message carries.
-        own_sums: Norm and weighted sum of each (see `fedlab.deploy.own_tensors`), one after the
-            other.
+        own_sums: Norm and weighted sum of each (see `fedlab.deploy.device.own_tensors`), one after
+            the other.
     """
 
     run: str

@@ -11,8 +11,8 @@ from torch import nn
 import fedlab
 from fedlab.data.pool import load_data
 from fedlab.data.samples import FederatedData, Samples
-from fedlab.deploy.own_tensors import sketch
-from fedlab.deploy.terms import Invitation
+from fedlab.deploy.device.own_tensors import sketch
+from fedlab.deploy.handshake import Invitation
 from fedlab.engine.execution.runtime import Runtime, local_half_class
 from fedlab.engine.model_check import checked_model
 from fedlab.engine.start import make_runtime

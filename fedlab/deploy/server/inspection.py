@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from fedlab.deploy.words import shown
+from fedlab.deploy.readable import shown
 from fedlab.federation.record_layout import Expected, Form
 from fedlab.records import PACKED, unpacked
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fedlab.deploy import certificates
-from fedlab.deploy.certificates import private_pem, public_pem
+from fedlab.deploy.security import certificates
+from fedlab.deploy.security.certificates import private_pem, public_pem
 from fedlab.errors import InputError
 from fedlab.runs.files import write_private, write_whole
 

@@ -15,11 +15,11 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message, RecordDict
 
-from fedlab.deploy import certificates
-from fedlab.deploy.keys import Credentials
-from fedlab.deploy.participant import Participant
-from fedlab.deploy.refusals import UnreachableError, explain
-from fedlab.deploy.terms import FAREWELL, Farewell
+from fedlab.deploy.device.participant import Participant
+from fedlab.deploy.handshake import FAREWELL, Farewell
+from fedlab.deploy.security import certificates
+from fedlab.deploy.security.connection_errors import UnreachableError, explain
+from fedlab.deploy.security.keys import Credentials
 from fedlab.errors import InputError
 from fedlab.flower_compat.fleet import (
     HEARTBEAT_SECONDS,

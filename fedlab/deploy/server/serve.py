@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
-from fedlab.deploy.grid import DeviceGrid
-from fedlab.deploy.post import Post
-from fedlab.deploy.roll import Roll, Seat
-from fedlab.deploy.superlink import Endpoint, SuperLink
-from fedlab.deploy.task import Task, task_of
+from fedlab.deploy.server.device_grid import DeviceGrid
+from fedlab.deploy.server.device_registry import Roll, Seat
+from fedlab.deploy.server.mailbox import Post
+from fedlab.deploy.server.serve_setup import Task, task_of
+from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.flower_compat.superlink import ObjectPushError, connect
@@ -108,9 +108,9 @@ def as_on_devices(scenario: Scenario) -> Scenario:
     """The scenario with what is different where clients are real devices.
 
     There is a checkpoint after every round: a device can go back by one round and no further
-    (`fedlab.deploy.state_file`). And a round needs one reply where the scenario does not say how
-    many clients may fail: in a simulation that is a mistake in somebody's code, but devices fail,
-    and whoever has the key of one must not end everybody's run.
+    (`fedlab.deploy.device.state_file`). And a round needs one reply where the scenario does not say
+    how many clients may fail: in a simulation that is a mistake in somebody's code, but devices
+    fail, and whoever has the key of one must not end everybody's run.
     """
     output = scenario.output.model_copy(update={"checkpoint_every": 1})
     participation = scenario.participation

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 from flwr.app import Message
 
-from fedlab.deploy.post import Parcel, Post
-from fedlab.deploy.terms import FAREWELL, INVITE, Farewell, Invitation, Presence
-from fedlab.deploy.words import LONGEST_NAME, fault_of_name, shown
+from fedlab.deploy.handshake import FAREWELL, INVITE, Farewell, Invitation, Presence
+from fedlab.deploy.readable import LONGEST_NAME, fault_of_name, shown
+from fedlab.deploy.server.mailbox import Parcel, Post
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import reason
 from fedlab.flower_compat import NodeInfo

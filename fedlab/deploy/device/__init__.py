@@ -1,0 +1,1 @@
+"""A device of a deployment: its data, its state, its answers."""

@@ -1,0 +1,1 @@
+"""Certificates, keys, and what a failed connection means."""
