@@ -243,7 +243,7 @@ def _shown(progress: bool) -> Iterator[list[Callback]]:
         return
     from rich.console import Console
 
-    from fedlab.report.progress import ProgressReporter
+    from fedlab.report.terminal.progress import ProgressReporter
 
     with ProgressReporter(Console(highlight=False)) as reporter:
         yield [reporter]

@@ -19,7 +19,7 @@ from fedlab.adaptation.audit import Audit, audit, out_of_sample
 from fedlab.adaptation.personalise import personalise
 from fedlab.cli import app
 from fedlab.errors import InputError
-from fedlab.report.audit_table import print_audit
+from fedlab.report.terminal.audit_table import print_audit
 from toy import scenario
 
 pytestmark = pytest.mark.xdist_group("adaptation")  # what is made for all of them is made once

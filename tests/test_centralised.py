@@ -10,7 +10,7 @@ from rich.console import Console
 from test_engine import result
 
 import toy
-from fedlab.report.partition_view import render
+from fedlab.report.terminal.partition_view import render
 from fedlab.simulation import prepare, simulate
 
 CNN = {"name": "small_cnn", "widths": [4, 8, 8]}

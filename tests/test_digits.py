@@ -14,7 +14,7 @@ from fedlab.data.pool import load_data
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.spec import DataSpec
 from fedlab.errors import InputError
-from fedlab.report.contact_sheet import contact_sheet
+from fedlab.report.figures.contact_sheet import contact_sheet
 
 pytestmark = pytest.mark.xdist_group("digits")  # what is made for all of them is made once
 

@@ -17,15 +17,15 @@ from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.report import html as report_html
+from fedlab.report.figures.partition_figure import domain_colours
 from fedlab.report.partition_measures import (
     class_counts,
     domain_counts,
     label_distances,
     measures,
 )
-from fedlab.report.partition_picture import domain_colours
 from fedlab.report.partition_table import write_table
-from fedlab.report.partition_view import draw, render
+from fedlab.report.terminal.partition_view import draw, render
 from pools import NAMES, divided, pools, sizes, table
 
 

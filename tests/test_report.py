@@ -24,8 +24,8 @@ from fedlab.errors import InputError
 from fedlab.report.html.client_chart import Clients, client_chart
 from fedlab.report.html.curve_chart import Curve, curve_chart
 from fedlab.report.html.page import render, write_report
-from fedlab.report.html.read import read_comparison
-from fedlab.report.html.repeat import command, in_short, together
+from fedlab.report.html.report_data import read_comparison
+from fedlab.report.html.reproduce import command, in_short, together
 from fedlab.report.html.scales import apart, ticks
 from fedlab.runs import metrics
 from fedlab.runs.run import Run

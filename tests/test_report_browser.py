@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedlab import cli
-from fedlab.report.html.read import read_comparison
+from fedlab.report.html.report_data import read_comparison
 from fedlab.runs import metrics
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]

@@ -14,7 +14,7 @@ from tiny_scenario import write_tiny
 import fedlab
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
-from fedlab.report.closing_table import print_closing_table
+from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs import metrics
 from fedlab.runs.finish import FinishWriter
 from fedlab.runs.folder import RunFolder

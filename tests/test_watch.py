@@ -13,8 +13,8 @@ from tiny_scenario import write_tiny
 import fedlab
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport, Row
-from fedlab.report.braille import line_chart
-from fedlab.report.watch import watch
+from fedlab.report.terminal.braille_chart import line_chart
+from fedlab.report.terminal.watch import watch
 from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import load_run
@@ -96,7 +96,7 @@ def a_round(number: int, accuracy: float) -> RoundReport:
 
 
 def test_a_run_under_way_is_followed_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("fedlab.report.watch.PAUSE", 0.01)
+    monkeypatch.setattr("fedlab.report.terminal.watch.PAUSE", 0.01)
     scenario = fedlab.load_scenario(write_tiny(tmp_path), ["rounds=3"])
     folder = RunFolder.create(tmp_path / "run", scenario)
     history = HistoryWriter(folder.path)

@@ -33,7 +33,7 @@ def personalise(
     """
     from fedlab.adaptation.personalise import check_method
     from fedlab.adaptation.personalise import personalise as fine_tune
-    from fedlab.report.tables import print_table
+    from fedlab.report.terminal.tables import print_table
 
     table = fine_tune(
         fedlab.load_run(run),
@@ -58,7 +58,7 @@ def audit(
     [dim]fedlab audit runs/label_noise-fedavg-s0 --out audit.csv[/dim]
     """
     from fedlab.adaptation.audit import audit as find_errors
-    from fedlab.report.audit_table import print_audit
+    from fedlab.report.terminal.audit_table import print_audit
 
     found = find_errors(fedlab.load_run(run), folds=folds)
     print_audit(found, out, file)

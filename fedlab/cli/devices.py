@@ -62,8 +62,8 @@ def serve(
     from fedlab.deploy.security.network import refuse_open_network
     from fedlab.deploy.server.serve import serve as run_server
     from fedlab.deploy.server.superlink_process import Endpoint
-    from fedlab.report.closing_table import print_closing_table
-    from fedlab.report.progress import ProgressReporter
+    from fedlab.report.terminal.progress import ProgressReporter
+    from fedlab.report.terminal.summary_table import print_closing_table
     from fedlab.simulation import default_folder
 
     listening = host or ("127.0.0.1" if insecure else "0.0.0.0")

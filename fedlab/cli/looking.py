@@ -171,8 +171,8 @@ def partition(
     fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png
     fedlab partition domain_skew --table who.csv[/dim]
     """
-    from fedlab.report import partition_view
     from fedlab.report.partition_table import write_table
+    from fedlab.report.terminal import partition_view
     from fedlab.simulation import divide
 
     loaded = fedlab.load_scenario(scenario, overrides or ())

@@ -34,7 +34,7 @@ def report(
     fedlab report runs -o everything.html --mixed[/dim]
     """
     from fedlab.report.html.page import write_report
-    from fedlab.report.html.read import read_comparison
+    from fedlab.report.html.report_data import read_comparison
 
     write_report(read_comparison(runs, target=target, mixed=mixed), file, data=data)
     out.print(f"report: [bold]{file}[/bold]", soft_wrap=True)
@@ -48,7 +48,7 @@ def watch(run: Annotated[Path, typer.Argument()]) -> None:
 
     [dim]fedlab watch runs/domain_skew-fedbn-s0[/dim]
     """
-    from fedlab.report.watch import watch as follow
+    from fedlab.report.terminal.watch import watch as follow
 
     with contextlib.suppress(KeyboardInterrupt):
         follow(fedlab.load_run(run), out)

@@ -88,6 +88,6 @@ def _stoppable(folder: Path) -> Iterator[None]:
 
 
 def _close(run: fedlab.Run) -> None:
-    from fedlab.report.closing_table import print_closing_table
+    from fedlab.report.terminal.summary_table import print_closing_table
 
     print_closing_table(run, out)

@@ -193,7 +193,7 @@ class Comparison:
         Args:
             metric: ``accuracy`` or ``loss``.
         """
-        from fedlab.report.learning_curves import comparison_figure
+        from fedlab.report.figures.learning_curves import comparison_figure
 
         return comparison_figure(self, metric)
 

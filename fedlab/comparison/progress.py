@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fedlab.comparison.conductor import Job, News
 from fedlab.comparison.group import in_one_line
-from fedlab.report.progress import Lines
+from fedlab.report.terminal.progress import Lines
 from fedlab.report.units import duration
 
 log, own = logging.getLogger("fedlab"), logging.getLogger("fedlab.comparison")

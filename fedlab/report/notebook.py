@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 from fedlab.report.facts import client_facts, domain_titles, work_of
-from fedlab.report.learning_curves import run_figure
+from fedlab.report.figures.learning_curves import run_figure
 from fedlab.report.units import duration, size
 from fedlab.runs import metrics
 

@@ -100,7 +100,7 @@ class Run:
         Raises:
             InputError: If no round was evaluated yet.
         """
-        from fedlab.report.learning_curves import run_figure
+        from fedlab.report.figures.learning_curves import run_figure
 
         return run_figure(self, metric)
 

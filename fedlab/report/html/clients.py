@@ -7,7 +7,7 @@ from fedlab.comparison.group import Group
 from fedlab.comparison.table import SPREAD, WORST
 from fedlab.report.html.client_chart import Clients, client_chart
 from fedlab.report.html.figure import Figure, Section
-from fedlab.report.html.words import per_cent
+from fedlab.report.html.format import per_cent
 from fedlab.runs import metrics
 
 

@@ -8,9 +8,9 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, Section
+from fedlab.report.html.format import per_cent
 from fedlab.report.html.scales import accuracies
 from fedlab.report.html.seeds import accuracy, spent
-from fedlab.report.html.words import per_cent
 
 WIDE, NARROW = (500.0, 280.0), (340.0, 220.0)
 BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}

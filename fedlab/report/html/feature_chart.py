@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup
 
-from fedlab.report.feature_map import FeatureMap
+from fedlab.report.figures.feature_map import FeatureMap
 from fedlab.report.html.svg import element, number, picture
 
 SIDE, MARGIN = 320.0, 10.0

@@ -11,9 +11,9 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, Numbers, Section
+from fedlab.report.html.format import per_cent, with_deviation
 from fedlab.report.html.scales import accuracies
 from fedlab.report.html.seeds import Over, accuracy, worst
-from fedlab.report.html.words import per_cent, with_deviation
 
 LARGE, SMALL = (1040.0, 360.0), (340.0, 220.0)
 ROWS = 12

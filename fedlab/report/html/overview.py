@@ -9,8 +9,8 @@ from markupsafe import Markup
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.table import DIFFERENCE
 from fedlab.config.yaml_text import in_words
+from fedlab.report.html.format import joined, per_cent, plural
 from fedlab.report.html.results import headline
-from fedlab.report.html.words import joined, per_cent, plural
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from fedlab.comparison.work import all_work, work_notes
 from fedlab.errors import InputError
 from fedlab.report.html.clients import clients
 from fedlab.report.html.cost import cost
-from fedlab.report.html.features import features
+from fedlab.report.html.feature_section import features
 from fedlab.report.html.figure import Section, Sign
 from fedlab.report.html.learning import learning
 from fedlab.report.html.overview import overview
-from fedlab.report.html.partition import partition
-from fedlab.report.html.repeat import repeat
+from fedlab.report.html.partition_section import partition
+from fedlab.report.html.reproduce import repeat
 from fedlab.report.html.results import results
 from fedlab.report.html.svg import shape
 

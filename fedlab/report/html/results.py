@@ -14,8 +14,8 @@ from fedlab.comparison.table import (
     some_never_trained,
 )
 from fedlab.report.html.figure import Figure, Section
+from fedlab.report.html.format import per_cent, plural, with_deviation
 from fedlab.report.html.interval_chart import Interval, interval_chart
-from fedlab.report.html.words import per_cent, plural, with_deviation
 
 SINGLE = "One seed, so no interval"
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from fedlab.comparison.statistics import learning_curves
 from fedlab.errors import InputError
-from fedlab.report.braille import Points, line_chart
-from fedlab.report.progress import scores
+from fedlab.report.terminal.braille_chart import Points, line_chart
+from fedlab.report.terminal.progress import scores
 from fedlab.report.units import duration
 from fedlab.runs import metrics
 from fedlab.runs.folder import RunFolder

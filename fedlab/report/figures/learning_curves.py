@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedlab.comparison.statistics import learning_curves
 from fedlab.errors import InputError
-from fedlab.report.partition_picture import FAINT, INK, colours_of
+from fedlab.report.figures.partition_figure import FAINT, INK, colours_of
 
 if TYPE_CHECKING:
     from fedlab.comparison.comparison import Comparison

@@ -1,7 +1,8 @@
 """A picture of what a scenario's data look like: some images of every domain and class.
 
-``python -m fedlab.report.contact_sheet digits -o digits.png`` shows a source with its defaults,
-``python -m fedlab.report.contact_sheet my_scenario.yaml -o data.png`` the data of a scenario.
+``python -m fedlab.report.figures.contact_sheet digits -o digits.png`` shows a source with its
+defaults, ``python -m fedlab.report.figures.contact_sheet my_scenario.yaml -o data.png`` the data of
+a scenario.
 """
 
 from __future__ import annotations

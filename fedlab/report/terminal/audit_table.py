@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlab.adaptation.audit import Audit
-from fedlab.report.tables import write_csv
+from fedlab.report.terminal.tables import write_csv
 
 
 def print_audit(audit: Audit, console: Console, file: Path | None = None) -> None:

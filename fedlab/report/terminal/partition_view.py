@@ -54,7 +54,7 @@ def draw(partition: Partition, data: FederatedData, path: Path) -> None:
         InputError: If no picture can be written there.
     """
     # Only here, because Matplotlib is slow to import and no device needs it.
-    from fedlab.report.partition_picture import partition_figure
+    from fedlab.report.figures.partition_figure import partition_figure
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

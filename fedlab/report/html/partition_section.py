@@ -10,8 +10,8 @@ from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition, make_partition
 from fedlab.report.html.figure import Figure, Numbers, Section
+from fedlab.report.html.format import plural
 from fedlab.report.html.partition_chart import FEW, class_chart, domain_chart, pick
-from fedlab.report.html.words import plural
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
 
 ROWS = 20

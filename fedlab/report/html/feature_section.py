@@ -6,7 +6,7 @@ import logging
 
 from fedlab.comparison.comparison import Comparison
 from fedlab.errors import InputError
-from fedlab.report.feature_map import feature_map
+from fedlab.report.figures.feature_map import feature_map
 from fedlab.report.html.feature_chart import feature_chart
 from fedlab.report.html.figure import Figure, Section
 
