@@ -7,10 +7,10 @@ from tiny_scenario import TEXT, write_tiny
 import fedlab
 import toy
 from fedlab import LocalHalf
-from fedlab.comparison import alternatives, compare, conductor
+from fedlab.comparison import arguments, compare, run_worker
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import in_one_line
-from fedlab.comparison.running import lay_out
+from fedlab.comparison.launch import lay_out
 from fedlab.data import pool
 from fedlab.engine.ray.resources import Hardware
 from fedlab.errors import InputError
@@ -63,16 +63,16 @@ class FailsForSeedOne(LocalHalf):
     ],
 )
 def test_commas_separate_outside_of_brackets_and_quotes(text, parts):
-    assert alternatives.split(text) == parts
+    assert arguments.split(text) == parts
 
 
 def test_a_method_without_a_comma_is_told_how_methods_are_named():
     with pytest.raises(InputError, match="such as --strategies fedavg,fedbn"):
-        alternatives.changes_of(["rounds=1", "fedbn"])
+        arguments.changes_of(["rounds=1", "fedbn"])
 
 
 def test_changes_for_all_are_told_from_values_to_compare():
-    told = alternatives.changes_of(
+    told = arguments.changes_of(
         ["rounds=3", "model.hidden=[8,8],[16]", "data.domains=[a,b]", "training.batch_size=4,full"]
     )
     assert told.fixed == ["rounds=3", "data.domains=[a,b]"]
@@ -82,18 +82,18 @@ def test_changes_for_all_are_told_from_values_to_compare():
 @pytest.mark.parametrize("text", ["rounds=1,", "rounds=,1", "rounds=1,,2"])
 def test_a_comma_without_a_value_is_told(text):
     with pytest.raises(InputError, match="has a comma without a value on both sides"):
-        alternatives.changes_of([text])
+        arguments.changes_of([text])
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("3", 3), ("0,3,7", [0, 3, 7]), ("[7]", [7])])
 def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
-    assert alternatives.seeds_of(text) == seeds
+    assert arguments.seeds_of(text) == seeds
 
 
 @pytest.mark.parametrize("text", ["", "three", "1,x", "-1", "[]"])
 def test_seeds_that_are_none_are_told(text):
     with pytest.raises(InputError, match="is no number of seeds and no list such as 0,3,7"):
-        alternatives.seeds_of(text)
+        arguments.seeds_of(text)
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,7 @@ def test_seeds_that_are_none_are_told(text):
 )
 def test_strategies_are_named_with_their_parameters(tiny, strategies, labels):
     given = [strategies] if isinstance(strategies, str) else strategies
-    listed = [
-        part for s in given for part in (alternatives.split(s) if isinstance(s, str) else [s])
-    ]
+    listed = [part for s in given for part in (arguments.split(s) if isinstance(s, str) else [s])]
     planned = compare.plan(tiny, listed, [0], (), {}, {})
     assert [one.entry.strategy for one in planned] == labels
 
@@ -238,8 +236,8 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_same_bytes(tiny, tmp_path,
     def with_a_stop(prepared, grid, target, callbacks):
         return start_or_resume(prepared, grid, target, [*callbacks, Stops()])
 
-    start_or_resume = conductor.start_or_resume
-    monkeypatch.setattr(conductor, "start_or_resume", with_a_stop)
+    start_or_resume = run_worker.start_or_resume
+    monkeypatch.setattr(run_worker, "start_or_resume", with_a_stop)
     with pytest.raises(KeyboardInterrupt):
         fedlab.compare(tiny, "fedavg,fedprox", 2, out=tmp_path / "cut", **QUIET)
     cut = Comparison.open(tmp_path / "cut")
@@ -282,10 +280,10 @@ def test_whatever_a_run_raises_the_driver_hears_of_its_end(error, tmp_path, monk
     def raises(*_):
         raise error
 
-    monkeypatch.setattr(conductor, "conduct", raises)
+    monkeypatch.setattr(run_worker, "conduct", raises)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
-    job = conductor.Job("a", tmp_path, load_scenario(write_tiny(tmp_path)), ResourcesSpec())
-    news = list(conductor.Conductor([], Path.cwd(), {}).run(job, None))
+    job = run_worker.Job("a", tmp_path, load_scenario(write_tiny(tmp_path)), ResourcesSpec())
+    news = list(run_worker.Conductor([], Path.cwd(), {}).run(job, None))
     if isinstance(error, GeneratorExit):
         assert not news
         return

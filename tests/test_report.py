@@ -18,7 +18,7 @@ import fedlab
 from fedlab import cli
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
-from fedlab.comparison.words import NONE
+from fedlab.comparison.sentences import NONE
 from fedlab.data.npz import Npz
 from fedlab.errors import InputError
 from fedlab.report.html.client_chart import Clients, client_chart

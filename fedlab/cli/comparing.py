@@ -58,7 +58,7 @@ def compare(
     fedlab compare domain_skew training.optimizer.lr=0.01,0.1 --seeds 0,7
     fedlab compare my.yaml --strategies "fedavg,fedprox mu=1" --format latex[/dim]
     """
-    from fedlab.comparison.alternatives import changes_of, seeds_of
+    from fedlab.comparison.arguments import changes_of, seeds_of
     from fedlab.comparison.compare import compare as run_all
     from fedlab.comparison.console import print_comparison
 

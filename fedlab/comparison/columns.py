@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas
 
+from fedlab.comparison.sentences import NONE, Column, percentages, rows, words
 from fedlab.comparison.table import (
     ALL_DOMAINS,
     BYTES,
@@ -25,7 +26,6 @@ from fedlab.comparison.table import (
     WORST_TRAINED,
 )
 from fedlab.comparison.unseen import UNSEEN, unseen_by
-from fedlab.comparison.words import NONE, Column, percentages, rows, words
 from fedlab.comparison.work import work_columns
 from fedlab.config.yaml_text import in_words
 from fedlab.report.units import duration, size

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
-from fedlab.comparison.alternatives import split
+from fedlab.comparison.arguments import split
 from fedlab.comparison.comparison import Comparison, checked_target
-from fedlab.comparison.conductor import Job, Load, News, Watch
-from fedlab.comparison.folder import write_failures, write_plan
+from fedlab.comparison.comparison_folder import write_failures, write_plan
+from fedlab.comparison.launch import memory_of_data, run_here, run_on_ray
 from fedlab.comparison.plan import Planned, checked_seeds, plan, refuse_strangers
-from fedlab.comparison.running import memory_of_data, run_here, run_on_ray
+from fedlab.comparison.run_worker import Job, Load, News, Watch
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.runs.folder import RunFolder
@@ -147,7 +147,7 @@ def _shown(progress: bool | Console, runs: int, left: int) -> Iterator[Watch]:
     if progress is False:
         yield lambda job, news: None
         return
-    from fedlab.comparison.progress import ComparisonProgress
+    from fedlab.comparison.run_progress import ComparisonProgress
 
     console = progress if isinstance(progress, Console) else Console(highlight=False)
     with ComparisonProgress(console, runs, left) as shown:

@@ -75,7 +75,7 @@ class Comparison:
         Raises:
             InputError: If the folder holds no comparison.
         """
-        from fedlab.comparison.folder import read_groups
+        from fedlab.comparison.comparison_folder import read_groups
 
         groups, given = read_groups(Path(folder))
         return cls(groups, given if target is None else checked_target(target))
@@ -171,19 +171,19 @@ class Comparison:
         Raises:
             InputError: If it cannot be written there.
         """
-        from fedlab.comparison.texts import markdown
+        from fedlab.comparison.formats import markdown
 
         return _written(markdown(self), file)
 
     def to_latex(self, file: str | Path | None = None) -> str:
         r"""The table in LaTeX for ``\usepackage{booktabs}``; see `to_markdown`."""
-        from fedlab.comparison.texts import latex
+        from fedlab.comparison.formats import latex
 
         return _written(latex(self), file)
 
     def to_csv(self, file: str | Path | None = None) -> str:
         """The numbers of `table`, one line per group, with column names such as ``scan mean``."""
-        from fedlab.comparison.texts import flat
+        from fedlab.comparison.formats import flat
 
         return _written(flat(self).to_csv(index=False), file)
 
@@ -199,7 +199,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        from fedlab.comparison.texts import html
+        from fedlab.comparison.formats import html
         from fedlab.report.notebook import svg
 
         return html(self) + (svg(self.plot()) if self.domains else "")

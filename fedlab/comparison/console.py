@@ -21,7 +21,7 @@ from fedlab.comparison.columns import (
 )
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.notes import missing, notes
-from fedlab.comparison.words import Column
+from fedlab.comparison.sentences import Column
 from fedlab.comparison.work import work_columns
 
 NARROWEST = 12

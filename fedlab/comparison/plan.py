@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from fedlab.comparison import sameness
-from fedlab.comparison.alternatives import strategy_change
-from fedlab.comparison.folder import Entry
+from fedlab.comparison.arguments import strategy_change
+from fedlab.comparison.comparison_folder import Entry
 from fedlab.comparison.group import label_of, strategy_label
 from fedlab.config import overrides as override
 from fedlab.config.yaml_text import in_words

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fedlab.comparison.sentences import NONE, Column, words
 from fedlab.comparison.table import DOWN, PARAMETERS, STEPS, UP, WORK, differing_work, work
-from fedlab.comparison.words import NONE, Column, words
 from fedlab.report.units import size
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fedlab.comparison.words import NONE
+from fedlab.comparison.sentences import NONE
 
 
 def per_cent(value: float, digits: int = 1) -> str:

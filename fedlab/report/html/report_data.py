@@ -23,7 +23,7 @@ def read_comparison(
     Raises:
         InputError: If a folder holds no run, or no run has finished and was evaluated.
     """
-    from fedlab.comparison.folder import PLAN
+    from fedlab.comparison.comparison_folder import PLAN
 
     if len(folders) == 1 and (folders[0] / PLAN).is_file():
         comparison = Comparison.open(folders[0], target=target)

@@ -11,7 +11,7 @@ import pandas
 
 from fedlab.comparison.columns import columns
 from fedlab.comparison.notes import notes
-from fedlab.comparison.words import NONE, Column
+from fedlab.comparison.sentences import NONE, Column
 
 if TYPE_CHECKING:
     from fedlab.comparison.comparison import Comparison

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fedlab.comparison.conductor import Job, Load, News, Watch, attempt
+from fedlab.comparison.run_worker import Job, Load, News, Watch, attempt
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors
@@ -91,7 +91,7 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
     """
     import ray
 
-    from fedlab.comparison.conductors import Conductors
+    from fedlab.comparison.run_scheduler import Conductors
     from fedlab.engine.ray.cluster import connect
     from fedlab.engine.ray.session import end_waiting_actors
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
-from fedlab.comparison.conductor import Job, News
 from fedlab.comparison.group import in_one_line
+from fedlab.comparison.run_worker import Job, News
 from fedlab.report.terminal.progress import Lines
 from fedlab.report.units import duration
 

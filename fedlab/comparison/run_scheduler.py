@@ -16,7 +16,7 @@ import torch
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fedlab.comparison.conductor import Conductor, Job, Load, News, Watch
+from fedlab.comparison.run_worker import Conductor, Job, Load, News, Watch
 from fedlab.config import registry
 from fedlab.engine.ray.resources import ActorPlan
 
