@@ -29,11 +29,11 @@ from fedlab.privacy.checks import check_privacy
 from fedlab.records import as_tensor
 from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import latest_checkpoint
-from fedlab.runs.conduct import conduct
+from fedlab.runs.execute import conduct
 from fedlab.runs.fingerprint import fingerprint
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.resume_check import refuse_changed, settled
 from fedlab.runs.run import Run, load_run
-from fedlab.runs.unchanged import refuse_changed, settled
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.server_app import refuse_hopeless_deadline, strategy_class

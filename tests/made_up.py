@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario_file import load_scenario
 
 STRATEGY: Any = SimpleNamespace(state={})

@@ -17,10 +17,10 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.console import print_comparison
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter, to_frame
 from fedlab.runs.metrics import by_domain
 from fedlab.runs.run import load_run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario_file import load_scenario
 
 # ---------------------------------------------------------------------------- statistics

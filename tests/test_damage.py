@@ -19,8 +19,8 @@ from fedlab.errors import InputError, RunError
 from fedlab.records import arrays_of, to_record
 from fedlab.runs import tensors
 from fedlab.runs.checkpoint import latest_checkpoint
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import load_run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.tensors import read_records, read_tensors, write_records, write_tensors
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate

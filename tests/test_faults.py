@@ -20,8 +20,8 @@ import toy
 from fedlab.engine.ray import cluster
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.base import Strategy
@@ -243,7 +243,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_another_process_writes_is_refused_until_that_has_ended(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", toy.scenario(rounds=1)).path
     program = (
-        "import sys; from fedlab.runs.folder import RunFolder\n"
+        "import sys; from fedlab.runs.run_folder import RunFolder\n"
         "with RunFolder.open(sys.argv[1]): print('held', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(

@@ -16,10 +16,10 @@ from fedlab.errors import InputError
 from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs import metrics
-from fedlab.runs.finish import FinishWriter
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.final_model import FinishWriter
 from fedlab.runs.history import HistoryWriter, read_history
 from fedlab.runs.run import load_run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario_file import load_scenario
 
 ARRAYS = {"weight": torch.arange(6.0).reshape(2, 3).T}

@@ -19,8 +19,8 @@ from fedlab.engine.start import make_runtime
 from fedlab.federation.client_updates import SUM
 from fedlab.federation.record_layout import expected_of
 from fedlab.records import array_records, for_the_wire
-from fedlab.runs.conduct import conduct
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.execute import conduct
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import Prepared, prepare

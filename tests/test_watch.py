@@ -15,9 +15,9 @@ from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport, Row
 from fedlab.report.terminal.braille_chart import line_chart
 from fedlab.report.terminal.watch import watch
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import load_run
+from fedlab.runs.run_folder import RunFolder
 
 
 def console(terminal: bool) -> Console:

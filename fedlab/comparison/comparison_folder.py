@@ -2,7 +2,7 @@
 
 comparison.yaml     the runs, group by group, and the target
 failures.yaml       why runs have failed, by the name of their folder
-<run>/              an ordinary run each (see `fedlab.runs.folder`)
+<run>/              an ordinary run each (see `fedlab.runs.run_folder`)
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fedlab.comparison.comparison import checked_target, group_of
 from fedlab.comparison.group import Group, in_one_line
 from fedlab.config import yaml_text
 from fedlab.errors import InputError
-from fedlab.runs.folder import RunFolder, write_whole
 from fedlab.runs.run import Run, load_run
+from fedlab.runs.run_folder import RunFolder, write_whole
 
 PLAN, FAILURES = "comparison.yaml", "failures.yaml"
 

@@ -18,7 +18,7 @@ from fedlab.comparison.group import label_of, strategy_label
 from fedlab.config import overrides as override
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.strategies.parameters import StrategyParameters

@@ -24,8 +24,8 @@ from fedlab.models.layout import channels_last
 from fedlab.partition.partition import make_partition
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.simulation import prepare
 

@@ -18,7 +18,7 @@ from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import Backbone, FrozenNetwork
 from fedlab.models.build import build_model
 from fedlab.models.head import find_head
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.run_folder import RunFolder
 
 
 class SavedRun(FrozenNetwork):

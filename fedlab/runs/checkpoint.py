@@ -50,7 +50,7 @@ class Checkpoint:
         server: The strategy's state, by record.
         clients: What each client keeps, by client and record.
         history: How far the history files went, to cut off what a lost round left there.
-        settled: What of the scenario must not change (see `fedlab.runs.unchanged`).
+        settled: What of the scenario must not change (see `fedlab.runs.resume_check`).
         data: Fingerprint of the samples (see `fedlab.runs.fingerprint`).
     """
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from fedlab.errors import InputError
 from fedlab.runs import metrics
-from fedlab.runs.finish import ALIASES
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.final_model import ALIASES
 from fedlab.runs.history import read_history
+from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.tensors import read_tensors
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario

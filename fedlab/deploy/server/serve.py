@@ -24,10 +24,10 @@ from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.flower_compat.superlink import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
-from fedlab.runs.conduct import conduct
+from fedlab.runs.execute import conduct
 from fedlab.runs.files import write_whole
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.server_app import server_settings

@@ -21,8 +21,8 @@ from fedlab.models.anatomy.places import lent
 from fedlab.models.layout import channels_last
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.checkpoint import load_client_state
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
+from fedlab.runs.run_folder import RunFolder
 
 SAMPLES = 400
 CLIENTS = 40

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedlab.comparison.comparison import Comparison
 from fedlab.errors import InputError
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.run_folder import RunFolder
 
 
 def read_comparison(

@@ -14,8 +14,8 @@ from fedlab.config.builtin_scenarios import shipped_scenarios
 from fedlab.config.component import Component, Section
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run
+from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
 

@@ -16,8 +16,8 @@ from fedlab.report.terminal.braille_chart import Points, line_chart
 from fedlab.report.terminal.progress import scores
 from fedlab.report.units import duration
 from fedlab.runs import metrics
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.run import Run, load_run
+from fedlab.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pandas

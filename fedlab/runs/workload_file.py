@@ -13,7 +13,7 @@ from fedlab.models.layers import learning
 from fedlab.records import tensor_bytes
 from fedlab.report.units import size
 from fedlab.runs.files import write_whole
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy

@@ -17,13 +17,13 @@ from fedlab.federation.callbacks import Callback
 from fedlab.flower_compat import client_context
 from fedlab.runs.checkpoint import CheckpointWriter, client_files
 from fedlab.runs.divergence import DivergenceWarning
+from fedlab.runs.final_model import FinishWriter
 from fedlab.runs.fingerprint import refuse_other_data
-from fedlab.runs.finish import FinishWriter
-from fedlab.runs.folder import RunFolder
 from fedlab.runs.history import HistoryWriter
+from fedlab.runs.resume_check import refuse_changed, settled
 from fedlab.runs.run import Run, load_run
-from fedlab.runs.unchanged import refuse_changed, settled
-from fedlab.runs.workload import WorkloadWriter
+from fedlab.runs.run_folder import RunFolder
+from fedlab.runs.workload_file import WorkloadWriter
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_server_app
 from fedlab.tracking.observer import trackers

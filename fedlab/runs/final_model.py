@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedlab.federation.callbacks import RoundReport
 from fedlab.runs.files import write_whole
-from fedlab.runs.folder import RunFolder
+from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.tensors import write_tensors
 
 if TYPE_CHECKING:
