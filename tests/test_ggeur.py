@@ -20,7 +20,7 @@ from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError, RunError
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.models.geometry import Geometry, Moments, pack, unpack
+from fedlab.models.eigenspace import Geometry, Moments, pack, unpack
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.scenario import Scenario

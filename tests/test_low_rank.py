@@ -19,7 +19,7 @@ from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Work
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.weighted_sum import WeightedSum
-from fedlab.models.chain import Chain
+from fedlab.models.dense_chain import Chain
 from fedlab.models.spec import ModelSpec
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec

@@ -15,8 +15,8 @@ import fedlab
 import toy
 from fedlab.errors import InputError
 from fedlab.models.anatomy import Role, anatomy_of
+from fedlab.models.blocks import parts
 from fedlab.models.head import find_head
-from fedlab.models.parts import parts
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml

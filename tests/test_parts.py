@@ -8,10 +8,10 @@ import pytest
 from torch import nn
 
 from fedlab.models.alexnet import AlexNet
+from fedlab.models.blocks import last_parts, parts
 from fedlab.models.dense import MLP, Linear
 from fedlab.models.digits_cnn import DigitsCNN
 from fedlab.models.mobilenet import MobileNetV2
-from fedlab.models.parts import last_parts, parts
 from fedlab.models.resnet import ResNet18, ResNet20
 from fedlab.models.small_cnn import SmallCNN
 

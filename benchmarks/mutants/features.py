@@ -45,7 +45,7 @@ MUTANTS = (
     ),
     Mutant(
         "ggeur-leaves-out-the-covariance-between-clients",
-        "fedlab/models/geometry.py",
+        "fedlab/models/eigenspace.py",
         "within + between",
         "within",
         GGEUR,

@@ -25,7 +25,7 @@ from fedlab import rng
 from fedlab.adaptation import confident_learning as confident
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.data.client_data import ClientData
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
 

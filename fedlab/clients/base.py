@@ -20,7 +20,7 @@ import torch
 from fedlab.data.client_data import ClientData
 from fedlab.losses.base import Profile
 from fedlab.models.chance import draws_random_numbers
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.models.norms import NormPolicy, has_batch_norm
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters

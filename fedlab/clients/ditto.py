@@ -16,7 +16,7 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
 from fedlab.losses.base import Profile
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors, copied
 from fedlab.strategies.ditto import DittoParameters
 from fedlab.training.task import Batch

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
 from fedlab.losses.base import Profile
-from fedlab.models.modes import evaluation_mode
+from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors, copied
 from fedlab.strategies.fedlabel import FedLabelParameters
 from fedlab.strategies.parameters import StrategyParameters

@@ -15,8 +15,8 @@ from torch.nn.functional import log_softmax
 
 from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
 from fedlab.losses.base import Profile
-from fedlab.models.layout import channels_last
-from fedlab.models.modes import evaluation_mode
+from fedlab.models.eval_mode import evaluation_mode
+from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.strategies.fedntd import FedNTDParameters
 from fedlab.strategies.parameters import StrategyParameters

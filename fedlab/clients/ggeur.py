@@ -19,7 +19,7 @@ from fedlab.composition import in_front_of
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.errors import InputError
-from fedlab.models.geometry import Geometry, Moments, pack
+from fedlab.models.eigenspace import Geometry, Moments, pack
 from fedlab.models.head import find_head
 from fedlab.records import Tensors
 from fedlab.strategies.ggeur import GGEURParameters

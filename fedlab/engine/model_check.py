@@ -13,9 +13,9 @@ from fedlab.data.samples import FederatedData
 from fedlab.data.trial import trial_samples
 from fedlab.engine.execution.runtime import initial_model, local_half_of, tried_half
 from fedlab.models.anatomy import anatomy_of
-from fedlab.models.check import check_outputs
 from fedlab.models.normalisation import looks_like_normalisation
 from fedlab.models.norms import NormPolicy
+from fedlab.models.output_check import check_outputs
 from fedlab.scenario import Scenario
 from fedlab.strategies.families.requirements import refuse_batches_of_one
 

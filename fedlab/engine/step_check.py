@@ -25,7 +25,7 @@ from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
-from fedlab.models.layout import channels_last, channels_last_gradients
+from fedlab.models.memory_format import channels_last, channels_last_gradients
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.gradients import value_and_gradients_by_backward

@@ -20,7 +20,7 @@ from fedlab.features.frozen import FrozenNetwork
 from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.places import lent
 from fedlab.models.copies import copy_of
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.partition.partition import make_partition
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state

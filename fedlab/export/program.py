@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.data.preprocess import Preprocess
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 
 
 class Standardise(nn.Module):

@@ -22,7 +22,7 @@ from fedlab.errors import InputError
 from fedlab.features import cache
 from fedlab.features.base import ExtractionContext, Extractor
 from fedlab.models.head import find_head
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.records import as_tensor
 
 TELL_AFTER = 10.0

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import nn
 
-from fedlab.models.shapes import image_shape
+from fedlab.models.input_shape import image_shape
 from fedlab.models.spec import ModelSpec
 
 SMALLEST = 63

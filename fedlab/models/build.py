@@ -8,8 +8,8 @@ from torch import nn
 from fedlab import rng
 from fedlab.errors import FedlabError, InputError, told
 from fedlab.models.anatomy import anatomy_of, study
-from fedlab.models.check import check_module, head_of
 from fedlab.models.norms import convert_normalisation, has_batch_norm
+from fedlab.models.output_check import check_module, head_of
 from fedlab.models.spec import ModelSpec
 from fedlab.strategies.parameters import StrategyParameters
 

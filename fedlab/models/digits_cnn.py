@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import nn
 
-from fedlab.models.shapes import image_shape
+from fedlab.models.input_shape import image_shape
 from fedlab.models.spec import ModelSpec
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import nn
 from torchvision.models import mobilenet_v2
 
-from fedlab.models.shapes import Stem, image_shape, stem_for
+from fedlab.models.input_shape import Stem, image_shape, stem_for
 from fedlab.models.spec import ModelSpec
 
 STAGES = [

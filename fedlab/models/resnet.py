@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock
 
-from fedlab.models.shapes import Stem, image_shape, stem_for
+from fedlab.models.input_shape import Stem, image_shape, stem_for
 from fedlab.models.spec import ModelSpec
 
 

@@ -29,7 +29,7 @@ class ModelSpec(Component):
     @classmethod
     def block_of(cls, target: Any) -> Any:
         """The class that reads a model's block; that of a plain module is made of its arguments."""
-        from fedlab.models.plain import makes_modules, plain_network
+        from fedlab.models.user_module import makes_modules, plain_network
 
         return plain_network(target) if makes_modules(target) else super().block_of(target)
 

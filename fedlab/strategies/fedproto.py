@@ -20,9 +20,9 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.blocks import parts
 from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy
-from fedlab.models.parts import parts
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters

@@ -30,7 +30,7 @@ from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.rounds import Ask
-from fedlab.models.geometry import Geometry, Moments, unpack
+from fedlab.models.eigenspace import Geometry, Moments, unpack
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy

@@ -16,8 +16,8 @@ from pydantic import PositiveInt
 from torch import nn
 
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.blocks import last_parts
 from fedlab.models.norms import NormPolicy
-from fedlab.models.parts import last_parts
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.local_head import refuse_few_layers
 from fedlab.strategies.parameters import StrategyParameters

@@ -28,7 +28,7 @@ from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer
 from fedlab.engine.execution.low_rank_rule import Form, Work, takes_usual_steps
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.losses.cross_entropy import CrossEntropy
-from fedlab.models.chain import Chain
+from fedlab.models.dense_chain import Chain
 from fedlab.records import Tensors
 
 

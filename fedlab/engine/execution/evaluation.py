@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fedlab.data.preprocess import Preprocess
 from fedlab.models.anatomy.places import lent
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 
 

@@ -24,8 +24,8 @@ from fedlab.engine.execution.low_rank_rule import (
     sends_the_model,
     takes_usual_steps,
 )
-from fedlab.models.chain import has_hooks
 from fedlab.models.copies import copy_of
+from fedlab.models.dense_chain import has_hooks
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
 from fedlab.training.gradients import Objective

@@ -28,7 +28,7 @@ from fedlab.engine.execution.vmapped import out_of_memory, train_many
 from fedlab.engine.step_check import tried
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
-from fedlab.models.chain import Chain
+from fedlab.models.dense_chain import Chain
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.partition import Partition

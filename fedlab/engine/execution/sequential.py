@@ -15,7 +15,7 @@ from fedlab.engine.execution.batch_schedule import Portion, first_of_views, plan
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Work
 from fedlab.losses.base import Profile
-from fedlab.models.layout import channels_last, channels_last_gradients
+from fedlab.models.memory_format import channels_last, channels_last_gradients
 from fedlab.training.task import Batch
 
 

@@ -20,7 +20,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Schedule, first_of_views, plan_round
 from fedlab.engine.execution.sequential import profile_of
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.training.task import Batch
 
 

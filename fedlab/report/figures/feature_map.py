@@ -18,7 +18,7 @@ from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import Received
 from fedlab.errors import InputError
 from fedlab.models.anatomy.places import lent
-from fedlab.models.layout import channels_last
+from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run import Run

@@ -9,8 +9,8 @@ from torch import nn
 
 from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.blocks import last_parts, parts
 from fedlab.models.norms import NormPolicy
-from fedlab.models.parts import last_parts, parts
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
