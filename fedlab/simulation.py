@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from fedlab.data.checks import check_classes
-from fedlab.data.pool import load_data
+from fedlab.data.data_checks import check_classes
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 

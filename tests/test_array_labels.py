@@ -10,7 +10,7 @@ from loading import load
 
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.spec import DataSpec
-from fedlab.data.trial import trial_samples
+from fedlab.data.trial_samples import trial_samples
 from fedlab.errors import InputError
 
 SOURCE = {"name": "npz", "path": "a.npz"}

@@ -11,7 +11,7 @@ from fedlab.comparison import arguments, compare, run_worker
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import in_one_line
 from fedlab.comparison.launch import lay_out
-from fedlab.data import pool
+from fedlab.data import load
 from fedlab.engine.ray.resources import Hardware
 from fedlab.errors import InputError
 from fedlab.scenario import ResourcesSpec
@@ -179,8 +179,8 @@ def test_bad_input_is_told_before_anything_is_trained(tiny, tmp_path, given, mes
 
 def test_runs_are_those_of_simulate_byte_by_byte(tiny, tmp_path, monkeypatch):
     loaded = []
-    load_data = pool.load_data
-    monkeypatch.setattr(pool, "load_data", lambda spec: loaded.append(spec) or load_data(spec))
+    load_data = load.load_data
+    monkeypatch.setattr(load, "load_data", lambda spec: loaded.append(spec) or load_data(spec))
     done = fedlab.compare(
         tiny, "fedavg,fedprox mu=0.1", [0, 3], rounds=1, out=tmp_path / "all", **QUIET
     )

@@ -10,7 +10,7 @@ from sklearn.svm import SVC
 
 from fedlab.data.digits import RECIPES, WRITTEN, Digits, material
 from fedlab.data.embedded import ingredients
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.spec import DataSpec
 from fedlab.errors import InputError

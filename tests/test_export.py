@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import fedlab
 from fedlab.cli import app
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.errors import InputError, RunError
 from fedlab.export.description import Description, TensorDescription
 from fedlab.export.folding import fold_weight_standardisation

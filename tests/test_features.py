@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from fedlab import simulate
-from fedlab.data import cache
-from fedlab.data.pool import load_data
+from fedlab.data import array_cache
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.features.base import ExtractionContext, Extractor
@@ -106,7 +106,7 @@ def test_features_are_computed_once_for_the_same_images_and_parameters():
 
 def test_damaged_features_on_disk_are_computed_anew():
     first = prepare(on({"name": "test_features:Pixels", "scale": 5}))
-    kept = [entry / "test.npy" for entry in (cache.folder().parent / "features").iterdir()]
+    kept = [entry / "test.npy" for entry in (array_cache.folder().parent / "features").iterdir()]
     for file in kept:
         file.write_bytes(b"")
     assert same(first, prepare(on({"name": "test_features:Pixels", "scale": 5})))

@@ -20,7 +20,7 @@ from PIL import Image
 import fedlab
 from fedlab import flower_compat
 from fedlab.client_app import CohortApp
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.deploy.device import join
 from fedlab.deploy.device.local_data import OwnData, load_own_data
 from fedlab.deploy.device.participant import Participant

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fedlab.data import cache
-from fedlab.data.pool import load_data
+from fedlab.data import array_cache
+from fedlab.data.load import load_data
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.spec import DataSpec
@@ -155,7 +155,7 @@ def test_contradictory_names_are_refused_before_loading(fields):
 
 def entry() -> Path:
     """The one entry of the cache."""
-    (only,) = cache.folder().iterdir()
+    (only,) = array_cache.folder().iterdir()
     return only
 
 
@@ -212,7 +212,7 @@ def test_the_slower_of_two_processes_gives_way(monkeypatch):
     def overtaken(self: Stripes, context: LoadContext) -> list[Domain]:
         if not contexts:  # while this process loads, another one finishes
             contexts.append(context)
-            cache.load_cached(self, context)
+            array_cache.load_cached(self, context)
         return load(self, context)
 
     monkeypatch.setattr(Stripes, "load", overtaken)
@@ -238,7 +238,7 @@ def test_a_failed_write_leaves_nothing_behind(monkeypatch):
     monkeypatch.setattr(np, "save", full)
     with pytest.warns(UserWarning, match="No space left"):
         load_data(spec(stripes()))
-    assert list(cache.folder().iterdir()) == []
+    assert list(array_cache.folder().iterdir()) == []
 
 
 def test_a_flipped_bit_in_the_cache_is_found(caplog):

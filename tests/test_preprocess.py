@@ -8,9 +8,9 @@ import torch
 from fedlab import rng
 from fedlab.data.augment import crop, rotate
 from fedlab.data.preprocess import Preprocess
+from fedlab.data.randaugment import strong_view
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
-from fedlab.data.strong_views import strong_view
 from fedlab.errors import InputError
 
 

@@ -6,7 +6,7 @@ from loading import load, numbers, of
 from PIL import Image
 from pydantic import ValidationError
 
-from fedlab.data.images import conform
+from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.spec import DataSpec

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image
 
-from fedlab.data.strong_views import OPERATIONS, strong_view
+from fedlab.data.randaugment import OPERATIONS, strong_view
 
 NAMES = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness"),

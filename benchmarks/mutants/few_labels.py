@@ -87,14 +87,14 @@ MUTANTS = (
     ),
     Mutant(
         "strong-views-have-magnitude-1",
-        "fedlab/data/strong_views.py",
+        "fedlab/data/randaugment.py",
         "MAGNITUDE = 10 / 30",
         "MAGNITUDE = 1 / 30",
         VIEWS,
     ),
     Mutant(
         "strong-views-solarise-above-the-magnitude",
-        "fedlab/data/strong_views.py",
+        "fedlab/data/randaugment.py",
         "image.solarize(images, 1 - MAGNITUDE)",
         "image.solarize(images, MAGNITUDE)",
         VIEWS,

@@ -40,7 +40,7 @@ def check(
 
 def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.data.preprocess import Preprocess
-    from fedlab.data.trial import trial_samples
+    from fedlab.data.trial_samples import trial_samples
     from fedlab.engine.execution.mode import by_rule
     from fedlab.engine.execution.runtime import local_half_of, tried_half
     from fedlab.engine.step_check import Trial

@@ -124,7 +124,7 @@ def validate(
     fedlab validate scenarios/*.yaml --no-data
     fedlab validate domain_skew data.unseen_domains=street[/dim]
     """
-    from fedlab.data.pool import check_places
+    from fedlab.data.load import check_places
     from fedlab.scenario_file import load_scenario
 
     changes = [word for word in words if "=" in word and not Path(word).exists()]

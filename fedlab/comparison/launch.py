@@ -113,7 +113,7 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
 
 def memory_of_data() -> Load:
     """A loader that remembers what it has loaded, by the scenario's ``data`` block."""
-    from fedlab.data.pool import load_data
+    from fedlab.data.load import load_data
 
     loaded: dict[str, FederatedData] = {}
 

@@ -27,7 +27,7 @@ from fedlab.data.embedded.ingredients import (
     photographs,
     versions,
 )
-from fedlab.data.images import conform
+from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 

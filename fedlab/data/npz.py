@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from fedlab import rng
 from fedlab.data.array_labels import Labels, classes, texts
 from fedlab.data.image_source import ImageSource
-from fedlab.data.images import conform
 from fedlab.data.named_files import Files, left_out, named
 from fedlab.data.npz_reader import Archive
+from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.data.stratify import split_domain

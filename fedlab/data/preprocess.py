@@ -100,7 +100,7 @@ class Preprocess:
         return self._changed(batches, draws, partial(change, augmentation=self.augmentation))
 
     def strong(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Changes a batch strongly, as `fedlab.data.strong_views` says.
+        """Changes a batch strongly, as `fedlab.data.randaugment` says.
 
         Args:
             batch: What `inputs` has made, shape (n, channels, height, width).
@@ -119,7 +119,7 @@ class Preprocess:
                 "yield features; choose a source of images"
             )
         # Few methods need it, and torchvision's functions take long to import.
-        from fedlab.data.strong_views import draw_strong, strong_view
+        from fedlab.data.randaugment import draw_strong, strong_view
 
         draws = torch.stack([draw_strong(batches.shape[1], generator) for generator in generators])
         view = partial(strong_view, mirrors=self.augmentation.flip)

@@ -11,7 +11,7 @@ import numpy as np
 from torchvision import datasets
 
 from fedlab.data.image_source import ImageSource
-from fedlab.data.images import conform
+from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError

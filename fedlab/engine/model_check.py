@@ -10,7 +10,7 @@ from torch import nn
 from fedlab.clients.base import LocalHalf
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
-from fedlab.data.trial import trial_samples
+from fedlab.data.trial_samples import trial_samples
 from fedlab.engine.execution.runtime import initial_model, local_half_of, tried_half
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.normalisation import looks_like_normalisation

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, LocalHalf, Phase, Received
-from fedlab.data.trial import TrialSamples
+from fedlab.data.trial_samples import TrialSamples
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Form, Work
 from fedlab.errors import InputError, told

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.clients.base import LocalHalf, Received
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError

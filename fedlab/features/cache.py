@@ -1,4 +1,4 @@
-"""Computed features, kept on disk beside the loaded data (see `fedlab.data.cache`)."""
+"""Computed features, kept on disk beside the loaded data (see `fedlab.data.array_cache`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedlab.data.cache import folder, is_sealed, keep
+from fedlab.data.array_cache import folder, is_sealed, keep
 
 
 @dataclass(frozen=True)

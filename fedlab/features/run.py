@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from fedlab.data.images import conform_batch
 from fedlab.data.preprocess import Preprocess
+from fedlab.data.resize import conform_batch
 from fedlab.data.samples import Samples
 from fedlab.errors import InputError
 from fedlab.features.base import ExtractionContext, NoExtractor

@@ -59,7 +59,7 @@ class Tracker(ABC):
     def log(self, round: int, numbers: Mapping[str, float]) -> None:
         """Takes the numbers of a round, by names such as ``accuracy/worst_client``.
 
-        Which names there are is said by `fedlab.tracking.numbers.numbers_of`.
+        Which names there are is said by `fedlab.tracking.scalar_values.numbers_of`.
         """
 
     @abstractmethod

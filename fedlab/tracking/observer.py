@@ -13,7 +13,7 @@ from fedlab.federation.callbacks import RoundReport
 from fedlab.runs import metrics
 from fedlab.runs.history import read_history
 from fedlab.tracking.base import Tracker
-from fedlab.tracking.numbers import numbers_of
+from fedlab.tracking.scalar_values import numbers_of
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fedlab.data.checks import comparable
+from fedlab.data.data_checks import comparable
 from fedlab.data.image_tree import has_classes
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 import fedlab
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.deploy.device.own_tensors import sketch
 from fedlab.deploy.handshake import Invitation

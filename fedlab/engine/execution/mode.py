@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 
 from fedlab.clients.base import LocalHalf
-from fedlab.data import cache
+from fedlab.data import array_cache
 from fedlab.models.layers import only_dense
 from fedlab.scenario import EngineSpec, Scenario
 
@@ -99,7 +99,11 @@ def by_measuring(
         alone: Trains some clients one by one, and forgets what they learnt.
         together: Trains the same clients as one, and forgets what they learnt.
     """
-    path = cache.folder().parent / "execution" / f"{_kind_of_work(scenario, clients, device)}.json"
+    path = (
+        array_cache.folder().parent
+        / "execution"
+        / f"{_kind_of_work(scenario, clients, device)}.json"
+    )
     try:
         seconds = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -18,7 +18,7 @@ from fedlab.config.signatures import refuse_other_signatures
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
-from fedlab.data.trial import TrialSamples, trial_samples
+from fedlab.data.trial_samples import TrialSamples, trial_samples
 from fedlab.engine.execution.batched_mlp import Adding, chain_of, train_side_by_side
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.execution.low_rank_layers import WideLayers

@@ -15,7 +15,7 @@ import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from fedlab.config import registry
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.errors import FedlabError, InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.data.pool import load_data
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition, make_partition

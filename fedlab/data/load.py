@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fedlab import rng
-from fedlab.data.cache import load_cached
-from fedlab.data.checks import check_domain, check_loaded, check_together
+from fedlab.data.array_cache import load_cached
+from fedlab.data.data_checks import check_domain, check_loaded, check_together
 from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
 from fedlab.data.source import LoadContext
