@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from fedlab.comparison.comparison import Comparison
     from fedlab.engine.ray.session import session
     from fedlab.errors import InputError
+    from fedlab.export.export_run import export_run
     from fedlab.export.formats.safetensors import load_program
-    from fedlab.export.run import export_run
     from fedlab.runs.run import Run, load_run
     from fedlab.scenario import Scenario
     from fedlab.scenario_file import load_scenario

@@ -9,12 +9,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.serverapp import Grid, ServerApp
 from torch import nn
 
-from fedlab.composition import in_front_of
 from fedlab.config import registry
 from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.federation.client_updates import decode, reason
+from fedlab.federation.method_wrapper import in_front_of
 from fedlab.federation.rounds import exchange
 from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record

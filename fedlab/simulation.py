@@ -25,7 +25,7 @@ from fedlab.errors import InputError, no_exit
 from fedlab.features.base import ExtractionContext
 from fedlab.federation.callbacks import Callback
 from fedlab.partition.partition import Partition, make_partition, refuse_untested
-from fedlab.privacy.checks import check_privacy
+from fedlab.privacy.privacy_checks import check_privacy
 from fedlab.records import as_tensor
 from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import latest_checkpoint

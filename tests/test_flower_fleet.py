@@ -18,9 +18,9 @@ from flwr.serverapp import Grid
 from processes import wait_until
 
 from fedlab.deploy.security.certificates import make_key, public_pem
-from fedlab.flower_compat import fleet
-from fedlab.flower_compat.fleet import FleetLink, clock_difference, refusal
-from fedlab.flower_compat.superlink import Link, connect, is_lost
+from fedlab.flower_compat import fleet_client
+from fedlab.flower_compat.fleet_client import FleetLink, clock_difference, refusal
+from fedlab.flower_compat.superlink_client import Link, connect, is_lost
 from fedlab.records import for_the_wire, from_the_wire, to_record
 
 
@@ -125,7 +125,7 @@ def test_a_reply_that_is_still_being_sent_holds_nobody_up(
         if m
     )
     with monkeypatch.context() as dies:
-        dies.setattr(fleet, "push_objects", lambda *_, **__: None)
+        dies.setattr(fleet_client, "push_objects", lambda *_, **__: None)
         node.link.send(half, 1)
     node.link.send(whole, 1)
     began = time.monotonic()

@@ -23,7 +23,7 @@ from fedlab.deploy.security.connection_errors import explain
 from fedlab.deploy.security.keys import Credentials, KeyRing, read_credentials
 from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
 from fedlab.errors import InputError
-from fedlab.flower_compat.fleet import FleetLink
+from fedlab.flower_compat.fleet_client import FleetLink
 
 # ---------------------------------------------------------------------- keys
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from fedlab import rng
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
-from fedlab.composition import in_front_of
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.errors import InputError
+from fedlab.federation.method_wrapper import in_front_of
 from fedlab.models.eigenspace import Geometry, Moments, pack
 from fedlab.models.head import find_head
 from fedlab.records import Tensors

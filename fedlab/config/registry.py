@@ -108,8 +108,8 @@ BUILTIN: dict[str, dict[str, str]] = {
     "extractors": {
         "none": "fedlab.features.base:NoExtractor",
         "warm_up": "fedlab.features.warm_up:WarmUp",
-        "run": "fedlab.features.run:SavedRun",
-        "torchvision": "fedlab.features.torchvision:Torchvision",
+        "run": "fedlab.features.saved_run:SavedRun",
+        "torchvision": "fedlab.features.torchvision_network:Torchvision",
         "open_clip": "fedlab.features.open_clip:OpenClip",
     },
     "transforms": {

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
-from fedlab.features import cache
+from fedlab.features import feature_cache
 from fedlab.features.base import ExtractionContext, Extractor
 from fedlab.models.head import find_head
 from fedlab.models.memory_format import channels_last
@@ -69,12 +69,12 @@ class FrozenNetwork(Extractor):
             )
         device = _device(context)
         key = self._key(context, device)
-        features = cache.read(key)
+        features = feature_cache.read(key)
         origin = "found on disk"
         if features is None:
             start = time.perf_counter()
             features = self._extract(context)
-            cache.write(key, features)
+            feature_cache.write(key, features)
             origin = f"{time.perf_counter() - start:.1f} s on {device.type}"
         images, size = len(data.train) + len(data.test), features.train.shape[1]
         log.info("%s: %d features of each of %d images (%s)", self.name, size, images, origin)
@@ -84,12 +84,12 @@ class FrozenNetwork(Extractor):
             test=dataclasses.replace(data.test, inputs=features.test),
         )
 
-    def _extract(self, context: ExtractionContext) -> cache.Features:
+    def _extract(self, context: ExtractionContext) -> feature_cache.Features:
         """Features of both pools, all of them finite."""
         pools = context.data.train, context.data.test
         network = self.extractor(context)
         with _as_everywhere(), torch.inference_mode():
-            features = cache.Features(*(self._run(network, pool.inputs) for pool in pools))
+            features = feature_cache.Features(*(self._run(network, pool.inputs) for pool in pools))
         if not (np.isfinite(features.train).all() and np.isfinite(features.test).all()):
             raise InputError(
                 f"data.features: '{self.name}' yields features that are not finite; use another "

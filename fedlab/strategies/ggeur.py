@@ -22,12 +22,12 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from fedlab.composition import in_front_of
 from fedlab.config import registry
 from fedlab.config.component import Chosen
 from fedlab.errors import InputError, RunError
 from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.method_wrapper import in_front_of
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.rounds import Ask
 from fedlab.models.eigenspace import Geometry, Moments, unpack

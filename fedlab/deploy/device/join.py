@@ -21,7 +21,7 @@ from fedlab.deploy.security import certificates
 from fedlab.deploy.security.connection_errors import UnreachableError, explain
 from fedlab.deploy.security.keys import Credentials
 from fedlab.errors import InputError
-from fedlab.flower_compat.fleet import (
+from fedlab.flower_compat.fleet_client import (
     HEARTBEAT_SECONDS,
     FleetLink,
     ObjectPullError,

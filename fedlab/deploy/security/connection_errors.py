@@ -9,7 +9,7 @@ import httpx
 
 from fedlab.deploy.readable import NOT_LET_IN
 from fedlab.errors import FedlabError, InputError
-from fedlab.flower_compat.fleet import clock_difference, refusal
+from fedlab.flower_compat.fleet_client import clock_difference, refusal
 
 UNKNOWN_NODE = 2004
 """Flower's code for a node that may not be activated."""

@@ -23,7 +23,7 @@ from fedlab.federation.client_updates import empty_sum, reason, weigher
 from fedlab.federation.record_layout import EXPECTED, expected_of
 from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.flower_compat import NodeInfo, error_reply
-from fedlab.flower_compat.superlink import is_lost
+from fedlab.flower_compat.superlink_client import is_lost
 from fedlab.records import array_records, arrays_of, for_the_wire
 
 log = logging.getLogger("fedlab")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from fedlab.deploy.readable import NOT_LET_IN
-from fedlab.flower_compat.superlink import FRESH_SECONDS, KEY, SIGNATURE, TIMESTAMP, TOKEN
+from fedlab.flower_compat.superlink_client import FRESH_SECONDS, KEY, SIGNATURE, TIMESTAMP, TOKEN
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol as AutoHTTPProtocol

@@ -22,7 +22,7 @@ from fedlab.deploy.server.serve_setup import Task, task_of
 from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
-from fedlab.flower_compat.superlink import ObjectPushError, connect
+from fedlab.flower_compat.superlink_client import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.execute import conduct
 from fedlab.runs.files import write_whole

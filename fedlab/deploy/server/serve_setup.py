@@ -20,7 +20,7 @@ from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
 from fedlab.features.base import NoExtractor
 from fedlab.partition.partition import Partition
-from fedlab.privacy.checks import check_privacy, refuse_known_noise
+from fedlab.privacy.privacy_checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml

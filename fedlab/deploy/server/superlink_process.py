@@ -23,7 +23,7 @@ from types import TracebackType
 
 from fedlab.deploy.security.keys import KeyRing
 from fedlab.errors import InputError, RunError
-from fedlab.flower_compat.superlink import Link, Ticket
+from fedlab.flower_compat.superlink_client import Link, Ticket
 
 START_SECONDS = 120.0
 """For how long a SuperLink may take to start."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedlab.errors import InputError
-from fedlab.export.check import (
+from fedlab.export.description import Description, describe_input, describe_output
+from fedlab.export.export_check import (
     TOLERANCE,
     TOLERANCE_WITH_EXTRACTOR,
     Comparison,
     compare,
     spread,
 )
-from fedlab.export.description import Description, describe_input, describe_output
 from fedlab.export.formats import format_of
 from fedlab.export.original import Original
 from fedlab.records import as_tensor
