@@ -8,11 +8,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.clientapp import ClientApp
 
 from fedlab.clients.base import ClientState, Received, Update
-from fedlab.engine.execution.batched_mlp import Adding
 from fedlab.engine.execution.evaluation import DomainScore
 from fedlab.engine.execution.runtime import Runtime
-from fedlab.federation.client_updates import weigher
-from fedlab.federation.weighted_sum import WeightedSum
+from fedlab.federation.preaggregation import Preaggregation
 from fedlab.records import Tensors, array_records, arrays_of, to_record
 
 
@@ -29,35 +27,45 @@ class CohortApp(ClientApp):
         super().__init__()
         self.runtime_for = runtime_for
         self.inbox = Inbox()
-        self.total: WeightedSum | None = None
-        """Where a simulation has updates added up instead of put into the replies."""
+
+    def train_one(
+        self, message: Message, context: Context, into: Preaggregation | None = None
+    ) -> Message:
+        """The reply to a message to train.
+
+        Args:
+            message: The message.
+            context: Its client's.
+            into: Takes in the update, which is then missing in the reply.
+        """
+        runtime = self.runtime_for(context)
+        received = self.inbox.open(message, runtime)
+        state = own_state_of(context, runtime)
+        update, metrics = runtime.train(client_index(context), received, state, into)
+        return _update_reply(message, context, update, metrics)
 
     def train_cohort(
-        self, messages: Sequence[Message], contexts: Sequence[Context]
+        self,
+        messages: Sequence[Message],
+        contexts: Sequence[Context],
+        into: Preaggregation | None = None,
     ) -> list[Message]:
-        """One reply to each of several messages to train, which share their records."""
+        """One reply to each of several messages to train, which share their records.
+
+        Args:
+            messages: The messages.
+            contexts: Those of their clients.
+            into: Takes in the updates, which are then missing in the replies.
+        """
         runtime = self.runtime_for(contexts[0])
         received = self.inbox.open(messages[0], runtime)
         clients = [client_index(context) for context in contexts]
         states = [own_state_of(context, runtime) for context in contexts]
-        if self.total is not None and runtime.adds_up(states):
-            adding = Adding(self.total, weigher(messages[0]))
-            results = runtime.train_many(clients, received, states, adding)
-            return _update_replies(messages, contexts, results)
-        return self.reply(messages, contexts, runtime.train_many(clients, received, states))
-
-    def reply(
-        self,
-        messages: Sequence[Message],
-        contexts: Sequence[Context],
-        results: Sequence[tuple[Update, Mapping[str, float]]],
-    ) -> list[Message]:
-        """Sends up what goes up, or adds it to the sum, and puts into the contexts what stays."""
-        if self.total is not None:
-            weigh = weigher(messages[0])
-            self.total.add([u.arrays for u, _ in results], [weigh(m) for _, m in results])
-            results = [(update._replace(arrays={}), metrics) for update, metrics in results]
-        return _update_replies(messages, contexts, results)
+        results = runtime.train_many(clients, received, states, into)
+        return [
+            _update_reply(message, context, update, metrics)
+            for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
+        ]
 
     def evaluate_cohort(
         self, messages: Sequence[Message], contexts: Sequence[Context]
@@ -83,11 +91,7 @@ def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        runtime, client = runtime_for(context), client_index(context)
-        received = inbox.open(message, runtime)
-        own_state = own_state_of(context, runtime)
-        result = runtime.train(client, received, own_state, summed=app.total is not None)
-        return app.reply([message], [context], [result])[0]
+        return app.train_one(message, context)
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
@@ -141,17 +145,6 @@ def client_index(context: Context) -> int:
 def own_state_of(context: Context, runtime: Runtime) -> ClientState:
     """What the client kept from earlier rounds."""
     return arrays_of(context.state, runtime.device)
-
-
-def _update_replies(
-    messages: Sequence[Message],
-    contexts: Sequence[Context],
-    results: Sequence[tuple[Update, Mapping[str, float]]],
-) -> list[Message]:
-    return [
-        _update_reply(message, context, update, metrics)
-        for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
-    ]
 
 
 def _update_reply(

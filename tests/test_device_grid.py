@@ -20,7 +20,8 @@ from fedlab.deploy.server import device_registry as roll_module
 from fedlab.deploy.server.device_grid import DeviceGrid
 from fedlab.deploy.server.device_registry import Roll, Seat
 from fedlab.deploy.server.mailbox import Post
-from fedlab.federation.client_updates import SUM, client_of
+from fedlab.federation.client_updates import client_of
+from fedlab.federation.preaggregation import REQUEST
 from fedlab.flower_compat import NodeInfo
 from fedlab.records import for_the_wire, to_record
 
@@ -158,7 +159,7 @@ def train(grid: DeviceGrid, timeout: float = 5, summed: bool = True) -> list[Mes
     """What a round comes to, in the order of clients."""
     records: dict[str, Any] = {"arrays": to_record({"w": torch.zeros(1)})}
     if summed:
-        records[SUM] = ConfigRecord({"weights": "examples"})
+        records[REQUEST] = ConfigRecord({"weights": "examples"})
     content = RecordDict(records)
     asked = [Message(content, dst_node_id=n, message_type="train") for n in grid.get_node_ids()]
     replies = grid.send_and_receive(asked, timeout=timeout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -14,10 +14,12 @@ from torch.nn.functional import linear, relu
 
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.clients.fedavg import FedAvg
-from fedlab.engine.execution.batched_mlp import Adding, chain_of
+from fedlab.engine.execution.batched_mlp import chain_of
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Work
 from fedlab.engine.execution.runtime import Runtime
+from fedlab.engine.execution.sequential import Sequential
+from fedlab.federation.preaggregation import Preaggregation
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.models.dense_chain import Chain
 from fedlab.models.spec import ModelSpec
@@ -80,6 +82,13 @@ def compare(
     return other
 
 
+def wide(runtime: Runtime) -> WideLayers | None:
+    """The layers that may take low-rank form where clients train one by one."""
+    sequential = runtime.executors[-1]
+    assert isinstance(sequential, Sequential)
+    return sequential.wide
+
+
 @pytest.mark.parametrize(
     ("way", "network", "clients", "training"),
     pairs_first(
@@ -132,8 +141,9 @@ def test_dense_layers_of_other_networks(method: str, network: str) -> None:
         model=NETWORKS[network],
         training={"batch_size": 8, "optimizer": optimizer},
     )
-    assert runtime.wide_layers
-    assert len(runtime.wide_layers.slots) == 1
+    layers = wide(runtime)
+    assert layers is not None
+    assert len(layers.slots) == 1
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -147,7 +157,7 @@ def test_single_precision(network: str, together: bool) -> None:
 def test_methods_that_look_at_weights_keep_them(method: str) -> None:
     model = NETWORKS["cnn-batch"]
     runtime = compare(runtime_of, "low_rank", False, 1e-7, strategy=METHODS[method], model=model)
-    assert runtime.wide_layers is None
+    assert wide(runtime) is None
     dense = runtime_of(strategy={"name": "fedprox", "mu": 0.5}, engine={"linear": "low_rank"})
     assert chain_of(dense.half, dense.preprocess) is None
 
@@ -155,7 +165,7 @@ def test_methods_that_look_at_weights_keep_them(method: str) -> None:
 def test_clipping_and_other_optimisers_need_gradients() -> None:
     for optimizer in ({"clip_norm": 1.0}, {"name": "adam"}):
         runtime = runtime_of(training={"optimizer": optimizer}, engine={"linear": "low_rank"})
-        assert runtime.wide_layers is None
+        assert wide(runtime) is None
 
 
 class SendsMore(FedAvg):
@@ -260,14 +270,11 @@ def test_a_sum_over_a_stack_is_the_sum_of_its_updates(
     states: list[ClientState] = [{} for _ in clients]
     received = Received({"arrays": runtime.half.task.model.state_dict()}, {"server-round": 1})
 
-    def weigh(metrics: Mapping[str, float]) -> float:
-        return metrics["num-examples"] + 0.3
-
-    assert runtime.adds_up(states)
     results = runtime.train_many(clients, received, states)
-    expected, total = WeightedSum(), WeightedSum()
-    expected.add([update.arrays for update, _ in results], [weigh(m) for _, m in results])
-    alone = runtime.train_many(clients, received, states, Adding(total, weigh))
+    expected, into = WeightedSum(), Preaggregation("examples")
+    expected.add([update.arrays for update, _ in results], [m["num-examples"] for _, m in results])
+    alone = runtime.train_many(clients, received, states, into)
+    total = into.total
     assert [metrics for _, metrics in alone] == [metrics for _, metrics in results]
     assert not any(update.arrays for update, _ in alone)
     assert (total.weight, total.clients, total.dtypes) == (

@@ -19,7 +19,7 @@ from fedlab.engine.ray.ray_grid import Work
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import cut
 from fedlab.federation.client_updates import ClientUpdate, decode
-from fedlab.federation.weighted_sum import PairwiseSums
+from fedlab.federation.preaggregation import PairwiseSum
 from fedlab.records import to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
@@ -214,7 +214,7 @@ def test_an_actor_that_dies_within_a_portion_changes_nothing(
 
 def test_a_stack_is_sent_again_whole_and_then_client_by_client_and_every_death_counts() -> None:
     messages = [Message(RecordDict(), dst_node_id=1000 + k, message_type="train") for k in range(3)]
-    sums = PairwiseSums()
+    sums = PairwiseSum()
     (stack,) = cut(messages, [1] * 3, 8, 1, 1)
     stack.sums, content = sums, cast(Any, None)
     work = Work(stack, content)

@@ -16,7 +16,7 @@ from fedlab.config import registry
 from fedlab.deploy.server.inspection import Expectation
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.start import make_runtime
-from fedlab.federation.client_updates import SUM
+from fedlab.federation.preaggregation import REQUEST
 from fedlab.federation.record_layout import expected_of
 from fedlab.records import array_records, for_the_wire
 from fedlab.runs.execute import conduct
@@ -73,7 +73,7 @@ class Devices(LocalGrid):
     ) -> Iterable[Message]:
         messages = list(messages)
         for message in messages:
-            message.content.pop(SUM, None)
+            message.content.pop(REQUEST, None)
         replies = list(super().send_and_receive(messages, timeout=timeout))
         by_node = {message.metadata.dst_node_id: message for message in messages}
         return [self._admitted(by_node[reply.metadata.src_node_id], reply) for reply in replies]

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.preaggregation import PairwiseSum
 from fedlab.federation.weighted_mean import weighted_mean
-from fedlab.federation.weighted_sum import PairwiseSums, WeightedSum
+from fedlab.federation.weighted_sum import WeightedSum
 
 CLIENTS = 23
 
@@ -46,7 +47,7 @@ def plainly(client: int) -> torch.Tensor:
     return 2 * value.start.double() + left.double().t() @ right.double()
 
 
-def travelled(sums: PairwiseSums) -> PairwiseSums:
+def travelled(sums: PairwiseSum) -> PairwiseSum:
     return pickle.loads(pickle.dumps(sums, protocol=5))
 
 
@@ -54,14 +55,14 @@ def travelled(sums: PairwiseSums) -> PairwiseSums:
 def test_the_size_of_portions_and_the_order_of_arrival_change_no_bit(lost: set[int]) -> None:
     results = []
     for size, seed in [(1, 0), (1, 1), (2, 2), (4, 3), (8, 4), (32, 5)]:
-        whole = PairwiseSums()
+        whole = PairwiseSum()
         starts = list(range(0, CLIENTS, size))
         random.Random(seed).shuffle(starts)
         for start in starts:
-            portion = PairwiseSums()
+            portion = PairwiseSum()
             for client in range(start, min(start + size, CLIENTS)):
                 portion.add(client, 1, None if client in lost else summed(client))
-            whole.take(travelled(portion) if seed % 2 else portion)
+            whole.merge(travelled(portion) if seed % 2 else portion)
         total = whole.total()
         assert total is not None
         assert total.clients == CLIENTS - len(lost)
@@ -78,14 +79,14 @@ def test_weights_that_are_not_formed_are_summed_like_those_that_are(lost: set[in
     left = [client for client in range(CLIENTS) if client not in lost]
     results = []
     for size in (1, 2, 4, 8, 32):
-        whole = PairwiseSums()
+        whole = PairwiseSum()
         for start in range(0, CLIENTS, size):
-            portion = PairwiseSums()
+            portion = PairwiseSum()
             for client in range(start, min(start + size, CLIENTS)):
                 total = WeightedSum()
                 total.add([{"arrays": {"w": weights_of(client)}}], [client + 0.3])
                 portion.add(client, 1, None if client in lost else total)
-            whole.take(travelled(portion))
+            whole.merge(travelled(portion))
         total = whole.total()
         assert total is not None
         results.append(total.arrays["arrays"]["w"])

@@ -20,8 +20,7 @@ from fedlab.engine.work_units import (
     is_training,
     largest_first,
 )
-from fedlab.federation.client_updates import stand_for
-from fedlab.federation.weighted_sum import merged
+from fedlab.federation.preaggregation import attach, merged
 from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
 
 log = logging.getLogger("fedlab")
@@ -108,7 +107,7 @@ class ClientGrid(Grid):
             log.info("training %s", self.choice)
         portions = [portion for group in groups for portion in self._cut(group)]
         replies = list(self._execute(portions, timeout))
-        hand_out(portions, replies)
+        attach_sums(portions, replies)
         return replies
 
     def _cut(self, group: Sequence[Message]) -> list[Portion]:
@@ -160,7 +159,7 @@ class ClientGrid(Grid):
         self.close()
 
 
-def hand_out(portions: Sequence[Portion], replies: Sequence[Message]) -> None:
+def attach_sums(portions: Sequence[Portion], replies: Sequence[Message]) -> None:
     """Lets the sum over all clients stand in the replies of those whose updates are in it."""
     sums = {id(portion.sums): portion.sums for portion in portions if portion.sums is not None}
     total = None
@@ -175,4 +174,4 @@ def hand_out(portions: Sequence[Portion], replies: Sequence[Message]) -> None:
         for message in portion.messages
     }
     ours = (reply for reply in replies if reply.metadata.reply_to_message_id in summed)
-    stand_for(total, [reply for reply in ours if reply.has_content()])
+    attach(total, [reply for reply in ours if reply.has_content()])

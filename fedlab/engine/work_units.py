@@ -14,9 +14,8 @@ from itertools import pairwise
 
 from flwr.app import Message, MessageType
 
-from fedlab.engine.worker import Job, Places
-from fedlab.federation.client_updates import SUM
-from fedlab.federation.weighted_sum import PairwiseSums
+from fedlab.engine.worker import Job
+from fedlab.federation.preaggregation import REQUEST, PairwiseSum, Slots
 from fedlab.partition.partition import Partition
 
 FIRST_NODE_ID = 1000
@@ -30,13 +29,13 @@ class Portion:
     Attributes:
         messages: One message for each client.
         sums: Takes in the clients' updates; None if the update of each client is wanted.
-        start: The first client's place in these sums.
-        places: Places of all clients together if they train as one; else each has one.
+        start: The first client's slot in these sums.
+        places: Slots of all clients together if they train as one; else each has one.
         together: Whether they train, or are tested, as one.
     """
 
     messages: Sequence[Message]
-    sums: PairwiseSums | None = None
+    sums: PairwiseSum | None = None
     start: int = 0
     places: int = 1
     together: bool = False
@@ -52,14 +51,14 @@ class Portion:
         return [job_of(message) for message in self.messages]
 
     @property
-    def where(self) -> Places | None:
+    def where(self) -> Slots | None:
         """Where the clients' updates belong in a sum; None if no sum is wanted."""
-        return None if self.sums is None else Places(self.start, self.places)
+        return None if self.sums is None else Slots(self.start, self.places)
 
-    def take(self, sums: PairwiseSums | None) -> None:
+    def take(self, sums: PairwiseSum | None) -> None:
         """Takes in what a worker has added."""
         if self.sums is not None and sums is not None:
-            self.sums.take(sums)
+            self.sums.merge(sums)
 
     def split(self) -> Iterator[Portion]:
         """The same clients, one by one."""
@@ -67,7 +66,7 @@ class Portion:
             yield Portion([message], self.sums, place)
 
     def lose(self) -> None:
-        """Leaves the clients' places empty."""
+        """Leaves the clients' slots empty."""
         if self.sums is None:
             return
         if self.together:
@@ -90,7 +89,7 @@ def cut(
         travelling: Clients of a portion that train one by one, at most.
     """
     ordered = largest_first(messages, sizes)
-    sums = PairwiseSums() if SUM in messages[0].content else None
+    sums = PairwiseSum() if REQUEST in messages[0].content else None
     if stack > 1 and is_training(messages):
         places = 1 << (min(stack, len(ordered)) - 1).bit_length()
         return [

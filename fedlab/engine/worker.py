@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from functools import reduce
+from typing import NamedTuple
 
 from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 
@@ -14,9 +14,9 @@ from fedlab.client_app import build_client_app
 from fedlab.engine.execution.mode import Choice, by_measuring, by_rule
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.malloc import keep_freed_memory
-from fedlab.federation.client_updates import empty_sum
+from fedlab.federation.preaggregation import PairwiseSum, Preaggregation, Slots, merged
 from fedlab.federation.screening import sum_fault, update_fault
-from fedlab.federation.weighted_sum import PairwiseSums, WeightedSum, merged
+from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.flower_compat import (
     assume_identity,
     client_context,
@@ -26,8 +26,6 @@ from fedlab.flower_compat import (
 )
 
 log = logging.getLogger("fedlab")
-
-T = TypeVar("T")
 
 
 class Job(NamedTuple):
@@ -44,23 +42,11 @@ class Answer(NamedTuple):
     state: RecordDict | None
 
 
-class Places(NamedTuple):
-    """Where clients' updates belong in a sum (see `fedlab.federation.weighted_sum.PairwiseSums`).
-
-    Attributes:
-        start: Place of the first client.
-        number: Places of all of them together, if they train as one.
-    """
-
-    start: int
-    number: int
-
-
 class Answered(NamedTuple):
     """Answers, and the sums of the updates, where these were wanted instead of each update."""
 
     answers: list[Answer]
-    sums: PairwiseSums | None
+    sums: PairwiseSum | None
 
 
 class Worker:
@@ -108,7 +94,7 @@ class Worker:
         jobs: Sequence[Job],
         states: Sequence[RecordDict | None],
         together: bool = False,
-        places: Places | None = None,
+        slots: Slots | None = None,
     ) -> Answered:
         """Answers messages that share their content.
 
@@ -119,62 +105,64 @@ class Worker:
             jobs: Who they are.
             states: What they keep.
             together: Whether they train, or are tested, as one.
-            places: Where their updates belong in a sum, if no more than that is wanted.
+            slots: Where their updates belong in a sum, if no more than that is wanted.
         """
-        sums = PairwiseSums()
-        where = places or Places(0, 1)
 
         def visits() -> list[_Visit]:
             return [self._visit(content, job, s) for job, s in zip(jobs, states, strict=True)]
 
-        answers: list[Answer] = []
+        sums, first = PairwiseSum(), slots.first if slots else 0
         if together:
-            found = self._stack(places, content, visits())
-            if found is None:
+            answered = self._together(visits(), bool(slots))
+            if answered is None:
                 # It may be one client's fault: alone, each of them fails or succeeds for itself.
-                one_by_one = [self._screened(places, content, visit) for visit in visits()]
-                found = [each for each, _ in one_by_one], reduce(merged, (t for _, t in one_by_one))
-            answers, total = found
-            sums.add(*where, total)
+                alone = [self._alone(visit, bool(slots)) for visit in visits()]
+                answered = [answer for answer, _ in alone], reduce(merged, (t for _, t in alone))
+            answers, total = answered
+            sums.add(first, slots.count if slots else 1, total)
         else:
-            for place, visit in enumerate(visits(), where.start):
-                answer, total = self._screened(places, content, visit)
+            answers = []
+            for slot, visit in enumerate(visits(), first):
+                answer, total = self._alone(visit, bool(slots))
                 answers.append(answer)
-                sums.add(place, 1, total)
-        return Answered(answers, sums if places else None)
+                sums.add(slot, 1, total)
+        return Answered(answers, sums if slots else None)
 
-    def _stack(
-        self, places: Places | None, content: RecordDict, visits: Sequence[_Visit]
+    def _together(
+        self, visits: Sequence[_Visit], preaggregate: bool
     ) -> tuple[list[Answer], WeightedSum | None] | None:
         """Answers of clients as one, and their sum; None if one of them cannot be used."""
+        messages, contexts = [v.message for v in visits], [v.context for v in visits]
+        into = _into(visits[0], preaggregate)
         try:
-            answers, total = self._adding(places, content, lambda: self._together(visits))
+            if visits[0].trains:
+                replies = self.app.train_cohort(messages, contexts, into)
+            else:
+                replies = self.app.evaluate_cohort(messages, contexts)
         except (Exception, SystemExit):  # a user's own code may call sys.exit
             log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
             return None
-        wrong = sum_fault(total) or any(update_fault(answer.reply) for answer in answers)
-        return None if wrong else (answers, total)
+        total = _total(into)
+        if sum_fault(total) or any(update_fault(reply) for reply in replies):
+            return None
+        return [v.answered(reply) for v, reply in zip(visits, replies, strict=True)], total
 
-    def _screened(
-        self, places: Places | None, content: RecordDict, visit: _Visit
-    ) -> tuple[Answer, WeightedSum | None]:
+    def _alone(self, visit: _Visit, preaggregate: bool) -> tuple[Answer, WeightedSum | None]:
         """One client's answer, and its summand; neither if its update cannot be used."""
-        answer, total = self._adding(places, content, partial(self._alone, visit))
-        wrong = sum_fault(total) or update_fault(answer.reply)
-        if wrong:
+        into = _into(visit, preaggregate)
+        try:
+            if into is not None:
+                reply = self.app.train_one(visit.message, visit.context, into)
+            else:
+                reply = self.app(visit.message, visit.context)
+        except (Exception, SystemExit):  # a user's own code may call sys.exit
+            reason = f"client {visit.client} raised:\n{traceback.format_exc().rstrip()}"
+            return Answer(error_reply(visit.message, reason), None), None
+        total = _total(into)
+        if wrong := sum_fault(total) or update_fault(reply):
             refusal = refused_reply(visit.message, f"client {visit.client}: {wrong}")
             return Answer(refusal, None), None
-        return answer, total
-
-    def _adding(
-        self, places: Places | None, content: RecordDict, answer: Callable[[], T]
-    ) -> tuple[T, WeightedSum | None]:
-        """Answers while updates are added up, if that is wanted, instead of put into replies."""
-        self.app.total = total = empty_sum(content) if places else None
-        try:
-            return answer(), total if total is not None and total.clients else None
-        finally:
-            self.app.total = None
+        return visit.answered(reply), total
 
     def _visit(self, content: RecordDict, job: Job, state: RecordDict | None) -> _Visit:
         # Shallow copies, so that a client can add records and drop them.
@@ -183,19 +171,6 @@ class Worker:
         own = state.copy() if state is not None else RecordDict()
         context = client_context(job.metadata.dst_node_id, job.client, self.clients, own)
         return _Visit(job.client, message, context, before)
-
-    def _together(self, visits: Sequence[_Visit]) -> list[Answer]:
-        kind = visits[0].message.metadata.message_type
-        answer = self.app.evaluate_cohort if kind == MessageType.EVALUATE else self.app.train_cohort
-        replies = answer([visit.message for visit in visits], [visit.context for visit in visits])
-        return [visit.answered(reply) for visit, reply in zip(visits, replies, strict=True)]
-
-    def _alone(self, visit: _Visit) -> Answer:
-        try:
-            return visit.answered(self.app(visit.message, visit.context))
-        except (Exception, SystemExit):  # a user's own code may call sys.exit
-            reason = f"client {visit.client} raised:\n{traceback.format_exc().rstrip()}"
-            return Answer(error_reply(visit.message, reason), None)
 
 
 class _Visit(NamedTuple):
@@ -206,10 +181,24 @@ class _Visit(NamedTuple):
     context: Context
     before: dict
 
+    @property
+    def trains(self) -> bool:
+        """Whether the message asks the client to train."""
+        return self.message.metadata.message_type == MessageType.TRAIN
+
     def answered(self, reply: Message) -> Answer:
         """The reply, with the client's state if it changed."""
         state = self.context.state
         return Answer(reply, state if _replaced(state, self.before) else None)
+
+
+def _into(visit: _Visit, preaggregate: bool) -> Preaggregation | None:
+    return Preaggregation.requested(visit.message.content) if preaggregate else None
+
+
+def _total(into: Preaggregation | None) -> WeightedSum | None:
+    """The sum, if any client is in it."""
+    return into.total if into is not None and into.total.clients else None
 
 
 def _replaced(state: RecordDict, before: dict) -> bool:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, Message
 
-from fedlab.federation.client_updates import SummedRecord, client_of
+from fedlab.federation.client_updates import client_of
 from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.preaggregation import PreaggregatedRecord
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.flower_compat import refused_reply
 from fedlab.records import array_records
@@ -79,7 +80,7 @@ def _screened(message: Message, reply: Message, most: float) -> Message:
     down = array_records(message.content)
     total = 0.0
     for name, record in array_records(reply.content).items():
-        if isinstance(record, SummedRecord):
+        if isinstance(record, PreaggregatedRecord):
             raise ValueError("participation.update_norm needs every client's own update")
         total += _square(record, down.get(name, {}))
     if math.sqrt(total) <= most:

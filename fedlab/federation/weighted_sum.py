@@ -97,13 +97,6 @@ class WeightedSum:
         self.weight += sum(weights)
         self.clients += len(updates)
 
-    def include(self, other: WeightedSum) -> None:
-        """Takes in a sum over other clients, whose memory may be used for it."""
-        if self.clients:
-            self.merge(other)
-        else:
-            self.__dict__.update(other.__dict__)
-
     def merge(self, other: WeightedSum) -> WeightedSum:
         """The sum of both; this one's memory is used for it where that is possible.
 
@@ -174,57 +167,6 @@ class WeightedSum:
             for record, arrays in state["arrays"].items()
         }
         self._own = False
-
-
-class PairwiseSums:
-    """Sums of runs of clients, merged with their neighbours as these come in.
-
-    Clients have places 0, 1, ...; a run covers as many places as a power of two, beginning at a
-    multiple of it, and two runs that make up a longer one are merged. In which order numbers are
-    added therefore depends on the places alone: not on who came first, nor on how many places were
-    merged elsewhere before they came.
-    """
-
-    def __init__(self) -> None:
-        self.runs: dict[tuple[int, int], WeightedSum | None] = {}
-        """(first place, places) -> the sum, or None if nobody there gave an update."""
-
-    def add(self, start: int, places: int, total: WeightedSum | None) -> None:
-        """Takes in a run.
-
-        Args:
-            start: Its first place, a multiple of `places`.
-            places: How many it covers, a power of two.
-            total: The sum over it, which may be written to; None if it is empty.
-        """
-        while (start ^ places, places) in self.runs:
-            neighbour = self.runs.pop((start ^ places, places))
-            pair = (neighbour, total) if start & places else (total, neighbour)
-            total = merged(*pair)
-            start &= ~places
-            places *= 2
-        self.runs[start, places] = total
-
-    def take(self, others: PairwiseSums) -> None:
-        """Takes in runs that were merged elsewhere."""
-        for (start, places), total in others.runs.items():
-            self.add(start, places, total)
-
-    def total(self) -> WeightedSum | None:
-        """The sum of all runs, added in the order of places; to be taken once."""
-        total = None
-        for _, run in sorted(self.runs.items(), key=lambda item: item[0]):
-            total = merged(total, run)
-        if total is not None:
-            total.form()
-        return total
-
-
-def merged(first: WeightedSum | None, second: WeightedSum | None) -> WeightedSum | None:
-    """The sum of two, either of which may be empty; the first one's memory may be used for it."""
-    if first is None or second is None:
-        return first or second
-    return first.merge(second)
 
 
 def _weighted(value: Any, weight: float) -> Any:

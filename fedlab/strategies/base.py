@@ -23,15 +23,13 @@ from fedlab.errors import RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.federation.check_state import check_combined
 from fedlab.federation.client_updates import (
-    SUM,
     ClientUpdate,
     decode,
     mean_metrics,
     reason,
-    sum_record,
     told_once,
-    weight_of,
 )
+from fedlab.federation.preaggregation import REQUEST, client_weight, request
 from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, Layout, layout_of
 from fedlab.federation.rounds import Ask, EvaluateFunction, run_rounds
 from fedlab.federation.server_config import ServerSettings
@@ -177,7 +175,7 @@ class Strategy(FlowerStrategy):
 
     def weight(self, update: ClientUpdate) -> float:
         """What a client counts in a mean."""
-        return weight_of(update.metrics, self.parameters.weighting)
+        return client_weight(update.metrics, self.parameters.weighting)
 
     def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
         """The weighted mean of one record over clients."""
@@ -224,7 +222,7 @@ class Strategy(FlowerStrategy):
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
         # How far a client has gone is not to be seen in a sum.
         if train and self.linear and self.settings.update_norm is None:
-            records[SUM] = sum_record(self.parameters.weighting, self.anatomy.kept_whole)
+            records[REQUEST] = request(self.parameters.weighting, self.anatomy.kept_whole)
         content = RecordDict(records)  # type: ignore[arg-type]
         if train:
             self.expect(content)

@@ -19,9 +19,9 @@ from fedlab.engine.execution.mode import Choice
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.work_units import FIRST_NODE_ID, Portion, job_of
 from fedlab.engine.worker import Worker
-from fedlab.federation.client_updates import empty_sum, reason, weigher
+from fedlab.federation.client_updates import reason
+from fedlab.federation.preaggregation import PairwiseSum, Preaggregation
 from fedlab.federation.record_layout import EXPECTED, expected_of
-from fedlab.federation.weighted_sum import PairwiseSums
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink_client import is_lost
 from fedlab.records import array_records, arrays_of, for_the_wire
@@ -231,11 +231,11 @@ class DeviceGrid(ClientGrid):
         if reply.has_error():
             portion.lose()
             return reply
-        total = empty_sum(errand.message.content)
+        into = Preaggregation.requested(errand.message.content)
         metrics = dict(reply.content["metrics"])  # type: ignore[arg-type]
-        total.add([arrays_of(reply.content)], [weigher(errand.message)(metrics)])
-        sums = PairwiseSums()
-        sums.add(portion.start, 1, total)
+        into.add([arrays_of(reply.content)], [metrics])
+        sums = PairwiseSum()
+        sums.add(portion.start, 1, into.total)
         portion.take(sums)
         return reply
 

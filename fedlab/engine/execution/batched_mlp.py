@@ -11,8 +11,9 @@ samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,8 +25,10 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Schedule, plan_round
 from fedlab.engine.execution.dense_layer import DenseLayer
+from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer
-from fedlab.engine.execution.low_rank_rule import Form, Work, takes_usual_steps
+from fedlab.engine.execution.low_rank_rule import Form, Work, sends_the_model, takes_usual_steps
+from fedlab.federation.preaggregation import Preaggregation
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.dense_chain import Chain
@@ -45,16 +48,35 @@ def chain_of(half: LocalHalf, preprocess: Preprocess) -> Chain | None:
     return Chain.of(half.task.model) if usual else None
 
 
-class Adding(NamedTuple):
-    """Where updates are added up of which no more than the sum is wanted.
+class BatchedMLP(Executor):
+    """Chains of dense layers, for methods that train and send the model as FedAvg does."""
 
-    Attributes:
-        total: Takes in the sum.
-        weigh: What a client counts, by its metrics.
-    """
+    @cached_property
+    def chain(self) -> Chain | None:
+        """The network as a chain of dense layers, if it is one."""
+        return chain_of(self.setting.half, self.setting.preprocess)
 
-    total: WeightedSum
-    weigh: Callable[[Mapping[str, float]], float]
+    def supports(self, cohort: Cohort) -> bool:
+        """Whether the network is a chain, and the clients keep nothing."""
+        return self.chain is not None and not any(cohort.states)
+
+    def train(self, cohort: Cohort, into: Preaggregation | None = None) -> list[Trained]:
+        """See `Executor.train`; with `into`, no client's own weights are ever formed."""
+        assert self.chain is not None
+        inside = into if sends_the_model(self.setting.half) else None
+        trained = train_side_by_side(
+            self.chain,
+            self.setting.half,
+            self.setting.preprocess,
+            cohort.received,
+            cohort.datas,
+            batch_size=self.setting.batch_size,
+            seed=self.setting.seed,
+            clients=cohort.clients,
+            linear=self.setting.linear,
+            into=inside,
+        )
+        return trained if inside is not None else add(trained, into)
 
 
 def train_side_by_side(
@@ -68,7 +90,7 @@ def train_side_by_side(
     seed: int,
     clients: Sequence[int],
     linear: Form = "auto",
-    adding: Adding | None = None,
+    into: Preaggregation | None = None,
 ) -> list[tuple[Update, dict[str, float]]]:
     """Runs a round for many clients that received the same and keep nothing.
 
@@ -84,10 +106,10 @@ def train_side_by_side(
         seed: The scenario's seed; the order of samples is keyed on it, the client and the round.
         clients: The clients' indices.
         linear: How dense layers are computed.
-        adding: Takes in the updates of a method that `sends_the_model`.
+        into: Takes in the updates of a method that `sends_the_model`.
 
     Returns:
-        For each client what `train_one` returns, but with `adding` without tensors.
+        For each client what `train_one` returns, but with `into` without tensors.
     """
     round_ = received.server_round
     schedules = [
@@ -107,7 +129,7 @@ def train_side_by_side(
     lr = half.task.optimizer.learning_rate(round_)
     for rows, lengths in steps:
         side.step(rows, lengths, lr)
-    ended = list(side.finish(planned) if adding is None else side.add_up(planned, adding))
+    ended = list(side.finish(planned) if into is None else side.add_up(planned, into))
     results = dict(zip(order, ended, strict=True))
     return [results[k] for k in range(len(clients))]
 
@@ -240,7 +262,7 @@ class _SideBySide:
             yield update, schedule.metrics(means, update)
 
     def add_up(
-        self, schedules: Sequence[Schedule], adding: Adding
+        self, schedules: Sequence[Schedule], into: Preaggregation
     ) -> Iterator[tuple[Update, dict[str, float]]]:
         """Adds what clients send, and gives what is left of it: their metrics."""
         nothing = Update({}, {})
@@ -248,14 +270,14 @@ class _SideBySide:
             schedule.metrics(means, nothing)
             for schedule, means in zip(schedules, self._means(schedules), strict=True)
         ]
-        weights = [adding.weigh(each) for each in metrics]
+        weights = into.weights(metrics)
         sums: Tensors = {}
         for layer, (weight, bias) in zip([self.first, *self.later], self.chain.names, strict=True):
             sums[weight], biases = layer.sums(weights)
             if bias and biases is not None:
                 sums[bias] = biases
         shared = self.half.shared
-        adding.total.include(
+        into.merge(
             WeightedSum.of(
                 {"arrays": {name: sums[name] for name in shared}},
                 {"arrays": dict.fromkeys(shared, self.samples.dtype)},

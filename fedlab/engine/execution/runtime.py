@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +18,15 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial_samples import TrialSamples, trial_samples
-from fedlab.engine.execution.batched_mlp import Adding, chain_of, train_side_by_side
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
-from fedlab.engine.execution.low_rank_layers import WideLayers
-from fedlab.engine.execution.low_rank_rule import sends_the_model, takes_usual_steps
-from fedlab.engine.execution.sequential import train_one
-from fedlab.engine.execution.vmapped import out_of_memory, train_many
+from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
+from fedlab.engine.execution.executors import EXECUTORS
+from fedlab.engine.execution.low_rank_rule import takes_usual_steps
+from fedlab.engine.execution.vmapped import out_of_memory
 from fedlab.engine.step_check import tried
 from fedlab.errors import InputError
+from fedlab.federation.preaggregation import Preaggregation
 from fedlab.models.build import build_model
-from fedlab.models.dense_chain import Chain
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.partition import Partition
@@ -86,93 +84,70 @@ class Runtime:
         pools = (test.inputs, test.labels, test.domains)
         return TestSamples(*(as_tensor(pool[rows]).to(self.device) for pool in pools))
 
-    def train(
-        self, client: int, received: Received, own_state: ClientState, summed: bool = False
-    ) -> tuple[Update, dict[str, float]]:
-        """A local round of one client (see `train_one`)."""
-        return train_one(
+    @cached_property
+    def executors(self) -> list[Executor]:
+        """The ways of running clients, the quickest first; the last one supports everything."""
+        setting = Setting(
             self.half,
             self.preprocess,
-            received,
-            own_state,
-            self.client_data(client),
-            batch_size=self.scenario.training.batch_size,
-            seed=self.scenario.seed,
-            client=client,
-            wide=self.wide_layers,
-            summed=summed,
+            self.scenario.training.batch_size,
+            self.scenario.seed,
+            self.scenario.engine.linear,
+            as_tensor(self.data.train.inputs[:2]).to(self.device),
         )
+        return [executor(setting) for executor in EXECUTORS]
 
-    @cached_property
-    def wide_layers(self) -> WideLayers | None:
-        """The dense layers that may take low-rank form where clients train one by one."""
-        few = as_tensor(self.data.train.inputs[:2]).to(self.device)
-        return WideLayers.of(self.half, self.scenario.engine.linear, self.preprocess.inputs(few))
-
-    @cached_property
-    def chain(self) -> Chain | None:
-        """The network as a chain of dense layers, if clients can train side by side."""
-        return chain_of(self.half, self.preprocess)
-
-    def adds_up(self, own_states: Sequence[ClientState]) -> bool:
-        """Whether many clients' updates can be added up without ever being there one by one."""
-        return bool(self.chain) and sends_the_model(self.half) and not any(own_states)
+    def train(
+        self,
+        client: int,
+        received: Received,
+        own_state: ClientState,
+        into: Preaggregation | None = None,
+    ) -> Trained:
+        """A local round of one client: what all other ways of running it must equal."""
+        cohort = self._cohort([client], received, [own_state])
+        (trained,) = self.executors[-1].train(cohort, into)
+        return trained
 
     def train_many(
         self,
         clients: Sequence[int],
         received: Received,
         own_states: Sequence[ClientState],
-        adding: Adding | None = None,
-    ) -> list[tuple[Update, dict[str, float]]]:
-        """A local round of many clients as one.
+        into: Preaggregation | None = None,
+    ) -> list[Trained]:
+        """A local round of many clients as one, by the first executor that supports them.
 
-        Side by side where the method and the network are plain enough for it
-        (`fedlab.engine.execution.batched_mlp`), vectorised otherwise
-        (`fedlab.engine.execution.vmapped`). Clients that do not fit into memory as one are halved
-        until they do.
+        Clients that do not fit into memory as one are halved until they do.
 
         Args:
             clients: Their indices.
             received: What came down.
             own_states: What they keep.
-            adding: Takes in what they send, if `adds_up`.
+            into: Takes in what they send, if no more than its sum is wanted.
 
         Returns:
-            For each client its update and its metrics; the update is empty with `adding`.
+            For each client its update and its metrics (see `Executor.train`).
         """
-        datas = [self.client_data(client) for client in clients]
-        shared: dict[str, Any] = {
-            "batch_size": self.scenario.training.batch_size,
-            "seed": self.scenario.seed,
-            "clients": clients,
-        }
+        return self._train(self._cohort(clients, received, own_states), into)
+
+    def _cohort(
+        self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
+    ) -> Cohort:
+        return Cohort(clients, received, own_states, [self.client_data(each) for each in clients])
+
+    def _train(self, cohort: Cohort, into: Preaggregation | None) -> list[Trained]:
+        executor = next(each for each in self.executors if each.supports(cohort))
         try:
-            if self.chain and not any(own_states):
-                linear = self.scenario.engine.linear
-                return train_side_by_side(
-                    self.chain,
-                    self.half,
-                    self.preprocess,
-                    received,
-                    datas,
-                    linear=linear,
-                    adding=adding,
-                    **shared,
-                )
-            return train_many(self.half, self.preprocess, received, own_states, datas, **shared)
+            return executor.train(cohort, into)
         except (MemoryError, RuntimeError) as error:
-            if len(clients) == 1 or not out_of_memory(error):
+            if len(cohort.clients) == 1 or not out_of_memory(error):
                 raise
         # Out here: within, the error would keep the tensors of the failed attempt.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        middle = len(clients) // 2
-        log.warning("%d clients do not fit into memory as one; halving them", len(clients))
-        return [
-            *self.train_many(clients[:middle], received, own_states[:middle], adding),
-            *self.train_many(clients[middle:], received, own_states[middle:], adding),
-        ]
+        log.warning("%d clients do not fit into memory as one; halving them", len(cohort.clients))
+        return [trained for half in cohort.halves() for trained in self._train(half, into)]
 
     def answer(self, client: int, question: str, received: Received) -> Update:
         """A client's answer to a strategy's question; the question's values name the client."""

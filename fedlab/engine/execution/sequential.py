@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -12,11 +13,46 @@ from fedlab.clients.base import ClientState, LocalHalf, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Portion, first_of_views, plan_round
+from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Work
+from fedlab.federation.preaggregation import Preaggregation
 from fedlab.losses.base import Profile
 from fedlab.models.memory_format import channels_last, channels_last_gradients
 from fedlab.training.task import Batch
+
+
+class Sequential(Executor):
+    """One client after another: supports everything."""
+
+    @cached_property
+    def wide(self) -> WideLayers | None:
+        """The dense layers that may take low-rank form."""
+        half, few = self.setting.half, self.setting.preprocess.inputs(self.setting.few)
+        return WideLayers.of(half, self.setting.linear, few)
+
+    def supports(self, cohort: Cohort) -> bool:
+        """Always."""
+        return True
+
+    def train(self, cohort: Cohort, into: Preaggregation | None = None) -> list[Trained]:
+        """See `Executor.train`."""
+        trained: list[Trained] = []
+        for client, state, data in zip(cohort.clients, cohort.states, cohort.datas, strict=True):
+            one = train_one(
+                self.setting.half,
+                self.setting.preprocess,
+                cohort.received,
+                state,
+                data,
+                batch_size=self.setting.batch_size,
+                seed=self.setting.seed,
+                client=client,
+                wide=self.wide,
+                summed=into is not None,
+            )
+            trained += add([one], into)
+        return trained
 
 
 def train_one(

@@ -19,9 +19,33 @@ from fedlab.clients.base import ClientState, LocalHalf, Phase, Received, Update,
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Schedule, first_of_views, plan_round
+from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.sequential import profile_of
+from fedlab.federation.preaggregation import Preaggregation
 from fedlab.models.memory_format import channels_last
 from fedlab.training.task import Batch
+
+
+class Vmapped(Executor):
+    """Any network and method that `torch.func.vmap` can take."""
+
+    def supports(self, cohort: Cohort) -> bool:
+        """Whether the method and the network can be stacked."""
+        return self.setting.half.vectorisable
+
+    def train(self, cohort: Cohort, into: Preaggregation | None = None) -> list[Trained]:
+        """See `Executor.train`."""
+        trained = train_many(
+            self.setting.half,
+            self.setting.preprocess,
+            cohort.received,
+            cohort.states,
+            cohort.datas,
+            batch_size=self.setting.batch_size,
+            seed=self.setting.seed,
+            clients=cohort.clients,
+        )
+        return add(trained, into)
 
 
 def train_many(

@@ -13,8 +13,8 @@ import torch
 from flwr.app import Message, RecordDict
 
 from fedlab.engine.execution.mode import Choice
-from fedlab.engine.worker import Job, Places, Worker
-from fedlab.federation.weighted_sum import PairwiseSums
+from fedlab.engine.worker import Job, Worker
+from fedlab.federation.preaggregation import PairwiseSum, Slots
 from fedlab.records import payload_bytes
 
 log = logging.getLogger("fedlab")
@@ -34,7 +34,7 @@ class Returned(NamedTuple):
     replies: list[Message]
     sizes: list[int | None]
     states: list[RecordDict]
-    sums: PairwiseSums | None
+    sums: PairwiseSum | None
     warnings: list[str]
 
 
@@ -83,7 +83,7 @@ class Actor:
         self,
         key: str,
         content: RecordDict,
-        portion: tuple[Sequence[Job], bool, Places | None],
+        portion: tuple[Sequence[Job], bool, Slots | None],
         as_objects: bool,
         *states: RecordDict | None,
     ) -> Any:
@@ -100,9 +100,9 @@ class Actor:
         """
         if key != self._content[0]:
             self._content = key, content
-        jobs, together, places = portion
+        jobs, together, slots = portion
         answers, sums = self.worker.answer(
-            self._content[1], jobs, states or [None] * len(jobs), together, places
+            self._content[1], jobs, states or [None] * len(jobs), together, slots
         )
         kept = [answer.state for answer in answers]
         returned = Returned(
