@@ -8,7 +8,7 @@ import torch
 
 from fedlab.clients.base import Carry, LocalHalf, Phase, Received, Update
 from fedlab.data.client_data import ClientData
-from fedlab.federation.rounds import Ask
+from fedlab.federation.round_strategy import Ask
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.training.task import Batch

@@ -13,7 +13,8 @@ from tiny_scenario import write_tiny
 
 import fedlab
 from fedlab.errors import InputError
-from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
+from fedlab.federation.callbacks import RoundReport
+from fedlab.history import GLOBAL, Row
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs import metrics
 from fedlab.runs.final_model import FinishWriter

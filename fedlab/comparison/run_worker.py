@@ -26,7 +26,7 @@ from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import prepare, start_or_resume
 
 if TYPE_CHECKING:
-    from fedlab.strategies.base import Strategy
+    from fedlab.federation.round_strategy import RoundStrategy
 
 log = logging.getLogger("fedlab")
 
@@ -151,11 +151,11 @@ class _Reporter:
     def __init__(self, tell: Tell) -> None:
         self.tell = tell
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Tells where the run starts."""
         self.tell(News(first_round - 1, rounds))
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Tells the round, its accuracy and who failed in it."""
         from fedlab.comparison.statistics import learning_curves
 
@@ -167,7 +167,7 @@ class _Reporter:
         ]
         self.tell(News(report.round, report.rounds, accuracy, failures))
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Nothing more to tell."""
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from flwr.app import ArrayRecord, Message, MetricRecord
 
-from fedlab.federation.callbacks import GLOBAL, Row
 from fedlab.federation.client_updates import client_of
+from fedlab.history import GLOBAL, Row
 from fedlab.records import record_bytes
 from fedlab.virtual_time.round_plan import RoundPlan
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -26,24 +26,17 @@ from fedlab.federation.history_rows import (
     test_rows,
     training_rows,
 )
+from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.federation.screening import screen
 from fedlab.flower_compat import error_reply
 from fedlab.records import Tensors, to_record
 from fedlab.virtual_time.clock import CLOCK
 
-if TYPE_CHECKING:
-    from fedlab.strategies.base import Strategy
-
 EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
 
 
-Ask = Callable[..., list[ClientUpdate]]
-"""``ask(question, arrays, **values)``: sends named tensors and plain values to every client, and
-returns their answers in the order of client indices (see `LocalHalf.answer`)."""
-
-
 def run_rounds(
-    strategy: Strategy,
+    strategy: RoundStrategy,
     grid: Grid,
     *,
     rounds: range,
@@ -119,7 +112,7 @@ def run_rounds(
 
 
 def _ask(
-    strategy: Strategy,
+    strategy: RoundStrategy,
     grid: Grid,
     timeout: float | None,
     traffic: Traffic,
@@ -177,7 +170,7 @@ def failures_by_name(grid: Grid, replies: Iterable[Message]) -> dict[str, str]:
     return {names.get(node) or f"node {node}": why for node, why in failed.items()}
 
 
-def _notify(callbacks: Iterable[Callback], strategy: Strategy, report: RoundReport) -> bool:
+def _notify(callbacks: Iterable[Callback], strategy: RoundStrategy, report: RoundReport) -> bool:
     """Tells every observer; returns whether one of them wants to stop."""
     stop = False
     for callback in callbacks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedlab.federation.callbacks import GLOBAL
+from fedlab.history import GLOBAL
 from fedlab.runs.metrics import weighted_means
 
 if TYPE_CHECKING:

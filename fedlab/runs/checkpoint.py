@@ -29,11 +29,11 @@ from flwr.app import RecordDict
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.federation.callbacks import RoundReport
+from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.runs.files import write_whole
 from fedlab.runs.history import HistoryWriter, Mark, check_marks
 from fedlab.runs.tensors import digest_of, read_records, write_records
-from fedlab.strategies.base import Strategy
 
 KEPT = 2
 NAME = re.compile(r"round-\d{6,}")
@@ -101,21 +101,21 @@ class CheckpointWriter:
         self.data = dict(data)
         self._seen = self._written = 0
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Nothing is written before the first round."""
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Writes a checkpoint when it is due."""
         self._seen = report.round
         if report.round % self.every == 0 or report.round == report.rounds:
             self.write(strategy, report.round)
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Writes the checkpoint of a run that an observer stopped between two of them."""
         if self._written != self._seen:
             self.write(strategy, self._seen)
 
-    def write(self, strategy: Strategy, server_round: int) -> None:
+    def write(self, strategy: RoundStrategy, server_round: int) -> None:
         """Writes a checkpoint and removes those that are no longer needed."""
         clients = self.folder / "clients"
         clients.mkdir(parents=True, exist_ok=True)

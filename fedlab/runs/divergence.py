@@ -6,8 +6,8 @@ import logging
 import math
 
 from fedlab.federation.callbacks import RoundReport
+from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.federation.screening import NOT_FINITE, REMEDY
-from fedlab.strategies.base import Strategy
 
 log = logging.getLogger("fedlab")
 
@@ -25,10 +25,10 @@ class DivergenceWarning:
         self.fruitless: list[int] = []
         """Rounds in which nobody's update was finite."""
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """There is nothing to warn of yet."""
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Looks at the round's training losses, and at the updates that were left out."""
         losses = {
             f"client {row.client}": row.value
@@ -51,7 +51,7 @@ class DivergenceWarning:
                 REMEDY,
             )
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Tells how often the model could not learn from anybody."""
         if self.fruitless:
             log.warning(

@@ -11,7 +11,7 @@ from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.tensors import write_tensors
 
 if TYPE_CHECKING:
-    from fedlab.strategies.base import Strategy
+    from fedlab.federation.round_strategy import RoundStrategy
 
 ALIASES = "aliases"
 """The model's note of further names of its tensors (tied weights): JSON, the first name by each."""
@@ -28,15 +28,15 @@ class FinishWriter:
         self.folder = folder
         self.rounds = 0
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Remembers what is done already."""
         self.rounds = first_round - 1
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Counts the round."""
         self.rounds = report.round
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Writes the server's tensors, and after them the mark."""
         aliases = dict(strategy.anatomy.aliases)
         notes = {ALIASES: json.dumps(aliases)} if aliases else {}

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fedlab.errors import InputError
-from fedlab.federation.callbacks import GLOBAL, RoundReport, Row
+from fedlab.federation.callbacks import RoundReport
+from fedlab.history import GLOBAL, Row
 
 if TYPE_CHECKING:
     import pandas
 
-    from fedlab.strategies.base import Strategy
+    from fedlab.federation.round_strategy import RoundStrategy
 
 HISTORY_COLUMNS = ("round", "client", "domain", "split", "metric", "value", "examples")
 TIMING_COLUMNS = ("round", "phase", "seconds")
@@ -61,12 +62,12 @@ class HistoryWriter:
         self._digests: dict[Path, Any] = {}
         """Digests of the files as far as they are written, so that none is read again."""
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Writes the headers of a new run."""
         for path in list(self.files)[:2]:
             self._append(path, [])
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Appends the round's rows; whoever opens the files then sees them."""
         rows = [
             (
@@ -88,7 +89,7 @@ class HistoryWriter:
             if lines:
                 self._append(path, lines)
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Nothing is left to write."""
 
     def _append(self, path: Path, lines: Sequence[Sequence[Any]]) -> None:

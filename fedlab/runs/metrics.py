@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedlab.federation.callbacks import GLOBAL
+from fedlab.history import GLOBAL
 
 if TYPE_CHECKING:
     import pandas

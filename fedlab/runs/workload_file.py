@@ -16,7 +16,7 @@ from fedlab.runs.files import write_whole
 from fedlab.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from fedlab.strategies.base import Strategy
+    from fedlab.federation.round_strategy import RoundStrategy
 
 log = logging.getLogger("fedlab")
 
@@ -33,7 +33,7 @@ class WorkloadWriter:
         self.folder = folder
         self.model = model
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Counts parameters and bytes."""
         method = strategy.parameters
         network, beside = learning(self.model), method.trained_beside(self.model)
@@ -52,8 +52,8 @@ class WorkloadWriter:
             size(up),
         )
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """There is nothing to add."""
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Everything was written."""

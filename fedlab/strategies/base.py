@@ -31,7 +31,8 @@ from fedlab.federation.client_updates import (
 )
 from fedlab.federation.preaggregation import REQUEST, client_weight, request
 from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, Layout, layout_of
-from fedlab.federation.rounds import Ask, EvaluateFunction, run_rounds
+from fedlab.federation.round_strategy import Ask
+from fedlab.federation.rounds import EvaluateFunction, run_rounds
 from fedlab.federation.server_config import ServerSettings
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.flower_compat import is_refused
@@ -128,7 +129,7 @@ class Strategy(FlowerStrategy):
         """What the method wants to know of the clients before the first round; usually nothing.
 
         Args:
-            ask: Asks all clients a question (`fedlab.federation.rounds.Ask`).
+            ask: Asks all clients a question (`fedlab.federation.round_strategy.Ask`).
         """
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:

@@ -29,7 +29,7 @@ from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.method_wrapper import in_front_of
 from fedlab.federation.record_layout import Form, Free, Layout
-from fedlab.federation.rounds import Ask
+from fedlab.federation.round_strategy import Ask
 from fedlab.models.eigenspace import Geometry, Moments, unpack
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors

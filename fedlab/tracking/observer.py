@@ -16,8 +16,8 @@ from fedlab.tracking.base import Tracker
 from fedlab.tracking.scalar_values import numbers_of
 
 if TYPE_CHECKING:
+    from fedlab.federation.round_strategy import RoundStrategy
     from fedlab.scenario import Scenario
-    from fedlab.strategies.base import Strategy
 
 log = logging.getLogger("fedlab")
 
@@ -40,21 +40,21 @@ class TrackingObserver:
         self.scenario = scenario
         self.trained: set[int] = set()
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Starts the tracker."""
         if first_round > 1:
             done = read_history(self.folder)
             self.trained |= metrics.trained_clients(done, first_round - 1) or set()
         self._tell(lambda tracker: tracker.start(self.folder, self.scenario, first_round))
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Tells it of the round."""
         told = ((row.split, row.metric, row.client) for row in report.rows)
         self.trained |= {client for *what, client in told if what == ["train", "loss"]}
         numbers = numbers_of(report, self.trained or None)
         self._tell(lambda tracker: tracker.log(report.round, numbers))
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Ends it."""
         self._tell(lambda tracker: tracker.finish())
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from flwr.app import Message
 
-from fedlab.federation.callbacks import GLOBAL, Row
+from fedlab.history import GLOBAL, Row
 
 DEVICE = "device"
 """The split of rows about a client's virtual round."""

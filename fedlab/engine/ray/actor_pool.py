@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, cast
 import ray
 import ray.exceptions
 
-from fedlab.engine.ray import session
 from fedlab.engine.ray.actor import Actor
+from fedlab.engine.ray.session import current
 
 
 class ActorSize(NamedTuple):
@@ -65,10 +65,10 @@ class ActorPool:
 
 def pool_of(size: ActorSize) -> ActorPool:
     """A pool for a run: that of the session, if there is one and its actors are as large."""
-    kept = session.current()
+    kept = current()
     if kept is None:
         return ActorPool(size)
-    if kept.pool is None or kept.pool.size != size:
+    if not isinstance(kept.pool, ActorPool) or kept.pool.size != size:
         kept.keep_actors(ActorPool(size, keep=True))
-    assert kept.pool is not None
+    assert isinstance(kept.pool, ActorPool)
     return kept.pool

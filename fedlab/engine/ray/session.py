@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from fedlab.engine.ray.actor_pool import ActorPool
+
+class Pool(Protocol):
+    """Actors that may wait for the next run."""
+
+    def end(self) -> None:
+        """Ends those that wait."""
 
 
 class Session:
@@ -22,7 +26,7 @@ class Session:
     def __init__(self) -> None:
         self.address: str | None = None
         self.connected = False
-        self.pool: ActorPool | None = None
+        self.pool: Pool | None = None
         self._undo = ExitStack()
 
     def keep_cluster(self, address: str | None, disconnect: Callable[[], None]) -> None:
@@ -30,7 +34,7 @@ class Session:
         self.address, self.connected = address, True
         self._undo.callback(disconnect)
 
-    def keep_actors(self, pool: ActorPool) -> None:
+    def keep_actors(self, pool: Pool) -> None:
         """Keeps these actors, and ends those that it kept before, which would be in their way."""
         self.end_actors()
         self.pool = pool

@@ -20,7 +20,7 @@ from fedlab.runs.history import to_frame
 if TYPE_CHECKING:
     import pandas
 
-    from fedlab.strategies.base import Strategy
+    from fedlab.federation.round_strategy import RoundStrategy
 
 FAILURES_SHOWN = 3
 logger = logging.getLogger("fedlab")
@@ -82,7 +82,7 @@ class ProgressReporter:
         logger.removeHandler(self.lines)
         self.bar.stop()
 
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None:
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Starts the clock."""
         to_frame(())  # imports pandas, whose second must not count as the first round's
         self.began = self.lap = time.perf_counter()
@@ -94,7 +94,7 @@ class ProgressReporter:
             rounds=f"round {first_round - 1}/{rounds}",
         )
 
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Shows the round."""
         now = time.perf_counter()
         spent, self.lap = now - self.lap, now
@@ -118,7 +118,7 @@ class ProgressReporter:
             rounds=number,
         )
 
-    def on_end(self, strategy: Strategy) -> None:
+    def on_end(self, strategy: RoundStrategy) -> None:
         """Takes the bar away."""
         self.bar.stop()
 
