@@ -9,13 +9,12 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.serverapp import Grid, ServerApp
 from torch import nn
 
-from fedlab.config import registry
-from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.federation.client_updates import decode, reason
 from fedlab.federation.method_wrapper import in_front_of
 from fedlab.federation.rounds import exchange
+from fedlab.methods import strategy_class
 from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
@@ -72,23 +71,6 @@ def refuse_hopeless_deadline(scenario: Scenario, model: nn.Module, fleet: Fleet)
             f"of {len(fleet)} clients take {seconds[needed - 1]:.4g}, and a round comes to nothing "
             "without them; use a longer deadline"
         )
-
-
-def strategy_class(scenario: Scenario) -> type[Strategy]:
-    """The scenario's server half.
-
-    Raises:
-        InputError: If the strategy's name stands for something else.
-    """
-    name = scenario.strategy.name
-    strategy = registry.resolve("strategies", name)
-    if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
-        raise InputError(
-            f"strategy.name: '{name}' is no subclass of fedlab.strategies.base.Strategy; name the "
-            "strategy, which has its parameters as its Parameters"
-        )
-    refuse_other_signatures(strategy, f"strategy.name: '{name}'")
-    return strategy
 
 
 def build_server_app(

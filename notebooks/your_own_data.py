@@ -81,7 +81,7 @@ shapes = {
 # %%
 import pandas as pd
 
-from fedlab.simulation import prepare
+from fedlab.prepare import prepare
 
 prepared = prepare(fedlab.load_scenario(shapes))
 data, partition = prepared.data, prepared.partition

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedlab.data.preprocess import Preprocess
+from fedlab.prepare import prepare
 from fedlab.scenario import Scenario
-from fedlab.simulation import prepare
 
 
 def round_of_fedavg(

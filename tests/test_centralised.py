@@ -10,8 +10,9 @@ from rich.console import Console
 from test_engine import result
 
 import toy
+from fedlab.prepare import prepare
 from fedlab.report.terminal.partition_view import render
-from fedlab.simulation import prepare, simulate
+from fedlab.simulation import simulate
 
 CNN = {"name": "small_cnn", "widths": [4, 8, 8]}
 MIXED = {"clients": 5, "domains": "mixed", "labels": {"name": "dirichlet", "alpha": 0.5}}

@@ -270,7 +270,7 @@ def test_a_run_that_fails_stops_no_other_and_its_reason_is_told(tiny, tmp_path, 
 
 
 def first_weights(scenario):
-    from fedlab.simulation import prepare
+    from fedlab.prepare import prepare
 
     return next(prepare(scenario).model.parameters()).sum().item()
 

@@ -19,10 +19,11 @@ from fedlab.clients.base import ClientState, Received
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
+from fedlab.prepare import prepare
 from fedlab.records import Tensors
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 from fedlab.strategies.feddc import FedDC
 from fedlab.strategies.feddyn import FedDyn
 from fedlab.strategies.scaffold import Scaffold

@@ -26,12 +26,13 @@ from fedlab.engine.execution.batch_schedule import plan_round
 from fedlab.engine.execution.round_workload import work_per_round
 from fedlab.engine.execution.runtime import build_local_half
 from fedlab.errors import InputError
+from fedlab.prepare import prepare
 from fedlab.report.html.cost import cost
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs import metrics
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 from fedlab.virtual_time.clock import VirtualClock
 from fedlab.virtual_time.device_population import make_fleet
 from fedlab.virtual_time.round_plan import first_replies

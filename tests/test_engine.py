@@ -19,11 +19,12 @@ from fedlab.engine.ray.resources import Hardware, plan_actors
 from fedlab.engine.start import start_grid
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import RoundReport
+from fedlab.prepare import prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import ResourcesSpec
 from fedlab.server_app import build_strategy
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 from fedlab.strategies.base import Strategy
 
 REPEATED = [("fedprox", "auto"), ("silobn", "auto"), ("fedwon", "auto"), ("fedbn", "vectorised")]

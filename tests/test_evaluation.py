@@ -11,9 +11,9 @@ import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import clients_per_batch
+from fedlab.prepare import prepare
 from fedlab.records import to_record
 from fedlab.scenario import ResourcesSpec
-from fedlab.simulation import prepare
 
 
 @pytest.mark.parametrize("batch_size", [7, 256])

@@ -15,8 +15,9 @@ from torch import nn
 
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
+from fedlab.prepare import prepare
 from fedlab.scenario import Scenario
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedbuff import FedBuff, FedBuffParameters
 from fedlab.virtual_time.async_clients import End, Ended, InFlight, Trip
 from fedlab.virtual_time.clock import VirtualClock

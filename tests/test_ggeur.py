@@ -21,10 +21,11 @@ from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError, RunError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.eigenspace import Geometry, Moments, pack, unpack
+from fedlab.prepare import prepare
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.scenario import Scenario
-from fedlab.simulation import prepare, resume
+from fedlab.simulation import resume
 from fedlab.strategies.ggeur import GGEURParameters, moments_of, pool
 from fedlab.strategies.parameters import StrategyParameters
 from toy import scenario as image_scenario

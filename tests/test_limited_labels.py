@@ -22,8 +22,9 @@ from fedlab.engine.execution.batch_schedule import plan_round
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.losses.base import Profile
+from fedlab.prepare import prepare
 from fedlab.records import copied
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 from fedlab.strategies import fedlabel
 from fedlab.strategies.fixmatch import FixMatchParameters
 from fedlab.strategies.uda import UDAParameters

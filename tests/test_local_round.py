@@ -13,7 +13,7 @@ import toy
 from fedlab.clients.base import Received
 from fedlab.engine.execution.passes import BatchSize, Passes
 from fedlab.engine.execution.runtime import Runtime
-from fedlab.simulation import prepare
+from fedlab.prepare import prepare
 
 
 def runtime_of(**changes) -> Runtime:

@@ -19,8 +19,9 @@ from fedlab.clients.base import Received
 from fedlab.clients.moon import contrast
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
+from fedlab.prepare import prepare
 from fedlab.records import Tensors
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 
 __all__ = ["double"]
 MOON = {"name": "moon", "mu": 5.0, "projection": 6}

@@ -17,10 +17,10 @@ from fedlab.errors import InputError
 from fedlab.models.anatomy import Role, anatomy_of
 from fedlab.models.blocks import parts
 from fedlab.models.head import find_head
+from fedlab.prepare import prepare
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
-from fedlab.simulation import prepare
 
 WAYS = {
     "one by one": {"execution": "one_by_one", "linear": "dense"},

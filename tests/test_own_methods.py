@@ -10,8 +10,8 @@ import fedlab
 import toy
 from fedlab import LocalHalf, Strategy
 from fedlab.config import registry
-from fedlab.engine.execution.runtime import local_half_class
 from fedlab.errors import InputError
+from fedlab.methods import local_half_class
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.strategies.fedavg import FedAvg

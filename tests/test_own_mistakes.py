@@ -17,11 +17,12 @@ import fedlab
 import toy
 from fedlab import LocalHalf, cli
 from fedlab.errors import InputError, RunError
+from fedlab.prepare import prepare
 from fedlab.report.figures.feature_map import feature_map
 from fedlab.runs import metrics
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.tensors import write_tensors
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedavg import FedAvg
 
 

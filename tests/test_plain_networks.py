@@ -14,9 +14,9 @@ import toy
 from fedlab.config import catalogue, yaml_text
 from fedlab.errors import InputError
 from fedlab.models.spec import ModelSpec
+from fedlab.prepare import prepare
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
-from fedlab.simulation import prepare
 
 
 class Net(nn.Module):

@@ -19,9 +19,10 @@ from fedlab import flower_compat
 from fedlab.config import registry
 from fedlab.errors import InputError, RunError
 from fedlab.federation.client_updates import ClientUpdate, mean_metrics
+from fedlab.prepare import prepare
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 from fedlab.server_app import build_strategy
-from fedlab.simulation import prepare, simulate
+from fedlab.simulation import simulate
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN

@@ -25,10 +25,11 @@ from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import start_grid
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.partition import Partition
+from fedlab.prepare import prepare
 from fedlab.records import to_record
 from fedlab.scenario import EngineSpec, Scenario
 from fedlab.server_app import build_strategy
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.simulation import resume, simulate
 
 CONFIG = {"proximal-mu": 0.5, "threshold": 0.3}
 """What the server halves of the methods tested here send beside tensors."""

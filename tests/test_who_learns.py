@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from fedlab.errors import InputError, RunError
-from fedlab.simulation import prepare, resume, simulate
+from fedlab.prepare import prepare
+from fedlab.simulation import resume, simulate
 from toy import scenario
 
 NORMALISED = {"name": "randomly:normalised"}

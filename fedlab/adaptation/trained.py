@@ -8,9 +8,9 @@ import torch
 
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
+from fedlab.prepare import prepare
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
-from fedlab.simulation import prepare
 
 
 @dataclass(frozen=True)

@@ -171,9 +171,9 @@ def partition(
     fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png
     fedlab partition domain_skew --table who.csv[/dim]
     """
+    from fedlab.prepare import divide
     from fedlab.report.partition_table import write_table
     from fedlab.report.terminal import partition_view
-    from fedlab.simulation import divide
 
     loaded = fedlab.load_scenario(scenario, overrides or ())
     data, divided = divide(loaded)

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
+from torch import nn
 
 from fedlab.data.client_data import ClientData
 from fedlab.losses.base import Profile
@@ -44,6 +45,18 @@ class LocalHalf:
         self.parameters = parameters
         self.task = task
         self.shared, self.local = parameters.divide(task.model, self.norm_policy)
+
+    @classmethod
+    def check(cls, scenario: Any, model: nn.Module) -> None:
+        """Refuses a scenario in which the local half makes no sense; usually none.
+
+        Args:
+            scenario: The experiment, a `fedlab.Scenario`.
+            model: Its network.
+
+        Raises:
+            InputError: With the reason and the remedy.
+        """
 
     @cached_property
     def normalises_batches(self) -> bool:

@@ -44,6 +44,15 @@ class GGEUR(LocalHalf):
         super().__init__(parameters.base, task)
         self.ggeur = parameters
 
+    @classmethod
+    def check(cls, scenario: Any, model: nn.Module) -> None:
+        """Refuses a base that would not train on features drawn by the clients.
+
+        Raises:
+            InputError: With the reason.
+        """
+        refuse_base(scenario.model_copy(update={"strategy": scenario.strategy.base}), model)
+
     def answer(self, question: str, received: Received, samples: ClientData) -> Update:
         """Sends the client's moments, or draws its new features.
 

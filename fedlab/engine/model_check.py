@@ -12,6 +12,7 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial_samples import trial_samples
 from fedlab.engine.execution.runtime import initial_model, local_half_of, tried_half
+from fedlab.methods import local_half_class
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.normalisation import looks_like_normalisation
 from fedlab.models.norms import NormPolicy
@@ -43,6 +44,7 @@ def checked_half(scenario: Scenario, data: FederatedData) -> LocalHalf:
     model = initial_model(scenario, data, samples)
     check_outputs(scenario.model, model, samples.inputs, classes)
     scenario.strategy.check(scenario, model)
+    local_half_class(scenario).check(scenario, model)
     refuse_batches_of_one(scenario, model)
     half = local_half_of(scenario, model, classes)
     half, why_alone = tried_half(half, scenario, samples)

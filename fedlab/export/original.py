@@ -22,12 +22,12 @@ from fedlab.models.anatomy.places import lent
 from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
 from fedlab.partition.partition import make_partition
+from fedlab.prepare import prepare
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run import Run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
-from fedlab.simulation import prepare
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,6 @@ class GGEURParameters(StrategyParameters):
         Raises:
             InputError: With the reason and the remedy.
         """
-        from fedlab.clients.ggeur import refuse_base
-
         data = scenario.data
         shape = data.channels, data.image_size, data.image_size
         if isinstance(data.features, NoExtractor) and _takes(model, shape):
@@ -151,9 +149,7 @@ class GGEURParameters(StrategyParameters):
                 f"strategy.base: '{self.base.name}' asks the clients questions of its own before "
                 "the first round; choose a base such as fedavg or scaffold"
             )
-        below = scenario.model_copy(update={"strategy": self.base})
-        self.base.check(below, model)
-        refuse_base(below, model)
+        self.base.check(scenario.model_copy(update={"strategy": self.base}), model)
 
 
 class GGEUR(Strategy):

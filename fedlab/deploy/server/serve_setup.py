@@ -13,20 +13,21 @@ from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.deploy.device.own_tensors import sketch
 from fedlab.deploy.handshake import Invitation
-from fedlab.engine.execution.runtime import Runtime, local_half_class
+from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.model_check import checked_model
 from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
 from fedlab.features.base import NoExtractor
+from fedlab.methods import local_half_class, strategy_class
 from fedlab.partition.partition import Partition
+from fedlab.prepare import domains_to_test
 from fedlab.privacy.privacy_checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
 from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
-from fedlab.server_app import strategy_class
 from fedlab.strategies.parameters import StrategyParameters
 
 
@@ -99,7 +100,7 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
     shape, names, clients = data.input_shape, data.class_names, scenario.partition.clients
     model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, clients)
-    test_domains = _domains_to_test(scenario, data)
+    test_domains = domains_to_test(scenario, data)
     tester = _tester(scenario, data) if test_domains else None
     half = _runtime(scenario, data).half
     return Task(
@@ -172,15 +173,6 @@ def _homes(scenario: Scenario, data: FederatedData) -> tuple[str | None, ...]:
         return tuple(names[client % len(names)] for client in range(clients))
     shares = skew.shares(clients, names, generator(scenario.seed, "partition", "domains"))
     return tuple(names[index] for index in shares.argmax(axis=1))
-
-
-def _domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:
-    """As in a simulation; where there are no data, none."""
-    if not scenario.evaluation.domains:
-        return ()
-    if scenario.evaluation.fraction < 1:
-        return data.domain_names
-    return tuple(data.domain_names[index] for index in data.unseen_domains)
 
 
 def _tester(scenario: Scenario, data: FederatedData) -> Worker:

@@ -12,8 +12,6 @@ import torch
 from torch import nn
 
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
-from fedlab.config import registry
-from fedlab.config.signatures import refuse_other_signatures
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
@@ -24,15 +22,14 @@ from fedlab.engine.execution.executors import EXECUTORS
 from fedlab.engine.execution.low_rank_rule import takes_usual_steps
 from fedlab.engine.execution.vmapped import out_of_memory
 from fedlab.engine.step_check import tried
-from fedlab.errors import InputError
 from fedlab.federation.preaggregation import Preaggregation
+from fedlab.methods import local_half_class
 from fedlab.models.build import build_model
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
-from fedlab.strategies.base import Strategy
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Task
 
@@ -209,7 +206,7 @@ def build_local_half(
     samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
     classes = len(data.class_names)
     model = initial_model(scenario, data, samples)
-    if ours(scenario.model):  # `fedlab.simulation.prepare` tries it once for all processes
+    if ours(scenario.model):  # `fedlab.prepare.prepare` tries it once for all processes
         return local_half_of(scenario, model.to(device), classes)
     half, _ = tried_half(local_half_of(scenario, model, classes), scenario, samples)
     task = replace(half.task, model=model.to(device))
@@ -267,37 +264,3 @@ def tried_half(
 def ours(spec: ModelSpec) -> bool:
     """Whether a network comes with fedlab."""
     return type(spec).__module__.startswith("fedlab.models.")
-
-
-def _half_of_base(strategy: type[Strategy]) -> type[LocalHalf]:
-    """The local half of the method that a server half builds on, which it does not say itself."""
-    for base in strategy.__mro__[1:]:
-        name = registry.registered_name("strategies", base)
-        if name is not None and name in registry.names("clients"):
-            return registry.resolve("clients", name)
-    return LocalHalf
-
-
-def local_half_class(scenario: Scenario) -> type[LocalHalf]:
-    """The local half that goes with the scenario's strategy.
-
-    A server half that is named by its class and names no local half goes with that of the method
-    it builds on.
-
-    Raises:
-        InputError: If there is none of that name, or the name stands for something else.
-    """
-    name = scenario.strategy.local_half
-    try:
-        half = registry.resolve("clients", name)
-    except InputError as error:
-        raise InputError(f"strategy.client: {error}") from error
-    if scenario.strategy.client is None and isinstance(half, type) and issubclass(half, Strategy):
-        half = _half_of_base(half)
-    if not (isinstance(half, type) and issubclass(half, LocalHalf)):
-        raise InputError(
-            f"strategy.client: '{name}' is no subclass of fedlab.clients.base.LocalHalf; name the "
-            "local half that goes with the strategy"
-        )
-    refuse_other_signatures(half, f"strategy.client: '{name}'")
-    return half

@@ -1,0 +1,109 @@
+"""From a scenario to everything that its clients need, checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from fedlab.data.data_checks import check_classes
+from fedlab.data.load import load_data
+from fedlab.data.samples import FederatedData
+from fedlab.data.spec import DataSpec
+from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round
+from fedlab.engine.model_check import checked_half
+from fedlab.engine.rehearsal import rehearse
+from fedlab.errors import no_exit
+from fedlab.features.base import ExtractionContext
+from fedlab.methods import local_half_class, strategy_class
+from fedlab.partition.partition import Partition, make_partition, refuse_untested
+from fedlab.privacy.privacy_checks import check_privacy
+from fedlab.records import as_tensor
+from fedlab.scenario import Scenario
+from fedlab.server_app import refuse_hopeless_deadline
+from fedlab.virtual_time.device_population import Fleet
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scenario with everything that its clients need.
+
+    Attributes:
+        scenario: The experiment.
+        data: The pooled samples.
+        partition: Which of them belong to which client.
+        model: The initial network.
+        fleet: The clients' devices; None where the scenario says nothing of them.
+    """
+
+    scenario: Scenario
+    data: FederatedData
+    partition: Partition
+    model: nn.Module
+    fleet: Fleet | None = None
+
+
+@no_exit("a source, network or method of the scenario")
+def divide(
+    scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data
+) -> tuple[FederatedData, Partition]:
+    """Loads the data and gives every client its own; asks no network.
+
+    Args:
+        scenario: The experiment.
+        load: As for `prepare`.
+
+    Raises:
+        InputError: If the data cannot be read, or not divided so.
+    """
+    data = load(scenario.data)
+    check_classes(data)
+    return data, make_partition(scenario.partition, data, scenario.seed)
+
+
+@no_exit("a source, network or method of the scenario")
+def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data) -> Prepared:
+    """Loads the data, divides them, builds the network, and checks that it all fits together.
+
+    Features, where the scenario wants them, are computed here or found on disk.
+
+    Args:
+        scenario: The experiment.
+        load: Gives its samples; what several runs share need not be loaded for each.
+
+    Raises:
+        InputError: If anything the scenario says cannot be done; nothing was started.
+    """
+    strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
+    local_half_class(scenario)
+    data, partition = divide(scenario, load)
+    if scenario.evaluation.fraction > 0:
+        refuse_untested(partition)
+    data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
+    partition = scenario.strategy.regroup(partition)
+    half = checked_half(scenario, data)
+    model = half.task.model
+    check_privacy(scenario, strategy, model, data, len(partition))
+    inputs = as_tensor(data.train.inputs[:1])
+    work = work_per_round(half, partition, scenario.training.batch_size, inputs)
+    check_work(scenario, half, partition, work)
+    rehearse(scenario, data, partition, half)
+    fleet = None
+    if scenario.devices.profiles:
+        fleet = devices_of(scenario, data, partition, work)
+        refuse_hopeless_deadline(scenario, model, fleet)
+    return Prepared(scenario, data, partition, model, fleet)
+
+
+def domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:
+    """Domains on which the global model is tested in full.
+
+    Where all clients test the global model itself, their test splits add up to the test sets of
+    the domains they own, and only domains that nobody owns are left.
+    """
+    if not scenario.evaluation.domains:
+        return ()
+    if scenario.evaluation.fraction < 1:
+        return data.domain_names
+    return tuple(data.domain_names[index] for index in data.unseen_domains)
