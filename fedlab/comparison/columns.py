@@ -24,6 +24,7 @@ from fedlab.comparison.table import (
     VIRTUAL_TO,
     WORST,
     WORST_TRAINED,
+    table,
 )
 from fedlab.comparison.unseen import UNSEEN, unseen_by
 from fedlab.comparison.work import work_columns
@@ -31,7 +32,7 @@ from fedlab.config.yaml_text import in_words
 from fedlab.report.units import duration, size
 
 if TYPE_CHECKING:
-    from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.compared import Compared
 
 MANY = 8
 """Domains beyond which a reader would have to look for the mean behind them."""
@@ -39,7 +40,7 @@ SIGN = "†"
 """Marks an accuracy on a domain that no client of that group has."""
 
 
-def columns(comparison: Comparison) -> list[Column]:
+def columns(comparison: Compared) -> list[Column]:
     """The whole table; where there are many domains, they come after all else."""
     many = len(comparison.domains) > MANY
     return [
@@ -52,7 +53,7 @@ def columns(comparison: Comparison) -> list[Column]:
     ]
 
 
-def names(comparison: Comparison) -> list[Column]:
+def names(comparison: Compared) -> list[Column]:
     """What each group is, and how many of its runs there are."""
     groups = comparison.groups
     short = {key: key.rpartition(".")[2] for key in comparison.variant_keys}
@@ -67,14 +68,14 @@ def names(comparison: Comparison) -> list[Column]:
     ]
 
 
-def accuracies(comparison: Comparison) -> list[Column]:
+def accuracies(comparison: Compared) -> list[Column]:
     """Accuracy by domain and over all; the best of complete groups is marked, and its equals."""
     return [*domains(comparison), *over_all(comparison)]
 
 
-def domains(comparison: Comparison) -> list[Column]:
+def domains(comparison: Compared) -> list[Column]:
     """Accuracy by domain; one that no client has is marked."""
-    frame = comparison.table()
+    frame = table(comparison)
     found = []
     for domain in comparison.domains:
         by = unseen_by(comparison, domain)
@@ -91,22 +92,22 @@ def domains(comparison: Comparison) -> list[Column]:
     return found
 
 
-def over_all(comparison: Comparison) -> list[Column]:
+def over_all(comparison: Compared) -> list[Column]:
     """Accuracy over all domains, where there are several, and of the worst client."""
-    frame = comparison.table()
+    frame = table(comparison)
     several = [ALL_DOMAINS] * (len(comparison.domains) > 1)
     return [_rated(frame, measure) for measure in (*several, WORST)]
 
 
-def over_all_of_many(comparison: Comparison) -> list[Column]:
+def over_all_of_many(comparison: Compared) -> list[Column]:
     """What stands for domains that there is no room for: their mean, spread and worst."""
     *mean, worst = over_all(comparison)
     return [*mean, spread_over_domains(comparison), worst_domain(comparison), worst]
 
 
-def worst_domain(comparison: Comparison) -> Column:
+def worst_domain(comparison: Compared) -> Column:
     """The lowest accuracy on a domain, and the domain."""
-    frame = comparison.table()
+    frame = table(comparison)
     cells = []
     for row in rows(frame):
         means = {domain: row[domain, "mean"] for domain in comparison.domains}
@@ -116,17 +117,17 @@ def worst_domain(comparison: Comparison) -> Column:
     return words("worst domain", cells, number=True)
 
 
-def spread_over_domains(comparison: Comparison) -> Column:
+def spread_over_domains(comparison: Compared) -> Column:
     """Standard deviation of the accuracy over domains."""
-    means = comparison.table()[[(domain, "mean") for domain in comparison.domains]]
+    means = table(comparison)[[(domain, "mean") for domain in comparison.domains]]
     deviations = means.std(axis="columns", ddof=0, skipna=False)
     cells = [NONE if math.isnan(value) else f"{100 * value:.1f}" for value in deviations]
     return words("spread over domains", cells, number=True)
 
 
-def clients(comparison: Comparison) -> list[Column]:
+def clients(comparison: Compared) -> list[Column]:
     """Means over clients, where some of those that were tested have never trained."""
-    frame = comparison.table()
+    frame = table(comparison)
     if (NEVER, "mean") not in frame:
         return []
     counts = [NONE if math.isnan(count) else f"{count:.3g}" for count in frame[NEVER, "mean"]]
@@ -136,9 +137,9 @@ def clients(comparison: Comparison) -> list[Column]:
     ]
 
 
-def spreads_and_costs(comparison: Comparison) -> list[Column]:
+def spreads_and_costs(comparison: Compared) -> list[Column]:
     """Spread over clients, difference to the reference, and what runs have cost."""
-    frame = comparison.table()
+    frame = table(comparison)
     found = [words(SPREAD, percentages(frame, SPREAD, deviations=False), number=True)]
     if len(comparison.groups) > 1:
         found.append(words(DIFFERENCE, [_difference(row) for row in rows(frame)], number=True))

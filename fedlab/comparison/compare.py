@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from fedlab.comparison.arguments import split
-from fedlab.comparison.comparison import Comparison, checked_target
+from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
+from fedlab.comparison.group import checked_target
 from fedlab.comparison.launch import memory_of_data, run_here, run_on_ray
 from fedlab.comparison.plan import Planned, checked_seeds, plan, refuse_strangers
 from fedlab.comparison.run_worker import Job, Load, News, Watch

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedlab.comparison import sameness
-from fedlab.comparison.group import Group, strategy_label
+from fedlab.comparison.compared import Compared
+from fedlab.comparison.group import Group, checked_target, group_of, strategy_label
 from fedlab.errors import InputError
 from fedlab.runs.run import Run, load_run
 
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Compared):
     """Groups of runs; the first method is what the others are held against.
 
     Attributes:
@@ -27,10 +25,6 @@ class Comparison:
         target: An accuracy; tables then tell rounds and bytes to it.
         confidence: Of the interval of a difference.
     """
-
-    groups: tuple[Group, ...]
-    target: float | None = None
-    confidence: float = 0.95
 
     @classmethod
     def of(
@@ -85,44 +79,6 @@ class Comparison:
         names = ", ".join(group.label for group in self.groups)
         return f"Comparison({names}; {len(self.runs)} finished runs)"
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """All seeds, finished or not."""
-        return tuple(sorted({seed for group in self.groups for seed in group.seeds}))
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """All finished runs, group by group."""
-        return tuple(group.runs[seed] for group in self.groups for seed in sorted(group.runs))
-
-    @property
-    def variant_keys(self) -> tuple[str, ...]:
-        """Keys of the scenario that differ between groups."""
-        return tuple(dict.fromkeys(key for group in self.groups for key in group.variant))
-
-    @cached_property
-    def domains(self) -> tuple[str, ...]:
-        """Domains that any run was tested on, in the order of the first run that has them."""
-        outcomes = (one for group in self.groups for one in group.outcomes.values())
-        return tuple(dict.fromkeys(domain for one in outcomes for domain in one.domains))
-
-    def reference(self, group: Group) -> Group:
-        """What a group is held against: the first method under the same setting.
-
-        Where there is only one method: its first setting.
-        """
-        first = self.groups[0]
-        if all(other.strategy == first.strategy for other in self.groups):
-            return first
-        return next(
-            (
-                other
-                for other in self.groups
-                if other.strategy == first.strategy and other.variant == group.variant
-            ),
-            first,
-        )
-
     def results(self) -> pandas.DataFrame:
         """One row per run that was asked for, with its state and its numbers.
 
@@ -154,10 +110,6 @@ class Comparison:
             round asks of a client, ``steps``, ``parameters trained`` and ``bytes up`` have the
             ``mean`` over clients, rounds and seeds.
         """
-        return self._table.copy()
-
-    @cached_property
-    def _table(self) -> pandas.DataFrame:
         from fedlab.comparison.table import table
 
         return table(self)
@@ -193,7 +145,7 @@ class Comparison:
         Args:
             metric: ``accuracy`` or ``loss``.
         """
-        from fedlab.report.figures.learning_curves import comparison_figure
+        from fedlab.report.figures.comparison_curves import comparison_figure
 
         return comparison_figure(self, metric)
 
@@ -203,17 +155,6 @@ class Comparison:
         from fedlab.report.notebook import svg
 
         return html(self) + (svg(self.plot()) if self.domains else "")
-
-
-def checked_target(target: float | None) -> float | None:
-    """Refuses a target that is no accuracy.
-
-    Raises:
-        InputError: If it is not above 0 and at most 1.
-    """
-    if target is not None and not 0 < target <= 1:
-        raise InputError(f"target: {target:g} must be above 0 and at most 1, such as 0.8 for 80 %")
-    return target
 
 
 def _grouped(runs: Sequence[Run]) -> list[Group]:
@@ -233,22 +174,6 @@ def _grouped(runs: Sequence[Run]) -> list[Group]:
             )
         group[seed] = run
     return [group_of(*parts) for parts in found.values()]
-
-
-def group_of(
-    strategy: str,
-    variant: Mapping[str, Any],
-    runs: Mapping[int, Run],
-    missing: Mapping[int, str] | None = None,
-) -> Group:
-    """A group of runs, of which those that have not finished are missing."""
-    absent = dict(missing or {})
-    for seed, run in runs.items():
-        if not run.finished:
-            done = f"not finished: {run.rounds} of {run.scenario.rounds} rounds"
-            absent.setdefault(seed, done)
-    finished = {seed: run for seed, run in runs.items() if seed not in absent}
-    return Group(strategy, variant, finished, absent)
 
 
 def _written(text: str, file: str | Path | None) -> str:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedlab.comparison.comparison import checked_target, group_of
-from fedlab.comparison.group import Group, in_one_line
+from fedlab.comparison.group import Group, checked_target, group_of, in_one_line
 from fedlab.config import yaml_text
 from fedlab.errors import InputError
 from fedlab.runs.run import Run, load_run

@@ -12,12 +12,13 @@ import pandas
 from fedlab.comparison.columns import columns
 from fedlab.comparison.notes import notes
 from fedlab.comparison.sentences import NONE, Column
+from fedlab.comparison.table import table
 
 if TYPE_CHECKING:
-    from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.compared import Compared
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: Compared) -> str:
     """See `Comparison.to_markdown`."""
     table = columns(comparison)
     lines = [[column.title for column in table]]
@@ -29,7 +30,7 @@ def markdown(comparison: Comparison) -> str:
     return rows + "\n\n" + "\n".join(f"{note}  " for note in notes(comparison)) + "\n"
 
 
-def latex(comparison: Comparison) -> str:
+def latex(comparison: Compared) -> str:
     """See `Comparison.to_latex`."""
     table = columns(comparison)
     lines = [r"% \usepackage{booktabs}", *(f"% {note}" for note in notes(comparison))]
@@ -41,7 +42,7 @@ def latex(comparison: Comparison) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def html(comparison: Comparison) -> str:
+def html(comparison: Compared) -> str:
     """See `Comparison._repr_html_`."""
     table = columns(comparison)
 
@@ -62,9 +63,9 @@ def html(comparison: Comparison) -> str:
     )
 
 
-def flat(comparison: Comparison) -> pandas.DataFrame:
+def flat(comparison: Compared) -> pandas.DataFrame:
     """The table's numbers with one level of columns, groups told in columns of their own."""
-    frame = comparison.table()
+    frame = table(comparison)
     frame.columns = [" ".join(column) for column in frame.columns]
     return frame.reset_index()
 

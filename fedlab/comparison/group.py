@@ -10,6 +10,7 @@ from typing import Any
 from fedlab.comparison.statistics import Outcome, outcome
 from fedlab.config.defaults import chosen
 from fedlab.config.yaml_text import in_words
+from fedlab.errors import InputError
 from fedlab.runs.run import Run
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -68,3 +69,30 @@ def in_one_line(reason: str) -> str:
     """How a reason that may hold a traceback begins and ends."""
     first, *more = reason.strip().splitlines() or ["no reason given"]
     return f"{first} ... {more[-1].strip()}" if more else first
+
+
+def group_of(
+    strategy: str,
+    variant: Mapping[str, Any],
+    runs: Mapping[int, Run],
+    missing: Mapping[int, str] | None = None,
+) -> Group:
+    """A group of runs, of which those that have not finished are missing."""
+    absent = dict(missing or {})
+    for seed, run in runs.items():
+        if not run.finished:
+            done = f"not finished: {run.rounds} of {run.scenario.rounds} rounds"
+            absent.setdefault(seed, done)
+    finished = {seed: run for seed, run in runs.items() if seed not in absent}
+    return Group(strategy, variant, finished, absent)
+
+
+def checked_target(target: float | None) -> float | None:
+    """Refuses a target that is no accuracy.
+
+    Raises:
+        InputError: If it is not above 0 and at most 1.
+    """
+    if target is not None and not 0 < target <= 1:
+        raise InputError(f"target: {target:g} must be above 0 and at most 1, such as 0.8 for 80 %")
+    return target

@@ -11,13 +11,13 @@ from fedlab.comparison.work import work_notes
 from fedlab.report.units import short
 
 if TYPE_CHECKING:
-    from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.compared import Compared
 
 LONGEST = 60
 """Letters of a list of domains."""
 
 
-def notes(comparison: Comparison) -> list[str]:
+def notes(comparison: Compared) -> list[str]:
     """What a reader must know of the table, and why runs are missing."""
     told = [
         "Test accuracy in per cent after the last round; ± is the standard deviation over seeds, "
@@ -42,7 +42,7 @@ def notes(comparison: Comparison) -> list[str]:
     return told + missing(comparison)
 
 
-def missing(comparison: Comparison) -> list[str]:
+def missing(comparison: Compared) -> list[str]:
     """Which runs are missing, and why."""
     return [
         f"missing: {group.label}, seed {seed}: {group.why_missing(seed)}"
@@ -52,7 +52,7 @@ def missing(comparison: Comparison) -> list[str]:
     ]
 
 
-def _unseen(comparison: Comparison) -> list[str]:
+def _unseen(comparison: Compared) -> list[str]:
     """What is said of domains that no client has."""
     by_domain = [unseen_by(comparison, domain) for domain in comparison.domains]
     told = []
@@ -71,7 +71,7 @@ def _unseen(comparison: Comparison) -> list[str]:
     return told
 
 
-def _reference(comparison: Comparison) -> str:
+def _reference(comparison: Compared) -> str:
     """What groups are held against, in words."""
     first = comparison.groups[0]
     if all(group.strategy == first.strategy for group in comparison.groups):

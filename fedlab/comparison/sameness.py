@@ -7,7 +7,7 @@ from typing import Any
 
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
-from fedlab.runs.run import Run
+from fedlab.runs.run_record import RunRecord
 from fedlab.scenario import Scenario
 
 NO_MATTER = ("name", "description", "seed", "strategy", "engine", "resources", "output")
@@ -26,7 +26,7 @@ def differences(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]
 
 
-def refuse_other_experiments(runs: Sequence[Run], remedy: str) -> None:
+def refuse_other_experiments(runs: Sequence[RunRecord], remedy: str) -> None:
     """Refuses runs of different data or scenarios.
 
     Args:
@@ -39,7 +39,7 @@ def refuse_other_experiments(runs: Sequence[Run], remedy: str) -> None:
     settings = [setting(run.scenario) for run in runs]
     lines = []
     for key in differences(settings):
-        there: dict[str, Run] = {}
+        there: dict[str, RunRecord] = {}
         for values, run in zip(settings, runs, strict=True):
             there.setdefault(in_words(values.get(key)), run)
         told = [f"{value} in '{run.folder}'" for value, run in there.items()]

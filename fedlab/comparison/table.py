@@ -20,7 +20,7 @@ from fedlab.comparison.statistics import (
 from fedlab.config.yaml_text import in_words
 
 if TYPE_CHECKING:
-    from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.compared import Compared
     from fedlab.runs.metrics import Spread
 
 ALL_DOMAINS, WORST, SPREAD = "all domains", "worst client", "spread over clients"
@@ -34,7 +34,7 @@ WORK = (STEPS, PARAMETERS, UP, DOWN)
 """What a round asks of a client."""
 
 
-def results(comparison: Comparison) -> pandas.DataFrame:
+def results(comparison: Compared) -> pandas.DataFrame:
     """See `Comparison.results`."""
     rows = []
     for group in comparison.groups:
@@ -49,8 +49,15 @@ def results(comparison: Comparison) -> pandas.DataFrame:
     return pandas.DataFrame(rows).astype({"round": "Int64"})
 
 
-def table(comparison: Comparison) -> pandas.DataFrame:
-    """See `Comparison.table`."""
+def table(comparison: Compared) -> pandas.DataFrame:
+    """See `Comparison.table`; made once."""
+    known = vars(comparison)
+    if "_table" not in known:
+        known["_table"] = _made(comparison)
+    return known["_table"].copy()
+
+
+def _made(comparison: Compared) -> pandas.DataFrame:
     asked = differing_work(comparison)
     rows = [
         _row(comparison, group) | {(measure, "mean"): work(group, measure) for measure in asked}
@@ -75,7 +82,7 @@ def by_seed(group: Group, value: Callable[[Outcome], float]) -> dict[int, float]
     return {seed: value(one) for seed, one in group.outcomes.items()}
 
 
-def _measures(comparison: Comparison) -> dict[str, Callable[[Outcome], float]]:
+def _measures(comparison: Compared) -> dict[str, Callable[[Outcome], float]]:
     """What is told of a run; NaN where the run does not tell."""
 
     def on(domain: str) -> Callable[[Outcome], float]:
@@ -113,13 +120,13 @@ _OF_TRAINED: dict[str, Callable[[Outcome], float]] = {
 """Told where a run has tested clients that have never trained."""
 
 
-def some_never_trained(comparison: Comparison) -> bool:
+def some_never_trained(comparison: Compared) -> bool:
     """Whether any run has tested clients that have never trained."""
     outcomes = (one for group in comparison.groups for one in group.outcomes.values())
     return any(one.spread is not None and one.spread.untrained for one in outcomes)
 
 
-def on_devices(comparison: Comparison) -> bool:
+def on_devices(comparison: Compared) -> bool:
     """Whether any run has virtual time to tell."""
     outcomes = (one for group in comparison.groups for one in group.outcomes.values())
     return any(one.virtual is not None for one in outcomes)
@@ -129,12 +136,12 @@ def _virtual(run: Outcome) -> float:
     return math.nan if run.virtual is None else run.virtual
 
 
-def _over_all(comparison: Comparison, run: Outcome) -> float:
+def _over_all(comparison: Compared, run: Outcome) -> float:
     """Mean over all domains of the comparison: a run that lacks one has no such mean."""
     return run.mean if run.domains.keys() == set(comparison.domains) else math.nan
 
 
-def _row(comparison: Comparison, group: Group) -> dict[tuple[str, str], float]:
+def _row(comparison: Compared, group: Group) -> dict[tuple[str, str], float]:
     row: dict[tuple[str, str], float] = {
         ("runs", "finished"): len(group.outcomes),
         ("runs", "planned"): len(group.seeds),
@@ -180,7 +187,7 @@ def work(group: Group, measure: str) -> float:
     return estimate([getattr(one, of_run) for one in group.outcomes.values()]).mean
 
 
-def differing_work(comparison: Comparison) -> list[str]:
+def differing_work(comparison: Compared) -> list[str]:
     """What a round asks of a client, and not of every method the same."""
     found = []
     for measure in (STEPS, PARAMETERS, UP):

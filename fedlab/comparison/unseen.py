@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.compared import Compared
     from fedlab.comparison.group import Group
 
 UNSEEN = "(unseen)"
 
 
-def unseen_by(comparison: Comparison, domain: str) -> list[bool]:
+def unseen_by(comparison: Compared, domain: str) -> list[bool]:
     """Whether a domain is nobody's, by group; a group without runs is as the first that has one."""
     own = [unseen(group) for group in comparison.groups]
     first = next((names for names in own if names is not None), frozenset())
@@ -23,7 +23,7 @@ def unseen(group: Group) -> frozenset[str] | None:
     return next((frozenset(run.scenario.data.unseen_domains) for run in group.runs.values()), None)
 
 
-def untested(comparison: Comparison) -> dict[str, list[str]]:
+def untested(comparison: Compared) -> dict[str, list[str]]:
     """Domains that are nobody's and on which a group has no number, by the group's label.
 
     A method whose server has no whole model has none to test there.

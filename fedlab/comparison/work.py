@@ -10,7 +10,7 @@ from fedlab.comparison.table import DOWN, PARAMETERS, STEPS, UP, WORK, differing
 from fedlab.report.units import size
 
 if TYPE_CHECKING:
-    from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.compared import Compared
     from fedlab.comparison.group import Group
 
 COUNT = "clients count"
@@ -23,13 +23,13 @@ IN_WORDS = {
 TITLES = {STEPS: "steps", PARAMETERS: "parameters trained", UP: "sent up", DOWN: "sent down"}
 
 
-def work_columns(comparison: Comparison) -> list[Column]:
+def work_columns(comparison: Compared) -> list[Column]:
     """How clients count and what a round asks of them, where that differs between methods."""
     found = [_count(comparison)] if objectives_differ(comparison) else []
     return found + [_asked(comparison, measure) for measure in differing_work(comparison)]
 
 
-def all_work(comparison: Comparison) -> list[Column]:
+def all_work(comparison: Compared) -> list[Column]:
     """The same of all methods, whether or not they differ; what nobody tells is left out."""
     asked = (_asked(comparison, measure) for measure in WORK)
     return [
@@ -39,14 +39,14 @@ def all_work(comparison: Comparison) -> list[Column]:
     ]
 
 
-def objectives_differ(comparison: Comparison) -> bool:
+def objectives_differ(comparison: Compared) -> bool:
     """Whether methods minimise different losses: clients count differently, and are not equal."""
     kinds = {_kind(group) for group in comparison.groups} - {None, "alone"}
     outcomes = (one for group in comparison.groups for one in group.outcomes.values())
     return len(kinds) > 1 and any(one.unequal for one in outcomes)
 
 
-def work_notes(comparison: Comparison) -> list[str]:
+def work_notes(comparison: Compared) -> list[str]:
     """What a reader must know of these columns."""
     told = []
     if objectives_differ(comparison):
@@ -65,7 +65,7 @@ def work_notes(comparison: Comparison) -> list[str]:
     return told
 
 
-def _exceptions(comparison: Comparison) -> str:
+def _exceptions(comparison: Compared) -> str:
     """Methods that have that key elsewhere, or not at all."""
     named = dict.fromkeys(
         run.scenario.strategy.name for group in comparison.groups for run in group.runs.values()
@@ -83,12 +83,12 @@ def _kind(group: Group) -> str | None:
     return next((run.scenario.strategy.clients_count for run in group.runs.values()), None)
 
 
-def _count(comparison: Comparison) -> Column:
+def _count(comparison: Compared) -> Column:
     kinds = [_kind(group) for group in comparison.groups]
     return words(COUNT, [NONE if kind is None else IN_WORDS[kind] for kind in kinds])
 
 
-def _asked(comparison: Comparison, measure: str) -> Column:
+def _asked(comparison: Compared, measure: str) -> Column:
     told = [work(group, measure) for group in comparison.groups]
     cells = [NONE if math.isnan(value) else _in_words(measure, value) for value in told]
     return words(TITLES[measure], cells, number=True)

@@ -25,8 +25,8 @@ from fedlab.partition.partition import make_partition
 from fedlab.prepare import prepare
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
-from fedlab.runs.run import Run
 from fedlab.runs.run_folder import RunFolder
+from fedlab.runs.run_record import RunRecord
 from fedlab.scenario import Scenario
 
 
@@ -45,7 +45,7 @@ class Original:
     client: int | None
 
     @classmethod
-    def of(cls, run: Run, client: int | None) -> Original:
+    def of(cls, run: RunRecord, client: int | None) -> Original:
         """Opens a run's model.
 
         Raises:

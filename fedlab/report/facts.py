@@ -11,7 +11,7 @@ from fedlab.runs.metrics import Spread
 from fedlab.scenario import Scenario
 
 if TYPE_CHECKING:
-    from fedlab.runs.run import Run
+    from fedlab.runs.run_record import RunRecord
 
 LONGEST = 40
 """Letters of the domains of a client: one that has samples of all of them would fill lines."""
@@ -48,7 +48,7 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
     return told
 
 
-def work_of(run: Run) -> str:
+def work_of(run: RunRecord) -> str:
     """What a round has asked of a client, on average."""
     history, trained = run.history, run.trained_parameters
     steps = metrics.mean_steps(history)

@@ -16,10 +16,10 @@ from fedlab.runs import metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from fedlab.runs.run import Run
+    from fedlab.runs.run_record import RunRecord
 
 
-def run_html(run: Run) -> str:
+def run_html(run: RunRecord) -> str:
     """A run as a piece of HTML; one that was never evaluated is told by its name alone."""
     history, scenario = run.history, run.scenario
     state = "finished" if run.finished else "not finished"
@@ -58,7 +58,7 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _facts(run: Run, last: int) -> list[tuple[str, str]]:
+def _facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
     history = run.history
     spread = metrics.spread_in(history, last)
     told = [

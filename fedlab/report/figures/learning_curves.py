@@ -1,14 +1,12 @@
-"""Pictures of how accuracy, or loss, goes with the rounds, by domain."""
+"""A picture of how accuracy, or loss, goes with the rounds of a run, by domain."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedlab.comparison.statistics import learning_curves
@@ -16,22 +14,19 @@ from fedlab.errors import InputError
 from fedlab.report.figures.partition_figure import FAINT, INK, colours_of
 
 if TYPE_CHECKING:
-    from fedlab.comparison.comparison import Comparison
-    from fedlab.comparison.group import Group
-    from fedlab.runs.run import Run
+    from fedlab.runs.run_record import RunRecord
 
 METRICS = ("accuracy", "loss")
-MOST_COLUMNS = 3
 ALL = "mean over domains"
 
 
-def run_figure(run: Run, metric: str = "accuracy") -> Figure:
+def run_figure(run: RunRecord, metric: str = "accuracy") -> Figure:
     """One run: a line for each domain, and a dark one for their mean.
 
     Raises:
         InputError: If there is no such metric, or no round was evaluated yet.
     """
-    curves = _curves(run, metric)
+    curves = curves_of(run, metric)
     figure = Figure(figsize=(6.5, 3.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     colours = colours_of(len(curves.columns))
@@ -41,59 +36,19 @@ def run_figure(run: Run, metric: str = "accuracy") -> Figure:
         mean = curves.mean(axis="columns", skipna=False)
         axes.plot(curves.index, mean, color=INK, linewidth=2, label=ALL)
     scenario = run.scenario
-    _frame(axes, f"{scenario.name}, {scenario.strategy.name}, seed {scenario.seed}", metric)
+    frame(axes, f"{scenario.name}, {scenario.strategy.name}, seed {scenario.seed}", metric)
     axes.set_xlabel("round", color=INK, fontsize=9)
     axes.set_ylabel(f"test {metric}", color=INK, fontsize=9)
     figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
 
-def comparison_figure(comparison: Comparison, metric: str = "accuracy") -> Figure:
-    """Many runs: a panel for each domain and their mean; in each, a line for every group.
-
-    The band around a line is the standard deviation over seeds.
+def curves_of(run: RunRecord, metric: str) -> pandas.DataFrame:
+    """A run's learning curves: rounds x domains.
 
     Raises:
-        InputError: If there is no such metric, or no run that has finished.
+        InputError: If there is no such metric, or no round was evaluated yet.
     """
-    curves = {place: _over_seeds(group, metric) for place, group in enumerate(comparison.groups)}
-    shown = {place: found for place, found in curves.items() if found}
-    if not shown:
-        raise InputError("no run of the comparison has finished; there is nothing to draw")
-    panels = [*comparison.domains, *[ALL] * (len(comparison.domains) > 1)]
-    wide = min(len(panels), MOST_COLUMNS)
-    high = math.ceil(len(panels) / wide)
-    size = (3.0 * wide + 0.4, 2.3 * high + 0.6)
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
-    grid = list(figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False).flat)
-    colours = colours_of(len(comparison.groups))
-    for axes, panel in zip(grid, panels, strict=False):
-        for place, seeds in shown.items():
-            _band(axes, [curve[panel] for curve in seeds if panel in curve], colours[place])
-        _frame(axes, panel, metric)
-    for axes in grid[::wide]:
-        axes.set_ylabel(f"test {metric}", color=INK, fontsize=9)
-    for axes in grid[max(len(panels) - wide, 0) : len(panels)]:  # nothing stands below these
-        axes.set_xlabel("round", color=INK, fontsize=9)
-        axes.tick_params(labelbottom=True)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
-    handles = [
-        Line2D([], [], color=colours[place], label=comparison.groups[place].label)
-        for place in shown
-    ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(len(handles), 2 * wide),
-        frameon=False,
-        fontsize=9,
-        labelcolor=INK,
-    )
-    return figure
-
-
-def _curves(run: Run, metric: str) -> pandas.DataFrame:
     if metric not in METRICS:
         raise InputError(f"there is no curve of '{metric}'; choose from {', '.join(METRICS)}")
     curves = learning_curves(run.history, metric)
@@ -102,27 +57,7 @@ def _curves(run: Run, metric: str) -> pandas.DataFrame:
     return curves
 
 
-def _over_seeds(group: Group, metric: str) -> list[pandas.DataFrame]:
-    """The curves of every finished run, their mean over domains included."""
-    found = [_curves(group.runs[seed], metric) for seed in group.outcomes]
-    return [c.assign(**{ALL: c.mean(axis="columns", skipna=False)}) for c in found]
-
-
-def _band(axes: Axes, curves: list[pandas.Series], colour: str) -> None:
-    """Mean and standard deviation over seeds, in the rounds that all of them have."""
-    if not curves:
-        return
-    table = pandas.concat(curves, axis="columns", join="inner")
-    mean = table.mean(axis="columns", skipna=False)
-    axes.plot(mean.index, mean, color=colour, linewidth=1.4)
-    if len(curves) > 1:
-        spread = table.std(axis="columns", ddof=1, skipna=False)
-        axes.fill_between(
-            mean.index, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0
-        )
-
-
-def _frame(axes: Axes, title: str, metric: str) -> None:
+def frame(axes: Axes, title: str, metric: str) -> None:
     """A quiet title, a grid, and per cent where they are meant."""
     axes.set_title(title, loc="left", color=INK, fontsize=9)
     axes.set_axisbelow(True)

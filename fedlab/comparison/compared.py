@@ -1,0 +1,62 @@
+"""Groups of runs that stand side by side: what tables and pictures of a comparison are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from fedlab.comparison.group import Group
+from fedlab.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Groups of runs; the first method is what the others are held against.
+
+    Attributes:
+        groups: Runs by method and setting; the runs of a group differ in their seed.
+        target: An accuracy; tables then tell rounds and bytes to it.
+        confidence: Of the interval of a difference.
+    """
+
+    groups: tuple[Group, ...]
+    target: float | None = None
+    confidence: float = 0.95
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds, finished or not."""
+        return tuple(sorted({seed for group in self.groups for seed in group.seeds}))
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All finished runs, group by group."""
+        return tuple(group.runs[seed] for group in self.groups for seed in sorted(group.runs))
+
+    @property
+    def variant_keys(self) -> tuple[str, ...]:
+        """Keys of the scenario that differ between groups."""
+        return tuple(dict.fromkeys(key for group in self.groups for key in group.variant))
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """Domains that any run was tested on, in the order of the first run that has them."""
+        outcomes = (one for group in self.groups for one in group.outcomes.values())
+        return tuple(dict.fromkeys(domain for one in outcomes for domain in one.domains))
+
+    def reference(self, group: Group) -> Group:
+        """What a group is held against: the first method under the same setting.
+
+        Where there is only one method: its first setting.
+        """
+        first = self.groups[0]
+        if all(other.strategy == first.strategy for other in self.groups):
+            return first
+        return next(
+            (
+                other
+                for other in self.groups
+                if other.strategy == first.strategy and other.variant == group.variant
+            ),
+            first,
+        )

@@ -1,0 +1,132 @@
+"""What lies in a run's folder: its scenario, its numbers, its model's tensors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedlab.errors import InputError
+from fedlab.runs import metrics
+from fedlab.runs.final_model import ALIASES
+from fedlab.runs.history import read_history
+from fedlab.runs.run_folder import RunFolder
+from fedlab.runs.tensors import read_tensors
+from fedlab.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as data, finished or not; `fedlab.runs.run.Run` adds pictures and networks.
+
+    Attributes:
+        folder: Its folder.
+        scenario: What was run.
+    """
+
+    folder: Path
+    scenario: Scenario
+
+    @cached_property
+    def history(self) -> pandas.DataFrame:
+        """One row for every number: round, client, domain, split, metric, value, examples.
+
+        Client -1 is the global model; split ``round`` has bytes and seconds of whole rounds.
+        """
+        return read_history(self.folder)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended by itself (and not been stopped)."""
+        return RunFolder(self.folder).finished
+
+    @property
+    def rounds(self) -> int:
+        """Rounds done."""
+        file = RunFolder(self.folder).finished_file
+        if file.is_file():
+            return json.loads(file.read_text())["rounds"]
+        return int(self.history["round"].max()) if len(self.history) else 0
+
+    @property
+    def trained_parameters(self) -> int | None:
+        """How many parameters a client trains; None of a run that did not tell yet.
+
+        Raises:
+            InputError: If its ``workload.json`` is damaged.
+        """
+        file = RunFolder(self.folder).workload_file
+        if not file.is_file():
+            return None
+        try:
+            return int(json.loads(file.read_text(encoding="utf-8"))["parameters"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{file}: is not as `fedlab simulate` writes it ({error}); delete it, and the "
+                "parameters that a client trains are not told"
+            ) from error
+
+    def summary(self) -> pandas.DataFrame:
+        """Accuracy on every domain in the last evaluated round.
+
+        Returns:
+            One row per domain: ``clients`` tested on it, ``examples`` they have, ``clients_value``
+            (their own models, weighted by examples) and ``global_value`` (the global model).
+            Where clients were tested that have never trained, ``untrained`` counts them and
+            ``trained_value`` is that of the others.
+
+        Raises:
+            InputError: If no round was evaluated yet.
+        """
+        last = metrics.last_evaluated_round(self.history)
+        if last is None:
+            raise InputError(f"the run '{self.folder}' has no evaluated round yet; resume it")
+        return metrics.by_domain_and_training(self.history, last)
+
+    def model_state(self, client: int | None = None) -> dict[str, Tensor]:
+        """The model after the last round.
+
+        Args:
+            client: A client, for its own model: the server's tensors with what the client keeps
+                put over them, under all their names. By default the server's tensors alone.
+
+        Raises:
+            InputError: If the run has not finished, or has no such client.
+        """
+        from fedlab.runs.checkpoint import load_client_state
+
+        folder = RunFolder(self.folder)
+        if not self.finished:
+            raise InputError(
+                f"the run '{self.folder}' has not finished; "
+                f"go on with `fedlab resume {self.folder}`"
+            )
+        state, notes = read_tensors(folder.model_file)
+        if client is None:
+            return state
+        if folder.devices_file.is_file():
+            raise InputError(
+                f"the run '{self.folder}' was on real devices, and what a client keeps for itself "
+                "is on its device; ask for the server's tensors, without a client"
+            )
+        clients = self.scenario.partition.clients
+        if not 0 <= client < clients:
+            raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")
+        kept = load_client_state(folder.checkpoints, client).get("model", {})
+        aliases: dict[str, str] = json.loads(notes.get(ALIASES, "{}"))
+        also = {name: kept[first].clone() for name, first in aliases.items() if first in kept}
+        return {**state, **kept, **also}
+
+    def __repr__(self) -> str:
+        """What it is, in one line."""
+        scenario, done = self.scenario, f"{self.rounds} of {self.scenario.rounds} rounds"
+        return (
+            f"Run('{self.folder}': {scenario.name}, {scenario.strategy.name}, "
+            f"seed {scenario.seed}, {done}, {'finished' if self.finished else 'not finished'})"
+        )
