@@ -12,6 +12,7 @@ from fedlab.config import overrides as override
 from fedlab.config import yaml_text
 from fedlab.config.builtin_scenarios import find, read_text
 from fedlab.config.error_messages import describe
+from fedlab.config.experiment import Experiment
 from fedlab.config.yaml_text import Place
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
@@ -70,6 +71,6 @@ def load_scenario(
         raise InputError(describe(error, Scenario, values, where, origins)) from error
 
 
-def to_yaml(scenario: Scenario) -> str:
+def to_yaml(scenario: Experiment) -> str:
     """The whole scenario, defaults included, as YAML that loads to an equal one."""
     return yaml_text.write(scenario.model_dump(mode="json"))

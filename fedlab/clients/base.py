@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
 
+from fedlab.config.experiment import Experiment
 from fedlab.data.client_data import ClientData
 from fedlab.losses.base import Profile
 from fedlab.models.chance import draws_random_numbers
@@ -47,11 +48,11 @@ class LocalHalf:
         self.shared, self.local = parameters.divide(task.model, self.norm_policy)
 
     @classmethod
-    def check(cls, scenario: Any, model: nn.Module) -> None:
+    def check(cls, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a scenario in which the local half makes no sense; usually none.
 
         Args:
-            scenario: The experiment, a `fedlab.Scenario`.
+            scenario: The experiment.
             model: Its network.
 
         Raises:

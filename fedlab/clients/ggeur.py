@@ -27,7 +27,7 @@ from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Task
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class GGEUR(LocalHalf):
@@ -45,7 +45,7 @@ class GGEUR(LocalHalf):
         self.ggeur = parameters
 
     @classmethod
-    def check(cls, scenario: Any, model: nn.Module) -> None:
+    def check(cls, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a base that would not train on features drawn by the clients.
 
         Raises:
@@ -157,7 +157,7 @@ def moments_record(
     return {**record, "factors": _stacked(factors, size, min(parameters.rank, size))}
 
 
-def refuse_base(scenario: Scenario, model: nn.Module) -> None:
+def refuse_base(scenario: Experiment, model: nn.Module) -> None:
     """Refuses a base that would not train on features drawn by the clients.
 
     Args:

@@ -119,7 +119,7 @@ class Worker:
                 alone = [self._alone(visit, bool(slots)) for visit in visits()]
                 answered = [answer for answer, _ in alone], reduce(merged, (t for _, t in alone))
             answers, total = answered
-            sums.add(first, slots.count if slots else 1, total)
+            sums.add(first, slots.number if slots else 1, total)
         else:
             answers = []
             for slot, visit in enumerate(visits(), first):

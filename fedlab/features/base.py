@@ -10,8 +10,8 @@ from fedlab.config.component import Component
 from fedlab.data.samples import FederatedData
 
 if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
     from fedlab.partition.partition import Partition
-    from fedlab.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ExtractionContext:
         partition: Which of them belong to which client, for extractors that are trained.
     """
 
-    scenario: Scenario
+    scenario: Experiment
     data: FederatedData
     partition: Partition
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, PositiveInt
 
 from fedlab import rng
 from fedlab.config.component import Chosen
+from fedlab.config.experiment import Experiment
 from fedlab.data.preprocess import Preprocess
 from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import Backbone, FrozenNetwork
@@ -93,12 +94,12 @@ class WarmUp(FrozenNetwork):
         model.load_state_dict(from_record(result.arrays))
         return backbone
 
-    def _scenario(self, scenario: Scenario) -> Scenario:
+    def _scenario(self, scenario: Experiment) -> Scenario:
         """The warm-up as an experiment of its own, on the images."""
         from fedlab.scenario import EngineSpec
 
         data = {"features": NoExtractor(), "normalisation": "auto"}
-        return scenario.model_copy(
+        own = scenario.model_copy(
             update={
                 "seed": rng.seed_of(scenario.seed, "warm-up"),
                 "rounds": self.rounds,
@@ -109,3 +110,4 @@ class WarmUp(FrozenNetwork):
                 "engine": EngineSpec(),
             }
         )
+        return cast("Scenario", own)

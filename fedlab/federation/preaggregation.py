@@ -115,11 +115,11 @@ class Slots(NamedTuple):
 
     Attributes:
         first: Slot of the first client.
-        count: Slots of all of them together, if they train as one.
+        number: Slots of all of them together, if they train as one.
     """
 
     first: int
-    count: int
+    number: int
 
 
 class PairwiseSum:

@@ -19,7 +19,7 @@ from fedlab.strategies.families.requirements import refuse_if_nothing_stays
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FedBNParameters(StrategyParameters):
@@ -33,7 +33,7 @@ class FedBNParameters(StrategyParameters):
     name: str = "fedbn"
     weighting: Literal["examples", "uniform"] = "uniform"
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network without normalisation layers."""
         refuse_if_nothing_stays(scenario, model, NormPolicy.LOCAL_ALL, "normalisation layers")
 

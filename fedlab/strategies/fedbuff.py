@@ -28,7 +28,7 @@ from fedlab.virtual_time.async_clients import End, Ended, InFlight
 from fedlab.virtual_time.round_plan import RoundPlan
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 IN_FLIGHT = "in-flight"
 """Name of the record that says who is at work."""
@@ -58,7 +58,7 @@ class FedBuffParameters(ServerOptimizerParameters):
     concurrency: PositiveInt = 20
     staleness_exponent: NonNegativeFloat = 0.5
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses scenarios without devices, and what belongs to synchronous rounds.
 
         Raises:

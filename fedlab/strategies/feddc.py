@@ -23,7 +23,7 @@ from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FedDCParameters(StrategyParameters):
@@ -49,7 +49,7 @@ class FedDCParameters(StrategyParameters):
     alpha: PositiveFloat = 0.01
     by_share: bool = False
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses local optimisers other than plain SGD."""
         refuse_unless_plain_sgd(scenario)
 

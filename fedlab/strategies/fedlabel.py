@@ -23,7 +23,7 @@ from fedlab.strategies.families.requirements import refuse_if_all_is_labelled
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 NEVER = 2.0
 """A threshold that no probability passes."""
@@ -64,7 +64,7 @@ class FedLabelParameters(StrategyParameters):
     unlabelled_steps: PositiveInt | None = None
     burn_in: NonNegativeInt = 0
 
-    def most_examples(self, scenario: Scenario, train: int, phases: int, classes: int) -> int:
+    def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """Samples count as often as they are read."""
         training, size = scenario.training, scenario.training.batch_size
         batch = train if size == "full" else min(size, train)
@@ -82,7 +82,7 @@ class FedLabelParameters(StrategyParameters):
         """By the samples used, or by the authors' code, which weighs its phases differently."""
         return "rule" if self.aggregation == "flute" else self.weighting
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses samples that all have labels."""
         refuse_if_all_is_labelled(scenario)
 

@@ -22,7 +22,7 @@ from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FedNovaParameters(StrategyParameters):
@@ -30,7 +30,7 @@ class FedNovaParameters(StrategyParameters):
 
     name: str = "fednova"
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses adaptive local optimisers."""
         optimizer = scenario.training.optimizer.name
         if optimizer != "sgd":

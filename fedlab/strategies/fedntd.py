@@ -19,7 +19,7 @@ from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FedNTDParameters(StrategyParameters):
@@ -34,7 +34,7 @@ class FedNTDParameters(StrategyParameters):
     beta: NonNegativeFloat = 1.0
     tau: PositiveFloat = 1.0
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses two classes: with one of them true, there is nothing to tell the others by.
 
         Raises:

@@ -28,7 +28,7 @@ from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FedProtoParameters(StrategyParameters):
@@ -55,7 +55,7 @@ class FedProtoParameters(StrategyParameters):
         """Every tensor."""
         return anatomy_of(model).moving
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network without features: the samples themselves would be averaged and sent."""
         if find_head(model) is None or len(parts(model)) < 2:
             raise InputError(

@@ -24,7 +24,7 @@ from fedlab.strategies.families.server_update import ServerStep
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FedSAMParameters(StrategyParameters):
@@ -41,7 +41,7 @@ class FedSAMParameters(StrategyParameters):
     rho: PositiveFloat = 0.05
     own_share: float = Field(default=1.0, gt=0, le=1)
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses MoFedSAM with local optimisers other than plain SGD."""
         if self.own_share < 1:
             refuse_unless_plain_sgd(scenario)

@@ -19,7 +19,7 @@ from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FixBNParameters(StrategyParameters):
@@ -38,7 +38,7 @@ class FixBNParameters(StrategyParameters):
         """Whether a round (from 1) of so many normalises by fixed statistics."""
         return server_round > self.share * rounds
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses networks without batch normalisation, and runs that never learn statistics.
 
         Raises:

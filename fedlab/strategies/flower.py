@@ -38,7 +38,7 @@ from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 from fedlab.virtual_time.clock import CLOCK
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 PREFIX = "flwr:"
 REBUILT = ("current_arrays",)  # Flower sets it anew in every round
@@ -134,7 +134,7 @@ class FlowerParameters(StrategyParameters):
         own = self.constructor.__module__.partition(".")[0] != "flwr"
         return "rule" if own and "aggregate_train" in vars(self.constructor) else "examples"
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a weighting that the strategy would not hear of.
 
         Raises:

@@ -32,7 +32,7 @@ from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class FRAugParameters(StrategyParameters):
@@ -110,7 +110,7 @@ class FRAugParameters(StrategyParameters):
         with torch.device("meta"):  # which draws no random numbers
             return learning(self.generator(head)) + learning(self.rtnet(head))
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses networks without representations, and batches that cannot be normalised."""
         if find_head(model) is None:
             raise InputError(

@@ -38,8 +38,8 @@ from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
     from fedlab.partition.partition import Partition
-    from fedlab.scenario import Scenario
 
 
 class GGEURParameters(StrategyParameters):
@@ -120,13 +120,13 @@ class GGEURParameters(StrategyParameters):
         """As the base wants it."""
         return self.base.regroup(partition)
 
-    def most_examples(self, scenario: Scenario, train: int, phases: int, classes: int) -> int:
+    def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """Drawn features count like samples."""
         around = self.per_prototype * scenario.partition.clients if self.prototypes else 0
         drawn = classes * (self.filled_to + around)
         return self.base.most_examples(scenario, train + drawn, phases, classes)
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses images, and bases that would not train on the new features.
 
         Raises:

@@ -23,7 +23,7 @@ from fedlab.strategies.families.local_head import refuse_few_layers
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class LGFedAvgParameters(StrategyParameters):
@@ -44,7 +44,7 @@ class LGFedAvgParameters(StrategyParameters):
         travels = anatomy.among(last_parts(model, self.layers))
         return tuple(name for name in anatomy.moving if name not in travels)
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network of which nothing would be local."""
         refuse_few_layers(scenario, model, self.layers, "shares", "local", "strategy.name=fedavg")
 

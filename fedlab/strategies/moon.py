@@ -19,7 +19,7 @@ from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class MOONParameters(StrategyParameters):
@@ -54,7 +54,7 @@ class MOONParameters(StrategyParameters):
         model.set_submodule(head.path, projected)
         return model
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses networks without representations that could be compared.
 
         Raises:

@@ -14,8 +14,8 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
 
 if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
     from fedlab.partition.partition import Partition
-    from fedlab.scenario import Scenario
 
 ClientsCount = Literal["examples", "uniform", "alone", "rule"]
 
@@ -114,7 +114,7 @@ class StrategyParameters(Component):
         """Who owns which samples: what the scenario says (centralised training pools them)."""
         return partition
 
-    def most_examples(self, scenario: Scenario, train: int, phases: int, classes: int) -> int:
+    def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """The largest ``num-examples`` that a client can honestly say it has learnt from.
 
         Args:
@@ -125,7 +125,7 @@ class StrategyParameters(Component):
         """
         return train * phases
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a scenario in which the method makes no sense.
 
         Raises:

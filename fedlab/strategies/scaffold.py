@@ -22,7 +22,7 @@ from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class ScaffoldParameters(StrategyParameters):
@@ -39,7 +39,7 @@ class ScaffoldParameters(StrategyParameters):
     weighting: Literal["examples", "uniform"] = "uniform"
     server_lr: PositiveFloat = 1.0
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses local optimisers other than plain SGD."""
         refuse_unless_plain_sgd(scenario)
 

@@ -18,7 +18,7 @@ from fedlab.strategies.families.requirements import refuse_if_nothing_stays
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class SiloBNParameters(StrategyParameters):
@@ -26,7 +26,7 @@ class SiloBNParameters(StrategyParameters):
 
     name: str = "silobn"
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network without running statistics."""
         refuse_if_nothing_stays(scenario, model, NormPolicy.SHARE_AFFINE, "running statistics")
 

@@ -16,7 +16,7 @@ from fedlab.config.component import Component
 from fedlab.errors import InputError
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class TrackerParameters(Component):
@@ -45,7 +45,7 @@ class Tracker(ABC):
         self.parameters = parameters
 
     @abstractmethod
-    def start(self, folder: Path, scenario: Scenario, first_round: int) -> None:
+    def start(self, folder: Path, scenario: Experiment, first_round: int) -> None:
         """Opens whatever the numbers go to.
 
         Args:

@@ -12,7 +12,7 @@ from fedlab.tracking.base import Tracker, TrackerParameters
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class TensorBoard(Tracker):
@@ -27,7 +27,7 @@ class TensorBoard(Tracker):
     install = 'pip install "fedlab-sim[track]"'
     writer: SummaryWriter
 
-    def start(self, folder: Path, scenario: Scenario, first_round: int) -> None:
+    def start(self, folder: Path, scenario: Experiment, first_round: int) -> None:
         """Opens an event file; TensorBoard drops what earlier ones have from `first_round` on."""
         from torch.utils.tensorboard import SummaryWriter
 

@@ -14,7 +14,7 @@ from fedlab.models.norms import NormPolicy
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class LocalHeadParameters(StrategyParameters):
@@ -32,7 +32,7 @@ class LocalHeadParameters(StrategyParameters):
         own = {*super().stays(model, policy), *last_parts(model, self.layers)}
         return anatomy_of(model).among(own)
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network of which nothing would be shared."""
         refuse_few_layers(
             scenario, model, self.layers, "keeps local", "shared", "strategy.name=local_only"
@@ -40,7 +40,7 @@ class LocalHeadParameters(StrategyParameters):
 
 
 def refuse_few_layers(
-    scenario: Scenario, model: nn.Module, layers: int, does: str, nothing: str, instead: str
+    scenario: Experiment, model: nn.Module, layers: int, does: str, nothing: str, instead: str
 ) -> None:
     """Refuses a network that a method does not divide: one part has no layers, or none that learn.
 

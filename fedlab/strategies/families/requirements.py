@@ -10,11 +10,11 @@ from fedlab.errors import InputError
 from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 def refuse_if_nothing_stays(
-    scenario: Scenario, model: nn.Module, policy: NormPolicy, kept: str
+    scenario: Experiment, model: nn.Module, policy: NormPolicy, kept: str
 ) -> None:
     """Refuses a network without the tensors that a method keeps local: it would be FedAvg.
 
@@ -37,7 +37,7 @@ def refuse_if_nothing_stays(
         )
 
 
-def refuse_if_all_is_labelled(scenario: Scenario) -> None:
+def refuse_if_all_is_labelled(scenario: Experiment) -> None:
     """Refuses a semi-supervised method where every training sample has a label.
 
     Raises:
@@ -57,7 +57,7 @@ def refuse_if_all_is_labelled(scenario: Scenario) -> None:
         )
 
 
-def refuse_batches_of_one(scenario: Scenario, model: nn.Module) -> None:
+def refuse_batches_of_one(scenario: Experiment, model: nn.Module) -> None:
     """Refuses batches of a single sample where the network normalises over batches.
 
     Raises:
@@ -71,7 +71,7 @@ def refuse_batches_of_one(scenario: Scenario, model: nn.Module) -> None:
         )
 
 
-def refuse_unless_plain_sgd(scenario: Scenario) -> None:
+def refuse_unless_plain_sgd(scenario: Experiment) -> None:
     """Refuses local optimisers whose steps do not tell what a client's mean gradient was.
 
     Raises:

@@ -11,7 +11,7 @@ from fedlab.strategies.families.requirements import refuse_if_all_is_labelled
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
-    from fedlab.scenario import Scenario
+    from fedlab.config.experiment import Experiment
 
 
 class SemiSupervisedParameters(StrategyParameters):
@@ -28,6 +28,6 @@ class SemiSupervisedParameters(StrategyParameters):
     weight: NonNegativeFloat = 1.0
     ratio: PositiveInt = 7
 
-    def check(self, scenario: Scenario, model: nn.Module) -> None:
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses samples that all have labels."""
         refuse_if_all_is_labelled(scenario)
