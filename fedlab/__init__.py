@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fedlab.errors import InputError
     from fedlab.export.export_run import export_run
     from fedlab.export.formats.safetensors import load_program
+    from fedlab.prepare import prepare
     from fedlab.runs.run import Run, load_run
     from fedlab.scenario import Scenario
     from fedlab.scenario_file import load_scenario
@@ -49,6 +50,7 @@ __all__ = [
     "load_program",
     "load_run",
     "load_scenario",
+    "prepare",
     "resume",
     "session",
     "simulate",
@@ -61,13 +63,14 @@ _HOMES = {
     "Run": "runs.run",
     "Scenario": "scenario",
     "Strategy": "strategies.base",
-    "export_run": "export.run",
+    "export_run": "export.export_run",
     "load_program": "export.formats.safetensors",
     "compare": "comparison.compare",
     "load_run": "runs.run",
     "load_scenario": "scenario_file",
+    "prepare": "prepare",
     "resume": "simulation",
-    "session": "engine.session",
+    "session": "engine.ray.session",
     "simulate": "simulation",
 }
 

@@ -25,7 +25,7 @@
 import matplotlib.pyplot as plt
 
 import fedlab
-from fedlab.prepare import prepare
+from fedlab import prepare
 
 small = [
     "data.sources.0.train_per_domain=150",

@@ -29,7 +29,7 @@ import torch
 from pydantic import Field
 
 import fedlab
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies import StrategyParameters
 
 # %% [markdown]
 # ## The server half

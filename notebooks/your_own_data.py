@@ -26,8 +26,7 @@ from pydantic import PositiveInt
 
 import fedlab
 from fedlab import rng
-from fedlab.data.samples import Domain
-from fedlab.data.source import Source
+from fedlab.data import Domain, Source
 
 # %% [markdown]
 # ## Image folders
@@ -81,7 +80,7 @@ shapes = {
 # %%
 import pandas as pd
 
-from fedlab.prepare import prepare
+from fedlab import prepare
 
 prepared = prepare(fedlab.load_scenario(shapes))
 data, partition = prepared.data, prepared.partition

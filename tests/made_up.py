@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fedlab.federation.callbacks import RoundReport
-from fedlab.history import GLOBAL, Row
+from fedlab.row import GLOBAL, Row
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import Run, load_run
 from fedlab.runs.run_folder import RunFolder

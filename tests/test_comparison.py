@@ -17,7 +17,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.console import print_comparison
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.history import GLOBAL, Row
+from fedlab.row import GLOBAL, Row
 from fedlab.runs.history import HistoryWriter, to_frame
 from fedlab.runs.metrics import by_domain
 from fedlab.runs.run import load_run

@@ -31,8 +31,8 @@ from fedlab.deploy.server.device_grid import DeviceGrid
 from fedlab.deploy.server.device_registry import Roll, Seat
 from fedlab.deploy.server.mailbox import Post
 from fedlab.federation.callbacks import RoundReport
-from fedlab.history import Row
 from fedlab.records import PACKED, to_record
+from fedlab.row import Row
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN

@@ -14,8 +14,8 @@ from tiny_scenario import write_tiny
 import fedlab
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.history import GLOBAL, Row
 from fedlab.report.terminal.summary_table import print_closing_table
+from fedlab.row import GLOBAL, Row
 from fedlab.runs import metrics
 from fedlab.runs.final_model import FinishWriter
 from fedlab.runs.history import HistoryWriter, read_history

@@ -20,6 +20,7 @@ import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution import runtime as runtime_module
+from fedlab.engine.execution import vmapped
 from fedlab.engine.execution.mode import by_rule
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import start_grid
@@ -236,7 +237,7 @@ def test_a_stack_that_does_not_fit_is_halved(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime, tried = runtime_of(strategy=METHODS["fedprox"]), []
-    train_many = runtime_module.train_many
+    train_many = vmapped.train_many
 
     def small_memory(*args: Any, clients: Sequence[int], **fields: Any) -> list:
         tried.append(len(clients))
@@ -244,7 +245,7 @@ def test_a_stack_that_does_not_fit_is_halved(
             raise error
         return train_many(*args, clients=clients, **fields)
 
-    monkeypatch.setattr(runtime_module, "train_many", small_memory)
+    monkeypatch.setattr(vmapped, "train_many", small_memory)
     assert_same(*both(runtime, rounds=1))
     assert tried == [4, 2, 1, 1, 2, 1, 1]
 

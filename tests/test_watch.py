@@ -13,9 +13,9 @@ from tiny_scenario import write_tiny
 import fedlab
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.history import Row
 from fedlab.report.terminal.braille_chart import line_chart
 from fedlab.report.terminal.watch import watch
+from fedlab.row import Row
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import load_run
 from fedlab.runs.run_folder import RunFolder

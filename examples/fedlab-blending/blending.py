@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from fedlab import LocalHalf, Strategy
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies import StrategyParameters
 
 
 class BlendingParameters(StrategyParameters):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy.special import stdtrit
 
-from fedlab.history import GLOBAL
+from fedlab.row import GLOBAL
 from fedlab.runs import metrics
 
 if TYPE_CHECKING:

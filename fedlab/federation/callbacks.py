@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedlab.federation.round_strategy import RoundStrategy
-from fedlab.history import Row
+from fedlab.row import Row
 
 
 @dataclass(frozen=True)

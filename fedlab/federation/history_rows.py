@@ -8,8 +8,8 @@ from typing import Any
 from flwr.app import ArrayRecord, Message, MetricRecord
 
 from fedlab.federation.client_updates import client_of
-from fedlab.history import GLOBAL, Row
 from fedlab.records import record_bytes
+from fedlab.row import GLOBAL, Row
 from fedlab.virtual_time.round_plan import RoundPlan
 
 TEST_METRICS = ("accuracy", "loss")

@@ -1,1 +1,34 @@
-"""The networks that a scenario can name, the rules for their normalisation layers, and surgery."""
+"""Networks, and what is known of any network.
+
+Any `torch.nn.Module` is a network; one with parameters and checks subclasses `ModelSpec`.
+"""
+
+from typing import TYPE_CHECKING
+
+from fedlab.lazy import doors
+
+if TYPE_CHECKING:
+    from fedlab.models.anatomy import anatomy_of as anatomy_of
+    from fedlab.models.build import build_model as build_model
+    from fedlab.models.input_shape import image_shape as image_shape
+    from fedlab.models.norms import NormPolicy as NormPolicy
+    from fedlab.models.spec import ModelSpec as ModelSpec
+
+__all__ = [
+    "ModelSpec",
+    "NormPolicy",
+    "anatomy_of",
+    "build_model",
+    "image_shape",
+]
+
+__getattr__, __dir__ = doors(
+    __name__,
+    {
+        "ModelSpec": "fedlab.models.spec",
+        "NormPolicy": "fedlab.models.norms",
+        "anatomy_of": "fedlab.models.anatomy",
+        "build_model": "fedlab.models.build",
+        "image_shape": "fedlab.models.input_shape",
+    },
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedlab.history import GLOBAL
+from fedlab.row import GLOBAL
 from fedlab.runs.metrics import weighted_means
 
 if TYPE_CHECKING:

@@ -1,1 +1,25 @@
 """The folder of a run: what is in it, who may write to it, and what can be read from it."""
+
+from typing import TYPE_CHECKING
+
+from fedlab.lazy import doors
+
+if TYPE_CHECKING:
+    from fedlab.row import Row as Row
+    from fedlab.runs.run import Run as Run
+    from fedlab.runs.run import load_run as load_run
+
+__all__ = [
+    "Row",
+    "Run",
+    "load_run",
+]
+
+__getattr__, __dir__ = doors(
+    __name__,
+    {
+        "Row": "fedlab.row",
+        "Run": "fedlab.runs.run",
+        "load_run": "fedlab.runs.run",
+    },
+)

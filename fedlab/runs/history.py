@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.history import GLOBAL, Row
+from fedlab.row import GLOBAL, Row
 
 if TYPE_CHECKING:
     import pandas

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedlab.history import GLOBAL
+from fedlab.row import GLOBAL
 
 if TYPE_CHECKING:
     import pandas

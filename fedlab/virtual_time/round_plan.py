@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from flwr.app import Message
 
-from fedlab.history import GLOBAL, Row
+from fedlab.row import GLOBAL, Row
 
 DEVICE = "device"
 """The split of rows about a client's virtual round."""
