@@ -17,12 +17,12 @@ from fedlab.engine.execution.runtime import local_half_of
 from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of, fill
 from fedlab.models.copies import copy_of
+from fedlab.prepare import Prepared, prepare
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run import Run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
-from fedlab.simulation import Prepared, prepare
 
 NETWORKS = (
     *("Plain", "Frozen", "FrozenHead", "FrozenBody", "HeadAlone", "Tied", "SharedModule"),

@@ -25,12 +25,13 @@ from fedlab.engine.execution.batch_schedule import Portion
 from fedlab.engine.execution.sequential import train_one
 from fedlab.errors import InputError, is_own_frame, told
 from fedlab.losses.base import Loss
+from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
 from fedlab.records import as_tensor, to_record
 from fedlab.scenario import Scenario
-from fedlab.server_app import server_settings, strategy_class
+from fedlab.server_app import server_settings
 from fedlab.strategies.base import Strategy
 
 FEW = Portion(steps=2, rows=8)

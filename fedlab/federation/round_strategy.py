@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.server_config import ServerSettings
+from fedlab.models.anatomy import Anatomy
 from fedlab.records import Tensors
 from fedlab.virtual_time.clock import VirtualClock
 from fedlab.virtual_time.round_plan import RoundPlan
@@ -27,12 +28,14 @@ class RoundStrategy(Protocol):
         settings: Sampling, evaluation and tolerance.
         state: The server's tensors by record, which a checkpoint keeps.
         clock: Virtual time; None where time does not matter.
+        anatomy: What is known of the network.
     """
 
     parameters: Any
     settings: ServerSettings
     state: dict[str, Tensors]
     clock: VirtualClock | None
+    anatomy: Anatomy
 
     @property
     def has_global_model(self) -> bool:
