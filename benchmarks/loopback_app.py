@@ -19,7 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 from fedlab.client_app import build_client_app
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import make_runtime
-from fedlab.prepare import Prepared, prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.runs.history import HistoryWriter
 from fedlab.scenario_file import load_scenario
 from fedlab.server_app import build_server_app

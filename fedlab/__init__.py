@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fedlab.errors import InputError
     from fedlab.export.export_run import export_run
     from fedlab.export.formats.safetensors import load_program
-    from fedlab.prepare import prepare
+    from fedlab.preparation import prepare
     from fedlab.runs.run import Run, load_run
     from fedlab.scenario import Scenario
     from fedlab.scenario_file import load_scenario
@@ -68,7 +68,7 @@ _HOMES = {
     "compare": "comparison.compare",
     "load_run": "runs.run",
     "load_scenario": "scenario_file",
-    "prepare": "prepare",
+    "prepare": "preparation",
     "resume": "simulation",
     "session": "engine.ray.session",
     "simulate": "simulation",

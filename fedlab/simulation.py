@@ -12,7 +12,7 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import Callback
-from fedlab.prepare import Prepared, domains_to_test, prepare
+from fedlab.preparation import Prepared, domains_to_test, prepare
 from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.execute import conduct

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedlab.data.preprocess import Preprocess
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
 
 

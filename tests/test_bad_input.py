@@ -473,7 +473,7 @@ def test_values_that_nobody_means_are_refused(
 def test_a_mistake_is_told_before_any_data_are_read(
     case: Case, folder: Path, told: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fedlab.prepare.divide", lambda *_: pytest.fail("data were loaded"))
+    monkeypatch.setattr("fedlab.preparation.divide", lambda *_: pytest.fail("data were loaded"))
     refused(case, folder, told)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from test_engine import result
 
 import toy
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.report.terminal.partition_view import render
 from fedlab.simulation import simulate
 

@@ -271,7 +271,7 @@ def test_a_run_that_fails_stops_no_other_and_its_reason_is_told(tiny, tmp_path, 
 
 
 def first_weights(scenario):
-    from fedlab.prepare import prepare
+    from fedlab.preparation import prepare
 
     return next(prepare(scenario).model.parameters()).sum().item()
 

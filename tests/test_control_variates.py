@@ -19,7 +19,7 @@ from fedlab.clients.base import ClientState, Received
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy

@@ -26,7 +26,7 @@ from fedlab.engine.execution.batch_schedule import plan_round
 from fedlab.engine.execution.round_workload import work_per_round
 from fedlab.engine.execution.runtime import build_local_half
 from fedlab.errors import InputError
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.report.html.cost import cost
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs import metrics

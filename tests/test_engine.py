@@ -19,7 +19,7 @@ from fedlab.engine.ray.resources import Hardware, plan_actors
 from fedlab.engine.start import start_grid
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import ResourcesSpec

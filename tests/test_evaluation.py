@@ -11,7 +11,7 @@ import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import clients_per_batch
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import to_record
 from fedlab.scenario import ResourcesSpec
 

@@ -18,7 +18,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.features.base import ExtractionContext, Extractor
 from fedlab.features.frozen import Backbone, FrozenNetwork
-from fedlab.prepare import Prepared, prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.scenario import Scenario
 from fedlab.simulation import resume
 from toy import scenario

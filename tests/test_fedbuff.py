@@ -15,7 +15,7 @@ from torch import nn
 
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedbuff import FedBuff, FedBuffParameters

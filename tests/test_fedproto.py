@@ -17,7 +17,7 @@ import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate

@@ -25,7 +25,7 @@ from fedlab.engine.execution.sequential import profile_of
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import l2, mean_cov, mmd
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.server_app import build_strategy
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.base import ServerSettings

@@ -21,7 +21,7 @@ from fedlab.engine.start import make_runtime
 from fedlab.errors import InputError, RunError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.eigenspace import Geometry, Moments, pack, unpack
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.scenario import Scenario

@@ -22,7 +22,7 @@ from fedlab.engine.execution.batch_schedule import plan_round
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.losses.base import Profile
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import copied
 from fedlab.simulation import resume, simulate
 from fedlab.strategies import fedlabel

@@ -13,7 +13,7 @@ import toy
 from fedlab.clients.base import Received
 from fedlab.engine.execution.passes import BatchSize, Passes
 from fedlab.engine.execution.runtime import Runtime
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 
 
 def runtime_of(**changes) -> Runtime:

@@ -17,7 +17,7 @@ from fedlab.engine.execution.runtime import local_half_of
 from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of, fill
 from fedlab.models.copies import copy_of
-from fedlab.prepare import Prepared, prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run import Run
 from fedlab.runs.run_folder import RunFolder

@@ -19,7 +19,7 @@ from fedlab.clients.base import Received
 from fedlab.clients.moon import contrast
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.simulation import resume, simulate
 

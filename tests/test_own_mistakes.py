@@ -17,7 +17,7 @@ import fedlab
 import toy
 from fedlab import LocalHalf, cli
 from fedlab.errors import InputError, RunError
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.report.figures.feature_map import feature_map
 from fedlab.runs import metrics
 from fedlab.runs.history import HistoryWriter

@@ -14,7 +14,7 @@ from fedlab.data.source import Source
 from fedlab.data.transform import Transform
 from fedlab.errors import InputError
 from fedlab.partition.base import DomainSkew, LabelSkew, QuantitySkew
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 
 FEATURES, LABELS = np.zeros((12, 2), np.float32), np.arange(12) % 2
 GOOD = Domain("d", FEATURES, LABELS, FEATURES, LABELS, ("a", "b"))

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 import toy
 from fedlab.errors import InputError
-from fedlab.prepare import Prepared, prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs.run import load_run
 from fedlab.simulation import resume, simulate

@@ -14,7 +14,7 @@ import toy
 from fedlab.config import catalogue, yaml_text
 from fedlab.errors import InputError
 from fedlab.models.spec import ModelSpec
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
 

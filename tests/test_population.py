@@ -14,7 +14,7 @@ import toy
 from fedlab.engine.client_states import ClientStates
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import FIRST_NODE_ID
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy

@@ -20,7 +20,7 @@ from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import cut
 from fedlab.federation.client_updates import ClientUpdate, decode
 from fedlab.federation.preaggregation import PairwiseSum
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy

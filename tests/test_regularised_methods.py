@@ -22,7 +22,7 @@ from fedlab.clients.fedsam import FedSAM
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import profile_of
 from fedlab.errors import InputError
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.runs.run import load_run
 from fedlab.scenario import EngineSpec, Scenario

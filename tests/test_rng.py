@@ -11,7 +11,7 @@ import torch
 
 import toy
 from fedlab import rng
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 
 
 def test_seeds_are_the_same_on_every_machine() -> None:

@@ -18,7 +18,7 @@ from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.start import make_runtime
 from fedlab.federation.preaggregation import REQUEST
 from fedlab.federation.record_layout import expected_of
-from fedlab.prepare import Prepared, prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.records import array_records, for_the_wire
 from fedlab.runs.execute import conduct
 from fedlab.runs.run_folder import RunFolder

@@ -20,7 +20,7 @@ from fedlab.clients.fednova import coefficient_sum
 from fedlab.config import registry
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fednova import FedNova

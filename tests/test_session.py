@@ -16,7 +16,7 @@ from fedlab.engine.ray import cluster
 from fedlab.engine.ray import session as sessions
 from fedlab.engine.ray.resources import Hardware
 from fedlab.engine.start import start_grid
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 
 
 def pids(**resources: int) -> set[int]:

@@ -19,7 +19,7 @@ from fedlab import flower_compat
 from fedlab.config import registry
 from fedlab.errors import InputError, RunError
 from fedlab.federation.client_updates import ClientUpdate, mean_metrics
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import Tensors, arrays_of, from_record, to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate

@@ -11,7 +11,7 @@ from test_control_variates import size
 from fedlab.clients.base import Received
 from fedlab.config import registry
 from fedlab.engine.execution.runtime import Runtime
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.server_app import build_strategy
 from toy import CLASSES, scenario
 

@@ -26,7 +26,7 @@ from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import start_grid
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.partition import Partition
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import to_record
 from fedlab.scenario import EngineSpec, Scenario
 from fedlab.server_app import build_strategy

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fedlab.errors import InputError, RunError
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.simulation import resume, simulate
 from toy import scenario
 

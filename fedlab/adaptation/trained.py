@@ -8,7 +8,7 @@ import torch
 
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
 

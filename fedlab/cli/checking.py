@@ -47,7 +47,7 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.models.anatomy import anatomy_of
     from fedlab.models.head import find_head
     from fedlab.models.normalisation import normalises
-    from fedlab.prepare import prepare
+    from fedlab.preparation import prepare
 
     prepared = prepare(scenario)
     model, data = prepared.model, prepared.data

@@ -171,7 +171,7 @@ def partition(
     fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png
     fedlab partition domain_skew --table who.csv[/dim]
     """
-    from fedlab.prepare import divide
+    from fedlab.preparation import divide
     from fedlab.report.partition_table import write_table
     from fedlab.report.terminal import partition_view
 

@@ -19,7 +19,7 @@ from fedlab.comparison.plan import Planned, checked_seeds, plan, refuse_stranger
 from fedlab.comparison.run_worker import Job, Load, News, Watch
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.tracking.observer import check_trackers

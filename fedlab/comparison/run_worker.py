@@ -21,7 +21,7 @@ from fedlab.data.spec import DataSpec
 from fedlab.engine.start import start_grid
 from fedlab.errors import FedlabError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.runs.history import to_frame
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import start_or_resume

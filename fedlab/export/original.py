@@ -22,7 +22,7 @@ from fedlab.models.anatomy.places import lent
 from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
 from fedlab.partition.partition import make_partition
-from fedlab.prepare import prepare
+from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run_folder import RunFolder

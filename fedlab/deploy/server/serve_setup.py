@@ -21,7 +21,7 @@ from fedlab.errors import InputError
 from fedlab.features.base import NoExtractor
 from fedlab.methods import local_half_class, strategy_class
 from fedlab.partition.partition import Partition
-from fedlab.prepare import domains_to_test
+from fedlab.preparation import domains_to_test
 from fedlab.privacy.privacy_checks import check_privacy, refuse_known_noise
 from fedlab.rng import generator
 from fedlab.scenario import Scenario

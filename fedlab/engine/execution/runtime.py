@@ -206,7 +206,7 @@ def build_local_half(
     samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
     classes = len(data.class_names)
     model = initial_model(scenario, data, samples)
-    if ours(scenario.model):  # `fedlab.prepare.prepare` tries it once for all processes
+    if ours(scenario.model):  # `fedlab.prepare` tries it once for all processes
         return local_half_of(scenario, model.to(device), classes)
     half, _ = tried_half(local_half_of(scenario, model, classes), scenario, samples)
     task = replace(half.task, model=model.to(device))
