@@ -386,7 +386,7 @@ def test_that_the_local_backend_does_one_run_at_a_time_is_told(tiny, run, monkey
 def test_the_command_ends_with_1_where_runs_are_missing(tiny, run, monkeypatch):
     monkeypatch.setenv("FAILS", "yes")
     half = f"strategy.client={__name__}:FailsForSeedOne"
-    code, out, err = run("compare", tiny, "--seeds", "6", "rounds=1", half, "--format", "csv")
+    code, out, err = run("compare", tiny, "--seeds", "6", "rounds=2", half, "--format", "csv")
     assert code == 1
     assert "failed after" in err
     assert err.endswith("runs are missing; the same command tries them again\n")
