@@ -20,16 +20,24 @@ class DenseLayer:
         bias: Shape (outputs,), or None.
         clients: Number of clients.
         optimizer: Without clipping.
+        steps: How many the clients take; where they take none, all of them have what they started
+            from, in the same memory.
 
     Attributes:
         probes: What to differentiate by after `outputs`.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, clients: int, optimizer: Optimizer
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        clients: int,
+        optimizer: Optimizer,
+        steps: int,
     ) -> None:
         given = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-        self.tensors = {n: t.expand(clients, *t.shape).clone() for n, t in given.items()}
+        same = {name: tensor.expand(clients, *tensor.shape) for name, tensor in given.items()}
+        self.tensors = {n: t.clone() for n, t in same.items()} if steps else same
         self.optimizer = optimizer
         self.state = optimizer.start(self.tensors)
         self.probes: list[Tensor] = []

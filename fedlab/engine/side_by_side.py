@@ -176,13 +176,13 @@ class _SideBySide:
         start, optimizer = self._weights(0), self.half.task.optimizer
         if work.low_rank_first(start[0], optimizer, linear):
             return FirstLayer(*start, self.samples, optimizer)
-        return DenseLayer(*start, len(self.samples), optimizer)
+        return DenseLayer(*start, len(self.samples), optimizer, work.steps)
 
     def _later_layer(self, number: int, work: Work, linear: Form) -> LaterLayer | DenseLayer:
         start, optimizer = self._weights(number), self.half.task.optimizer
         if work.low_rank_later(start[0], optimizer, linear):
             return LaterLayer(*start, len(self.samples), work.seen, optimizer)
-        return DenseLayer(*start, len(self.samples), optimizer)
+        return DenseLayer(*start, len(self.samples), optimizer, work.steps)
 
     def step(self, rows: Tensor, lengths: Tensor, lr: float) -> None:
         """One optimiser step of the first clients.
