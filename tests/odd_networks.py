@@ -194,6 +194,36 @@ class Branching(Plain):
         return super().middle(hidden) if float(hidden.detach().sum()) > -1e9 else hidden
 
 
+class Routing(Plain):
+    """A whole batch takes one of two ways, by its mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if float(x.detach().mean()) > 0 else x * 0.5)
+
+
+class Warming(Plain):
+    """Counts its steps in an attribute, by which it weighs what it does."""
+
+    def change(self) -> None:
+        self.steps = 0
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        self.steps += self.training
+        return super().middle(hidden) * min(1.0, self.steps / 10)
+
+
+class Remembering(Plain):
+    """Keeps the means of the last batches in a list."""
+
+    def change(self) -> None:
+        self.bank: list[Tensor] = []
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        if self.training:
+            self.bank = [*self.bank[-4:], hidden.detach().mean(0)]
+        return super().middle(hidden) - (sum(self.bank) / len(self.bank) if self.bank else 0)
+
+
 class Counting(Plain):
     """Counts its steps in a buffer that it makes anew."""
 

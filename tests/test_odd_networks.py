@@ -275,12 +275,23 @@ def test_test_batches_do_not_cross_clients(tmp_path: Path) -> None:
         anatomy_of(prepare(scenario("BatchStatistics")).model).buffers["norm.running_mean"]
 
 
+def test_a_network_that_branches_on_its_batch_is_known_to_mix_samples() -> None:
+    observed = anatomy_of(prepare(scenario("Routing")).model).observed
+    assert observed is not None
+    assert observed.mixes_in_tests
+    plain = anatomy_of(prepare(scenario("Plain")).model).observed
+    assert plain is not None
+    assert (plain.mixes_in_tests, plain.remembers) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("Auxiliary", "gives a tuple for a batch while it trains"),
         ("LateFailure", "fails in a training step .*no gradient tape"),
         ("Accumulating", r"'m.weight' has a hook that .* \(register_post_accumulate_grad_hook\)"),
+        ("Warming", "keeps something between steps that is in no buffer.*register_buffer"),
+        ("Remembering", "keeps something between steps that is in no buffer.*register_buffer"),
         ("parallel", "has a DataParallel"),
         ("scripted", "compiled by torch.jit.script"),
         ("Adversarial", "does not learn here as it does in plain PyTorch.*gradient of '"),

@@ -12,6 +12,7 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial import trial_samples
 from fedlab.engine.runtime import initial_model, local_half_of, tried_half
+from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.check import check_outputs
 from fedlab.models.normalisation import looks_like_normalisation
@@ -42,6 +43,7 @@ def checked_half(scenario: Scenario, data: FederatedData) -> LocalHalf:
     samples = trial_samples(data, Preprocess(scenario.data, data))
     model = initial_model(scenario, data, samples)
     check_outputs(scenario.model, model, samples.inputs, classes)
+    _refuse_what_remembers(scenario, model)
     scenario.strategy.check(scenario, model)
     refuse_batches_of_one(scenario, model)
     half = local_half_of(scenario, model, classes)
@@ -49,6 +51,25 @@ def checked_half(scenario: Scenario, data: FederatedData) -> LocalHalf:
     for line in _remarks(model, half.norm_policy, why_alone):
         log.warning("model '%s': %s", scenario.model.name, line)
     return half
+
+
+def _refuse_what_remembers(scenario: Scenario, model: nn.Module) -> None:
+    """Refuses a network whose outputs depend on what it did before.
+
+    One module serves all clients of a process: what it keeps in no buffer would run on from client
+    to client, and be gone after a resume.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    observed = anatomy_of(model).observed
+    if observed is not None and observed.remembers:
+        raise InputError(
+            f"model: '{scenario.model.name}' keeps something between steps that is in no buffer "
+            "(the same samples give other outputs the second time), which would go from client to "
+            "client; make it a tensor with register_buffer, and say with fedlab_buffers what "
+            "becomes of it"
+        )
 
 
 def _remarks(model: nn.Module, policy: NormPolicy, why_alone: str | None) -> list[str]:

@@ -20,6 +20,9 @@ T = TypeVar("T")
 ROUNDING = 1e-4
 """Difference, as a share of the largest output, up to which two outputs are the same."""
 
+MANY = 15
+"""Other samples in a large batch."""
+
 RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "Flatten", "UnsafeView")
 
 
@@ -34,7 +37,9 @@ class Observed:
         moving: Buffers that a training step changed.
         random: Whether it drew random numbers while it trained.
         mixes_in_training: Whether a sample's output depended on the other sample in training mode.
-        mixes_in_tests: The same in evaluation mode.
+        mixes_in_tests: The same in evaluation mode, in larger batches, too.
+        remembers: Whether it keeps something between steps that is in no buffer, so that the same
+            samples and tensors give other outputs the second time.
     """
 
     order: tuple[str, ...] = ()
@@ -44,6 +49,7 @@ class Observed:
     random: bool | None = None
     mixes_in_training: bool | None = None
     mixes_in_tests: bool | None = None
+    remembers: bool | None = None
 
 
 def observe(model: nn.Module, samples: Tensor) -> Observed:
@@ -70,6 +76,7 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
             random=chance,
             mixes_in_training=_tried(lambda: _mixes(model, samples, training=True)),
             mixes_in_tests=_tried(lambda: _mixes(model, samples, training=False)),
+            remembers=_tried(lambda: _remembers(model, samples)),
         )
 
 
@@ -159,12 +166,40 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _mixes(model: nn.Module, samples: Tensor, *, training: bool) -> bool:
-    """Whether the first of two samples comes out differently where the second is another."""
+    """Whether the first sample of a batch comes out differently where the others are other ones.
+
+    In evaluation mode, where batches are larger and no chance depends on their size, also among
+    samples of the opposite sign and among many: a network may branch on a mean, or fill up experts.
+    """
+    first = samples[:1]
+    batches = [samples[[0, 0]], samples]
+    if not training:
+        many = samples[[1] * MANY]
+        batches.append(torch.cat([first, many]))
+        if samples.is_floating_point():
+            batches += [torch.cat([first, -3 * first]), torch.cat([first, -many])]
     outputs = []
-    for rows in ([0, 1], [0, 0]):
+    for batch in batches:
         copied = copy_of(model).train(training)
         with same_chance(), torch.no_grad():
-            outputs.append(copied(samples[rows])[0].double())
-    one, other = outputs
+            outputs.append(copied(batch)[0].double())
+    return any(not _alike(outputs[0], other) for other in outputs[1:])
+
+
+def _remembers(model: nn.Module, samples: Tensor) -> bool:
+    """Whether a pass differs after others, with the same tensors and the same chance."""
+    copied = copy_of(model).train()
+    tensors = {name: tensor.clone() for name, tensor in copied.named_buffers()}
+    outputs = []
+    for batch in (samples, samples[[1, 1]], samples):
+        with same_chance(), torch.no_grad():
+            outputs.append(copied(batch).double())
+            for name, tensor in copied.named_buffers():
+                if name in tensors and tensor.shape == tensors[name].shape:
+                    tensor.copy_(tensors[name])
+    return not _alike(outputs[0], outputs[-1])
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
     scale = max(float(one.abs().max()), 1e-6)
-    return bool((one - other).abs().max() > ROUNDING * scale)
+    return bool((one - other).abs().max() <= ROUNDING * scale)
