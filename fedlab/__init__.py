@@ -5,11 +5,11 @@
 >>> run.summary()
 """
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fedlab import moved
+from fedlab.lazy import doors
 
 moved.install()
 
@@ -56,31 +56,23 @@ __all__ = [
     "simulate",
 ]
 
-_HOMES = {
-    "Comparison": "comparison.comparison",
-    "InputError": "errors",
-    "LocalHalf": "clients.base",
-    "Run": "runs.run",
-    "Scenario": "scenario",
-    "Strategy": "strategies.base",
-    "export_run": "export.export_run",
-    "load_program": "export.formats.safetensors",
-    "compare": "comparison.compare",
-    "load_run": "runs.run",
-    "load_scenario": "scenario_file",
-    "prepare": "preparation",
-    "resume": "simulation",
-    "session": "engine.ray.session",
-    "simulate": "simulation",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used: PyTorch, Flower and Ray take seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fedlab' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"fedlab.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = doors(
+    __name__,
+    {
+        "Comparison": "fedlab.comparison.comparison",
+        "InputError": "fedlab.errors",
+        "LocalHalf": "fedlab.clients.base",
+        "Run": "fedlab.runs.run",
+        "Scenario": "fedlab.scenario",
+        "Strategy": "fedlab.strategies.base",
+        "compare": "fedlab.comparison.compare",
+        "export_run": "fedlab.export.export_run",
+        "load_program": "fedlab.export.formats.safetensors",
+        "load_run": "fedlab.runs.run",
+        "load_scenario": "fedlab.scenario_file",
+        "prepare": "fedlab.preparation",
+        "resume": "fedlab.simulation",
+        "session": "fedlab.engine.ray.session",
+        "simulate": "fedlab.simulation",
+    },
+)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
@@ -26,7 +27,6 @@ from fedlab.federation.preaggregation import Preaggregation
 from fedlab.methods import local_half_class
 from fedlab.models.build import build_model
 from fedlab.models.mixing import mixes_test_samples
-from fedlab.models.spec import ModelSpec
 from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
@@ -206,7 +206,7 @@ def build_local_half(
     samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
     classes = len(data.class_names)
     model = initial_model(scenario, data, samples)
-    if ours(scenario.model):  # `fedlab.prepare` tries it once for all processes
+    if is_ours(type(scenario.model)):  # `fedlab.prepare` tries it once for all processes
         return local_half_of(scenario, model.to(device), classes)
     half, _ = tried_half(local_half_of(scenario, model, classes), scenario, samples)
     task = replace(half.task, model=model.to(device))
@@ -259,8 +259,3 @@ def tried_half(
     if task is not half.task:
         half = local_half_class(scenario)(scenario.strategy, task)
     return half, why
-
-
-def ours(spec: ModelSpec) -> bool:
-    """Whether a network comes with fedlab."""
-    return type(spec).__module__.startswith("fedlab.models.")
