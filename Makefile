@@ -3,6 +3,7 @@
 check: ## form, types and tests: what to run before a commit
 	uv run --all-extras ruff format --check
 	uv run --all-extras ruff check
+	uv run --all-extras lint-imports --no-logo
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 uv run --all-extras pyright
 	uv run --all-extras pytest
 

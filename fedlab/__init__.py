@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from fedlab.scenario_file import load_scenario
     from fedlab.simulation import resume, simulate
     from fedlab.strategies.base import Strategy
+    from fedlab.version import __version__ as __version__
 
-__version__ = "0.1.0"
 __all__ = [
     "Comparison",
     "InputError",
@@ -59,6 +59,7 @@ __all__ = [
 __getattr__, __dir__ = doors(
     __name__,
     {
+        "__version__": "fedlab.version",
         "Comparison": "fedlab.comparison.comparison",
         "InputError": "fedlab.errors",
         "LocalHalf": "fedlab.clients.base",

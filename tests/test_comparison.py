@@ -18,6 +18,7 @@ from fedlab.comparison.console import print_comparison
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.row import GLOBAL, Row
+from fedlab.runs import curves
 from fedlab.runs.history import HistoryWriter, to_frame
 from fedlab.runs.metrics import by_domain
 from fedlab.runs.run import load_run
@@ -58,11 +59,11 @@ def test_clients_of_a_domain_count_by_examples_and_a_domain_nobody_owns_is_the_g
 
 def test_learning_curves_are_by_domain_in_every_round():
     made = history({"b": [0.1], "a": [0.2, 0.4]}, {"b": [0.5], "a": [0.6, 1.0]})
-    curves = statistics.learning_curves(made)
-    assert list(curves.columns) == ["b", "a"]
+    found = curves.learning_curves(made)
+    assert list(found.columns) == ["b", "a"]
     for number in (1, 2):
         expected = by_domain(made, number)["clients_value"]
-        assert curves.loc[number].to_dict() == pytest.approx(expected.to_dict())
+        assert found.loc[number].to_dict() == pytest.approx(expected.to_dict())
 
 
 def test_a_history_without_tests_has_no_outcome():
@@ -71,15 +72,15 @@ def test_a_history_without_tests_has_no_outcome():
 
 def test_rounds_and_bytes_to_a_target():
     made = history({"a": [0.5], "b": [0.6]}, {"a": [0.7], "b": [0.9]}, {"a": [0.6], "b": [0.6]})
-    assert statistics.round_reaching(made, 0.8) == 2  # a mean over domains of exactly 0.8
-    assert statistics.bytes_reaching(made, 0.8) == 4000
-    assert statistics.round_reaching(made, 0.81) is None
-    assert statistics.bytes_reaching(made, 0.81) is None
+    assert curves.round_reaching(made, 0.8) == 2  # a mean over domains of exactly 0.8
+    assert curves.bytes_reaching(made, 0.8) == 4000
+    assert curves.round_reaching(made, 0.81) is None
+    assert curves.bytes_reaching(made, 0.81) is None
 
 
 def test_costs_add_up(tmp_path):
     made = make_run(tmp_path / "run", write_tiny(tmp_path), [{"a": [0.5]}, {"a": [0.5]}])
-    spent = statistics.costs(made.history)
+    spent = curves.costs(made.history)
     assert list(spent["bytes"]) == [2000, 4000]
     assert list(spent["seconds"]) == [2.0, 4.0]
 

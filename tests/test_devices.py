@@ -19,7 +19,6 @@ from test_engine import ELSEWHERE, At, every, result
 
 import toy
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.statistics import virtual_seconds_reaching
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.batch_schedule import plan_round
@@ -30,6 +29,7 @@ from fedlab.preparation import prepare
 from fedlab.report.html.cost import cost
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs import metrics
+from fedlab.runs.curves import virtual_seconds_reaching
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import Scenario
 from fedlab.simulation import resume, simulate

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -68,3 +70,14 @@ def test_a_name_stands_for_one_module() -> None:
         if last not in {"base", "spec", "__main__"} and seen.setdefault(key, name) != name:
             twice.append(f"{seen[key]} and {name}")
     assert twice == []
+
+
+def test_every_module_stands_in_a_layer() -> None:
+    """Import-linter holds the order of those that it is told of, and says nothing of the others."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each["type"] == "layers")
+    told = {name for layer in layers for name in re.split(r" [:|] ", layer)}
+    missing = [n for n in imports() if not any(f"{n}.".startswith(f"{each}.") for each in told)]
+    assert missing == []
+    assert not any(f"{name}.".startswith(f"{other}.") for name in told for other in told - {name})

@@ -23,7 +23,7 @@ MUTANTS = (
     ),
     Mutant(
         "label-budget-is-not-stratified",
-        "fedlab/scenarios/label_budget.py",
+        "fedlab/partition/label_budget.py",
         "owners * classes + labels if self.stratified else owners",
         "owners",
         TESTS,

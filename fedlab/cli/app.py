@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand
 
-import fedlab
 from fedlab.errors import FedlabError, InputError, told
+from fedlab.version import __version__
 
 app = typer.Typer(
     help="Federated learning under label skew and domain skew.",
@@ -92,7 +92,7 @@ def _look_here_last() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        out.print(f"fedlab {fedlab.__version__}")
+        out.print(f"fedlab {__version__}")
         raise typer.Exit
 
 

@@ -158,7 +158,7 @@ class _Reporter:
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Tells the round, its accuracy and who failed in it."""
-        from fedlab.comparison.statistics import learning_curves
+        from fedlab.runs.curves import learning_curves
 
         curves = learning_curves(to_frame(report.rows))
         accuracy = float(curves.iloc[-1].mean()) if len(curves) else None

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import stdtrit
 
-from fedlab.row import GLOBAL
 from fedlab.runs import metrics
+from fedlab.runs.curves import at_round, costs, learning_curves
 
 if TYPE_CHECKING:
     import pandas
@@ -88,40 +88,6 @@ class Difference:
     pairs: int
 
 
-def learning_curves(history: pandas.DataFrame, metric: str = "accuracy") -> pandas.DataFrame:
-    """A metric on every domain in every evaluated round.
-
-    Returns:
-        One row per evaluated round (the index), one column per domain, in the order in which
-        domains appear; NaN where a domain was not measured in that round.
-    """
-    rows = history[(history["split"] == "test") & (history["metric"] == metric)]
-    own = rows[rows["client"] != GLOBAL]
-    clients = metrics.weighted_means(own, ["round", "domain"])["value"].unstack("domain")
-    whole = rows[rows["client"] == GLOBAL].pivot(index="round", columns="domain", values="value")
-    return clients.combine_first(whole).reindex(columns=rows["domain"].drop_duplicates())
-
-
-def costs(history: pandas.DataFrame) -> pandas.DataFrame:
-    """What a run has cost up to and including every round.
-
-    Returns:
-        One row per round (the index): ``bytes`` up and down, ``seconds``, and ``virtual_seconds``
-        where the scenario has devices, all since the start.
-    """
-    rows = history[history["split"] == "round"]
-    kinds = {
-        "bytes": rows["metric"].isin(["bytes_up", "bytes_down"]),
-        "seconds": rows["metric"].str.startswith("seconds_"),
-    }
-    spent = rows[["round"]].drop_duplicates().set_index("round").sort_index()
-    for name, chosen in kinds.items():
-        spent[name] = rows[chosen].groupby("round")["value"].sum()
-    spent = spent.fillna(0.0).cumsum()
-    virtual = metrics.virtual_time(history)
-    return spent if virtual.empty else spent.assign(virtual_seconds=virtual)
-
-
 def outcome(history: pandas.DataFrame) -> Outcome | None:
     """What a run came to; None if no round was evaluated."""
     last = metrics.last_evaluated_round(history)
@@ -131,7 +97,7 @@ def outcome(history: pandas.DataFrame) -> Outcome | None:
     spent, times = costs(history), metrics.virtual_time(history)
     return Outcome(
         round=last,
-        domains={str(domain): _at(curves[domain], last) for domain in curves},
+        domains={str(domain): at_round(curves[domain], last) for domain in curves},
         spread=metrics.spread_in(history, last),
         traffic=float(spent["bytes"].iloc[-1]) if len(spent) else 0.0,
         seconds=float(spent["seconds"].iloc[-1]) if len(spent) else 0.0,
@@ -141,29 +107,6 @@ def outcome(history: pandas.DataFrame) -> Outcome | None:
         down=metrics.bytes_per_client(history, "down"),
         unequal=metrics.unequal_clients(history),
     )
-
-
-def round_reaching(history: pandas.DataFrame, target: float) -> int | None:
-    """The first evaluated round with a mean accuracy over domains of at least `target`."""
-    means = learning_curves(history).mean(axis="columns", skipna=False)
-    reached = means.index[means >= target]
-    return int(reached[0]) if len(reached) else None
-
-
-def bytes_reaching(history: pandas.DataFrame, target: float) -> float | None:
-    """Bytes up and down until then; None if the target was not reached."""
-    first = round_reaching(history, target)
-    return None if first is None else _at(costs(history)["bytes"], first)
-
-
-def virtual_seconds_reaching(history: pandas.DataFrame, target: float) -> float | None:
-    """Virtual seconds until then; None if the target was not reached, or time is not virtual."""
-    first, times = round_reaching(history, target), metrics.virtual_time(history)
-    return None if first is None or times.empty else _at(times, first)
-
-
-def _at(numbers: pandas.Series, round: int) -> float:
-    return float(cast(float, numbers.loc[round]))
 
 
 def estimate(values: Sequence[float]) -> Estimate:

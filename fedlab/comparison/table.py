@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas
 
 from fedlab.comparison.group import Group
-from fedlab.comparison.statistics import (
-    Outcome,
-    bytes_reaching,
-    estimate,
-    paired_difference,
-    round_reaching,
-    virtual_seconds_reaching,
-)
+from fedlab.comparison.statistics import Outcome, estimate, paired_difference
 from fedlab.config.yaml_text import in_words
+from fedlab.runs.curves import bytes_reaching, round_reaching, virtual_seconds_reaching
 
 if TYPE_CHECKING:
     from fedlab.comparison.compared import Compared

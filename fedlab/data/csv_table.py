@@ -18,9 +18,9 @@ from fedlab.data.named_files import Files, left_out, named
 from fedlab.data.remarks import counted, listed
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
+from fedlab.data.stored_numbers import stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
-from fedlab.features.feature_table import stored
 
 
 class Csv(Source):

@@ -18,9 +18,9 @@ from fedlab.data.npz_reader import Archive
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
+from fedlab.data.stored_numbers import stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
-from fedlab.features.feature_table import stored
 
 
 class Npz(ImageSource):

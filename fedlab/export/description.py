@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import fedlab
 from fedlab.data.samples import FederatedData
 from fedlab.features.base import NoExtractor
 from fedlab.scenario import Scenario
+from fedlab.version import __version__
 
 VERSION = 1
 """Of the form of descriptions; raised when a field changes its meaning."""
@@ -66,7 +66,7 @@ class Description:
     output: TensorDescription
     mean: list[Any] | float
     std: list[Any] | float
-    made_by: str = f"fedlab {fedlab.__version__}"
+    made_by: str = f"fedlab {__version__}"
     version: int = VERSION
 
     def to_json(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pydantic import PositiveInt
 
 from fedlab.config.component import Chosen, Section
 from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
-from fedlab.scenarios.label_budget import LabelBudget
+from fedlab.partition.label_budget import LabelBudget
 
 
 class PartitionSpec(Section):

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from flwr.app import ConfigRecord, Message, MessageType
 
-import fedlab
 from fedlab.config import yaml_text
 from fedlab.deploy.device.local_data import OwnData, load_own_data
 from fedlab.deploy.device.own_tensors import check_own_tensors, sketch
@@ -20,6 +19,7 @@ from fedlab.engine.worker import Job, Worker
 from fedlab.errors import InputError
 from fedlab.flower_compat import error_reply
 from fedlab.records import for_the_wire, from_the_wire
+from fedlab.version import __version__
 
 log = logging.getLogger("fedlab")
 
@@ -73,11 +73,11 @@ class Participant:
         """Loads the data, unless this is known from before."""
         invitation = Invitation.of(message.content)
         if self._own is None or invitation.run != self._run:
-            if invitation.version != fedlab.__version__:
+            if invitation.version != __version__:
                 log.warning(
                     "the server has fedlab %s, this device %s",
                     invitation.version,
-                    fedlab.__version__,
+                    __version__,
                 )
             values, _ = yaml_text.read(invitation.scenario, "the server's scenario")
             own = load_own_data(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
-import fedlab
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.deploy.device.own_tensors import sketch
@@ -29,6 +28,7 @@ from fedlab.scenario_file import to_yaml
 from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.version import __version__
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Task:
         """
         return Invitation(
             run,
-            fedlab.__version__,
+            __version__,
             to_yaml(scenario),
             self.classes,
             self.shape,

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from fedlab.comparison.statistics import learning_curves
 from fedlab.errors import InputError
 from fedlab.report.figures.partition_figure import FAINT, INK, colours_of
+from fedlab.runs.curves import learning_curves
 
 if TYPE_CHECKING:
     from fedlab.runs.run_record import RunRecord

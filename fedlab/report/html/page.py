@@ -7,7 +7,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-import fedlab
 from fedlab.comparison.columns import columns
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.notes import missing, notes
@@ -23,6 +22,7 @@ from fedlab.report.html.partition_section import partition
 from fedlab.report.html.reproduce import repeat
 from fedlab.report.html.results import results
 from fedlab.report.html.svg import shape
+from fedlab.version import __version__
 
 LEFT_OUT = "Left out: the report was made with --no-data."
 
@@ -62,7 +62,7 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
         _templates()
         .get_template("page.html")
         .render(
-            version=fedlab.__version__,
+            version=__version__,
             head=overview(comparison),
             results=results(comparison),
             table=[c for c in columns(comparison) if c.title != "runs" or absent],

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import pandas
 
 from fedlab.comparison.group import Group
-from fedlab.comparison.statistics import costs, learning_curves
-from fedlab.report.curves import worst_curve
+from fedlab.runs.curves import costs, learning_curves, worst_curve
 
 ALL_DOMAINS = "all domains"
 

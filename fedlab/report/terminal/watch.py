@@ -10,12 +10,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from fedlab.comparison.statistics import learning_curves
 from fedlab.errors import InputError
 from fedlab.report.terminal.braille_chart import Points, line_chart
 from fedlab.report.terminal.progress import scores
 from fedlab.report.units import duration
 from fedlab.runs import metrics
+from fedlab.runs.curves import learning_curves
 from fedlab.runs.run import Run, load_run
 from fedlab.runs.run_folder import RunFolder
 
