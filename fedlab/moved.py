@@ -122,6 +122,7 @@ MOVED = {
     "report.watch": "report.terminal.watch",
     "runs.conduct": "runs.execute",
     "runs.finish": "runs.final_model",
+    "runs.files": "files",
     "runs.folder": "runs.run_folder",
     "runs.unchanged": "runs.resume_check",
     "runs.workload": "runs.workload_file",

@@ -174,7 +174,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(
 ) -> None:
     file = StateFile(tmp_path / "client.safetensors")
     file.keep("round 1 train", RecordDict(), state(1))
-    (tmp_path / "client.unfinished").mkdir()  # as good as a full disk
+    (tmp_path / "client.safetensors.unfinished").mkdir()  # as good as a full disk
     with pytest.raises(OSError, match="directory"):
         file.keep("round 2 train", state(1), state(2))
     assert kept(file.start_of("round 2 train")) == 1

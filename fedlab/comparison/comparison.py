@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fedlab.comparison import sameness
 from fedlab.comparison.compared import Compared
 from fedlab.comparison.group import Group, checked_target, group_of, strategy_label
+from fedlab.config.scenario_diff import differing_keys
 from fedlab.errors import InputError
 from fedlab.runs.run import Run, load_run
 
@@ -160,7 +161,7 @@ class Comparison(Compared):
 def _grouped(runs: Sequence[Run]) -> list[Group]:
     """Runs by method and by what their settings differ in."""
     settings = [sameness.setting(run.scenario) for run in runs]
-    keys = sameness.differences(settings)
+    keys = differing_keys(*settings)
     found: dict[str, tuple[str, dict[str, Any], dict[int, Run]]] = {}
     for run, values in zip(runs, settings, strict=True):
         strategy = strategy_label(run.scenario.strategy)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedlab.comparison import sameness
 from fedlab.comparison.arguments import strategy_change
 from fedlab.comparison.comparison_folder import Entry
 from fedlab.comparison.group import label_of, strategy_label
 from fedlab.config import overrides as override
+from fedlab.config.scenario_diff import NO_RESULT, differences
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.runs.run_folder import RunFolder
@@ -134,22 +134,13 @@ def refuse_strangers(planned: Sequence[Planned], folder: Path) -> None:
             RunFolder.refuse_used(path)
             continue
         there = load_scenario(RunFolder(path).scenario_file)
-        ours, theirs = (_all_that_counts(scenario) for scenario in (one.scenario, there))
-        keys = sameness.differences([theirs, ours])
-        if keys:
-            told = ", ".join(
-                f"{key}={in_words(theirs.get(key))} and not {in_words(ours.get(key))}"
-                for key in keys[:3]
-            )
+        found = differences(there, one.scenario, ignore=NO_RESULT)
+        if found:
+            told = ", ".join(map(str, found[:3]))
             raise InputError(
                 f"the folder '{path}' holds another run, with {told}; choose another folder with "
                 "--out, or delete that run"
             )
-
-
-def _all_that_counts(scenario: Scenario) -> dict[str, Any]:
-    strategy = scenario.strategy.model_dump(mode="json")
-    return sameness.setting(scenario) | {f"strategy.{k}": v for k, v in strategy.items()}
 
 
 def _refuse_misplaced(keys: Sequence[str]) -> None:

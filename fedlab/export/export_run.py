@@ -18,6 +18,7 @@ from fedlab.export.export_check import (
 )
 from fedlab.export.formats import format_of
 from fedlab.export.original import Original
+from fedlab.files import whole_file
 from fedlab.records import as_tensor
 from fedlab.runs.run import Run
 
@@ -96,14 +97,10 @@ def _stem(client: int | None) -> str:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place unless anything goes wrong."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
+    """A file to write to, which takes the place of `path` unless anything goes wrong."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with whole_file(path) as unfinished:
             yield unfinished
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"--out: '{path}' cannot be written: {error.strerror or error}") from error

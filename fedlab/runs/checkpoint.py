@@ -30,8 +30,8 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.federation.round_strategy import RoundStrategy
+from fedlab.files import write_whole
 from fedlab.records import Tensors, from_record, to_record
-from fedlab.runs.files import write_whole
 from fedlab.runs.history import HistoryWriter, Mark, check_marks
 from fedlab.runs.tensors import digest_of, read_records, write_records
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from fedlab.federation.callbacks import RoundReport
-from fedlab.runs.files import write_whole
+from fedlab.files import write_whole
 from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.tensors import write_tensors
 

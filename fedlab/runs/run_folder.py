@@ -23,8 +23,8 @@ from types import TracebackType
 from typing import IO
 
 from fedlab.errors import InputError
+from fedlab.files import write_whole
 from fedlab.runs.environment import describe_environment
-from fedlab.runs.files import write_whole
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
 

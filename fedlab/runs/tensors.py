@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedlab.errors import InputError
+from fedlab.files import write_whole
 
 ORDER = "order"
 """The note that holds the names of the tensors, a JSON list, in the order they were given in."""
@@ -48,7 +48,7 @@ def write_tensors(
     *,
     private: bool = False,
 ) -> None:
-    """Writes a file so that it is there as a whole or not at all, even after a power cut.
+    """Writes a file so that it is there as a whole or not at all (see `fedlab.files`).
 
     Args:
         path: The file; replaced if it is there. Readable to whoever the umask lets.
@@ -61,13 +61,7 @@ def write_tensors(
     content = bytearray(save(whole, {NOTES: NO_DIGEST + json.dumps(kept)}))
     place = _place_of(content, NO_DIGEST)
     content[place : place + len(NO_DIGEST)] = digest_of(content).encode()
-    unfinished = path.with_suffix(".unfinished")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(os.open(unfinished, flags, 0o600 if private else 0o666), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_whole(path, content, private=private)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

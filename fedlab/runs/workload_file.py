@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from fedlab.federation.callbacks import RoundReport
+from fedlab.files import write_whole
 from fedlab.models.layers import learning
 from fedlab.records import tensor_bytes
 from fedlab.report.units import size
-from fedlab.runs.files import write_whole
 from fedlab.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from fedlab.deploy.security import certificates
 from fedlab.deploy.security.connection_errors import UnreachableError, explain
 from fedlab.deploy.security.keys import Credentials
 from fedlab.errors import InputError
+from fedlab.files import make_private, write_whole
 from fedlab.flower_compat.fleet_client import (
     HEARTBEAT_SECONDS,
     FleetLink,
     ObjectPullError,
     ObjectPushError,
 )
-from fedlab.runs.files import make_private, write_private
 
 log = logging.getLogger("fedlab")
 
@@ -63,7 +63,7 @@ def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
     file = folder / "device.key"
     if not file.exists():
         with _writing(file):
-            write_private(file, certificates.private_pem(certificates.make_key()))
+            write_whole(file, certificates.private_pem(certificates.make_key()), private=True)
     try:
         return certificates.load_key(file.read_bytes())
     except ValueError as error:
@@ -154,7 +154,7 @@ def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Pa
     except httpx.HTTPError as error:
         raise explain(error, address, identity.name) from error
     with _writing(note):
-        write_private(note, f"{link.node_id}\n".encode())
+        write_whole(note, f"{link.node_id}\n", private=True)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fedlab.deploy.security import certificates
 from fedlab.deploy.security.certificates import private_pem, public_pem
 from fedlab.errors import InputError
-from fedlab.runs.files import write_private, write_whole
+from fedlab.files import write_new_private, write_whole
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 TITLE = "fedlab device: "
@@ -112,10 +112,11 @@ class KeyRing:
             if new:
                 key, certificate = certificates.make_authority()
                 write_whole(self.authority, certificates.pem(certificate).decode())
-                write_private(self.authority_key, private_pem(key))  # last: it says that both are
+                # last: it says that both are there
+                write_whole(self.authority_key, private_pem(key), private=True)
             authority = certificates.load_authority(self.authority_key, self.authority)
             key, certificate = certificates.make_server(authority, hosts)
-            write_private(self.server_key, private_pem(key))
+            write_whole(self.server_key, private_pem(key), private=True)
             write_whole(self.server_certificate, certificates.pem(certificate).decode())
         except OSError as error:
             raise InputError(
@@ -146,7 +147,7 @@ class KeyRing:
         key = certificates.make_key()
         text = f"{TITLE}{name}\n".encode() + private_pem(key) + self.authority.read_bytes()
         try:
-            write_private(file, text, new=True)
+            write_new_private(file, text)
         except FileExistsError as error:
             raise InputError(f"'{file}' is there already; name another with --out") from error
         except OSError as error:

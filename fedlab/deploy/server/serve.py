@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from fedlab.config.scenario_diff import differences
 from fedlab.deploy.server.device_grid import DeviceGrid
 from fedlab.deploy.server.device_registry import Roll, Seat
 from fedlab.deploy.server.mailbox import Post
@@ -22,14 +23,14 @@ from fedlab.deploy.server.serve_setup import Task, task_of
 from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
+from fedlab.files import write_whole
 from fedlab.flower_compat.superlink_client import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.execute import conduct
-from fedlab.runs.files import write_whole
 from fedlab.runs.run import Run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
-from fedlab.scenario_file import load_scenario, to_yaml
+from fedlab.scenario_file import load_scenario
 from fedlab.server_app import server_settings
 from fedlab.tracking.observer import check_trackers
 
@@ -160,10 +161,12 @@ def _refuse_another(path: Path, scenario: Scenario) -> None:
         return
     if not folder.devices_file.is_file():
         RunFolder.refuse_used(path)
-    if to_yaml(load_scenario(folder.scenario_file)) != to_yaml(scenario):
+    found = differences(load_scenario(folder.scenario_file), scenario)
+    if found:
         raise InputError(
-            f"the folder '{path}' holds an unfinished run of another scenario, or with other "
-            "values; serve that one as before, or choose another folder with --out"
+            f"the folder '{path}' holds an unfinished run of another scenario, with "
+            f"{', '.join(map(str, found[:3]))}; serve that one as before, or choose another folder "
+            "with --out"
         )
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +19,7 @@ import torch
 
 from fedlab.clients.base import LocalHalf
 from fedlab.data import array_cache
+from fedlab.files import write_whole
 from fedlab.models.layers import only_dense
 from fedlab.scenario import EngineSpec, Scenario
 
@@ -137,8 +136,6 @@ def _remember(path: Path, seconds: dict[str, float]) -> None:
     """Keeps times where the next run finds them, unless nothing can be written there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{uuid.uuid4().hex}")
-        new.write_text(json.dumps(seconds))
-        os.replace(new, path)
+        write_whole(path, json.dumps(seconds), shared=True)
     except OSError:
         pass  # the next run measures again

@@ -12,6 +12,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.plan import plan
 from fedlab.config.builtin_scenarios import shipped_scenarios
 from fedlab.config.component import Component, Section
+from fedlab.config.scenario_diff import differences, flatten
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.runs.run import Run
@@ -129,19 +130,9 @@ def _changes(origin: Scenario, scenario: Scenario) -> list[str]:
     if origin.strategy.name != scenario.strategy.name:
         changes.append(f"strategy={scenario.strategy.name}")
         origin = load_scenario(origin, changes)
-    before, after = (_leaves("", each.model_dump(mode="json")) for each in (origin, scenario))
-    return changes + [
-        f"{key}={in_words(value)}" for key, value in after.items() if before.get(key) != value
-    ]
-
-
-def _leaves(place: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or not value:
-        return {place: value}
-    leaves = {}
-    for key, inner in value.items():
-        leaves |= _leaves(f"{place}.{key}" if place else key, inner)
-    return leaves
+    named = flatten(scenario)
+    found = [each for each in differences(origin, scenario) if each.key in named]
+    return changes + [f"{each.key}={in_words(each.after)}" for each in found]
 
 
 def _environment(comparison: Comparison) -> dict[str, str]:
