@@ -389,6 +389,59 @@ class Idle(Plain):
         self.spare = nn.Linear(12, 12)
 
 
+class Alternating(Plain):
+    """Every third step passes another layer instead of the middle; a buffer counts them."""
+
+    steps: Tensor
+
+    def change(self) -> None:
+        self.other = nn.Linear(12, 12)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        if self.training:
+            self.steps += 1
+        third = int(self.steps) % 3 == 0
+        return F.relu(self.other(hidden)) if third else super().middle(hidden)
+
+
+class Experts(Plain):
+    """The dark and the bright samples of a batch go to an expert each, if there are any."""
+
+    def change(self) -> None:
+        self.experts = nn.ModuleList(nn.Linear(12, 12) for _ in range(3))
+        self.gate = nn.Linear(12, 3)
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        hidden = super().middle(hidden)
+        weight, chosen = self.gate(hidden).softmax(dim=1).max(dim=1)
+        mixed = torch.zeros_like(hidden)
+        for number, expert in enumerate(self.experts):
+            rows = (chosen == number).nonzero().flatten()
+            if len(rows):
+                mixed = mixed.index_add(0, rows, expert(hidden[rows]) * weight[rows, None])
+        return hidden + mixed
+
+
+class LargeBatches(Plain):
+    """Only batches of more than twenty samples pass another layer."""
+
+    def change(self) -> None:
+        self.other = nn.Linear(12, 12)
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        hidden = super().middle(hidden)
+        return self.other(hidden) if len(hidden) > 20 else hidden
+
+
+class SmallBatches(LargeBatches):
+    """Only batches of up to twenty."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        hidden = Plain.middle(self, hidden)
+        return hidden if len(hidden) > 20 else self.other(hidden)
+
+
 class Tiles(nn.Module):
     """A convolution, a normalisation and a dense layer."""
 

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from fedlab.data.preprocess import Preprocess
 from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
+from fedlab.training.spec import OptimizerSpec
 
 
 def round_of_fedavg(
@@ -32,20 +33,30 @@ def round_of_fedavg(
         split = prepared.partition[client]
         x = inputs_of(torch.from_numpy(prepared.data.train.inputs[split.train]))
         y = torch.from_numpy(split.labels)
-        optimizer = torch.optim.SGD(
-            [p for p in net.parameters() if p.requires_grad],
-            lr=spec.lr,
-            momentum=spec.momentum,
-            weight_decay=spec.weight_decay,
-        )
+        optimizer = _optimizer([p for p in net.parameters() if p.requires_grad], spec)
         net.train()
         for _ in range(steps):
             optimizer.zero_grad()
             cross_entropy(net(x), y).backward()
+            if spec.clip_norm is not None:
+                nn.utils.clip_grad_norm_(net.parameters(), spec.clip_norm)
             optimizer.step()
         states.append({name: t.detach().clone() for name, t in net.state_dict().items()})
         weights.append(len(y))
     return {name: _mean([state[name] for state in states], weights) for name in states[0]}
+
+
+def _optimizer(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.optim.Optimizer:
+    if spec.name == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=spec.lr,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+            nesterov=spec.nesterov,
+        )
+    adam = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
+    return adam(parameters, lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay)
 
 
 def _mean(values: list[Tensor], weights: list[int]) -> Tensor:

@@ -87,6 +87,49 @@ def test_a_round_is_that_of_plain_pytorch(name: str, way: str, tmp_path: Path) -
         torch.testing.assert_close(got[tensor], value, atol=1e-5, rtol=1e-4, msg=tensor)
 
 
+OPTIMISERS = {
+    "sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1},
+    "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "clip_norm": 0.5},
+    "adam": {"name": "adam", "lr": 0.02, "weight_decay": 0.1},
+    "adamw": {"name": "adamw", "lr": 0.02, "weight_decay": 0.5},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("optimizer", OPTIMISERS)
+@pytest.mark.parametrize("name", ["Alternating", "Experts", "LargeBatches", "SmallBatches", "Idle"])
+def test_a_parameter_without_a_gradient_is_left_alone_as_in_plain_pytorch(
+    name: str, optimizer: str, way: str, tmp_path: Path
+) -> None:
+    training = {"local_steps": 12, "batch_size": "full", "optimizer": OPTIMISERS[optimizer]}
+    chosen = scenario(name, engine=WAYS[way], training=training)
+    wanted, got = round_of_fedavg(chosen), simulated(chosen, tmp_path).model_state()
+    for tensor, value in wanted.items():
+        torch.testing.assert_close(got[tensor], value, atol=1e-5, rtol=1e-4, msg=tensor)
+
+
+@pytest.mark.parametrize("strategy", ["fedprox", "scaffold", "fedsam", "feddyn", "ditto"])
+@pytest.mark.parametrize("name", ["Alternating", "LargeBatches", "SmallBatches"])
+def test_methods_take_the_same_steps_one_by_one_and_as_one(
+    name: str, strategy: str, tmp_path: Path
+) -> None:
+    def trained(way: str) -> dict[str, torch.Tensor]:
+        chosen = scenario(
+            name,
+            "rounds=2",
+            "training.optimizer.momentum=0",
+            engine=WAYS[way],
+            strategy=strategy,
+            clients=3,
+        )
+        (tmp_path / way).mkdir()
+        return simulated(chosen, tmp_path / way).model_state()
+
+    alone, together = trained("one by one"), trained("as one")
+    for tensor, value in alone.items():
+        torch.testing.assert_close(together[tensor], value, atol=1e-5, rtol=1e-4, msg=tensor)
+
+
 @pytest.mark.parametrize("name", ["SpectralNorm", "OldSpectralNorm", "LastCodebook", "Codebook"])
 def test_the_round_of_a_single_client_is_that_of_plain_pytorch(name: str, tmp_path: Path) -> None:
     chosen = scenario(name, clients=1)

@@ -176,7 +176,8 @@ class LocalHalf:
         Pure but for tensors of the carry that the objective writes to (running statistics).
 
         Returns:
-            A gradient for each parameter that the phase trains, and metrics averaged over the
+            A gradient for each parameter that the phase trains and that this step's objective
+            depends on (what has none is left alone, as in PyTorch), and metrics averaged over the
             batch.
         """
         objective = phase.objective or self.objective
@@ -200,7 +201,7 @@ class LocalHalf:
         lr = self.task.optimizer.learning_rate(server_round)
         trained = trained_part(carry.parameters, phase)
         taken = self.takes_step(carry, phase)
-        self.task.apply(trained, slopes, carry.optimizer, lr, taken)
+        self.task.optimizer.apply(trained, slopes, carry.optimizer, lr, taken)
         return carry, metrics
 
     def takes_step(self, carry: Carry, phase: Phase) -> torch.Tensor | None:

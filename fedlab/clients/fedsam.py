@@ -14,11 +14,12 @@ from typing import cast
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received
+from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, trained_part
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors, copied
 from fedlab.strategies.fedsam import FedSAMParameters
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.training.gradients import with_zeros
 from fedlab.training.task import Batch, Task
 
 EPS = 1e-12
@@ -63,12 +64,15 @@ class FedSAM(LocalHalf):
         if self.own_share == 1:
             return steep, metrics
         mean = carry.extra["mean gradient"]
+        steep = with_zeros(steep, trained_part(carry.parameters, phase))
         return {
             n: torch.lerp(mean[n], slope, self.own_share) for n, slope in steep.items()
         }, metrics
 
     def uphill(self, parameters: Tensors, slopes: Tensors) -> Tensors:
         """θ + ρ g/‖g‖ for the parameters that have a slope, the others as they are."""
+        if not slopes:
+            return parameters
         squares = torch.stack([slope.square().sum() for slope in slopes.values()])
         scale = self.rho / squares.sum().sqrt().clamp(min=EPS)
         return {**parameters, **{name: parameters[name] + scale * slopes[name] for name in slopes}}

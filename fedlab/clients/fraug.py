@@ -238,5 +238,5 @@ def descend(network: nn.Module, tensors: Tensors, objective: Objective, lr: floa
     parameters = {name: tensors[name] for name, _ in network.named_parameters()}
     buffers = {name: tensors[name] for name, _ in network.named_buffers()}
     slopes, _, _ = value_and_gradients(objective, parameters, buffers)
-    for name, tensor in parameters.items():
-        tensor.sub_(slopes[name], alpha=lr)
+    for name, slope in slopes.items():
+        parameters[name].sub_(slope, alpha=lr)

@@ -11,9 +11,18 @@ from __future__ import annotations
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
+from fedlab.clients.base import (
+    Carry,
+    ClientState,
+    LocalHalf,
+    Phase,
+    Received,
+    Update,
+    trained_part,
+)
 from fedlab.losses.base import Profile
 from fedlab.records import Tensors
+from fedlab.training.gradients import with_zeros
 from fedlab.training.task import Batch
 
 
@@ -34,6 +43,7 @@ class Scaffold(LocalHalf):
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """The clipped gradients with c - c_i added."""
         slopes, metrics = super().gradients(carry, batch, phase)
+        slopes = with_zeros(slopes, trained_part(carry.parameters, phase))
         correction = carry.extra["correction"]
         return {name: slope + correction[name] for name, slope in slopes.items()}, metrics
 

@@ -44,14 +44,12 @@ class Step(NamedTuple):
     """What a step found and left behind.
 
     Attributes:
-        gradients: By parameter.
+        gradients: By parameter; where one is missing, it is zero.
         buffers: By name, as they are after it.
-        idle: Parameters that have none, in plain PyTorch.
     """
 
     gradients: Tensors
     buffers: Tensors
-    idle: frozenset[str] = frozenset()
 
 
 class Difference(NamedTuple):
@@ -167,8 +165,7 @@ class Trial:
             name: torch.zeros_like(each) if each.grad is None else each.grad
             for name, each in learning.items()
         }
-        idle = frozenset(name for name, each in learning.items() if each.grad is None)
-        return Step(gradients, dict(network.named_buffers()), idle)
+        return Step(gradients, dict(network.named_buffers()))
 
     def clients(self, task: Task) -> Step:
         """The step as a client takes it that trains by itself."""
@@ -261,9 +258,10 @@ class Trial:
             ("buffer", self.plain.buffers, step.buffers),
         ):
             for name, one in wanted.items():
-                if not one.numel() or name not in got:
+                if not one.numel() or (what == "buffer" and name not in got):
                     continue
-                one, other = one.detach().double(), got[name].detach().double()
+                other = got[name] if name in got else torch.zeros_like(one)
+                one, other = one.detach().double(), other.detach().double()
                 scale = float(one.abs().max())
                 size = float((one - other).abs().max()) if one.shape == other.shape else torch.inf
                 size = torch.inf if size != size else size  # not a number
@@ -308,8 +306,6 @@ def tried(
             f"{wrong}. Something of it runs outside of its forward pass, or keeps tensors between "
             "passes; take that out (hooks, checkpointing, caches), or change what depends on it"
         )
-    if trial.plain.idle:
-        task = replace(task, idle=trial.plain.idle)
     if form != "dense" and _wrong(trial, lambda: trial.low_rank(task, form)) is not None:
         task = replace(task, formed=True)
     if not stacks:

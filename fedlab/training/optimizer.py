@@ -1,7 +1,8 @@
 """Optimisers as functions of named tensors, for one client or for many that are stacked.
 
-The rules are those of `torch.optim`. Its own functional forms take one step count for all tensors
-they are given, and stacked clients may have taken different numbers of steps.
+The rules are those of `torch.optim`, also in that a parameter without a gradient is left alone, and
+counts its own steps. Its functional forms take one step count for all tensors they are given, and
+stacked clients may have taken different numbers of steps.
 """
 
 # `torch.optim` is made of the same foreach operations, which PyTorch does not export by name.
@@ -9,6 +10,7 @@ they are given, and stacked clients may have taken different numbers of steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +21,7 @@ from fedlab.training.spec import OptimizerSpec
 
 OptimizerState = dict[str, Tensors]
 """Slot name -> tensors: ``momentum``, or ``mean`` and ``square``, with one for each parameter, and
-``steps`` with the number of steps taken under ``taken``."""
+``steps`` with the numbers of steps that each of them has taken under ``taken``."""
 
 EPS = 1e-8
 """What Adam adds to the root of the mean square."""
@@ -47,14 +49,15 @@ class Optimizer:
             slots = ["mean", "square"]
         state = {slot: {n: torch.zeros_like(p) for n, p in parameters.items()} for slot in slots}
         if self.spec.name != "sgd":
-            device = next(iter(parameters.values())).device
+            device = next((value.device for value in parameters.values()), None)
             # In double precision, or 1 - 0.999 would be known to four digits only.
-            state["steps"] = {"taken": torch.zeros((), dtype=torch.float64, device=device)}
+            taken = torch.zeros(len(parameters), dtype=torch.float64, device=device)
+            state["steps"] = {"taken": taken}
         return state
 
     def clip(self, gradients: Tensors) -> Tensors:
         """One client's gradients, scaled down where their norm exceeds the scenario's limit."""
-        if self.spec.clip_norm is None:
+        if self.spec.clip_norm is None or not gradients:
             return gradients
         squares = [slope.square().sum() for slope in gradients.values()]
         norm = torch.stack(squares).sum().sqrt()
@@ -74,12 +77,14 @@ class Optimizer:
 
         Args:
             parameters: What learns.
-            gradients: Its gradients, by the same names.
+            gradients: Its gradients, by the same names; what has none stays as it is, and so do
+                its slots.
             state: The slots.
             lr: The learning rate.
             taken: Whether there is a step at all: a bool, or one for each stacked client. Where
                 there is none, parameters and slots stay as they are.
         """
+        parameters = {name: value for name, value in parameters.items() if name in gradients}
         if not parameters:
             return
         if taken is not None:
@@ -100,7 +105,11 @@ class Optimizer:
         if self.spec.name == "sgd":
             self._sgd(values, slopes, slots, lr)
         else:
-            self._adam(values, slopes, slots, state["steps"]["taken"], lr)
+            places: list[int] = []
+            if len(parameters) < len(state["mean"]):
+                numbered = {name: place for place, name in enumerate(state["mean"])}
+                places = [numbered[name] for name in parameters]
+            self._adam(values, slopes, slots, state["steps"]["taken"], places, lr)
 
     def _sgd(
         self, values: list[Tensor], slopes: list[Tensor], slots: dict[str, list[Tensor]], lr: float
@@ -121,8 +130,10 @@ class Optimizer:
         slopes: list[Tensor],
         slots: dict[str, list[Tensor]],
         taken: Tensor,
+        places: list[int],
         lr: float,
     ) -> None:
+        """Adam's rule for all parameters, or for those at some places of the step counts."""
         if self.spec.weight_decay and self.spec.name == "adamw":
             torch._foreach_mul_(values, 1 - lr * self.spec.weight_decay)
         elif self.spec.weight_decay:
@@ -132,18 +143,28 @@ class Optimizer:
         torch._foreach_lerp_(mean, slopes, 1 - fade_mean)
         torch._foreach_mul_(square, fade_square)
         torch._foreach_addcmul_(square, slopes, slopes, 1 - fade_square)
-        taken.add_(1)
-        rate, root = lr / (1 - fade_mean**taken), (1 - fade_square**taken).sqrt()
+        if places:
+            taken[..., places] += 1
+            taken = taken[..., places]
+        else:
+            taken.add_(1)
+        rates = (lr / (1 - fade_mean**taken)).unbind(-1)
+        roots = (1 - fade_square**taken).sqrt().unbind(-1)
         scale = torch._foreach_sqrt(square)
-        torch._foreach_div_(scale, [_beside(root, value).to(value.dtype) for value in values])
+        torch._foreach_div_(scale, _all_beside(roots, values))
         torch._foreach_add_(scale, EPS)
         step = torch._foreach_div(mean, scale)
-        torch._foreach_mul_(step, [_beside(rate, value).to(value.dtype) for value in values])
+        torch._foreach_mul_(step, _all_beside(rates, values))
         torch._foreach_sub_(values, step)
 
 
 def _sum(terms: list[Tensor], others: list[Tensor], factor: float) -> list[Tensor]:
     return list(torch._foreach_add(terms, others, alpha=factor))
+
+
+def _all_beside(numbers: Sequence[Tensor], values: list[Tensor]) -> list[Tensor]:
+    pairs = zip(numbers, values, strict=True)
+    return [_beside(each, value).to(value.dtype) for each, value in pairs]
 
 
 def _beside(numbers: Tensor, value: Tensor) -> Tensor:

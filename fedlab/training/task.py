@@ -23,7 +23,7 @@ from fedlab.training.gradients import (
     value_and_gradients,
     value_and_gradients_nested,
 )
-from fedlab.training.optimizer import Optimizer, OptimizerState
+from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import Precision, Remainder
 
 
@@ -71,7 +71,6 @@ class Task:
         alone: Whether clients train one by one, because the network cannot be stacked.
         formed: Whether dense layers learn with their weights formed (not in low-rank form, see
             `fedlab.engine.execution.low_rank`), because something else of the network reads them.
-        idle: Parameters that outputs did not depend on when the network was tried.
     """
 
     model: nn.Module
@@ -87,7 +86,6 @@ class Task:
     holds: bool = False
     alone: bool = False
     formed: bool = False
-    idle: frozenset[str] = frozenset()
 
     def for_stacks(self) -> Task:
         """The same task, made of what `torch.func.vmap` can do, and does quickly."""
@@ -151,27 +149,6 @@ class Task:
                 changed = hook(gradients[name])
                 gradients[name] = gradients[name] if changed is None else changed
         return gradients, value, extra
-
-    def apply(
-        self,
-        parameters: Tensors,
-        gradients: Tensors,
-        state: OptimizerState,
-        lr: float,
-        taken: torch.Tensor | None = None,
-    ) -> None:
-        """One step of the optimiser (see `Optimizer.apply`).
-
-        As in PyTorch, a parameter that has no part in the outputs is left alone, by weight decay,
-        too.
-        """
-        if self.idle:
-            parameters = {
-                name: tensor
-                for name, tensor in parameters.items()
-                if name not in self.idle or bool(gradients[name].any())
-            }
-        self.optimizer.apply(parameters, gradients, state, lr, taken)
 
     @cached_property
     def _hooks(self) -> dict[str, list[Callable[[torch.Tensor], torch.Tensor | None]]]:

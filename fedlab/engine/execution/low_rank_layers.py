@@ -28,7 +28,7 @@ from fedlab.models.copies import copy_of
 from fedlab.models.dense_chain import has_hooks
 from fedlab.models.surgery import replace_modules
 from fedlab.records import Tensors
-from fedlab.training.gradients import Objective
+from fedlab.training.gradients import Objective, known
 
 
 class _Slot(nn.Linear):
@@ -47,6 +47,11 @@ class _Slot(nn.Linear):
         """(batch, inputs) -> (batch, outputs)."""
         if self.low_rank is None:
             return super().forward(input)
+        if self.low_rank.probes:
+            raise RuntimeError(
+                "a dense layer that was called once for a batch when the network was tried is now "
+                "called twice; set engine.linear=dense"
+            )
         with torch.autocast(input.device.type, enabled=False):
             rows = input.to(self.weight.dtype).unsqueeze(0)
             return self.low_rank.outputs(rows).squeeze(0)
@@ -147,16 +152,18 @@ class WideLayers:
     ) -> tuple[Tensors, Tensor, Any]:
         """As `fedlab.training.gradients.value_and_gradients`; layers in low-rank form step."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
+        layers = [slot.low_rank for slot in self.slots.values() if slot.low_rank]
+        for layer in layers:
+            layer.probes = []
         with torch.enable_grad():
             value, extra = objective(leaves, buffers)
-        layers = [slot.low_rank for slot in self.slots.values() if slot.low_rank]
-        probes = [layer.probes[0] for layer in layers]
-        slopes = torch.autograd.grad(
-            value, [*leaves.values(), *probes], allow_unused=True, materialize_grads=True
-        )
-        for layer, slope in zip(layers, slopes[len(leaves) :], strict=True):
-            layer.learn([slope], self._lr)
-        return dict(zip(leaves, slopes, strict=False)), value.detach(), extra
+        called = [layer for layer in layers if layer.probes]
+        probes = [layer.probes[0] for layer in called]
+        slopes = torch.autograd.grad(value, [*leaves.values(), *probes], allow_unused=True)
+        for layer, slope in zip(called, slopes[len(leaves) :], strict=True):
+            if slope is not None:  # what has no gradient takes no step
+                layer.learn([slope], self._lr)
+        return known(dict(zip(leaves, slopes, strict=False))), value.detach(), extra
 
     def finish(self, carry: Carry, summed: bool = False) -> Carry:
         """The carry with all weights and biases, after the last step.

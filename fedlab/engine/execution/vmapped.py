@@ -8,26 +8,44 @@ equally long step together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import ClientState, LocalHalf, Phase, Received, Update, trained_part
+from fedlab.clients.base import (
+    Carry,
+    ClientState,
+    LocalHalf,
+    Phase,
+    Received,
+    Update,
+    trained_part,
+)
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Schedule, first_of_views, plan_round
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.sequential import profile_of
 from fedlab.federation.preaggregation import Preaggregation
+from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.memory_format import channels_last
 from fedlab.training.task import Batch
+
+Unused = dict[Hashable, frozenset[str]]
+"""Which parameters a kind of step leaves without a gradient: those that the objective does not use,
+in a phase, for batches of a shape."""
 
 
 class Vmapped(Executor):
     """Any network and method that `torch.func.vmap` can take."""
+
+    @cached_property
+    def unused(self) -> Unused:
+        """What steps of a run were found not to use."""
+        return {}
 
     def supports(self, cohort: Cohort) -> bool:
         """Whether the method and the network can be stacked."""
@@ -44,6 +62,7 @@ class Vmapped(Executor):
             batch_size=self.setting.batch_size,
             seed=self.setting.seed,
             clients=cohort.clients,
+            unused=self.unused,
         )
         return add(trained, into)
 
@@ -58,6 +77,7 @@ def train_many(
     batch_size: int | Literal["full"],
     seed: int,
     clients: Sequence[int],
+    unused: Unused | None = None,
 ) -> list[tuple[Update, dict[str, float]]]:
     """Runs all phases of a round for many clients that received the same.
 
@@ -73,6 +93,7 @@ def train_many(
         batch_size: Samples per step.
         seed: The scenario's seed; order and augmentation are keyed on it, the client and the round.
         clients: The clients' indices.
+        unused: What is known of steps of the same run, to which is added.
 
     Returns:
         For each client what `train_one` returns.
@@ -96,6 +117,7 @@ def train_many(
         [own_states[k] for k in order],
         [datas[k] for k in order],
         [rng.torch_generator(seed, "augment", clients[k], round_, device=device) for k in order],
+        {} if unused is None else unused,
     )
     planned = [schedules[k] for k in order]
     for phase, steps in enumerate(zip(*(schedule.phases for schedule in planned), strict=True)):
@@ -148,6 +170,7 @@ class _Stack:
         own_states: What each client keeps.
         datas: The clients' samples.
         generators: Each client's own, for augmentation.
+        unused: What is known of steps; added to.
     """
 
     def __init__(
@@ -158,11 +181,13 @@ class _Stack:
         own_states: Sequence[ClientState],
         datas: Sequence[ClientData],
         generators: Sequence[torch.Generator],
+        unused: Unused,
     ) -> None:
         self.half = half
         self.preprocess = preprocess
         self.received = received
         self.generators = generators
+        self.unused = unused
         self.inputs = torch.cat([data.inputs for data in datas])
         self.labels = torch.cat([data.labels for data in datas])
         self.labelled = torch.cat([data.labelled for data in datas])
@@ -181,7 +206,7 @@ class _Stack:
 
     def enter(self, phase: int) -> None:
         """Goes on to a phase of the round."""
-        self.phase = self.half.phases()[phase]
+        self.number, self.phase = phase, self.half.phases()[phase]
         stacked = self.stacked_half.phases()[phase]
         self.gradients = torch.func.vmap(
             partial(self.stacked_half.gradients, phase=stacked),
@@ -211,16 +236,36 @@ class _Stack:
         if isinstance(where, int):  # alone, as it would be in a round of its own
             _, metrics = self.half.step(part, batch, self.phase, self.received.server_round)
         else:
+            unused = self._unused(part, batch)
             slopes, metrics = self.gradients(part, batch)
             trained = trained_part(part.parameters, self.phase)
+            if unused:
+                slopes = {name: slope for name, slope in slopes.items() if name not in unused}
             taken = self.half.takes_step(part, self.phase)
-            self.half.task.apply(trained, slopes, part.optimizer, self.lr, taken)
+            self.half.task.optimizer.apply(trained, slopes, part.optimizer, self.lr, taken)
         if isinstance(where, torch.Tensor):
             self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
         for name, value in metrics.items():
             if name not in self.sums:
                 self.sums[name] = value.new_zeros(len(self.starts))
             self.sums[name][where] += value * len(rows[0])
+
+    def _unused(self, part: Carry, batch: Batch) -> frozenset[str]:
+        """Parameters that have no gradient in such a step, as a client by itself finds them.
+
+        Under `torch.func.vmap` they have one of zeros. What is used cannot depend on values there,
+        only on shapes, so that one client's step tells for all that are alike.
+        """
+        shapes = tuple(None if tensor is None else tensor.shape[1:] for tensor in batch)
+        kind = (self.number, shapes, tuple(part.extra))
+        if kind not in self.unused:
+            one = part.map(lambda stacked: stacked[0].clone())
+            alone = Batch(*(None if tensor is None else tensor[0] for tensor in batch))  # type: ignore[arg-type]
+            with same_chance():
+                slopes, _ = self.half.gradients(one, alone, self.phase)
+            trained = trained_part(part.parameters, self.phase)
+            self.unused[kind] = frozenset(name for name in trained if name not in slopes)
+        return self.unused[kind]
 
     def _where(self, members: list[int]) -> int | slice | torch.Tensor:
         """An index that yields views if the members stand in a row, and copies otherwise."""
