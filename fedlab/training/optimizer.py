@@ -105,11 +105,11 @@ class Optimizer:
         if self.spec.name == "sgd":
             self._sgd(values, slopes, slots, lr)
         else:
-            places: list[int] = []
+            some: list[int] = []
             if len(parameters) < len(state["mean"]):
-                numbered = {name: place for place, name in enumerate(state["mean"])}
-                places = [numbered[name] for name in parameters]
-            self._adam(values, slopes, slots, state["steps"]["taken"], places, lr)
+                numbered = {name: number for number, name in enumerate(state["mean"])}
+                some = [numbered[name] for name in parameters]
+            self._adam(values, slopes, slots, state["steps"]["taken"], some, lr)
 
     def _sgd(
         self, values: list[Tensor], slopes: list[Tensor], slots: dict[str, list[Tensor]], lr: float
@@ -130,10 +130,10 @@ class Optimizer:
         slopes: list[Tensor],
         slots: dict[str, list[Tensor]],
         taken: Tensor,
-        places: list[int],
+        some: list[int],
         lr: float,
     ) -> None:
-        """Adam's rule for all parameters, or for those at some places of the step counts."""
+        """Adam's rule for all parameters, or for some of them by their places in `taken`."""
         if self.spec.weight_decay and self.spec.name == "adamw":
             torch._foreach_mul_(values, 1 - lr * self.spec.weight_decay)
         elif self.spec.weight_decay:
@@ -143,9 +143,9 @@ class Optimizer:
         torch._foreach_lerp_(mean, slopes, 1 - fade_mean)
         torch._foreach_mul_(square, fade_square)
         torch._foreach_addcmul_(square, slopes, slopes, 1 - fade_square)
-        if places:
-            taken[..., places] += 1
-            taken = taken[..., places]
+        if some:
+            taken[..., some] += 1
+            taken = taken[..., some]
         else:
             taken.add_(1)
         rates = (lr / (1 - fade_mean**taken)).unbind(-1)
