@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+pytest.register_assert_rewrite("helpers")  # an assertion that fails there shows its values, too
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -34,6 +35,17 @@ def run(
         return int(ended.value.code or 0), written.out, written.err
 
     return call
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Double precision, in which rounding cannot hide a difference or make one."""
+    from fedlab.data.preprocess import Preprocess
+    from fedlab.engine.execution import runtime
+
+    inputs, build = Preprocess.inputs, runtime.build_model
+    monkeypatch.setattr(Preprocess, "inputs", lambda *given, **own: inputs(*given, **own).double())
+    monkeypatch.setattr(runtime, "build_model", lambda *given: build(*given).double())
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from fedlab.adaptation.personalise import personalise
 from fedlab.cli import app
 from fedlab.errors import InputError
 from fedlab.report.terminal.audit_table import print_audit
-from toy import scenario
+from helpers.toy import scenario
 
 pytestmark = pytest.mark.xdist_group("adaptation")  # what is made for all of them is made once
 
@@ -33,7 +33,7 @@ def finished(folder: Path, **fields: Any) -> fedlab.Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> fedlab.Run:
     """A run that has learnt little of three domains, and nothing of a fourth."""
     data = {
-        "sources": [{"name": "toy:Stripes", "domains": 4}],
+        "sources": [{"name": "helpers.toy:Stripes", "domains": 4}],
         "image_size": 8,
         "unseen_domains": ["d3"],
     }
@@ -188,7 +188,7 @@ def test_one_sample_or_one_class_cannot_be_predicted(labels: list[int]) -> None:
 
 def test_wrong_labels_are_found(tmp_path: Path) -> None:
     fields: dict[str, Any] = {
-        "data": {"sources": [{"name": "toy:Stripes", "train": 200}], "image_size": 8},
+        "data": {"sources": [{"name": "helpers.toy:Stripes", "train": 200}], "image_size": 8},
         "partition": {"clients": 3, "label_noise": {"name": "symmetric", "rate": 0.2}},
         "model": {"name": "mlp", "hidden": [16]},
         "rounds": 3,

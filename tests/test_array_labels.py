@@ -6,12 +6,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from loading import load
 
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.spec import DataSpec
 from fedlab.data.trial_samples import trial_samples
 from fedlab.errors import InputError
+from helpers.loading import load
 
 SOURCE = {"name": "npz", "path": "a.npz"}
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from test_engine import result
 
-import toy
 from fedlab.preparation import prepare
 from fedlab.report.terminal.partition_view import render
 from fedlab.simulation import simulate
+from helpers import toy
+from helpers.running import result
 
 CNN = {"name": "small_cnn", "widths": [4, 8, 8]}
 MIXED = {"clients": 5, "domains": "mixed", "labels": {"name": "dirichlet", "alpha": 0.5}}

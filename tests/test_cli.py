@@ -2,12 +2,12 @@ import subprocess
 import sys
 
 import pytest
-from tiny_scenario import TEXT, write_tiny
 
 import fedlab
 from fedlab import cli, simulation
 from fedlab.config import builtin_scenarios
 from fedlab.scenario_file import load_scenario
+from helpers.tiny_scenario import TEXT, write_tiny
 
 
 @pytest.fixture

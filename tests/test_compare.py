@@ -2,10 +2,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tiny_scenario import TEXT, write_tiny
 
 import fedlab
-import toy
 from fedlab import LocalHalf
 from fedlab.comparison import arguments, compare, run_worker
 from fedlab.comparison.comparison import Comparison
@@ -16,6 +14,8 @@ from fedlab.engine.ray.resources import Hardware
 from fedlab.errors import InputError
 from fedlab.scenario import ResourcesSpec
 from fedlab.scenario_file import load_scenario
+from helpers import toy
+from helpers.tiny_scenario import TEXT, write_tiny
 
 QUIET = {"progress": False}
 
@@ -430,7 +430,7 @@ def test_runs_on_ray_have_the_bytes_of_simulate(methods, tmp_path, caplog):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_a_run_that_kills_its_process_is_tried_with_processes_for_its_clients(tmp_path):
-    kills = {"name": "fedavg", "client": "failing:Dies"}
+    kills = {"name": "fedavg", "client": "helpers.failing:Dies"}
     tolerated = {"participation": {"max_failed_share": 0.5}}
     done = fedlab.compare(
         toy.scenario(resources={}, **tolerated), ["fedavg", kills], 1, out=tmp_path / "a", **QUIET

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
-from made_up import make_run, rows_of
 from rich.console import Console
-from tiny_scenario import write_tiny
 
 from fedlab.comparison import statistics
 from fedlab.comparison.comparison import Comparison
@@ -24,6 +22,8 @@ from fedlab.runs.metrics import by_domain
 from fedlab.runs.run import load_run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario_file import load_scenario
+from helpers.made_up import make_run, rows_of
+from helpers.tiny_scenario import write_tiny
 
 # ---------------------------------------------------------------------------- statistics
 

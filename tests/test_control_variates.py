@@ -4,42 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
-from quadratic import CLIENTS, ZERO, Bed, optimum, samples, system
-from test_engine import At, result
-from test_strategies import Net
-from test_vectorised import assert_same, double, ragged, runtime_of
 
-import toy
-from fedlab.clients.base import ClientState, Received
-from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.preparation import prepare
 from fedlab.records import Tensors
-from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
-from fedlab.simulation import resume, simulate
+from fedlab.simulation import simulate
 from fedlab.strategies.feddc import FedDC
 from fedlab.strategies.feddyn import FedDyn
 from fedlab.strategies.scaffold import Scaffold
+from helpers import toy
+from helpers.cohorts import ragged, runtime_of
+from helpers.echo import Net
+from helpers.method_rounds import NORMALISED, assert_resumes, play, scenario, size
+from helpers.quadratic import CLIENTS, EQUAL, ZERO, Bed, error, samples, system
+from helpers.running import result
 
-__all__ = ["double"]
 METHODS = ["scaffold", "feddyn", "feddc"]
-NORMALISED = {"name": "small_cnn", "widths": [4, 4, 4]}
-EQUAL = (1, 1, 1)
 
 
 # ---------------------------------------------------------------------- a known optimum
-
-
-def error(bed: Bed, rounds: int, weights: Sequence[float] = EQUAL) -> float:
-    """The largest distance from the optimum in any entry."""
-    return float((bed.run(rounds) - optimum(weights)).abs().max())
 
 
 def test_fedavg_misses_the_optimum_unless_clients_take_one_step() -> None:
@@ -224,25 +213,6 @@ def test_feddc_by_hand() -> None:
 # ---------------------------------------------------------------------- on real networks
 
 
-def play(runtime: Runtime, rounds: int, tolerance: float | None = None) -> list[ClientUpdate]:
-    """The updates of the last of some rounds of all clients; together they must be as alone."""
-    clients = range(len(runtime.partition))
-    strategy = build_strategy(runtime.scenario, runtime.half.task.model)
-    strategy.initialise(dict(runtime.half.task.model.state_dict()))
-    strategy.population = len(clients)
-    own: list[ClientState] = [{} for _ in clients]
-    updates: list[ClientUpdate] = []
-    for server_round in range(1, rounds + 1):
-        received = Received(strategy.broadcast(server_round), strategy.config(server_round))
-        alone = [runtime.train(k, received, own[k]) for k in clients]
-        if tolerance is not None:
-            assert_same(alone, runtime.train_many(list(clients), received, own), tolerance)
-        own = [state | sent.own_state for state, (sent, _) in zip(own, alone, strict=True)]
-        updates = [ClientUpdate(k, sent.arrays, told) for k, (sent, told) in enumerate(alone)]
-        strategy.combine(server_round, updates)
-    return updates
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("double")
 def test_together_is_one_by_one_also_for_clients_that_take_no_step(method: str) -> None:
@@ -254,11 +224,6 @@ def test_together_is_one_by_one_also_for_clients_that_take_no_step(method: str) 
     assert len(idle) == 1
     for record in idle[0].arrays.values():
         assert all(tensor.isfinite().all() for tensor in record.values())
-
-
-def size(records: Sequence[Tensors]) -> int:
-    """Bytes of all tensors."""
-    return sum(tensor.nbytes for record in records for tensor in record.values())
 
 
 @pytest.mark.parametrize(
@@ -275,25 +240,6 @@ def test_what_travels(method: str, up: int, down: int) -> None:
     strategy = build_strategy(runtime.scenario, network)
     strategy.initialise(dict(network.state_dict()))
     assert size(list(strategy.broadcast(1).values())) == down * trained + untrained
-
-
-def scenario(method: str, **changes: Any) -> Scenario:
-    model = {"name": "small_cnn", "widths": [4, 4, 4]}
-    return toy.scenario(**{"strategy": method, "model": model} | changes)
-
-
-def assert_resumes(method: str, folder: Path) -> None:
-    """An interrupted run ends in the bytes of an uninterrupted one."""
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    chosen = scenario(method, rounds=4, participation={"fraction": 0.67}, evaluation={"every": 2})
-    simulate(chosen, out=folder / "whole", progress=False)
-    with pytest.raises(KeyboardInterrupt):
-        simulate(chosen, out=folder / "cut", callbacks=[At(2, interrupt)], progress=False)
-    assert resume(folder / "cut", progress=False).finished
-    assert result(folder / "whole") == result(folder / "cut")
 
 
 @pytest.mark.slow  # test_engine interrupts every method; this is on another problem

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
-from loading import load, of
 
 from fedlab.errors import InputError
+from helpers.loading import load, of
 
 
 @pytest.fixture

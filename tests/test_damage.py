@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_scenario import write_tiny
 
 from fedlab.deploy.device.state_file import StateFile
 from fedlab.errors import InputError, RunError
@@ -24,6 +23,7 @@ from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.tensors import read_records, read_tensors, write_records, write_tensors
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
+from helpers.tiny_scenario import write_tiny
 
 MORE = ["rounds=3"]
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from four_domains import write_four
-from processes import wait_until
-from test_deployment import PATIENCE, Command, Deployment
 
 from fedlab.deploy.device.node import Settings, join_server
 from fedlab.errors import InputError
+from helpers.deployment import PATIENCE, Command, Deployment
+from helpers.four_domains import write_four
+from helpers.processes import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faulty devices")]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import io
 import weakref
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from fedlab import flower_compat
 from fedlab.deploy.handshake import FAREWELL, INVITE, SEAT, Farewell, Invitation, Presence
 from fedlab.deploy.server import device_registry as roll_module
 from fedlab.deploy.server.device_grid import DeviceGrid
@@ -22,44 +20,8 @@ from fedlab.deploy.server.device_registry import Roll, Seat
 from fedlab.deploy.server.mailbox import Post
 from fedlab.federation.client_updates import client_of
 from fedlab.federation.preaggregation import REQUEST
-from fedlab.flower_compat import NodeInfo
 from fedlab.records import for_the_wire, to_record
-
-Answer = Callable[[Message], RecordDict | Message | None]
-
-
-class Network:
-    """Stands in for Flower's grid: nodes that answer every message when they are asked to."""
-
-    def __init__(self) -> None:
-        self.run = flower_compat.assume_identity()
-        self.answers: dict[int, Answer] = {}
-        self.sent: list[Message] = []
-        self._replies: dict[str, Message] = {}
-
-    def get_nodes(self) -> Iterator[NodeInfo]:
-        return (NodeInfo(node_id=node, last_activated_at="now") for node in self.answers)
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        numbers = []
-        for message in messages:
-            self.sent.append(flower_compat.stamp(message))
-            numbers.append(message.metadata.message_id)
-            self.answer(message, self.answers[message.metadata.dst_node_id](message))
-        return numbers
-
-    def answer(self, message: Message, content: RecordDict | Message | None) -> None:
-        if isinstance(content, RecordDict):
-            content = Message(content, reply_to=message)
-        if content is not None:
-            self._replies[message.metadata.message_id] = content
-
-    def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
-        return [self._replies.pop(number) for number in numbers if number in self._replies]
-
-    def told(self, kind: str) -> dict[int, Message]:
-        """Messages of a kind, by node."""
-        return {m.metadata.dst_node_id: m for m in self.sent if m.metadata.message_type == kind}
+from helpers.fake_grid import Answer, Network
 
 
 def device(name: str, train: Answer = lambda message: None) -> Answer:

@@ -12,12 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fleets import AT_ONCE, SLOWER_AND_SLOWER, fleet_of
-from pairs import pairs_first
 from rich.console import Console
-from test_engine import ELSEWHERE, At, every, result
 
-import toy
 from fedlab.comparison.comparison import Comparison
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
@@ -30,39 +26,22 @@ from fedlab.report.html.cost import cost
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs import metrics
 from fedlab.runs.curves import virtual_seconds_reaching
-from fedlab.runs.run import Run, load_run
-from fedlab.scenario import Scenario
+from fedlab.runs.run import load_run
 from fedlab.simulation import resume, simulate
 from fedlab.virtual_time.clock import VirtualClock
 from fedlab.virtual_time.device_population import make_fleet
 from fedlab.virtual_time.round_plan import first_replies
 from fedlab.virtual_time.spec import DevicesSpec
+from helpers import toy
+from helpers.fleets import AT_ONCE, MLP, SLOWER_AND_SLOWER, clients, fleet_of, on_devices, whole
+from helpers.pairs import pairs_first
+from helpers.running import ELSEWHERE, At, every, result
 
-MLP = {"name": "mlp", "hidden": [8]}
 FEW_LABELS = ("fedlabel", "fixmatch", "uda")
 
 
 def spec(*profiles: dict[str, Any], **fields: Any) -> DevicesSpec:
     return DevicesSpec.model_validate({"profiles": profiles, **fields})
-
-
-def on_devices(devices: dict[str, Any], **changes: Any) -> Scenario:
-    """The toy problem on the devices of `fleets.SLOWER_AND_SLOWER`."""
-    fields: dict[str, Any] = {"model": MLP, "rounds": 2}
-    devices = {"profiles": SLOWER_AND_SLOWER, **devices}
-    return toy.scenario(**fields | changes, devices=devices)
-
-
-def whole(run: Run, metric: str) -> list[float]:
-    """A number of each round as a whole."""
-    rows = run.history.query("split == 'round' and metric == @metric")
-    return rows["value"].tolist()
-
-
-def clients(run: Run, metric: str, split: str = "device") -> dict[int, list[int]]:
-    """Round -> the clients that have a row of that metric."""
-    rows = run.history.query("split == @split and metric == @metric")
-    return {number: sorted(of["client"]) for number, of in rows.groupby("round")}
 
 
 # ---------------------------------------------------------------------- devices

@@ -8,13 +8,13 @@ import sys
 import tomllib
 from pathlib import Path
 
-import documents
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
 from fedlab import cli
 from fedlab.config import registry
+from helpers import documents
 
 TRAINS = {"partition", "simulate", "resume", "personalise", "audit", "compare", "report", "watch"}
 README = "README.md"

@@ -6,55 +6,27 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-import toy
 from fedlab.config import registry
 from fedlab.engine.ray.resources import Hardware, plan_actors
 from fedlab.engine.start import start_grid
 from fedlab.errors import InputError, RunError
-from fedlab.federation.callbacks import RoundReport
 from fedlab.preparation import prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.runs.run import Run, load_run
 from fedlab.scenario import ResourcesSpec
 from fedlab.server_app import build_strategy
 from fedlab.simulation import resume, simulate
-from fedlab.strategies.base import Strategy
+from helpers import toy
+from helpers.running import ELSEWHERE, At, every, on, result
 
 REPEATED = [("fedprox", "auto"), ("silobn", "auto"), ("fedwon", "auto"), ("fedbn", "vectorised")]
 """Methods that send on Ray what others send too, by how they are executed."""
-
-
-class At:
-    """Observer that does something after a round."""
-
-    def __init__(self, server_round: int, action) -> None:
-        self.round, self.action = server_round, action
-
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None: ...
-
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
-        if report.round == self.round:
-            self.action()
-
-    def on_end(self, strategy: Strategy) -> None: ...
-
-
-def result(folder: Path) -> dict[str, bytes]:
-    """Everything of a run that must be reproducible, byte by byte."""
-    files = [folder / "history.csv", folder / "model.safetensors"]
-    files += sorted((folder / "checkpoints" / "clients").glob("*"))
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
-
-
-def on(backend: str) -> dict:
-    return {"backend": backend, "actors": 2} if backend == "ray" else {"backend": backend}
 
 
 @pytest.mark.parametrize(
@@ -83,23 +55,7 @@ def test_two_runs_with_one_seed_are_the_same_and_another_seed_is_not(tmp_path: P
     assert result(tmp_path / "a") != result(tmp_path / "c")
 
 
-ELSEWHERE = {"ggeur", "fedbuff"}
-"""Methods that need features or devices, and are interrupted in test_ggeur and test_fedbuff."""
-
 EVERY_METHOD = [name for name in registry.names("strategies") if name not in ELSEWHERE]
-LIKE_OTHERS = {
-    *("fedprox", "fedntd", "fedsam", "fixbn", "fedwon", "centralised"),  # fedavg: the model alone
-    *("fixmatch", "uda"),  # fedlabel
-    *("fedadagrad", "fedyogi", "flwr:FedAdam"),  # fedadam, flwr:FedAvgM
-    "fedper",  # lg_fedavg
-}
-"""Methods that keep from round to round what another one keeps; they are slow tests."""
-
-
-def every(methods: Sequence[str]) -> list[Any]:
-    """Methods as parameters of a test."""
-    marks = dict.fromkeys(LIKE_OTHERS, pytest.mark.slow)
-    return [pytest.param(name, marks=marks.get(name, ())) for name in methods]
 
 
 FEW_LABELS = {"clients": 3, "label_budget": {"share": 0.5}}
@@ -128,7 +84,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path
 def test_fedavg_with_one_client_and_full_batches_is_plain_sgd(tmp_path: Path) -> None:
     chosen = toy.scenario(
         rounds=5,
-        data={"sources": [{"name": "toy:Stripes", "domains": 1}], "image_size": 8},
+        data={"sources": [{"name": "helpers.toy:Stripes", "domains": 1}], "image_size": 8},
         partition={"clients": 1},
         training={"batch_size": "full", "optimizer": {"lr": 0.1}},
     )
@@ -193,7 +149,9 @@ def test_a_killed_actor_changes_nothing(tmp_path: Path, ray_here: None) -> None:
 def uplinks(method: str, model: str) -> tuple[nn.Module, Sequence[dict[str, set[str]]]]:
     """The network, and the names in each record of the messages to clients and of a reply."""
     chosen = toy.scenario(
-        strategy=method, model={"name": model}, data={"sources": ["toy:Stripes"], "image_size": 16}
+        strategy=method,
+        model={"name": model},
+        data={"sources": ["helpers.toy:Stripes"], "image_size": 16},
     )
     prepared = prepare(chosen)
     grid, _ = start_grid(chosen, prepared.data, prepared.partition)
@@ -262,7 +220,7 @@ def test_history_has_every_client_domain_and_the_traffic(tmp_path: Path) -> None
 
 
 def test_an_unseen_domain_is_tested_by_the_global_model(tmp_path: Path) -> None:
-    data = {"sources": ["toy:Stripes"], "image_size": 8, "unseen_domains": ["d2"]}
+    data = {"sources": ["helpers.toy:Stripes"], "image_size": 8, "unseen_domains": ["d2"]}
     run = simulate(toy.scenario(data=data, partition={"clients": 2}), out=tmp_path / "run")
     tests = run.history[(run.history.split == "test") & (run.history.metric == "accuracy")]
     assert set(tests[tests.client >= 0].domain) == {"d0", "d1"}
@@ -274,7 +232,8 @@ def test_an_unseen_domain_is_tested_by_the_global_model(tmp_path: Path) -> None:
 def failing(tmp_path: Path, **participation) -> Run:
     """A run in which client 1 raises while training."""
     chosen = toy.scenario(
-        strategy={"name": "fedavg", "client": "failing:FailsOnOne"}, participation=participation
+        strategy={"name": "fedavg", "client": "helpers.failing:FailsOnOne"},
+        participation=participation,
     )
     return simulate(chosen, out=tmp_path / "run")
 

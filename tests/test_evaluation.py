@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
-from test_engine import on
-from test_vectorised import MODELS, runtime_of
 
-import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import clients_per_batch
 from fedlab.preparation import prepare
 from fedlab.records import to_record
 from fedlab.scenario import ResourcesSpec
+from helpers import toy
+from helpers.cohorts import MODELS, runtime_of
+from helpers.running import on
 
 
 @pytest.mark.parametrize("batch_size", [7, 256])

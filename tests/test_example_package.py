@@ -8,8 +8,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import documents
 import pytest
+
+from helpers import documents
 
 EXAMPLE = documents.ROOT / "examples" / "fedlab-blending"
 

@@ -27,7 +27,7 @@ from fedlab.models.build import build_model
 from fedlab.models.weight_standardisation import WSConv2d
 from fedlab.partition.partition import make_partition
 from fedlab.strategies.fedavg import FedAvg
-from toy import scenario
+from helpers.toy import scenario
 
 FORMATS = ("pt2", "onnx", "safetensors")
 NETWORKS = {  # name -> (parameters, smallest image that suits it)
@@ -159,7 +159,7 @@ def test_a_method_without_a_global_model_says_so(personal: fedlab.Run) -> None:
 
 def test_features_go_with_their_extractor(tmp_path: Path) -> None:
     data = {
-        "sources": [{"name": "toy:Stripes"}],
+        "sources": [{"name": "helpers.toy:Stripes"}],
         "image_size": 8,
         "features": {
             "name": "warm_up",

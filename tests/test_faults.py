@@ -13,48 +13,25 @@ from pathlib import Path
 
 import pytest
 import ray
-from processes import descendants, end, parent, wait_until
-from test_engine import At, on, result
 
-import toy
 from fedlab.engine.ray import cluster
 from fedlab.errors import InputError, RunError
-from fedlab.federation.callbacks import RoundReport
-from fedlab.runs.run import Run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import resume, simulate
-from fedlab.strategies.base import Strategy
+from helpers import toy
+from helpers.processes import descendants, end, parent, wait_until
+from helpers.running import At, Failures, on, result, trained
 
 HERE = Path(__file__).parent
 PATIENCE = 120.0
 """Seconds for what takes few of them on a machine that has nothing else to do."""
 
 
-class Failures:
-    """Observer that keeps who failed in which round, and why."""
-
-    def __init__(self) -> None:
-        self.rounds: dict[int, dict[str, str]] = {}
-
-    def on_start(self, strategy: Strategy, first_round: int, rounds: int) -> None: ...
-
-    def on_round(self, strategy: Strategy, report: RoundReport) -> None:
-        self.rounds[report.round] = dict(report.failures)
-
-    def on_end(self, strategy: Strategy) -> None: ...
-
-
 def with_half(name: str, backend: str = "ray", **changes) -> Scenario:
     """The toy scenario with one of the local halves that misbehave."""
-    strategy = {"name": "fedavg", "client": f"failing:{name}"}
+    strategy = {"name": "fedavg", "client": f"helpers.failing:{name}"}
     return toy.scenario(strategy=strategy, resources=on(backend), **changes)
-
-
-def trained(run: Run, server_round: int) -> list[int]:
-    """Clients whose training entered a round."""
-    rows = run.history[(run.history.split == "train") & (run.history["round"] == server_round)]
-    return sorted(set(rows.client))
 
 
 # ---------------------------------------------------------------------- clients and actors
@@ -295,7 +272,7 @@ def command(tmp_path: Path) -> Iterator[Command]:
     """Starts the console script in a folder with a scenario and the modules that it names."""
     (tmp_path / "striped.yaml").write_text(TEXT)
     (tmp_path / "halves.py").write_text(HALVES)
-    shutil.copy(HERE / "toy.py", tmp_path / "stripes.py")
+    shutil.copy(HERE / "helpers" / "toy.py", tmp_path / "stripes.py")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     started: list[subprocess.Popen[str]] = []
     below: set[int] = set()

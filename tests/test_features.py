@@ -21,7 +21,7 @@ from fedlab.features.frozen import Backbone, FrozenNetwork
 from fedlab.preparation import Prepared, prepare
 from fedlab.scenario import Scenario
 from fedlab.simulation import resume
-from toy import scenario
+from helpers.toy import scenario
 
 BUILT: list[str] = []
 
@@ -56,7 +56,7 @@ class Pixels(FrozenNetwork):
 
 def on(features: Any, **changes: Any) -> Scenario:
     """The toy scenario with features."""
-    data = {"sources": [{"name": "toy:Stripes"}], "image_size": 8, "features": features}
+    data = {"sources": [{"name": "helpers.toy:Stripes"}], "image_size": 8, "features": features}
     return scenario(**{"data": data, "model": "linear"} | changes)
 
 
@@ -158,7 +158,7 @@ def test_a_warm_up_depends_on_seed_partition_and_training():
 
 def test_a_warm_up_learns_nothing_from_unseen_domains(monkeypatch, tmp_path):
     """With the images of the unseen domain blacked out, the other domains' features stay."""
-    import toy
+    from helpers import toy
 
     def features() -> FederatedData:
         data = on(WARM_UP).data.model_copy(update={"unseen_domains": ("d2",)})
@@ -210,7 +210,7 @@ def test_the_backbone_of_a_run_yields_what_its_head_was_given(tmp_path):
 
 
 def test_the_backbone_of_a_run_takes_images_of_other_size_colour_and_classes(tmp_path):
-    grey = {"sources": [{"name": "toy:Stripes"}], "image_size": 16, "channels": 1}
+    grey = {"sources": [{"name": "helpers.toy:Stripes"}], "image_size": 16, "channels": 1}
     mean = {"normalisation": {"mean": [0.4], "std": [0.2]}}
     simulate(scenario(data=grey | mean), out=tmp_path / "run", progress=False)
     data = prepare(on({"name": "run", "folder": str(tmp_path / "run")})).data
@@ -233,7 +233,7 @@ def test_runs_without_a_network_for_images_are_refused(tmp_path):
 
 def test_torchvision_networks_yield_the_inputs_of_their_last_dense_layer():
     features = {"name": "torchvision", "model": "mobilenet_v3_small", "weights": None}
-    sources = [{"name": "toy:Stripes", "domains": 1, "train": 4, "test": 4}]
+    sources = [{"name": "helpers.toy:Stripes", "domains": 1, "train": 4, "test": 4}]
     data = {"sources": sources, "image_size": 8, "channels": 1, "features": features}
     prepared = prepare(on("none", data=data, partition={"clients": 1}))
     assert prepared.data.train.inputs.shape == (4, 1024)

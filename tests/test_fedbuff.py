@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fleets import SLOWER_AND_SLOWER, fleet_of
-from test_devices import MLP, clients, on_devices, whole
-from test_engine import At, on, result
 from torch import nn
 
 from fedlab.errors import InputError
@@ -21,6 +18,8 @@ from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedbuff import FedBuff, FedBuffParameters
 from fedlab.virtual_time.async_clients import End, Ended, InFlight, Trip
 from fedlab.virtual_time.clock import VirtualClock
+from helpers.fleets import MLP, SLOWER_AND_SLOWER, clients, fleet_of, on_devices, whole
+from helpers.running import At, on, result
 
 
 def flight_of(training: list[float], concurrency: int, **fleet: Any) -> InFlight:

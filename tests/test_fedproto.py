@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_engine import on, result
-from test_vectorised import assert_same, double, ragged, runtime_of
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-import toy
 from fedlab.clients.base import ClientState, Received
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.client_updates import ClientUpdate
@@ -22,8 +19,9 @@ from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
 from fedlab.strategies.fedproto import FedProto, FedProtoParameters
-
-__all__ = ["double"]
+from helpers import toy
+from helpers.cohorts import assert_same, ragged, runtime_of
+from helpers.running import on, result
 
 DEEP = {"name": "mlp", "hidden": [6]}
 CNN = {"name": "small_cnn", "widths": [4, 8, 8]}

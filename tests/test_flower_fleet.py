@@ -15,13 +15,13 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from processes import wait_until
 
 from fedlab.deploy.security.certificates import make_key, public_pem
 from fedlab.flower_compat import fleet_client
 from fedlab.flower_compat.fleet_client import FleetLink, clock_difference, refusal
 from fedlab.flower_compat.superlink_client import Link, connect, is_lost
 from fedlab.records import for_the_wire, from_the_wire, to_record
+from helpers.processes import wait_until
 
 
 class Served(NamedTuple):

@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_engine import At, on, result
-from test_vectorised import ragged, runtime_of
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
-import toy
 from fedlab import rng
 from fedlab.clients.base import Carry, Received
 from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
@@ -31,6 +28,9 @@ from fedlab.simulation import resume, simulate
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fraug import FRAug, FRAugParameters
 from fedlab.training.task import Batch
+from helpers import toy
+from helpers.cohorts import ragged, runtime_of
+from helpers.running import At, on, result
 
 MODEL = {"name": "small_cnn", "widths": [4, 8, 8]}
 FEATURES, CLASSES = 8, 4

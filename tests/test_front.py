@@ -12,13 +12,13 @@ import httpx
 import pytest
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
-from processes import wait_until
 
 from fedlab.deploy.security.certificates import make_key, public_pem
 from fedlab.deploy.server import front
 from fedlab.deploy.server.front import Door, Front, TimedProtocol
 from fedlab.flower_compat.fleet_client import FleetLink
 from fedlab.flower_compat.superlink_client import KEY, Link, Ticket, connect
+from helpers.processes import wait_until
 
 PLACES = 8
 

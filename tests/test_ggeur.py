@@ -28,7 +28,7 @@ from fedlab.scenario import Scenario
 from fedlab.simulation import resume
 from fedlab.strategies.ggeur import GGEURParameters, moments_of, pool
 from fedlab.strategies.parameters import StrategyParameters
-from toy import scenario as image_scenario
+from helpers.toy import scenario as image_scenario
 
 FEATURES, CLASSES, DOMAINS = 5, 4, 3
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import toy
 from fedlab.simulation import simulate
+from helpers import toy
 
 pytestmark = pytest.mark.gpu
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas
 import pytest
-from four_domains import write_four
-from test_deployment import Command, Deployment
 
 from fedlab.deploy.security.keys import KeyRing
 from fedlab.runs.run import load_run
+from helpers.deployment import Command, Deployment
+from helpers.four_domains import write_four
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployment")]
 

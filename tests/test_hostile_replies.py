@@ -20,7 +20,6 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from flwr.serverapp import Grid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_device_grid import Network
 from torch import nn
 
 from fedlab.archive import read_arrays
@@ -36,6 +35,7 @@ from fedlab.row import Row
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN
+from helpers.fake_grid import Network
 
 HONEST, TRAIN, TEST = (1, 2), 10, 4
 """The clients that are not hostile, and the samples that everybody has."""

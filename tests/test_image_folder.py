@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loading import load, of
 from PIL import Image
 from pydantic import ValidationError
 
 from fedlab.errors import InputError
+from helpers.loading import load, of
 
 ROTATED = {"name": "rotated", "transforms": [{"name": "rotation", "degrees": 180}]}
 

@@ -81,3 +81,12 @@ def test_every_module_stands_in_a_layer() -> None:
     missing = [n for n in imports() if not any(f"{n}.".startswith(f"{each}.") for each in told)]
     assert missing == []
     assert not any(f"{name}.".startswith(f"{other}.") for name in told for other in told - {name})
+
+
+def test_no_test_module_imports_another() -> None:
+    modules = sorted((ROOT / "tests").glob("test_*.py"))
+    assert len(modules) > 80
+    pattern = re.compile(r"^\s*(?:from|import) test_\w+", re.MULTILINE)
+    assert [m.name for m in modules if pattern.search(m.read_text(encoding="utf-8"))] == []
+    loose = {path.stem for path in (ROOT / "tests").glob("*.py")} - {m.stem for m in modules}
+    assert loose == {"conftest"}, "helpers lie in tests/helpers"

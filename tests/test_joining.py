@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
-from four_domains import DOMAINS, write_four
 from PIL import Image
 
 import fedlab
@@ -40,6 +39,7 @@ from fedlab.errors import InputError
 from fedlab.partition.partition import make_partition
 from fedlab.records import PACKED, for_the_wire, from_the_wire, to_record
 from fedlab.scenario_file import load_scenario, to_yaml
+from helpers.four_domains import DOMAINS, write_four
 
 DIGITS = tuple("0123")
 

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from test_vectorised import assert_same, both, double, ragged
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
@@ -31,9 +30,8 @@ from fedlab.strategies.uda import UDAParameters
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec
 from fedlab.training.task import Batch, Task
-from toy import scenario
-
-__all__ = ["double"]
+from helpers.cohorts import assert_same, both, ragged
+from helpers.toy import scenario
 
 CLASSES = 3
 SWAPPED = torch.eye(CLASSES)[[1, 0, 2]]

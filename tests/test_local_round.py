@@ -9,21 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-import toy
-from fedlab.clients.base import Received
 from fedlab.engine.execution.passes import BatchSize, Passes
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.preparation import prepare
+from helpers import toy
+from helpers.cohorts import received
 
 
 def runtime_of(**changes) -> Runtime:
     prepared = prepare(toy.scenario(**changes))
     return Runtime(prepared.scenario, prepared.data, prepared.partition, torch.device("cpu"))
-
-
-def received(runtime: Runtime, server_round: int = 1, **config) -> Received:
-    state = {n: t.clone() for n, t in runtime.half.task.model.state_dict().items()}
-    return Received({"arrays": state}, {"server-round": server_round, **config})
 
 
 OPTIMIZERS = [

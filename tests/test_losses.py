@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from test_vectorised import METHODS, assert_same, both, double, ragged
 from torch.nn.functional import cross_entropy, softmax
 
-import toy
 from fedlab.config.registry import BUILTIN
 from fedlab.losses.aldr import ALDRKL
 from fedlab.losses.base import Loss, Profile
@@ -22,8 +20,9 @@ from fedlab.losses.ldr import LDRKL
 from fedlab.losses.prior import BalancedSoftmax, LogitAdjustment
 from fedlab.scenario import EngineSpec
 from fedlab.simulation import simulate
+from helpers import toy
+from helpers.cohorts import METHODS, assert_same, both, ragged
 
-__all__ = ["double"]
 COUNTS = torch.tensor([81, 0, 16, 1])
 LOSSES: dict[str, dict[str, Any]] = {
     name: {"name": name} for name in BUILTIN["losses"] if name != "cross_entropy"

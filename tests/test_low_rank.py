@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
-from pairs import pairs_first
-from test_vectorised import METHODS, MODELS, assert_same, double, ragged, runtime_of
 from torch import nn
 from torch.nn.functional import linear, relu
 
@@ -22,27 +20,18 @@ from fedlab.engine.execution.sequential import Sequential
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.models.dense_chain import Chain
-from fedlab.models.spec import ModelSpec
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec
+from helpers.cohorts import (
+    METHODS,
+    NETWORKS,
+    assert_same,
+    ragged,
+    rounds,
+    runtime_of,
+)
+from helpers.pairs import pairs_first
 
-__all__ = ["double"]  # a fixture
-
-
-class NoBias(ModelSpec):
-    """Dense layers without bias, nested, with an activation at either end."""
-
-    name: Literal["test_low_rank:NoBias"] = "test_low_rank:NoBias"
-
-    def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Three dense layers."""
-        size = input_shape[0] * input_shape[1] * input_shape[2]
-        narrow = nn.Sequential(nn.Linear(size, 12, bias=False), nn.Tanh())
-        wide = nn.Sequential(nn.Linear(12, 9), nn.GELU(), nn.Linear(9, classes, bias=False))
-        return nn.Sequential(nn.ReLU(), nn.Flatten(), narrow, wide, nn.Softplus())
-
-
-NETWORKS = MODELS | {"no-bias": {"name": "test_low_rank:NoBias"}}
 TRAINING = {
     "plain": {"optimizer": {"lr": 0.05}},
     "decay": {"optimizer": {"lr": 0.05, "weight_decay": 0.1}},
@@ -54,23 +43,6 @@ TRAINING = {
     "full": {"batch_size": "full", "local_epochs": 3, "optimizer": {"lr": 0.05}},
     "epochs": {"local_epochs": 3, "optimizer": {"lr": 0.05, "lr_decay": 0.5}},
 }
-
-
-def rounds(runtime: Runtime, together: bool, count: int = 2) -> list:
-    """The last of some rounds of every client."""
-    clients = list(range(len(runtime.partition)))
-    states: list[ClientState] = [{} for _ in clients]
-    results = []
-    for server_round in range(1, count + 1):
-        initial = runtime.half.task.model.state_dict()
-        down = {name: initial[name].clone() for name in runtime.half.shared}
-        received = Received({"arrays": down}, {"server-round": server_round, "proximal-mu": 0.5})
-        if together:
-            results = runtime.train_many(clients, received, states)
-        else:
-            results = [runtime.train(k, received, states[k]) for k in clients]
-        states = [update.own_state for update, _ in results]
-    return results
 
 
 def compare(

@@ -74,7 +74,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 def scenario(method: str, network: str) -> Scenario:
     """Two rounds of a few samples."""
     images = {
-        "sources": [{"name": "toy:Stripes", "domains": 2, "train": 24, "test": 12}],
+        "sources": [{"name": "helpers.toy:Stripes", "domains": 2, "train": 24, "test": 12}],
         "image_size": 8,
     }
     fields = {
@@ -82,7 +82,7 @@ def scenario(method: str, network: str) -> Scenario:
         "rounds": 2,
         "data": images,
         "partition": {"clients": 3},
-        "model": f"odd_networks:{network}",
+        "model": f"helpers.odd_networks:{network}",
         "strategy": method,
         "training": {"batch_size": 6, "optimizer": {"lr": 0.05}},
         "resources": {"backend": "local"},

@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from test_engine import At, on, result
-from test_vectorised import MODELS, assert_same, both, double, ragged, runtime_of
 from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-import toy
 from fedlab.clients.base import Received
 from fedlab.clients.moon import contrast
 from fedlab.engine.execution.runtime import Runtime
@@ -22,8 +19,10 @@ from fedlab.errors import InputError
 from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.simulation import resume, simulate
+from helpers import toy
+from helpers.cohorts import MODELS, assert_same, both, ragged, runtime_of
+from helpers.running import At, on, result
 
-__all__ = ["double"]
 MOON = {"name": "moon", "mu": 5.0, "projection": 6}
 FULL = {"batch_size": "full", "optimizer": {"lr": 0.1}}
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from plain_pytorch import round_of_fedavg
 
 import fedlab
-import toy
 from fedlab.errors import InputError
 from fedlab.models.anatomy import Role, anatomy_of
 from fedlab.models.blocks import parts
@@ -21,6 +19,8 @@ from fedlab.preparation import prepare
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
+from helpers import toy
+from helpers.plain_pytorch import round_of_fedavg
 
 WAYS = {
     "one by one": {"execution": "one_by_one", "linear": "dense"},
@@ -33,7 +33,7 @@ def scenario(name: str, *overrides: str, clients: int = 2, **fields: Any) -> Sce
     """One round of a few full batches, by clients of two domains."""
     base = toy.scenario(
         data={
-            "sources": [{"name": "toy:Stripes", "domains": min(clients, 2), "train": 24}],
+            "sources": [{"name": "helpers.toy:Stripes", "domains": min(clients, 2), "train": 24}],
             "image_size": 8,
         },
         partition={"clients": clients},
@@ -44,7 +44,7 @@ def scenario(name: str, *overrides: str, clients: int = 2, **fields: Any) -> Sce
             "optimizer": {"lr": 0.2, "momentum": 0.5, "weight_decay": 0.01},
         },
     )
-    return load_scenario(base, overrides, model=f"odd_networks:{name}", **fields)
+    return load_scenario(base, overrides, model=f"helpers.odd_networks:{name}", **fields)
 
 
 def simulated(chosen: Scenario, folder: Path) -> Run:
@@ -259,7 +259,7 @@ def test_a_buffer_of_which_nobody_knows_is_told(caplog: pytest.LogCaptureFixture
 def test_what_a_module_says_wrongly_is_refused(
     said: Any, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import odd_networks
+    from helpers import odd_networks
 
     monkeypatch.setattr(odd_networks.Codebook, "fedlab_buffers", said, raising=False)
     with pytest.raises(InputError, match=words):
@@ -284,7 +284,7 @@ def test_a_dense_layer_that_makes_no_outputs_is_no_head() -> None:
     with pytest.raises(InputError, match="moon"):
         prepare(scenario("ConvolutionalHead", strategy="moon"))
     stated = load_scenario(
-        scenario("ConvolutionalHead"), model={"name": "odd_networks:Plain", "head": "m"}
+        scenario("ConvolutionalHead"), model={"name": "helpers.odd_networks:Plain", "head": "m"}
     )
     head = find_head(prepare(stated).model)
     assert head is not None

@@ -4,10 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from tiny_scenario import write_tiny
 
 import fedlab
-import toy
 from fedlab import LocalHalf, Strategy
 from fedlab.config import registry
 from fedlab.errors import InputError
@@ -17,6 +15,8 @@ from fedlab.scenario_file import load_scenario
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedprox import FedProx, FedProxParameters
 from fedlab.strategies.parameters import StrategyParameters
+from helpers import toy
+from helpers.tiny_scenario import write_tiny
 
 
 @pytest.fixture

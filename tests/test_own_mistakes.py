@@ -14,7 +14,6 @@ import pytest
 import torch
 
 import fedlab
-import toy
 from fedlab import LocalHalf, cli
 from fedlab.errors import InputError, RunError
 from fedlab.preparation import prepare
@@ -24,6 +23,7 @@ from fedlab.runs.history import HistoryWriter
 from fedlab.runs.tensors import write_tensors
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedavg import FedAvg
+from helpers import toy
 
 
 def told(tmp_path: Path, **classes: type) -> str:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-import toy
 from fedlab.data.samples import Domain
 from fedlab.data.source import Source
 from fedlab.data.transform import Transform
 from fedlab.errors import InputError
 from fedlab.partition.base import DomainSkew, LabelSkew, QuantitySkew
 from fedlab.preparation import prepare
+from helpers import toy
 
 FEATURES, LABELS = np.zeros((12, 2), np.float32), np.arange(12) % 2
 GOOD = Domain("d", FEATURES, LABELS, FEATURES, LABELS, ("a", "b"))

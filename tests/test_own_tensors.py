@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from flwr.app import Message
-from four_domains import write_four
 from torch import nn
 
 from fedlab import flower_compat
@@ -17,6 +16,7 @@ from fedlab.deploy.handshake import INVITE, Presence
 from fedlab.deploy.server.serve_setup import task_of
 from fedlab.errors import InputError
 from fedlab.scenario_file import load_scenario
+from helpers.four_domains import write_four
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -76,7 +76,7 @@ def test_other_tensors_and_forms_are_refused() -> None:
 def test_a_device_with_another_file_of_weights_is_sent_away(tmp_path: Path) -> None:
     flower_compat.assume_identity()
     weights = tmp_path / "first.pt"
-    model = {"name": "read_from_file:network", "path": str(weights)}
+    model = {"name": "helpers.read_from_file:network", "path": str(weights)}
     torch.save(nn.Linear(192, 6).state_dict(), weights)
     four = write_four(tmp_path)
     scenario = load_scenario(four, {"model": model, "strategy": "fedavg"})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
-from pools import divided, pools, sizes, table
+from helpers.pools import divided, pools, sizes, table
 
 DOMAIN_SKEWS: list[Any] = [
     "one_per_client",

@@ -26,7 +26,7 @@ from fedlab.report.partition_measures import (
 )
 from fedlab.report.partition_table import write_table
 from fedlab.report.terminal.partition_view import draw, render
-from pools import NAMES, divided, pools, sizes, table
+from helpers.pools import NAMES, divided, pools, sizes, table
 
 
 def _printed(partition: Partition, data: FederatedData, width: int = 110) -> str:

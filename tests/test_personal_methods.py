@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from test_engine import At, on, result
-from test_vectorised import assert_same, both, double, ragged
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-import toy
 from fedlab.errors import InputError
 from fedlab.preparation import Prepared, prepare
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs.run import load_run
 from fedlab.simulation import resume, simulate
-
-__all__ = ["double"]
+from helpers import toy
+from helpers.cohorts import assert_same, both, ragged
+from helpers.running import At, on, result
 
 METHODS: list[Any] = ["ditto", "fedper", "lg_fedavg", "fedproto", "local_only", "centralised"]
 METHODS.append({"name": "fedrep", "head_epochs": 2})

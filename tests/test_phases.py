@@ -7,17 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from test_local_round import received
-from test_vectorised import assert_same, both, double, ragged, runtime_of
 
 from fedlab.engine.execution.sequential import profile_of
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.simulation import resume, simulate
 from fedlab.training.task import Batch
-from toy import scenario
+from helpers.cohorts import assert_same, both, ragged, received, runtime_of
+from helpers.toy import scenario
 
-PHASED = {"name": "phased:Curious", "client": "phased:Phased"}
-__all__ = ["double"]
+PHASED = {"name": "helpers.phased:Curious", "client": "helpers.phased:Phased"}
 
 
 @pytest.mark.parametrize("optimizer", [{"lr": 0.05, "momentum": 0.9}, {"name": "adam"}])

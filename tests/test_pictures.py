@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from loading import load
 from PIL import Image, ImageCms
 
 from fedlab.data.picture import Reading, decoding, read_picture
 from fedlab.data.picture_error import PictureError
 from fedlab.errors import InputError
+from helpers.loading import load
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
 SOURCE = {"name": "image_folder", "path": "shots"}

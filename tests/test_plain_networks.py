@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 import fedlab
-import toy
 from fedlab.config import catalogue, yaml_text
 from fedlab.errors import InputError
 from fedlab.models.spec import ModelSpec
 from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
+from helpers import toy
 
 
 class Net(nn.Module):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from flwr.app import ConfigRecord, RecordDict
 
-import toy
 from fedlab.engine.client_states import ClientStates
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import FIRST_NODE_ID
@@ -19,6 +18,7 @@ from fedlab.records import arrays_of, to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
+from helpers import toy
 
 COHORT = 20
 
@@ -27,7 +27,7 @@ def crowd(clients: int, **changes) -> Scenario:
     """A scenario in which a small cohort of a large population takes part."""
     fraction = COHORT / clients
     fields = {
-        "data": {"sources": [{"name": "toy:Many", "train": clients}], "image_size": 4},
+        "data": {"sources": [{"name": "helpers.toy:Many", "train": clients}], "image_size": 4},
         "model": {"name": "mlp", "hidden": [4]},
         "partition": {"clients": clients},
         "participation": {"fraction": fraction},
@@ -56,7 +56,7 @@ def test_a_round_of_100_000_clients_costs_what_its_cohort_costs(tmp_path: Path) 
 
 
 def test_a_run_of_100_000_clients_reaches_all_of_them(tmp_path: Path) -> None:
-    data = {"sources": [{"name": "toy:Many", "train": 100_000}], "image_size": 8}
+    data = {"sources": [{"name": "helpers.toy:Many", "train": 100_000}], "image_size": 8}
     chosen = crowd(100_000, strategy="fedbn", model="small_cnn", data=data)
     run = simulate(chosen, out=tmp_path / "run", progress=False)
     trained = run.history[run.history.split == "train"].client
@@ -106,7 +106,7 @@ def test_states_that_are_held_elsewhere_take_no_budget() -> None:
 def test_a_run_whose_states_do_not_fit_into_memory_ends_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from test_engine import result
+    from helpers.running import result
 
     chosen = toy.scenario(strategy="fedbn", rounds=3, participation={"fraction": 0.67})
     simulate(chosen, out=tmp_path / "memory", progress=False)

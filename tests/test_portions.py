@@ -9,10 +9,7 @@ from typing import Any, cast
 import pytest
 import torch
 from flwr.app import ConfigRecord, Message, RecordDict
-from test_engine import result
-from test_faults import Failures, trained
 
-import toy
 from fedlab.clients.base import Carry, Received, Update
 from fedlab.clients.fedavg import FedAvg as FedAvgHalf
 from fedlab.engine.ray.ray_grid import Work
@@ -26,6 +23,8 @@ from fedlab.scenario import Scenario
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
 from fedlab.strategies.fedavg import FedAvg
+from helpers import toy
+from helpers.running import Failures, result, trained
 
 NUMBERS = {"d0": 12, "d1": 11, "d2": 1}
 """Clients of each domain; the last one of them all is the one that misbehaves in `failing`."""
@@ -34,7 +33,7 @@ NUMBERS = {"d0": 12, "d1": 11, "d2": 1}
 def many(resources: dict[str, Any], half: str = "fedavg", **changes: Any) -> Scenario:
     """Many clients of unequal sizes, several of which go to an actor at once."""
     domains = {"name": "one_per_client", "clients_per_domain": NUMBERS}
-    data = {"sources": [{"name": "toy:Stripes", "train": 150}], "image_size": 8}
+    data = {"sources": [{"name": "helpers.toy:Stripes", "train": 150}], "image_size": 8}
     fields: dict[str, Any] = {
         "rounds": 1,
         "data": data,
@@ -168,14 +167,16 @@ def test_a_client_that_raises_is_named_and_not_in_the_sum(
     resources: dict[str, Any], tmp_path: Path, ray_here: None
 ) -> None:
     failures = Failures()
-    chosen = many(resources, "failing:Raises", rounds=2)
+    chosen = many(resources, "helpers.failing:Raises", rounds=2)
     run = simulate(chosen, out=tmp_path / "run", callbacks=[failures], progress=False)
     assert list(failures.rounds[1]) == list(failures.rounds[2]) == ["client 23"]
     assert trained(run, 1) == list(range(23))
     size = sum(t.numel() * t.element_size() for t in run.model_state().values())
     up = run.history[run.history.metric == "bytes_up"].value.tolist()
     assert up == [23 * size, 23 * size]
-    simulate(many(LOCAL, "failing:Raises", rounds=2), out=tmp_path / "again", progress=False)
+    simulate(
+        many(LOCAL, "helpers.failing:Raises", rounds=2), out=tmp_path / "again", progress=False
+    )
     assert result(tmp_path / "run") == result(tmp_path / "again")
 
 
@@ -234,7 +235,9 @@ def test_what_an_actor_warns_of_is_in_the_log_of_the_run(
     tmp_path: Path, ray_here: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = many(
-        {"backend": "ray", "actors": 1}, "failing:FailsInAStack", engine={"execution": "vectorised"}
+        {"backend": "ray", "actors": 1},
+        "helpers.failing:FailsInAStack",
+        engine={"execution": "vectorised"},
     )
     run = simulate(chosen, out=tmp_path / "run", progress=False)
     assert trained(run, 1) == list(range(23))

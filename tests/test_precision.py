@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_low_rank import NETWORKS, rounds
-from test_vectorised import METHODS, runtime_of
 
 from fedlab.clients.base import Received
 from fedlab.engine.execution.batched_mlp import chain_of
+from helpers.cohorts import METHODS, NETWORKS, rounds, runtime_of
 
 
 @pytest.mark.parametrize("method", ["fedavg", "fedprox", "fedbn", "moon", "fedwon"])

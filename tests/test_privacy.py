@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fleets import SLOWER_AND_SLOWER
 from typer.testing import CliRunner
 
 import fedlab
@@ -20,7 +19,8 @@ from fedlab.privacy.accounting import epsilon_after
 from fedlab.privacy.mechanism import private_mean
 from fedlab.privacy.noise import standard_normal
 from fedlab.privacy.spec import PrivacySpec
-from toy import scenario
+from helpers.fleets import SLOWER_AND_SLOWER
+from helpers.toy import scenario
 
 PRIVACY = {"noise_multiplier": 1.0, "clipping_norm": 0.5}
 
@@ -240,7 +240,7 @@ def test_the_closing_table_names_epsilon(tmp_path: Path) -> None:
         (
             {
                 "data": {
-                    "sources": [{"name": "toy:Stripes"}],
+                    "sources": [{"name": "helpers.toy:Stripes"}],
                     "image_size": 8,
                     "features": {"name": "warm_up", "rounds": 1},
                 }

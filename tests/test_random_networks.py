@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_pytorch import round_of_fedavg
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 import fedlab
-import toy
 from fedlab.errors import InputError
 from fedlab.scenario_file import load_scenario
+from helpers import toy
+from helpers.plain_pytorch import round_of_fedavg
 
 WAYS = (
     "engine={execution: one_by_one, linear: dense}",
@@ -86,7 +86,7 @@ def check(key: int, folder: Path) -> None:
     """A round of one client, and of two that may be stacked."""
     way = WAYS[key % len(WAYS)]
     clients = 1 + key // len(WAYS) % 2
-    source = {"name": "toy:Stripes", "domains": clients, "train": 12, "test": 4}
+    source = {"name": "helpers.toy:Stripes", "domains": clients, "train": 12, "test": 4}
     chosen = load_scenario(
         toy.scenario(
             data={"sources": [source], "image_size": 4},

@@ -24,7 +24,10 @@ from fedlab.simulation import simulate
 PLAIN: dict[str, Any] = {
     "name": "random",
     "rounds": 1,
-    "data": {"sources": [{"name": "toy:Stripes", "train": 24, "test": 16}], "image_size": 8},
+    "data": {
+        "sources": [{"name": "helpers.toy:Stripes", "train": 24, "test": 16}],
+        "image_size": 8,
+    },
     "partition": {"clients": 4},
     "model": {"name": "mlp", "hidden": [8]},
     "strategy": "fedavg",

@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from quadratic import CLIENTS, ZERO, Bed, samples, system
-from test_engine import At, result
-from test_vectorised import MODELS, assert_same, both, double, ragged, runtime_of
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-import toy
 from fedlab.clients.base import Phase, Received
 from fedlab.clients.fedntd import not_true_distance
 from fedlab.clients.fedsam import FedSAM
@@ -29,8 +25,11 @@ from fedlab.scenario import EngineSpec, Scenario
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.fixbn import FixBNParameters
 from fedlab.training.task import Batch
+from helpers import toy
+from helpers.cohorts import MODELS, assert_same, both, ragged, runtime_of
+from helpers.quadratic import CLIENTS, ZERO, Bed, samples, system
+from helpers.running import At, result
 
-__all__ = ["double"]
 METHODS: dict[str, dict[str, Any]] = {
     "fedntd": {"name": "fedntd", "beta": 0.7, "tau": 2.0},
     "fedsam": {"name": "fedsam", "rho": 0.1},

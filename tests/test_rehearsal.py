@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import fedlab
-import toy
 from fedlab import LocalHalf
 from fedlab.clients.base import Carry, Phase
 from fedlab.errors import InputError
@@ -21,6 +20,7 @@ from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import prepare
 from fedlab.strategies.fedavg import FedAvg
+from helpers import toy
 
 
 def chosen(client: type, **fields: Any) -> Scenario:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import make_run
-from tiny_scenario import write_tiny
 from typer.testing import CliRunner
 
 import fedlab
@@ -29,6 +27,8 @@ from fedlab.report.html.reproduce import command, in_short, together
 from fedlab.report.html.scales import apart, ticks
 from fedlab.runs import metrics
 from fedlab.runs.run import Run
+from helpers.made_up import make_run
+from helpers.tiny_scenario import write_tiny
 
 SECTIONS = ["results", "learning", "clients", "cost", "data", "features", "repeat"]
 RUNS = [(strategy, seed) for strategy in ("fedavg", "fedper") for seed in (0, 1)]

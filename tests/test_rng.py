@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-import toy
 from fedlab import rng
 from fedlab.preparation import prepare
+from helpers import toy
 
 
 def test_seeds_are_the_same_on_every_machine() -> None:
@@ -66,7 +66,10 @@ def test_global_generators_are_put_back_after_a_block() -> None:
 def test_a_skew_leaves_the_draws_of_the_others_alone(change: dict[str, Any]) -> None:
     """Who has which sample does not hang on whether labels are hidden or wrong."""
     skew = {"clients": 4, "labels": {"name": "dirichlet", "alpha": 0.5}}
-    data: dict[str, Any] = {"sources": [{"name": "toy:Stripes", "train": 200}], "image_size": 8}
+    data: dict[str, Any] = {
+        "sources": [{"name": "helpers.toy:Stripes", "train": 200}],
+        "image_size": 8,
+    }
     plain = prepare(toy.scenario(data=data, partition=skew, strategy="fedavg")).partition
     other = prepare(toy.scenario(data=data, partition=skew | change, strategy="fedavg")).partition
     assert np.array_equal(plain.train, other.train)

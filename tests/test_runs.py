@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_up import make_run
 from rich.console import Console
-from tiny_scenario import write_tiny
 
 import fedlab
 from fedlab.errors import InputError
@@ -22,6 +20,8 @@ from fedlab.runs.history import HistoryWriter, read_history
 from fedlab.runs.run import load_run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario_file import load_scenario
+from helpers.made_up import make_run
+from helpers.tiny_scenario import write_tiny
 
 ARRAYS = {"weight": torch.arange(6.0).reshape(2, 3).T}
 ANATOMY = SimpleNamespace(aliases={})

@@ -1,6 +1,5 @@
 import pytest
 import yaml
-from tiny_scenario import TEXT, write_tiny
 
 from fedlab.config import builtin_scenarios as shipped_module
 from fedlab.config import yaml_text
@@ -8,6 +7,7 @@ from fedlab.config.builtin_scenarios import shipped_scenarios
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
+from helpers.tiny_scenario import TEXT, write_tiny
 
 
 @pytest.fixture

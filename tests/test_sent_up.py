@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
-from four_domains import write_four
-from tiny_scenario import write_tiny
 
 from fedlab.config import registry
 from fedlab.deploy.server.inspection import Expectation
@@ -24,6 +22,8 @@ from fedlab.runs.execute import conduct
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
+from helpers.four_domains import write_four
+from helpers.tiny_scenario import write_tiny
 
 NOT_ON_DEVICES = {"centralised", "fedbuff"}
 """They move samples, or need a virtual clock."""

@@ -10,12 +10,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from quadratic import SIZE, ZERO, Bed, optimum
-from test_control_variates import NORMALISED, assert_resumes, error, play, scenario, size
-from test_strategies import Echo, Net, run
-from test_vectorised import double, ragged, runtime_of
 
-import toy
 from fedlab.clients.fednova import coefficient_sum
 from fedlab.config import registry
 from fedlab.errors import InputError
@@ -26,8 +21,12 @@ from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fednova import FedNova
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec
+from helpers import toy
+from helpers.cohorts import ragged, runtime_of
+from helpers.echo import Echo, Net, run
+from helpers.method_rounds import NORMALISED, assert_resumes, play, scenario, size
+from helpers.quadratic import SIZE, ZERO, Bed, error, optimum
 
-__all__ = ["double"]
 OPTIMISERS = ["fedavgm", "fedadam", "fedyogi", "fedadagrad"]
 
 

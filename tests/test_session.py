@@ -7,16 +7,16 @@ import signal
 
 import pytest
 import ray
-from processes import parent, wait_until
-from test_engine import on
 
 import fedlab
-import toy
 from fedlab.engine.ray import cluster
 from fedlab.engine.ray import session as sessions
 from fedlab.engine.ray.resources import Hardware
 from fedlab.engine.start import start_grid
 from fedlab.preparation import prepare
+from helpers import toy
+from helpers.processes import parent, wait_until
+from helpers.running import on
 
 
 def pids(**resources: int) -> set[int]:

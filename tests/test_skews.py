@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from fedlab.errors import InputError
 from fedlab.partition.apportion import apportion, balanced_choices, log_gamma, normalised
-from pools import divided, pools, sizes, table
+from helpers.pools import divided, pools, sizes, table
 
 # Arithmetic
 

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loading import load, numbers, of
 from PIL import Image
 from pydantic import ValidationError
 
@@ -11,6 +10,7 @@ from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.spec import DataSpec
 from fedlab.errors import InputError
+from helpers.loading import load, numbers, of
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (1, 8, 8), (8, 8, 3), (3, 8, 8)])

@@ -10,63 +10,23 @@ import flwr.serverapp.strategy
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message
 from pydantic import ValidationError
 from torch import nn
 
-import toy
-from fedlab import flower_compat
 from fedlab.config import registry
 from fedlab.errors import InputError, RunError
 from fedlab.federation.client_updates import ClientUpdate, mean_metrics
 from fedlab.preparation import prepare
-from fedlab.records import Tensors, arrays_of, from_record, to_record
+from fedlab.records import to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
-from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN
 from fedlab.strategies.flower import Flower, FlowerParameters, available
-
-
-class Echo:
-    """A grid whose clients add their own number to everything they get."""
-
-    def __init__(self, moves: list[float], examples: list[int]) -> None:
-        flower_compat.assume_identity()
-        self.moves, self.examples = moves, examples
-
-    def get_node_ids(self) -> Iterable[int]:
-        return range(len(self.moves))
-
-    def get_nodes(self) -> Iterable[flower_compat.NodeInfo]:
-        return [flower_compat.NodeInfo(node_id=node) for node in self.get_node_ids()]
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout=None) -> list[Message]:
-        replies = []
-        for message in reversed(list(messages)):  # out of order on purpose
-            node = message.metadata.dst_node_id
-            arrays = {
-                name: to_record({n: (t + self.moves[node]).to(t.dtype) for n, t in tensors.items()})
-                for name, tensors in arrays_of(message.content).items()
-            }
-            metrics = MetricRecord({"num-examples": self.examples[node], "loss": 1.0})
-            content = RecordDict({**arrays, "metrics": metrics})
-            replies.append(Message(content, reply_to=message))
-        return replies
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.dense = nn.Linear(1, 1)
-        self.norm = nn.BatchNorm1d(1)
-
-
-def run(strategy: Strategy, grid: Echo, rounds: int) -> Tensors:
-    start = {n: torch.zeros_like(t) for n, t in Net().state_dict().items()}
-    result = strategy.start(grid, to_record(start), num_rounds=rounds)  # type: ignore[arg-type]
-    return from_record(result.arrays)
+from helpers import toy
+from helpers.echo import Echo, Net, run
 
 
 def test_fedavg_weighs_by_examples() -> None:
@@ -94,7 +54,7 @@ class Normed(nn.Sequential):
 @pytest.mark.parametrize("strategy", ["fedprox", "fednova", "scaffold", "fedbn", "flwr:FedAvgM"])
 def test_a_run_goes_on_after_such_a_round(strategy: str, tmp_path: Path) -> None:
     """Four of five clients have one sample, and one of five takes part."""
-    few = {"sources": [{"name": "toy:Stripes", "train": 2, "test": 20}], "image_size": 8}
+    few = {"sources": [{"name": "helpers.toy:Stripes", "train": 2, "test": 20}], "image_size": 8}
     idle = 0
     for seed in range(4):
         chosen = toy.scenario(

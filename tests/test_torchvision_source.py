@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from loading import load, numbers
 from torchvision import datasets
 
 from fedlab.errors import InputError
+from helpers.loading import load, numbers
 
 
 def idx(array: np.ndarray) -> bytes:

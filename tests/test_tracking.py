@@ -10,7 +10,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from tiny_scenario import write_tiny
 
 import fedlab
 from fedlab.errors import InputError
@@ -18,6 +17,7 @@ from fedlab.federation.callbacks import RoundReport
 from fedlab.runs import metrics
 from fedlab.tracking.base import Tracker
 from fedlab.tracking.tensorboard import TensorBoard
+from helpers.tiny_scenario import write_tiny
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "tracking.md"
 

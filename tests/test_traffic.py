@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from test_control_variates import size
 
 from fedlab.clients.base import Received
 from fedlab.config import registry
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.preparation import prepare
 from fedlab.server_app import build_strategy
-from toy import CLASSES, scenario
+from helpers.method_rounds import size
+from helpers.toy import CLASSES, scenario
 
 FLOAT, INTEGER = 4, 8
 CONVOLUTIONS = FLOAT * (3 * 3 * 3 * 4 + 3 * 3 * 4 * 8 + 3 * 3 * 8 * 8)

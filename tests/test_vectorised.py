@@ -10,47 +10,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from test_engine import At, on, result
 from torch import nn
 
-import toy
-from fedlab.clients.base import ClientState, Received
-from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution import runtime as runtime_module
+from fedlab.clients.base import Received
 from fedlab.engine.execution import vmapped
 from fedlab.engine.execution.mode import by_rule
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import start_grid
 from fedlab.models.spec import ModelSpec
-from fedlab.partition.partition import Partition
 from fedlab.preparation import prepare
 from fedlab.records import to_record
 from fedlab.scenario import EngineSpec, Scenario
 from fedlab.server_app import build_strategy
 from fedlab.simulation import resume, simulate
-
-CONFIG = {"proximal-mu": 0.5, "threshold": 0.3}
-"""What the server halves of the methods tested here send beside tensors."""
+from helpers import toy
+from helpers.cohorts import METHODS, MODELS, SIZES, assert_same, both, ragged, runtime_of
+from helpers.running import At, on, result
 
 CPU_IS_FULL = "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"
-METHODS = {
-    "fedavg": {"name": "fedavg"},
-    "fedprox": {"name": "fedprox", "mu": 0.5},
-    "fedbn": {"name": "fedbn"},
-    "silobn": {"name": "silobn"},
-    "fedwon": {"name": "fedwon", "clipping": 0.02},
-}
-MODELS = {
-    "linear": {"name": "linear"},
-    "mlp": {"name": "mlp", "hidden": [16]},
-    "cnn-batch": {"name": "small_cnn", "widths": [4, 8, 8]},
-    "cnn-group": {"name": "small_cnn", "widths": [4, 8, 8], "norm": "group"},
-    "cnn-none": {"name": "small_cnn", "widths": [4, 8, 8], "norm": "none"},
-    "resnet20": {"name": "resnet20"},
-}
 NORMALISED = ("cnn-batch", "cnn-group", "resnet20")
 PAIRS = [
     (method, model)
@@ -59,47 +38,6 @@ PAIRS = [
     if method in ("fedavg", "fedprox") or model in NORMALISED
     if (method, model) != ("silobn", "cnn-group")
 ]
-
-
-@pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Double precision, in which rounding cannot hide a difference or make one."""
-    inputs = Preprocess.inputs
-    monkeypatch.setattr(Preprocess, "inputs", lambda *given, **own: inputs(*given, **own).double())
-    build = runtime_module.build_model
-    monkeypatch.setattr(runtime_module, "build_model", lambda *given: build(*given).double())
-
-
-def runtime_of(train: int = 40, **changes: Any) -> Runtime:
-    data = {"sources": [{"name": "toy:Stripes", "train": train}], "image_size": 8}
-    fields: dict[str, Any] = {"data": data, "partition": {"clients": 4}, "model": MODELS["mlp"]}
-    fields |= changes
-    if isinstance(extra := fields.pop("augmentation", None), dict):
-        fields["data"] = fields["data"] | {"augmentation": extra}
-    prepared = prepare(toy.scenario(**fields))
-    return Runtime(prepared.scenario, prepared.data, prepared.partition, torch.device("cpu"))
-
-
-def both(runtime: Runtime, rounds: int = 2) -> tuple[list, list]:
-    """The last of some rounds of every client, one by one and together, from the same states."""
-    clients = range(len(runtime.partition))
-    initial = {n: t.clone() for n, t in runtime.half.task.model.state_dict().items()}
-    states: list[list[ClientState]] = [[{} for _ in clients], [{} for _ in clients]]
-    for server_round in range(1, rounds + 1):
-        down = {n: initial[n] for n in runtime.half.shared}
-        received = Received({"arrays": down}, CONFIG | {"server-round": server_round})
-        alone = [runtime.train(k, received, states[0][k]) for k in clients]
-        together = runtime.train_many(list(clients), received, states[1])
-        states = [[update.own_state for update, _ in results] for results in (alone, together)]
-    return alone, together
-
-
-def assert_same(alone: Sequence, together: Sequence, tolerance: float = 1e-5) -> None:
-    for (update, metrics), (update_, metrics_) in zip(alone, together, strict=True):
-        assert metrics == pytest.approx(metrics_, abs=1e-5)  # sums are kept in single precision
-        assert metrics["num-examples"] == metrics_["num-examples"]
-        for records, records_ in zip(update, update_, strict=True):
-            torch.testing.assert_close(records, records_, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("method", "model"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
@@ -123,25 +61,6 @@ TRAINING = {
     "steps": {"local_steps": 7, "optimizer": {"lr": 0.05}},
     "full": {"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.05}},
 }
-SIZES = [17, 40, 1, 23, 9, 23, 7]
-
-
-def ragged(**changes: Any) -> Runtime:
-    """Clients of very different sizes: one has a single sample, and one none with a label."""
-    prepared = prepare(toy.scenario(**{"model": MODELS["mlp"]} | changes))
-    labels = prepared.data.train.labels
-    labelled = np.ones(len(labels), dtype=bool)
-    labelled[::5] = False
-    labelled[[57, *range(81, 90)]] = [True] + 9 * [False]
-    partition = Partition(
-        train=np.arange(len(labels)),
-        labels=labels,
-        labelled=labelled,
-        train_offsets=np.cumsum([0, *SIZES]),
-        test=np.arange(0),
-        test_offsets=np.zeros(len(SIZES) + 1, dtype=int),
-    )
-    return Runtime(prepared.scenario, prepared.data, partition, torch.device("cpu"))
 
 
 class Dense(ModelSpec):
@@ -194,7 +113,7 @@ def test_augmentation_is_each_clients_own(build: Callable[..., Runtime]) -> None
         "brightness": 0.3,
         "contrast": 0.3,
     }
-    data = {"sources": ["toy:Stripes"], "image_size": 8, "augmentation": changes}
+    data = {"sources": ["helpers.toy:Stripes"], "image_size": 8, "augmentation": changes}
     alone, together = both(build(data=data, training={"batch_size": 10}))
     assert_same(alone, together, 1e-6)  # positions of pixels are computed in single precision
     plain, _ = both(build(training={"batch_size": 10}))
@@ -226,7 +145,7 @@ def test_networks_that_draw_random_numbers_and_methods_with_their_own_step_are_r
     half.task.model.append(nn.Dropout(0.5))
     assert not half.vectorisable
     assert not runtime_of(
-        strategy={"name": "fedavg", "client": "failing:SlowOnce"}
+        strategy={"name": "fedavg", "client": "helpers.failing:SlowOnce"}
     ).half.vectorisable
 
 
@@ -336,7 +255,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
 
 def test_a_client_that_raises_takes_nobody_along(tmp_path: Path) -> None:
     chosen = together(
-        strategy={"name": "fedavg", "client": "failing:FailsInAStack"},
+        strategy={"name": "fedavg", "client": "helpers.failing:FailsInAStack"},
         participation={"max_failed_share": 0.4},
         engine={"execution": "vectorised"},
         rounds=1,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tiny_scenario import write_tiny
 
 import fedlab
 from fedlab.errors import InputError
@@ -19,6 +18,7 @@ from fedlab.row import Row
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import load_run
 from fedlab.runs.run_folder import RunFolder
+from helpers.tiny_scenario import write_tiny
 
 
 def console(terminal: bool) -> Console:
@@ -120,7 +120,7 @@ def test_a_run_under_way_is_followed_to_its_end(tmp_path, monkeypatch):
 
 
 def wait_for(shown: Console, text: str) -> None:
-    from processes import wait_until
+    from helpers.processes import wait_until
 
     assert wait_until(lambda: text in written(shown), seconds=10)
 

@@ -14,14 +14,14 @@ import torch
 from fedlab.errors import InputError, RunError
 from fedlab.preparation import prepare
 from fedlab.simulation import resume, simulate
-from toy import scenario
+from helpers.toy import scenario
 
-NORMALISED = {"name": "randomly:normalised"}
+NORMALISED = {"name": "helpers.randomly:normalised"}
 
 
 def few(train: int, clients: int, **changes: Any) -> dict[str, Any]:
     """Three domains with so many training samples each, and as many test samples as clients."""
-    source = {"name": "toy:Stripes", "train": train, "test": 4 * clients}
+    source = {"name": "helpers.toy:Stripes", "train": train, "test": 4 * clients}
     return {
         "data": {"sources": [source], "image_size": 8},
         "partition": {"clients": clients},
@@ -48,7 +48,7 @@ def test_who_cannot_take_a_step_is_counted(caplog: pytest.LogCaptureFixture) -> 
 def test_a_method_whose_clients_take_no_steps_by_design_is_let_pass(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    strategy = {"name": "fedavg", "client": "randomly:Resting"}
+    strategy = {"name": "fedavg", "client": "helpers.randomly:Resting"}
     assert prepare(scenario(**few(4, 12, strategy=strategy)))
     assert "the method has no phases: its clients take no steps" in caplog.text
 
@@ -72,9 +72,9 @@ def test_a_short_last_step_is_told_where_clients_keep_what_they_learn(
 @pytest.mark.parametrize(
     ("fields", "what"),
     [
-        ({"strategy": {"name": "fedavg", "client": "randomly:Leaving"}}, "SystemExit"),
-        ({"strategy": "randomly:LeavingStrategy"}, r"called sys\.exit"),
-        ({"model": "randomly:leaving_network"}, r"called sys\.exit"),
+        ({"strategy": {"name": "fedavg", "client": "helpers.randomly:Leaving"}}, "SystemExit"),
+        ({"strategy": "helpers.randomly:LeavingStrategy"}, r"called sys\.exit"),
+        ({"model": "helpers.randomly:leaving_network"}, r"called sys\.exit"),
     ],
 )
 def test_code_that_exits_is_a_failure(fields: dict[str, Any], what: str, tmp_path: Path) -> None:
@@ -84,7 +84,10 @@ def test_code_that_exits_is_a_failure(fields: dict[str, Any], what: str, tmp_pat
 
 # ---------------------------------------------------------------------- global generators
 
-RANDOM: dict[str, Any] = {"model": "randomly:noisy", "strategy": "randomly:Sampling"}
+RANDOM: dict[str, Any] = {
+    "model": "helpers.randomly:noisy",
+    "strategy": "helpers.randomly:Sampling",
+}
 
 
 def model_of(folder: Path, **fields: Any) -> bytes:

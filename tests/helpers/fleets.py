@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from fedlab.runs.run import Run
+from fedlab.scenario import Scenario
 from fedlab.virtual_time.device_population import Fleet
 from fedlab.virtual_time.spec import DeviceProfile, DevicesSpec
+from helpers import toy
 
 AT_ONCE = {"download_mbps": float("inf"), "upload_mbps": float("inf")}
 """Bytes take no time."""
@@ -37,3 +40,25 @@ def fleet_of(
         up=np.zeros(clients),
         availability=np.full(clients, availability),
     )
+
+
+MLP = {"name": "mlp", "hidden": [8]}
+
+
+def on_devices(devices: dict[str, Any], **changes: Any) -> Scenario:
+    """The toy problem on the devices of `fleets.SLOWER_AND_SLOWER`."""
+    fields: dict[str, Any] = {"model": MLP, "rounds": 2}
+    devices = {"profiles": SLOWER_AND_SLOWER, **devices}
+    return toy.scenario(**fields | changes, devices=devices)
+
+
+def whole(run: Run, metric: str) -> list[float]:
+    """A number of each round as a whole."""
+    rows = run.history.query("split == 'round' and metric == @metric")
+    return rows["value"].tolist()
+
+
+def clients(run: Run, metric: str, split: str = "device") -> dict[int, list[int]]:
+    """Round -> the clients that have a row of that metric."""
+    rows = run.history.query("split == @split and metric == @metric")
+    return {number: sorted(of["client"]) for number, of in rows.groupby("round")}

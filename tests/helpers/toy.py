@@ -46,7 +46,7 @@ def scenario(**changes: Any) -> Scenario:
     fields: dict[str, Any] = {
         "name": "toy",
         "rounds": 2,
-        "data": {"sources": [{"name": "toy:Stripes"}], "image_size": 8},
+        "data": {"sources": [{"name": "helpers.toy:Stripes"}], "image_size": 8},
         "partition": {"clients": 3},
         "model": {"name": "small_cnn"},
         "strategy": "fedavg",

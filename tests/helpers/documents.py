@@ -19,7 +19,7 @@ from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(
     r"(?:^<!-- test: (?P<mark>[^\n]*?) -->\n+)?"
     r"^```(?P<language>console|python|yaml|toml)\n(?P<text>.*?)^```",

@@ -34,7 +34,7 @@ ZERO = torch.zeros(SIZE, dtype=torch.float64)
 class SquaredError(Loss):
     """½ mean (output - label)², the label being a number."""
 
-    name: str = "quadratic:SquaredError"
+    name: str = "helpers.quadratic:SquaredError"
 
     def value(
         self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
@@ -158,3 +158,11 @@ class Bed:
         records["metrics"] = MetricRecord(dict(metrics))
         records["client"] = ConfigRecord({"id": client})
         return Message(RecordDict(records), reply_to=message)
+
+
+EQUAL = (1, 1, 1)
+
+
+def error(bed: Bed, rounds: int, weights: Sequence[float] = EQUAL) -> float:
+    """The largest distance from the optimum in any entry."""
+    return float((bed.run(rounds) - optimum(weights)).abs().max())

@@ -1,0 +1,1 @@
+"""What several test modules use: toy problems, networks and methods, and ways to run them."""
