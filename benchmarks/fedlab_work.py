@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from benchmarks.works import Work, save
-from fedlab.clients.base import LocalHalf, Phase
+from fedlab.clients.base import ClientTrainer, Phase
 from fedlab.models.build import build_model
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.base import LabelSkew
@@ -56,7 +56,7 @@ class Consecutive(LabelSkew):
         return pool.order // self.samples
 
 
-class Idle(LocalHalf):
+class Idle(ClientTrainer):
     """A client that copies the model it received and sends the copy back."""
 
     def phases(self) -> Sequence[Phase]:

@@ -23,7 +23,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 if TYPE_CHECKING:
-    from fedlab.clients.base import LocalHalf
+    from fedlab.clients.base import ClientTrainer
     from fedlab.comparison.compare import compare
     from fedlab.comparison.comparison import Comparison
     from fedlab.engine.ray.session import session
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from fedlab.version import __version__ as __version__
 
 __all__ = [
+    "ClientTrainer",
     "Comparison",
     "InputError",
-    "LocalHalf",
     "Run",
     "Scenario",
     "Strategy",
@@ -60,9 +60,9 @@ __getattr__, __dir__ = doors(
     __name__,
     {
         "__version__": "fedlab.version",
+        "ClientTrainer": "fedlab.clients.base",
         "Comparison": "fedlab.comparison.comparison",
         "InputError": "fedlab.errors",
-        "LocalHalf": "fedlab.clients.base",
         "Run": "fedlab.runs.run",
         "Scenario": "fedlab.scenario",
         "Strategy": "fedlab.strategies.base",
@@ -76,4 +76,5 @@ __getattr__, __dir__ = doors(
         "session": "fedlab.engine.ray.session",
         "simulate": "fedlab.simulation",
     },
+    renamed={"LocalHalf": "ClientTrainer"},
 )

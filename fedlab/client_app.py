@@ -1,4 +1,4 @@
-"""A local half as a Flower ClientApp: the same app on a Ray actor and on a device."""
+"""A client trainer as a Flower ClientApp: the same app on a Ray actor and on a device."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _update_reply(
     message: Message, context: Context, update: Update, metrics: Mapping[str, float]
 ) -> Message:
     """Sends up what goes up, and puts into the context what stays."""
-    for name, tensors in update.own_state.items():
+    for name, tensors in update.client_state.items():
         context.state[name] = to_record(tensors)
     records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
         name: to_record(tensors) for name, tensors in update.arrays.items()

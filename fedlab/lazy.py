@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
+
+from fedlab.renamed import old_names
 
 
 def doors(
-    package: str, homes: Mapping[str, str]
+    package: str, homes: Mapping[str, str], renamed: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The ``__getattr__`` and ``__dir__`` of a package.
 
@@ -19,11 +22,13 @@ def doors(
     Args:
         package: Its name.
         homes: Name -> the module that defines it, or a submodule's own name.
+        renamed: Old name -> the name that it has now.
     """
+    old = old_names(package, renamed)
 
     def get(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+            return old(name)
         return getattr(importlib.import_module(homes[name]), name)
 
     def names() -> list[str]:

@@ -12,17 +12,17 @@ from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round
-from fedlab.engine.model_check import checked_half
+from fedlab.engine.model_check import checked_trainer
 from fedlab.engine.rehearsal import rehearse
 from fedlab.errors import no_exit
 from fedlab.features.base import ExtractionContext
-from fedlab.methods import local_half_class, strategy_class
+from fedlab.methods import client_trainer_class, strategy_class
 from fedlab.partition.partition import Partition, make_partition, refuse_untested
 from fedlab.privacy.privacy_checks import check_privacy
 from fedlab.records import as_tensor
 from fedlab.scenario import Scenario
 from fedlab.server_app import refuse_hopeless_deadline
-from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.device_population import DevicePopulation
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Prepared:
     data: FederatedData
     partition: Partition
     model: nn.Module
-    fleet: Fleet | None = None
+    fleet: DevicePopulation | None = None
 
 
 @no_exit("a source, network or method of the scenario")
@@ -76,19 +76,19 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         InputError: If anything the scenario says cannot be done; nothing was started.
     """
     strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
-    local_half_class(scenario)
+    client_trainer_class(scenario)
     data, partition = divide(scenario, load)
     if scenario.evaluation.fraction > 0:
         refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
-    partition = scenario.strategy.regroup(partition)
-    half = checked_half(scenario, data)
-    model = half.task.model
+    partition = scenario.strategy.reassign(partition)
+    trainer = checked_trainer(scenario, data)
+    model = trainer.task.model
     check_privacy(scenario, strategy, model, data, len(partition))
     inputs = as_tensor(data.train.inputs[:1])
-    work = work_per_round(half, partition, scenario.training.batch_size, inputs)
-    check_work(scenario, half, partition, work)
-    rehearse(scenario, data, partition, half)
+    work = work_per_round(trainer, partition, scenario.training.batch_size, inputs)
+    check_work(scenario, trainer, partition, work)
+    rehearse(scenario, data, partition, trainer)
     fleet = None
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)

@@ -55,7 +55,7 @@ def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
     return record
 
 
-def for_the_wire(content: RecordDict) -> RecordDict:
+def to_wire(content: RecordDict) -> RecordDict:
     """The same records in the form in which they leave a machine: one array for each record.
 
     Flower sends every array by itself, with two requests each, and only arrays of its own class.
@@ -70,8 +70,8 @@ def for_the_wire(content: RecordDict) -> RecordDict:
     )
 
 
-def from_the_wire(content: RecordDict) -> RecordDict:
-    """The records that `for_the_wire` was given.
+def from_wire(content: RecordDict) -> RecordDict:
+    """The records that `to_wire` was given.
 
     Raises:
         ValueError: If tensors are damaged, or were packed by somebody else.
@@ -93,7 +93,7 @@ def _packed(record: ArrayRecord) -> Array:
 
 
 def unpacked(packed: ArrayRecord, accept: Accept = lambda arrays: None) -> ArrayRecord:
-    """One record that `for_the_wire` has packed, which may come from anybody.
+    """One record that `to_wire` has packed, which may come from anybody.
 
     Args:
         packed: The record.

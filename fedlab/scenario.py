@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from fedlab.config.component import Chosen, Section
+from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.spec import DataSpec
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.spec import PartitionSpec
@@ -18,7 +18,7 @@ from fedlab.training.spec import TrainingSpec
 from fedlab.virtual_time.spec import DevicesSpec
 
 
-class ParticipationSpec(Section):
+class ParticipationSpec(ConfigBlock):
     """Who takes part in a round.
 
     Attributes:
@@ -40,7 +40,7 @@ class ParticipationSpec(Section):
     update_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
-class EvaluationSpec(Section):
+class EvaluationSpec(ConfigBlock):
     """What is measured, and how often.
 
     Attributes:
@@ -57,7 +57,7 @@ class EvaluationSpec(Section):
     batch_size: PositiveInt = 256
 
 
-class ResourcesSpec(Section):
+class ResourcesSpec(ConfigBlock):
     """What the simulation runs on; but for `cpus_per_actor`, never changes a result.
 
     Attributes:
@@ -77,7 +77,7 @@ class ResourcesSpec(Section):
     address: str | None = None
 
 
-class EngineSpec(Section):
+class EngineSpec(ConfigBlock):
     """How the clients of a round are executed; changes results by rounding at most.
 
     Attributes:
@@ -96,7 +96,7 @@ class EngineSpec(Section):
     linear: Literal["auto", "dense", "low_rank"] = "auto"
 
 
-class OutputSpec(Section):
+class OutputSpec(ConfigBlock):
     """Where a run is kept.
 
     Attributes:
@@ -111,7 +111,7 @@ class OutputSpec(Section):
     trackers: tuple[Chosen[TrackerParameters], ...] = ()
 
 
-class Scenario(Section):
+class Scenario(ConfigBlock):
     """One experiment. See the fields' own classes for what each block may say.
 
     Attributes:

@@ -13,7 +13,7 @@ from fedlab.config import yaml_text
 from fedlab.config.builtin_scenarios import find, read_text
 from fedlab.config.error_messages import describe
 from fedlab.config.experiment import Experiment
-from fedlab.config.yaml_text import Place
+from fedlab.config.yaml_text import KeyPath
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 
@@ -34,14 +34,14 @@ def load_scenario(
             ``strategy.name=fedbn`` where the name changes. A block without a name changes the keys
             that it says.
         **fields: Changes of top-level fields, applied first: ``strategy="fedbn"``, ``seed=3``;
-            ``client`` is short for ``strategy.client``. A strategy or a local half may be given by
-            its class, wherever that is defined.
+            ``client`` is short for ``strategy.client``. A strategy or a client trainer may be given
+            by its class, wherever that is defined.
 
     Raises:
         InputError: If there is no such scenario, or anything in it is wrong: one line for each
             problem with the file, line, key, value and remedy.
     """
-    where, origins = "scenario", dict[Place, str]()
+    where, origins = "scenario", dict[KeyPath, str]()
     if isinstance(source, Scenario):
         values: Any = source.model_dump()
     elif isinstance(source, Mapping):

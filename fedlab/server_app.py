@@ -12,18 +12,20 @@ from torch import nn
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.federation.client_updates import decode, reason
-from fedlab.federation.method_wrapper import in_front_of
+from fedlab.federation.method_wrapper import wrap_class
 from fedlab.federation.rounds import exchange
 from fedlab.methods import strategy_class
 from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.device_population import DevicePopulation
 
 
-def build_strategy(scenario: Scenario, model: nn.Module, fleet: Fleet | None = None) -> Strategy:
-    """The scenario's server half for a network (as `fedlab.models.build` makes it).
+def build_strategy(
+    scenario: Scenario, model: nn.Module, fleet: DevicePopulation | None = None
+) -> Strategy:
+    """The scenario's strategy for a network (as `fedlab.models.build` makes it).
 
     Args:
         scenario: The experiment.
@@ -32,11 +34,11 @@ def build_strategy(scenario: Scenario, model: nn.Module, fleet: Fleet | None = N
     """
     strategy = strategy_class(scenario)
     if scenario.privacy is not None:
-        strategy = in_front_of(Private, strategy)
+        strategy = wrap_class(Private, strategy)
     return strategy(model, scenario.strategy, server_settings(scenario, fleet))
 
 
-def server_settings(scenario: Scenario, fleet: Fleet | None = None) -> ServerSettings:
+def server_settings(scenario: Scenario, fleet: DevicePopulation | None = None) -> ServerSettings:
     """What the scenario asks of the server whatever the method (see `build_strategy`)."""
     return ServerSettings(
         seed=scenario.seed,
@@ -51,7 +53,7 @@ def server_settings(scenario: Scenario, fleet: Fleet | None = None) -> ServerSet
     )
 
 
-def refuse_hopeless_deadline(scenario: Scenario, model: nn.Module, fleet: Fleet) -> None:
+def refuse_hopeless_deadline(scenario: Scenario, model: nn.Module, fleet: DevicePopulation) -> None:
     """Refuses a virtual deadline that too few clients can ever meet.
 
     Raises:
@@ -81,7 +83,7 @@ def build_server_app(
     callbacks: Sequence[Callback] = (),
     first_round: int = 1,
     state: dict[str, Tensors] | None = None,
-    fleet: Fleet | None = None,
+    fleet: DevicePopulation | None = None,
 ) -> ServerApp:
     """The ServerApp that runs a scenario's rounds.
 

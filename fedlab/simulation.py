@@ -17,7 +17,7 @@ from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.execute import conduct
 from fedlab.runs.fingerprint import fingerprint
-from fedlab.runs.resume_check import refuse_changed, settled
+from fedlab.runs.resume_check import check_resumable, fixed_settings
 from fedlab.runs.run import Run, load_run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
@@ -49,7 +49,7 @@ def simulate(
         callbacks: Observers of the run.
         progress: Whether to show how the run goes.
         **fields: Overrides of top-level fields, such as ``strategy="fedbn"`` or ``seed=3``.
-            ``strategy`` and ``client`` (the local half) also take a class, even one that a
+            ``strategy`` and ``client`` (the client trainer) also take a class, even one that a
             notebook's cell defines.
 
     Returns:
@@ -97,7 +97,7 @@ def resume(
     opened = RunFolder.open(Path(folder))
     run = load_run(opened.path)
     scenario = load_scenario(run.scenario, overrides) if overrides else run.scenario
-    refuse_changed(settled(run.scenario), scenario, opened.scenario_file)
+    check_resumable(fixed_settings(run.scenario), scenario, opened.scenario_file)
     if run.finished and (not overrides or scenario.rounds == run.rounds):
         return run
     if scenario.rounds < run.rounds:

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Write your own strategy
 #
-# A method is two halves. The *server half* says what goes down and how updates combine; the
-# *local half* says what one client does, in plain PyTorch. Each overrides only its idea, in
+# A method is two classes. The *strategy* says what goes down and how updates combine; the
+# *client trainer* says what one client does, in plain PyTorch. Each overrides only its idea, in
 # thirty lines altogether.
 #
 # The idea here: under domain skew, a client should not throw away what it has learnt each time a
@@ -32,7 +32,7 @@ import fedlab
 from fedlab.strategies import StrategyParameters
 
 # %% [markdown]
-# ## The server half
+# ## The strategy
 #
 # Its parameters are typed fields, so that a scenario that says `most: 2` is refused with the
 # reason. `config` sends plain values down. Averaging stays FedAvg's: nothing to write.
@@ -61,19 +61,19 @@ class Blending(fedlab.Strategy):
 
 
 # %% [markdown]
-# ## The local half
+# ## The client trainer
 #
 # `personal_model` says what a client trains from and is tested with. `finish` says what goes up
-# and what stays: what a client keeps in `own_state` never leaves it, and is there again when it
+# and what stays: what a client keeps in `client_state` never leaves it, and is there again when it
 # is drawn the next time, in whichever process that is.
 
 
 # %%
-class BlendingClient(fedlab.LocalHalf):
+class BlendingClient(fedlab.ClientTrainer):
     """Trains from a mixture of the received model and its own last one."""
 
-    def personal_model(self, received, own_state):
-        model, own = super().personal_model(received, own_state), own_state.get("last")
+    def personal_model(self, received, client_state):
+        model, own = super().personal_model(received, client_state), client_state.get("last")
         if own is None:
             return model
         share = received.config["share"]
@@ -84,7 +84,9 @@ class BlendingClient(fedlab.LocalHalf):
 
     def finish(self, carry, received, steps):
         update = super().finish(carry, received, steps)
-        return update._replace(own_state={**update.own_state, "last": update.arrays["arrays"]})
+        return update._replace(
+            client_state={**update.client_state, "last": update.arrays["arrays"]}
+        )
 
 
 # %% [markdown]
@@ -147,5 +149,5 @@ comparison
 # - Put both classes into a file `blending.py` and name them in YAML: `strategy: {name:
 #   "blending:Blending", client: "blending:BlendingClient"}`.
 # - [Ship it in a package](../docs/guides/package.md), and it appears in `fedlab list`.
-# - [Add a method](../docs/guides/method.md) has the table of all that the two halves may
+# - [Add a method](../docs/guides/method.md) has the table of all that the two classes may
 #   override.

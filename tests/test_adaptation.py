@@ -91,8 +91,8 @@ def test_only_the_head_moves_while_it_is_probed(
     seen: list[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]] = []
     train_one = personalise_module.train_one
 
-    def spy(half: Any, preprocess: Any, received: Any, *args: Any, **kwargs: Any) -> Any:
-        update, metrics = train_one(half, preprocess, received, *args, **kwargs)
+    def spy(trainer: Any, preprocess: Any, received: Any, *args: Any, **kwargs: Any) -> Any:
+        update, metrics = train_one(trainer, preprocess, received, *args, **kwargs)
         seen.append((dict(received.model), update.arrays["arrays"]))
         return update, metrics
 

@@ -201,24 +201,24 @@ CHEAP = [
         prepare=write("mine.py", "class Net: ...\n"),
     ),
     Case(
-        "local half that is not there",
+        "client trainer that is not there",
         ["strategy.client: the client 'mine:Half' cannot be imported: No module named 'mine'; m"],
         overrides=["strategy.client=mine:Half"],
     ),
     Case(
-        "unknown local half",
+        "unknown client trainer",
         ["strategy.client: there is no client 'fedbm'; did you mean 'fedbn'?"],
         overrides=["strategy.client=fedbm"],
     ),
     Case(
-        "local half of another kind",
-        ["strategy.client: 'mine:Half' is no subclass of fedlab.clients.base.LocalHalf; name"],
+        "client trainer of another kind",
+        ["strategy.client: 'mine:Half' is no subclass of fedlab.clients.ClientTrainer; name"],
         overrides=["strategy.client=mine:Half"],
         prepare=write("mine.py", "class Half: ...\n"),
     ),
     Case(
         "parameters without a strategy",
-        ["strategy.name: 'mine:Knobs' is no subclass of fedlab.strategies.base.Strategy; name"],
+        ["strategy.name: 'mine:Knobs' is no subclass of fedlab.strategies.Strategy; name"],
         overrides=["strategy={name: mine:Knobs, client: fedavg}"],
         prepare=write(
             "mine.py",

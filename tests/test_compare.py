@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import fedlab
-from fedlab import LocalHalf
+from fedlab import ClientTrainer
 from fedlab.comparison import arguments, compare, run_worker
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import in_one_line
@@ -37,14 +37,14 @@ def bytes_of(run):
     return [(Path(run.folder) / name).read_bytes() for name in files]
 
 
-class FailsForSeedOne(LocalHalf):
+class FailsForSeedOne(ClientTrainer):
     """Misbehaves in some runs alone, and not at once."""
 
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, profile):
         negative = next(self.task.model.parameters()).sum() < 0
         if os.environ.get("FAILS") and negative and received.server_round > 1:
             raise ValueError("no luck")
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, profile)
 
 
 # ---------------------------------------------------------------------------- what to run
@@ -252,21 +252,21 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_same_bytes(tiny, tmp_path,
 
 def test_a_run_that_fails_stops_no_other_and_its_reason_is_told(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("FAILS", "yes")
-    half = f"{__name__}:FailsForSeedOne"
+    trainer = f"{__name__}:FailsForSeedOne"
     failing = [
         seed
         for seed in range(6)
-        if first_weights(load_scenario(tiny, {"strategy.client": half}, seed=seed)) < 0
+        if first_weights(load_scenario(tiny, {"strategy.client": trainer}, seed=seed)) < 0
     ]
     assert 0 < len(failing) < 6
-    done = fedlab.compare(tiny, "fedavg", 6, {"strategy.client": half}, rounds=2, **QUIET)
+    done = fedlab.compare(tiny, "fedavg", 6, {"strategy.client": trainer}, rounds=2, **QUIET)
     (group,) = done.groups
     assert sorted(group.missing) == failing
     assert "failed: round 2: 4 of 4 clients failed" in group.missing[failing[0]]
     assert done.table()["runs"].iloc[0].to_dict() == {"finished": 6 - len(failing), "planned": 6}
-    assert f"missing: fedavg client={half}, seed {failing[0]}: failed: " in done.to_markdown()
+    assert f"missing: fedavg client={trainer}, seed {failing[0]}: failed: " in done.to_markdown()
     monkeypatch.delenv("FAILS")
-    mended = fedlab.compare(tiny, "fedavg", 6, {"strategy.client": half}, rounds=2, **QUIET)
+    mended = fedlab.compare(tiny, "fedavg", 6, {"strategy.client": trainer}, rounds=2, **QUIET)
     assert not mended.groups[0].missing
 
 
@@ -283,8 +283,8 @@ def test_whatever_a_run_raises_the_driver_hears_of_its_end(error, tmp_path, monk
 
     monkeypatch.setattr(run_worker, "conduct", raises)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
-    job = run_worker.Job("a", tmp_path, load_scenario(write_tiny(tmp_path)), ResourcesSpec())
-    news = list(run_worker.Conductor([], Path.cwd(), {}).run(job, None))
+    job = run_worker.RunTask("a", tmp_path, load_scenario(write_tiny(tmp_path)), ResourcesSpec())
+    news = list(run_worker.RunWorker([], Path.cwd(), {}).run(job, None))
     if isinstance(error, GeneratorExit):
         assert not news
         return
@@ -383,8 +383,8 @@ def test_that_the_local_backend_does_one_run_at_a_time_is_told(tiny, run, monkey
 
 def test_the_command_ends_with_1_where_runs_are_missing(tiny, run, monkeypatch):
     monkeypatch.setenv("FAILS", "yes")
-    half = f"strategy.client={__name__}:FailsForSeedOne"
-    code, out, err = run("compare", tiny, "--seeds", "6", "rounds=2", half, "--format", "csv")
+    trainer = f"strategy.client={__name__}:FailsForSeedOne"
+    code, out, err = run("compare", tiny, "--seeds", "6", "rounds=2", trainer, "--format", "csv")
     assert code == 1
     assert "failed after" in err
     assert err.endswith("runs are missing; the same command tries them again\n")

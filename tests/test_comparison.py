@@ -110,8 +110,8 @@ def test_differences_are_paired_by_seed_and_a_seed_that_one_lacks_is_left_out():
     told = statistics.paired_difference({0: 0.5, 3: 0.9, 7: 0.6}, {7: 0.5, 3: 0.7, 1: 0.0})
     assert told.pairs == 2
     assert told.mean == pytest.approx(0.15)
-    half = 12.706204736 * np.std([0.2, 0.1], ddof=1) / np.sqrt(2)  # t of one degree of freedom
-    assert (told.low, told.high) == pytest.approx((0.15 - half, 0.15 + half))
+    trainer = 12.706204736 * np.std([0.2, 0.1], ddof=1) / np.sqrt(2)  # t of one degree of freedom
+    assert (told.low, told.high) == pytest.approx((0.15 - trainer, 0.15 + trainer))
 
 
 def test_one_pair_has_a_difference_but_no_interval():

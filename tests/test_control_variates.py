@@ -76,7 +76,7 @@ def test_by_share_the_optimum_is_that_of_all_samples_though_clients_count_the_sa
 SYSTEMS = [system(samples(client)) for client in range(CLIENTS)]
 
 
-def slope(client: int, x: torch.Tensor) -> torch.Tensor:
+def grad(client: int, x: torch.Tensor) -> torch.Tensor:
     a, b = SYSTEMS[client]
     return a @ x - b
 
@@ -88,7 +88,7 @@ def scaffold(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
         for i in cohort:
             y = x
             for _ in range(steps[i]):
-                y = y - lr * (slope(i, y) - own[i] + c)
+                y = y - lr * (grad(i, y) - own[i] + c)
             own[i] = own[i] - c + (x - y) / (steps[i] * lr)
             ends.append(y)
         x = x + 0.5 * sum(y - x for y in ends) / len(cohort)
@@ -103,7 +103,7 @@ def feddyn(bed: Bed, lr: float, steps: Sequence[int]) -> torch.Tensor:
         for i in cohort:
             theta = w
             for _ in range(steps[i]):
-                theta = theta - lr * (slope(i, theta) - own[i] + alpha * (theta - w))
+                theta = theta - lr * (grad(i, theta) - own[i] + alpha * (theta - w))
             own[i] = own[i] - alpha * (theta - w)
             ends.append(theta)
         h = h - alpha / CLIENTS * sum(theta - w for theta in ends)
@@ -115,16 +115,16 @@ def feddc(
     bed: Bed, lr: float, steps: Sequence[int], shares: Sequence[float] = EQUAL
 ) -> torch.Tensor:
     alpha, w = 0.3, ZERO
-    drifts, slopes = [ZERO] * CLIENTS, [ZERO] * CLIENTS  # the latter times the client's share
+    drifts, grads = [ZERO] * CLIENTS, [ZERO] * CLIENTS  # the latter times the client's share
     for server_round, cohort in enumerate(bed.cohorts):
-        ends, mean = [], torch.stack(slopes).mean(dim=0)
+        ends, mean = [], torch.stack(grads).mean(dim=0)
         for i in cohort:
             theta, share = w, shares[i] if server_round else 1.0
             for _ in range(steps[i]):
-                penalty = (alpha * (theta - (w - drifts[i])) + mean - slopes[i]) / share
-                theta = theta - lr * (slope(i, theta) + penalty)
+                penalty = (alpha * (theta - (w - drifts[i])) + mean - grads[i]) / share
+                theta = theta - lr * (grad(i, theta) + penalty)
             drifts[i] = drifts[i] + theta - w
-            slopes[i] = slopes[i] - mean + share * (w - theta) / (steps[i] * lr)
+            grads[i] = grads[i] - mean + share * (w - theta) / (steps[i] * lr)
             ends.append(theta)
         w = torch.stack(ends).mean(dim=0) + torch.stack(drifts).mean(dim=0)
     return w
@@ -158,7 +158,7 @@ def test_feddc_by_share_is_that_of_the_formulas() -> None:
     torch.testing.assert_close(model, expected, rtol=1e-12, atol=1e-12)
 
 
-# ---------------------------------------------------------------------- server halves by hand
+# ---------------------------------------------------------------------- strategies by hand
 
 
 def update(client: int, weight: float, examples: int, **records: float) -> ClientUpdate:
@@ -180,7 +180,7 @@ def test_scaffold_by_hand() -> None:
     strategy = Scaffold(Net(), Scaffold.Parameters(server_lr=0.5))
     strategy.initialise(ones())
     strategy.population = 4
-    strategy.combine(1, [update(0, 3.0, 7, control=2.0), update(2, 5.0, 1, control=4.0)])
+    strategy.aggregate(1, [update(0, 3.0, 7, control=2.0), update(2, 5.0, 1, control=4.0)])
     state = strategy.state
     assert state["arrays"]["dense.weight"].item() == 2.5  # 1 + ½ · mean(2, 4)
     assert state["control"]["dense.weight"].item() == 1.5  # 0 + 2/4 · mean(2, 4)
@@ -193,7 +193,7 @@ def test_feddyn_by_hand() -> None:
     strategy = FedDyn(Net(), FedDyn.Parameters(alpha=0.5))
     strategy.initialise(ones())
     strategy.population = 4
-    strategy.combine(1, [update(0, 3.0, 7), update(2, 5.0, 1)])
+    strategy.aggregate(1, [update(0, 3.0, 7), update(2, 5.0, 1)])
     assert strategy.state["h"]["dense.weight"].item() == -0.75  # -½ · ¼ · (2 + 4)
     assert strategy.state["arrays"]["dense.weight"].item() == 5.5  # 4 + 0.75 / ½
     assert strategy.state["arrays"]["norm.running_var"].item() == 4.0
@@ -203,7 +203,7 @@ def test_feddc_by_hand() -> None:
     strategy = FedDC(Net())
     strategy.initialise(ones())
     strategy.population = 4
-    strategy.combine(1, [update(0, 3.0, 7, gradient=2.0), update(2, 5.0, 1, gradient=4.0)])
+    strategy.aggregate(1, [update(0, 3.0, 7, gradient=2.0), update(2, 5.0, 1, gradient=4.0)])
     assert strategy.state["gradient"]["dense.weight"].item() == 1.5
     assert strategy.state["drift"]["dense.weight"].item() == 1.5  # ¼ · (2 + 4)
     assert strategy.state["arrays"]["dense.weight"].item() == 5.5  # 4 + 1.5
@@ -218,7 +218,7 @@ def test_feddc_by_hand() -> None:
 def test_together_is_one_by_one_also_for_clients_that_take_no_step(method: str) -> None:
     training = {"batch_size": 8, "optimizer": {"lr": 0.05, "weight_decay": 0.01}}
     runtime = ragged(strategy=method, model=NORMALISED, training=training)
-    assert runtime.half.vectorisable
+    assert runtime.trainer.supports_vmap
     updates = play(runtime, 2, tolerance=1e-9)
     idle = [sent for sent in updates if sent.metrics["steps"] == 0]
     assert len(idle) == 1
@@ -231,7 +231,7 @@ def test_together_is_one_by_one_also_for_clients_that_take_no_step(method: str) 
 )
 def test_what_travels(method: str, up: int, down: int) -> None:
     runtime = runtime_of(strategy=method, model=NORMALISED)
-    network = runtime.half.task.model
+    network = runtime.trainer.task.model
     trained = size([dict(network.named_parameters())])
     untrained = size([dict(network.named_buffers())])
     assert untrained > 0

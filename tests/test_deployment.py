@@ -151,9 +151,9 @@ FAULTY = """\
 import time
 from fedlab.clients.fedbn import FedBN
 class Slow(FedBN):
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, profile):
         time.sleep(1.0)
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, profile)
 """
 
 

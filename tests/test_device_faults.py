@@ -47,12 +47,12 @@ from fedlab.clients.fedbn import FedBN
 class Gated(FedBN):
     "Begins a round when the test opens its gate, unless the test holds this process."
 
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, profile):
         me, server_round = os.getpid(), received.server_round
         Path(f"begun-{server_round}-{me}").touch()
         while Path(f"hold-{me}").exists() or not Path(f"gate-{server_round}").exists():
             time.sleep(0.02)
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, profile)
 """
 
 

@@ -13,23 +13,23 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from fedlab.deploy.handshake import FAREWELL, INVITE, SEAT, Farewell, Invitation, Presence
+from fedlab.deploy.handshake import FAREWELL, INVITE, SEAT, DeviceInfo, Farewell, Invitation
 from fedlab.deploy.server import device_registry as roll_module
 from fedlab.deploy.server.device_grid import DeviceGrid
-from fedlab.deploy.server.device_registry import Roll, Seat
-from fedlab.deploy.server.mailbox import Post
+from fedlab.deploy.server.device_registry import Assignment, DeviceRegistry
+from fedlab.deploy.server.mailbox import Mailbox
 from fedlab.federation.client_updates import client_of
 from fedlab.federation.preaggregation import REQUEST
-from fedlab.records import for_the_wire, to_record
-from helpers.fake_grid import Answer, Network
+from fedlab.records import to_record, to_wire
+from helpers.fake_grid import ClientReply, Network
 
 
-def device(name: str, train: Answer = lambda message: None) -> Answer:
+def device(name: str, train: ClientReply = lambda message: None) -> ClientReply:
     """A device that accepts, and trains as it is told."""
 
     def answer(message: Message) -> RecordDict | Message | None:
         if message.metadata.message_type == INVITE:
-            return Presence(name, "d", 1, 1).to_content()
+            return DeviceInfo(name, "d", 1, 1).to_content()
         return None if message.metadata.message_type == FAREWELL else train(message)
 
     return answer
@@ -41,12 +41,12 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return Network()
 
 
-def roll_for(network: Network, clients: int, *seats: Seat) -> Roll:
+def roll_for(network: Network, clients: int, *seats: Assignment) -> DeviceRegistry:
     invitation = Invitation("run", "0", "", ("a", "b"), (1,))
-    return Roll(Post(cast(Grid, network)), invitation, [None] * clients, seats)
+    return DeviceRegistry(Mailbox(cast(Grid, network)), invitation, [None] * clients, seats)
 
 
-def look(roll: Roll) -> None:
+def look(roll: DeviceRegistry) -> None:
     roll.look()  # invites
     roll.look()  # reads the answers
 
@@ -103,15 +103,15 @@ def trained(message: Message, client: int | None = None, **metrics: float) -> Re
     seat = cast(ConfigRecord, message.content[SEAT])
     mine = int(cast(int, seat["client"])) if client is None else client
     content = RecordDict({"arrays": to_record({"w": torch.tensor([float(mine)])})})
-    content = for_the_wire(content)
+    content = to_wire(content)
     content["metrics"] = MetricRecord(metrics or {"num-examples": 1.0})
     content["client"] = ConfigRecord({"id": mine, "task": cast(str, seat["task"])})
     return content
 
 
-def grid_of(network: Network, *answers: Answer) -> DeviceGrid:
+def grid_of(network: Network, *answers: ClientReply) -> DeviceGrid:
     """The grid of a run whose clients are these devices."""
-    seats = [Seat(client, f"{client}", "d", 1, 1) for client in range(len(answers))]
+    seats = [Assignment(client, f"{client}", "d", 1, 1) for client in range(len(answers))]
     network.answers = {n: device(f"{n}", train) for n, train in enumerate(answers)}
     roll = roll_for(network, len(answers), *seats)
     return DeviceGrid(roll.post, roll, lambda asked: asked, lambda: None)
@@ -160,7 +160,7 @@ def inflated(message: Message) -> RecordDict:
 )
 @pytest.mark.parametrize("summed", [True, False])
 def test_a_wrong_reply_costs_its_device_the_round_and_nobody_else(
-    wrong: Answer, says: str, summed: bool, network: Network
+    wrong: ClientReply, says: str, summed: bool, network: Network
 ) -> None:
     good, bad = train(grid_of(network, trained, wrong), summed=summed)
     assert good.has_content()

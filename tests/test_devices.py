@@ -19,7 +19,7 @@ from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.batch_schedule import plan_round
 from fedlab.engine.execution.round_workload import work_per_round
-from fedlab.engine.execution.runtime import build_local_half
+from fedlab.engine.execution.runtime import build_client_trainer
 from fedlab.errors import InputError
 from fedlab.preparation import prepare
 from fedlab.report.html.cost import cost
@@ -29,7 +29,7 @@ from fedlab.runs.curves import virtual_seconds_reaching
 from fedlab.runs.run import load_run
 from fedlab.simulation import resume, simulate
 from fedlab.virtual_time.clock import VirtualClock
-from fedlab.virtual_time.device_population import make_fleet
+from fedlab.virtual_time.device_population import make_population
 from fedlab.virtual_time.round_plan import first_replies
 from fedlab.virtual_time.spec import DevicesSpec
 from helpers import toy
@@ -49,7 +49,7 @@ def spec(*profiles: dict[str, Any], **fields: Any) -> DevicesSpec:
 
 def test_a_round_is_receiving_training_and_sending() -> None:
     device = {"samples_per_second": 50, "download_mbps": 8, "upload_mbps": 4}
-    fleet = make_fleet(spec(device), 0, np.array([100, 25]), ["a", "a"], ["a"])
+    fleet = make_population(spec(device), 0, np.array([100, 25]), ["a", "a"], ["a"])
     # A megabyte is 8 megabits: 1 s down and 2 s up.
     assert fleet.seconds(1_000_000, 1_000_000).tolist() == [1 + 2 + 2, 1 + 0.5 + 2]
     some = fleet.seconds(np.array([2_000_000]), np.array([0]), np.array([1]))
@@ -64,18 +64,18 @@ def test_profiles_have_their_shares_and_their_domains() -> None:
         {"name": "scanner", "domains": ["c"], **rates},
     ]
     domains = ["a", "b"] * 20 + ["c"] * 7
-    fleet = make_fleet(spec(*profiles), 5, np.ones(47), domains, ["a", "b", "c"])
+    fleet = make_population(spec(*profiles), 5, np.ones(47), domains, ["a", "b", "c"])
     assert sorted(Counter(fleet.profile[:40].tolist()).items()) == [(0, 30), (1, 10)]
     assert fleet.profile[40:].tolist() == [2] * 7
-    again = make_fleet(spec(*profiles), 5, np.ones(47), domains, ["a", "b", "c"])
-    other = make_fleet(spec(*profiles), 6, np.ones(47), domains, ["a", "b", "c"])
+    again = make_population(spec(*profiles), 5, np.ones(47), domains, ["a", "b", "c"])
+    other = make_population(spec(*profiles), 6, np.ones(47), domains, ["a", "b", "c"])
     assert (fleet.profile == again.profile).all()
     assert (fleet.profile != other.profile).any()
 
 
 def test_devices_of_a_kind_differ_by_sigma() -> None:
     device = {"samples_per_second": 10, "download_mbps": 8, "upload_mbps": 8, "sigma": 0.5}
-    fleet = make_fleet(spec(device), 0, np.full(4000, 10.0), ["a"] * 4000, ["a"])
+    fleet = make_population(spec(device), 0, np.full(4000, 10.0), ["a"] * 4000, ["a"])
     for rates in (fleet.training, fleet.down * 1e6, fleet.up * 1e6):
         logarithms = np.log(rates)
         assert abs(logarithms.mean()) < 0.03
@@ -121,9 +121,9 @@ def test_the_work_of_a_round_is_known_beforehand(
         },
     )
     prepared = prepare(chosen)
-    half = build_local_half(chosen, prepared.data, torch.device("cpu"))
+    trainer = build_client_trainer(chosen, prepared.data, torch.device("cpu"))
     inputs = torch.from_numpy(prepared.data.train.inputs)
-    work = work_per_round(half, prepared.partition, chosen.training.batch_size, inputs)
+    work = work_per_round(trainer, prepared.partition, chosen.training.batch_size, inputs)
     for client in range(8):
         split = prepared.partition[client]
         data = ClientData(
@@ -132,7 +132,12 @@ def test_the_work_of_a_round_is_known_beforehand(
             torch.from_numpy(split.labelled),
         )
         schedule = plan_round(
-            half, data, batch_size=chosen.training.batch_size, seed=0, client=client, server_round=1
+            trainer,
+            data,
+            batch_size=chosen.training.batch_size,
+            seed=0,
+            client=client,
+            server_round=1,
         )
         assert work.samples[client] == schedule.seen
         assert work.steps[client] == schedule.steps
@@ -365,7 +370,7 @@ def test_questions_before_the_first_round_take_their_time() -> None:
 
     assume_identity()
     device = {"samples_per_second": 1, "download_mbps": 8, "upload_mbps": 4}
-    clock = VirtualClock(make_fleet(spec(device), 0, np.ones(2), ["a", "a"], ["a"]))
+    clock = VirtualClock(make_population(spec(device), 0, np.ones(2), ["a", "a"], ["a"]))
     question = RecordDict({"arrays": to_record({"x": torch.zeros(250_000)})})
     asked = [Message(question, dst_node_id=n, message_type="query") for n in (1, 2)]
     answers = [
@@ -459,7 +464,7 @@ def test_devices_that_do_not_fit_are_told_before_anything_starts(
 
 
 def test_real_devices_have_a_time_of_their_own() -> None:
-    from fedlab.deploy.server.serve_setup import task_of
+    from fedlab.deploy.server.serve_setup import setup_of
 
     with pytest.raises(InputError, match=r"devices\.profiles: they are devices of a simulation"):
-        task_of(on_devices({}), ["a", "b", "c", "d"])
+        setup_of(on_devices({}), ["a", "b", "c", "d"])

@@ -21,14 +21,16 @@ def test_clients_tested_together_score_as_alone(batch_size: int) -> None:
     runtime = runtime_of(
         model=MODELS["cnn-batch"], strategy="fedbn", evaluation={"batch_size": batch_size}
     )
-    state = runtime.half.task.model.state_dict()
-    received = Received({"arrays": {name: state[name] for name in runtime.half.shared}})
-    kept = {name: state[name] + 1.0 for name in runtime.half.local}
+    state = runtime.trainer.task.model.state_dict()
+    received = Received({"arrays": {name: state[name] for name in runtime.trainer.shared}})
+    kept = {name: state[name] + 1.0 for name in runtime.trainer.local}
     states: list[ClientState] = [{}, {"model": kept}, {}, {}]
     clients = [3, 1, 0, 2]
     together = runtime.evaluate_many(clients, received, states)
-    for client, own_state, scores in zip(clients, states, together, strict=True):
-        for score, alone in zip(scores, runtime.evaluate(client, received, own_state), strict=True):
+    for client, client_state, scores in zip(clients, states, together, strict=True):
+        for score, alone in zip(
+            scores, runtime.evaluate(client, received, client_state), strict=True
+        ):
             assert score.domain == alone.domain
             assert score.examples == alone.examples
             assert score.accuracy == alone.accuracy
@@ -39,7 +41,7 @@ def test_clients_tested_together_score_as_alone(batch_size: int) -> None:
 
 def test_a_score_for_every_domain_that_occurs() -> None:
     runtime = runtime_of(partition={"clients": 4, "domains": "mixed"}, model=MODELS["linear"])
-    received = Received({"arrays": runtime.half.task.model.state_dict()})
+    received = Received({"arrays": runtime.trainer.task.model.state_dict()})
     for client, scores in enumerate(runtime.evaluate_many(range(4), received, [{}] * 4)):
         domains, counts = runtime.client_tests(client).domains.unique(return_counts=True)
         assert [score.domain for score in scores] == domains.tolist()

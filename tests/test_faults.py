@@ -29,7 +29,7 @@ PATIENCE = 120.0
 
 
 def with_half(name: str, backend: str = "ray", **changes) -> Scenario:
-    """The toy scenario with one of the local halves that misbehave."""
+    """The toy scenario with one of the client trainers that misbehave."""
     strategy = {"name": "fedavg", "client": f"helpers.failing:{name}"}
     return toy.scenario(strategy=strategy, resources=on(backend), **changes)
 
@@ -255,9 +255,9 @@ HALVES = """\
 import time
 from fedlab.clients.fedbn import FedBN
 class SlowBN(FedBN):
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, profile):
         time.sleep(0.7)
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, profile)
 """
 Command = Callable[..., subprocess.Popen[str]]
 

@@ -16,18 +16,18 @@ from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedbuff import FedBuff, FedBuffParameters
-from fedlab.virtual_time.async_clients import End, Ended, InFlight, Trip
+from fedlab.virtual_time.async_clients import AsyncClients, BufferResult, End, InFlightUpdate
 from fedlab.virtual_time.clock import VirtualClock
 from helpers.fleets import MLP, SLOWER_AND_SLOWER, clients, fleet_of, on_devices, whole
 from helpers.running import At, on, result
 
 
-def flight_of(training: list[float], concurrency: int, **fleet: Any) -> InFlight:
+def flight_of(training: list[float], concurrency: int, **fleet: Any) -> AsyncClients:
     clock = VirtualClock(fleet_of(training, **fleet))
-    return InFlight(clock, concurrency, np.array(training, dtype=float))
+    return AsyncClients(clock, concurrency, np.array(training, dtype=float))
 
 
-def told(ended: Ended) -> list[tuple[float, int, int]]:
+def told(ended: BufferResult) -> list[tuple[float, int, int]]:
     return [(trip.due, trip.client, trip.version) for trip in ended.arrived]
 
 
@@ -103,7 +103,7 @@ def test_a_flight_goes_on_as_a_checkpoint_says() -> None:
         assert ended == expected
         clock = VirtualClock(cut.clock.fleet)
         clock.resume(cut.clock.state())
-        after = InFlight(clock, 5, cut.seconds)
+        after = AsyncClients(clock, 5, cut.seconds)
         after.resume(cut.state())
         assert after.trips == cut.trips
         cut = after
@@ -127,14 +127,14 @@ def test_a_step_is_the_mean_of_changes_that_fade(weighting: str, exponent: float
     strategy.initialise({"weight": torch.tensor([[10.0]])})
     # Client 3 began with the model of version 1 and two steps were made since; client 5 is fresh.
     strategy.state["version-000001"] = {"weight": torch.tensor([[4.0]])}
-    old, fresh = Trip(9, 3, 1, 0, End.ARRIVED), Trip(9, 5, 3, 8, End.ARRIVED)
-    strategy.ended = Ended([old, fresh], [], 2, 0, 1.0)
+    old, fresh = InFlightUpdate(9, 3, 1, 0, End.ARRIVED), InFlightUpdate(9, 5, 3, 8, End.ARRIVED)
+    strategy.ended = BufferResult([old, fresh], [], 2, 0, 1.0)
     strategy.state["in-flight"] = {"version": torch.tensor([3, 1])}
     updates = [
         ClientUpdate(client, {"arrays": {"weight": torch.tensor([[value]])}}, {"num-examples": n})
         for client, value, n in ((3, 7.0, 30), (5, 12.0, 10))
     ]
-    strategy.combine(4, updates)
+    strategy.aggregate(4, updates)
     p = (0.5, 0.5) if weighting == "uniform" else (0.75, 0.25)
     change = p[0] * 3**-exponent * (7 - 4) + p[1] * (12 - 10)
     assert strategy.state["arrays"]["weight"].item() == pytest.approx(10 + 0.5 * change)

@@ -64,7 +64,7 @@ UPDATES = [
 def test_global_prototypes_by_hand(weighting: str, first: list[float]) -> None:
     strategy = server(weighting=weighting)
     assert strategy.broadcast(1) == {"arrays": {}}
-    strategy.combine(1, UPDATES)
+    strategy.aggregate(1, UPDATES)
     sent = strategy.broadcast(2)["prototypes"]
     assert sent["classes"].tolist() == [0, 1, 3]
     assert sent["features"].tolist() == [first, [0.5, 0.0], [5.0, 5.0]]
@@ -73,16 +73,16 @@ def test_global_prototypes_by_hand(weighting: str, first: list[float]) -> None:
 
 def test_classes_that_nobody_sent_in_a_round_keep_their_prototypes() -> None:
     strategy = server()
-    strategy.combine(1, UPDATES)
-    strategy.combine(2, [update(0, [2, 3], [4, 4], [[9.0, 9.0], [7.0, 7.0]])])
+    strategy.aggregate(1, UPDATES)
+    strategy.aggregate(2, [update(0, [2, 3], [4, 4], [[9.0, 9.0], [7.0, 7.0]])])
     assert strategy.state["prototypes"]["classes"].tolist() == [0, 1, 2, 3]
     features = strategy.state["prototypes"]["features"].tolist()
     assert features == [[2.0, 3.0], [0.5, 0.0], [9.0, 9.0], [7.0, 7.0]]
-    strategy.combine(3, [update(2, [], [], [])])
+    strategy.aggregate(3, [update(2, [], [], [])])
     assert strategy.state["prototypes"]["features"].tolist() == features
 
 
-# ---------------------------------------------------------------------- the local half
+# ---------------------------------------------------------------------- the client trainer
 
 
 def body_of(model: nn.Module) -> nn.Module:
@@ -132,7 +132,7 @@ def test_local_training_is_that_written_out(distance: str, term: Any) -> None:
         features = body(inputs)
         (cross_entropy(head(features), labels) + 0.3 * term(features, labels)).backward()
         optimizer.step()
-    torch.testing.assert_close(update.own_state["model"], dict(model.state_dict()))
+    torch.testing.assert_close(update.client_state["model"], dict(model.state_dict()))
     sent = update.arrays["prototypes"]
     assert list(update.arrays) == ["prototypes"]
     for label, count, prototype in zip(*(sent[name] for name in sent), strict=True):
@@ -145,8 +145,8 @@ def test_without_global_prototypes_the_first_round_is_ordinary_training() -> Non
     alone, proto = (
         runtime_of(strategy=name, model=DEEP, training=FULL) for name in ("local_only", "fedproto")
     )
-    theirs = alone.train(0, received(), {})[0].own_state["model"]
-    torch.testing.assert_close(proto.train(0, received(), {})[0].own_state["model"], theirs)
+    theirs = alone.train(0, received(), {})[0].client_state["model"]
+    torch.testing.assert_close(proto.train(0, received(), {})[0].client_state["model"], theirs)
 
 
 def test_only_classes_that_a_client_has_go_up() -> None:
@@ -168,9 +168,9 @@ def test_together_is_one_by_one(distance: str, model: dict, name: str) -> None:
     training = {"batch_size": 8, "optimizer": {"name": name, "lr": 0.02}}
     block = {"name": "fedproto", "distance": distance}
     runtime = ragged(strategy=block, model=model, training=training)
-    assert runtime.half.vectorisable
+    assert runtime.trainer.supports_vmap
     clients = list(range(len(runtime.partition)))
-    width = runtime.half.task.head.features
+    width = runtime.trainer.task.head.features
     down = {
         "classes": KNOWN["prototypes"]["classes"],
         "features": torch.linspace(0, 1, 3 * width).reshape(3, width).double(),
@@ -180,7 +180,7 @@ def test_together_is_one_by_one(distance: str, model: dict, name: str) -> None:
     for _ in range(2):
         alone = [runtime.train(k, given, state) for k, state in zip(clients, states, strict=True)]
         assert_same(alone, runtime.train_many(clients, given, states), 1e-9)
-        states = [update.own_state for update, _ in alone]
+        states = [update.client_state for update, _ in alone]
 
 
 # ---------------------------------------------------------------------- whole runs

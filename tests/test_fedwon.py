@@ -1,4 +1,4 @@
-"""FedWon's local half: what it does with the gradients of a step."""
+"""FedWon's client trainer: what it does with the gradients of a step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from fedlab.clients.base import Carry, Received
 from fedlab.clients.fedwon import FedWon
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWonParameters
@@ -26,16 +26,16 @@ def begun(clipping: float | None) -> tuple[FedWon, Carry, Batch]:
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4, CLASSES))
     parameters = FedWonParameters(clipping=clipping)
     task = Task(parameters.adapt(model), Optimizer(OptimizerSpec(lr=0.1)), CLASSES)
-    half = FedWon(parameters, task)
+    trainer = FedWon(parameters, task)
     received = Received({"arrays": dict(task.model.state_dict())})
-    carry = half.begin(received, {}, Profile(torch.ones(CLASSES), 6))
+    carry = trainer.begin(received, {}, ClientStats(torch.ones(CLASSES), 6))
     labels = torch.arange(6) % CLASSES
-    return half, carry, Batch(100 * torch.randn(6, 2, 3, 3), labels, torch.arange(6))
+    return trainer, carry, Batch(100 * torch.randn(6, 2, 3, 3), labels, torch.arange(6))
 
 
 def gradients(clipping: float | None) -> tuple[Tensors, Tensors]:
-    half, carry, batch = begun(clipping)
-    return half.gradients(carry, batch, Phase())[0], carry.parameters
+    trainer, carry, batch = begun(clipping)
+    return trainer.gradients(carry, batch, Phase())[0], carry.parameters
 
 
 def test_a_step_clips_every_unit_but_those_of_the_head() -> None:
@@ -58,9 +58,9 @@ def test_no_unit_moves_by_more_than_its_share() -> None:
 
 
 def test_the_step_takes_the_clipped_gradients() -> None:
-    half, carry, batch = begun(0.01)
+    trainer, carry, batch = begun(0.01)
     before = {name: tensor.clone() for name, tensor in carry.parameters.items()}
-    clipped, _ = half.gradients(carry, batch, Phase())
-    carry, _ = half.step(carry, batch, Phase(), 1)
+    clipped, _ = trainer.gradients(carry, batch, Phase())
+    carry, _ = trainer.step(carry, batch, Phase(), 1)
     for name, tensor in carry.parameters.items():
         torch.testing.assert_close(tensor, before[name] - 0.1 * clipped[name])

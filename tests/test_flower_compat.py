@@ -12,11 +12,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from fedlab import flower_compat
 from fedlab.records import (
     PACKED,
-    for_the_wire,
     from_record,
-    from_the_wire,
+    from_wire,
     payload_bytes,
     to_record,
+    to_wire,
 )
 
 
@@ -76,9 +76,9 @@ def test_arrays_keep_values_and_make_flowers_wire_bytes() -> None:
 def test_records_travel_as_one_array_each_and_arrive_as_they_were() -> None:
     tensors = {"file": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(4), "a/b": torch.ones(0)}
     sent = RecordDict({"arrays": to_record(tensors), "none": to_record({}), "c": ConfigRecord()})
-    packed = for_the_wire(sent)
+    packed = to_wire(sent)
     assert [len(packed[name]) for name in ("arrays", "none")] == [1, 1]
-    arrived = from_the_wire(packed)
+    arrived = from_wire(packed)
     back = from_record(arrived["arrays"])  # type: ignore[arg-type]
     assert list(back) == list(tensors)
     assert all(torch.equal(back[key], tensors[key]) for key in tensors)
@@ -106,9 +106,9 @@ def zipped(member: bytes) -> bytes:
     # which have the time: two processes would collect tests of different names
 )
 def test_damaged_records_are_refused(data: bytes) -> None:
-    packed = for_the_wire(RecordDict({"arrays": to_record({"w": torch.ones(2)})}))
+    packed = to_wire(RecordDict({"arrays": to_record({"w": torch.ones(2)})}))
     packed["arrays"][PACKED].data = data  # type: ignore[index, union-attr]
     with pytest.raises(ValueError, match="damaged tensors"):
-        from_the_wire(packed)
+        from_wire(packed)
     with pytest.raises(ValueError, match="damaged tensors"):
-        from_the_wire(RecordDict({"theirs": ArrayRecord({"w": torch.ones(2)})}))
+        from_wire(RecordDict({"theirs": ArrayRecord({"w": torch.ones(2)})}))

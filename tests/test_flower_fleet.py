@@ -20,7 +20,7 @@ from fedlab.deploy.security.certificates import make_key, public_pem
 from fedlab.flower_compat import fleet_client
 from fedlab.flower_compat.fleet_client import FleetLink, clock_difference, refusal
 from fedlab.flower_compat.superlink_client import Link, connect, is_lost
-from fedlab.records import for_the_wire, from_the_wire, to_record
+from fedlab.records import from_wire, to_record, to_wire
 from helpers.processes import wait_until
 
 
@@ -67,7 +67,7 @@ def ask(served: Served, node: int) -> str:
     """Sends a tensor to a node; gives Flower's id of the message."""
     tensors = to_record({"w": torch.arange(3.0), "n": torch.tensor(4)})
     content = RecordDict({"arrays": tensors, "config": ConfigRecord({"server-round": 1})})
-    message = Message(for_the_wire(content), dst_node_id=node, message_type="train", group_id="1")
+    message = Message(to_wire(content), dst_node_id=node, message_type="train", group_id="1")
     (number,) = served.grid.push_messages([message])
     return str(number)
 
@@ -81,11 +81,11 @@ def test_nodes_are_known_by_name_and_answer_messages(served: Served, node: Node)
     assert message is not None
     assert message.metadata.message_type == "train"
     assert message.content["config"]["server-round"] == 1  # type: ignore[index]
-    arrays = from_the_wire(message.content)["arrays"]
-    node.link.send(Message(for_the_wire(RecordDict({"arrays": arrays})), reply_to=message), 1)
+    arrays = from_wire(message.content)["arrays"]
+    node.link.send(Message(to_wire(RecordDict({"arrays": arrays})), reply_to=message), 1)
     (reply,) = served.grid.pull_messages([number])
     assert reply.metadata.reply_to_message_id == number
-    assert from_the_wire(reply.content)["arrays"]["w"].numpy().tolist() == [0, 1, 2]  # type: ignore[index]
+    assert from_wire(reply.content)["arrays"]["w"].numpy().tolist() == [0, 1, 2]  # type: ignore[index]
     assert not is_lost(reply)
     assert node.link.receive() is None
 
@@ -119,19 +119,19 @@ def test_a_reply_that_is_still_being_sent_holds_nobody_up(
 ) -> None:
     numbers = [ask(served, node.link.node_id), ask(served, node.link.node_id)]
     received = [node.link.receive(), node.link.receive()]
-    half, whole = (
-        Message(for_the_wire(RecordDict({"arrays": to_record({"w": torch.arange(n)})})), reply_to=m)
+    trainer, whole = (
+        Message(to_wire(RecordDict({"arrays": to_record({"w": torch.arange(n)})})), reply_to=m)
         for n, m in enumerate(received, 3)
         if m
     )
     with monkeypatch.context() as dies:
         dies.setattr(fleet_client, "push_objects", lambda *_, **__: None)
-        node.link.send(half, 1)
+        node.link.send(trainer, 1)
     node.link.send(whole, 1)
     began = time.monotonic()
     (reply,) = served.grid.pull_messages(numbers)
     assert time.monotonic() - began < 5
-    assert from_the_wire(reply.content)["arrays"]["w"].numpy().tolist() == [0, 1, 2, 3]  # type: ignore[index]
+    assert from_wire(reply.content)["arrays"]["w"].numpy().tolist() == [0, 1, 2, 3]  # type: ignore[index]
     assert not list(served.grid.pull_messages(numbers[:1]))
 
 

@@ -18,7 +18,7 @@ from fedlab.clients.families.class_prototypes import empty_memory, next_labels, 
 from fedlab.clients.fraug import FRAug as LocalFRAug
 from fedlab.clients.fraug import entropy
 from fedlab.engine.execution.runtime import Runtime
-from fedlab.engine.execution.sequential import profile_of
+from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import l2, mean_cov, mmd
@@ -43,28 +43,32 @@ def fraug(model: dict[str, Any] = MODEL, training: dict | None = None, **method:
 
 def broadcast(runtime: Runtime, server_round: int = 1, rounds: int = 4) -> Received:
     """What a server sends down at first."""
-    strategy = build_strategy(runtime.scenario, runtime.half.task.model)
-    strategy.initialise(dict(runtime.half.task.model.state_dict()))
+    strategy = build_strategy(runtime.scenario, runtime.trainer.task.model)
+    strategy.initialise(dict(runtime.trainer.task.model.state_dict()))
     config = {"server-round": server_round, "rounds": rounds}
     return Received(strategy.broadcast(server_round), config)
 
 
 def start(runtime: Runtime, **down: Any) -> tuple[LocalFRAug, Carry, Batch]:
     """A client's first carry and batch."""
-    half = runtime.half
-    assert isinstance(half, LocalFRAug)
-    half.task.model.train()
+    trainer = runtime.trainer
+    assert isinstance(trainer, LocalFRAug)
+    trainer.task.model.train()
     data = runtime.client_data(0)
     with rng.torch_seed(0, "dropout", 0, 1):
-        carry = half.begin(broadcast(runtime, **down), {}, profile_of(half, data))
+        carry = trainer.begin(broadcast(runtime, **down), {}, client_stats_of(trainer, data))
     rows = torch.arange(16)
-    return half, carry, Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows)
+    return (
+        trainer,
+        carry,
+        Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows),
+    )
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal"])
 def test_the_generators_noise_is_drawn_as_told(kind: str) -> None:
-    half, _, batch = start(fraug(noise=kind))
-    noise = half.noise(20_000, batch.inputs)
+    trainer, _, batch = start(fraug(noise=kind))
+    noise = trainer.noise(20_000, batch.inputs)
     low, mean, deviation = {"uniform": (0, 0.5, 12**-0.5), "normal": (-9, 0, 1)}[kind]
     assert noise.min() >= low
     assert (noise.min() < -2) == (kind == "normal")
@@ -95,15 +99,15 @@ def test_mmd_and_its_gradient_are_those_of_its_definition() -> None:
     expected = sum(kernel[i][j] * (1 if (i < 3) == (j < 3) else -1) for i, j in pairs) / 9
     assert isinstance(expected, torch.Tensor)
     torch.testing.assert_close(mmd(these, those), expected)
-    (slope,) = torch.autograd.grad(mmd(these, those), these)
+    (grad,) = torch.autograd.grad(mmd(these, those), these)
     (wanted,) = torch.autograd.grad(expected, these)
-    torch.testing.assert_close(slope, wanted)
+    torch.testing.assert_close(grad, wanted)
 
 
 def test_mmd_of_equal_batches_is_nothing() -> None:
     zeros = torch.zeros(3, 2, requires_grad=True)
-    (slope,) = torch.autograd.grad(mmd(zeros, torch.zeros(3, 2)), zeros)
-    assert torch.equal(slope, torch.zeros(3, 2))
+    (grad,) = torch.autograd.grad(mmd(zeros, torch.zeros(3, 2)), zeros)
+    assert torch.equal(grad, torch.zeros(3, 2))
     rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     assert float(mmd(rows, rows)) == pytest.approx(0, abs=1e-5)
 
@@ -163,34 +167,34 @@ def test_synthetic_representations_weigh_half_at_most() -> None:
 
 
 def test_the_synthetic_loss_reaches_only_the_head() -> None:
-    half, carry, batch = start(fraug(schedule="constant"))
-    slopes, _ = half.gradients(carry, batch, half.phases()[0])
+    trainer, carry, batch = start(fraug(schedule="constant"))
+    grads, _ = trainer.gradients(carry, batch, trainer.phases()[0])
     state = {n: t.clone() for n, t in {**carry.parameters, **carry.buffers}.items()}
-    model = copy.deepcopy(half.task.model).train()
+    model = copy.deepcopy(trainer.task.model).train()
     model.load_state_dict(state)
     cross_entropy(model(batch.inputs), batch.labels).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None
-        same = torch.allclose(slopes[name], parameter.grad / 2, rtol=1e-4, atol=1e-6)
-        assert same == (name not in half.task.head.names), name
+        same = torch.allclose(grads[name], parameter.grad / 2, rtol=1e-4, atol=1e-6)
+        assert same == (name not in trainer.task.head.names), name
 
 
 def test_entropy_rises_as_rtnet_learns_and_distance_holds_it_back() -> None:
     ends = []
     for weight in (0.0, 10.0):
-        half, carry, batch = start(fraug(lambda_rtnet=weight, interpolate=False))
-        half.objective(carry.parameters, carry, batch)  # class means
+        trainer, carry, batch = start(fraug(lambda_rtnet=weight, interpolate=False))
+        trainer.objective(carry.parameters, carry, batch)  # class means
         with torch.no_grad():
-            for name in half.task.head.names:  # a head that is sure of itself
+            for name in trainer.task.head.names:  # a head that is sure of itself
                 carry.parameters[name].mul_(8)
-        features, _ = half.as_tested(carry, batch)
+        features, _ = trainer.as_tested(carry, batch)
         memory = {name: tensor.clone() for name, tensor in carry.extra["memory"].items()}
         heads, bodies = [], []
         for _ in range(40):
-            moved = half.synthesise(carry, batch.labels, features)
-            heads.append(float(entropy(half.task.head.outputs(carry.parameters, moved))))
+            moved = trainer.synthesise(carry, batch.labels, features)
+            heads.append(float(entropy(trainer.task.head.outputs(carry.parameters, moved))))
             bodies.append(float(l2(moved, features)))
-            half.teach_rtnet(carry, batch.labels, batch.labels, features)
+            trainer.teach_rtnet(carry, batch.labels, batch.labels, features)
         assert all(torch.equal(carry.extra["memory"][name], memory[name]) for name in memory)
         ends.append((heads, bodies))
     (free, far), (held, near) = ends
@@ -243,9 +247,9 @@ def test_two_batches_are_those_of_a_plain_loop(distance: str, interpolate: bool)
     runtime = fraug(
         interpolate=interpolate, lr_rtnet=0.025, lambda_generator=0.7, lambda_rtnet=1.3, **method
     )
-    half, carry, batch = start(runtime, server_round=2)
+    trainer, carry, batch = start(runtime, server_round=2)
     latent, ratio = FEATURES // 2, math.exp(0.3 * (1 - 4))
-    model = copy.deepcopy(half.task.model)
+    model = copy.deepcopy(trainer.task.model)
     body, head = nn.Sequential(*list(model.children())[:-1]), list(model.children())[-1]
     generator, rtnet = PlainGenerator(latent), PlainRTNet(latent)
     for plain, name in ((generator, "generator"), (rtnet, "rtnet")):
@@ -301,8 +305,8 @@ def test_two_batches_are_those_of_a_plain_loop(distance: str, interpolate: bool)
         learn_rtnet.step()
 
     torch.manual_seed(1)
-    carry, _ = half.step(carry, batch, half.phases()[0], 2)
-    carry, metrics = half.step(carry, batch, half.phases()[0], 2)
+    carry, _ = trainer.step(carry, batch, trainer.phases()[0], 2)
+    carry, metrics = trainer.step(carry, batch, trainer.phases()[0], 2)
     close: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-5}
     assert float(metrics["loss"]) == pytest.approx(loss.item(), rel=1e-4)
     torch.testing.assert_close(
@@ -320,7 +324,7 @@ def test_two_batches_are_those_of_a_plain_loop(distance: str, interpolate: bool)
 def test_the_uplink_is_the_network_without_statistics_and_the_generator() -> None:
     runtime = fraug()
     update, metrics = runtime.train(0, broadcast(runtime), {})
-    model = runtime.half.task.model
+    model = runtime.trainer.task.model
     assert update.arrays["arrays"].keys() == {name for name, _ in model.named_parameters()}
     norms = 2 * (4 + 8 + 8)
     assert sum(t.nbytes for t in update.arrays["arrays"].values()) == 4 * (
@@ -334,9 +338,9 @@ def test_the_uplink_is_the_network_without_statistics_and_the_generator() -> Non
         == 4 * (dense + 2 * 4 * FEATURES) + 2 * 8
     )
     assert update.arrays.keys() == {"arrays", "generator"}
-    assert update.own_state.keys() == {"model", "rtnet", "memory"}
+    assert update.client_state.keys() == {"model", "rtnet", "memory"}
     statistics = {name for name, _ in model.named_buffers()}
-    assert update.own_state["model"].keys() == statistics
+    assert update.client_state["model"].keys() == statistics
     assert metrics["steps"] == 2
 
 
@@ -346,19 +350,19 @@ def test_the_generators_normalisation_can_stay() -> None:
     update, _ = runtime.train(0, down, {})
     dense = {f"layers.{index}.{kind}" for index in (0, 3) for kind in ("weight", "bias")}
     assert down.arrays["generator"].keys() == update.arrays["generator"].keys() == dense
-    own = update.own_state["generator"]
+    own = update.client_state["generator"]
     assert {name.split(".")[1] for name in own} == {"1", "4"}
-    again, _ = runtime.train(0, broadcast(runtime, server_round=2), update.own_state)
-    assert int(again.own_state["generator"]["layers.1.num_batches_tracked"]) == 4
+    again, _ = runtime.train(0, broadcast(runtime, server_round=2), update.client_state)
+    assert int(again.client_state["generator"]["layers.1.num_batches_tracked"]) == 4
 
 
 def test_what_came_down_and_what_was_kept_are_not_written_to() -> None:
     runtime = fraug()
     down = broadcast(runtime)
     update, _ = runtime.train(0, down, {})
-    given = {**down.arrays, **update.own_state}
+    given = {**down.arrays, **update.client_state}
     before = copy.deepcopy(given)
-    runtime.train(0, Received(down.arrays, {**down.config, "server-round": 2}), update.own_state)
+    runtime.train(0, Received(down.arrays, {**down.config, "server-round": 2}), update.client_state)
     torch.testing.assert_close(given, before, rtol=0, atol=0)
 
 
@@ -366,9 +370,9 @@ def test_local_steps_count_batches_and_labels_go_on_where_they_stopped() -> None
     runtime = fraug(training={"local_steps": 5, "batch_size": 5})
     update, metrics = runtime.train(0, broadcast(runtime), {})
     assert metrics["steps"] == 5
-    assert int(update.own_state["memory"]["dealt"]) == 25
-    again, _ = runtime.train(0, broadcast(runtime, server_round=2), update.own_state)
-    assert int(again.own_state["memory"]["dealt"]) == 50
+    assert int(update.client_state["memory"]["dealt"]) == 25
+    again, _ = runtime.train(0, broadcast(runtime, server_round=2), update.client_state)
+    assert int(again.client_state["memory"]["dealt"]) == 50
 
 
 def test_every_client_has_an_rtnet_of_its_own_and_the_server_one_generator_per_seed() -> None:
@@ -376,11 +380,11 @@ def test_every_client_has_an_rtnet_of_its_own_and_the_server_one_generator_per_s
     state = torch.random.get_rng_state()
     down = broadcast(runtime)
     assert torch.equal(torch.random.get_rng_state(), state)
-    kept = [runtime.train(client, down, {})[0].own_state["rtnet"] for client in (0, 1, 0)]
+    kept = [runtime.train(client, down, {})[0].client_state["rtnet"] for client in (0, 1, 0)]
     first = "layers.0.weight"
     assert torch.equal(kept[0][first], kept[2][first])
     assert not torch.allclose(kept[0][first], kept[1][first])
-    model = runtime.half.task.model
+    model = runtime.trainer.task.model
     drawn = []
     for seed in (0, 0, 1):
         server = FRAug(model, FRAugParameters(), ServerSettings(seed=seed))
@@ -400,7 +404,7 @@ def test_both_records_are_weighed_by_examples() -> None:
         )
         for client, (value, examples) in enumerate([(1.0, 3), (5.0, 1)])
     ]
-    server.combine(1, updates)
+    server.aggregate(1, updates)
     assert server.state == {"arrays": {"w": 2.0}, "generator": {"g": 20.0}}
 
 
@@ -451,9 +455,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(shared: str, tmp_path
 @pytest.mark.parametrize("model", [{"name": "mlp"}, MODEL | {"norm": "group"}, {"name": "linear"}])
 def test_networks_without_running_statistics_have_a_global_model(model: dict) -> None:
     runtime = fraug(model=model)
-    assert build_strategy(runtime.scenario, runtime.half.task.model).has_global_model
+    assert build_strategy(runtime.scenario, runtime.trainer.task.model).has_global_model
     update, metrics = runtime.train(0, broadcast(runtime), {})
-    assert update.own_state.keys() == {"rtnet", "memory"}
+    assert update.client_state.keys() == {"rtnet", "memory"}
     assert math.isfinite(metrics["loss"])
 
 
@@ -469,4 +473,4 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 
 def test_clients_train_one_by_one() -> None:
-    assert not fraug().half.vectorisable
+    assert not fraug().trainer.supports_vmap

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fedlab import Run, simulate
-from fedlab.clients.base import LocalHalf, Phase, Received
+from fedlab.clients.base import ClientTrainer, Phase, Received
 from fedlab.clients.ggeur import moments_record, refuse_base
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
@@ -56,7 +56,7 @@ class Clouds(Source):
         return Domain(f"d{index}", *draw(self.train), *draw(40), tuple("abcd"))
 
 
-class Unlabelled(LocalHalf):
+class Unlabelled(ClientTrainer):
     """Reads what has no label."""
 
     def phases(self) -> Sequence[Phase]:
@@ -313,7 +313,7 @@ def test_what_a_client_draws_has_the_covariance_that_came_down(scale, prototypes
         labelled=torch.tensor([True]),
     )
     received = Received(down, {"seed": 0, "client": 0})
-    new = runtime.half.answer("draw", received, samples).own_state["synthetic"]["inputs"]
+    new = runtime.trainer.answer("draw", received, samples).client_state["synthetic"]["inputs"]
     assert new.shape == (20_000, FEATURES)
     spread = values if scale == "sqrt_eig" else values.square()
     stated = turned @ spread.diag() @ turned.T
@@ -357,10 +357,10 @@ def answered(labels: Sequence[int], known: Sequence[bool], **parameters: Any) ->
         labelled=torch.tensor(known),
     )
     asked = {"seed": 0, "client": 0}
-    sent = runtime.half.answer("moments", Received({}, asked), samples).arrays["moments"]
+    sent = runtime.trainer.answer("moments", Received({}, asked), samples).arrays["moments"]
     pooled = pool([ClientUpdate(0, {"moments": sent})])
     down = {"geometry": _geometry(pooled, None)} if pooled else {"geometry": NOTHING}
-    return runtime.half.answer("draw", Received(down, asked), samples).own_state["synthetic"]
+    return runtime.trainer.answer("draw", Received(down, asked), samples).client_state["synthetic"]
 
 
 NOTHING = {

@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedlab.archive import read_arrays
-from fedlab.deploy.handshake import FAREWELL, INVITE, SEAT, Invitation, Presence
+from fedlab.deploy.handshake import FAREWELL, INVITE, SEAT, DeviceInfo, Invitation
 from fedlab.deploy.server import device_grid as grid_module
 from fedlab.deploy.server import device_registry as roll_module
 from fedlab.deploy.server.device_grid import DeviceGrid
-from fedlab.deploy.server.device_registry import Roll, Seat
-from fedlab.deploy.server.mailbox import Post
+from fedlab.deploy.server.device_registry import Assignment, DeviceRegistry
+from fedlab.deploy.server.mailbox import Mailbox
 from fedlab.federation.callbacks import RoundReport
 from fedlab.records import PACKED, to_record
 from fedlab.row import Row
@@ -93,7 +93,7 @@ def honest(message: Message) -> RecordDict | None:
     kind = message.metadata.message_type
     if kind == INVITE:
         name = f"device-{message.metadata.dst_node_id}"
-        return Presence(name, "d", TRAIN, TEST).to_content()
+        return DeviceInfo(name, "d", TRAIN, TEST).to_content()
     if kind == FAREWELL:
         return None
     return update(message) if kind == "train" else scores(message)
@@ -321,7 +321,7 @@ INVITATIONS: dict[str, Reply] = {
 # ---------------------------------------------------------------------- the run
 
 
-class Ended(NamedTuple):
+class BufferResult(NamedTuple):
     """What a run came to."""
 
     state: dict[str, torch.Tensor]
@@ -352,7 +352,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid_module, "LOOK_SECONDS", 0.0)
 
 
-def run_with(evil: Reply, kind: str, method: type = FedAvg) -> Ended:
+def run_with(evil: Reply, kind: str, method: type = FedAvg) -> BufferResult:
     """Two rounds in which one device answers messages of a kind in its own way."""
     network = Network()
 
@@ -360,7 +360,7 @@ def run_with(evil: Reply, kind: str, method: type = FedAvg) -> Ended:
         if message.metadata.message_type != kind:
             said = honest(message)
             if message.metadata.message_type == INVITE:
-                return Presence("evil", "d", TRAIN, TEST).to_content()
+                return DeviceInfo("evil", "d", TRAIN, TEST).to_content()
             return said
         return evil(message)
 
@@ -370,10 +370,12 @@ def run_with(evil: Reply, kind: str, method: type = FedAvg) -> Ended:
         clients = {"device-3": 0, "device-4": 1, "device-5": 2}
         network.answers[3] = honest
     invitation = Invitation("run", "0", "", ("a", "b"), (3,))
-    roll = Roll(Post(cast(Grid, network)), invitation, [None] * len(clients))
+    roll = DeviceRegistry(Mailbox(cast(Grid, network)), invitation, [None] * len(clients))
     for _ in range(3):
         roll.look()
-    roll.seats = {name: Seat(client, name, "d", TRAIN, TEST) for name, client in clients.items()}
+    roll.seats = {
+        name: Assignment(client, name, "d", TRAIN, TEST) for name, client in clients.items()
+    }
     torch.manual_seed(0)
     model = network_of()
     strategy = method(model, settings=ServerSettings(min_replies=1))
@@ -382,22 +384,22 @@ def run_with(evil: Reply, kind: str, method: type = FedAvg) -> Ended:
     strategy.start(
         grid, to_record(model.state_dict()), num_rounds=2, timeout=0.3, callbacks=[noting]
     )
-    return Ended(strategy.state["arrays"], noting.reports)
+    return BufferResult(strategy.state["arrays"], noting.reports)
 
 
 @cache
-def without(kind: str) -> Ended:
+def without(kind: str) -> BufferResult:
     """The same run, in which the device fails each time."""
     return run_with(failed("no"), kind)
 
 
-def same(one: Ended, other: Ended) -> None:
+def same(one: BufferResult, other: BufferResult) -> None:
     """Whether the model, and all numbers of the honest devices, are the same."""
     assert all(tensor.equal(other.state[name]) for name, tensor in one.state.items())
     assert rows_of(one) == rows_of(other)
 
 
-def rows_of(run: Ended) -> list[Row]:
+def rows_of(run: BufferResult) -> list[Row]:
     rows = [row for report in run.reports for row in report.rows]
     return [row for row in rows if row.split in ("train", "test") and row.client in HONEST]
 
@@ -455,7 +457,7 @@ def test_tensors_come_in_the_order_in_which_they_went_whatever_a_device_does() -
     assert list(ended.state) == list(straight.state)
 
 
-def same_numbers(one: Ended, other: Ended) -> bool:
+def same_numbers(one: BufferResult, other: BufferResult) -> bool:
     return all(tensor.equal(other.state[name]) for name, tensor in one.state.items())
 
 

@@ -24,20 +24,20 @@ from fedlab.deploy.device import join
 from fedlab.deploy.device.local_data import OwnData, load_own_data
 from fedlab.deploy.device.participant import Participant
 from fedlab.deploy.device.state_file import StateFile
-from fedlab.deploy.handshake import INVITE, Invitation, Presence
+from fedlab.deploy.handshake import INVITE, DeviceInfo, Invitation
 from fedlab.deploy.security.keys import Credentials
-from fedlab.deploy.server.device_registry import Roll, Visit
+from fedlab.deploy.server.device_registry import DeviceRegistry, Visit
 from fedlab.deploy.server.serve import as_on_devices
-from fedlab.deploy.server.serve_setup import task_of
+from fedlab.deploy.server.serve_setup import setup_of
 from fedlab.engine import worker
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.ray.actor import Actor
 from fedlab.engine.start import make_runtime
-from fedlab.engine.work_units import FIRST_NODE_ID, job_of
+from fedlab.engine.work_units import FIRST_NODE_ID, client_task_of
 from fedlab.errors import InputError
 from fedlab.partition.partition import make_partition
-from fedlab.records import PACKED, for_the_wire, from_the_wire, to_record
+from fedlab.records import PACKED, from_wire, to_record, to_wire
 from fedlab.scenario_file import load_scenario, to_yaml
 from helpers.four_domains import DOMAINS, write_four
 
@@ -186,7 +186,7 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(
 
 def visits(*devices: tuple[str, str]) -> dict[int, Visit]:
     return {
-        node: Visit(node, "now", Presence(name, domain, 10, 5))
+        node: Visit(node, "now", DeviceInfo(name, domain, 10, 5))
         for node, (name, domain) in enumerate(devices)
     }
 
@@ -194,7 +194,7 @@ def visits(*devices: tuple[str, str]) -> dict[int, Visit]:
 def test_seats_follow_domains_and_names_whoever_came_first() -> None:
     came = [("d", "south"), ("c", "north"), ("a", "attic"), ("b", "north")]
     for order in (came, came[::-1]):
-        roll = Roll(None, None, ["north", "south", "north", "south"])  # type: ignore[arg-type]
+        roll = DeviceRegistry(None, None, ["north", "south", "north", "south"])  # type: ignore[arg-type]
         roll._visits = visits(*order)
         roll._online = set(roll._visits)
         roll.assign()
@@ -217,13 +217,13 @@ def test_what_only_a_simulation_can_do_is_refused(four: Path) -> None:
         ("partition.label_noise={name: symmetric, rate: 0.1}", "devices have the labels they have"),
     ):
         with pytest.raises(InputError, match=says):
-            task_of(load_scenario(four, [override]))
+            setup_of(load_scenario(four, [override]))
     (four.parent / "north.npz").unlink()
     with pytest.raises(InputError, match="name the classes of the devices' images with --classes"):
-        task_of(load_scenario(four))
-    task = task_of(load_scenario(four), ["cat", "dog"])
+        setup_of(load_scenario(four))
+    task = setup_of(load_scenario(four), ["cat", "dog"])
     assert (task.classes, task.shape, task.homes) == (("cat", "dog"), (3, 8, 8), (None,) * 4)
-    assert task_of(load_scenario(four), DIGITS).model.state_dict().keys()
+    assert setup_of(load_scenario(four), DIGITS).model.state_dict().keys()
 
 
 class ThreeOutputs(torch.nn.Module):
@@ -240,8 +240,8 @@ class ThreeOutputs(torch.nn.Module):
 def test_devices_are_not_given_a_network_that_does_not_fit(four: Path) -> None:
     fields: dict[str, Any] = {"model": f"{__name__}:ThreeOutputs", "strategy": "fedavg"}
     with pytest.raises(InputError, match=r"outputs of shape \(2, 3\).* there are 4 classes"):
-        task_of(load_scenario(four, **fields), ["a", "b", "c", "d"])
-    assert task_of(load_scenario(four, **fields), ["a", "b", "c"]).classes == ("a", "b", "c")
+        setup_of(load_scenario(four, **fields), ["a", "b", "c", "d"])
+    assert setup_of(load_scenario(four, **fields), ["a", "b", "c"]).classes == ("a", "b", "c")
 
 
 # ---------------------------------------------------------------------- the client itself
@@ -251,11 +251,11 @@ def invited(four: Path, domain: str, folder: Path) -> Participant:
     """A device that has accepted an invitation."""
     participant = Participant(domain, four.parent / f"{domain}.npz", None, folder, "cpu", 1)
     scenario = load_scenario(four)
-    terms = task_of(scenario).invitation("run", scenario)
+    terms = setup_of(scenario).invitation("run", scenario)
     message = Message(terms.to_content(), dst_node_id=7, message_type=INVITE)
     reply = participant.answer(flower_compat.stamp(message))
     assert reply is not None
-    assert Presence.of(reply.content) == Presence(domain, domain, 40, 20)
+    assert DeviceInfo.of(reply.content) == DeviceInfo(domain, domain, 40, 20)
     return participant
 
 
@@ -273,20 +273,20 @@ def test_a_server_does_not_choose_where_a_device_writes(
 
 def to_train(four: Path, server_round: int = 1, **records: ConfigRecord) -> Message:
     """A round's message to client 0; with records of its own as a device gets it."""
-    model = task_of(load_scenario(four)).model
+    model = setup_of(load_scenario(four)).model
     shared = {n: t for n, t in model.state_dict().items() if n.startswith("classifier")}
     config = ConfigRecord({"server-round": server_round, "rounds": 3})
     content = RecordDict({"arrays": to_record(shared or model.state_dict()), "config": config})
     for name, record in records.items():
         content[name] = record
-    content = for_the_wire(content) if records else content
+    content = to_wire(content) if records else content
     message = Message(content, dst_node_id=FIRST_NODE_ID, message_type="train")
     return flower_compat.stamp(message)
 
 
 def values(reply: Message) -> dict[str, np.ndarray]:
     content = reply.content
-    arrays = (from_the_wire(content) if PACKED in content["arrays"] else content)["arrays"]
+    arrays = (from_wire(content) if PACKED in content["arrays"] else content)["arrays"]
     return {name: array.numpy() for name, array in arrays.items()}  # type: ignore[union-attr]
 
 
@@ -314,7 +314,9 @@ def test_simulations_and_devices_answer_with_the_same_client_app(
     on_device = device.answer(to_train(four, seat=seat))
     assert on_device is not None
     message = to_train(four)
-    on_actor = actor.answer("1", message.content, ([job_of(message)], False, None), False, None)
+    on_actor = actor.answer(
+        "1", message.content, ([client_task_of(message)], False, None), False, None
+    )
     (here,) = grid.send_and_receive([message])
     mine = values(here)
     for reply in (on_device, on_actor.replies[0]):

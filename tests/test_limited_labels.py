@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from fedlab.clients.base import Carry, LocalHalf, Received
+from fedlab.clients.base import Carry, ClientTrainer, Received
 from fedlab.clients.fedlabel import FedLabel
 from fedlab.clients.fixmatch import FixMatch
 from fedlab.clients.uda import UDA
@@ -20,7 +20,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.batch_schedule import plan_round
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.preparation import prepare
 from fedlab.records import copied
 from fedlab.simulation import resume, simulate
@@ -42,9 +42,9 @@ def task() -> Task:
     return Task(nn.Linear(CLASSES, CLASSES, bias=False), Optimizer(OptimizerSpec(lr=0.1)), CLASSES)
 
 
-def begun(half: LocalHalf, weight: Tensor, threshold: float = 0.5) -> tuple[Carry, Received]:
+def begun(trainer: ClientTrainer, weight: Tensor, threshold: float = 0.5) -> tuple[Carry, Received]:
     received = Received({"arrays": {"weight": weight}}, {"threshold": threshold})
-    return half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES)), received
+    return trainer.begin(received, {}, ClientStats(torch.ones(CLASSES), CLASSES)), received
 
 
 def batch_of(inputs: Tensor, strong: Tensor, labelled: Tensor | None = None) -> Batch:
@@ -55,15 +55,15 @@ def batch_of(inputs: Tensor, strong: Tensor, labelled: Tensor | None = None) -> 
 def two_teachers(**parameters: Any) -> tuple[FedLabel, Carry]:
     """The received model tells class k from the k-th unit vector; the local one is twice as sure,
     and takes the first two classes for each other."""
-    half = FedLabel(fedlabel.FedLabelParameters(**parameters), task())
-    carry, _ = begun(half, torch.eye(CLASSES))
+    trainer = FedLabel(fedlabel.FedLabelParameters(**parameters), task())
+    carry, _ = begun(trainer, torch.eye(CLASSES))
     carry.extra["local"]["weight"] = 2 * SWAPPED
-    return half, carry
+    return trainer, carry
 
 
 def test_the_surer_model_labels() -> None:
-    half, carry = two_teachers()
-    said = half.pseudo_labels(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)))
+    trainer, carry = two_teachers()
+    said = trainer.pseudo_labels(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)))
     assert said.labels.tolist() == [1, 0, 2]
     assert said.kept.all()
     assert torch.equal(said.other, torch.eye(CLASSES))
@@ -72,52 +72,52 @@ def test_the_surer_model_labels() -> None:
 
 
 def test_of_two_that_are_as_sure_the_local_model_labels() -> None:
-    half, carry = two_teachers()
+    trainer, carry = two_teachers()
     carry.extra["local"]["weight"] = SWAPPED.clone()
     # They say (1, -1, 0) and (-1, 1, 0), which have the same variance.
     inputs = torch.tensor([[1.0, -1, 0]])
-    assert half.pseudo_labels(carry, batch_of(inputs, inputs)).labels.tolist() == [1]
+    assert trainer.pseudo_labels(carry, batch_of(inputs, inputs)).labels.tolist() == [1]
 
 
 @pytest.mark.parametrize(("labeller", "labels"), [("local", [1, 0, 2]), ("global", [0, 1, 2])])
 def test_one_model_may_always_label(labeller: str, labels: list[int]) -> None:
-    half, carry = two_teachers(labeller=labeller)
-    said = half.pseudo_labels(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)))
+    trainer, carry = two_teachers(labeller=labeller)
+    said = trainer.pseudo_labels(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)))
     assert said.labels.tolist() == labels
     assert said.weights.max() <= 1
 
 
 def test_only_sure_predictions_are_kept() -> None:
-    half, carry = two_teachers()
+    trainer, carry = two_teachers()
     # softmax(2, 0, 0) has 0.787 at its best, and the threshold is 0.5; (0.4, 0, 0) has 0.427.
     inputs = torch.stack([torch.tensor([1.0, 0, 0]), torch.tensor([0.2, 0, 0])])
-    assert half.pseudo_labels(carry, batch_of(inputs, inputs)).kept.tolist() == [True, False]
+    assert trainer.pseudo_labels(carry, batch_of(inputs, inputs)).kept.tolist() == [True, False]
 
 
 def test_sureness_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    half, _ = two_teachers()
-    torch.testing.assert_close(half.sureness(logits), torch.tensor([8 / 9, 0.0]))
-    half, _ = two_teachers(scores="probabilities")
+    trainer, _ = two_teachers()
+    torch.testing.assert_close(trainer.confidence(logits), torch.tensor([8 / 9, 0.0]))
+    trainer, _ = two_teachers(scores="probabilities")
     best = math.exp(2) / (math.exp(2) + 2)
     rest = (1 - best) / 2
     variance = ((best - 1 / 3) ** 2 + 2 * (rest - 1 / 3) ** 2) / 3
-    torch.testing.assert_close(half.sureness(logits), torch.tensor([variance, 0.0]))
-    half, _ = two_teachers(confidence="entropy")
+    torch.testing.assert_close(trainer.confidence(logits), torch.tensor([variance, 0.0]))
+    trainer, _ = two_teachers(confidence="entropy")
     entropy = -best * math.log(best) - 2 * rest * math.log(rest)
     expected = torch.tensor([math.log(3) - entropy, 0.0])
-    torch.testing.assert_close(half.sureness(logits), expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(trainer.confidence(logits), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("divergence", ["student_teacher", "teacher_student"])
 def test_the_unlabelled_loss_is_a_mean_over_what_is_kept(divergence: str) -> None:
-    half, carry = two_teachers(consistency=2.0, divergence=divergence)
+    trainer, carry = two_teachers(consistency=2.0, divergence=divergence)
     weight = torch.eye(CLASSES) + 0.3 * torch.arange(9.0).view(3, 3) / 9
     inputs = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0.1, 0, 0]])  # agreed, disputed, dropped
     strong = inputs.roll(1, dims=1)
     batch = batch_of(inputs, strong)
-    said = half.pseudo_labels(carry, batch)
-    loss, _ = half.unlabelled_loss({"weight": weight}, carry, batch, said)
+    said = trainer.pseudo_labels(carry, batch)
+    loss, _ = trainer.unlabelled_loss({"weight": weight}, carry, batch, said)
     student = log_softmax(inputs[0] @ weight.T, dim=0)
     teacher = log_softmax(inputs[0], dim=0)
     first, second = (student, teacher) if divergence == "student_teacher" else (teacher, student)
@@ -127,18 +127,18 @@ def test_the_unlabelled_loss_is_a_mean_over_what_is_kept(divergence: str) -> Non
 
 
 def test_a_client_sends_what_both_phases_learnt_and_the_samples_they_used() -> None:
-    half = FedLabel(fedlabel.FedLabelParameters(consistency=0.0), task())
+    trainer = FedLabel(fedlabel.FedLabelParameters(consistency=0.0), task())
     start = torch.eye(CLASSES)
-    carry, received = begun(half, start)
-    labelled, unlabelled = half.phases()
+    carry, received = begun(trainer, start)
+    labelled, unlabelled = trainer.phases()
     inputs = torch.eye(CLASSES)
-    carry, _ = half.step(carry, batch_of(inputs, inputs), labelled, 1)
+    carry, _ = trainer.step(carry, batch_of(inputs, inputs), labelled, 1)
     assert unlabelled.enter is not None
     carry = unlabelled.enter(carry)
     torch.testing.assert_close(carry.parameters["weight"], start)
     near = carry.extra["local"]["weight"]
-    carry, _ = half.step(carry, batch_of(inputs, 2 * inputs), unlabelled, 1)
-    update = half.finish(carry, received, 2)
+    carry, _ = trainer.step(carry, batch_of(inputs, 2 * inputs), unlabelled, 1)
+    update = trainer.finish(carry, received, 2)
 
     taught = start.clone().requires_grad_()
     cross_entropy(inputs @ taught.T, torch.zeros(3).long()).backward()
@@ -170,18 +170,18 @@ def test_the_codes_aggregation_is_half_of_each_mean() -> None:
         }
         return ClientUpdate(client, arrays, {"num-examples": 5, "pseudo-labels": count})
 
-    strategy.combine(1, [update(0, 1.0, 10.0, 3), update(1, 3.0, 20.0, 0)])
+    strategy.aggregate(1, [update(0, 1.0, 10.0, 3), update(1, 3.0, 20.0, 0)])
     # Means: (1 + 3) / 2 = 2, and (3 * 10 + 1 * 20) / 4 = 12.5.
     assert strategy.state["arrays"]["weight"].item() == pytest.approx(7.25)
 
 
 def test_fixmatch_by_hand() -> None:
-    half = FixMatch(FixMatchParameters(threshold=0.7, weight=3.0), task())
+    trainer = FixMatch(FixMatchParameters(threshold=0.7, weight=3.0), task())
     weight = 2 * torch.eye(CLASSES)
-    carry, _ = begun(half, weight)
+    carry, _ = begun(trainer, weight)
     inputs = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 0.1, 0]])
     strong = inputs[2:].roll(1, dims=1)  # the first two have labels
-    loss, outputs = half.objective({"weight": weight}, carry, batch_of(inputs, strong))
+    loss, outputs = trainer.objective({"weight": weight}, carry, batch_of(inputs, strong))
     supervised = cross_entropy(2 * inputs[:2], torch.zeros(2).long())
     sure = cross_entropy(2 * strong[[0]], torch.tensor([1]))  # the last one's best is 0.38
     torch.testing.assert_close(loss, supervised + 3.0 * sure / 2)
@@ -192,10 +192,10 @@ def test_fixmatch_by_hand() -> None:
 def test_a_step_reads_a_full_batch_of_labels_and_mu_times_as_many_others(method: str) -> None:
     """Ten labelled samples in batches of four, and thirty others, of which a step reads eight."""
     parameters = {"fixmatch": FixMatchParameters, "uda": UDAParameters}[method](ratio=2)
-    half = {"fixmatch": FixMatch, "uda": UDA}[method](parameters, replace(task(), local_steps=5))
+    trainer = {"fixmatch": FixMatch, "uda": UDA}[method](parameters, replace(task(), local_steps=5))
     known = torch.arange(40) % 4 == 0
     data = ClientData(torch.zeros(40, CLASSES), torch.zeros(40).long(), known)
-    schedule = plan_round(half, data, batch_size=4, seed=0, client=0, server_round=1)
+    schedule = plan_round(trainer, data, batch_size=4, seed=0, client=0, server_round=1)
     (steps,) = schedule.phases
     labelled = [known[rows].tolist() for rows in steps]
     assert labelled == [[True] * count + [False] * 8 for count in (4, 4, 2, 4, 4)]
@@ -207,10 +207,10 @@ def test_a_step_reads_a_full_batch_of_labels_and_mu_times_as_many_others(method:
 
 
 def test_who_has_few_unlabelled_samples_reads_all_of_them_in_every_step() -> None:
-    half = FixMatch(FixMatchParameters(), task())  # seven for each labelled one
+    trainer = FixMatch(FixMatchParameters(), task())  # seven for each labelled one
     known = torch.arange(8) < 5
     data = ClientData(torch.zeros(8, CLASSES), torch.zeros(8).long(), known)
-    (steps,) = plan_round(half, data, batch_size=4, seed=0, client=0, server_round=1).phases
+    (steps,) = plan_round(trainer, data, batch_size=4, seed=0, client=0, server_round=1).phases
     assert [sorted(rows[~known[rows]].tolist()) for rows in steps] == [[5, 6, 7]] * 2
 
 
@@ -223,10 +223,10 @@ def test_a_batch_of_which_nothing_is_kept_moves_nothing(
     model = nn.Sequential(nn.BatchNorm1d(CLASSES), nn.Linear(CLASSES, CLASSES))
     momentum = 0.9 if optimizer == "sgd" else 0.0
     spec = OptimizerSpec(name=optimizer, lr=0.1, momentum=momentum, weight_decay=weight_decay)
-    half = FedLabel(fedlabel.FedLabelParameters(), Task(model, Optimizer(spec), CLASSES))
+    trainer = FedLabel(fedlabel.FedLabelParameters(), Task(model, Optimizer(spec), CLASSES))
     received = Received({"arrays": dict(model.state_dict())}, {"threshold": fedlabel.NEVER})
-    carry = half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES))
-    phase = half.phases()[1]
+    carry = trainer.begin(received, {}, ClientStats(torch.ones(CLASSES), CLASSES))
+    phase = trainer.phases()[1]
     batch = batch_of(torch.randn(6, CLASSES), torch.randn(6, CLASSES))
 
     def state() -> dict[str, Tensor]:
@@ -234,20 +234,20 @@ def test_a_batch_of_which_nothing_is_kept_moves_nothing(
         return copied({**carry.parameters, **carry.buffers, **slots})
 
     before = state()
-    carry, _ = half.step(carry, batch, phase, 1)
+    carry, _ = trainer.step(carry, batch, phase, 1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in state().items())
     carry.extra["threshold"]["value"].fill_(0.0)
-    carry, _ = half.step(carry, batch, phase, 1)
+    carry, _ = trainer.step(carry, batch, phase, 1)
     assert not any(torch.equal(t, before[n]) for n, t in state().items())
 
 
 def test_the_student_starts_the_second_stretch_with_a_fresh_optimiser() -> None:
     """No momentum of the labelled stretch moves it."""
     spec = OptimizerSpec(lr=0.1, momentum=0.9)
-    half = FedLabel(fedlabel.FedLabelParameters(), replace(task(), optimizer=Optimizer(spec)))
-    carry, _ = begun(half, torch.eye(CLASSES))
-    labelled, unlabelled = half.phases()
-    carry, _ = half.step(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)), labelled, 1)
+    trainer = FedLabel(fedlabel.FedLabelParameters(), replace(task(), optimizer=Optimizer(spec)))
+    carry, _ = begun(trainer, torch.eye(CLASSES))
+    labelled, unlabelled = trainer.phases()
+    carry, _ = trainer.step(carry, batch_of(torch.eye(CLASSES), torch.eye(CLASSES)), labelled, 1)
     assert carry.optimizer["momentum"]["weight"].any()
     assert unlabelled.enter is not None
     assert not unlabelled.enter(carry).optimizer["momentum"]["weight"].any()
@@ -256,15 +256,17 @@ def test_the_student_starts_the_second_stretch_with_a_fresh_optimiser() -> None:
 def test_teachers_read_running_statistics_each_its_own() -> None:
     """Statistics of the batch would give other labels, and so would those of the other teacher."""
     model = nn.Sequential(nn.BatchNorm1d(CLASSES, affine=False), nn.Identity())
-    half = FedLabel(fedlabel.FedLabelParameters(), Task(model, Optimizer(OptimizerSpec()), CLASSES))
+    trainer = FedLabel(
+        fedlabel.FedLabelParameters(), Task(model, Optimizer(OptimizerSpec()), CLASSES)
+    )
     state = dict(model.state_dict())
     received = Received({"arrays": state}, {"threshold": 0.0})
-    carry = half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES))
+    carry = trainer.begin(received, {}, ClientStats(torch.ones(CLASSES), CLASSES))
     carry.extra["global buffers"]["0.running_mean"] = torch.tensor([0.0, 1.0, 0.0])
     carry.extra["local buffers"]["0.running_mean"] = torch.tensor([0.0, 0.0, -4.0])
     model.train()
     inputs = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-    said = half.pseudo_labels(carry, batch_of(inputs, inputs))
+    said = trainer.pseudo_labels(carry, batch_of(inputs, inputs))
     # The local model says (1, 0, 4) and is surer than the other, which says (1, -1, 0).
     assert said.labels.tolist() == [2, 2]
     torch.testing.assert_close(said.other, torch.tensor([[1.0, -1, 0]] * 2), atol=1e-4, rtol=0)
@@ -273,13 +275,15 @@ def test_teachers_read_running_statistics_each_its_own() -> None:
 
 def test_the_local_teacher_has_the_statistics_of_the_labelled_stretch() -> None:
     model = nn.Sequential(nn.BatchNorm1d(CLASSES), nn.Linear(CLASSES, CLASSES))
-    half = FedLabel(fedlabel.FedLabelParameters(), Task(model, Optimizer(OptimizerSpec()), CLASSES))
+    trainer = FedLabel(
+        fedlabel.FedLabelParameters(), Task(model, Optimizer(OptimizerSpec()), CLASSES)
+    )
     received = Received({"arrays": dict(model.state_dict())}, {"threshold": 0.0})
-    carry = half.begin(received, {}, Profile(torch.ones(CLASSES), CLASSES))
-    labelled, unlabelled = half.phases()
+    carry = trainer.begin(received, {}, ClientStats(torch.ones(CLASSES), CLASSES))
+    labelled, unlabelled = trainer.phases()
     model.train()
     inputs = 3 + torch.randn(8, CLASSES)
-    carry, _ = half.step(carry, batch_of(inputs, inputs), labelled, 1)
+    carry, _ = trainer.step(carry, batch_of(inputs, inputs), labelled, 1)
     assert unlabelled.enter is not None
     carry = unlabelled.enter(carry)
     learnt = carry.extra["local buffers"]["0.running_mean"]
@@ -288,9 +292,9 @@ def test_the_local_teacher_has_the_statistics_of_the_labelled_stretch() -> None:
 
 
 def test_uda_by_hand() -> None:
-    half = UDA(UDAParameters(threshold=0.7, temperature=0.5), task())
+    trainer = UDA(UDAParameters(threshold=0.7, temperature=0.5), task())
     weak, strong = torch.tensor([[2.0, 0, 0], [0.1, 0, 0]]), torch.tensor([[0.0, 1, 0], [1, 0, 0]])
-    loss = half.consistency(weak, strong)
+    loss = trainer.consistency(weak, strong)
     target = (weak[0] / 0.5).softmax(dim=0)
     expected = kl_div(log_softmax(strong[0], dim=0), target, reduction="sum")
     torch.testing.assert_close(loss, torch.stack([expected, torch.tensor(0.0)]))
@@ -314,7 +318,7 @@ def test_together_is_one_by_one(method: str) -> None:
         "training": {"batch_size": 8},
         "partition": BUDGET,
     }
-    assert ragged(**changes).half.vectorisable
+    assert ragged(**changes).trainer.supports_vmap
     assert_same(*both(ragged(**changes), rounds=1), 1e-6)  # views are made in single precision
 
 
@@ -324,7 +328,7 @@ def test_a_client_without_labels_teaches_what_it_can(method: str) -> None:
     runtime = ragged(strategy=METHODS[method] | {"threshold": 0.0}, partition=BUDGET)
     (bare,) = (k for k in range(len(runtime.partition)) if not runtime.partition[k].labelled.any())
     config = {"server-round": 1, "threshold": 0.0}
-    down = Received({"arrays": dict(runtime.half.task.model.state_dict())}, config)
+    down = Received({"arrays": dict(runtime.trainer.task.model.state_dict())}, config)
     update, metrics = runtime.train(bare, down, {})
     sent = update.arrays["arrays"]
     assert all(tensor.isfinite().all() for tensor in sent.values())

@@ -41,7 +41,7 @@ def test_full_batch_epochs_are_plain_pytorch(options: dict, make) -> None:
     runtime = runtime_of(training=training)
     update, metrics = runtime.train(0, received(runtime), {})
 
-    model = copy.deepcopy(runtime.half.task.model).train()
+    model = copy.deepcopy(runtime.trainer.task.model).train()
     optimizer = make(model.parameters())
     data = runtime.client_data(0)
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_gradient_norm_is_clipped() -> None:
     runtime = runtime_of(training=training)
     down = received(runtime)
     update, _ = runtime.train(0, down, {})
-    names = [name for name, _ in runtime.half.task.model.named_parameters()]
+    names = [name for name, _ in runtime.trainer.task.model.named_parameters()]
     moved = torch.cat([(update.arrays["arrays"][n] - down.model[n]).flatten() for n in names])
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 
@@ -75,7 +75,7 @@ def test_gradient_norm_is_clipped() -> None:
 def test_learning_rate_decays_by_round() -> None:
     training = {"batch_size": "full", "optimizer": {"lr": 0.1, "lr_decay": 0.5}}
     runtime = runtime_of(training=training)
-    name = next(n for n, _ in runtime.half.task.model.named_parameters())
+    name = next(n for n, _ in runtime.trainer.task.model.named_parameters())
 
     def moved(server_round: int) -> torch.Tensor:
         down = received(runtime, server_round)
@@ -95,7 +95,7 @@ def test_fedprox_pulls_towards_what_came_down() -> None:
     # is mu * (θ1 - w), and θ1 - w is what one plain step moves.
     one = runtime_of(training=training | {"local_epochs": 1})
     first = one.train(0, received(one), {})[0].arrays["arrays"]
-    for name, _ in plain.half.task.model.named_parameters():
+    for name, _ in plain.trainer.task.model.named_parameters():
         expected = free[name] - 0.1 * 5.0 * (first[name] - start[name])
         torch.testing.assert_close(held[name], expected, rtol=1e-3, atol=1e-5)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, softmax
 
 from fedlab.config.registry import BUILTIN
 from fedlab.losses.aldr import ALDRKL
-from fedlab.losses.base import Loss, Profile
+from fedlab.losses.base import ClientStats, Loss
 from fedlab.losses.label_smoothing import LabelSmoothing
 from fedlab.losses.ldam import LDAM
 from fedlab.losses.ldr import LDRKL
@@ -50,7 +50,7 @@ def value(
     counts: torch.Tensor = COUNTS,
     server_round: int = 1,
 ) -> torch.Tensor:
-    kept = loss.start(Profile(counts, len(labels)), server_round, 10)
+    kept = loss.start(ClientStats(counts, len(labels)), server_round, 10)
     return loss.value(outputs, labels, torch.arange(len(labels)), kept)
 
 
@@ -84,9 +84,9 @@ def test_logit_adjustment_adds_log_shares_times_tau() -> None:
 def test_a_class_the_client_does_not_have_is_not_unlearnt(loss: Loss) -> None:
     outputs, labels = logits()
     outputs.requires_grad_()
-    (slope,) = torch.autograd.grad(value(loss, outputs, labels), outputs)
-    assert slope[:, 1].abs().max() < 1e-8
-    assert slope[:, [0, 2, 3]].abs().min() > 1e-8
+    (grad,) = torch.autograd.grad(value(loss, outputs, labels), outputs)
+    assert grad[:, 1].abs().max() < 1e-8
+    assert grad[:, [0, 2, 3]].abs().min() > 1e-8
 
 
 def test_ldam_margins_grow_with_the_fourth_root_of_rarity() -> None:
@@ -140,9 +140,9 @@ def test_scores_on_a_scale_of_their_own_do_not_grow_with_the_outputs(scores: Any
 def test_aldr_kl_keeps_a_temperature_for_every_sample() -> None:
     outputs, labels = logits()
     loss = ALDRKL(scores="raw", temperature=2.0, alpha=3.0, margin=0.1)
-    kept = loss.start(Profile(COUNTS, 10), 1, 10)
+    kept = loss.start(ClientStats(COUNTS, 10), 1, 10)
     assert kept["temperatures"].tolist() == [2.0] * 10
-    rows = torch.tensor([9, 1, 0, 4, 5, 2])
+    indices = torch.tensor([9, 1, 0, 4, 5, 2])
     temperatures = torch.full((6,), 2.0, dtype=torch.float64)
     for _ in range(2):  # what the first step leaves, the second one starts from
         chances = softmax(outputs / temperatures[:, None], dim=1)
@@ -152,10 +152,10 @@ def test_aldr_kl_keeps_a_temperature_for_every_sample() -> None:
         leads.scatter_(1, labels[:, None], 0.0)
         each = temperatures * ((leads / temperatures[:, None]).exp().mean(dim=1)).log()
         each -= 3.0 * log(4) / (2 * 2.0) * (temperatures - 2.0) ** 2
-        found = loss.value(outputs, labels, rows, kept)
+        found = loss.value(outputs, labels, indices, kept)
         torch.testing.assert_close(found, each.mean(), rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(kept["temperatures"][rows].double(), temperatures)
-    untouched = [row for row in range(10) if row not in rows]
+        torch.testing.assert_close(kept["temperatures"][indices].double(), temperatures)
+    untouched = [row for row in range(10) if row not in indices]
     assert kept["temperatures"][untouched].tolist() == [2.0] * 4
     assert (temperatures > 2.0 * (1 - 1 / 3.0)).all()
 
@@ -180,9 +180,9 @@ def test_losses_and_slopes_are_finite(block: dict, counts: torch.Tensor) -> None
     for outputs in (torch.zeros(6, 4), 100 * torch.eye(6, 4), logits()[0].float()):
         outputs = outputs.clone().requires_grad_()
         found = value(loss, outputs, labels, counts)
-        (slope,) = torch.autograd.grad(found, outputs)
+        (grad,) = torch.autograd.grad(found, outputs)
         assert found.isfinite()
-        assert slope.isfinite().all()
+        assert grad.isfinite().all()
 
 
 @pytest.mark.parametrize("block", LOSSES.values(), ids=LOSSES)
@@ -190,9 +190,9 @@ def test_a_step_down_the_slope_makes_labels_likelier(block: dict) -> None:
     loss = Loss.choose(block)
     outputs, labels = logits()
     outputs.requires_grad_()
-    (slope,) = torch.autograd.grad(value(loss, outputs, labels), outputs)
+    (grad,) = torch.autograd.grad(value(loss, outputs, labels), outputs)
     before = softmax(outputs, dim=1).gather(1, labels[:, None])
-    after = softmax(outputs - 0.1 * slope, dim=1).gather(1, labels[:, None])
+    after = softmax(outputs - 0.1 * grad, dim=1).gather(1, labels[:, None])
     assert after.mean() > before.mean()
 
 
@@ -222,13 +222,13 @@ def test_parameters_have_ranges(block: dict, key: str) -> None:
 def test_together_is_one_by_one(block: dict) -> None:
     training = {"batch_size": 10, "local_epochs": 2, "optimizer": {"lr": 0.05}, "loss": block}
     runtime = ragged(strategy=METHODS["fedprox"], training=training)
-    assert runtime.half.vectorisable
+    assert runtime.trainer.supports_vmap
     assert_same(*both(runtime, rounds=1), 1e-9)
 
 
 def test_stacks_are_refused_where_what_is_kept_has_the_client_s_size() -> None:
-    half = ragged(training={"loss": "aldr_kl"}).half
-    assert not half.vectorisable
+    trainer = ragged(training={"loss": "aldr_kl"}).trainer
+    assert not trainer.supports_vmap
 
 
 @pytest.mark.parametrize("method", USING_THE_LOSS)

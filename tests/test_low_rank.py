@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, relu
 
-from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.clients.fedavg import FedAvg
 from fedlab.engine.execution.batched_mlp import chain_of
 from fedlab.engine.execution.low_rank_layers import WideLayers
-from fedlab.engine.execution.low_rank_rule import Work
+from fedlab.engine.execution.low_rank_rule import LayerWork
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import Sequential
 from fedlab.federation.preaggregation import Preaggregation
@@ -81,7 +81,7 @@ def test_dense_networks(way: str, network: str, clients: str, training: str) -> 
         model=NETWORKS[network],
         training={"batch_size": 10} | TRAINING[training],
     )
-    assert chain_of(runtime.half, runtime.preprocess)
+    assert chain_of(runtime.trainer, runtime.preprocess)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
@@ -89,7 +89,7 @@ def test_dense_networks(way: str, network: str, clients: str, training: str) -> 
 def test_other_optimisers_side_by_side(name: str) -> None:
     training = {"batch_size": 10, "optimizer": {"name": name, "lr": 0.01, "weight_decay": 0.1}}
     runtime = compare(ragged, "low_rank", True, 1e-9, model=NETWORKS["no-bias"], training=training)
-    assert chain_of(runtime.half, runtime.preprocess)
+    assert chain_of(runtime.trainer, runtime.preprocess)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_methods_that_look_at_weights_keep_them(method: str) -> None:
     runtime = compare(runtime_of, "low_rank", False, 1e-7, strategy=METHODS[method], model=model)
     assert wide(runtime) is None
     dense = runtime_of(strategy={"name": "fedprox", "mu": 0.5}, engine={"linear": "low_rank"})
-    assert chain_of(dense.half, dense.preprocess) is None
+    assert chain_of(dense.trainer, dense.preprocess) is None
 
 
 def test_clipping_and_other_optimisers_need_gradients() -> None:
@@ -149,13 +149,13 @@ class SendsMore(FedAvg):
 
 
 def test_a_method_that_could_send_momentum_has_all_of_it() -> None:
-    half = runtime_of().half
+    trainer = runtime_of().trainer
 
-    def can(kind: type[LocalHalf], momentum: float) -> bool:
+    def can(kind: type[ClientTrainer], momentum: float) -> bool:
         spec = OptimizerSpec(lr=0.1, momentum=momentum)
-        task = half.task.__class__(half.task.model, Optimizer(spec), classes=4)
+        task = trainer.task.__class__(trainer.task.model, Optimizer(spec), classes=4)
         samples = torch.zeros(2, 3, 8, 8)
-        return WideLayers.of(kind(half.parameters, task), "low_rank", samples) is not None
+        return WideLayers.of(kind(trainer.parameters, task), "low_rank", samples) is not None
 
     assert [can(FedAvg, 0), can(FedAvg, 0.9), can(SendsMore, 0), can(SendsMore, 0.9)] == [
         True,
@@ -186,9 +186,9 @@ class Odd(nn.Module):
 
 
 def test_only_layers_that_are_plainly_used_change_their_form() -> None:
-    half = runtime_of().half
-    task = half.task.__class__(Odd(), half.task.optimizer, classes=4)
-    wide = WideLayers.of(FedAvg(half.parameters, task), "low_rank", torch.zeros(2, 6))
+    trainer = runtime_of().trainer
+    task = trainer.task.__class__(Odd(), trainer.task.optimizer, classes=4)
+    wide = WideLayers.of(FedAvg(trainer.parameters, task), "low_rank", torch.zeros(2, 6))
     assert wide
     assert list(wide.slots) == ["plain"]
     assert Chain.of(task.model) is None
@@ -218,7 +218,7 @@ def test_networks_that_are_no_chains() -> None:
 def test_the_rule(
     shape: tuple, passes: int, samples: int, form: Any, first: bool, later: bool
 ) -> None:
-    work = Work(steps=passes * samples // 10, seen=passes * samples, samples=samples)
+    work = LayerWork(steps=passes * samples // 10, seen=passes * samples, samples=samples)
     optimizer = Optimizer(OptimizerSpec(lr=0.1))
     weight = torch.empty(*shape, device="meta")
     assert work.low_rank_first(weight, optimizer, form) is first
@@ -240,7 +240,7 @@ def test_a_sum_over_a_stack_is_the_sum_of_its_updates(
     runtime = ragged(**changes)
     clients = list(range(len(runtime.partition)))
     states: list[ClientState] = [{} for _ in clients]
-    received = Received({"arrays": runtime.half.task.model.state_dict()}, {"server-round": 1})
+    received = Received({"arrays": runtime.trainer.task.model.state_dict()}, {"server-round": 1})
 
     results = runtime.train_many(clients, received, states)
     expected, into = WeightedSum(), Preaggregation("examples")

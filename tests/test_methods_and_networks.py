@@ -13,7 +13,7 @@ import fedlab
 from fedlab.clients.base import Received
 from fedlab.config import registry
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution.runtime import local_half_of
+from fedlab.engine.execution.runtime import client_trainer_of
 from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of, fill
 from fedlab.models.copies import copy_of
@@ -137,7 +137,7 @@ def what_is_frozen_or_tied_stays_so(run: Run, prepared: Prepared) -> None:
 def what_is_loaded_is_what_was_tested(run: Run, prepared: Prepared) -> None:
     """A state goes into the user's network, strictly, and is as good as the history says."""
     data, partition = prepared.data, prepared.partition
-    half = local_half_of(run.scenario, prepared.model, len(data.class_names))
+    trainer = client_trainer_of(run.scenario, prepared.model, len(data.class_names))
     inputs_of = Preprocess(run.scenario.data, data).inputs
     last = run.history.query("split == 'test' and metric == 'accuracy' and round == 2")
     checkpoints = RunFolder(run.folder).checkpoints
@@ -152,7 +152,7 @@ def what_is_loaded_is_what_was_tested(run: Run, prepared: Prepared) -> None:
         rows, told = partition[client].test, last.query(f"client == {client}")
         wanted = float((told.value * told.examples).sum() / told.examples.sum())
         kept = load_client_state(checkpoints, client)
-        tested = half.evaluated_model(Received({"arrays": run.model_state()}), kept)
+        tested = trainer.evaluated_model(Received({"arrays": run.model_state()}), kept)
         network = fill(copy_of(prepared.model), tested)
         assert accuracy(network, rows) == pytest.approx(wanted)
         state = run.model_state(client)

@@ -29,7 +29,7 @@ FULL = {"batch_size": "full", "optimizer": {"lr": 0.1}}
 
 def initial(runtime: Runtime, shift: float = 0.0) -> Tensors:
     """The initial model, or one whose weights were all moved."""
-    state = runtime.half.task.model.state_dict()
+    state = runtime.trainer.task.model.state_dict()
     return {n: t + shift if t.is_floating_point() else t.clone() for n, t in state.items()}
 
 
@@ -73,10 +73,10 @@ def test_two_rounds_are_those_of_plain_pytorch() -> None:
     first, second = initial(runtime), initial(runtime, shift=0.01)
     update, _ = runtime.train(0, received(first), {})
     last = update.arrays["arrays"]
-    update, metrics = runtime.train(0, received(second, 2), update.own_state)
+    update, metrics = runtime.train(0, received(second, 2), update.client_state)
 
     def network(state: Tensors) -> nn.Module:
-        model = copy.deepcopy(runtime.half.task.model)
+        model = copy.deepcopy(runtime.trainer.task.model)
         model.load_state_dict(state)
         return model
 
@@ -85,7 +85,7 @@ def test_two_rounds_are_those_of_plain_pytorch() -> None:
     images = runtime.preprocess.inputs(data.inputs)
     heard: list[torch.Tensor] = []
     for model in (learner, near, far):
-        runtime_head = model.get_submodule(runtime.half.task.head.path)
+        runtime_head = model.get_submodule(runtime.trainer.task.head.path)
         runtime_head.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
     outputs, _, _ = learner(images), near(images), far(images)
     cosines = torch.stack([cosine_similarity(heard[0], other) for other in heard[1:]], dim=1)
@@ -112,12 +112,12 @@ def test_only_the_model_goes_up_and_the_same_model_stays() -> None:
     down = initial(runtime)
     update, _ = runtime.train(0, received(down), {})
     assert update.arrays.keys() == {"arrays"}
-    assert update.own_state.keys() == {"previous"}
-    for sent in (update.arrays["arrays"], update.own_state["previous"]):
+    assert update.client_state.keys() == {"previous"}
+    for sent in (update.arrays["arrays"], update.client_state["previous"]):
         assert {name: tensor.shape for name, tensor in sent.items()} == {
             name: tensor.shape for name, tensor in down.items()
         }
-    torch.testing.assert_close(update.own_state["previous"], update.arrays["arrays"])
+    torch.testing.assert_close(update.client_state["previous"], update.arrays["arrays"])
 
 
 @pytest.mark.parametrize("model", ["mlp", "cnn-batch"])
@@ -125,9 +125,9 @@ def test_only_the_model_goes_up_and_the_same_model_stays() -> None:
 def test_together_is_one_by_one(model: str) -> None:
     training = {"batch_size": 8, "optimizer": {"lr": 0.01}}
     runtime = ragged(strategy=MOON, model=MODELS[model], training=training)
-    assert runtime.half.vectorisable
+    assert runtime.trainer.supports_vmap
     assert_same(*both(runtime), 1e-9)
-    assert all(module.training for module in runtime.half.task.model.modules())
+    assert all(module.training for module in runtime.trainer.task.model.modules())
 
 
 def scenario(**changes: Any) -> Any:

@@ -216,9 +216,9 @@ def codes(name: str, folder: Path) -> tuple[list[torch.Tensor], Run]:
 
         prepared = prepare(chosen)
         runtime = Runtime(chosen, prepared.data, prepared.partition, torch.device("cpu"))
-        received = Received({"arrays": runtime.half.task.initial}, {"server-round": 1})
+        received = Received({"arrays": runtime.trainer.task.initial}, {"server-round": 1})
         update, _ = runtime.train(client, received, {})
-        state = {**update.arrays["arrays"], **update.own_state.get("model", {})}
+        state = {**update.arrays["arrays"], **update.client_state.get("model", {})}
         if "code" in state:
             alone.append(state["code"])
     return alone, run

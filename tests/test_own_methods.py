@@ -6,10 +6,10 @@ import sys
 import pytest
 
 import fedlab
-from fedlab import LocalHalf, Strategy
+from fedlab import ClientTrainer, Strategy
 from fedlab.config import registry
 from fedlab.errors import InputError
-from fedlab.methods import local_half_class
+from fedlab.methods import client_trainer_class
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.strategies.fedavg import FedAvg
@@ -28,7 +28,7 @@ def tiny(tmp_path, monkeypatch):
 def notebook():
     """Classes that no other process can import, as those of a notebook's cell."""
 
-    class Shrinking(LocalHalf):
+    class Shrinking(ClientTrainer):
         """Pulls the model towards small weights."""
 
         def objective(self, parameters, carry, batch):
@@ -45,8 +45,8 @@ def notebook():
             pace: float = 0.5
             strength: float = 1e-3
 
-        def combine(self, server_round, updates):
-            before, mean = self.state["arrays"], self.mean(updates, "arrays")
+        def aggregate(self, server_round, updates):
+            before, mean = self.state["arrays"], self.weighted_mean(updates, "arrays")
             pace = self.parameters.pace
             self.state["arrays"] = {
                 name: (before[name] + pace * (mean[name] - before[name])).to(before[name].dtype)
@@ -86,7 +86,7 @@ def test_a_class_may_stand_for_its_name_wherever_a_name_may(tiny):
         assert scenario.strategy.pace == 0.5
     changed = load_scenario(tiny, {"strategy.pace": 0.1}, strategy=slowed, client=shrinking)
     assert changed.strategy.pace == 0.1
-    assert local_half_class(changed) is shrinking
+    assert client_trainer_class(changed) is shrinking
     assert load_scenario(tiny, strategy=FedProx).strategy == FedProxParameters()
 
 
@@ -97,8 +97,8 @@ def test_a_server_half_alone_goes_with_the_clients_of_the_method_it_builds_on(ti
 
     from fedlab.clients.fedprox import FedProx as Half
 
-    assert local_half_class(load_scenario(tiny, strategy=Mine)) is Half
-    assert local_half_class(load_scenario(tiny, strategy=Plain)) is LocalHalf
+    assert client_trainer_class(load_scenario(tiny, strategy=Mine)) is Half
+    assert client_trainer_class(load_scenario(tiny, strategy=Plain)) is ClientTrainer
 
 
 def test_a_run_of_a_class_that_is_gone_says_what_to_do(tiny, tmp_path):
@@ -132,7 +132,7 @@ def test_methods_of_a_notebook_are_compared(tiny):
 
 SCRIPT = """
 import fedlab
-from fedlab import LocalHalf
+from fedlab import ClientTrainer
 from fedlab.strategies.fedavg import FedAvg
 
 class Mine(FedAvg):
@@ -141,10 +141,10 @@ class Mine(FedAvg):
         name: str = "__main__:Mine"
         pace: float = 1.0
 
-class Half(LocalHalf):
-    def begin(self, received, own_state, profile):
+class Half(ClientTrainer):
+    def begin(self, received, client_state, profile):
         assert self.parameters.pace == 0.5
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, profile)
 
 if __name__ == "__main__":
     done = fedlab.compare(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import fedlab
-from fedlab import LocalHalf, cli
+from fedlab import ClientTrainer, cli
 from fedlab.errors import InputError, RunError
 from fedlab.preparation import prepare
 from fedlab.report.figures.feature_map import feature_map
@@ -37,14 +37,14 @@ def told(tmp_path: Path, **classes: type) -> str:
 # ---------------------------------------------------------------------- before training
 
 
-class OtherObjective(LocalHalf):
+class OtherObjective(ClientTrainer):
     """Has forgotten the carry."""
 
     def objective(self, parameters, batch):  # type: ignore[override]
         return super().objective(parameters, None, batch)
 
 
-class OtherConstructor(LocalHalf):
+class OtherConstructor(ClientTrainer):
     """Nobody can give it a third argument."""
 
     def __init__(self, parameters, task, strength):
@@ -54,11 +54,11 @@ class OtherConstructor(LocalHalf):
 class OtherCombine(FedAvg):
     """Has forgotten the round."""
 
-    def combine(self, updates):  # type: ignore[override]
-        super().combine(1, updates)
+    def aggregate(self, updates):  # type: ignore[override]
+        super().aggregate(1, updates)
 
 
-class MoreThanNeeded(LocalHalf):
+class MoreThanNeeded(ClientTrainer):
     """May take more, by default, and whatever comes."""
 
     def objective(self, parameters, carry, batch, scale=1.0):
@@ -82,7 +82,7 @@ class MoreThanNeeded(LocalHalf):
         ),
         (
             {"strategy": OtherCombine},
-            "OtherCombine.combine takes (updates) but is given (server_round, updates); write it",
+            "OtherCombine.aggregate takes (updates) but is given (server_round, updates); write it",
         ),
     ],
 )
@@ -95,55 +95,58 @@ def test_a_method_may_take_more_than_it_is_given():
     assert prepare(fedlab.load_scenario(toy.scenario(), client=MoreThanNeeded))
 
 
-# ---------------------------------------------------------------------- what combine leaves
+# ---------------------------------------------------------------------- what aggregate leaves
 
 
-def combining(combine) -> type[FedAvg]:
-    return type("Mine", (FedAvg,), {"combine": combine, "__module__": __name__})
+def combining(aggregate) -> type[FedAvg]:
+    return type("Mine", (FedAvg,), {"aggregate": aggregate, "__module__": __name__})
 
 
 def returns(self, server_round, updates):
-    return self.mean(updates, "arrays")
+    return self.weighted_mean(updates, "arrays")
 
 
 def forgets(self, server_round, updates):
-    mean = self.mean(updates, "arrays")
+    mean = self.weighted_mean(updates, "arrays")
     self.state["arrays"] = dict(list(mean.items())[1:])
 
 
 def crops(self, server_round, updates):
     self.state["arrays"] = {
         name: tensor[..., :1] if tensor.ndim else tensor
-        for name, tensor in self.mean(updates, "arrays").items()
+        for name, tensor in self.weighted_mean(updates, "arrays").items()
     }
 
 
 def converts(self, server_round, updates):
-    self.state["arrays"] = {n: t.numpy() for n, t in self.mean(updates, "arrays").items()}
+    self.state["arrays"] = {n: t.numpy() for n, t in self.weighted_mean(updates, "arrays").items()}
 
 
 @pytest.mark.parametrize(
-    ("combine", "said"),
+    ("aggregate", "said"),
     [
-        (returns, "Mine.combine returned a dict, which nobody reads; put the next tensors into se"),
-        (forgets, "Mine.combine left '0.weight' out of self.state[\"arrays\"]"),
-        (crops, "Mine.combine gave '0.weight' the shape (32, 3, 3, 1); it has to stay (32, 3, 3"),
-        (converts, "Mine.combine put a ndarray into self.state[\"arrays\"] for '0.weight'"),
+        (
+            returns,
+            "Mine.aggregate returned a dict, which nobody reads; put the next tensors into se",
+        ),
+        (forgets, "Mine.aggregate left '0.weight' out of self.state[\"arrays\"]"),
+        (crops, "Mine.aggregate gave '0.weight' the shape (32, 3, 3, 1); it has to stay (32, 3, 3"),
+        (converts, "Mine.aggregate put a ndarray into self.state[\"arrays\"] for '0.weight'"),
     ],
 )
-def test_a_next_state_of_another_form_stops_the_run(tmp_path, combine, said):
-    assert said in told(tmp_path, strategy=combining(combine))
+def test_a_next_state_of_another_form_stops_the_run(tmp_path, aggregate, said):
+    assert said in told(tmp_path, strategy=combining(aggregate))
 
 
 # ---------------------------------------------------------------------- a run that diverges
 
 
-class LosesItself(LocalHalf):
+class LosesItself(ClientTrainer):
     """Its loss is no number from round 2 on."""
 
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, stats):
         self.factor = math.nan if received.server_round > 1 else 1.0
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
     def objective(self, parameters, carry, batch):
         loss, outputs = super().objective(parameters, carry, batch)
@@ -180,12 +183,12 @@ class Uneven(toy.Stripes):
 UNEVEN = 44
 
 
-class OneLeaves(LocalHalf):
+class OneLeaves(ClientTrainer):
     """The client with so many samples sends infinities in round 2."""
 
-    def begin(self, received, own_state, profile):
-        carry = super().begin(received, own_state, profile)
-        leaves = profile.samples == UNEVEN and received.server_round == 2
+    def begin(self, received, client_state, stats):
+        carry = super().begin(received, client_state, stats)
+        leaves = stats.samples == UNEVEN and received.server_round == 2
         factor = torch.tensor(math.inf if leaves else 1.0)
         return carry._replace(extra={**carry.extra, "end": {"factor": factor}})
 
@@ -224,7 +227,7 @@ def test_an_update_that_goes_too_far_costs_its_client_the_round(tmp_path):
         assert torch.allclose(tensor, two.model_state()[name], rtol=1e-6, atol=0)
 
 
-class Moves(LocalHalf):
+class Moves(ClientTrainer):
     """Goes 3 in one entry and 4 in another, whatever it has learnt: 5 far."""
 
     def finish(self, carry, received, steps):
@@ -267,8 +270,8 @@ def test_an_error_of_a_users_class_is_told_with_its_line_and_how_to_go_on(said, 
     (tmp_path / "mine_a.py").write_text(
         "from fedlab.strategies.fedavg import FedAvg\n"
         "class Mine(FedAvg):\n"
-        "    def combine(self, server_round, updates):\n"
-        "        self.state['arrays'] = self.mean(updates, 'control')\n"
+        "    def aggregate(self, server_round, updates):\n"
+        "        self.state['arrays'] = self.weighted_mean(updates, 'control')\n"
     )
     code, error = said("simulate", "toy.yaml", "strategy=mine_a:Mine", "--out", "run")
     assert code == 1

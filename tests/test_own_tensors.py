@@ -12,8 +12,8 @@ from torch import nn
 from fedlab import flower_compat
 from fedlab.deploy.device.own_tensors import check_own_tensors, sketch
 from fedlab.deploy.device.participant import Participant
-from fedlab.deploy.handshake import INVITE, Presence
-from fedlab.deploy.server.serve_setup import task_of
+from fedlab.deploy.handshake import INVITE, DeviceInfo
+from fedlab.deploy.server.serve_setup import setup_of
 from fedlab.errors import InputError
 from fedlab.scenario_file import load_scenario
 from helpers.four_domains import write_four
@@ -80,17 +80,17 @@ def test_a_device_with_another_file_of_weights_is_sent_away(tmp_path: Path) -> N
     torch.save(nn.Linear(192, 6).state_dict(), weights)
     four = write_four(tmp_path)
     scenario = load_scenario(four, {"model": model, "strategy": "fedavg"})
-    terms = task_of(scenario).invitation("run", scenario)
+    terms = setup_of(scenario).invitation("run", scenario)
     assert terms.own_tensors == ("1.weight float32 [6, 192]", "1.bias float32 [6]")
 
-    def look() -> Presence:
+    def look() -> DeviceInfo:
         device = Participant("north", four.parent / "north.npz", None, tmp_path / "d", "cpu", 1)
         message = Message(terms.to_content(), dst_node_id=7, message_type=INVITE)
         reply = device.answer(flower_compat.stamp(message))
         assert reply is not None
-        return Presence.of(reply.content)
+        return DeviceInfo.of(reply.content)
 
-    assert look() == Presence("north", "north", 40, 20)
+    assert look() == DeviceInfo("north", "north", 40, 20)
     torch.save(nn.Linear(192, 6).state_dict(), weights)
     with pytest.raises(InputError, match=r"'1\.weight' and 1 more.*file of we"):
         look()

@@ -204,9 +204,9 @@ def test_fedper_without_own_layers_is_fedavg(tmp_path: Path) -> None:
 
 def test_in_a_phase_of_fedrep_only_its_part_learns() -> None:
     runtime = ragged(strategy="fedrep", model=CNN)
-    head, body = runtime.half.phases()
+    head, body = runtime.trainer.phases()
     assert (head.epochs, body.epochs) == (10, 1)
-    names = {name for name, _ in runtime.half.task.model.named_parameters()}
+    names = {name for name, _ in runtime.trainer.task.model.named_parameters()}
     assert names & set(head.trained or ()) == {"14.weight", "14.bias"}
     assert names & set(body.trained or ()) == names - {"14.weight", "14.bias"}
 
@@ -284,7 +284,7 @@ def test_without_a_global_model_the_closing_table_has_the_clients_alone(
 def test_together_is_one_by_one(method: Any) -> None:
     training = {"batch_size": 8, "optimizer": {"lr": 0.01, "momentum": 0.9}}
     runtime = ragged(strategy=method, model=CNN, training=training)
-    assert runtime.half.vectorisable
+    assert runtime.trainer.supports_vmap
     assert_same(*both(runtime), 1e-9)
 
 

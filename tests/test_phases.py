@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedlab.engine.execution.sequential import profile_of
+from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.simulation import resume, simulate
 from fedlab.training.task import Batch
@@ -26,20 +26,20 @@ def test_phases_of_a_stack_are_those_of_its_clients(optimizer: dict[str, Any]) -
         "model": {"name": "small_cnn", "widths": [4, 8, 8], "norm": "group"},
         "training": {"batch_size": 8, "optimizer": optimizer},
     }
-    assert ragged(**changes).half.vectorisable
+    assert ragged(**changes).trainer.supports_vmap
     assert_same(*both(ragged(**changes), rounds=1), 1e-6)  # views are made in single precision
 
 
 def test_only_trained_parameters_move_in_a_phase() -> None:
     runtime = runtime_of(strategy=PHASED)
-    half, down = runtime.half, received(runtime)
-    (first, _), (head, body) = half.phases(), ("3.weight", "1.weight")
-    assert half.task.head.names == (head, "3.bias")
+    trainer, down = runtime.trainer, received(runtime)
+    (first, _), (head, body) = trainer.phases(), ("3.weight", "1.weight")
+    assert trainer.task.head.names == (head, "3.bias")
     data = runtime.client_data(0)
-    start = half.begin(down, {}, profile_of(half, data))
+    start = trainer.begin(down, {}, client_stats_of(trainer, data))
     rows = torch.arange(8)
     batch = Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows)
-    after, _ = half.step(start, batch, first, 1)
+    after, _ = trainer.step(start, batch, first, 1)
     assert torch.equal(after.parameters[body], down.model[body])
     assert not torch.equal(after.parameters[head], down.model[head])
 
@@ -48,7 +48,7 @@ def test_the_methods_own_metrics_and_records_go_up() -> None:
     runtime = runtime_of(strategy=PHASED)
     update, metrics = runtime.train(0, received(runtime), {})
     assert metrics["told"] == metrics["steps"] == 4
-    assert update.arrays["head"].keys() == set(runtime.half.task.head.names)
+    assert update.arrays["head"].keys() == set(runtime.trainer.task.head.names)
 
 
 @pytest.mark.parametrize("backend", ["local", "ray"])

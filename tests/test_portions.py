@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedlab.clients.base import Carry, Received, Update
 from fedlab.clients.fedavg import FedAvg as FedAvgHalf
-from fedlab.engine.ray.ray_grid import Work
+from fedlab.engine.ray.ray_grid import Dispatch
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import cut
 from fedlab.federation.client_updates import ClientUpdate, decode
@@ -30,7 +30,7 @@ NUMBERS = {"d0": 12, "d1": 11, "d2": 1}
 """Clients of each domain; the last one of them all is the one that misbehaves in `failing`."""
 
 
-def many(resources: dict[str, Any], half: str = "fedavg", **changes: Any) -> Scenario:
+def many(resources: dict[str, Any], trainer: str = "fedavg", **changes: Any) -> Scenario:
     """Many clients of unequal sizes, several of which go to an actor at once."""
     domains = {"name": "one_per_client", "clients_per_domain": NUMBERS}
     data = {"sources": [{"name": "helpers.toy:Stripes", "train": 150}], "image_size": 8}
@@ -42,7 +42,7 @@ def many(resources: dict[str, Any], half: str = "fedavg", **changes: Any) -> Sce
             "domains": domains,
             "quantity": {"name": "lognormal", "sigma": 0.5},
         },
-        "strategy": {"name": "fedavg", "client": half},
+        "strategy": {"name": "fedavg", "client": trainer},
         "model": {"name": "mlp", "hidden": [8]},
         "resources": resources,
         "participation": {"max_failed_share": 0.05},
@@ -101,7 +101,7 @@ def test_the_mean_of_sums_is_the_mean_of_updates(way: dict, weighting: str) -> N
     alone, plain = replies(chosen, Looks(prepare(chosen).model, chosen.strategy))
     assert [update.client for update in added] == list(range(24))
     assert [update.metrics for update in added] == [update.metrics for update in plain]
-    mean, expected = linear.mean(added, "arrays"), alone.mean(plain, "arrays")
+    mean, expected = linear.weighted_mean(added, "arrays"), alone.weighted_mean(plain, "arrays")
     assert {name: tensor.dtype for name, tensor in mean.items()} == {
         name: tensor.dtype for name, tensor in expected.items()
     }
@@ -111,15 +111,15 @@ def test_the_mean_of_sums_is_the_mean_of_updates(way: dict, weighting: str) -> N
 class Looks(FedAvg):
     """Looks at every update, and does not say whether it does."""
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         self.norms = [float(next(iter(u.arrays["arrays"].values())).norm()) for u in updates]
-        super().combine(server_round, updates)
+        super().aggregate(server_round, updates)
 
 
 class Claims(Looks):
     """Looks at every update, and says that it does not."""
 
-    linear = True
+    needs_only_mean = True
 
 
 def test_a_strategy_that_looks_at_single_updates_gets_them_unless_it_says_otherwise(
@@ -145,12 +145,12 @@ class TwoRecordsHalf(FedAvgHalf):
 class TwoRecords(FedAvg):
     """Keeps the mean of both records."""
 
-    linear = True
+    needs_only_mean = True
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         before = self.state["arrays"]
-        self.state["drift"] = self.mean(updates, "drift")
-        super().combine(server_round, updates)
+        self.state["drift"] = self.weighted_mean(updates, "drift")
+        super().aggregate(server_round, updates)
         moved = {name: tensor - before[name] for name, tensor in self.state["arrays"].items()}
         torch.testing.assert_close(self.state["drift"], moved, rtol=1e-4, atol=1e-6)
 
@@ -219,14 +219,14 @@ def test_a_stack_is_sent_again_whole_and_then_client_by_client_and_every_death_c
     sums = PairwiseSum()
     (stack,) = cut(messages, [1] * 3, 8, 1, 1)
     stack.sums, content = sums, cast(Any, None)
-    work = Work(stack, content)
+    work = Dispatch(stack, content)
     assert work.again() == [work]
     pieces = work.again()
-    assert [piece.portion.where for piece in pieces] == [(0, 1), (1, 1), (2, 1)]
+    assert [piece.unit.where for piece in pieces] == [(0, 1), (1, 1), (2, 1)]
     assert [piece.again() for piece in pieces] == [[], [], []]
     assert [piece.died for piece in pieces] == [3, 3, 3]
     (alone,) = cut(messages[:1], [1], 1, 1, 1)
-    (again,) = Work(alone, content).again()
+    (again,) = Dispatch(alone, content).again()
     assert again.again() == []
     assert again.died == 2
 

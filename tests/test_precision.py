@@ -24,7 +24,7 @@ def test_bf16_is_float32_but_for_rounding(method: str, way: str) -> None:
             engine={"linear": linear},
         )
         together = execution == "together"
-        assert runtime.half.vectorisable or not together
+        assert runtime.trainer.supports_vmap or not together
         results[precision] = rounds(runtime, together, count=1)
     for (exact, _), (rough, metrics) in zip(results["float32"], results["bf16"], strict=True):
         sent, expected = rough.arrays["arrays"], exact.arrays["arrays"]
@@ -38,18 +38,18 @@ def test_bf16_is_float32_but_for_rounding(method: str, way: str) -> None:
 def test_batch_normalisation_in_bf16_is_not_stacked() -> None:
     for precision in ("float32", "bf16"):
         runtime = runtime_of(model=NETWORKS["cnn-batch"], training={"precision": precision})
-        assert runtime.half.vectorisable == (precision == "float32")
+        assert runtime.trainer.supports_vmap == (precision == "float32")
 
 
 def test_stacks_in_bf16_are_not_written_out() -> None:
     training = {"precision": "bf16"}
     for model in ("linear", "mlp"):
-        half = runtime_of(model=NETWORKS[model], training=training)
-        assert chain_of(half.half, half.preprocess) is None
+        trainer = runtime_of(model=NETWORKS[model], training=training)
+        assert chain_of(trainer.trainer, trainer.preprocess) is None
 
 
 def test_tests_are_in_float32() -> None:
     exact = runtime_of(model=NETWORKS["cnn-batch"])
     rough = runtime_of(model=NETWORKS["cnn-batch"], training={"precision": "bf16"})
-    received = Received({"arrays": exact.half.task.model.state_dict()})
+    received = Received({"arrays": exact.trainer.task.model.state_dict()})
     assert exact.evaluate(0, received, {}) == rough.evaluate(0, received, {})

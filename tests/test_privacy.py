@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import fedlab
 from fedlab.cli import app
-from fedlab.deploy.server.serve_setup import task_of
+from fedlab.deploy.server.serve_setup import setup_of
 from fedlab.errors import InputError, RunError
 from fedlab.privacy.accounting import epsilon_after
 from fedlab.privacy.mechanism import private_mean
@@ -259,8 +259,10 @@ def test_what_makes_privacy_an_empty_promise_is_refused(
 
 def test_devices_get_no_noise_that_they_could_take_off(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"set privacy\.noise=secret"):
-        task_of(private(), "abcd")
-    assert task_of(private(privacy={**PRIVACY, "noise": "secret"}), "abcd").classes == tuple("abcd")
+        setup_of(private(), "abcd")
+    assert setup_of(private(privacy={**PRIVACY, "noise": "secret"}), "abcd").classes == tuple(
+        "abcd"
+    )
 
 
 def test_a_budget_is_kept_and_the_remedy_is_right(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fedlab.clients.base import Phase, Received
 from fedlab.clients.fedntd import not_true_distance
 from fedlab.clients.fedsam import FedSAM
 from fedlab.engine.execution.runtime import Runtime
-from fedlab.engine.execution.sequential import profile_of
+from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.errors import InputError
 from fedlab.preparation import prepare
 from fedlab.records import Tensors
@@ -39,7 +39,9 @@ FULL = {"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.1}}
 
 
 def initial(runtime: Runtime) -> Tensors:
-    return {name: tensor.clone() for name, tensor in runtime.half.task.model.state_dict().items()}
+    return {
+        name: tensor.clone() for name, tensor in runtime.trainer.task.model.state_dict().items()
+    }
 
 
 def received(runtime: Runtime, server_round: int = 1) -> Received:
@@ -82,10 +84,10 @@ def test_not_true_distance_does_not_move_the_true_class() -> None:
     student, teacher = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 1, 2, 3, 0])
     student.requires_grad_()
-    (slope,) = torch.autograd.grad(not_true_distance(student, teacher, labels, 1.0), student)
-    assert slope.gather(1, labels[:, None]).abs().max() == 0
-    assert (slope.abs() > 0).sum() == 5 * 3
-    torch.testing.assert_close(slope.sum(dim=1), torch.zeros(5))
+    (grad,) = torch.autograd.grad(not_true_distance(student, teacher, labels, 1.0), student)
+    assert grad.gather(1, labels[:, None]).abs().max() == 0
+    assert (grad.abs() > 0).sum() == 5 * 3
+    torch.testing.assert_close(grad.sum(dim=1), torch.zeros(5))
 
 
 @pytest.mark.usefixtures("double")
@@ -94,7 +96,7 @@ def test_fedntd_is_that_of_plain_pytorch() -> None:
     update, _ = runtime.train(0, received(runtime), {})
     data = runtime.client_data(0)
     images = runtime.preprocess.inputs(data.inputs)
-    model = copy.deepcopy(runtime.half.task.model).train()
+    model = copy.deepcopy(runtime.trainer.task.model).train()
     teacher = copy.deepcopy(model).eval()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     others = torch.ones(len(images), 4, dtype=torch.bool).scatter(1, data.labels[:, None], False)
@@ -121,16 +123,16 @@ def test_fedntd_refuses_two_classes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_point_uphill_by_hand() -> None:
-    half = runtime_for("fedsam").half
-    assert isinstance(half, FedSAM)
-    slopes = {"a": torch.tensor([3.0]), "b": torch.tensor([0.0, 4.0])}
+    trainer = runtime_for("fedsam").trainer
+    assert isinstance(trainer, FedSAM)
+    grads = {"a": torch.tensor([3.0]), "b": torch.tensor([0.0, 4.0])}
     start = {"a": torch.tensor([1.0]), "b": torch.tensor([1.0, 1.0]), "resting": torch.ones(2)}
-    uphill = half.uphill(start, slopes)
+    uphill = trainer.uphill(start, grads)
     torch.testing.assert_close(uphill["a"], torch.tensor([1.06]))
     torch.testing.assert_close(uphill["b"], torch.tensor([1.0, 1.08]))
     assert torch.equal(uphill["resting"], start["resting"])
-    still = {name: torch.zeros_like(tensor) for name, tensor in slopes.items()}
-    assert torch.equal(half.uphill(start, still)["b"], start["b"])
+    still = {name: torch.zeros_like(tensor) for name, tensor in grads.items()}
+    assert torch.equal(trainer.uphill(start, still)["b"], start["b"])
 
 
 @pytest.mark.usefixtures("double")
@@ -139,18 +141,18 @@ def test_fedsam_is_that_of_plain_pytorch_and_statistics_follow_one_pass() -> Non
     update, metrics = runtime.train(0, received(runtime), {})
     data = runtime.client_data(0)
     images = runtime.preprocess.inputs(data.inputs)
-    model = copy.deepcopy(runtime.half.task.model).train()
+    model = copy.deepcopy(runtime.trainer.task.model).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     losses = []
     for _ in range(2):
         loss = cross_entropy(model(images), data.labels)
         losses.append(loss.item())
-        slopes = torch.autograd.grad(loss, list(model.parameters()))
-        norm = torch.cat([slope.flatten() for slope in slopes]).norm()
+        grads = torch.autograd.grad(loss, list(model.parameters()))
+        norm = torch.cat([grad.flatten() for grad in grads]).norm()
         uphill = copy.deepcopy(model)  # its statistics are thrown away
         with torch.no_grad():
-            for weight, slope in zip(uphill.parameters(), slopes, strict=True):
-                weight.add_(slope, alpha=float(0.1 / norm))
+            for weight, grad in zip(uphill.parameters(), grads, strict=True):
+                weight.add_(grad, alpha=float(0.1 / norm))
         cross_entropy(uphill(images), data.labels).backward()
         for weight, other in zip(model.parameters(), uphill.parameters(), strict=True):
             weight.grad = other.grad
@@ -163,11 +165,11 @@ def test_fedsam_leaves_what_a_loss_keeps_to_the_first_pass() -> None:
     kept = []
     for strategy in (METHODS["fedsam"], {"name": "fedavg"}):
         runtime = runtime_of(strategy=strategy, training={"loss": "aldr_kl"})
-        half, data = runtime.half, runtime.client_data(0)
-        carry = half.begin(received(runtime), {}, profile_of(half, data))
+        trainer, data = runtime.trainer, runtime.client_data(0)
+        carry = trainer.begin(received(runtime), {}, client_stats_of(trainer, data))
         rows = torch.arange(8)
         batch = Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows)
-        half.gradients(carry, batch, Phase())
+        trainer.gradients(carry, batch, Phase())
         kept.append(carry.extra["loss"]["temperatures"])
     assert torch.equal(*kept)
     assert (kept[0] < 1).sum() == 8
@@ -181,7 +183,7 @@ def test_mofedsam_is_that_of_the_formulas(fraction: float) -> None:
     model = bed.run(5)
     systems = [system(samples(client)) for client in range(CLIENTS)]
 
-    def slope(client: int, x: torch.Tensor) -> torch.Tensor:
+    def grad(client: int, x: torch.Tensor) -> torch.Tensor:
         a, b = systems[client]
         return a @ x - b
 
@@ -191,8 +193,8 @@ def test_mofedsam_is_that_of_the_formulas(fraction: float) -> None:
         for client in cohort:
             theta = w
             for _ in range(steps[client]):
-                here = slope(client, theta)
-                uphill = slope(client, theta + rho * here / here.norm())
+                here = grad(client, theta)
+                uphill = grad(client, theta + rho * here / here.norm())
                 own = own_share * uphill + (1 - own_share) * mean
                 theta = theta - lr * decay**server_round * own
             ends.append(theta)
@@ -226,7 +228,7 @@ def test_mofedsam_resumes_trains_many_as_one_and_refuses_momentum(tmp_path: Path
 
 def test_fixbn_fixes_statistics_in_later_rounds_only() -> None:
     runtime = runtime_for("fixbn")
-    norms = {name for name, _ in runtime.half.task.model.named_buffers()}
+    norms = {name for name, _ in runtime.trainer.task.model.named_buffers()}
     for server_round in (1, 2, 3, 4):
         down = received(runtime, server_round)
         update, _ = runtime.train(0, down, {})
@@ -241,7 +243,7 @@ def test_a_fixed_round_is_plain_pytorch_in_evaluation_mode() -> None:
     runtime = runtime_for("fixbn")
     update, _ = runtime.train(0, received(runtime, 3), {})
     data = runtime.client_data(0)
-    model = copy.deepcopy(runtime.half.task.model).eval()
+    model = copy.deepcopy(runtime.trainer.task.model).eval()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
@@ -285,7 +287,7 @@ def test_only_the_model_goes_up_and_nothing_stays(method: str) -> None:
     assert update.arrays.keys() == {"arrays"}
     sent = {name: (t.shape, t.dtype) for name, t in update.arrays["arrays"].items()}
     assert sent == {name: (t.shape, t.dtype) for name, t in down.model.items()}
-    assert update.own_state == {}
+    assert update.client_state == {}
 
 
 @pytest.mark.parametrize("optimizer", [{"lr": 0.01}, {"name": "adam", "clip_norm": 0.05}])
@@ -294,7 +296,7 @@ def test_only_the_model_goes_up_and_nothing_stays(method: str) -> None:
 def test_together_is_one_by_one(method: str, optimizer: dict) -> None:
     training = {"batch_size": 8, "optimizer": optimizer}
     runtime = ragged(strategy=METHODS[method], model=MODELS["cnn-batch"], training=training)
-    assert runtime.half.vectorisable
+    assert runtime.trainer.supports_vmap
     assert_same(*both(runtime), 1e-9)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import fedlab
-from fedlab import LocalHalf
+from fedlab import ClientTrainer
 from fedlab.clients.base import Carry, Phase
 from fedlab.errors import InputError
 from fedlab.losses.base import Loss
@@ -28,7 +28,7 @@ def chosen(client: type, **fields: Any) -> Scenario:
     return load_scenario(toy.scenario(**{**dense, **fields}), client=client)
 
 
-class Mine(LocalHalf):
+class Mine(ClientTrainer):
     """Fails in each of its methods, as it is told."""
 
     where = ""
@@ -38,13 +38,13 @@ class Mine(LocalHalf):
         if self.where == name:
             raise self.error("no luck")
 
-    def training_data(self, samples, received, own_state):
+    def training_data(self, samples, received, client_state):
         self._fail("training_data")
         return samples
 
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, stats):
         self._fail("begin")
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
     def objective(self, parameters, carry, batch):
         self._fail("objective")
@@ -82,24 +82,24 @@ def test_an_error_is_told_before_there_is_a_folder(
     assert not (tmp_path / "run").exists()
 
 
-class Forgetful(LocalHalf):
+class Forgetful(ClientTrainer):
     """Returns nothing where a pair is wanted."""
 
     def step(self, carry, batch, phase, server_round):  # type: ignore[override]
         super().step(carry, batch, phase, server_round)
 
 
-class Numbers(LocalHalf):
+class Numbers(ClientTrainer):
     """Keeps numbers where tensors are wanted."""
 
     def finish(self, carry, received, steps):
-        return super().finish(carry, received, steps)._replace(own_state={"seen": {"n": steps}})
+        return super().finish(carry, received, steps)._replace(client_state={"seen": {"n": steps}})
 
 
 @pytest.mark.parametrize(
     ("client", "words"), [(Forgetful, "Forgetful.step fails"), (Numbers, "Numbers.finish fails")]
 )
-def test_what_a_method_returns_is_tried_too(client: type[LocalHalf], words: str) -> None:
+def test_what_a_method_returns_is_tried_too(client: type[ClientTrainer], words: str) -> None:
     with pytest.raises(InputError, match=words):
         prepare(chosen(client))
 
@@ -109,7 +109,7 @@ class OwnLoss(Loss):
 
     name: str = f"{__name__}:OwnLoss"
 
-    def value(self, outputs, labels, rows, kept):
+    def value(self, outputs, labels, indices, kept):
         return outputs[:, labels.max() + 9].mean()
 
 
@@ -119,15 +119,15 @@ def test_a_loss_of_ones_own_is_tried() -> None:
         prepare(toy.scenario(training=loss))
 
 
-class Drawing(LocalHalf):
+class Drawing(ClientTrainer):
     """Draws by chance."""
 
     begun = 0
 
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, stats):
         type(self).begun += 1
         self.drawn = random.random(), np.random.rand(), torch.rand(1)
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
 
 def test_nothing_is_kept_and_it_costs_once_a_run() -> None:
@@ -144,11 +144,11 @@ def test_nothing_is_kept_and_it_costs_once_a_run() -> None:
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, first[name])
     Drawing.begun = 0
-    prepare(chosen(LocalHalf))
+    prepare(chosen(ClientTrainer))
     assert Drawing.begun == 0
 
 
-class NeedsMany(LocalHalf):
+class NeedsMany(ClientTrainer):
     """Takes the ten largest losses of a batch, and looks at outputs of whole batches alone."""
 
     def objective(self, parameters, carry, batch):
@@ -156,13 +156,13 @@ class NeedsMany(LocalHalf):
         return outputs.logsumexp(dim=1).topk(10).values.mean() + loss, outputs
 
 
-class RefusesOne(LocalHalf):
+class RefusesOne(ClientTrainer):
     """Has no use for the darkest client."""
 
-    def begin(self, received, own_state, profile):
-        if profile.samples == 40:
+    def begin(self, received, client_state, stats):
+        if stats.samples == 40:
             raise ValueError("no luck")
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
 
 class Uneven(toy.Stripes):
@@ -185,21 +185,21 @@ class Asking(FedAvg):
         return {**super().broadcast(server_round), "told": self.state["told"]}
 
 
-class Told(LocalHalf):
+class Told(ClientTrainer):
     """Reads what the server was told."""
 
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, stats):
         assert received.arrays["told"]["n"] == 1
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
 
-class FromTheSecond(LocalHalf):
+class FromTheSecond(ClientTrainer):
     """Fails once it has been through a round."""
 
-    def begin(self, received, own_state, profile):
+    def begin(self, received, client_state, stats):
         if received.server_round > 1:
             raise ValueError("no luck")
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
 
 @pytest.mark.parametrize(
@@ -213,13 +213,13 @@ class FromTheSecond(LocalHalf):
     ],
 )
 def test_what_cannot_be_known_beforehand_is_let_pass(
-    client: type[LocalHalf], fields: dict[str, Any]
+    client: type[ClientTrainer], fields: dict[str, Any]
 ) -> None:
     prepare(chosen(client, **fields))
 
 
 def test_it_is_quick() -> None:
-    def seconds(client: type[LocalHalf]) -> float:
+    def seconds(client: type[ClientTrainer]) -> float:
         scenario = chosen(client)
         prepare(scenario)
         times = []
@@ -229,11 +229,11 @@ def test_it_is_quick() -> None:
             times.append(time.process_time() - begun)
         return min(times)
 
-    assert seconds(Drawing) - seconds(LocalHalf) < 0.1  # 0.02 on an idle core
+    assert seconds(Drawing) - seconds(ClientTrainer) < 0.1  # 0.02 on an idle core
 
 
 def test_phases_of_ones_own_are_entered() -> None:
-    class Entering(LocalHalf):
+    class Entering(ClientTrainer):
         def phases(self) -> list[Phase]:
             return [Phase(), Phase(enter=self.turn)]
 

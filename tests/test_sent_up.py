@@ -17,7 +17,7 @@ from fedlab.engine.start import make_runtime
 from fedlab.federation.preaggregation import REQUEST
 from fedlab.federation.record_layout import expected_of
 from fedlab.preparation import Prepared, prepare
-from fedlab.records import array_records, for_the_wire
+from fedlab.records import array_records, to_wire
 from fedlab.runs.execute import conduct
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
@@ -90,9 +90,9 @@ class Devices(LocalGrid):
             int(np.diff(offsets)[client])
             for offsets in (partition.train_offsets, partition.test_offsets)
         )
-        scenario, half = self.prepared.scenario, self.worker.runtime.half
+        scenario, trainer = self.prepared.scenario, self.worker.runtime.trainer
         classes = len(self.prepared.data.class_names)
-        most = scenario.strategy.most_examples(scenario, train, len(half.phases()), classes)
+        most = scenario.strategy.most_examples(scenario, train, len(trainer.phases()), classes)
         domains = reply.content.get("domains", {})
         expectation = Expectation(
             client,
@@ -103,7 +103,7 @@ class Devices(LocalGrid):
             train=train,
             domain=domains["domain"][0] if kind == "evaluate" else None,  # type: ignore[index]
         )
-        sent = for_the_wire(RecordDict(dict(reply.content)))
+        sent = to_wire(RecordDict(dict(reply.content)))
         sent["client"] = ConfigRecord({"id": client, "task": "task"})
         size = sum(
             len(array.data) for record in array_records(sent).values() for array in record.values()

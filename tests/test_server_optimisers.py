@@ -31,8 +31,8 @@ OPTIMISERS = ["fedavgm", "fedadam", "fedyogi", "fedadagrad"]
 
 
 def server(name: str, **parameters: Any) -> Strategy:
-    half: type[Strategy] = registry.resolve("strategies", name)
-    return half(Net(), half.Parameters(name=name, **parameters))
+    trainer: type[Strategy] = registry.resolve("strategies", name)
+    return trainer(Net(), trainer.Parameters(name=name, **parameters))
 
 
 # ---------------------------------------------------------------------- FedNova
@@ -107,7 +107,7 @@ def test_fednova_by_hand() -> None:
 
     strategy = FedNova(Net())
     strategy.initialise({n: torch.ones_like(t) for n, t in Net().state_dict().items()})
-    strategy.combine(1, [update(0, 0.5, 2.0, 1), update(4, 0.25, 6.0, 3)])
+    strategy.aggregate(1, [update(0, 0.5, 2.0, 1), update(4, 0.25, 6.0, 3)])
     state = strategy.state["arrays"]
     assert list(state) == list(Net().state_dict())
     # 1 - (¼ · 2 + ¾ · 6) · (¼ · ½ + ¾ · ¼)
@@ -129,7 +129,7 @@ def test_fednova_together_is_one_by_one_also_for_clients_that_take_no_step() -> 
 def test_what_fednova_sends() -> None:
     runtime = runtime_of(strategy="fednova", model=NORMALISED)
     (first, *_) = play(runtime, 1)
-    model = size([dict(runtime.half.task.model.state_dict())])
+    model = size([dict(runtime.trainer.task.model.state_dict())])
     assert size([dict(record) for record in first.arrays.values()]) == model + 8
 
 
@@ -216,7 +216,7 @@ def test_yogi_comes_down_where_the_change_gets_small() -> None:
     yogi = server("fedyogi", tau=2.0, beta_2=0.9)
     yogi.initialise({n: torch.zeros_like(t) for n, t in Net().state_dict().items()})
     model = {n: torch.full_like(t, 1.0) for n, t in Net().state_dict().items()}
-    yogi.combine(1, [ClientUpdate(0, {"arrays": model}, {"num-examples": 1})])
+    yogi.aggregate(1, [ClientUpdate(0, {"arrays": model}, {"num-examples": 1})])
     assert yogi.state["square"]["dense.weight"].item() == pytest.approx(4.0 - 0.1)
 
 

@@ -38,7 +38,7 @@ def test_a_methods_page_has_what_the_code_says() -> None:
     assert "<b>Down</b><span>the whole model and μ</span>" in page
     assert "| `mu` | float >= 0 | `0.01` | Weight of the proximal term; 0 is FedAvg." in page
     assert "(https://arxiv.org/abs/1812.06127)" in page
-    assert "class FedProx(LocalHalf)" in page
+    assert "class FedProx(ClientTrainer)" in page
     assert "| **fedprox** |" in page  # its row of the results
 
 

@@ -1,4 +1,4 @@
-"""Server halves, held against values computed by hand."""
+"""Strategies, held against values computed by hand."""
 
 from __future__ import annotations
 

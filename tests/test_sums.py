@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 import torch
 
-from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.low_rank_sum import LowRankSum
 from fedlab.federation.preaggregation import PairwiseSum
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.federation.weighted_sum import WeightedSum
@@ -32,13 +32,13 @@ def summed(client: int) -> WeightedSum:
     return total
 
 
-def weights_of(client: int) -> Unformed:
+def weights_of(client: int) -> LowRankSum:
     """2 W_0 + Aᵀ X with as many rows as the client's index says."""
     generator = torch.Generator().manual_seed(client)
     start = torch.arange(35.0).view(5, 7)
     rows = client % 4 + 1
     left, right = (torch.randn(rows, size, generator=generator) for size in start.shape)
-    return Unformed(start, 2.0, [(left, right)])
+    return LowRankSum(start, 2.0, [(left, right)])
 
 
 def plainly(client: int) -> torch.Tensor:

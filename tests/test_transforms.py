@@ -134,8 +134,8 @@ def test_photo_blend_is_the_absolute_difference_with_a_photograph():
     images = random_images(5, 3, 28, 28)
     blended = PhotoBlend().apply(images, generator())
     assert np.abs(blended - np.abs(photo - images)).max() <= 1
-    half = PhotoBlend(strength=0.5).apply(black, generator())
-    assert np.abs(half - photo / 2).max() <= 1
+    trainer = PhotoBlend(strength=0.5).apply(black, generator())
+    assert np.abs(trainer - photo / 2).max() <= 1
 
 
 def test_photo_blend_of_grey_images_uses_a_grey_photograph():

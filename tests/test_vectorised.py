@@ -16,7 +16,7 @@ from torch import nn
 
 from fedlab.clients.base import Received
 from fedlab.engine.execution import vmapped
-from fedlab.engine.execution.mode import by_rule
+from fedlab.engine.execution.mode import from_rule
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import start_grid
 from fedlab.models.spec import ModelSpec
@@ -45,7 +45,7 @@ PAIRS = [
 def test_together_is_one_by_one(method: str, model: str) -> None:
     training = {"batch_size": 8, "optimizer": {"lr": 0.01}}
     runtime = runtime_of(train=24, strategy=METHODS[method], model=MODELS[model], training=training)
-    assert runtime.half.vectorisable
+    assert runtime.trainer.supports_vmap
     alone, together = both(runtime)
     assert_same(alone, together, 1e-9)
     weights = [next(iter(update.arrays["arrays"].values())) for update, _ in together]
@@ -81,7 +81,7 @@ def test_a_single_sample_that_cannot_be_normalised_is_no_step() -> None:
     (single,) = (k for k, size in enumerate(SIZES) if size == 1)
     update, metrics = alone[single]
     assert metrics == {"num-examples": 0, "steps": 0}
-    start = runtime.half.task.model.state_dict()
+    start = runtime.trainer.task.model.state_dict()
     assert all(torch.equal(tensor, start[n]) for n, tensor in update.arrays["arrays"].items())
 
 
@@ -128,25 +128,25 @@ def test_single_precision_differs_by_rounding_only(model: str) -> None:
 
 def test_what_came_down_is_not_written_to_and_what_stays_is_nobody_elses() -> None:
     runtime = runtime_of(strategy="fedbn", model=MODELS["cnn-batch"])
-    down = {n: runtime.half.task.model.state_dict()[n].clone() for n in runtime.half.shared}
+    down = {n: runtime.trainer.task.model.state_dict()[n].clone() for n in runtime.trainer.shared}
     before = {name: tensor.clone() for name, tensor in down.items()}
     received = Received({"arrays": down}, {"server-round": 1})
     results = runtime.train_many([0, 1], received, [{}, {}])
     assert all(torch.equal(down[name], before[name]) for name in down)
-    for tensor in results[0][0].own_state["model"].values():
+    for tensor in results[0][0].client_state["model"].values():
         assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
 
 
 def test_networks_that_draw_random_numbers_and_methods_with_their_own_step_are_refused() -> None:
-    half = runtime_of().half
-    assert half.vectorisable
-    half.task.model.append(nn.Dropout(0.0))
-    assert half.vectorisable
-    half.task.model.append(nn.Dropout(0.5))
-    assert not half.vectorisable
+    trainer = runtime_of().trainer
+    assert trainer.supports_vmap
+    trainer.task.model.append(nn.Dropout(0.0))
+    assert trainer.supports_vmap
+    trainer.task.model.append(nn.Dropout(0.5))
+    assert not trainer.supports_vmap
     assert not runtime_of(
         strategy={"name": "fedavg", "client": "helpers.failing:SlowOnce"}
-    ).half.vectorisable
+    ).trainer.supports_vmap
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_stack_that_does_not_fit_is_halved(
 
 def test_an_error_of_the_method_is_not_taken_for_a_lack_of_memory() -> None:
     runtime = runtime_of()
-    state = runtime.half.task.model.state_dict()
+    state = runtime.trainer.task.model.state_dict()
     wrong = Received({"arrays": {name: tensor[:1] for name, tensor in state.items()}})
     with pytest.raises(RuntimeError, match="size"):
         runtime.train_many([0, 1], wrong, [{}, {}])
@@ -198,8 +198,8 @@ DENSE = {"name": "mlp", "hidden": [16]}
     ],
 )
 def test_the_rule(engine: dict, model: dict, device: str, cohort: int, stack: int) -> None:
-    half = runtime_of(model=model).half
-    assert by_rule(EngineSpec(**engine), half, device, cohort).stack == stack
+    trainer = runtime_of(model=model).trainer
+    assert from_rule(EngineSpec(**engine), trainer, device, cohort).stack == stack
 
 
 def test_measured_times_both_ways_once_and_says_which_won(

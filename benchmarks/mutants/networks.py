@@ -115,7 +115,7 @@ MUTANTS = (
     Mutant(
         "test-batches-cross-clients",
         "fedlab/engine/execution/runtime.py",
-        "if mixes_test_samples(self.half.task.model):",
+        "if mixes_test_samples(self.trainer.task.model):",
         "if False:",
         (f"{ODD}::test_test_batches_do_not_cross_clients",),
     ),

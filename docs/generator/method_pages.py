@@ -128,7 +128,7 @@ def with_results(markdown: str) -> str:
 
 
 def words_of(name: str) -> Words:
-    """What the module of a method's server half says."""
+    """What the module of a method's strategy says."""
     text = ast.get_docstring(_module("strategies", name)) or ""
     first, *others = (" ".join(part.split()) for part in text.split("\n\n"))
     travels, papers, more = {}, [], []
@@ -196,13 +196,13 @@ def _results(name: str) -> Iterator[str]:
 
 
 def _code(name: str) -> Iterator[str]:
-    for group, half in (("strategies", "Server half"), ("clients", "Local half")):
+    for group, trainer in (("strategies", "Strategy"), ("clients", "Client trainer")):
         if group == "clients" and name not in registry.BUILTIN["clients"]:
-            yield "The local half is [FedAvg's](fedavg.md#code)."
+            yield "The client trainer is [FedAvg's](fedavg.md#code)."
             continue
         path = _path(group, name)
         code = path.read_text("utf-8").rstrip()
-        title = f"{half}: {path.relative_to(ROOT)}"
+        title = f"{trainer}: {path.relative_to(ROOT)}"
         block = f'```python title="{path.name}"\n{code}\n```'
         yield f'??? note "{title}"\n\n' + "\n".join(f"    {line}" for line in block.splitlines())
 

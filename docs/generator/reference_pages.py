@@ -11,7 +11,7 @@ import tables
 from fedlab.cli.looking import SECTIONS
 from fedlab.config import catalogue, registry, schema
 from fedlab.config.builtin_scenarios import shipped_scenarios
-from fedlab.config.component import Component, Section
+from fedlab.config.component import Component, ConfigBlock
 
 PARTS = {page: groups for page, groups in SECTIONS.items() if page != "strategies"}
 """Page -> the groups on it; methods have pages of their own."""
@@ -41,7 +41,7 @@ def _scenario() -> Iterator[str]:
     yield from _blocks(Scenario, ())
 
 
-def _blocks(section: type[Section], place: tuple[str, ...]) -> Iterator[str]:
+def _blocks(section: type[ConfigBlock], place: tuple[str, ...]) -> Iterator[str]:
     """A section's own keys, then its inner sections."""
     heading = ".".join(place) or "top level"
     yield f"{'#' * min(2 + max(len(place) - 1, 0), 4)} `{heading}`"
@@ -67,7 +67,7 @@ def _blocks(section: type[Section], place: tuple[str, ...]) -> Iterator[str]:
         yield from _blocks(block, where)
 
 
-def _default(section: type[Section], key: str) -> str | None:
+def _default(section: type[ConfigBlock], key: str) -> str | None:
     field = section.model_fields[key]
     if field.is_required():
         return None
@@ -100,7 +100,7 @@ def _parts(page: str) -> Iterator[str]:
             yield tables.keys(parameters)
 
 
-def _places(section: type[Section], place: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _places(section: type[ConfigBlock], place: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Groups of components, and where in a scenario each is named."""
     for key, field in section.model_fields.items():
         block = schema.section_in(field.annotation)

@@ -6,7 +6,7 @@ Up: the whole model. Down: the whole model and the round's share. Stays: the cli
 import torch
 from pydantic import Field
 
-from fedlab import LocalHalf, Strategy
+from fedlab import ClientTrainer, Strategy
 from fedlab.strategies import StrategyParameters
 
 
@@ -31,11 +31,11 @@ class Blending(Strategy):
         return {**super().config(server_round), "share": share}
 
 
-class BlendingClient(LocalHalf):
+class BlendingClient(ClientTrainer):
     """Trains from a mixture of the received model and its own last one."""
 
-    def personal_model(self, received, own_state):
-        model, own = super().personal_model(received, own_state), own_state.get("last")
+    def personal_model(self, received, client_state):
+        model, own = super().personal_model(received, client_state), client_state.get("last")
         if own is None:
             return model
         share = received.config["share"]
@@ -46,4 +46,6 @@ class BlendingClient(LocalHalf):
 
     def finish(self, carry, received, steps):
         update = super().finish(carry, received, steps)
-        return update._replace(own_state={**update.own_state, "last": update.arrays["arrays"]})
+        return update._replace(
+            client_state={**update.client_state, "last": update.arrays["arrays"]}
+        )

@@ -167,7 +167,7 @@ def _client(
 def _features(trained: Trained, state: Tensors, samples: ClientData) -> np.ndarray:
     """What the head is given of every training sample, float32 of shape (n, features)."""
     runtime = trained.runtime
-    task = runtime.half.task
+    task = runtime.trainer.task
     parameters, buffers = task.split({n: channels_last(t) for n, t in state.items()})
     task.model.eval()
     parts = []

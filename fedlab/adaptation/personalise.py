@@ -19,7 +19,7 @@ from torch.nn.functional import one_hot
 
 from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
-from fedlab.clients.base import LocalHalf, Phase, Received
+from fedlab.clients.base import ClientTrainer, Phase, Received
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.execution.sequential import train_one
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 Method = Literal["fine_tune", "lp_ft"]
 
 
-class FineTuning(LocalHalf):
+class FineTuning(ClientTrainer):
     """A stretch of steps on some of the parameters."""
 
     trained: Collection[str] | None = None
 
-    def prepare_network(self, received: Received) -> None:
+    def set_train_mode(self, received: Received) -> None:
         """Keeps the body as it is, running statistics too, while the head alone is trained."""
         self.task.model.train(self.trained is None)
 
@@ -99,8 +99,8 @@ def personalise(
         samples = _few(samples, shots, (seed, client))
         before = trained.model(None if client < 0 else client)
         after = before
-        for half in _stages(trained, method, steps, lr, head_lr):
-            after = _tuned(trained, half, after, samples, batch_size, seed, client)
+        for trainer in _stages(trained, method, steps, lr, head_lr):
+            after = _tuned(trained, trainer, after, samples, batch_size, seed, client)
         scores = (_test(trained, state, tests) for state in (before, after))
         for old, new in zip(*scores, strict=True):
             name = trained.runtime.data.domain_names[old.domain]
@@ -129,7 +129,7 @@ def _whom(trained: Trained, domain: str | None) -> Sequence[int]:
     names = trained.runtime.data.domain_names
     if domain not in names:
         raise InputError(f"--domain: the run has no domain '{domain}'; it has {', '.join(names)}")
-    missing = set(trained.runtime.half.task.model.state_dict()) - set(trained.run.model_state())
+    missing = set(trained.runtime.trainer.task.model.state_dict()) - set(trained.run.model_state())
     if missing:
         raise InputError(
             f"--domain: {trained.run.scenario.strategy.name} keeps {len(missing)} tensors with its "
@@ -175,11 +175,11 @@ def _stages(
     """What is tuned, one stage after another."""
     rates: list[tuple[float, Collection[str] | None]] = [(lr, None)]
     if method == "lp_ft":
-        rates.insert(0, (head_lr, trained.runtime.half.task.head.names))
+        rates.insert(0, (head_lr, trained.runtime.trainer.task.head.names))
     stages = []
     for rate, names in rates:
         optimizer = Optimizer(OptimizerSpec(name="adam", lr=rate))
-        task = replace(trained.runtime.half.task, optimizer=optimizer, local_steps=steps)
+        task = replace(trained.runtime.trainer.task, optimizer=optimizer, local_steps=steps)
         stage = FineTuning(FedAvg.Parameters(), task)
         stage.trained = names
         stages.append(stage)
@@ -188,7 +188,7 @@ def _stages(
 
 def _tuned(
     trained: Trained,
-    half: FineTuning,
+    trainer: FineTuning,
     state: Tensors,
     samples: ClientData,
     batch_size: int,
@@ -197,7 +197,7 @@ def _tuned(
 ) -> Tensors:
     with rng.preserved():
         update, _ = train_one(
-            half,
+            trainer,
             trained.runtime.preprocess,
             Received({"arrays": state}),
             {},
@@ -212,7 +212,7 @@ def _tuned(
 def _test(trained: Trained, state: Tensors, tests: TestSamples) -> list[DomainScore]:
     runtime = trained.runtime
     batch_size = runtime.scenario.evaluation.batch_size
-    model = runtime.half.task.model
+    model = runtime.trainer.task.model
     if mixes_test_samples(model):
         batch_size = max(1, len(tests.labels))
     return evaluate(model, state, runtime.preprocess, [tests], batch_size)[0]

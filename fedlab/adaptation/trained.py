@@ -30,7 +30,7 @@ class Trained:
 
         What the server has no value for (normalisation layers of FedBN) has its initial value.
         """
-        state = {**self.runtime.half.task.model.state_dict(), **self.run.model_state(client)}
+        state = {**self.runtime.trainer.task.model.state_dict(), **self.run.model_state(client)}
         return {name: tensor.to(self.runtime.device) for name, tensor in state.items()}
 
 

@@ -41,8 +41,8 @@ def check(
 def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.data.preprocess import Preprocess
     from fedlab.data.trial_samples import trial_samples
-    from fedlab.engine.execution.mode import by_rule
-    from fedlab.engine.execution.runtime import local_half_of, tried_half
+    from fedlab.engine.execution.mode import from_rule
+    from fedlab.engine.execution.runtime import client_trainer_of, tried_trainer
     from fedlab.engine.step_check import Trial
     from fedlab.models.anatomy import anatomy_of
     from fedlab.models.head import find_head
@@ -53,8 +53,8 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     model, data = prepared.model, prepared.data
     anatomy, head = anatomy_of(model), find_head(model)
     samples = trial_samples(data, Preprocess(scenario.data, data))
-    half = local_half_of(scenario, model, len(data.class_names))
-    half, _ = tried_half(half, scenario, samples)
+    trainer = client_trainer_of(scenario, model, len(data.class_names))
+    trainer, _ = tried_trainer(trainer, scenario, samples)
     sizes = {name: tensor.numel() for name, tensor in model.named_parameters()}
     layers = [path for path, module in model.named_modules() if normalises(module)]
     seen = anatomy.observed
@@ -67,9 +67,9 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield "draws random numbers", _answer(seen and seen.random)
     yield "mixes samples in training", _answer(seen and seen.mixes_in_training)
     yield "mixes samples in tests", _answer(seen and seen.mixes_in_tests)
-    yield "training", str(by_rule(scenario.engine, half, "cpu", scenario.cohort_size))
-    trial = Trial(half.task, samples, scenario.model.name)
-    difference = trial.compare(trial.clients(half.task))
+    yield "training", str(from_rule(scenario.engine, trainer, "cpu", scenario.cohort_size))
+    trial = Trial(trainer.task, samples, scenario.model.name)
+    difference = trial.compare(trial.clients(trainer.task))
     yield "one step and plain PyTorch", str(difference or "nothing to compare")
 
 

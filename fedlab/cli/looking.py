@@ -177,7 +177,7 @@ def partition(
 
     loaded = fedlab.load_scenario(scenario, overrides or ())
     data, divided = divide(loaded)
-    divided = loaded.strategy.regroup(divided)
+    divided = loaded.strategy.reassign(divided)
     partition_view.render(divided, data, out)
     file = picture or Path(f"{loaded.name}-partition.png")
     partition_view.draw(divided, data, file)

@@ -1,6 +1,6 @@
-"""The clients' halves of the methods: what one client does in a round, one method a file.
+"""Client trainers: what one client does in a round, one method a file.
 
-A method of one's own subclasses `LocalHalf`.
+A method of one's own subclasses `ClientTrainer`.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if __name__ != "fedlab.clients":  # a second copy, through the link in the repos
     raise ImportError(f"import fedlab.clients, not {__name__}")
 
 if TYPE_CHECKING:
-    from fedlab.clients.base import LocalHalf as LocalHalf
+    from fedlab.clients.base import ClientTrainer as ClientTrainer
     from fedlab.data.client_data import ClientData as ClientData
     from fedlab.training.local_round import Carry as Carry
     from fedlab.training.local_round import ClientState as ClientState
@@ -26,7 +26,7 @@ __all__ = [
     "Carry",
     "ClientData",
     "ClientState",
-    "LocalHalf",
+    "ClientTrainer",
     "Phase",
     "Received",
     "Task",
@@ -40,10 +40,11 @@ __getattr__, __dir__ = doors(
         "Carry": "fedlab.training.local_round",
         "ClientData": "fedlab.data.client_data",
         "ClientState": "fedlab.training.local_round",
-        "LocalHalf": "fedlab.clients.base",
+        "ClientTrainer": "fedlab.clients.base",
         "Phase": "fedlab.training.local_round",
         "Received": "fedlab.training.local_round",
         "Task": "fedlab.training.task",
         "Update": "fedlab.training.local_round",
     },
+    renamed={"LocalHalf": "ClientTrainer"},
 )

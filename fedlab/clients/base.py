@@ -1,8 +1,8 @@
-"""The local half of a method: what one client does in a round, as pure functions.
+"""The client trainer of a method: what one client does in a round, as pure functions.
 
-    begin(received, own_state, profile) -> carry
+    begin(received, client_state, profile) -> carry
     step(carry, batch, phase, server_round) -> carry, metrics      one optimiser step
-    finish(carry, received, steps) -> arrays to send, own_state to keep
+    finish(carry, received, steps) -> arrays to send, client_state to keep
 
 A method overrides only its idea: usually `norm_policy`, `objective` or `phases`. Nothing here knows
 whether it is simulated or deployed, how many clients run beside it, or where its state is kept.
@@ -13,26 +13,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Generic, Self
 
 import torch
 from torch import nn
 
 from fedlab.config.experiment import Experiment
 from fedlab.data.client_data import ClientData
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.models.chance import draws_random_numbers
 from fedlab.models.memory_format import channels_last
 from fedlab.models.norms import NormPolicy, has_batch_norm
 from fedlab.records import Tensors
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.renamed import honour_old_names, old_names
+from fedlab.strategies.parameters import P
 from fedlab.training.local_round import Carry, ClientState, Phase, Received, Update
 from fedlab.training.task import Batch, Task
 
-__all__ = ["Carry", "ClientState", "LocalHalf", "Phase", "Received", "Update", "trained_part"]
+__all__ = ["Carry", "ClientState", "ClientTrainer", "Phase", "Received", "Update", "trained_part"]
+
+RENAMED = {
+    "vectorisable": "supports_vmap",
+    "for_stacks": "for_vmap",
+    "prepare_network": "set_train_mode",
+}
 
 
-class LocalHalf:
+class ClientTrainer(Generic[P]):
     """Local training by minimising a loss on the client's own samples.
 
     Args:
@@ -42,14 +49,18 @@ class LocalHalf:
 
     norm_policy: ClassVar[NormPolicy] = NormPolicy.SHARE_ALL
 
-    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        honour_old_names(cls, RENAMED)
+
+    def __init__(self, parameters: P, task: Task) -> None:
         self.parameters = parameters
         self.task = task
         self.shared, self.local = parameters.divide(task.model, self.norm_policy)
 
     @classmethod
     def check(cls, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a scenario in which the local half makes no sense; usually none.
+        """Refuses a scenario in which the client trainer makes no sense; usually none.
 
         Args:
             scenario: The experiment.
@@ -65,7 +76,7 @@ class LocalHalf:
         return has_batch_norm(self.task.model)
 
     @property
-    def vectorisable(self) -> bool:
+    def supports_vmap(self) -> bool:
         """Whether the engine may take a step of many clients as one.
 
         It then calls `gradients` under `torch.func.vmap` and lets the optimiser step on stacked
@@ -73,24 +84,24 @@ class LocalHalf:
         numbers, which are keyed on the client, nor for batch normalisation in bf16, nor for losses
         that refuse. Any method may refuse.
         """
-        own_step = type(self).step is not LocalHalf.step or any(p.step for p in self.phases())
+        own_step = type(self).step is not ClientTrainer.step or any(p.step for p in self.phases())
         model = self.task.model
         # PyTorch's stacked batch normalisation wants inputs of the precision of its statistics.
         mixed = self.task.precision != "float32" and self.normalises_batches
         refused = own_step or mixed or draws_random_numbers(model) or self.task.alone
-        return not refused and self.task.loss.vectorisable
+        return not refused and self.task.loss.supports_vmap
 
-    def for_stacks(self) -> Self:
-        """The same half, made of what `torch.func.vmap` can do."""
+    def for_vmap(self) -> Self:
+        """The same trainer, made of what `torch.func.vmap` can do."""
         stacked = copy(self)
-        stacked.task = self.task.for_stacks()
+        stacked.task = self.task.for_vmap()
         return stacked
 
     def answer(self, question: str, received: Received, samples: ClientData) -> Update:
         """Answers a question that a strategy asks outside of training.
 
         Args:
-            question: Which one; strategy and local half agree on the names.
+            question: Which one; strategy and client trainer agree on the names.
             received: What came down with it; its config also has ``client``, the client's index.
             samples: The client's samples.
 
@@ -100,12 +111,12 @@ class LocalHalf:
         raise NotImplementedError(f"{type(self).__name__} has no answer to '{question}'")
 
     def training_data(
-        self, samples: ClientData, received: Received, own_state: ClientState
+        self, samples: ClientData, received: Received, client_state: ClientState
     ) -> ClientData:
         """What the client trains on: its samples, unless the method adds to them."""
         return samples
 
-    def prepare_network(self, received: Received) -> None:
+    def set_train_mode(self, received: Received) -> None:
         """Sets the network's layers to training mode, before the first step of a round."""
         self.task.model.train()
 
@@ -113,28 +124,28 @@ class LocalHalf:
         """What a local round consists of."""
         return [Phase("labelled", self.task.local_epochs, self.task.local_steps)]
 
-    def personal_model(self, received: Received, own_state: ClientState) -> Tensors:
+    def personal_model(self, received: Received, client_state: ClientState) -> Tensors:
         """All tensors this client trains from and is tested with, by their first names.
 
         What it received comes first, then what it remembers, then the network's initial values.
         """
-        initial, kept = self.task.initial, own_state.get("model", {})
+        initial, kept = self.task.initial, client_state.get("model", {})
         state = {**initial, **kept, **received.model}
         return state if len(state) == len(initial) else self.task.anatomy.pick(state)
 
-    def evaluated_model(self, received: Received, own_state: ClientState) -> Tensors:
+    def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
         """The full state dict that stands for this client in tests."""
-        return self.personal_model(received, own_state)
+        return self.personal_model(received, client_state)
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Prepares the first step; the carry owns its tensors, but for those of `Task.constant`.
 
         Args:
             received: What came down.
-            own_state: What the client kept from earlier rounds.
-            profile: What the client's samples are like.
+            client_state: What the client kept from earlier rounds.
+            stats: What the client's samples are like.
         """
-        start = self.task.split(self.personal_model(received, own_state))
+        start = self.task.split(self.personal_model(received, client_state))
         constant = self.task.constant
         parameters, buffers = (
             {
@@ -144,7 +155,7 @@ class LocalHalf:
             for part in start
         )
         learning = {name: value for name, value in parameters.items() if name not in constant}
-        kept = self.task.loss.start(profile, received.server_round, received.rounds)
+        kept = self.task.loss.start(stats, received.server_round, received.rounds)
         extra = {"loss": kept} if kept else {}
         return Carry(parameters, buffers, self.task.optimizer.start(learning), extra)
 
@@ -166,7 +177,8 @@ class LocalHalf:
 
     def loss(self, outputs: torch.Tensor, batch: Batch, carry: Carry) -> torch.Tensor:
         """The scenario's loss of a batch, a scalar."""
-        return self.task.loss.value(outputs, batch.labels, batch.rows, carry.extra.get("loss", {}))
+        kept = carry.extra.get("loss", {})
+        return self.task.loss.value(outputs, batch.labels, batch.indices, kept)
 
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
@@ -187,9 +199,9 @@ class LocalHalf:
             every = {**carry.parameters, **parameters} if phase.trained else parameters
             return objective(every, carry._replace(buffers=buffers), batch)
 
-        slopes, loss, outputs = self.task.gradients(value, trained, carry.buffers)
+        grads, loss, outputs = self.task.gradients(value, trained, carry.buffers)
         correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
-        return self.task.optimizer.clip(slopes), {"loss": loss, "accuracy": correct}
+        return self.task.optimizer.clip(grads), {"loss": loss, "accuracy": correct}
 
     def step(
         self, carry: Carry, batch: Batch, phase: Phase, server_round: int
@@ -197,11 +209,11 @@ class LocalHalf:
         """One step of a phase; returns the new carry and metrics averaged over the batch."""
         if phase.step:
             return phase.step(carry, batch, server_round)
-        slopes, metrics = self.gradients(carry, batch, phase)
+        grads, metrics = self.gradients(carry, batch, phase)
         lr = self.task.optimizer.learning_rate(server_round)
         trained = trained_part(carry.parameters, phase)
         taken = self.takes_step(carry, phase)
-        self.task.optimizer.apply(trained, slopes, carry.optimizer, lr, taken)
+        self.task.optimizer.apply(trained, grads, carry.optimizer, lr, taken)
         return carry, metrics
 
     def takes_step(self, carry: Carry, phase: Phase) -> torch.Tensor | None:
@@ -217,8 +229,8 @@ class LocalHalf:
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """What goes up and what stays, after the last of so many steps."""
         state = {**carry.parameters, **carry.buffers}
-        own_state = {"model": {n: state[n] for n in self.local}} if self.local else {}
-        return Update({"arrays": {n: state[n] for n in self.shared}}, own_state)
+        client_state = {"model": {n: state[n] for n in self.local}} if self.local else {}
+        return Update({"arrays": {n: state[n] for n in self.shared}}, client_state)
 
 
 def trained_part(parameters: Tensors, phase: Phase) -> Tensors:
@@ -226,3 +238,7 @@ def trained_part(parameters: Tensors, phase: Phase) -> Tensors:
     if phase.trained is None:
         return parameters
     return {name: parameters[name] for name in parameters if name in phase.trained}
+
+
+honour_old_names(ClientTrainer, RENAMED)
+__getattr__ = old_names(__name__, {"LocalHalf": "ClientTrainer"})

@@ -1,4 +1,4 @@
-"""Ditto, local half: train the global model as FedAvg does, then the own one, held close to it.
+"""Ditto, client trainer: train the global model as FedAvg does, then the own one, held close to it.
 
 Ditto: Fair and Robust Federated Learning Through Personalization, Li, Hu, Beirami, Smith, ICML
 2021, arXiv 2012.04221. Authors' code: litian96/ditto.
@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.losses.base import Profile
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
+from fedlab.losses.base import ClientStats
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors, copied
 from fedlab.strategies.ditto import DittoParameters
 from fedlab.training.task import Batch
 
 
-class Ditto(LocalHalf):
+class Ditto(ClientTrainer[DittoParameters]):
     """Two models, one after the other (Algorithm 1), with the same optimiser and epochs.
 
     A personal model v starts from the network's initial values and minimises F(v) + λ/2 ‖v - w‖²,
@@ -35,10 +34,10 @@ class Ditto(LocalHalf):
         personal = replace(usual, enter=self.turn_to_personal, objective=self.held_close)
         return [usual, personal]
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Starts with the global model and has the personal one wait aside."""
-        carry = super().begin(received, own_state, profile)
-        waiting = self.evaluated_model(received, own_state)
+        carry = super().begin(received, client_state, stats)
+        waiting = self.evaluated_model(received, client_state)
         waiting = {name: channels_last(tensor).clone() for name, tensor in waiting.items()}
         parameters, buffers = self.task.split(waiting)
         aside = {
@@ -67,11 +66,11 @@ class Ditto(LocalHalf):
         loss, outputs = self.objective(parameters, carry, batch)
         anchor = carry.extra["anchor"]
         distance = sum((parameters[name] - anchor[name]).square().sum() for name in parameters)
-        return loss + cast(DittoParameters, self.parameters).lam / 2 * distance, outputs
+        return loss + self.parameters.lam / 2 * distance, outputs
 
-    def evaluated_model(self, received: Received, own_state: ClientState) -> Tensors:
+    def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
         """The personal model."""
-        return {**self.task.initial, **own_state.get("model", {})}
+        return {**self.task.initial, **client_state.get("model", {})}
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the global model and keeps the personal one."""

@@ -1,4 +1,4 @@
-"""FedAvg, local half: train the received model on the client's own samples.
+"""FedAvg, client trainer: train the received model on the client's own samples.
 
 Communication-Efficient Learning of Deep Networks from Decentralized Data, McMahan, Moore, Ramage,
 Hampson, Agüera y Arcas, AISTATS 2017, arXiv 1602.05629.
@@ -8,8 +8,8 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from fedlab.clients.base import LocalHalf
+from fedlab.clients.base import ClientTrainer
 
 
-class FedAvg(LocalHalf):
+class FedAvg(ClientTrainer):
     """Local SGD from the global model (Algorithm 1, ClientUpdate)."""

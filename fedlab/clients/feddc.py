@@ -1,4 +1,4 @@
-"""FedDC, local half: training around the received model less the client's own drift.
+"""FedDC, client trainer: training around the received model less the client's own drift.
 
 FedDC: Federated Learning with Non-IID Data via Local Drift Decoupling and Correction, Gao, Fu, Li,
 Chen, Xu, Xu, CVPR 2022, arXiv 2203.11751.
@@ -9,51 +9,49 @@ clients' mean gradient. Stays: the client's drift and mean gradient.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
 from fedlab.clients.scaffold import mean_gradient_change
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.strategies.feddc import FedDCParameters
 from fedlab.training.task import Batch
 
 
-class FedDC(LocalHalf):
+class FedDC(ClientTrainer[FedDCParameters]):
     """Minimises F_i(θ) + α/2 ‖θ - (w - h_i)‖² + ⟨θ, G - g_i⟩.
 
     With ``by_share``, α/s_i and G/s_i stand in the place of α and G, and G is the mean of s_i g_i;
     s_i is the client's number of samples over the mean one. What it keeps is s_i g_i.
     """
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers drift h_i and gradient s_i g_i, zeros at first, and what the penalty needs."""
-        carry = super().begin(received, own_state, profile)
-        mean, share = received.arrays["gradient"], self.share(received, profile)
+        carry = super().begin(received, client_state, stats)
+        mean, share = received.arrays["gradient"], self.share(received, stats)
         zeros = {name: torch.zeros_like(tensor) for name, tensor in mean.items()}
-        drift, gradient = own_state.get("drift", zeros), own_state.get("gradient", zeros)
+        drift, gradient = client_state.get("drift", zeros), client_state.get("gradient", zeros)
         centre = {name: value - drift[name] for name, value in carry.parameters.items()}
-        slope = {name: (mean[name] - gradient[name]) / share for name in carry.parameters}
-        own = {"drift": drift, "gradient": gradient, "centre": centre, "slope": slope}
+        correction = {name: (mean[name] - gradient[name]) / share for name in carry.parameters}
+        own = {"drift": drift, "gradient": gradient, "centre": centre, "correction": correction}
         shares = {"share": {"value": next(iter(mean.values())).new_tensor(share)}}
         return carry._replace(extra={**carry.extra, **own, **shares})
 
-    def share(self, received: Received, profile: Profile) -> float:
+    def share(self, received: Received, stats: ClientStats) -> float:
         """s_i; 1 unless the server says how many samples a client has in the mean."""
         mean = received.config.get("mean-examples")
-        return max(int(profile.class_counts.sum()), 1) / float(mean) if mean else 1.0
+        return max(int(stats.class_counts.sum()), 1) / float(mean) if mean else 1.0
 
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss with the penalty and the linear term added."""
         loss, outputs = super().objective(parameters, carry, batch)
-        centre, slope = carry.extra["centre"], carry.extra["slope"]
-        alpha = cast(FedDCParameters, self.parameters).alpha / carry.extra["share"]["value"]
+        centre, correction = carry.extra["centre"], carry.extra["correction"]
+        alpha = self.parameters.alpha / carry.extra["share"]["value"]
         distance = sum((parameters[name] - centre[name]).square().sum() for name in centre)
-        linear = sum((parameters[name] * slope[name]).sum() for name in slope)
+        linear = sum((parameters[name] * correction[name]).sum() for name in correction)
         return loss + alpha / 2 * distance + linear, outputs
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
@@ -70,5 +68,5 @@ class FedDC(LocalHalf):
         gradient = {name: own + change[name] for name, own in carry.extra["gradient"].items()}
         return update._replace(
             arrays={**update.arrays, "gradient": change},
-            own_state={**update.own_state, "drift": drift, "gradient": gradient},
+            client_state={**update.client_state, "drift": drift, "gradient": gradient},
         )

@@ -1,4 +1,4 @@
-"""FedDyn, local half: the local loss with a penalty that changes from round to round.
+"""FedDyn, client trainer: the local loss with a penalty that changes from round to round.
 
 Federated Learning Based on Dynamic Regularization, Acar, Zhao, Matas Navarro, Mattina, Whatmough,
 Saligrama, ICLR 2021, arXiv 2111.04263.
@@ -9,30 +9,28 @@ model.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
-from fedlab.losses.base import Profile
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
+from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors, copied
 from fedlab.strategies.feddyn import FedDynParameters
 from fedlab.training.task import Batch
 
 
-class FedDyn(LocalHalf):
+class FedDyn(ClientTrainer[FedDynParameters]):
     """Minimises F_i(θ) - ⟨h_i, θ⟩ + α/2 ‖θ - w‖², then h_i ← h_i - α (θ - w) (Algorithm 1)."""
 
     @property
     def alpha(self) -> float:
         """Weight of the penalty."""
-        return cast(FedDynParameters, self.parameters).alpha
+        return self.parameters.alpha
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers w and h_i, which is zeros for a client that has not taken part before."""
-        carry = super().begin(received, own_state, profile)
+        carry = super().begin(received, client_state, stats)
         anchor = copied(carry.parameters)
-        h = own_state.get("h") or {name: torch.zeros_like(w) for name, w in anchor.items()}
+        h = client_state.get("h") or {name: torch.zeros_like(w) for name, w in anchor.items()}
         return carry._replace(extra={**carry.extra, "anchor": anchor, "h": h})
 
     def objective(
@@ -53,4 +51,4 @@ class FedDyn(LocalHalf):
             name: value - self.alpha * (carry.parameters[name] - anchor[name])
             for name, value in carry.extra["h"].items()
         }
-        return update._replace(own_state={**update.own_state, "h": h})
+        return update._replace(client_state={**update.client_state, "h": h})

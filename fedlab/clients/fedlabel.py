@@ -1,4 +1,4 @@
-"""FedLabel, local half: the model that is surer of itself labels what has no label.
+"""FedLabel, client trainer: the model that is surer of itself labels what has no label.
 
 Local or Global: Selective Knowledge Assimilation for Federated Learning with Limited Labels, Cho,
 Joshi, Dimitriadis, ICCV 2023, arXiv 2307.08809; authors' code in microsoft/msrflute.
@@ -12,18 +12,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.losses.base import Profile
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
+from fedlab.losses.base import ClientStats
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors, copied
 from fedlab.strategies.fedlabel import FedLabelParameters
-from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.task import Batch, Task
 
 
@@ -43,12 +42,12 @@ class PseudoLabels(NamedTuple):
     weights: Tensor
 
 
-class FedLabel(LocalHalf):
+class FedLabel(ClientTrainer[FedLabelParameters]):
     """Supervised steps, then steps from the received model on what can be pseudo-labelled."""
 
-    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+    def __init__(self, parameters: FedLabelParameters, task: Task) -> None:
         super().__init__(parameters, task)
-        self.own = cast(FedLabelParameters, parameters)
+        self.own = parameters
 
     def phases(self) -> Sequence[Phase]:
         """The labelled samples, then the others."""
@@ -61,10 +60,10 @@ class FedLabel(LocalHalf):
         )
         return [*super().phases(), unlabelled]
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Keeps the received model, and counts from zero."""
-        carry = super().begin(received, own_state, profile)
-        device = profile.class_counts.device
+        carry = super().begin(received, client_state, stats)
+        device = stats.class_counts.device
         names = ("labelled", "pseudo-labels", "right")
         extra = {
             "global": copied(carry.parameters),
@@ -119,7 +118,7 @@ class FedLabel(LocalHalf):
         with evaluation_mode(self.task.model):
             far = self.task.outputs(extra["global"], extra["global buffers"], batch.inputs)
             near = self.task.outputs(extra["local"], extra["local buffers"], batch.inputs)
-        sureness_far, sureness_near = self.sureness(far), self.sureness(near)
+        sureness_far, sureness_near = self.confidence(far), self.confidence(near)
         local = {
             "selective": sureness_near >= sureness_far,
             "local": torch.ones_like(sureness_near, dtype=torch.bool),
@@ -134,7 +133,7 @@ class FedLabel(LocalHalf):
         weights = torch.where(agrees, ratio.nan_to_num(0.0).clamp(max=1.0), 0.0)
         return PseudoLabels(labels, kept, other, weights)
 
-    def sureness(self, logits: Tensor) -> Tensor:
+    def confidence(self, logits: Tensor) -> Tensor:
         """h(s), shape (batch,): the variance over classes, or how far entropy is from its most."""
         if self.own.confidence == "entropy":
             chances = log_softmax(logits, dim=-1)

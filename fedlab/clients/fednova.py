@@ -1,4 +1,4 @@
-"""FedNova, local half: local SGD whose change is divided by how much it was accumulated.
+"""FedNova, client trainer: local SGD whose change is divided by how much it was accumulated.
 
 Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization, Wang, Liu,
 Liang, Joshi, Poor, NeurIPS 2020, arXiv 2007.07481.
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import torch
 
-from fedlab.clients.base import Carry, LocalHalf, Received, Update
+from fedlab.clients.base import Carry, ClientTrainer, Received, Update
 
 
-class FedNova(LocalHalf):
+class FedNova(ClientTrainer):
     """Local SGD, with or without momentum; the learning rate is the same for all and left out."""
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:

@@ -1,4 +1,4 @@
-"""FedNTD, local half: what the received model says of the classes that a sample is not.
+"""FedNTD, client trainer: what the received model says of the classes that a sample is not.
 
 Preservation of the Global Knowledge by Not-True Distillation in Federated Learning, Lee, Jeong,
 Shin, Bae, Yun, NeurIPS 2022, arXiv 2106.03097; authors' code in Lee-Gihun/FedNTD.
@@ -8,31 +8,28 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch.nn.functional import log_softmax
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
-from fedlab.losses.base import Profile
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received
+from fedlab.losses.base import ClientStats
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.strategies.fedntd import FedNTDParameters
-from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.task import Batch, Task
 
 
-class FedNTD(LocalHalf):
+class FedNTD(ClientTrainer[FedNTDParameters]):
     """Minimises the loss and β times the not-true distillation from the received model."""
 
-    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+    def __init__(self, parameters: FedNTDParameters, task: Task) -> None:
         super().__init__(parameters, task)
-        self.own = cast(FedNTDParameters, parameters)
+        self.own = parameters
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers the received model, the teacher."""
-        carry = super().begin(received, own_state, profile)
+        carry = super().begin(received, client_state, stats)
         teacher = {name: channels_last(tensor) for name, tensor in received.model.items()}
         return carry._replace(extra={**carry.extra, "teacher": teacher})
 

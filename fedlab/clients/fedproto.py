@@ -1,4 +1,4 @@
-"""FedProto, local half: train the own model with its features drawn to the global prototypes.
+"""FedProto, client trainer: train the own model with its features drawn to the global prototypes.
 
 FedProto: Federated Prototype Learning across Heterogeneous Clients, Tan, Long, Liu, Zhou, Lu,
 Jiang, Zhang, AAAI 2022, arXiv 2105.00243. Authors' code: yuetan031/FedProto.
@@ -10,19 +10,18 @@ Down: the global prototype of each class that anybody has. Stays: the whole mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
-from fedlab.losses.base import Profile
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
+from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.strategies.fedproto import FedProtoParameters
 from fedlab.training.task import Batch
 
 
-class FedProto(LocalHalf):
+class FedProto(ClientTrainer[FedProtoParameters]):
     """Training, and one more pass over the samples for the prototypes of the trained network.
 
     The pass reads batches as training does (augmented ones, where the scenario augments) but with
@@ -33,9 +32,9 @@ class FedProto(LocalHalf):
         """Training, then the pass, in which no parameter learns."""
         return [*super().phases(), Phase(trained=())]
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Lays out the global prototypes by class; classes without one are not `known`."""
-        carry = super().begin(received, own_state, profile)
+        carry = super().begin(received, client_state, stats)
         weight = self.task.head.layer.weight
         features = weight.new_zeros(self.task.classes, self.task.head.features)
         known = weight.new_zeros(self.task.classes)
@@ -48,7 +47,7 @@ class FedProto(LocalHalf):
 
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss with λ times the distance of prototypes added (equation 7)."""
-        own = cast(FedProtoParameters, self.parameters)
+        own = self.parameters
         features, outputs = self.task.features_and_outputs(parameters, carry.buffers, batch.inputs)
         measure = self.of_classes if own.distance == "classes" else self.of_samples
         distance = measure(features, batch.labels, **carry.extra["prototypes"])

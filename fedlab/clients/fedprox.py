@@ -1,4 +1,4 @@
-"""FedProx, local half: local training that may not stray far from the received model.
+"""FedProx, client trainer: local training that may not stray far from the received model.
 
 Federated Optimization in Heterogeneous Networks, Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith,
 MLSys 2020, arXiv 1812.06127.
@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Received
-from fedlab.losses.base import Profile
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received
+from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors, copied
 from fedlab.training.task import Batch
 
 
-class FedProx(LocalHalf):
+class FedProx(ClientTrainer):
     """Minimises F(θ) + μ/2 ‖θ - w‖², w the received model (equation 2 of the paper)."""
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers the received parameters as the anchor w, and μ, which comes down with them.
 
-        Flower's own FedProx sends μ under the same key, so this half also serves `flwr:FedProx`.
+        Flower's own FedProx sends μ under the same key, so this trainer also serves `flwr:FedProx`.
         """
-        carry = super().begin(received, own_state, profile)
+        carry = super().begin(received, client_state, stats)
         anchor = copied(carry.parameters)
         mu = torch.tensor(float(received.config["proximal-mu"]))
         return carry._replace(extra={**carry.extra, "anchor": anchor, "proximal": {"mu": mu}})

@@ -1,4 +1,4 @@
-"""FedRep, local half: fit the own head to the shared body, then the body to that head.
+"""FedRep, client trainer: fit the own head to the shared body, then the body to that head.
 
 Exploiting Shared Representations for Personalized Federated Learning, Collins, Hassani, Mokhtari,
 Shakkottai, ICML 2021, arXiv 2102.07078.
@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
-from fedlab.clients.base import Carry, LocalHalf, Phase
+from fedlab.clients.base import Carry, ClientTrainer, Phase
 from fedlab.strategies.fedrep import FedRepParameters
 
 
-class FedRep(LocalHalf):
+class FedRep(ClientTrainer[FedRepParameters]):
     """Epochs of the head with the body frozen, then of the body with the head frozen.
 
     Running statistics belong to the layers, not to the optimiser: they follow the data in both.
@@ -24,7 +23,7 @@ class FedRep(LocalHalf):
 
     def phases(self) -> Sequence[Phase]:
         """Head, then body (Algorithm 1)."""
-        epochs = cast(FedRepParameters, self.parameters).head_epochs
+        epochs = self.parameters.head_epochs
         (usual,) = super().phases()
         head = replace(usual, epochs=epochs, steps=None, trained=self.local)
         return [head, replace(usual, trained=self.shared, enter=self.turn_to_body)]

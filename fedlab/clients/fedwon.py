@@ -1,4 +1,4 @@
-"""FedWon, local half: local SGD on a network without normalisation, with clipped gradients.
+"""FedWon, client trainer: local SGD on a network without normalisation, with clipped gradients.
 
 FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang, Lyu, ICLR 2024,
 arXiv 2306.05879. Adaptive gradient clipping: Brock, De, Smith, Simonyan, ICML 2021,
@@ -9,25 +9,22 @@ Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 
-from fedlab.clients.base import Carry, LocalHalf, Phase
+from fedlab.clients.base import Carry, ClientTrainer, Phase
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
 from fedlab.models.head import find_head
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWonParameters
-from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.task import Batch, Task
 
 
-class FedWon(LocalHalf):
+class FedWon(ClientTrainer[FedWonParameters]):
     """Local SGD; gradients are clipped unit by unit where the scenario asks for it."""
 
-    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+    def __init__(self, parameters: FedWonParameters, task: Task) -> None:
         super().__init__(parameters, task)
-        self.clipping = cast(FedWonParameters, parameters).clipping
+        self.clipping = parameters.clipping
         # NFNets leave the classifier unclipped.
         head = find_head(task.model)
         self.unclipped = head.names if head else ()
@@ -36,9 +33,9 @@ class FedWon(LocalHalf):
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Gradients by raw (not standardised) weights, clipped adaptively."""
-        slopes, metrics = super().gradients(carry, batch, phase)
+        grads, metrics = super().gradients(carry, batch, phase)
         if self.clipping is not None:
-            slopes = adaptive_gradient_clip(
-                carry.parameters, slopes, self.clipping, skip=self.unclipped
+            grads = adaptive_gradient_clip(
+                carry.parameters, grads, self.clipping, skip=self.unclipped
             )
-        return slopes, metrics
+        return grads, metrics

@@ -1,4 +1,4 @@
-"""FixBN, local half: batch normalisation by the batch at first, by the averaged statistics later.
+"""FixBN, client trainer: normalises by the batch at first, by averaged statistics later.
 
 Making Batch Normalization Great in Federated Deep Learning, Zhong, Chen, Chao, 2023,
 arXiv 2303.06530.
@@ -8,23 +8,21 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import cast
-
-from fedlab.clients.base import LocalHalf, Received
+from fedlab.clients.base import ClientTrainer, Received
 from fedlab.models.normalisation import normalises_batch
 from fedlab.strategies.fixbn import FixBNParameters
 
 
-class FixBN(LocalHalf):
+class FixBN(ClientTrainer[FixBNParameters]):
     """Local SGD; in later rounds running statistics are read, and not written."""
 
-    def prepare_network(self, received: Received) -> None:
+    def set_train_mode(self, received: Received) -> None:
         """Puts batch normalisation into evaluation mode where statistics are fixed.
 
         Scales and shifts go on learning.
         """
-        super().prepare_network(received)
-        if cast(FixBNParameters, self.parameters).fixed(received.server_round, received.rounds):
+        super().set_train_mode(received)
+        if self.parameters.fixed(received.server_round, received.rounds):
             for module in self.task.model.modules():
                 if normalises_batch(module):
                     module.eval()

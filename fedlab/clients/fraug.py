@@ -1,4 +1,4 @@
-"""FRAug, local half: synthetic representations, made a client's own, teach the client's head.
+"""FRAug, client trainer: synthetic representations, made a client's own, teach the client's head.
 
 FRAug: Tackling Federated Learning with Non-IID Features via Representation Augmentation, Chen,
 Frikha, Krompass, Gu, Tresp, ICCV 2023, arXiv 2205.14900. All formulas here follow the authors'
@@ -13,21 +13,18 @@ generator's normalisation layers.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Phase, Received, Update
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.models.distances import DISTANCES
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, copied
 from fedlab.strategies.fraug import FRAugParameters
-from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.gradients import Objective, value_and_gradients
 from fedlab.training.task import Batch, Task
 
@@ -35,7 +32,7 @@ MOST_SYNTHETIC = 0.5
 """Weight of synthetic representations in the loss, at most."""
 
 
-class FRAug(LocalHalf):
+class FRAug(ClientTrainer[FRAugParameters]):
     """Three steps a batch: of the network, of the shared generator, of the client's RTNet.
 
     The carry has the generator and RTNet as state dicts, and the ``memory`` of class means
@@ -45,19 +42,19 @@ class FRAug(LocalHalf):
 
     norm_policy = NormPolicy.SHARE_AFFINE
 
-    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+    def __init__(self, parameters: FRAugParameters, task: Task) -> None:
         super().__init__(parameters, task)
-        self.method = cast(FRAugParameters, parameters)
+        self.method = parameters
         with torch.device("meta"):  # their tensors are always those of a carry
             self.generator = self.method.generator(task.head)
             self.rtnet = self.method.rtnet(task.head)
 
     # ------------------------------------------------------------------ a round
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Takes the shared generator, and RTNet and memory from where the last round left them."""
-        carry = super().begin(received, own_state, profile)
-        kept = own_state if "rtnet" in own_state else self.first_state()
+        carry = super().begin(received, client_state, stats)
+        kept = client_state if "rtnet" in client_state else self.first_state()
         generator = {**kept.get("generator", {}), **received.arrays["generator"]}
         records = {"generator": generator, "rtnet": kept["rtnet"], "memory": kept["memory"]}
         extra = {key: copied(tensors) for key, tensors in records.items()}
@@ -86,7 +83,7 @@ class FRAug(LocalHalf):
         kept = {"rtnet": extra["rtnet"], "memory": extra["memory"]}
         if own:
             kept["generator"] = own
-        return Update({**update.arrays, "generator": generator}, {**update.own_state, **kept})
+        return Update({**update.arrays, "generator": generator}, {**update.client_state, **kept})
 
     # ------------------------------------------------------------------ a batch
 
@@ -237,6 +234,6 @@ def descend(network: nn.Module, tensors: Tensors, objective: Objective, lr: floa
     """
     parameters = {name: tensors[name] for name, _ in network.named_parameters()}
     buffers = {name: tensors[name] for name, _ in network.named_buffers()}
-    slopes, _, _ = value_and_gradients(objective, parameters, buffers)
-    for name, slope in slopes.items():
-        parameters[name].sub_(slope, alpha=lr)
+    grads, _, _ = value_and_gradients(objective, parameters, buffers)
+    for name, grad in grads.items():
+        parameters[name].sub_(grad, alpha=lr)

@@ -1,4 +1,4 @@
-"""GGEUR, local half: send moments once, draw features once, train on real and new features.
+"""GGEUR, client trainer: send moments once, draw features once, train on real and new features.
 
 Geometric Knowledge-Guided Localized Global Distribution Alignment for Federated Learning, Ma, Dai,
 Huang, Chen, CVPR 2025, arXiv 2503.06457; see `fedlab.strategies.ggeur` for what goes where.
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from fedlab import rng
-from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.errors import InputError
-from fedlab.federation.method_wrapper import in_front_of
+from fedlab.federation.method_wrapper import wrap_class
 from fedlab.models.eigenspace import Geometry, Moments, pack
 from fedlab.models.head import find_head
 from fedlab.records import Tensors
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
 
 
-class GGEUR(LocalHalf):
+class GGEUR(ClientTrainer):
     """Two answers before the first round, and more samples to train on; the base does the rest."""
 
     def __new__(cls, *given: Any) -> GGEUR:
-        """An object that is also the base's local half."""
+        """An object that is also the base's client trainer."""
         if cls is not GGEUR:  # a copy
             return object.__new__(cls)
         parameters: GGEURParameters = given[0]
-        return object.__new__(in_front_of(cls, _local_half(parameters)))
+        return object.__new__(wrap_class(cls, _local_half(parameters)))
 
     def __init__(self, parameters: GGEURParameters, task: Task) -> None:
         super().__init__(parameters.base, task)
@@ -76,10 +76,10 @@ class GGEUR(LocalHalf):
         return Update({}, {"synthetic": self._draw(features, labels, received, generator)})
 
     def training_data(
-        self, samples: ClientData, received: Received, own_state: ClientState
+        self, samples: ClientData, received: Received, client_state: ClientState
     ) -> ClientData:
         """Real and new features together; a client counts by the number of both."""
-        new = own_state.get("synthetic")
+        new = client_state.get("synthetic")
         if new is None:
             return samples
         return replace(
@@ -168,10 +168,10 @@ def refuse_base(scenario: Experiment, model: nn.Module) -> None:
         InputError: With the reason.
     """
     base = scenario.strategy
-    half_class: type[LocalHalf] = registry.resolve("clients", base.local_half)
+    half_class: type[ClientTrainer] = registry.resolve("clients", base.client_trainer)
     remedy = "choose a base such as fedavg or scaffold"
     for member in ("answer", "training_data"):
-        if getattr(half_class, member) is not getattr(LocalHalf, member):
+        if getattr(half_class, member) is not getattr(ClientTrainer, member):
             raise InputError(
                 f"strategy.base: '{base.name}' decides itself what its clients train on; {remedy}"
             )
@@ -210,5 +210,5 @@ def _stacked(tensors: Sequence[Tensor], *shape: int) -> Tensor:
     return torch.stack(list(tensors)).float() if tensors else torch.zeros(0, *shape)
 
 
-def _local_half(parameters: GGEURParameters) -> type[LocalHalf]:
-    return registry.resolve("clients", parameters.base.local_half)
+def _local_half(parameters: GGEURParameters) -> type[ClientTrainer]:
+    return registry.resolve("clients", parameters.base.client_trainer)

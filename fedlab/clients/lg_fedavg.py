@@ -1,4 +1,4 @@
-"""LG-FedAvg, local half: train an own representation and the shared last layers together.
+"""LG-FedAvg, client trainer: train an own representation and the shared last layers together.
 
 Think Locally, Act Globally: Federated Learning with Local and Global Representations, Liang, Liu,
 Ziyin, Allen, Auerbach, Brent, Salakhutdinov, Morency, NeurIPS 2019 Workshop on Federated Learning,
@@ -9,8 +9,8 @@ Up: the last layers. Down: the last layers. Stays: the first layers (the represe
 
 from __future__ import annotations
 
-from fedlab.clients.base import LocalHalf
+from fedlab.clients.base import ClientTrainer
 
 
-class LGFedAvg(LocalHalf):
+class LGFedAvg(ClientTrainer):
     """Local SGD on all layers at once; own layers go on from the client's last round."""

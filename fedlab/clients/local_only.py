@@ -1,12 +1,12 @@
-"""Local only, local half: train the own model on the own samples.
+"""Local only, client trainer: train the own model on the own samples.
 
 Up: nothing. Down: nothing. Stays: the whole model.
 """
 
 from __future__ import annotations
 
-from fedlab.clients.base import LocalHalf
+from fedlab.clients.base import ClientTrainer
 
 
-class LocalOnly(LocalHalf):
+class LocalOnly(ClientTrainer):
     """Local SGD that goes on from the client's last round."""

@@ -1,4 +1,4 @@
-"""MOON, local half: representations close to the received model's, and away from the last own ones.
+"""MOON, client trainer: features close to the received model's, and away from the last own ones.
 
 Model-Contrastive Federated Learning, Li, He, Song, CVPR 2021, arXiv 2103.16257; authors' code in
 QinbinLi/MOON.
@@ -8,39 +8,36 @@ Up: the whole model. Down: the whole model. Stays: the client's model of its las
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch.nn.functional import cosine_similarity, softplus
 
-from fedlab.clients.base import Carry, ClientState, LocalHalf, Received, Update
-from fedlab.losses.base import Profile
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
+from fedlab.losses.base import ClientStats
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.strategies.moon import MOONParameters
-from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.task import Batch, Task
 
 
-class MOON(LocalHalf):
+class MOON(ClientTrainer[MOONParameters]):
     """Minimises the loss and μ ℓ_con, the contrastive term of equation 3 of the paper.
 
     ℓ_con = -log(e^{cos(z, z_glob)/τ} / (e^{cos(z, z_glob)/τ} + e^{cos(z, z_prev)/τ})), with the
     representations z of the network that learns, of the received one and of the client's last one.
     """
 
-    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+    def __init__(self, parameters: MOONParameters, task: Task) -> None:
         super().__init__(parameters, task)
-        self.own = cast(MOONParameters, parameters)
+        self.own = parameters
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers the received model and the client's last one.
 
         A client that has none takes the received one in its place: the term is then a constant.
         """
-        carry = super().begin(received, own_state, profile)
-        last = own_state.get("previous", received.model)
+        carry = super().begin(received, client_state, stats)
+        last = client_state.get("previous", received.model)
         extra = {
             "global": {name: channels_last(tensor) for name, tensor in received.model.items()},
             "previous": {name: channels_last(tensor) for name, tensor in last.items()},
@@ -65,7 +62,9 @@ class MOON(LocalHalf):
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the model, and keeps a copy of it for the client's next round."""
         update = super().finish(carry, received, steps)
-        return update._replace(own_state={**update.own_state, "previous": update.arrays["arrays"]})
+        return update._replace(
+            client_state={**update.client_state, "previous": update.arrays["arrays"]}
+        )
 
 
 def contrast(own: torch.Tensor, near: torch.Tensor, far: torch.Tensor, tau: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""SCAFFOLD, local half: every step is corrected by what other clients would have done.
+"""SCAFFOLD, client trainer: every step is corrected by what other clients would have done.
 
 SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, Karimireddy, Kale, Mohri, Reddi,
 Stich, Suresh, ICML 2020, arXiv 1910.06378.
@@ -9,31 +9,33 @@ server's control variate. Stays: the client's control variate.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from fedlab.clients.base import (
     Carry,
     ClientState,
-    LocalHalf,
+    ClientTrainer,
     Phase,
     Received,
     Update,
     trained_part,
 )
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.training.gradients import with_zeros
 from fedlab.training.task import Batch
 
 
-class Scaffold(LocalHalf):
+class Scaffold(ClientTrainer):
     """θ ← θ - η (∇F_i(θ) - c_i + c), with option II for the control variate (Algorithm 1)."""
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers c_i, zeros for a client that has not taken part before, and c - c_i."""
-        carry = super().begin(received, own_state, profile)
+        carry = super().begin(received, client_state, stats)
         server = received.arrays["control"]
-        own = own_state.get("control") or {n: torch.zeros_like(c) for n, c in server.items()}
+        own = client_state.get("control") or {n: torch.zeros_like(c) for n, c in server.items()}
         correction = {name: server[name] - own[name] for name in carry.parameters}
         extra = {**carry.extra, "control": own, "correction": correction}
         return carry._replace(extra=extra)
@@ -42,10 +44,10 @@ class Scaffold(LocalHalf):
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """The clipped gradients with c - c_i added."""
-        slopes, metrics = super().gradients(carry, batch, phase)
-        slopes = with_zeros(slopes, trained_part(carry.parameters, phase))
+        grads, metrics = super().gradients(carry, batch, phase)
+        grads = with_zeros(grads, trained_part(carry.parameters, phase))
         correction = carry.extra["correction"]
-        return {name: slope + correction[name] for name, slope in slopes.items()}, metrics
+        return {name: grad + correction[name] for name, grad in grads.items()}, metrics
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends Δc_i = (w - θ) / (K η) - c; a client that took no step has nothing to change."""
@@ -55,12 +57,12 @@ class Scaffold(LocalHalf):
         own = {name: control + change[name] for name, control in carry.extra["control"].items()}
         return update._replace(
             arrays={**update.arrays, "control": change},
-            own_state={**update.own_state, "control": own},
+            client_state={**update.client_state, "control": own},
         )
 
 
 def mean_gradient_change(
-    half: LocalHalf, trained: Tensors, received: Received, steps: int, server: Tensors
+    trainer: ClientTrainer[Any], trained: Tensors, received: Received, steps: int, server: Tensors
 ) -> Tensors:
     """How a control variate changes: (w - θ) / (K η) - c, c being the server's.
 
@@ -68,7 +70,7 @@ def mean_gradient_change(
     mean of the gradients g.
 
     Args:
-        half: Knows the learning rate η.
+        trainer: Knows the learning rate η.
         trained: θ, where the client's steps ended.
         received: What came down: w.
         steps: K, the number of steps.
@@ -76,7 +78,7 @@ def mean_gradient_change(
     """
     if steps == 0:
         return {name: torch.zeros_like(control) for name, control in server.items()}
-    length = steps * half.task.optimizer.learning_rate(received.server_round)
+    length = steps * trainer.task.optimizer.learning_rate(received.server_round)
     return {
         name: (received.model[name] - value) / length - server[name]
         for name, value in trained.items()

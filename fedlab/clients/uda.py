@@ -1,4 +1,4 @@
-"""UDA, local half: strong views get the sharpened prediction of the usual view.
+"""UDA, client trainer: strong views get the sharpened prediction of the usual view.
 
 Unsupervised Data Augmentation for Consistency Training, Xie, Dai, Hovy, Luong, Le, NeurIPS 2020,
 arXiv 1904.12848.
@@ -8,8 +8,6 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
@@ -17,12 +15,12 @@ from fedlab.clients.families.semi_supervised import SemiSupervised
 from fedlab.strategies.uda import UDAParameters
 
 
-class UDA(SemiSupervised):
+class UDA(SemiSupervised[UDAParameters]):
     """ℓ_u = 1[max p(weak) > β] · KL(p(weak; temperature) ‖ p(strong))."""
 
     def consistency(self, weak: Tensor, strong: Tensor) -> Tensor:
         """The masked divergence of strong views from sharpened predictions."""
-        own = cast(UDAParameters, self.parameters)
+        own = self.parameters
         target = log_softmax(weak / own.temperature, dim=-1)
         apart = kl_div(log_softmax(strong, dim=-1), target, reduction="none", log_target=True)
         return apart.sum(dim=-1) * (weak.softmax(dim=-1).amax(dim=-1) > own.threshold)

@@ -15,8 +15,8 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.group import checked_target
 from fedlab.comparison.launch import memory_of_data, run_here, run_on_ray
-from fedlab.comparison.plan import Planned, checked_seeds, plan, refuse_strangers
-from fedlab.comparison.run_worker import Job, Load, News, Watch
+from fedlab.comparison.plan import PlannedRun, checked_seeds, plan, refuse_strangers
+from fedlab.comparison.run_worker import Load, News, RunTask, Watch
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.preparation import prepare
@@ -64,7 +64,7 @@ def compare(
             ``resources.backend: local`` there is always one.
         progress: Whether to show how it goes, or the console to show it on.
         **fields: Changes of top-level fields for all runs, such as ``rounds=10``; ``client`` is
-            the local half.
+            the client trainer.
 
     Raises:
         InputError: If any of the runs cannot be done; nothing was started.
@@ -91,7 +91,7 @@ def compare(
     return Comparison.open(folder)
 
 
-def _check(todo: Sequence[Planned], load: Load) -> None:
+def _check(todo: Sequence[PlannedRun], load: Load) -> None:
     """Prepares a run of every group, so that what cannot work is told before anything is trained.
 
     Raises:
@@ -114,18 +114,18 @@ def _check(todo: Sequence[Planned], load: Load) -> None:
 
 
 def _run(
-    todo: Sequence[Planned], folder: Path, load: Load, watch: Watch, at_once: int | None
+    todo: Sequence[PlannedRun], folder: Path, load: Load, watch: Watch, at_once: int | None
 ) -> dict[str, str]:
     """Runs what there is to do; returns the reasons of what failed, by the name of its folder."""
     failures: dict[str, str] = {}
 
-    def hear(job: Job, news: News | None) -> None:
+    def hear(job: RunTask, news: News | None) -> None:
         if news is not None and news.failure is not None:
             failures[job.name] = news.failure
         watch(job, news)
 
     jobs = [
-        Job(e.folder, (folder / e.folder).absolute(), one.scenario, one.scenario.resources)
+        RunTask(e.folder, (folder / e.folder).absolute(), one.scenario, one.scenario.resources)
         for one in todo
         for e in [one.entry]
     ]

@@ -22,7 +22,7 @@ PLAN, FAILURES = "comparison.yaml", "failures.yaml"
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """A run that was asked for.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
     seed: int
 
 
-def write_plan(folder: Path, entries: Sequence[Entry], target: float | None) -> None:
+def write_plan(folder: Path, entries: Sequence[RunEntry], target: float | None) -> None:
     """Writes what was asked for.
 
     Raises:
@@ -68,7 +68,7 @@ def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None]:
     """
     entries, target = _read_plan(folder)
     failures = (_read(folder / FAILURES) if (folder / FAILURES).is_file() else None) or {}
-    groups: dict[str, tuple[Entry, dict[int, Run], dict[int, str]]] = {}
+    groups: dict[str, tuple[RunEntry, dict[int, Run], dict[int, str]]] = {}
     for entry in entries:
         key = repr((entry.strategy, entry.variant))
         _, runs, missing = groups.setdefault(key, (entry, {}, {}))
@@ -86,7 +86,7 @@ def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None]:
     return tuple(found), target
 
 
-def _read_plan(folder: Path) -> tuple[list[Entry], float | None]:
+def _read_plan(folder: Path) -> tuple[list[RunEntry], float | None]:
     file = folder / PLAN
     if not file.is_file():
         raise InputError(
@@ -95,7 +95,7 @@ def _read_plan(folder: Path) -> tuple[list[Entry], float | None]:
         )
     values = _read(file)
     try:
-        return [Entry(**run) for run in values["runs"]], checked_target(values["target"])
+        return [RunEntry(**run) for run in values["runs"]], checked_target(values["target"])
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{file}: is not as `fedlab compare` writes it ({error}); run the same command again"

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fedlab.comparison.run_worker import Job, Load, News, Watch, attempt
+from fedlab.comparison.run_worker import Load, News, RunTask, Watch, attempt
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors
@@ -74,7 +74,7 @@ def lay_out(
     return Layout(together, actors, replace(one, actors=actors))
 
 
-def run_here(jobs: Sequence[Job], load: Load, watch: Watch) -> None:
+def run_here(jobs: Sequence[RunTask], load: Load, watch: Watch) -> None:
     """Runs jobs one after another in this process."""
     for job in jobs:
         watch(job, News())
@@ -82,7 +82,7 @@ def run_here(jobs: Sequence[Job], load: Load, watch: Watch) -> None:
         watch(job, None)
 
 
-def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | None) -> None:
+def run_on_ray(jobs: Sequence[RunTask], load: Load, watch: Watch, at_once: int | None) -> None:
     """Runs jobs on one Ray cluster, which is started unless there is one.
 
     Raises:
@@ -91,7 +91,7 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
     """
     import ray
 
-    from fedlab.comparison.run_scheduler import Conductors
+    from fedlab.comparison.run_scheduler import RunScheduler
     from fedlab.engine.ray.cluster import connect
     from fedlab.engine.ray.session import end_waiting_actors
 
@@ -106,7 +106,7 @@ def run_on_ray(jobs: Sequence[Job], load: Load, watch: Watch, at_once: int | Non
         log.info("%s, on Ray", layout)
         machines = sum(node["Alive"] for node in ray.nodes())
         alone = layout.actors == 1 and machines == 1
-        Conductors(layout.at_once, layout.actors, layout.share, alone).run(jobs, load, watch)
+        RunScheduler(layout.at_once, layout.actors, layout.share, alone).run(jobs, load, watch)
     finally:
         disconnect()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlab.comparison.arguments import strategy_change
-from fedlab.comparison.comparison_folder import Entry
+from fedlab.comparison.comparison_folder import RunEntry
 from fedlab.comparison.group import label_of, strategy_label
 from fedlab.config import overrides as override
 from fedlab.config.scenario_diff import NO_RESULT, differences
@@ -32,7 +32,7 @@ INSTEAD = {
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """A run to be.
 
     Attributes:
@@ -40,7 +40,7 @@ class Planned:
         scenario: What is run.
     """
 
-    entry: Entry
+    entry: RunEntry
     scenario: Scenario
 
 
@@ -51,7 +51,7 @@ def plan(
     overrides: Sequence[str] | Mapping[str, Any],
     variants: Mapping[str, Sequence[Any]],
     fields: Mapping[str, Any],
-) -> list[Planned]:
+) -> list[PlannedRun]:
     """The cross product, checked.
 
     Args:
@@ -77,7 +77,7 @@ def plan(
     chosen = [strategy_change(strategy) for strategy in strategies] or [{}]
     fixed = {".".join(map(str, place)): value for place, value in everywhere.items()}
     problems: dict[str, str] = {}
-    planned: list[Planned] = []
+    planned: list[PlannedRun] = []
     for change, setting in itertools.product(chosen, settings):
         changes = fixed | change | setting
         try:
@@ -92,7 +92,8 @@ def plan(
             if not key.startswith("strategy.")
         }
         planned += [
-            Planned(Entry("", strategy, variant, scenario.seed), scenario) for scenario in scenarios
+            PlannedRun(RunEntry("", strategy, variant, scenario.seed), scenario)
+            for scenario in scenarios
         ]
     _tell(problems, len(chosen) * len(settings))
     _refuse_doubles(planned)
@@ -120,7 +121,7 @@ def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
     return listed
 
 
-def refuse_strangers(planned: Sequence[Planned], folder: Path) -> None:
+def refuse_strangers(planned: Sequence[PlannedRun], folder: Path) -> None:
     """Refuses a folder in which another run has the place of a planned one.
 
     Raises:
@@ -190,7 +191,7 @@ def _tell(problems: Mapping[str, str], combinations: int) -> None:
     )
 
 
-def _refuse_doubles(planned: Sequence[Planned]) -> None:
+def _refuse_doubles(planned: Sequence[PlannedRun]) -> None:
     seen = set()
     for one in planned:
         label = label_of(one.entry.strategy, one.entry.variant)
@@ -199,7 +200,7 @@ def _refuse_doubles(planned: Sequence[Planned]) -> None:
         seen.add((label, one.entry.seed))
 
 
-def _with_folders(planned: Sequence[Planned]) -> list[Planned]:
+def _with_folders(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Names folders after method, setting and seed, as short as they are told apart."""
     groups: dict[str, str] = {}
     for one in planned:
@@ -213,8 +214,8 @@ def _with_folders(planned: Sequence[Planned]) -> list[Planned]:
         if taken.count(name) > 1:
             groups[label] = f"{name}-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
     return [
-        Planned(
-            Entry(
+        PlannedRun(
+            RunEntry(
                 f"{groups[label_of(e.strategy, e.variant)]}-s{e.seed}",
                 e.strategy,
                 e.variant,

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from fedlab.comparison.group import in_one_line
-from fedlab.comparison.run_worker import Job, News
+from fedlab.comparison.run_worker import News, RunTask
 from fedlab.report.terminal.progress import Lines
 from fedlab.report.units import duration
 
@@ -72,7 +72,7 @@ class ComparisonProgress:
         log.removeHandler(self.lines)
         self.bar.stop()
 
-    def hear(self, job: Job, news: News | None) -> None:
+    def hear(self, job: RunTask, news: News | None) -> None:
         """Shows what there is to tell of a run; None says that it has ended."""
         if job.name not in self.began:
             self.began[job.name] = time.perf_counter()

@@ -16,7 +16,7 @@ import torch
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fedlab.comparison.run_worker import Conductor, Job, Load, News, Watch
+from fedlab.comparison.run_worker import Load, News, RunTask, RunWorker, Watch
 from fedlab.config import registry
 from fedlab.engine.ray.resources import ActorPlan
 
@@ -25,11 +25,11 @@ TRIES = 2
 
 
 @dataclass(frozen=True)
-class Post:
+class WorkerHandle:
     """A process that conducts.
 
     Attributes:
-        actor: The `Conductor`.
+        actor: The `RunWorker`.
         alone: Whether it trains its run's clients itself, or leaves them to actors.
     """
 
@@ -40,12 +40,12 @@ class Post:
 class Attempt(NamedTuple):
     """A job at a post, and which attempt at it this is."""
 
-    job: Job
-    post: Post
+    job: RunTask
+    post: WorkerHandle
     number: int
 
 
-class Conductors:
+class RunScheduler:
     """Runs jobs on a Ray cluster that this process is connected to.
 
     All conductors are on this machine, where the folders of the runs are.
@@ -64,7 +64,7 @@ class Conductors:
         self.busy: dict[Any, Attempt] = {}
         self.data: dict[str, ray.ObjectRef] = {}
 
-    def run(self, jobs: Sequence[Job], load: Load, watch: Watch) -> None:
+    def run(self, jobs: Sequence[RunTask], load: Load, watch: Watch) -> None:
         """Runs all jobs.
 
         A run whose process dies is tried once more, with its clients in processes of their own:
@@ -106,17 +106,17 @@ class Conductors:
             for post in [*self.idle, *(attempt.post for attempt in self.busy.values())]:
                 self._kill(post)
 
-    def _start(self, alone: bool) -> Post:
+    def _start(self, alone: bool) -> WorkerHandle:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = cast(Any, ray.remote(Conductor)).options(
+        actor = cast(Any, ray.remote(RunWorker)).options(
             num_cpus=self.share.cpus if alone else 0,
             num_gpus=self.share.gpus if alone else 0,
             scheduling_strategy=here,
         )
         settings = {name: v for name, v in os.environ.items() if name.startswith("FEDLAB_")}
-        return Post(actor.remote(sys.path, Path.cwd(), settings), alone)
+        return WorkerHandle(actor.remote(sys.path, Path.cwd(), settings), alone)
 
-    def _kill(self, post: Post) -> None:
+    def _kill(self, post: WorkerHandle) -> None:
         with suppress(RayError, ValueError):
             ray.kill(post.actor)
 
@@ -128,12 +128,15 @@ class Conductors:
             else {"actors": min(self.actors, job.scenario.cohort_size)}
         )
         laid_out = replace(
-            job, resources=resources, threads=torch.get_num_threads(), lent=registry.lent()
+            job,
+            resources=resources,
+            threads=torch.get_num_threads(),
+            session_classes=registry.session_classes(),
         )
         stream = post.actor.run.remote(laid_out, self._samples(job, load))
         self.busy[stream] = attempt
 
-    def _samples(self, job: Job, load: Load) -> ray.ObjectRef:
+    def _samples(self, job: RunTask, load: Load) -> ray.ObjectRef:
         """The job's samples in the object store, where equal ones lie once."""
         key = job.scenario.data.model_dump_json()
         if key not in self.data:

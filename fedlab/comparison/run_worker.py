@@ -33,7 +33,7 @@ log = logging.getLogger("fedlab")
 
 
 @dataclass(frozen=True)
-class Job:
+class RunTask:
     """A run to be done.
 
     Attributes:
@@ -42,7 +42,7 @@ class Job:
         scenario: What is run, as it stands in the folder.
         resources: What it is run on, here and now.
         threads: PyTorch threads of the server's half; as many as there are by default.
-        lent: Classes that another process may not be able to import.
+        session_classes: Classes that another process may not be able to import.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Job:
     scenario: Scenario
     resources: ResourcesSpec
     threads: int | None = None
-    lent: Mapping[str, Any] = field(default_factory=dict)
+    session_classes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,17 @@ class News:
 
 Load = Callable[[DataSpec], FederatedData]
 Tell = Callable[[News], None]
-Watch = Callable[[Job, News | None], None]
+Watch = Callable[[RunTask, News | None], None]
 """Hears the news of a job; None when the job has ended."""
 
 
-def conduct(job: Job, data: FederatedData, tell: Tell) -> None:
+def conduct(job: RunTask, data: FederatedData, tell: Tell) -> None:
     """Runs a job, or goes on with it.
 
     Raises:
         FedlabError: If it cannot be run, or fails.
     """
-    registry.borrow(job.lent)
+    registry.register_classes(job.session_classes)
     prepared = prepare(job.scenario, lambda _: data)
     laid_out = job.scenario.model_copy(update={"resources": job.resources})
     grid, _ = start_grid(laid_out, prepared.data, prepared.partition)
@@ -94,7 +94,7 @@ def conduct(job: Job, data: FederatedData, tell: Tell) -> None:
         start_or_resume(prepared, grid, job.folder, [_Reporter(tell)])
 
 
-def attempt(job: Job, data: FederatedData, tell: Tell) -> None:
+def attempt(job: RunTask, data: FederatedData, tell: Tell) -> None:
     """Runs a job; what goes wrong is told and stops nobody else."""
     try:
         conduct(job, data, tell)
@@ -111,7 +111,7 @@ def _with_place(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}\n{''.join(calls.format())}{place}"
 
 
-class Conductor:
+class RunWorker:
     """Runs one job after another in a process that Ray starts.
 
     Args:
@@ -129,7 +129,7 @@ class Conductor:
         os.chdir(folder)
         os.environ.update(settings)
 
-    def run(self, job: Job, data: FederatedData) -> Iterator[News]:
+    def run(self, job: RunTask, data: FederatedData) -> Iterator[News]:
         """Runs a job and tells how it goes while it does."""
         news: SimpleQueue[News | None] = SimpleQueue()
 

@@ -18,7 +18,7 @@ from fedlab.config import registry
 from fedlab.config.yaml_text import in_words
 
 if TYPE_CHECKING:
-    from fedlab.config.component import Component, Section
+    from fedlab.config.component import Component, ConfigBlock
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def sentences(group: str) -> dict[str, str]:
 
 
 def groups_with(name: str) -> list[str]:
-    """The groups that have a component of that name; local halves go with their strategies.
+    """The groups that have a component of that name; client trainers go with their strategies.
 
     Raises:
         InputError: If the name is a path, ``module:Class``, and nothing can be imported from it.
@@ -85,7 +85,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
     return "\n\n".join(words), parameters
 
 
-def keys_of(block: type[Section]) -> list[Parameter]:
+def keys_of(block: type[ConfigBlock]) -> list[Parameter]:
     """The keys that a block of a scenario may hold, but for its ``name``."""
     from fedlab.config.component import Component
 
@@ -135,7 +135,7 @@ def _sentence(path: str, of_module: bool) -> str:
         return f"(cannot be imported from {path})"
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     words = " ".join(ast.get_docstring(node) or "" for node in ([tree] if of_module else classes))
-    return " ".join(words.split()).split(". ")[0].rstrip(".").replace(", server half:", ":")
+    return " ".join(words.split()).split(". ")[0].rstrip(".").replace(", strategy:", ":")
 
 
 def paragraphs(text: str) -> str:

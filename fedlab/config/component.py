@@ -20,7 +20,7 @@ from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError, told
 
 
-class Section(BaseModel):
+class ConfigBlock(BaseModel):
     """A block of the scenario: immutable, and without room for keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -37,7 +37,7 @@ class Section(BaseModel):
         return refuse_unmeant(value, field.annotation)
 
 
-class Component(Section):
+class Component(ConfigBlock):
     """A block whose class is chosen by its ``name`` from a registry group.
 
     ``labels: {name: dirichlet, alpha: 0.1}`` becomes the `Component` registered as ``dirichlet``

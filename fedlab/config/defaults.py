@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fedlab.config.component import Component, Section
+from fedlab.config.component import Component, ConfigBlock
 
 
-def chosen(block: Section) -> dict[str, Any]:
+def chosen(block: ConfigBlock) -> dict[str, Any]:
     """The keys whose values are not the default ones, but for a component's ``name``.
 
     Returns:
@@ -33,7 +33,7 @@ def as_written(value: Any) -> Any:
         return [as_written(each) for each in value]
     if isinstance(value, dict):
         return {key: as_written(each) for key, each in value.items()}
-    if not isinstance(value, Section):
+    if not isinstance(value, ConfigBlock):
         return value
     inner = chosen(value)
     if isinstance(value, Component):

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from fedlab.config import registry
-from fedlab.config.component import Component, Section
+from fedlab.config.component import Component, ConfigBlock
 from fedlab.config.schema import child, keys, section_at
-from fedlab.config.yaml_text import Place
+from fedlab.config.yaml_text import KeyPath
 from fedlab.errors import InputError
 
 SHOWN = 5
@@ -25,10 +25,10 @@ _TYPES = {"int", "float", "str", "bool", "tuple", "list", "dict", "is_instance",
 
 def describe(
     error: ValidationError,
-    root: type[Section],
+    root: type[ConfigBlock],
     values: Any,
     where: str,
-    origins: dict[Place, str],
+    origins: dict[KeyPath, str],
 ) -> str:
     """All problems of a scenario, one a line: ``file:line: key: value: what; remedy``.
 
@@ -39,7 +39,7 @@ def describe(
         where: Name of the file.
         origins: Where values came from (``file:line`` or an override), by their place.
     """
-    found: dict[Place, list[tuple[dict[str, Any], bool]]] = {}
+    found: dict[KeyPath, list[tuple[dict[str, Any], bool]]] = {}
     for detail in _flatten(error, ()):
         place, is_branch = _without_union_tags(detail["loc"], detail["type"], values)
         if _is_about_name(detail):
@@ -65,7 +65,7 @@ def describe(
     return "\n".join(lines)
 
 
-def _origin(place: Place, where: str, origins: dict[Place, str]) -> str:
+def _origin(place: KeyPath, where: str, origins: dict[KeyPath, str]) -> str:
     """Where a value came from: its own line, that of a block around it, or of one inside."""
     around = [origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins]
     inside = (origin for other, origin in origins.items() if place == other[: len(place)])
@@ -84,7 +84,7 @@ def nearest(word: str, known: list[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(known)}"
 
 
-def _flatten(error: ValidationError, prefix: Place) -> Iterator[dict[str, Any]]:
+def _flatten(error: ValidationError, prefix: KeyPath) -> Iterator[dict[str, Any]]:
     """All details; a component's own problems stand inside those of the block around it."""
     for detail in error.errors(include_url=False):
         inner = detail.get("ctx", {}).get("error")
@@ -94,7 +94,7 @@ def _flatten(error: ValidationError, prefix: Place) -> Iterator[dict[str, Any]]:
             yield {**detail, "loc": (*prefix, *detail["loc"])}
 
 
-def _without_union_tags(loc: Place, kind: str, values: Any) -> tuple[Place, bool]:
+def _without_union_tags(loc: KeyPath, kind: str, values: Any) -> tuple[KeyPath, bool]:
     """Takes out the names that pydantic puts into a place for each form that a value may have."""
     place: list[str | int] = []
     for position, key in enumerate(loc, start=1):
@@ -125,7 +125,7 @@ def _value(detail: dict[str, Any]) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _sentence(detail: dict[str, Any], place: Place, root: type[Section], values: Any) -> str:
+def _sentence(detail: dict[str, Any], place: KeyPath, root: type[ConfigBlock], values: Any) -> str:
     """What is wrong with a value, and what to write instead."""
     kind = detail["type"]
     if kind == "missing":
@@ -146,7 +146,7 @@ def _sentence(detail: dict[str, Any], place: Place, root: type[Section], values:
     return said[0].lower() + said[1:]
 
 
-def _known(place: Place, root: type[Section], values: Any) -> str:
+def _known(place: KeyPath, root: type[ConfigBlock], values: Any) -> str:
     """Offers a key in place of an unknown one: of its block, or of the same name elsewhere.
 
     Elsewhere is another block of the scenario, or another component in the place of this one.
@@ -164,7 +164,7 @@ def _known(place: Place, root: type[Section], values: Any) -> str:
     return nearest(word, siblings)
 
 
-def _components_with(key: str, section: type[Section] | None) -> list[str]:
+def _components_with(key: str, section: type[ConfigBlock] | None) -> list[str]:
     """Names of the components that could stand in the place of one and have a key."""
     if section is None or not issubclass(section, Component):
         return []

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fedlab.config import yaml_text
-from fedlab.config.component import Component, Section
+from fedlab.config.component import Component, ConfigBlock
 from fedlab.config.schema import child, section_at, written_out
-from fedlab.config.yaml_text import Place
+from fedlab.config.yaml_text import KeyPath
 from fedlab.errors import InputError
 
 
-def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:
+def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[KeyPath, Any]:
     """The place and value of every change.
 
     Args:
@@ -22,7 +22,7 @@ def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:
     Raises:
         InputError: If a text is not of that form.
     """
-    pairs: list[tuple[Place, Any]] = []
+    pairs: list[tuple[KeyPath, Any]] = []
     if isinstance(overrides, Mapping):
         pairs = list(_leaves((), dict(overrides)))
     else:
@@ -39,7 +39,9 @@ def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[Place, Any]:
     return dict(pairs)
 
 
-def apply(root: type[Section], values: dict[str, Any], changes: dict[Place, Any]) -> dict[str, Any]:
+def apply(
+    root: type[ConfigBlock], values: dict[str, Any], changes: dict[KeyPath, Any]
+) -> dict[str, Any]:
     """A changed copy of `values`.
 
     A block with a ``name`` is taken as it stands: what it does not say has its default. A block
@@ -78,7 +80,7 @@ def apply(root: type[Section], values: dict[str, Any], changes: dict[Place, Any]
     return values
 
 
-def _open(root: type[Section], values: Any, block: Any, way: Place, key: str | int) -> Any:
+def _open(root: type[ConfigBlock], values: Any, block: Any, way: KeyPath, key: str | int) -> Any:
     """Steps into `key` of `block`, writing a short form or a default out as a block."""
     if isinstance(block, list):
         _check_index(block, way, key)
@@ -102,7 +104,7 @@ def _put(block: Any, key: str | int, value: Any) -> None:
     block[key] = value
 
 
-def _check_index(block: list[Any], way: Place, key: str | int) -> None:
+def _check_index(block: list[Any], way: KeyPath, key: str | int) -> None:
     if not isinstance(key, int) or key >= len(block):
         raise InputError(
             f"override '{_dotted((*way, key))}': {_dotted(way)} is a list of {len(block)}; "
@@ -110,7 +112,7 @@ def _check_index(block: list[Any], way: Place, key: str | int) -> None:
         )
 
 
-def _leaves(place: Place, value: Any) -> Iterator[tuple[Place, Any]]:
+def _leaves(place: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Any]]:
     """The changes that a value makes: key by key, but for a block with a name, which is whole."""
     is_whole = bool(place) and isinstance(value, Mapping) and "name" in value
     if is_whole:
@@ -136,9 +138,9 @@ def _nested(value: Any) -> Any:
     return block
 
 
-def _place(key: str) -> Place:
+def _place(key: str) -> KeyPath:
     return tuple(int(part) if part.isdecimal() else part for part in map(str.strip, key.split(".")))
 
 
-def _dotted(place: Place) -> str:
+def _dotted(place: KeyPath) -> str:
     return ".".join(map(str, place))

@@ -5,7 +5,7 @@ installed packages (group ``fedlab.<group>``), and, if it has the form ``package
 Python path. A user's own method, model or data source thus comes in by the same door as ours.
 
 A class that no other process can import, because a notebook or a function defines it, is lent: it
-travels by value to the processes that need it (`lent`, `borrow`).
+travels by value to the processes that need it (`session_classes`, `register_classes`).
 """
 
 from __future__ import annotations
@@ -239,12 +239,12 @@ def registered_name(group: str, target: type) -> str | None:
     return next((name for name in names(group) if path_of(group, name) == path), None)
 
 
-def lent() -> dict[str, Any]:
+def session_classes() -> dict[str, Any]:
     """The classes that another process must be given, by path."""
     return dict(_LENT)
 
 
-def borrow(classes: Mapping[str, Any]) -> None:
+def register_classes(classes: Mapping[str, Any]) -> None:
     """Takes over what another process lends."""
     _LENT.update(classes)
 

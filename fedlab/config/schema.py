@@ -8,19 +8,19 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from fedlab.config import registry
-from fedlab.config.component import Component, Section
-from fedlab.config.yaml_text import Place
+from fedlab.config.component import Component, ConfigBlock
+from fedlab.config.yaml_text import KeyPath
 from fedlab.errors import InputError
 
 
-def section_in(annotation: Any) -> type[Section] | None:
+def section_in(annotation: Any) -> type[ConfigBlock] | None:
     """The block class inside an annotation such as ``tuple[Chosen[Source], ...]``, if any."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+    if isinstance(annotation, type) and issubclass(annotation, ConfigBlock):
         return annotation
     return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
-def chosen(section: type[Section], value: Any) -> type[Section]:
+def chosen(section: type[ConfigBlock], value: Any) -> type[ConfigBlock]:
     """The class that reads `value`: `section` itself, or the component that the value names."""
     name = value.get("name") if isinstance(value, dict) else value
     if not issubclass(section, Component) or not isinstance(name, str):
@@ -31,7 +31,7 @@ def chosen(section: type[Section], value: Any) -> type[Section]:
         return section  # validation says what is wrong with the name
 
 
-def section_at(root: type[Section], place: Place, values: Any) -> type[Section] | None:
+def section_at(root: type[ConfigBlock], place: KeyPath, values: Any) -> type[ConfigBlock] | None:
     """The class that reads the block at `place`; None where there is no block.
 
     Args:
@@ -39,7 +39,7 @@ def section_at(root: type[Section], place: Place, values: Any) -> type[Section] 
         place: The keys and list indices that lead to the block.
         values: What the user wrote for the whole; it says which components are chosen.
     """
-    section: type[Section] | None = chosen(root, values)
+    section: type[ConfigBlock] | None = chosen(root, values)
     for key in place:
         values = child(values, key)
         if isinstance(key, int):  # an item of a list: the list's own annotation named its class
@@ -63,7 +63,7 @@ def child(values: Any, key: str | int) -> Any:
     return None
 
 
-def written_out(section: type[Section], value: Any) -> dict[str, Any]:
+def written_out(section: type[ConfigBlock], value: Any) -> dict[str, Any]:
     """A block that stands as a short form or as a default, as a mapping that can be changed."""
     if isinstance(value, BaseModel):
         return value.model_dump()
@@ -71,7 +71,7 @@ def written_out(section: type[Section], value: Any) -> dict[str, Any]:
     return {"name": value} if is_named else {}
 
 
-def keys(section: type[Section], values: Any, prefix: Place = ()) -> Iterator[Place]:
+def keys(section: type[ConfigBlock], values: Any, prefix: KeyPath = ()) -> Iterator[KeyPath]:
     """All keys that a block may hold, those of its inner blocks included (lists left out)."""
     for name, field in chosen(section, values).model_fields.items():
         yield (*prefix, name)

@@ -12,7 +12,7 @@ from yaml.scanner import ScannerError
 
 from fedlab.errors import InputError
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Where a value stands in a document: the keys and list indices that lead to it."""
 
 LONGEST = 2**19
@@ -89,7 +89,7 @@ for _letter, _resolvers in _Reader.yaml_implicit_resolvers.items():
 
 def read(
     text: str, where: str, numbered: bool = True, bounded: bool = True
-) -> tuple[Any, dict[Place, int]]:
+) -> tuple[Any, dict[KeyPath, int]]:
     """Parses one YAML document.
 
     Args:
@@ -176,8 +176,8 @@ def write(value: Any) -> str:
     return yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _lines(node: yaml.Node, place: Place) -> list[tuple[Place, int]]:
-    found: list[tuple[Place, int]] = []
+def _lines(node: yaml.Node, place: KeyPath) -> list[tuple[KeyPath, int]]:
+    found: list[tuple[KeyPath, int]] = []
     if isinstance(node, yaml.MappingNode):
         children = [(key.value, key.start_mark, child) for key, child in node.value]
     elif isinstance(node, yaml.SequenceNode):

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from fedlab import rng
-from fedlab.config.component import Chosen, Section
+from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stratify import deal
@@ -17,7 +17,7 @@ from fedlab.data.transform import Transform
 from fedlab.errors import InputError
 
 
-class MadeDomain(Section):
+class MadeDomain(ConfigBlock):
     """A domain made from the images of another.
 
     Attributes:

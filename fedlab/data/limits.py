@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from fedlab.config.component import Section
+from fedlab.config.component import ConfigBlock
 from fedlab.errors import InputError
 
 
-class Limits(Section):
+class Limits(ConfigBlock):
     """What is larger is refused before it is read, for a file may be hostile, or not what it seems.
 
     Attributes:

@@ -14,14 +14,14 @@ from pydantic import (
     model_validator,
 )
 
-from fedlab.config.component import Chosen, Section
+from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.class_names import normal
 from fedlab.data.limits import Limits
 from fedlab.data.source import Source
 from fedlab.features.base import Extractor, NoExtractor
 
 
-class Augmentation(Section):
+class Augmentation(ConfigBlock):
     """Random changes of training images, drawn anew for every batch on the device.
 
     Attributes:
@@ -39,7 +39,7 @@ class Augmentation(Section):
     contrast: NonNegativeFloat = 0.0
 
 
-class Normalisation(Section):
+class Normalisation(ConfigBlock):
     """Inputs become (x - mean) / std; images are first scaled to [0, 1].
 
     Attributes:
@@ -51,7 +51,7 @@ class Normalisation(Section):
     std: PositiveFloat | tuple[PositiveFloat, ...] = 0.5
 
 
-class DataSpec(Section):
+class DataSpec(ConfigBlock):
     """Where samples come from and what shape they take.
 
     Attributes:

@@ -21,11 +21,11 @@ INVITE = "query.invite"
 FAREWELL = "query.farewell"
 SEAT = "seat"
 
-T = TypeVar("T", bound="Terms")
+T = TypeVar("T", bound="WireRecord")
 
 
 @dataclass(frozen=True)
-class Terms:
+class WireRecord:
     """Plain values that travel as one record."""
 
     def to_content(self) -> RecordDict:
@@ -59,7 +59,7 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class Invitation(Terms):
+class Invitation(WireRecord):
     """What a device is asked to take part in.
 
     Attributes:
@@ -89,7 +89,7 @@ class Invitation(Terms):
 
 
 @dataclass(frozen=True)
-class Presence(Terms):
+class DeviceInfo(WireRecord):
     """A device's answer to an invitation.
 
     Attributes:
@@ -108,7 +108,7 @@ class Presence(Terms):
 
 
 @dataclass(frozen=True)
-class Farewell(Terms):
+class Farewell(WireRecord):
     """The server's last word to a device.
 
     Attributes:

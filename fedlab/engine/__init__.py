@@ -1,1 +1,1 @@
-"""The simulator: Flower grids that answer messages with local halves, in process or on Ray."""
+"""The simulator: Flower grids that answer messages with client trainers, in process or on Ray."""

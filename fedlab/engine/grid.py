@@ -11,10 +11,10 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedlab.engine.client_states import ClientStates
-from fedlab.engine.execution.mode import Choice
+from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.work_units import (
     FIRST_NODE_ID,
-    Portion,
+    WorkUnit,
     by_content,
     cut,
     is_training,
@@ -45,7 +45,7 @@ class ClientGrid(Grid):
         self.clients = len(sizes)
         self.sizes = sizes
         self.tested = tested
-        self.choice: Choice | None = None
+        self.choice: ExecutionPlan | None = None
         """How clients are executed; chosen when the first of them are to train."""
         self._run = run or assume_identity()
         self._pending: dict[str, Message] = {}
@@ -105,12 +105,12 @@ class ClientGrid(Grid):
             first = largest_first(groups[0], self.sizes)
             self.choice = self._choose(first)
             log.info("training %s", self.choice)
-        portions = [portion for group in groups for portion in self._cut(group)]
-        replies = list(self._execute(portions, timeout))
-        attach_sums(portions, replies)
+        units = [unit for group in groups for unit in self._cut(group)]
+        replies = list(self._execute(units, timeout))
+        attach_sums(units, replies)
         return replies
 
-    def _cut(self, group: Sequence[Message]) -> list[Portion]:
+    def _cut(self, group: Sequence[Message]) -> list[WorkUnit]:
         stack = self.choice.stack if self.choice else 1
         return cut(group, self.sizes, stack, self.tested, self._travelling(len(group)))
 
@@ -119,12 +119,12 @@ class ClientGrid(Grid):
         return 1
 
     @abstractmethod
-    def _choose(self, messages: Sequence[Message]) -> Choice:
+    def _choose(self, messages: Sequence[Message]) -> ExecutionPlan:
         """How clients are to be executed, given those of the first round."""
 
     @abstractmethod
-    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
-        """Yields one reply to each message of all portions, in any order."""
+    def _execute(self, units: Sequence[WorkUnit], timeout: float | None) -> Iterator[Message]:
+        """Yields one reply to each message of all work units, in any order."""
 
     def _keep(self, client: int, state: Any, size: int) -> None:
         """Takes over what a client keeps; a size of 0 says that this process does not hold it."""
@@ -159,9 +159,9 @@ class ClientGrid(Grid):
         self.close()
 
 
-def attach_sums(portions: Sequence[Portion], replies: Sequence[Message]) -> None:
+def attach_sums(units: Sequence[WorkUnit], replies: Sequence[Message]) -> None:
     """Lets the sum over all clients stand in the replies of those whose updates are in it."""
-    sums = {id(portion.sums): portion.sums for portion in portions if portion.sums is not None}
+    sums = {id(unit.sums): unit.sums for unit in units if unit.sums is not None}
     total = None
     for part in sums.values():
         total = merged(total, part.total())
@@ -169,9 +169,9 @@ def attach_sums(portions: Sequence[Portion], replies: Sequence[Message]) -> None
         return
     summed = {
         message.metadata.message_id
-        for portion in portions
-        if portion.sums is not None
-        for message in portion.messages
+        for unit in units
+        if unit.sums is not None
+        for message in unit.messages
     }
     ours = (reply for reply in replies if reply.metadata.reply_to_message_id in summed)
     attach(total, [reply for reply in ours if reply.has_content()])

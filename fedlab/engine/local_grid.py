@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from flwr.app import Message, RecordDict
 
-from fedlab.engine.execution.mode import Choice
+from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import LATE, ClientGrid
-from fedlab.engine.work_units import Portion, clients_per_batch, job_of
-from fedlab.engine.worker import Job, Worker
+from fedlab.engine.work_units import WorkUnit, client_task_of, clients_per_batch
+from fedlab.engine.worker import ClientTask, Worker
 from fedlab.flower_compat import error_reply
 from fedlab.records import payload_bytes
 
@@ -24,7 +24,7 @@ class LocalGrid(ClientGrid):
     """Answers every message in this process.
 
     Args:
-        runtime: Data, network and local half of the scenario.
+        runtime: Data, network and client trainer of the scenario.
         threads: PyTorch threads while clients run. As many as a Ray actor has give the same bytes
             as Ray.
     """
@@ -38,37 +38,37 @@ class LocalGrid(ClientGrid):
         self.worker = Worker(runtime)
         self.threads = threads
 
-    def _choose(self, messages: Sequence[Message]) -> Choice:
-        jobs = [job_of(message) for message in messages]
+    def _choose(self, messages: Sequence[Message]) -> ExecutionPlan:
+        tasks = [client_task_of(message) for message in messages]
         with self._threads():
-            return self.worker.choose(messages[0].content, jobs, self._states(jobs))
+            return self.worker.choose(messages[0].content, tasks, self._states(tasks))
 
-    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
+    def _execute(self, units: Sequence[WorkUnit], timeout: float | None) -> Iterator[Message]:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         with self._threads():
-            for portion in portions:
-                yield from self._answer(portion, deadline)
+            for unit in units:
+                yield from self._answer(unit, deadline)
 
-    def _answer(self, portion: Portion, deadline: float) -> Iterator[Message]:
-        messages, jobs = portion.messages, portion.jobs
+    def _answer(self, unit: WorkUnit, deadline: float) -> Iterator[Message]:
+        messages, tasks = unit.messages, unit.tasks
         answered = None
         if time.monotonic() <= deadline:
             answered = self.worker.answer(
-                messages[0].content, jobs, self._states(jobs), portion.together, portion.where
+                messages[0].content, tasks, self._states(tasks), unit.together, unit.where
             )
         if answered is None or time.monotonic() > deadline:
-            portion.lose()
-            for message, job in zip(messages, jobs, strict=True):
-                yield error_reply(message, f"client {job.client}: {LATE}")
+            unit.lose()
+            for message, task in zip(messages, tasks, strict=True):
+                yield error_reply(message, f"client {task.client}: {LATE}")
             return
-        portion.take(answered.sums)
-        for job, answer in zip(jobs, answered.answers, strict=True):
+        unit.take(answered.sums)
+        for task, answer in zip(tasks, answered.answers, strict=True):
             if answer.state is not None:
-                self._keep(job.client, *self._hold(answer.state))
+                self._keep(task.client, *self._hold(answer.state))
             yield answer.reply
 
-    def _states(self, jobs: Sequence[Job]) -> list[RecordDict | None]:
-        return [self.states.get(job.client) for job in jobs]
+    def _states(self, tasks: Sequence[ClientTask]) -> list[RecordDict | None]:
+        return [self.states.get(task.client) for task in tasks]
 
     @contextmanager
     def _threads(self) -> Iterator[None]:

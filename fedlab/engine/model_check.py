@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from fedlab.clients.base import LocalHalf
+from fedlab.clients.base import ClientTrainer
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial_samples import trial_samples
-from fedlab.engine.execution.runtime import initial_model, local_half_of, tried_half
+from fedlab.engine.execution.runtime import client_trainer_of, initial_model, tried_trainer
 from fedlab.errors import InputError
-from fedlab.methods import local_half_class
+from fedlab.methods import client_trainer_class
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.normalisation import looks_like_normalisation
 from fedlab.models.norms import NormPolicy
@@ -25,11 +25,11 @@ log = logging.getLogger("fedlab")
 
 
 def checked_model(scenario: Scenario, data: FederatedData) -> nn.Module:
-    """The initial network of a scenario (see `checked_half`)."""
-    return checked_half(scenario, data).task.model
+    """The initial network of a scenario (see `checked_trainer`)."""
+    return checked_trainer(scenario, data).task.model
 
 
-def checked_half(scenario: Scenario, data: FederatedData) -> LocalHalf:
+def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     """A method with the scenario's initial network, which can be trained, sent, copied and tested.
 
     Args:
@@ -46,13 +46,13 @@ def checked_half(scenario: Scenario, data: FederatedData) -> LocalHalf:
     check_outputs(scenario.model, model, samples.inputs, classes)
     _refuse_what_remembers(scenario, model)
     scenario.strategy.check(scenario, model)
-    local_half_class(scenario).check(scenario, model)
+    client_trainer_class(scenario).check(scenario, model)
     refuse_batches_of_one(scenario, model)
-    half = local_half_of(scenario, model, classes)
-    half, why_alone = tried_half(half, scenario, samples)
-    for line in _remarks(model, half.norm_policy, why_alone):
+    trainer = client_trainer_of(scenario, model, classes)
+    trainer, why_alone = tried_trainer(trainer, scenario, samples)
+    for line in _remarks(model, trainer.norm_policy, why_alone):
         log.warning("model '%s': %s", scenario.model.name, line)
-    return half
+    return trainer
 
 
 def _refuse_what_remembers(scenario: Scenario, model: nn.Module) -> None:

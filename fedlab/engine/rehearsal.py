@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from flwr.app import MetricRecord
 
-from fedlab.clients.base import LocalHalf, Received
+from fedlab.clients.base import ClientTrainer, Received
 from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
@@ -45,7 +45,7 @@ CLIENTS = 3
 
 
 def rehearse(
-    scenario: Scenario, data: FederatedData, partition: Partition, half: LocalHalf
+    scenario: Scenario, data: FederatedData, partition: Partition, trainer: ClientTrainer
 ) -> None:
     """Tries the beginning of a first local round, where the method or the loss is a user's own.
 
@@ -55,12 +55,12 @@ def rehearse(
         scenario: The experiment.
         data: The pooled samples.
         partition: Which of them belong to which client.
-        half: The method's local half; it is left as it is.
+        trainer: The method's client trainer; it is left as it is.
 
     Raises:
         InputError: If it fails for every client that was tried.
     """
-    own = not (is_ours(type(half)) and is_ours(type(scenario.training.loss)))
+    own = not (is_ours(type(trainer)) and is_ours(type(scenario.training.loss)))
     # On a cluster it may find what is not here.
     if not own or scenario.resources.address is not None:
         return
@@ -68,10 +68,10 @@ def rehearse(
     first: BaseException | None = None
     message = ""
     for client, portion, device in _attempts(clients):
-        watched = _Watched(_own_half(half, device))
+        watched = _Watched(_own_trainer(trainer, device))
         try:
             with same_chance():
-                received = _received(scenario, watched.half, len(partition))
+                received = _received(scenario, watched.trainer, len(partition))
                 if received is None:
                     return
                 samples = _samples_of(data, partition, client, device)
@@ -102,24 +102,24 @@ def _attempts(clients: list[int]) -> Iterator[tuple[int, Portion, torch.device]]
 
 
 class _Watched:
-    """A local half that knows what it was asked last."""
+    """A client trainer that knows what it was asked last."""
 
-    def __init__(self, half: LocalHalf) -> None:
-        self.half, self.doing = half, "begin"
+    def __init__(self, trainer: ClientTrainer) -> None:
+        self.trainer, self.doing = trainer, "begin"
 
     def __getattr__(self, name: str) -> Any:
-        if callable(vars(LocalHalf).get(name)):
+        if callable(vars(ClientTrainer).get(name)):
             self.doing = name
-        return getattr(self.half, name)
+        return getattr(self.trainer, name)
 
 
-def _own_half(half: LocalHalf, device: torch.device) -> LocalHalf:
-    """The same half, made anew, with a network of its own."""
-    model = copy_of(half.task.model).to(device)
-    return type(half)(half.parameters, replace(half.task, model=model))
+def _own_trainer(trainer: ClientTrainer, device: torch.device) -> ClientTrainer:
+    """The same trainer, made anew, with a network of its own."""
+    model = copy_of(trainer.task.model).to(device)
+    return type(trainer)(trainer.parameters, replace(trainer.task, model=model))
 
 
-def _received(scenario: Scenario, half: LocalHalf, clients: int) -> Received | None:
+def _received(scenario: Scenario, trainer: ClientTrainer, clients: int) -> Received | None:
     """What the server would send in the first round; None where that is not known."""
     cls = strategy_class(scenario)
     if (
@@ -128,7 +128,7 @@ def _received(scenario: Scenario, half: LocalHalf, clients: int) -> Received | N
     ):
         return None
     try:
-        model = half.task.model
+        model = trainer.task.model
         strategy = cls(model, scenario.strategy, server_settings(scenario))
         strategy.rounds, strategy.population = scenario.rounds, clients
         strategy.initialise({n: t.detach().clone() for n, t in model.state_dict().items()})
@@ -159,7 +159,7 @@ def _round(
 ) -> None:
     """The round, and the records of what goes up and of what stays."""
     update, metrics = train_one(
-        cast(LocalHalf, watched),
+        cast(ClientTrainer, watched),
         preprocess,
         received,
         {},
@@ -169,7 +169,7 @@ def _round(
         client=client,
         portion=portion,
     )
-    for tensors in (*update.arrays.values(), *update.own_state.values()):
+    for tensors in (*update.arrays.values(), *update.client_state.values()):
         to_record(tensors)
     MetricRecord(dict(metrics))
 
@@ -183,10 +183,10 @@ def _told(watched: _Watched, error: BaseException) -> str:
     ]
     # The innermost of the methods that fedlab knows; what else a user calls is in the last words.
     known = [
-        code for code in own if hasattr(LocalHalf, code.co_name) or hasattr(Loss, code.co_name)
+        code for code in own if hasattr(ClientTrainer, code.co_name) or hasattr(Loss, code.co_name)
     ]
     places = [code.co_qualname.rpartition("<locals>.")[2] for code in (*known[-1:], *own)]
-    place = places[0] if places else f"{type(watched.half).__name__}.{watched.doing}"
+    place = places[0] if places else f"{type(watched.trainer).__name__}.{watched.doing}"
     return (
         f"{place} fails in a client's first round, of which a step or two were tried before "
         f"anything is trained: {told(error)}; mend it (fedlab --debug shows the whole way there)"

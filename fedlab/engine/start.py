@@ -85,7 +85,7 @@ def _start_ray(
                 scenario,
                 "cuda" if plan.gpus else "cpu",
                 plan.cpus,
-                lent=registry.lent(),
+                session_classes=registry.session_classes(),
             ),
             shared=[ray.put(data), ray.put(partition)],
             sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def make_runtime(
     threads: int,
     data: FederatedData,
     partition: Partition,
-    lent: Mapping[str, Any] = MappingProxyType({}),
+    session_classes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Runtime:
     """A runtime in the process that calls this, with as many PyTorch threads as it was given.
 
@@ -117,9 +117,9 @@ def make_runtime(
         threads: PyTorch threads.
         data: The pooled samples.
         partition: Which of them belong to which client.
-        lent: Classes that this process may not be able to import (see `fedlab.config.registry`).
+        session_classes: Classes that this process may be unable to import.
     """
-    registry.borrow(lent)
+    registry.register_classes(session_classes)
     torch.set_num_threads(threads)
     if device == "cuda":
         # The same scenario, seed and machine give the same bytes; cuBLAS wants a fixed workspace.

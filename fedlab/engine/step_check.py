@@ -16,10 +16,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fedlab.clients.base import Carry, LocalHalf, Phase, Received
+from fedlab.clients.base import Carry, ClientTrainer, Phase, Received
 from fedlab.data.trial_samples import TrialSamples
 from fedlab.engine.execution.low_rank_layers import WideLayers
-from fedlab.engine.execution.low_rank_rule import Form, Work
+from fedlab.engine.execution.low_rank_rule import Form, LayerWork
 from fedlab.errors import InputError, told
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.anatomy import fill
@@ -169,23 +169,23 @@ class Trial:
 
     def clients(self, task: Task) -> Step:
         """The step as a client takes it that trains by itself."""
-        half = self._half(task)
-        half.task.model.train()
-        parameters, buffers = self._started(half)
-        own = {name: tensor.clone() for name, tensor in half.task.initial.items()}
-        with same_chance(), channels_last_gradients(half.task.model):
+        trainer = self._trainer(task)
+        trainer.task.model.train()
+        parameters, buffers = self._started(trainer)
+        own = {name: tensor.clone() for name, tensor in trainer.task.initial.items()}
+        with same_chance(), channels_last_gradients(trainer.task.model):
             carry = Carry(parameters, buffers, {}, {})
-            gradients, _ = half.gradients(carry, self._batch(), Phase())
-        for name, tensor in half.task.initial.items():
+            gradients, _ = trainer.gradients(carry, self._batch(), Phase())
+        for name, tensor in trainer.task.initial.items():
             if not torch.equal(tensor, own[name]):
                 raise RuntimeError(f"it writes to '{name}', which all clients share")
         return Step(gradients, carry.buffers)
 
     def stacked(self) -> Step:
         """The step of the first of two clients that take it as one."""
-        half = self._half(self.task).for_stacks()
-        half.task.model.train()
-        started = self._started(half)
+        trainer = self._trainer(self.task).for_vmap()
+        trainer.task.model.train()
+        started = self._started(trainer)
         parameters, buffers = (
             {
                 name: torch.stack([tensor, tensor * 1.01])
@@ -198,7 +198,7 @@ class Trial:
         carry = Carry(parameters, buffers, {}, {})
         batch = Batch(*(torch.stack([each, each]) for each in self._batch()[:3]))
         step = torch.func.vmap(
-            partial(half.gradients, phase=Phase()),
+            partial(trainer.gradients, phase=Phase()),
             in_dims=(0, Batch(0, 0, 0, None, None)),  # type: ignore[arg-type]
         )
         with same_chance():
@@ -210,22 +210,22 @@ class Trial:
 
     def low_rank(self, task: Task, form: Form) -> Step:
         """The step of a client whose wide dense layers are in low-rank form, where they can be."""
-        half = self._half(task)
-        wide = WideLayers.of(half, form, self.inputs)
+        trainer = self._trainer(task)
+        wide = WideLayers.of(trainer, form, self.inputs)
         if wide is None:
             return self.plain
         samples = len(self.inputs)
-        half = wide.choose(Work(1, samples, samples))
-        half.task.model.train()
-        parameters, buffers = self._started(half)
+        trainer = wide.choose(LayerWork(1, samples, samples))
+        trainer.task.model.train()
+        parameters, buffers = self._started(trainer)
         carry = wide.begin(Carry(parameters, buffers, {}, {}), Received({}), samples)
-        with same_chance(), channels_last_gradients(half.task.model):
-            gradients, _ = half.gradients(carry, self._batch(), Phase())
+        with same_chance(), channels_last_gradients(trainer.task.model):
+            gradients, _ = trainer.gradients(carry, self._batch(), Phase())
         learnt = wide.finish(carry).parameters
         moves = {n: parameters[n] - tensor for n, tensor in learnt.items() if n not in gradients}
         return Step({**gradients, **moves}, carry.buffers)  # at a learning rate of 1
 
-    def _half(self, task: Task) -> LocalHalf:
+    def _trainer(self, task: Task) -> ClientTrainer:
         own = replace(
             task,
             model=copy_of(self.model),
@@ -234,10 +234,10 @@ class Trial:
             precision="float32",
             constant=frozenset(),
         )
-        return LocalHalf(StrategyParameters(name="fedavg"), own)
+        return ClientTrainer(StrategyParameters(name="fedavg"), own)
 
-    def _started(self, half: LocalHalf) -> tuple[Tensors, Tensors]:
-        parameters, buffers = half.task.split(self.start)
+    def _started(self, trainer: ClientTrainer) -> tuple[Tensors, Tensors]:
+        parameters, buffers = trainer.task.split(self.start)
         return {n: channels_last(t).clone() for n, t in parameters.items()}, {
             n: t.clone() for n, t in buffers.items()
         }

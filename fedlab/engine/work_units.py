@@ -1,4 +1,4 @@
-"""How a round's messages are cut into portions that a process answers at once.
+"""How a round's messages are cut into work units that a process answers at once.
 
 Nothing here may change a result. Who trains as one, and in which order updates are added, follow
 from the messages and the clients' sizes alone; only how many clients travel together may depend on
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from flwr.app import Message, MessageType
 
-from fedlab.engine.worker import Job
+from fedlab.engine.worker import ClientTask
 from fedlab.federation.preaggregation import REQUEST, PairwiseSum, Slots
 from fedlab.partition.partition import Partition
 
@@ -23,7 +23,7 @@ FIRST_NODE_ID = 1000
 
 
 @dataclass
-class Portion:
+class WorkUnit:
     """Messages that share their content.
 
     Attributes:
@@ -46,9 +46,9 @@ class Portion:
         return self.messages[0].metadata.message_type
 
     @property
-    def jobs(self) -> list[Job]:
+    def tasks(self) -> list[ClientTask]:
         """What is each client's own in the messages."""
-        return [job_of(message) for message in self.messages]
+        return [client_task_of(message) for message in self.messages]
 
     @property
     def where(self) -> Slots | None:
@@ -60,10 +60,10 @@ class Portion:
         if self.sums is not None and sums is not None:
             self.sums.merge(sums)
 
-    def split(self) -> Iterator[Portion]:
+    def split(self) -> Iterator[WorkUnit]:
         """The same clients, one by one."""
         for place, message in enumerate(self.messages, self.start):
-            yield Portion([message], self.sums, place)
+            yield WorkUnit([message], self.sums, place)
 
     def lose(self) -> None:
         """Leaves the clients' slots empty."""
@@ -78,30 +78,30 @@ class Portion:
 
 def cut(
     messages: Sequence[Message], sizes: Sequence[int], stack: int, tested: int, travelling: int
-) -> list[Portion]:
-    """Cuts messages that share their content into portions, the largest clients first.
+) -> list[WorkUnit]:
+    """Cuts messages that share their content into work units, the largest clients first.
 
     Args:
         messages: The messages.
         sizes: Training samples of each logical client.
         stack: Clients that train as one, at most; 1 is one by one.
         tested: Clients that are tested as one, at most.
-        travelling: Clients of a portion that train one by one, at most.
+        travelling: Clients of a work unit that train one by one, at most.
     """
     ordered = largest_first(messages, sizes)
     sums = PairwiseSum() if REQUEST in messages[0].content else None
     if stack > 1 and is_training(messages):
         places = 1 << (min(stack, len(ordered)) - 1).bit_length()
         return [
-            Portion(members, sums, index * places, places, together=True)
+            WorkUnit(members, sums, index * places, places, together=True)
             for index, members in enumerate(stacks(ordered, stack))
         ]
     if tested > 1 and messages[0].metadata.message_type == MessageType.EVALUATE:
-        return [Portion(members, together=True) for members in stacks(ordered, tested)]
+        return [WorkUnit(members, together=True) for members in stacks(ordered, tested)]
     # A power of two, at a multiple of it, is summed as its clients are when they travel alone.
     several = 1 << max(1, travelling).bit_length() - 1
     return [
-        Portion(ordered[start : start + several], sums, start)
+        WorkUnit(ordered[start : start + several], sums, start)
         for start in range(0, len(ordered), several)
     ]
 
@@ -114,9 +114,9 @@ def clients_per_batch(partition: Partition, batch_size: int) -> int:
     return max(1, batch_size * len(partition) // max(1, len(partition.test)))
 
 
-def job_of(message: Message) -> Job:
+def client_task_of(message: Message) -> ClientTask:
     """The part of a message that is its client's own."""
-    return Job(message.metadata, message.metadata.dst_node_id - FIRST_NODE_ID)
+    return ClientTask(message.metadata, message.metadata.dst_node_id - FIRST_NODE_ID)
 
 
 def by_content(messages: Sequence[Message]) -> list[list[Message]]:

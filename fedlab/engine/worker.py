@@ -11,7 +11,7 @@ from typing import NamedTuple
 from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 
 from fedlab.client_app import build_client_app
-from fedlab.engine.execution.mode import Choice, by_measuring, by_rule
+from fedlab.engine.execution.mode import ExecutionPlan, from_rule, from_timing
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.malloc import keep_freed_memory
 from fedlab.federation.preaggregation import PairwiseSum, Preaggregation, Slots, merged
@@ -28,24 +28,24 @@ from fedlab.flower_compat import (
 log = logging.getLogger("fedlab")
 
 
-class Job(NamedTuple):
+class ClientTask(NamedTuple):
     """One message for one client, without its content, which many clients share."""
 
     metadata: Metadata
     client: int
 
 
-class Answer(NamedTuple):
+class ClientReply(NamedTuple):
     """A reply, and the client's state where the client changed it."""
 
     reply: Message
     state: RecordDict | None
 
 
-class Answered(NamedTuple):
+class WorkResult(NamedTuple):
     """Answers, and the sums of the updates, where these were wanted instead of each update."""
 
-    answers: list[Answer]
+    answers: list[ClientReply]
     sums: PairwiseSum | None
 
 
@@ -53,7 +53,7 @@ class Worker:
     """Runs the ClientApp for one client after another, or for many as one.
 
     Args:
-        runtime: Data, network and local half of the scenario.
+        runtime: Data, network and client trainer of the scenario.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -64,25 +64,25 @@ class Worker:
         self.app = build_client_app(lambda _: runtime)
 
     def choose(
-        self, content: RecordDict, jobs: Sequence[Job], states: Sequence[RecordDict | None]
-    ) -> Choice:
+        self, content: RecordDict, tasks: Sequence[ClientTask], states: Sequence[RecordDict | None]
+    ) -> ExecutionPlan:
         """How clients are to be executed (see `fedlab.engine.execution.mode`).
 
         Args:
             content: What the clients of the first cohort received.
-            jobs: Some of them, for measuring; they are trained and forget it.
+            tasks: Some of them, for measuring; they are trained and forget it.
             states: What they keep.
         """
         scenario, device = self.runtime.scenario, self.runtime.device.type
-        choice = by_rule(scenario.engine, self.runtime.half, device, scenario.cohort_size)
+        choice = from_rule(scenario.engine, self.runtime.trainer, device, scenario.cohort_size)
         some = slice(choice.stack)
-        if scenario.engine.execution != "measured" or len(jobs[some]) < 2:
+        if scenario.engine.execution != "measured" or len(tasks[some]) < 2:
             return choice
-        work = (content, jobs[some], states[some])
-        return by_measuring(
+        work = (content, tasks[some], states[some])
+        return from_timing(
             scenario,
             choice.stack,
-            len(jobs[some]),
+            len(tasks[some]),
             device,
             alone=lambda: self.answer(*work),
             together=lambda: self.answer(*work, together=True),
@@ -91,25 +91,25 @@ class Worker:
     def answer(
         self,
         content: RecordDict,
-        jobs: Sequence[Job],
+        tasks: Sequence[ClientTask],
         states: Sequence[RecordDict | None],
         together: bool = False,
         slots: Slots | None = None,
-    ) -> Answered:
+    ) -> WorkResult:
         """Answers messages that share their content.
 
         A client that raises gives an error reply with its traceback and keeps its old state.
 
         Args:
             content: What the clients received.
-            jobs: Who they are.
+            tasks: Who they are.
             states: What they keep.
             together: Whether they train, or are tested, as one.
             slots: Where their updates belong in a sum, if no more than that is wanted.
         """
 
         def visits() -> list[_Visit]:
-            return [self._visit(content, job, s) for job, s in zip(jobs, states, strict=True)]
+            return [self._visit(content, task, s) for task, s in zip(tasks, states, strict=True)]
 
         sums, first = PairwiseSum(), slots.first if slots else 0
         if together:
@@ -126,11 +126,11 @@ class Worker:
                 answer, total = self._alone(visit, bool(slots))
                 answers.append(answer)
                 sums.add(slot, 1, total)
-        return Answered(answers, sums if slots else None)
+        return WorkResult(answers, sums if slots else None)
 
     def _together(
         self, visits: Sequence[_Visit], preaggregate: bool
-    ) -> tuple[list[Answer], WeightedSum | None] | None:
+    ) -> tuple[list[ClientReply], WeightedSum | None] | None:
         """Answers of clients as one, and their sum; None if one of them cannot be used."""
         messages, contexts = [v.message for v in visits], [v.context for v in visits]
         into = _into(visits[0], preaggregate)
@@ -147,7 +147,7 @@ class Worker:
             return None
         return [v.answered(reply) for v, reply in zip(visits, replies, strict=True)], total
 
-    def _alone(self, visit: _Visit, preaggregate: bool) -> tuple[Answer, WeightedSum | None]:
+    def _alone(self, visit: _Visit, preaggregate: bool) -> tuple[ClientReply, WeightedSum | None]:
         """One client's answer, and its summand; neither if its update cannot be used."""
         into = _into(visit, preaggregate)
         try:
@@ -157,20 +157,20 @@ class Worker:
                 reply = self.app(visit.message, visit.context)
         except (Exception, SystemExit):  # a user's own code may call sys.exit
             reason = f"client {visit.client} raised:\n{traceback.format_exc().rstrip()}"
-            return Answer(error_reply(visit.message, reason), None), None
+            return ClientReply(error_reply(visit.message, reason), None), None
         total = _total(into)
         if wrong := sum_fault(total) or update_fault(reply):
             refusal = refused_reply(visit.message, f"client {visit.client}: {wrong}")
-            return Answer(refusal, None), None
+            return ClientReply(refusal, None), None
         return visit.answered(reply), total
 
-    def _visit(self, content: RecordDict, job: Job, state: RecordDict | None) -> _Visit:
+    def _visit(self, content: RecordDict, task: ClientTask, state: RecordDict | None) -> _Visit:
         # Shallow copies, so that a client can add records and drop them.
-        message = message_for(job.metadata, content.copy())
+        message = message_for(task.metadata, content.copy())
         before = dict(state) if state is not None else {}
         own = state.copy() if state is not None else RecordDict()
-        context = client_context(job.metadata.dst_node_id, job.client, self.clients, own)
-        return _Visit(job.client, message, context, before)
+        context = client_context(task.metadata.dst_node_id, task.client, self.clients, own)
+        return _Visit(task.client, message, context, before)
 
 
 class _Visit(NamedTuple):
@@ -186,10 +186,10 @@ class _Visit(NamedTuple):
         """Whether the message asks the client to train."""
         return self.message.metadata.message_type == MessageType.TRAIN
 
-    def answered(self, reply: Message) -> Answer:
+    def answered(self, reply: Message) -> ClientReply:
         """The reply, with the client's state if it changed."""
         state = self.context.state
-        return Answer(reply, state if _replaced(state, self.before) else None)
+        return ClientReply(reply, state if _replaced(state, self.before) else None)
 
 
 def _into(visit: _Visit, preaggregate: bool) -> Preaggregation | None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedlab.clients.base import LocalHalf, Received
+from fedlab.clients.base import ClientTrainer, Received
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.runtime import Runtime
@@ -18,7 +18,7 @@ from fedlab.export.program import Program, Standardise
 from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import FrozenNetwork
 from fedlab.models.anatomy import fill
-from fedlab.models.anatomy.places import lent
+from fedlab.models.anatomy.places import session_classes
 from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
 from fedlab.partition.partition import make_partition
@@ -57,17 +57,19 @@ class Original:
         prepared = prepare(run.scenario)
         cpu = torch.device("cpu")
         runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)
-        half = runtime.half
-        state = half.evaluated_model(Received({"arrays": run.model_state()}), kept)
-        _refuse_untrained(state, half, run.scenario, client)
+        trainer = runtime.trainer
+        state = trainer.evaluated_model(Received({"arrays": run.model_state()}), kept)
+        _refuse_untrained(state, trainer, run.scenario, client)
         return cls(runtime, state, client)
 
     @torch.inference_mode()
     def __call__(self, stored: Tensor) -> Tensor:
         """Logits of samples as the run had them, as its tests make them."""
         batch = channels_last(self.runtime.preprocess.inputs(stored))
-        model = self.runtime.half.task.model.eval()
-        with lent(model, {name: channels_last(tensor) for name, tensor in self.state.items()}):
+        model = self.runtime.trainer.task.model.eval()
+        with session_classes(
+            model, {name: channels_last(tensor) for name, tensor in self.state.items()}
+        ):
             return model(batch)
 
     @property
@@ -87,7 +89,7 @@ class Original:
         Raises:
             InputError: If what stands before the network is no network.
         """
-        network = fill(copy_of(self.runtime.half.task.model), self.state)
+        network = fill(copy_of(self.runtime.trainer.task.model), self.state)
         samples, extractor = self.runtime.data, None
         if whole:
             network = fold_weight_standardisation(network)
@@ -111,11 +113,11 @@ class Original:
 
 
 def _refuse_untrained(
-    state: Tensors, half: LocalHalf, scenario: Scenario, client: int | None
+    state: Tensors, trainer: ClientTrainer, scenario: Scenario, client: int | None
 ) -> None:
     """Refuses a model that has the network's initial values where training would move them."""
-    initial = half.task.initial
-    untrained = [name for name in (*half.shared, *half.local) if state[name] is initial[name]]
+    initial = trainer.task.initial
+    untrained = [name for name in (*trainer.shared, *trainer.local) if state[name] is initial[name]]
     if not untrained:
         return
     method = f"{scenario.strategy.name} keeps {len(untrained)} tensors with its clients"

@@ -1,4 +1,4 @@
-"""What a server half's `combine` has to leave behind."""
+"""What a strategy's `aggregate` has to leave behind."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 from fedlab.errors import RunError
 
 
-def check_combined(
+def check_aggregated(
     name: str, returned: object, before: Mapping[str, torch.Size], after: Mapping[str, Any]
 ) -> None:
     """Refuses a next state that is not of the form of the last one.
 
     Args:
         name: The strategy's class.
-        returned: What `combine` returned; what it means goes into ``self.state``.
+        returned: What `aggregate` returned; what it means goes into ``self.state``.
         before: Shapes of the shared tensors that clients were sent.
         after: What they would be sent next.
 
     Raises:
         RunError: With what is wrong.
     """
-    place = f"{name}.combine"
+    place = f"{name}.aggregate"
     if returned is not None:
         raise RunError(
             f"{place} returned a {type(returned).__name__}, which nobody reads; put the next "

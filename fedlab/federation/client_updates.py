@@ -80,7 +80,7 @@ def reason(reply: Message) -> str:
     return reply.error.reason or f"error {reply.error.code}"
 
 
-def told_once(reasons: Sequence[str], most: int) -> str:
+def unique_errors(reasons: Sequence[str], most: int) -> str:
     """Why clients failed; of reasons that only differ in the client, the first.
 
     Args:

@@ -19,7 +19,7 @@ ROWS = 128
 matrices are formed at once, where the rows are."""
 
 
-class Unformed:
+class LowRankSum:
     """A weighted sum of k W_0 + Aᵀ X over clients that started from the same W_0.
 
     Args:
@@ -47,14 +47,14 @@ class Unformed:
         """
         return sum(len(rows) for _, rows in self.terms) >= min(ROWS, len(self.start))
 
-    def times(self, weight: float) -> Unformed:
+    def times(self, weight: float) -> LowRankSum:
         """The sum, in which each client counts so much more."""
         terms = [(coefficients * weight, rows) for coefficients, rows in self.terms]
-        return Unformed(self.start, self.keep * weight, terms)
+        return LowRankSum(self.start, self.keep * weight, terms)
 
-    def joined(self, other: Unformed) -> Unformed:
+    def joined(self, other: LowRankSum) -> LowRankSum:
         """The sum over the clients of both, this one's first."""
-        return Unformed(self.start, self.keep + other.keep, self.terms + other.terms)
+        return LowRankSum(self.start, self.keep + other.keep, self.terms + other.terms)
 
     def formed(self) -> torch.Tensor:
         """The sum as a matrix of its own, float64, shape (outputs, inputs)."""

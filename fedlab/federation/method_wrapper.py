@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 @cache
-def in_front_of(front: type[T], base: type) -> type[T]:
+def wrap_class(front: type[T], base: type) -> type[T]:
     """A class that is `front` and, wherever that says nothing itself, `base`.
 
     Args:

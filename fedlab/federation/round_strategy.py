@@ -17,7 +17,7 @@ from fedlab.virtual_time.round_plan import RoundPlan
 
 Ask = Callable[..., list[ClientUpdate]]
 """``ask(question, arrays, **values)``: sends named tensors and plain values to every client, and
-returns their answers in the order of client indices (see `LocalHalf.answer`)."""
+returns their answers in the order of client indices (see `ClientTrainer.answer`)."""
 
 
 class RoundStrategy(Protocol):
@@ -58,7 +58,7 @@ class RoundStrategy(Protocol):
         """The server's tensors by all names of the network's state dict."""
         ...
 
-    def figures(self, server_round: int) -> dict[str, float]:
+    def round_metrics(self, server_round: int) -> dict[str, float]:
         """Numbers of a round as a whole, by metric."""
         ...
 

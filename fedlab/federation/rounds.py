@@ -98,7 +98,7 @@ def run_rounds(
         failures = failures_by_name(grid, [*replies, *answers])
         asked = len(messages) if plan is None else plan.asked
         rows += traffic.rows(server_round, clients=asked, failed=len(failures))
-        rows += round_rows(server_round, strategy.figures(server_round))
+        rows += round_rows(server_round, strategy.round_metrics(server_round))
         if plan is not None and strategy.clock is not None:
             rows += plan.rows(server_round)
             strategy.state[CLOCK] = strategy.clock.state()

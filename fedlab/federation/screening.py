@@ -11,7 +11,7 @@ import torch
 from flwr.app import Array, ArrayRecord, Message
 
 from fedlab.federation.client_updates import client_of
-from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.low_rank_sum import LowRankSum
 from fedlab.federation.preaggregation import PreaggregatedRecord
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.flower_compat import refused_reply
@@ -105,9 +105,9 @@ def _square(record: ArrayRecord, down: Mapping[str, Array]) -> float:
     return total
 
 
-def _parts(value: torch.Tensor | Unformed) -> list[torch.Tensor]:
+def _parts(value: torch.Tensor | LowRankSum) -> list[torch.Tensor]:
     """The tensors that a summand is made of."""
-    return list(chain.from_iterable(value.terms)) if isinstance(value, Unformed) else [value]
+    return list(chain.from_iterable(value.terms)) if isinstance(value, LowRankSum) else [value]
 
 
 def _finite(parts: Iterable[torch.Tensor]) -> bool:

@@ -1,4 +1,4 @@
-"""What a scenario tells every server half, whatever the method."""
+"""What a scenario tells every strategy, whatever the method."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fedlab.privacy.spec import PrivacySpec
-from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.device_population import DevicePopulation
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ServerSettings:
     evaluate_every: int = 1
     max_failed_share: float = 0.0
     privacy: PrivacySpec | None = None
-    fleet: Fleet | None = None
+    fleet: DevicePopulation | None = None
     min_replies: int | None = None
     update_norm: float | None = None
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from fedlab.federation.float64 import accumulate, weighted
-from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.low_rank_sum import LowRankSum
 from fedlab.records import Tensors, as_tensor
 
-Summands = dict[str, "torch.Tensor | Unformed"]
+Summands = dict[str, "torch.Tensor | LowRankSum"]
 """Named tensors, or weights that are known as a sum of products."""
 
 
@@ -28,7 +28,7 @@ class WeightedSum:
         weight: Sum of the weights.
         clients: How many clients are in it.
         arrays: The sums by record and name, float64, where the updates were made; those of layers
-            in low-rank form may be `Unformed` until the whole sum is there.
+            in low-rank form may be `LowRankSum` until the whole sum is there.
         dtypes: What the mean will be in, by record and name.
     """
 
@@ -65,7 +65,7 @@ class WeightedSum:
         """Takes in clients' updates, which stay as they are, in this order.
 
         Args:
-            updates: The tensors of each by record and name, or `Unformed` weights.
+            updates: The tensors of each by record and name, or `LowRankSum` weights.
             weights: What each of them counts.
 
         Raises:
@@ -89,7 +89,7 @@ class WeightedSum:
                 if name in self.kept:
                     counting = [v for v, weight in zip(values, weights, strict=True) if weight > 0]
                     tensors[name] = [total, *counting][-1].clone()
-                elif isinstance(total, Unformed):
+                elif isinstance(total, LowRankSum):
                     for value, weight in zip(values, weights, strict=True):
                         tensors[name] = _together(tensors[name], _weighted(value, weight))
                 else:
@@ -149,7 +149,7 @@ class WeightedSum:
         """Travels as NumPy arrays, which a shared memory can hold."""
         arrays = {
             record: {
-                name: value if isinstance(value, Unformed) else value.cpu().contiguous().numpy()
+                name: value if isinstance(value, LowRankSum) else value.cpu().contiguous().numpy()
                 for name, value in tensors.items()
             }
             for record, tensors in self.arrays.items()
@@ -161,7 +161,7 @@ class WeightedSum:
         self.__dict__.update(state)
         self.arrays = {
             record: {
-                name: value if isinstance(value, Unformed) else as_tensor(value)
+                name: value if isinstance(value, LowRankSum) else as_tensor(value)
                 for name, value in arrays.items()
             }
             for record, arrays in state["arrays"].items()
@@ -171,28 +171,28 @@ class WeightedSum:
 
 def _weighted(value: Any, weight: float) -> Any:
     """A sum of one; its own memory, in the same order."""
-    if isinstance(value, Unformed):
+    if isinstance(value, LowRankSum):
         return _small(value.times(weight))
     return weighted(value, weight) if value.is_floating_point() else value.clone()
 
 
 def _together(first: Any, second: Any, writable: bool = True) -> Any:
     """The sum of two, in the memory of the first if that may be written to."""
-    if isinstance(first, Unformed) and isinstance(second, Unformed):
+    if isinstance(first, LowRankSum) and isinstance(second, LowRankSum):
         return _small(first.joined(second))
-    writable &= not isinstance(first, Unformed)
+    writable &= not isinstance(first, LowRankSum)
     first, second = _formed(first), _formed(second)
     add = torch.add if first.is_floating_point() else torch.maximum
     return add(first, second, out=first if writable else None)
 
 
-def _small(value: Unformed) -> Any:
+def _small(value: LowRankSum) -> Any:
     """The sum as it is, as long as it has few rows."""
     return value.formed() if value.large else value
 
 
 def _formed(value: Any) -> torch.Tensor:
-    return value.formed() if isinstance(value, Unformed) else value
+    return value.formed() if isinstance(value, LowRankSum) else value
 
 
 def _same_names(

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 from fedlab.lazy import doors
 
 if TYPE_CHECKING:
+    from fedlab.losses.base import ClientStats as ClientStats
     from fedlab.losses.base import Loss as Loss
-    from fedlab.losses.base import Profile as Profile
 
 __all__ = [
+    "ClientStats",
     "Loss",
-    "Profile",
 ]
 
 __getattr__, __dir__ = doors(
     __name__,
     {
         "Loss": "fedlab.losses.base",
-        "Profile": "fedlab.losses.base",
+        "ClientStats": "fedlab.losses.base",
     },
+    renamed={"Profile": "ClientStats"},
 )

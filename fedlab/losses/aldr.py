@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch.nn.functional import log_softmax
 
-from fedlab.losses.base import Loss, Profile
+from fedlab.losses.base import ClientStats, Loss
 from fedlab.losses.ldr import Scores, leads_over_label, scored, soft_maximum
 from fedlab.records import Tensors
 
@@ -37,28 +37,28 @@ class ALDRKL(Loss):
 
     name: str = "aldr_kl"
     personal: ClassVar[bool] = True
-    vectorisable: ClassVar[bool] = False
+    supports_vmap: ClassVar[bool] = False
     temperature: PositiveFloat = 1.0
     alpha: float = Field(default=2.0, gt=1)
     margin: float = Field(default=0.1, ge=0)
     scores: Scores = "l1"
 
-    def start(self, profile: Profile, server_round: int, rounds: int) -> Tensors:
+    def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """λ₀ for every sample."""
-        device = profile.class_counts.device
-        return {"temperatures": torch.full((profile.samples,), self.temperature, device=device)}
+        device = stats.class_counts.device
+        return {"temperatures": torch.full((stats.samples,), self.temperature, device=device)}
 
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """Adapts the samples' λ, then judges with them."""
         scores = scored(outputs, self.scores)
         most = self.alpha * log(outputs.shape[-1])
         with torch.no_grad():
-            chances = log_softmax(scores / kept["temperatures"][rows].unsqueeze(-1), dim=-1)
+            chances = log_softmax(scores / kept["temperatures"][indices].unsqueeze(-1), dim=-1)
             from_uniform = (chances.exp() * chances).sum(dim=-1) + log(outputs.shape[-1])
             adapted = self.temperature * (1 - from_uniform / most)
-            kept["temperatures"][rows] = adapted.to(kept["temperatures"].dtype)
+            kept["temperatures"][indices] = adapted.to(kept["temperatures"].dtype)
         leads = leads_over_label(scores, labels, self.margin)
         losses = soft_maximum(leads, adapted.unsqueeze(-1))
         spread = (adapted - self.temperature).square() * most / (2 * self.temperature)

@@ -9,9 +9,10 @@ import torch
 
 from fedlab.config.component import Component
 from fedlab.records import Tensors
+from fedlab.renamed import old_names
 
 
-class Profile(NamedTuple):
+class ClientStats(NamedTuple):
     """What a loss or a method may know of a client's labelled training samples.
 
     Attributes:
@@ -29,15 +30,15 @@ class Loss(Component):
     group: ClassVar[str] = "losses"
     personal: ClassVar[bool] = False
     """Whether `start` depends on the client."""
-    vectorisable: ClassVar[bool] = True
+    supports_vmap: ClassVar[bool] = True
     """Whether what `start` makes has the same shapes for all clients, and `value` only reads it, so
     that the clients' can be stacked; otherwise clients train one by one."""
 
-    def start(self, profile: Profile, server_round: int, rounds: int) -> Tensors:
+    def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """What the loss keeps beside a client's model during a round, by name; often nothing.
 
         Args:
-            profile: What the client's samples are like.
+            stats: What the client's samples are like.
             server_round: The round, from 1.
             rounds: Rounds of the whole run.
         """
@@ -45,17 +46,20 @@ class Loss(Component):
 
     @abstractmethod
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """The mean loss of a batch, a scalar.
 
         Args:
             outputs: Logits of shape (batch, classes).
             labels: int64 of shape (batch,).
-            rows: Which of the client's samples they are, int64 of shape (batch,).
+            indices: Which of the client's samples they are, int64 of shape (batch,).
             kept: What `start` made; may be written to in place.
         """
 
-    def for_stacks(self) -> Loss:
+    def for_vmap(self) -> Loss:
         """The same loss, made of what `torch.func.vmap` does quickly."""
         return self
+
+
+__getattr__ = old_names(__name__, {"Profile": "ClientStats"})

@@ -15,19 +15,19 @@ class CrossEntropy(Loss):
     name: str = "cross_entropy"
 
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """PyTorch's own."""
         return cross_entropy(outputs, labels)
 
-    def for_stacks(self) -> Loss:
+    def for_vmap(self) -> Loss:
         """In few operations: `torch.func.vmap` takes PyTorch's own apart into dozens."""
         return _Gathered()
 
 
 class _Gathered(CrossEntropy):
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         chances = log_softmax(outputs, dim=-1)
         return -chances.gather(-1, labels.unsqueeze(-1)).mean()

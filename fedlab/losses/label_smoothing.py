@@ -26,7 +26,7 @@ class LabelSmoothing(Loss):
     smoothing: float = Field(default=0.1, ge=0, lt=1)
 
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """(1 - ε) times the log loss of the label, and ε times its mean over all classes."""
         all_classes = -log_softmax(outputs, dim=-1).mean(dim=-1)

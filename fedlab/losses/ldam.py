@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field, PositiveFloat
 
-from fedlab.losses.base import Loss, Profile
+from fedlab.losses.base import ClientStats, Loss
 from fedlab.losses.log_loss import log_loss
 from fedlab.records import Tensors
 
@@ -41,9 +41,9 @@ class LDAM(Loss):
     reweight_from: float = Field(default=0.8, ge=0, le=1)
     beta: float = Field(default=0.9999, ge=0, lt=1)
 
-    def start(self, profile: Profile, server_round: int, rounds: int) -> Tensors:
+    def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """The margins and the weights of the classes, each of shape (classes,)."""
-        counts = profile.class_counts.double()
+        counts = stats.class_counts.double()
         rarest = counts.where(counts > 0, torch.inf).amin().nan_to_num(posinf=1.0)
         counts = counts.clamp(min=rarest)
         margins = self.margin * (rarest / counts) ** 0.25
@@ -53,7 +53,7 @@ class LDAM(Loss):
         return {"margins": margins.float(), "weights": weights.float()}
 
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """The mean over the batch, weighted by class as PyTorch's cross-entropy weighs."""
         is_label = labels.unsqueeze(-1) == torch.arange(outputs.shape[-1], device=labels.device)

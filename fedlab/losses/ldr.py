@@ -41,7 +41,7 @@ class LDRKL(Loss):
     scores: Scores = "softplus"
 
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """The mean over the batch."""
         leads = leads_over_label(scored(outputs, self.scores), labels, self.margin)

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from pydantic import PositiveFloat
 
-from fedlab.losses.base import Loss, Profile
+from fedlab.losses.base import ClientStats, Loss
 from fedlab.losses.log_loss import log_loss
 from fedlab.records import Tensors
 
@@ -32,12 +32,12 @@ class BalancedSoftmax(Loss):
     name: str = "balanced_softmax"
     personal: ClassVar[bool] = True
 
-    def start(self, profile: Profile, server_round: int, rounds: int) -> Tensors:
+    def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """The logarithms of the client's class counts, shape (classes,)."""
-        return {"prior": profile.class_counts.float().clamp(min=ABSENT).log()}
+        return {"prior": stats.class_counts.float().clamp(min=ABSENT).log()}
 
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """The log loss of adjusted outputs; counts or shares make no difference to a softmax."""
         return log_loss(outputs + kept["prior"], labels).mean()
@@ -53,7 +53,7 @@ class LogitAdjustment(BalancedSoftmax):
     name: str = "logit_adjustment"
     tau: PositiveFloat = 1.0
 
-    def start(self, profile: Profile, server_round: int, rounds: int) -> Tensors:
+    def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """The logarithms of the client's class counts times τ, shape (classes,)."""
-        counts = super().start(profile, server_round, rounds)["prior"]
+        counts = super().start(stats, server_round, rounds)["prior"]
         return {"prior": self.tau * counts}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from fedlab.config.component import Section
+from fedlab.config.component import ConfigBlock
 from fedlab.partition.apportion import shuffled_groups
 
 
-class LabelBudget(Section):
+class LabelBudget(ConfigBlock):
     """Which share of a client's training samples is labelled.
 
     Attributes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import PositiveInt
 
-from fedlab.config.component import Chosen, Section
+from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 from fedlab.partition.label_budget import LabelBudget
 
 
-class PartitionSpec(Section):
+class PartitionSpec(ConfigBlock):
     """How the pooled samples are divided among clients.
 
     The generators compose: domains first, then labels within the domains a client sees, then

@@ -36,7 +36,7 @@ def check_privacy(
 
     Args:
         scenario: The experiment; nothing is done if it asks for no privacy.
-        strategy: The method's server half.
+        strategy: The method's strategy.
         model: The network.
         data: What it is trained on.
         clients: Clients that train, after the method has regrouped them.
@@ -90,7 +90,7 @@ def _refuse_method(scenario: Scenario, strategy: type[Strategy], clients: int) -
         raise InputError(
             f"strategy.name: {name} has one client, whose update no other hides; leave privacy out"
         )
-    if not strategy.one_mean:
+    if not strategy.dp_compatible:
         raise InputError(
             f"strategy.name: {name} makes its next state of something else than one mean of the "
             f"clients' models, which privacy does not cover; choose {SUITABLE}"

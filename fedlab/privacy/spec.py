@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat
 
-from fedlab.config.component import Section
+from fedlab.config.component import ConfigBlock
 
 
-class PrivacySpec(Section):
+class PrivacySpec(ConfigBlock):
     """Central differential privacy: the server clips every update and adds noise to their sum.
 
     What is protected is a client's whole data; the server itself is trusted. The guarantee is for

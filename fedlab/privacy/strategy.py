@@ -1,4 +1,4 @@
-"""A server half in front of any other: its mean of models becomes a private one."""
+"""A strategy in front of any other: its mean of models becomes a private one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Private(Strategy):
     clipped before it is in a sum.
     """
 
-    linear = False
-    one_mean = True
+    needs_only_mean = False
+    dp_compatible = True
 
     @property
     def privacy(self) -> PrivacySpec:
@@ -40,20 +40,20 @@ class Private(Strategy):
         self.asked = len(messages)
         return messages
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """As the method does, with a mean that has this round's noise."""
         seeded, seed = self.privacy.noise == "seeded", self.settings.seed
         self.noise = rng.torch_generator(seed, "privacy", server_round) if seeded else None
-        super().combine(server_round, updates)
+        super().aggregate(server_round, updates)
 
-    def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
+    def weighted_mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
         """The private mean; only the model has one."""
         assert record == "arrays", f"'{record}' would leave the server without noise"
         models = (update.arrays[record] for update in updates)
         received = self.state["arrays"]
         return private_mean(received, models, self.asked, self.privacy, self.noise)
 
-    def figures(self, server_round: int) -> dict[str, float]:
+    def round_metrics(self, server_round: int) -> dict[str, float]:
         """What has been spent."""
         spent = epsilon_after(self.privacy, server_round, self.population, self.asked)
-        return {**super().figures(server_round), "epsilon": spent}
+        return {**super().round_metrics(server_round), "epsilon": spent}

@@ -50,7 +50,7 @@ class Checkpoint:
         server: The strategy's state, by record.
         clients: What each client keeps, by client and record.
         history: How far the history files went, to cut off what a lost round left there.
-        settled: What of the scenario must not change (see `fedlab.runs.resume_check`).
+        fixed_settings: What of the scenario must not change (see `fedlab.runs.resume_check`).
         data: Fingerprint of the samples (see `fedlab.runs.fingerprint`).
     """
 
@@ -58,7 +58,7 @@ class Checkpoint:
     server: dict[str, Tensors]
     clients: dict[int, dict[str, Tensors]]
     history: dict[str, Mark]
-    settled: dict[str, Any]
+    fixed_settings: dict[str, Any]
     data: dict[str, Any]
 
     def client_records(self) -> dict[int, RecordDict]:
@@ -78,7 +78,7 @@ class CheckpointWriter:
         history: Its sizes belong to the checkpoint; must be told of a round before this is.
         every: Rounds between checkpoints; the last round always gets one.
         client_files: Files of earlier checkpoints that are still valid, by client.
-        settled: What of the scenario must not change while the run goes on.
+        fixed_settings: What of the scenario must not change while the run goes on.
         data: Fingerprint of the samples, which must not change either.
     """
 
@@ -89,7 +89,7 @@ class CheckpointWriter:
         history: HistoryWriter,
         every: int,
         client_files: Mapping[int, str] | None = None,
-        settled: Mapping[str, Any] = MappingProxyType({}),
+        fixed_settings: Mapping[str, Any] = MappingProxyType({}),
         data: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
@@ -97,7 +97,7 @@ class CheckpointWriter:
         self.history = history
         self.every = every
         self.client_files = dict(client_files or {})
-        self.settled = dict(settled)
+        self.fixed_settings = dict(fixed_settings)
         self.data = dict(data)
         self._seen = self._written = 0
 
@@ -133,7 +133,7 @@ class CheckpointWriter:
             "round": server_round,
             "history": self.history.sync(),
             "clients": {str(client): name for client, name in sorted(self.client_files.items())},
-            "scenario": self.settled,
+            "scenario": self.fixed_settings,
             "data": self.data,
         }
         manifest["checksum"] = _checksum(manifest)
@@ -237,6 +237,6 @@ def _load(checkpoint: Path) -> Checkpoint:
         server=server,
         clients={int(c): read_records(clients / n)[0] for c, n in manifest["clients"].items()},
         history=history,
-        settled=manifest["scenario"],
+        fixed_settings=manifest["scenario"],
         data=manifest["data"],
     )

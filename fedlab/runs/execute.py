@@ -20,14 +20,14 @@ from fedlab.runs.divergence import DivergenceWarning
 from fedlab.runs.final_model import FinishWriter
 from fedlab.runs.fingerprint import refuse_other_data
 from fedlab.runs.history import HistoryWriter
-from fedlab.runs.resume_check import refuse_changed, settled
+from fedlab.runs.resume_check import check_resumable, fixed_settings
 from fedlab.runs.run import Run, load_run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.workload_file import WorkloadWriter
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_server_app
 from fedlab.tracking.observer import trackers
-from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.device_population import DevicePopulation
 
 if TYPE_CHECKING:
     from fedlab.runs.checkpoint import Checkpoint
@@ -42,7 +42,7 @@ def conduct(
     checkpoint: Checkpoint | None = None,
     test_domains: Sequence[str] = (),
     callbacks: Sequence[Callback] = (),
-    fleet: Fleet | None = None,
+    fleet: DevicePopulation | None = None,
     data: Mapping[str, Any] = MappingProxyType({}),
 ) -> Run:
     """Runs a scenario's ServerApp on a grid and writes the run's folder.
@@ -63,7 +63,7 @@ def conduct(
         RunError: If the run fails.
     """
     if checkpoint is not None:
-        refuse_changed(checkpoint.settled, scenario, folder.scenario_file)
+        check_resumable(checkpoint.fixed_settings, scenario, folder.scenario_file)
         refuse_other_data(checkpoint.data, data, folder.path)
     logging.getLogger("flwr").setLevel(logging.WARNING)
     history = HistoryWriter(folder.path)
@@ -76,7 +76,7 @@ def conduct(
         history,
         scenario.output.checkpoint_every,
         client_files(folder.checkpoints, checkpoint.round) if checkpoint else {},
-        settled(scenario),
+        fixed_settings(scenario),
         data,
     )
     # Trackers hear of a round before its checkpoint is there: a round that a crash keeps from them

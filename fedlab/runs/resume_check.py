@@ -12,24 +12,24 @@ from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 
 
-def settled(scenario: Scenario) -> dict[str, Any]:
+def fixed_settings(scenario: Scenario) -> dict[str, Any]:
     """All that must stay as it is, as JSON values."""
     threads = scenario.resources.model_dump(include={"cpus_per_actor"})
     return {**scenario.model_dump(mode="json", exclude=set(IN_MID_RUN)), "resources": threads}
 
 
-def refuse_changed(begun: Mapping[str, Any], scenario: Scenario, file: Path) -> None:
+def check_resumable(begun: Mapping[str, Any], scenario: Scenario, file: Path) -> None:
     """Refuses to go on with another scenario than a checkpoint was made with.
 
     Args:
-        begun: What `settled` was then.
+        begun: What `fixed_settings` was then.
         scenario: What the run would go on with.
         file: The run's scenario, for the error.
 
     Raises:
         InputError: With every key that is another, its value now and then.
     """
-    changed = differences(begun, settled(scenario))
+    changed = differences(begun, fixed_settings(scenario))
     if changed:
         lines = [f"{k} is {in_words(now)} and was {in_words(then)}" for k, then, now in changed]
         raise InputError(

@@ -1,6 +1,6 @@
-"""The server half of a method, as a Flower strategy.
+"""The strategy of a method, as a Flower strategy.
 
-A method overrides only its idea: `broadcast` (what goes down) and `combine` (how updates become
+A method overrides only its idea: `broadcast` (what goes down) and `aggregate` (how updates become
 the next model). The base samples cohorts reproducibly, builds one message content for all clients
 that get the same, puts replies in order, keeps the server's state by name so that it can be
 checkpointed, and can start at any round. Being a Flower `Strategy`, it also runs in anybody's
@@ -10,7 +10,7 @@ checkpointed, and can start at any round. Being a Flower `Strategy`, it also run
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, cast, get_args
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -21,13 +21,13 @@ from torch import nn
 from fedlab import rng
 from fedlab.errors import RunError
 from fedlab.federation.callbacks import Callback
-from fedlab.federation.check_state import check_combined
+from fedlab.federation.check_state import check_aggregated
 from fedlab.federation.client_updates import (
     ClientUpdate,
     decode,
     mean_metrics,
     reason,
-    told_once,
+    unique_errors,
 )
 from fedlab.federation.preaggregation import REQUEST, client_weight, request
 from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, Layout, layout_of
@@ -40,21 +40,30 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.anatomy.derived import fitted
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors, from_record, to_record
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.renamed import honour_old_names
+from fedlab.strategies.parameters import P, StrategyParameters
 from fedlab.virtual_time.clock import CLOCK, VirtualClock
 from fedlab.virtual_time.round_plan import RoundPlan
 
 COHORT = "cohort"
 """The purpose for which those that train are drawn."""
 
-REASONS_TOLD = 3
+MAX_ERRORS = 3
 """Reasons of failed clients, often whole tracebacks, that an error tells."""
 
-TELLING = {"combine", "weight", "mean", "aggregate_train", "before_rounds"}
+RENAMED = {
+    "combine": "aggregate",
+    "mean": "weighted_mean",
+    "figures": "round_metrics",
+    "linear": "needs_only_mean",
+    "one_mean": "dp_compatible",
+}
+
+SEES_UPDATES = {"aggregate", "weight", "weighted_mean", "aggregate_train", "before_rounds"}
 """What of a strategy sees updates, or answers."""
 
 
-class Strategy(FlowerStrategy):
+class Strategy(FlowerStrategy, Generic[P]):
     """Sends a model down and takes the weighted mean of what comes back.
 
     Args:
@@ -65,14 +74,14 @@ class Strategy(FlowerStrategy):
 
     Parameters: ClassVar[type[StrategyParameters]] = StrategyParameters
     norm_policy: ClassVar[NormPolicy] = NormPolicy.SHARE_ALL
-    linear: bool = True
-    """Whether `combine` asks for no more than `mean`, so that one sum may stand for all updates.
+    needs_only_mean: bool = True
+    """Whether `aggregate` asks for no more than `mean`, so that one sum may stand for all updates.
 
-    False for a class that overrides `combine` or `weight` and does not say otherwise.
+    False for a class that overrides `aggregate` or `weight` and does not say otherwise.
     """
     metrics: frozenset[str] = METRICS
-    """Names of what local halves measure besides ``num-examples``; devices may send no others."""
-    one_mean: bool = True
+    """What client trainers measure besides ``num-examples``; devices may send no other names."""
+    dp_compatible: bool = True
     """Whether all that follows from the updates follows from the ``mean`` of ``arrays``.
 
     That mean can then be made private (`fedlab.privacy`). False for a class that overrides what
@@ -81,21 +90,25 @@ class Strategy(FlowerStrategy):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        honour_old_names(cls, RENAMED)
         own = vars(cls).keys()
-        if "linear" not in own and {"combine", "weight", "mean"} & own:
-            cls.linear = False
-        if "one_mean" not in own and TELLING & own:
-            cls.one_mean = False
+        if "Parameters" not in own and (parameters := _named_parameters(cls)):
+            cls.Parameters = parameters
+        if "needs_only_mean" not in own and {"aggregate", "weight", "weighted_mean"} & own:
+            cls.needs_only_mean = False
+        if "dp_compatible" not in own and SEES_UPDATES & own:
+            cls.dp_compatible = False
         if "Parameters" in vars(cls):
             cls.Parameters.server_half = cls
 
     def __init__(
         self,
         model: nn.Module,
-        parameters: StrategyParameters | None = None,
+        parameters: P | None = None,
         settings: ServerSettings | None = None,
     ) -> None:
-        self.parameters = parameters or self.Parameters(name=type(self).__name__.lower())
+        defaults = parameters or self.Parameters(name=type(self).__name__.lower())
+        self.parameters = cast(P, defaults)
         self.settings = settings or ServerSettings()
         self.model, self.anatomy = model, anatomy_of(model)
         self.shared, local = self.parameters.divide(model, self.norm_policy)
@@ -151,11 +164,11 @@ class Strategy(FlowerStrategy):
         """
         return down
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Turns a round's updates, in the order of client indices, into the next state."""
-        self.state["arrays"] = self.mean(updates, "arrays")
+        self.state["arrays"] = self.weighted_mean(updates, "arrays")
 
-    def figures(self, server_round: int) -> dict[str, float]:
+    def round_metrics(self, server_round: int) -> dict[str, float]:
         """Numbers of a round as a whole that belong into the history, by metric; usually none."""
         return {}
 
@@ -178,7 +191,7 @@ class Strategy(FlowerStrategy):
         """What a client counts in a mean."""
         return client_weight(update.metrics, self.parameters.weighting)
 
-    def mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
+    def weighted_mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
         """The weighted mean of one record over clients."""
         if updates[0].total is not None:
             return updates[0].total.mean(record)
@@ -222,7 +235,7 @@ class Strategy(FlowerStrategy):
         }
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
         # How far a client has gone is not to be seen in a sum.
-        if train and self.linear and self.settings.update_norm is None:
+        if train and self.needs_only_mean and self.settings.update_norm is None:
             records[REQUEST] = request(self.parameters.weighting, self.anatomy.kept_whole)
         content = RecordDict(records)  # type: ignore[arg-type]
         if train:
@@ -276,13 +289,13 @@ class Strategy(FlowerStrategy):
 
         Raises:
             RunError: If more clients failed than `ServerSettings.max_failed_share` allows, or
-                `combine` leaves a state of another form.
+                `aggregate` leaves a state of another form.
         """
         updates = self.accept(server_round, replies)
         if any(self.weight(update) > 0 for update in updates):
             shapes = {name: tensor.shape for name, tensor in self.state["arrays"].items()}
-            returned: object = self.combine(server_round, updates)
-            check_combined(type(self).__name__, returned, shapes, self.state["arrays"])
+            returned: object = self.aggregate(server_round, updates)
+            check_aggregated(type(self).__name__, returned, shapes, self.state["arrays"])
             self.settle(updates)
         return to_record(self.state["arrays"]), mean_metrics(updates)
 
@@ -308,7 +321,7 @@ class Strategy(FlowerStrategy):
         if len(replies) - len(errors) < self.settings.needed(len(replies)):
             raise RunError(
                 f"round {server_round}: {len(errors)} of {len(replies)} clients failed and "
-                f"{self.settings.tolerance}: {told_once(errors, REASONS_TOLD)}"
+                f"{self.settings.tolerance}: {unique_errors(errors, MAX_ERRORS)}"
             )
         return decode(replies)
 
@@ -358,3 +371,15 @@ class Strategy(FlowerStrategy):
             evaluate_fn=evaluate_fn,
             callbacks=callbacks,
         )
+
+
+def _named_parameters(cls: type) -> type[StrategyParameters] | None:
+    """The parameters by which a class is generic: those of ``class FedProx(Strategy[Mine])``."""
+    for base in vars(cls).get("__orig_bases__", ()):
+        for argument in get_args(base):
+            if isinstance(argument, type) and issubclass(argument, StrategyParameters):
+                return argument
+    return None
+
+
+honour_old_names(Strategy, RENAMED)

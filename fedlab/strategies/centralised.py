@@ -1,4 +1,4 @@
-"""Centralised training, server half: one client owns the samples of all.
+"""Centralised training, strategy: one client owns the samples of all.
 
 The upper end of the scale that federated methods are measured on: what could be learnt if the
 clients were to give their samples away. The samples, their labels and their test splits are those
@@ -36,7 +36,7 @@ class CentralisedParameters(StrategyParameters):
         """By their examples, whatever `weighting` says: the samples are pooled."""
         return "examples"
 
-    def regroup(self, partition: Partition) -> Partition:
+    def reassign(self, partition: Partition) -> Partition:
         """Gives everything that the clients own to one client."""
         return replace(
             partition,
@@ -45,10 +45,8 @@ class CentralisedParameters(StrategyParameters):
         )
 
 
-class Centralised(Strategy):
+class Centralised(Strategy[CentralisedParameters]):
     """FedAvg with one client, which is no averaging at all."""
-
-    Parameters = CentralisedParameters
 
     def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
         """The one client, unless nobody is to take part."""

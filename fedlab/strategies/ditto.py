@@ -1,4 +1,4 @@
-"""Ditto, server half: FedAvg; beside its model each client trains one of its own, held close to it.
+"""Ditto, strategy: FedAvg; beside its model each client trains one of its own, held close to it.
 
 Ditto: Fair and Robust Federated Learning Through Personalization, Li, Hu, Beirami, Smith, ICML
 2021, arXiv 2012.04221. Authors' code: litian96/ditto.
@@ -32,10 +32,8 @@ class DittoParameters(StrategyParameters):
         return learning(model)
 
 
-class Ditto(Strategy):
+class Ditto(Strategy[DittoParameters]):
     """Averages the global models; the personal ones are the clients' affair."""
-
-    Parameters = DittoParameters
 
     @property
     def has_global_model(self) -> bool:

@@ -1,4 +1,4 @@
-"""FedAdagrad, server half: every entry of the mean change over the size of all so far.
+"""FedAdagrad, strategy: every entry of the mean change over the size of all so far.
 
 Adaptive Federated Optimization, Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan,
 ICLR 2021, arXiv 2003.00295.
@@ -21,10 +21,8 @@ class FedAdagradParameters(AdaptiveParameters):
     beta_1: float = Field(default=0.0, ge=0, lt=1)
 
 
-class FedAdagrad(Adaptive):
+class FedAdagrad(Adaptive[FedAdagradParameters]):
     """v ← v + Δ²."""
-
-    Parameters = FedAdagradParameters
 
     def square(self, v: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """The sum of squares."""

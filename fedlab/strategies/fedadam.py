@@ -1,4 +1,4 @@
-"""FedAdam, server half: every entry of the mean change over its usual size.
+"""FedAdam, strategy: every entry of the mean change over its usual size.
 
 Adaptive Federated Optimization, Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan,
 ICLR 2021, arXiv 2003.00295.
@@ -7,8 +7,6 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 from pydantic import Field
@@ -27,11 +25,9 @@ class FedAdamParameters(AdaptiveParameters):
     beta_2: float = Field(default=0.99, ge=0, lt=1)
 
 
-class FedAdam(Adaptive):
+class FedAdam(Adaptive[FedAdamParameters]):
     """v ← β₂ v + (1 - β₂) Δ²."""
-
-    Parameters = FedAdamParameters
 
     def square(self, v: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """The fading mean of squares."""
-        return v.lerp(change.square(), 1 - cast(FedAdamParameters, self.parameters).beta_2)
+        return v.lerp(change.square(), 1 - self.parameters.beta_2)

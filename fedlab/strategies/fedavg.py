@@ -1,4 +1,4 @@
-"""FedAvg, server half: the mean of the clients' models, weighted by their examples.
+"""FedAvg, strategy: the mean of the clients' models, weighted by their examples.
 
 Communication-Efficient Learning of Deep Networks from Decentralized Data, McMahan, Moore, Ramage,
 Hampson, Agüera y Arcas, AISTATS 2017, arXiv 1602.05629.

@@ -1,4 +1,4 @@
-"""FedAvgM, server half: the clients' mean change gathers momentum.
+"""FedAvgM, strategy: the clients' mean change gathers momentum.
 
 Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, Hsu,
 Qi, Brown, 2019, arXiv 1909.06335.
@@ -9,7 +9,6 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from pydantic import Field, PositiveFloat
 
@@ -31,22 +30,21 @@ class FedAvgMParameters(ServerOptimizerParameters):
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
 
-class FedAvgM(ServerStep):
+class FedAvgM(ServerStep[FedAvgMParameters]):
     """v ← β v + Δ, w ← w + η_s v, with Δ = Σ p_i (θ_i - w)."""
 
-    Parameters = FedAvgMParameters
-    linear = True
-    one_mean = True
+    needs_only_mean = True
+    dp_compatible = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts at rest."""
         super().initialise(model)
         self.state["velocity"] = self.filled(0.0)
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the velocity."""
-        chosen = cast(FedAvgMParameters, self.parameters)
-        average = self.mean(updates, "arrays")
+        chosen = self.parameters
+        average = self.weighted_mean(updates, "arrays")
         velocity = plus(self.change(average), self.state["velocity"], chosen.momentum)
         model = plus(self.state["arrays"], velocity, chosen.server_lr)
         self.state = {"arrays": {**average, **model}, "velocity": velocity}

@@ -1,4 +1,4 @@
-"""FedBN, server half: averages everything but the normalisation layers.
+"""FedBN, strategy: averages everything but the normalisation layers.
 
 FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, Li, Jiang, Zhang,
 Kamp, Dou, ICLR 2021, arXiv 2102.07623.
@@ -38,8 +38,7 @@ class FedBNParameters(StrategyParameters):
         refuse_if_nothing_stays(scenario, model, NormPolicy.LOCAL_ALL, "normalisation layers")
 
 
-class FedBN(Strategy):
+class FedBN(Strategy[FedBNParameters]):
     """The mean of the shared tensors; there is no global model to test by itself."""
 
-    Parameters = FedBNParameters
     norm_policy = NormPolicy.LOCAL_ALL

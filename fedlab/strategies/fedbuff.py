@@ -1,4 +1,4 @@
-"""FedBuff, server half: clients are never waited for; the server steps when K updates are there.
+"""FedBuff, strategy: clients are never waited for; the server steps when K updates are there.
 
 Federated Learning with Buffered Asynchronous Aggregation, Nguyen, Malik, Zhan, Yousefpour, Rabbat,
 Malek, Huba, AISTATS 2022, arXiv 2106.06639.
@@ -11,7 +11,7 @@ model of the moment. Stays: nothing. A round is one server step, on the clock of
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType
 from flwr.serverapp import Grid
@@ -24,7 +24,7 @@ from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.families.fedopt import ServerOptimizerParameters
 from fedlab.strategies.families.server_update import ServerStep, plus
-from fedlab.virtual_time.async_clients import End, Ended, InFlight
+from fedlab.virtual_time.async_clients import AsyncClients, BufferResult, End
 from fedlab.virtual_time.round_plan import RoundPlan
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ IN_FLIGHT = "in-flight"
 VERSION = "version-{:06d}"
 """Names of the records of models that clients began with."""
 
-NOBODY = Ended((), (), 0, 0, 0.0)
+NOBODY = BufferResult((), (), 0, 0, 0.0)
 
 
 class FedBuffParameters(ServerOptimizerParameters):
@@ -89,22 +89,21 @@ class FedBuffParameters(ServerOptimizerParameters):
                 )
 
 
-class FedBuff(ServerStep):
+class FedBuff(ServerStep[FedBuffParameters]):
     """w ← w + η_g Σ p_i (1 + τ_i)^-a (y_i - w_i) (Algorithm 1; p_i = 1/K if all weigh the same).
 
     w_i is the model that client i began with, and τ_i how many steps the server has made since.
     The state holds, besides the model, who is at work and the models that they began with.
     """
 
-    Parameters = FedBuffParameters
-    linear = False
+    needs_only_mean = False
     ended = NOBODY
     """What happened in this round on the virtual clock."""
 
     @property
     def replies_needed(self) -> int:
         """A full buffer."""
-        return cast(FedBuffParameters, self.parameters).buffer_size
+        return self.parameters.buffer_size
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """The model as it was when that round began."""
@@ -150,9 +149,9 @@ class FedBuff(ServerStep):
             staleness={trip.client: server_round - 1 - trip.version for trip in arrived},
         )
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean of the clients' changes, the stale ones weighing less."""
-        chosen = cast(FedBuffParameters, self.parameters)
+        chosen = self.parameters
         version = {trip.client: trip.version for trip in self.ended.arrived}
         ages = [server_round - 1 - version[update.client] for update in updates]
         weights = [self.weight(update) for update in updates]
@@ -188,15 +187,15 @@ class FedBuff(ServerStep):
         down = tensor_bytes(self.state["arrays"])
         return down, self.upload_bytes(down)
 
-    def _in_flight(self) -> InFlight:
+    def _in_flight(self) -> AsyncClients:
         """The clients at work, as the last round left them."""
         if self.clock is None:
             raise InputError(
                 "fedbuff takes updates in the order in which they arrive on a virtual clock; give "
                 "it devices (ServerSettings.fleet)"
             )
-        concurrency = cast(FedBuffParameters, self.parameters).concurrency
-        flight = InFlight(self.clock, concurrency, self.clock.fleet.seconds(*self._bytes()))
+        concurrency = self.parameters.concurrency
+        flight = AsyncClients(self.clock, concurrency, self.clock.fleet.seconds(*self._bytes()))
         if IN_FLIGHT in self.state:
             flight.resume(self.state[IN_FLIGHT])
         return flight

@@ -1,4 +1,4 @@
-"""FedDC, server half: clients learn how far they drift, and the drift is taken out of the mean.
+"""FedDC, strategy: clients learn how far they drift, and the drift is taken out of the mean.
 
 FedDC: Federated Learning with Non-IID Data via Local Drift Decoupling and Correction, Gao, Fu, Li,
 Chen, Xu, Xu, CVPR 2022, arXiv 2203.11751.
@@ -10,7 +10,7 @@ clients' mean gradient. Stays: the client's drift and mean gradient.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import PositiveFloat
@@ -54,14 +54,13 @@ class FedDCParameters(StrategyParameters):
         refuse_unless_plain_sgd(scenario)
 
 
-class FedDC(ServerStep):
+class FedDC(ServerStep[FedDCParameters]):
     """w ← mean_S θ_i + mean over all clients of their drifts (Algorithm 1 of the paper).
 
     A client's drift h_i grows by θ_i - w, so the mean of all drifts is known from the models.
     """
 
-    Parameters = FedDCParameters
-    linear = True
+    needs_only_mean = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts with means of zeros."""
@@ -78,12 +77,12 @@ class FedDC(ServerStep):
         mean = {"mean-examples": float(sizes["examples"] / sizes["updates"])} if sizes else {}
         return {**super().config(server_round), **mean}
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Brings the means of all clients up to date, and adds the drift to the mean model."""
-        sizes = self.sizes(updates) if cast(FedDCParameters, self.parameters).by_share else {}
-        average, share = self.mean(updates, "arrays"), self.participation(updates)
+        sizes = self.sizes(updates) if self.parameters.by_share else {}
+        average, share = self.weighted_mean(updates, "arrays"), self.participation(updates)
         drift = plus(self.state["drift"], self.change(average), share)
-        gradient = plus(self.state["gradient"], self.mean(updates, "gradient"), share)
+        gradient = plus(self.state["gradient"], self.weighted_mean(updates, "gradient"), share)
         model = {**average, **plus(average, drift)}
         self.state = {"arrays": model, "drift": drift, "gradient": gradient, "sizes": sizes}
 

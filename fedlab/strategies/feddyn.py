@@ -1,4 +1,4 @@
-"""FedDyn, server half: a dynamic penalty makes the clients' optima agree with the server's.
+"""FedDyn, strategy: a dynamic penalty makes the clients' optima agree with the server's.
 
 Federated Learning Based on Dynamic Regularization, Acar, Zhao, Matas Navarro, Mattina, Whatmough,
 Saligrama, ICLR 2021, arXiv 2111.04263.
@@ -10,7 +10,7 @@ model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import PositiveFloat
 
@@ -35,22 +35,21 @@ class FedDynParameters(StrategyParameters):
     alpha: PositiveFloat = 0.1
 
 
-class FedDyn(ServerStep):
+class FedDyn(ServerStep[FedDynParameters]):
     """h ← h - α |S|/M mean(θ_i - w), w ← mean θ_i - h/α (Algorithm 1 of the paper)."""
 
-    Parameters = FedDynParameters
-    linear = True
-    one_mean = True
+    needs_only_mean = True
+    dp_compatible = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts with h of zeros."""
         super().initialise(model)
         self.state["h"] = self.filled(0.0)
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Keeps h the mean of all clients' h_i, and corrects the mean model by it."""
-        alpha = cast(FedDynParameters, self.parameters).alpha
-        average = self.mean(updates, "arrays")
+        alpha = self.parameters.alpha
+        average = self.weighted_mean(updates, "arrays")
         share = self.participation(updates)
         h = plus(self.state["h"], self.change(average), -alpha * share)
         self.state = {"arrays": {**average, **plus(average, h, -1 / alpha)}, "h": h}

@@ -1,4 +1,4 @@
-"""FedLabel, server half: averages updates by the samples that taught them something.
+"""FedLabel, strategy: averages updates by the samples that taught them something.
 
 Local or Global: Selective Knowledge Assimilation for Federated Learning with Limited Labels, Cho,
 Joshi, Dimitriadis, ICCV 2023, arXiv 2307.08809; authors' code in microsoft/msrflute.
@@ -10,7 +10,7 @@ number of samples used. Down: the whole model. Stays: nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import nn
@@ -87,10 +87,9 @@ class FedLabelParameters(StrategyParameters):
         refuse_if_all_is_labelled(scenario)
 
 
-class FedLabel(Strategy):
+class FedLabel(Strategy[FedLabelParameters]):
     """w ← w + Σ (r_k / Σ r_j) Δw_k, r_k the samples that client k used."""
 
-    Parameters = FedLabelParameters
     metrics = METRICS | {"pseudo-labels", "pseudo-labels-right"}
 
     def __init__(
@@ -100,11 +99,11 @@ class FedLabel(Strategy):
         settings: ServerSettings | None = None,
     ) -> None:
         super().__init__(model, parameters, settings)
-        self.linear = self._parameters.aggregation == "paper"
+        self.needs_only_mean = self._parameters.aggregation == "paper"
 
     @property
     def _parameters(self) -> FedLabelParameters:
-        return cast(FedLabelParameters, self.parameters)
+        return self.parameters
 
     def config(self, server_round: int) -> dict[str, Any]:
         """Sends the round's threshold."""
@@ -122,10 +121,10 @@ class FedLabel(Strategy):
         both = {"unlabelled": model} if self._parameters.aggregation == "flute" else {}
         return {"arrays": model, **both}
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """The mean of the updates, or of the means of both phases."""
         if self._parameters.aggregation == "paper":
-            return super().combine(server_round, updates)
+            return super().aggregate(server_round, updates)
         kept = self.anatomy.kept_whole
         models = [dict(update.arrays["arrays"]) for update in updates]
         labelled = weighted_mean(models, [1.0] * len(updates), kept)

@@ -1,4 +1,4 @@
-"""FedNova, server half: clients count by their direction, however many steps they took.
+"""FedNova, strategy: clients count by their direction, however many steps they took.
 
 Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization, Wang, Liu,
 Liang, Joshi, Poor, NeurIPS 2020, arXiv 2007.07481.
@@ -41,11 +41,10 @@ class FedNovaParameters(StrategyParameters):
             )
 
 
-class FedNova(ServerStep):
+class FedNova(ServerStep[FedNovaParameters]):
     """w ← w - (Σ p_i a_i) Σ p_i d_i, d_i = (w - θ_i) / a_i."""
 
-    Parameters = FedNovaParameters
-    linear = True
+    needs_only_mean = True
 
     def upload_bytes(self, down: int) -> int:
         """The sum that normalised the change comes on top."""
@@ -61,9 +60,11 @@ class FedNova(ServerStep):
             **({"untrained": untrained} if untrained else {}),
         }
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean direction, as far as the clients went on average."""
-        length = float(self.mean(updates, "coefficients")["sum"])
-        model = plus(self.state["arrays"], self.mean(updates, "direction"), -length)
-        others = self.mean(updates, "untrained") if "untrained" in updates[0].arrays else {}
+        length = float(self.weighted_mean(updates, "coefficients")["sum"])
+        model = plus(self.state["arrays"], self.weighted_mean(updates, "direction"), -length)
+        others = (
+            self.weighted_mean(updates, "untrained") if "untrained" in updates[0].arrays else {}
+        )
         self.state = {"arrays": {name: {**model, **others}[name] for name in self.shared}}

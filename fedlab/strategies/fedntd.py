@@ -1,4 +1,4 @@
-"""FedNTD, server half: averages networks that do not forget what they do not see.
+"""FedNTD, strategy: averages networks that do not forget what they do not see.
 
 Preservation of the Global Knowledge by Not-True Distillation in Federated Learning, Lee, Jeong,
 Shin, Bae, Yun, NeurIPS 2022, arXiv 2106.03097; authors' code in Lee-Gihun/FedNTD.
@@ -49,7 +49,5 @@ class FedNTDParameters(StrategyParameters):
             )
 
 
-class FedNTD(Strategy):
+class FedNTD(Strategy[FedNTDParameters]):
     """Averages as FedAvg does; the distillation is the clients' affair."""
-
-    Parameters = FedNTDParameters

@@ -1,4 +1,4 @@
-"""FedPer, server half: averages the first layers; the last ones stay with the clients.
+"""FedPer, strategy: averages the first layers; the last ones stay with the clients.
 
 Federated Learning with Personalization Layers, Arivazhagan, Aggarwal, Singh, Choudhary, 2019,
 arXiv 1912.00818.
@@ -26,7 +26,5 @@ class FedPerParameters(LocalHeadParameters):
     layers: NonNegativeInt = 1
 
 
-class FedPer(Strategy):
+class FedPer(Strategy[FedPerParameters]):
     """FedAvg over the base layers."""
-
-    Parameters = FedPerParameters

@@ -1,4 +1,4 @@
-"""FedProto, server half: averages class prototypes; no model travels.
+"""FedProto, strategy: averages class prototypes; no model travels.
 
 FedProto: Federated Prototype Learning across Heterogeneous Clients, Tan, Long, Liu, Zhou, Lu,
 Jiang, Zhang, AAAI 2022, arXiv 2105.00243. Authors' code: yuetan031/FedProto.
@@ -51,7 +51,7 @@ class FedProtoParameters(StrategyParameters):
     lam: NonNegativeFloat = 1.0
     distance: Literal["samples", "classes"] = "samples"
 
-    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Every tensor."""
         return anatomy_of(model).moving
 
@@ -65,16 +65,15 @@ class FedProtoParameters(StrategyParameters):
             )
 
 
-class FedProto(Strategy):
+class FedProto(Strategy[FedProtoParameters]):
     """The mean of every class's prototypes; those nobody sent in a round stay as they were."""
 
-    Parameters = FedProtoParameters
-    linear = False
+    needs_only_mean = False
 
     def __init__(
         self,
         model: nn.Module,
-        parameters: StrategyParameters | None = None,
+        parameters: FedProtoParameters | None = None,
         settings: ServerSettings | None = None,
     ) -> None:
         super().__init__(model, parameters, settings)
@@ -104,7 +103,7 @@ class FedProto(Strategy):
         """The global prototypes, once there are some."""
         return self.state
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Means over the clients that have a class (equation 6), in float64."""
         sent = [dict(update.arrays["prototypes"]) for update in updates]
         known = self.state.get("prototypes")

@@ -1,4 +1,4 @@
-"""FedProx, server half: FedAvg that tells its clients how close to stay.
+"""FedProx, strategy: FedAvg that tells its clients how close to stay.
 
 Federated Optimization in Heterogeneous Networks, Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith,
 MLSys 2020, arXiv 1812.06127.
@@ -8,7 +8,7 @@ Up: the whole model. Down: the whole model and μ. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from pydantic import NonNegativeFloat
 
@@ -28,12 +28,10 @@ class FedProxParameters(StrategyParameters):
     mu: NonNegativeFloat = 0.01
 
 
-class FedProx(Strategy):
+class FedProx(Strategy[FedProxParameters]):
     """Averages as FedAvg does; the proximal term is the clients' affair."""
-
-    Parameters = FedProxParameters
 
     def config(self, server_round: int) -> dict[str, Any]:
         """Sends μ under the key that Flower's own FedProx uses."""
-        mu = cast(FedProxParameters, self.parameters).mu
+        mu = self.parameters.mu
         return {**super().config(server_round), "proximal-mu": mu}

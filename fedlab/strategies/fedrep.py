@@ -1,4 +1,4 @@
-"""FedRep, server half: averages the representation; every client has a head of its own.
+"""FedRep, strategy: averages the representation; every client has a head of its own.
 
 Exploiting Shared Representations for Personalized Federated Learning, Collins, Hassani, Mokhtari,
 Shakkottai, ICML 2021, arXiv 2102.07078.
@@ -30,7 +30,5 @@ class FedRepParameters(LocalHeadParameters):
     weighting: Literal["examples", "uniform"] = "uniform"
 
 
-class FedRep(Strategy):
+class FedRep(Strategy[FedRepParameters]):
     """The mean of the bodies."""
-
-    Parameters = FedRepParameters

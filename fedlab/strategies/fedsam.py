@@ -1,4 +1,4 @@
-"""FedSAM, server half: averages networks that were trained to lie in flat valleys.
+"""FedSAM, strategy: averages networks that were trained to lie in flat valleys.
 
 Generalized Federated Learning via Sharpness Aware Minimization, Qu, Li, Duan, Liu, Tang, Lu,
 ICML 2022, arXiv 2206.02618. MoFedSAM, of the same paper, is `own_share` below 1; its formula was
@@ -11,7 +11,7 @@ Stays: nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveFloat
 from torch import nn
@@ -47,15 +47,14 @@ class FedSAMParameters(StrategyParameters):
             refuse_unless_plain_sgd(scenario)
 
 
-class FedSAM(ServerStep):
+class FedSAM(ServerStep[FedSAMParameters]):
     """Averages as FedAvg does; remembers the mean step if clients are to go on along it."""
 
-    Parameters = FedSAMParameters
-    linear = True
+    needs_only_mean = True
 
     @property
     def _goes_on(self) -> bool:
-        return cast(FedSAMParameters, self.parameters).own_share < 1
+        return self.parameters.own_share < 1
 
     def initialise(self, model: Tensors) -> None:
         """Starts at rest."""
@@ -75,9 +74,9 @@ class FedSAM(ServerStep):
         """The model alone."""
         return {"arrays": down["arrays"]}
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Adopts the mean."""
-        average = self.mean(updates, "arrays")
+        average = self.weighted_mean(updates, "arrays")
         state = {"arrays": average}
         if self._goes_on:
             weights = [self.weight(update) for update in updates]

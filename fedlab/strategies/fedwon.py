@@ -1,4 +1,4 @@
-"""FedWon, server half: plain averaging of a network whose normalisation was taken out.
+"""FedWon, strategy: plain averaging of a network whose normalisation was taken out.
 
 FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang, Lyu, ICLR 2024,
 arXiv 2306.05879. Weight standardisation: Brock, De, Smith, ICLR 2021, arXiv 2101.08692.
@@ -41,7 +41,5 @@ class FedWonParameters(StrategyParameters):
         return without_normalisation(model, self.gamma, self.nf_residual)
 
 
-class FedWon(Strategy):
+class FedWon(Strategy[FedWonParameters]):
     """FedAvg over raw weights, biases and gains: there are no buffers left to average."""
-
-    Parameters = FedWonParameters

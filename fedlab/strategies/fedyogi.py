@@ -1,4 +1,4 @@
-"""FedYogi, server half: FedAdam whose scale falls slowly when changes become small.
+"""FedYogi, strategy: FedAdam whose scale falls slowly when changes become small.
 
 Adaptive Federated Optimization, Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan,
 ICLR 2021, arXiv 2003.00295.
@@ -7,8 +7,6 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 from pydantic import PositiveFloat
@@ -24,12 +22,10 @@ class FedYogiParameters(FedAdamParameters):
     server_lr: PositiveFloat = 0.01
 
 
-class FedYogi(Adaptive):
+class FedYogi(Adaptive[FedYogiParameters]):
     """v ← v - (1 - β₂) Δ² sign(v - Δ²)."""
-
-    Parameters = FedYogiParameters
 
     def square(self, v: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """Moves towards the new square by a part of the square, not of the difference."""
-        square, beta_2 = change.square(), cast(FedYogiParameters, self.parameters).beta_2
+        square, beta_2 = change.square(), self.parameters.beta_2
         return v - (1 - beta_2) * square * (v - square).sign()

@@ -1,4 +1,4 @@
-"""FixBN, server half: averages everything, until running statistics are fixed.
+"""FixBN, strategy: averages everything, until running statistics are fixed.
 
 Making Batch Normalization Great in Federated Deep Learning, Zhong, Chen, Chao, 2023,
 arXiv 2303.06530.
@@ -57,7 +57,5 @@ class FixBNParameters(StrategyParameters):
             )
 
 
-class FixBN(Strategy):
+class FixBN(Strategy[FixBNParameters]):
     """Averages as FedAvg does; clients know by the round when to stop normalising by the batch."""
-
-    Parameters = FixBNParameters

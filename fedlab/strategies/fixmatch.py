@@ -1,4 +1,4 @@
-"""FixMatch, server half: FedAvg of clients that also learn from what they are sure of.
+"""FixMatch, strategy: FedAvg of clients that also learn from what they are sure of.
 
 FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, Sohn, Berthelot, Li,
 Zhang, Carlini, Cubuk, Kurakin, Zhang, Raffel, NeurIPS 2020, arXiv 2001.07685.
@@ -22,7 +22,5 @@ class FixMatchParameters(SemiSupervisedParameters):
     name: str = "fixmatch"
 
 
-class FixMatch(Strategy):
+class FixMatch(Strategy[FixMatchParameters]):
     """Averages as FedAvg does; what is done with unlabelled samples is the clients' affair."""
-
-    Parameters = FixMatchParameters

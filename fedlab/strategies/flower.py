@@ -15,7 +15,7 @@ import inspect
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import flwr.serverapp.strategy as flower_strategies
 import numpy as np
@@ -120,7 +120,7 @@ class FlowerParameters(StrategyParameters):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     @property
-    def local_half(self) -> str:
+    def client_trainer(self) -> str:
         """Flower's FedProx goes with our FedProx clients, everything else with plain training."""
         return self.client or ("fedprox" if self.name == "flwr:FedProx" else "fedavg")
 
@@ -182,20 +182,19 @@ class Cohort(NamedTuple):
         return self.nodes
 
 
-class Flower(Strategy):
+class Flower(Strategy[FlowerParameters]):
     """Runs a Flower strategy inside ours."""
 
-    Parameters: ClassVar[type[StrategyParameters]] = FlowerParameters
-    linear = False
+    needs_only_mean = False
 
     def __init__(
         self,
         model: nn.Module,
-        parameters: StrategyParameters | None = None,
+        parameters: FlowerParameters | None = None,
         settings: ServerSettings | None = None,
     ) -> None:
         super().__init__(model, parameters or FlowerParameters(name="flwr:FedAvg"), settings)
-        chosen = cast(FlowerParameters, self.parameters)
+        chosen = self.parameters
         learning = set(self.anatomy.learning)
         self.trainable = [name for name in self.shared if name in learning]
         arguments: dict[str, Any] = dict(chosen.arguments)

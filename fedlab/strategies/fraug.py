@@ -1,4 +1,4 @@
-"""FRAug, server half: averages the classifier and the generator of synthetic representations.
+"""FRAug, strategy: averages the classifier and the generator of synthetic representations.
 
 FRAug: Tackling Federated Learning with Non-IID Features via Representation Augmentation, Chen,
 Frikha, Krompass, Gu, Tresp, ICCV 2023, arXiv 2205.14900. All formulas and defaults here follow
@@ -124,16 +124,15 @@ class FRAugParameters(StrategyParameters):
             )
 
 
-class FRAug(Strategy):
+class FRAug(Strategy[FRAugParameters]):
     """The mean of classifiers and the mean of generators."""
 
-    Parameters = FRAugParameters
     norm_policy = NormPolicy.SHARE_AFFINE
 
     def __init__(
         self,
         model: nn.Module,
-        parameters: StrategyParameters | None = None,
+        parameters: FRAugParameters | None = None,
         settings: ServerSettings | None = None,
     ) -> None:
         super().__init__(model, parameters, settings)
@@ -142,7 +141,7 @@ class FRAug(Strategy):
     def initialise(self, model: Tensors) -> None:
         """Starts from the initial model and a generator drawn from the scenario's seed."""
         super().initialise(model)
-        method = cast(FRAugParameters, self.parameters)
+        method = self.parameters
         with rng.torch_seed(self.settings.seed, "generator"):
             generator = method.generator(self.head)
         values = generator.state_dict()
@@ -152,6 +151,8 @@ class FRAug(Strategy):
         """The shared part of the model, and of the generator."""
         return {record: self.state[record] for record in ("arrays", "generator")}
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Averages both."""
-        self.state = {record: self.mean(updates, record) for record in ("arrays", "generator")}
+        self.state = {
+            record: self.weighted_mean(updates, record) for record in ("arrays", "generator")
+        }

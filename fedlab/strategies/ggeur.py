@@ -1,4 +1,4 @@
-"""GGEUR, server half: clients complete each other's clouds of features before any other method.
+"""GGEUR, strategy: clients complete each other's clouds of features before any other method.
 
 Geometric Knowledge-Guided Localized Global Distribution Alignment for Federated Learning, Ma, Dai,
 Huang, Chen, CVPR 2025, arXiv 2503.06457.
@@ -27,7 +27,7 @@ from fedlab.config.component import Chosen
 from fedlab.errors import InputError, RunError
 from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.federation.method_wrapper import in_front_of
+from fedlab.federation.method_wrapper import wrap_class
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.round_strategy import Ask
 from fedlab.models.eigenspace import Geometry, Moments, unpack
@@ -108,17 +108,17 @@ class GGEURParameters(StrategyParameters):
         """As many as with the base."""
         return self.base.trained_beside(model)
 
-    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """As the base says."""
-        return self.base.stays(model, policy)
+        return self.base.local_parameter_names(model, policy)
 
     def adapt(self, model: nn.Module) -> nn.Module:
         """As the base wants it."""
         return self.base.adapt(model)
 
-    def regroup(self, partition: Partition) -> Partition:
+    def reassign(self, partition: Partition) -> Partition:
         """As the base wants it."""
-        return self.base.regroup(partition)
+        return self.base.reassign(partition)
 
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """Drawn features count like samples."""
@@ -164,7 +164,7 @@ class GGEUR(Strategy):
         settings: ServerSettings | None = None,
     ) -> GGEUR:
         """An object that is also the base."""
-        return object.__new__(in_front_of(cls, _server_half(parameters)))
+        return object.__new__(wrap_class(cls, _server_half(parameters)))
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""LG-FedAvg, server half: averages the last layers, which read each client's own representation.
+"""LG-FedAvg, strategy: averages the last layers, which read each client's own representation.
 
 Think Locally, Act Globally: Federated Learning with Local and Global Representations, Liang, Liu,
 Ziyin, Allen, Auerbach, Brent, Salakhutdinov, Morency, NeurIPS 2019 Workshop on Federated Learning,
@@ -38,7 +38,7 @@ class LGFedAvgParameters(StrategyParameters):
     name: str = "lg_fedavg"
     layers: PositiveInt = 1
 
-    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """All tensors but those of the last layers."""
         anatomy = anatomy_of(model)
         travels = anatomy.among(last_parts(model, self.layers))
@@ -49,7 +49,5 @@ class LGFedAvgParameters(StrategyParameters):
         refuse_few_layers(scenario, model, self.layers, "shares", "local", "strategy.name=fedavg")
 
 
-class LGFedAvg(Strategy):
+class LGFedAvg(Strategy[LGFedAvgParameters]):
     """FedAvg over the last layers."""
-
-    Parameters = LGFedAvgParameters

@@ -1,4 +1,4 @@
-"""Local only, server half: nothing travels; every client learns from its own samples alone.
+"""Local only, strategy: nothing travels; every client learns from its own samples alone.
 
 The lower end of the scale that federated methods are measured on, also called standalone or
 SingleSet. A client goes on from its own last round; all start from the same initial values.
@@ -29,15 +29,13 @@ class LocalOnlyParameters(StrategyParameters):
         """Each by itself."""
         return "alone"
 
-    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Every tensor."""
         return anatomy_of(model).moving
 
 
-class LocalOnly(Strategy):
+class LocalOnly(Strategy[LocalOnlyParameters]):
     """Tells the clients when to train; there is no model on the server."""
 
-    Parameters = LocalOnlyParameters
-
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """There is nothing to combine."""

@@ -1,4 +1,4 @@
-"""MOON, server half: averages networks whose clients learn by comparing representations.
+"""MOON, strategy: averages networks whose clients learn by comparing representations.
 
 Model-Contrastive Federated Learning, Li, He, Song, CVPR 2021, arXiv 2103.16257; authors' code in
 QinbinLi/MOON.
@@ -74,7 +74,5 @@ class MOONParameters(StrategyParameters):
             )
 
 
-class MOON(Strategy):
+class MOON(Strategy[MOONParameters]):
     """Averages as FedAvg does; the contrastive term is the clients' affair."""
-
-    Parameters = MOONParameters

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from pydantic import field_validator, model_validator
 from torch import nn
+from typing_extensions import TypeVar
 
 from fedlab.config import registry
 from fedlab.config.component import Component
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
+from fedlab.renamed import honour_old_names
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -24,7 +26,7 @@ class StrategyParameters(Component):
     """Parameters common to all methods; each method's `Parameters` adds its own.
 
     Attributes:
-        client: Name of the local half; by default the one with the strategy's own name.
+        client: Name of the client trainer; by default the one with the strategy's own name.
         weighting: Whether a client counts by its number of examples or every client the same.
     """
 
@@ -33,6 +35,10 @@ class StrategyParameters(Component):
     """The strategy whose parameters these are, if it has them to itself."""
     client: str | None = None
     weighting: Literal["examples", "uniform"] = "examples"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        honour_old_names(cls, {"stays": "local_parameter_names", "regroup": "reassign"})
 
     @classmethod
     def block_of(cls, target: Any) -> Any:
@@ -61,8 +67,8 @@ class StrategyParameters(Component):
         return values
 
     @property
-    def local_half(self) -> str:
-        """Registered name of the local half that goes with this strategy."""
+    def client_trainer(self) -> str:
+        """Registered name of the client trainer that goes with this strategy."""
         return self.client or self.name
 
     @property
@@ -82,7 +88,7 @@ class StrategyParameters(Component):
         """
         return 0
 
-    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Names of the tensors that never leave a client, as in ``model.state_dict()``.
 
         Beside those that nothing moves, and buffers that a module keeps to itself.
@@ -102,7 +108,7 @@ class StrategyParameters(Component):
         never kept, are the network's own in every process.
         """
         anatomy = anatomy_of(model)
-        local = {*anatomy.among(self.stays(model, policy)), *anatomy.local}
+        local = {*anatomy.among(self.local_parameter_names(model, policy)), *anatomy.local}
         moving = anatomy.moving
         return tuple(n for n in moving if n not in local), tuple(n for n in moving if n in local)
 
@@ -110,7 +116,7 @@ class StrategyParameters(Component):
         """The network as the method wants it (FedWon takes its normalisation out)."""
         return model
 
-    def regroup(self, partition: Partition) -> Partition:
+    def reassign(self, partition: Partition) -> Partition:
         """Who owns which samples: what the scenario says (centralised training pools them)."""
         return partition
 
@@ -131,3 +137,7 @@ class StrategyParameters(Component):
         Raises:
             InputError: With the reason and the remedy.
         """
+
+
+P = TypeVar("P", bound=StrategyParameters, default=StrategyParameters)
+"""The parameters of a method, by which its strategy and its client trainer are generic."""

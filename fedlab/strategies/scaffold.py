@@ -1,4 +1,4 @@
-"""SCAFFOLD, server half: control variates take the clients' drift out of their steps.
+"""SCAFFOLD, strategy: control variates take the clients' drift out of their steps.
 
 SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, Karimireddy, Kale, Mohri, Reddi,
 Stich, Suresh, ICML 2020, arXiv 1910.06378.
@@ -10,7 +10,7 @@ server's control variate. Stays: the client's control variate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveFloat
 from torch import nn
@@ -44,11 +44,10 @@ class ScaffoldParameters(StrategyParameters):
         refuse_unless_plain_sgd(scenario)
 
 
-class Scaffold(ServerStep):
+class Scaffold(ServerStep[ScaffoldParameters]):
     """w ← w + η_g mean Δy_i, c ← c + |S|/M mean Δc_i (Algorithm 1 of the paper)."""
 
-    Parameters = ScaffoldParameters
-    linear = True
+    needs_only_mean = True
 
     def initialise(self, model: Tensors) -> None:
         """Starts with a control variate of zeros."""
@@ -59,12 +58,14 @@ class Scaffold(ServerStep):
         """The model and the server's control variate c."""
         return {"arrays": self.state["arrays"], "control": self.state["control"]}
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean change, and keeps c the mean of all clients' c_i."""
-        server_lr = cast(ScaffoldParameters, self.parameters).server_lr
-        average = self.mean(updates, "arrays")
+        server_lr = self.parameters.server_lr
+        average = self.weighted_mean(updates, "arrays")
         model = plus(self.state["arrays"], self.change(average), server_lr)
         control = plus(
-            self.state["control"], self.mean(updates, "control"), self.participation(updates)
+            self.state["control"],
+            self.weighted_mean(updates, "control"),
+            self.participation(updates),
         )
         self.state = {"arrays": {**average, **model}, "control": control}

@@ -1,4 +1,4 @@
-"""SiloBN, server half: averages everything but running statistics.
+"""SiloBN, strategy: averages everything but running statistics.
 
 Siloed Federated Learning for Multi-Centric Histopathology Datasets, Andreux, du Terrail, Beguier,
 Tramel, DART workshop at MICCAI 2020, arXiv 2008.07424.
@@ -31,8 +31,7 @@ class SiloBNParameters(StrategyParameters):
         refuse_if_nothing_stays(scenario, model, NormPolicy.SHARE_AFFINE, "running statistics")
 
 
-class SiloBN(Strategy):
+class SiloBN(Strategy[SiloBNParameters]):
     """The mean of the shared tensors, scale and shift of normalisation layers included."""
 
-    Parameters = SiloBNParameters
     norm_policy = NormPolicy.SHARE_AFFINE

@@ -1,4 +1,4 @@
-"""UDA, server half: FedAvg of clients that predict the same for changed views.
+"""UDA, strategy: FedAvg of clients that predict the same for changed views.
 
 Unsupervised Data Augmentation for Consistency Training, Xie, Dai, Hovy, Luong, Le, NeurIPS 2020,
 arXiv 1904.12848.
@@ -30,7 +30,5 @@ class UDAParameters(SemiSupervisedParameters):
     temperature: PositiveFloat = 0.4
 
 
-class UDA(Strategy):
+class UDA(Strategy[UDAParameters]):
     """Averages as FedAvg does; what is done with unlabelled samples is the clients' affair."""
-
-    Parameters = UDAParameters

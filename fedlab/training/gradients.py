@@ -62,7 +62,7 @@ def value_and_gradients_by_backward(
 
 def known(gradients: Mapping[str, torch.Tensor | None]) -> Tensors:
     """The gradients that there are."""
-    return {name: slope for name, slope in gradients.items() if slope is not None}
+    return {name: grad for name, grad in gradients.items() if grad is not None}
 
 
 def with_zeros(gradients: Tensors, parameters: Tensors) -> Tensors:

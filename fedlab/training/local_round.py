@@ -1,6 +1,6 @@
 """What a local round is made of: what comes down, what steps hand on, what goes up, and phases.
 
-`fedlab.clients.base` has them all by name, for whoever writes a local half.
+`fedlab.clients.base` has them all by name, for whoever writes a client trainer.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ class Update(NamedTuple):
 
     Attributes:
         arrays: Tensors by record name; ``arrays`` is the model or the shared part of it.
-        own_state: What stays with the client: records that take the place of those of the same
+        client_state: What stays with the client: records that take the place of those of the same
             name; empty if it keeps nothing new.
         metrics: Scalars that join the metrics of the round's steps, and go before them.
     """
 
     arrays: dict[str, Tensors]
-    own_state: ClientState
+    client_state: ClientState
     metrics: Mapping[str, torch.Tensor] = MappingProxyType({})
 
 
@@ -108,7 +108,7 @@ class Phase:
         steps: Steps instead of passes, or None.
         trained: Names of the parameters that learn; the others stay as they are. All by default.
         enter: Changes the carry before the first step; by default nothing is changed.
-        objective: What its steps minimise; by default `LocalHalf.objective`.
+        objective: What its steps minimise; by default `ClientTrainer.objective`.
         step: A step of its own instead of an optimiser's; it cannot be stacked.
         strong_views: Whether batches bring strongly changed views (``Batch.strong``).
         unlabelled: Unlabelled samples that a step reads for each sample of its batch, behind

@@ -59,10 +59,10 @@ class Optimizer:
         """One client's gradients, scaled down where their norm exceeds the scenario's limit."""
         if self.spec.clip_norm is None or not gradients:
             return gradients
-        squares = [slope.square().sum() for slope in gradients.values()]
+        squares = [grad.square().sum() for grad in gradients.values()]
         norm = torch.stack(squares).sum().sqrt()
         scale = (self.spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-        return {name: slope * scale for name, slope in gradients.items()}
+        return {name: grad * scale for name, grad in gradients.items()}
 
     @torch.no_grad()
     def apply(
@@ -96,38 +96,38 @@ class Optimizer:
                 tensors[name].copy_(torch.where(_beside(taken, old), tensors[name], old))
             return
         values = list(parameters.values())
-        slopes = [gradients[name] for name in parameters]
+        grads = [gradients[name] for name in parameters]
         slots = {
             slot: [tensors[name] for name in parameters]
             for slot, tensors in state.items()
             if slot != "steps"
         }
         if self.spec.name == "sgd":
-            self._sgd(values, slopes, slots, lr)
+            self._sgd(values, grads, slots, lr)
         else:
             some: list[int] = []
             if len(parameters) < len(state["mean"]):
                 numbered = {name: number for number, name in enumerate(state["mean"])}
                 some = [numbered[name] for name in parameters]
-            self._adam(values, slopes, slots, state["steps"]["taken"], some, lr)
+            self._adam(values, grads, slots, state["steps"]["taken"], some, lr)
 
     def _sgd(
-        self, values: list[Tensor], slopes: list[Tensor], slots: dict[str, list[Tensor]], lr: float
+        self, values: list[Tensor], grads: list[Tensor], slots: dict[str, list[Tensor]], lr: float
     ) -> None:
         if self.spec.weight_decay:
-            slopes = _sum(slopes, values, self.spec.weight_decay)
+            grads = _sum(grads, values, self.spec.weight_decay)
         if self.spec.momentum:
             velocity = slots["momentum"]
             torch._foreach_mul_(velocity, self.spec.momentum)
-            torch._foreach_add_(velocity, slopes)
+            torch._foreach_add_(velocity, grads)
             nesterov = self.spec.nesterov
-            slopes = _sum(slopes, velocity, self.spec.momentum) if nesterov else velocity
-        torch._foreach_add_(values, slopes, alpha=-lr)
+            grads = _sum(grads, velocity, self.spec.momentum) if nesterov else velocity
+        torch._foreach_add_(values, grads, alpha=-lr)
 
     def _adam(
         self,
         values: list[Tensor],
-        slopes: list[Tensor],
+        grads: list[Tensor],
         slots: dict[str, list[Tensor]],
         taken: Tensor,
         some: list[int],
@@ -137,12 +137,12 @@ class Optimizer:
         if self.spec.weight_decay and self.spec.name == "adamw":
             torch._foreach_mul_(values, 1 - lr * self.spec.weight_decay)
         elif self.spec.weight_decay:
-            slopes = _sum(slopes, values, self.spec.weight_decay)
+            grads = _sum(grads, values, self.spec.weight_decay)
         mean, square = slots["mean"], slots["square"]
         fade_mean, fade_square = self.spec.betas
-        torch._foreach_lerp_(mean, slopes, 1 - fade_mean)
+        torch._foreach_lerp_(mean, grads, 1 - fade_mean)
         torch._foreach_mul_(square, fade_square)
-        torch._foreach_addcmul_(square, slopes, slopes, 1 - fade_square)
+        torch._foreach_addcmul_(square, grads, grads, 1 - fade_square)
         if some:
             taken[..., some] += 1
             taken = taken[..., some]

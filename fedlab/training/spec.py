@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from fedlab.config.component import Chosen, Section
+from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.losses.base import Loss
 
 Precision = Literal["float32", "bf16"]
@@ -19,7 +19,7 @@ Fading = Annotated[float, Field(ge=0, lt=1)]
 """How much of a mean is kept from step to step."""
 
 
-class OptimizerSpec(Section):
+class OptimizerSpec(ConfigBlock):
     """The clients' optimiser; it starts anew in every round.
 
     Attributes:
@@ -63,7 +63,7 @@ class OptimizerSpec(Section):
         return self
 
 
-class TrainingSpec(Section):
+class TrainingSpec(ConfigBlock):
     """What a client does in one round.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What every local half is built with: the network and how to learn with it."""
+"""What every client trainer is built with: the network and how to learn with it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: float32 of shape (batch, ...).
         labels: int64 of shape (batch,).
-        rows: Which of the client's training samples they are, int64 of shape (batch,).
+        indices: Which of the client's training samples they are, int64 of shape (batch,).
         labelled: Whose labels may be used, bool of shape (batch,); only in phases that read
             labelled and unlabelled samples alike.
         strong: The same samples changed more strongly, of the shape of `inputs`; only in phases
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
     inputs: torch.Tensor
     labels: torch.Tensor
-    rows: torch.Tensor
+    indices: torch.Tensor
     labelled: torch.Tensor | None = None
     strong: torch.Tensor | None = None
 
@@ -87,9 +87,9 @@ class Task:
     alone: bool = False
     formed: bool = False
 
-    def for_stacks(self) -> Task:
+    def for_vmap(self) -> Task:
         """The same task, made of what `torch.func.vmap` can do, and does quickly."""
-        return replace(self, loss=self.loss.for_stacks(), differentiate=value_and_gradients_nested)
+        return replace(self, loss=self.loss.for_vmap(), differentiate=value_and_gradients_nested)
 
     @cached_property
     def anatomy(self) -> Anatomy:

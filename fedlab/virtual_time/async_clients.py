@@ -28,7 +28,7 @@ class End(IntEnum):
     DROPPED = 2
 
 
-class Trip(NamedTuple):
+class InFlightUpdate(NamedTuple):
     """One client at work.
 
     Attributes:
@@ -53,7 +53,7 @@ NUMBERS = ("client", "version", "end")
 
 
 @dataclass(frozen=True)
-class Ended:
+class BufferResult:
     """What happened until enough updates had arrived.
 
     Attributes:
@@ -64,14 +64,14 @@ class Ended:
         seconds: Virtual seconds since the buffer was full before.
     """
 
-    arrived: Sequence[Trip]
-    lost: Sequence[Trip]
+    arrived: Sequence[InFlightUpdate]
+    lost: Sequence[InFlightUpdate]
     started: int
     unavailable: int
     seconds: float
 
 
-class InFlight:
+class AsyncClients:
     """The clients at work.
 
     A client takes part in a server step once at most: it is not asked again while its update waits
@@ -88,11 +88,11 @@ class InFlight:
         self.clock = clock
         self.concurrency = concurrency
         self.seconds = seconds
-        self.trips: list[Trip] = []
+        self.trips: list[InFlightUpdate] = []
         self.started = 0
         """Trips that have ever begun; every one has random numbers of its own."""
 
-    def until(self, enough: int, version: int) -> Ended:
+    def until(self, enough: int, version: int) -> BufferResult:
         """Lets virtual time pass until so many updates have arrived.
 
         Whatever ends at the same moment ends before anybody starts, so that equally fast clients
@@ -109,8 +109,8 @@ class InFlight:
         able = len(self.seconds) if limit is None else int((self.seconds <= limit).sum())
         if able < enough:
             raise ValueError(f"{enough} updates are needed and {able} clients can deliver one")
-        arrived: list[Trip] = []
-        lost: list[Trip] = []
+        arrived: list[InFlightUpdate] = []
+        lost: list[InFlightUpdate] = []
         before = self.started
         unavailable = int((~self.clock.fleet.available(self.clock.now)).sum())
         while len(arrived) < enough:
@@ -121,9 +121,9 @@ class InFlight:
                 self.trips.remove(trip)
                 (arrived if trip.end is End.ARRIVED else lost).append(trip)
         seconds, self.clock.ended = self.clock.now - self.clock.ended, self.clock.now
-        return Ended(arrived, lost, self.started - before, unavailable, seconds)
+        return BufferResult(arrived, lost, self.started - before, unavailable, seconds)
 
-    def _start(self, version: int, buffered: Sequence[Trip]) -> float:
+    def _start(self, version: int, buffered: Sequence[InFlightUpdate]) -> float:
         """Sends out as many clients as may be; returns when something happens next."""
         fleet, now = self.clock.fleet, self.clock.now
         free = np.ones(len(fleet), dtype=bool)
@@ -142,7 +142,7 @@ class InFlight:
             ends.append(fleet.next_period(now))  # somebody may be available then
         return min(ends)
 
-    def _trip(self, client: int, version: int, drops: float) -> Trip:
+    def _trip(self, client: int, version: int, drops: float) -> InFlightUpdate:
         spec, now = self.clock.fleet.spec, self.clock.now
         seconds, end = float(self.seconds[client]), End.ARRIVED
         if drops < spec.dropout:
@@ -151,7 +151,7 @@ class InFlight:
             end = End.LATE
         if spec.deadline is not None:
             seconds = min(seconds, spec.deadline)
-        return Trip(now + seconds, client, version, now, end)
+        return InFlightUpdate(now + seconds, client, version, now, end)
 
     def state(self) -> Tensors:
         """What a checkpoint keeps."""
@@ -165,9 +165,9 @@ class InFlight:
 
     def resume(self, state: Tensors) -> None:
         """Goes on as a checkpoint says."""
-        columns = {name: state[name].tolist() for name in Trip._fields}
+        columns = {name: state[name].tolist() for name in InFlightUpdate._fields}
         self.trips = [
-            Trip(due, client, version, began, End(end))
+            InFlightUpdate(due, client, version, began, End(end))
             for due, client, version, began, end in zip(*columns.values(), strict=True)
         ]
         self.started = int(state["started"])

@@ -15,7 +15,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedlab.records import Tensors, payload_bytes
-from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.device_population import DevicePopulation
 from fedlab.virtual_time.round_plan import RoundPlan, first_replies
 
 CLOCK = "clock"
@@ -29,7 +29,7 @@ class VirtualClock:
         fleet: The clients' devices; client k is the k-th of the sorted node ids.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: DevicePopulation) -> None:
         self.fleet = fleet
         self.now = 0.0
         """Virtual seconds since the run began."""

@@ -19,7 +19,7 @@ MEGA = 1_000_000
 
 
 @dataclass(frozen=True)
-class Fleet:
+class DevicePopulation:
     """The devices of clients 0, 1, ..., in flat arrays.
 
     Attributes:
@@ -85,9 +85,9 @@ def _drawn(seed: int, period: int, clients: int) -> np.ndarray:
     return rng.generator(seed, "available", period).random(clients)
 
 
-def make_fleet(
+def make_population(
     spec: DevicesSpec, seed: int, samples: np.ndarray, domains: Sequence[str], known: Sequence[str]
-) -> Fleet:
+) -> DevicePopulation:
     """Gives every client a device.
 
     Args:
@@ -108,7 +108,7 @@ def make_fleet(
     speed = faster[:, 0] * [device.samples_per_second for device in chosen]
     down = faster[:, 1] * [device.download_mbps for device in chosen]
     up = faster[:, 2] * [device.upload_mbps for device in chosen]
-    return Fleet(
+    return DevicePopulation(
         spec=spec,
         seed=seed,
         profile=profile,

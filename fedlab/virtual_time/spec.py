@@ -11,10 +11,10 @@ from typing import ClassVar
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from fedlab.config.component import Section
+from fedlab.config.component import ConfigBlock
 
 
-class DeviceProfile(Section):
+class DeviceProfile(ConfigBlock):
     """One kind of device.
 
     Attributes:
@@ -43,7 +43,7 @@ class DeviceProfile(Section):
     sigma: float = Field(default=0.0, ge=0, le=10)
 
 
-class DevicesSpec(Section):
+class DevicesSpec(ConfigBlock):
     """What clients run on. Without profiles there is no virtual clock, and nothing changes.
 
     Attributes:

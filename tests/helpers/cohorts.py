@@ -53,14 +53,14 @@ def runtime_of(train: int = 40, **changes: Any) -> Runtime:
 def both(runtime: Runtime, rounds: int = 2) -> tuple[list, list]:
     """The last of some rounds of every client, one by one and together, from the same states."""
     clients = range(len(runtime.partition))
-    initial = {n: t.clone() for n, t in runtime.half.task.model.state_dict().items()}
+    initial = {n: t.clone() for n, t in runtime.trainer.task.model.state_dict().items()}
     states: list[list[ClientState]] = [[{} for _ in clients], [{} for _ in clients]]
     for server_round in range(1, rounds + 1):
-        down = {n: initial[n] for n in runtime.half.shared}
+        down = {n: initial[n] for n in runtime.trainer.shared}
         received = Received({"arrays": down}, CONFIG | {"server-round": server_round})
         alone = [runtime.train(k, received, states[0][k]) for k in clients]
         together = runtime.train_many(list(clients), received, states[1])
-        states = [[update.own_state for update, _ in results] for results in (alone, together)]
+        states = [[update.client_state for update, _ in results] for results in (alone, together)]
     return alone, together
 
 
@@ -115,17 +115,17 @@ def rounds(runtime: Runtime, together: bool, count: int = 2) -> list:
     states: list[ClientState] = [{} for _ in clients]
     results = []
     for server_round in range(1, count + 1):
-        initial = runtime.half.task.model.state_dict()
-        down = {name: initial[name].clone() for name in runtime.half.shared}
+        initial = runtime.trainer.task.model.state_dict()
+        down = {name: initial[name].clone() for name in runtime.trainer.shared}
         received = Received({"arrays": down}, {"server-round": server_round, "proximal-mu": 0.5})
         if together:
             results = runtime.train_many(clients, received, states)
         else:
             results = [runtime.train(k, received, states[k]) for k in clients]
-        states = [update.own_state for update, _ in results]
+        states = [update.client_state for update, _ in results]
     return results
 
 
 def received(runtime: Runtime, server_round: int = 1, **config) -> Received:
-    state = {n: t.clone() for n, t in runtime.half.task.model.state_dict().items()}
+    state = {n: t.clone() for n, t in runtime.trainer.task.model.state_dict().items()}
     return Received({"arrays": state}, {"server-round": server_round, **config})

@@ -1,4 +1,4 @@
-"""A server half without clients: a grid that answers with numbers one knows."""
+"""A strategy without clients: a grid that answers with numbers one knows."""
 
 from __future__ import annotations
 

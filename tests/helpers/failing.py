@@ -1,4 +1,4 @@
-"""Local halves that misbehave, for tests of what happens then."""
+"""Client trainers that misbehave, for tests of what happens then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, Phase, Received
 from fedlab.clients.fedavg import FedAvg
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.training.task import Batch
 
@@ -17,21 +17,21 @@ from fedlab.training.task import Batch
 class FailsOnOne(FedAvg):
     """Raises for the client whose domain is the brightest but one."""
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Tells clients apart by a call counter: clients answer in order in this process."""
         self.calls = getattr(self, "calls", 0) + 1
         if self.calls % 3 == 2:
             raise ValueError("no luck")
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
 
 class Slow(FedAvg):
     """Takes its time."""
 
-    def begin(self, received: Received, own_state: ClientState, profile: Profile) -> Carry:
+    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Sleeps before training."""
         time.sleep(1.0)
-        return super().begin(received, own_state, profile)
+        return super().begin(received, client_state, stats)
 
 
 BRIGHTEST = -0.05

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
-from fedlab.virtual_time.device_population import Fleet
+from fedlab.virtual_time.device_population import DevicePopulation
 from fedlab.virtual_time.spec import DeviceProfile, DevicesSpec
 from helpers import toy
 
@@ -27,11 +27,11 @@ and 4 seconds for an epoch."""
 
 def fleet_of(
     training: Sequence[float], availability: float = 1.0, seed: int = 0, **spec: Any
-) -> Fleet:
+) -> DevicePopulation:
     """Clients that train for so many seconds, and receive and send in none."""
     profile = DeviceProfile(samples_per_second=1, **AT_ONCE)
     clients = len(training)
-    return Fleet(
+    return DevicePopulation(
         spec=DevicesSpec(profiles=(profile,), **spec),
         seed=seed,
         profile=np.zeros(clients, dtype=np.int64),

@@ -25,8 +25,8 @@ NORMALISED = {"name": "small_cnn", "widths": [4, 4, 4]}
 def play(runtime: Runtime, rounds: int, tolerance: float | None = None) -> list[ClientUpdate]:
     """The updates of the last of some rounds of all clients; together they must be as alone."""
     clients = range(len(runtime.partition))
-    strategy = build_strategy(runtime.scenario, runtime.half.task.model)
-    strategy.initialise(dict(runtime.half.task.model.state_dict()))
+    strategy = build_strategy(runtime.scenario, runtime.trainer.task.model)
+    strategy.initialise(dict(runtime.trainer.task.model.state_dict()))
     strategy.population = len(clients)
     own: list[ClientState] = [{} for _ in clients]
     updates: list[ClientUpdate] = []
@@ -35,9 +35,9 @@ def play(runtime: Runtime, rounds: int, tolerance: float | None = None) -> list[
         alone = [runtime.train(k, received, own[k]) for k in clients]
         if tolerance is not None:
             assert_same(alone, runtime.train_many(list(clients), received, own), tolerance)
-        own = [state | sent.own_state for state, (sent, _) in zip(own, alone, strict=True)]
+        own = [state | sent.client_state for state, (sent, _) in zip(own, alone, strict=True)]
         updates = [ClientUpdate(k, sent.arrays, told) for k, (sent, told) in enumerate(alone)]
-        strategy.combine(server_round, updates)
+        strategy.aggregate(server_round, updates)
     return updates
 
 

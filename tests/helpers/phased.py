@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from fedlab.clients.base import Carry, LocalHalf, Phase, Received, Update
+from fedlab.clients.base import Carry, ClientTrainer, Phase, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.federation.round_strategy import Ask
 from fedlab.records import Tensors
@@ -24,7 +24,7 @@ class Curious(Strategy):
         self.state["counts"] = {"labels": counts.sum(dim=0)}
 
 
-class Phased(LocalHalf):
+class Phased(ClientTrainer):
     """The head first, then everything on strongly changed views, from where it started."""
 
     def answer(self, question: str, received: Received, samples: ClientData) -> Update:

@@ -1,8 +1,8 @@
 """A test-bed with a known optimum: clients with F_i(x) = ½ xᵀA_i x - b_iᵀx, in double precision.
 
-Each is the squared error of a linear network on four samples, so methods run as they are: server
-half, messages, local half, optimiser. Clients may take different numbers of steps, each on all of
-their samples.
+Each is the squared error of a linear network on four samples, so methods run as they are:
+strategy, messages, client trainer, optimiser. Clients may take different numbers of steps, each on
+all of their samples.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord, Message, MessageType, MetricRecord, RecordDic
 from torch import nn
 
 from fedlab import flower_compat
-from fedlab.clients.base import ClientState, LocalHalf, Received
+from fedlab.clients.base import ClientState, ClientTrainer, Received
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.sequential import train_one
@@ -37,7 +37,7 @@ class SquaredError(Loss):
     name: str = "helpers.quadratic:SquaredError"
 
     def value(
-        self, outputs: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, kept: Tensors
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         return (outputs[:, 0] - labels).square().mean() / 2
 
@@ -106,10 +106,10 @@ class Bed:
     ) -> None:
         flower_compat.assume_identity()
         parameters = StrategyParameters.choose(dict(method))
-        half: type[LocalHalf] = registry.resolve("clients", parameters.local_half)
+        trainer: type[ClientTrainer] = registry.resolve("clients", parameters.client_trainer)
         spec = Optimizer(OptimizerSpec(**{"lr": 0.1, **optimizer}))
         self.halves = [
-            half(parameters, Task(network(), spec, TARGETS, SquaredError(), local_steps=count))
+            trainer(parameters, Task(network(), spec, TARGETS, SquaredError(), local_steps=count))
             for count in steps
         ]
         self.data = [samples(client, count) for client, count in enumerate(copies)]
@@ -153,7 +153,7 @@ class Bed:
             seed=0,
             client=client,
         )
-        self.own_states[client] = {**self.own_states[client], **update.own_state}
+        self.own_states[client] = {**self.own_states[client], **update.client_state}
         records: dict[str, Any] = {name: to_record(t) for name, t in update.arrays.items()}
         records["metrics"] = MetricRecord(dict(metrics))
         records["client"] = ConfigRecord({"id": client})

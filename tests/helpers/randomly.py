@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedlab.clients.base import Carry, LocalHalf, Phase, Received, Update
+from fedlab.clients.base import Carry, ClientTrainer, Phase, Received, Update
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.strategies.base import Strategy
 
@@ -40,14 +40,14 @@ def noisy(input_shape: tuple[int, ...], num_classes: int) -> Noisy:
 class Sampling(Strategy):
     """Adds noise of NumPy's and Python's generators to the mean."""
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        super().combine(server_round, updates)
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        super().aggregate(server_round, updates)
         for tensor in self.state["arrays"].values():
             if tensor.is_floating_point():
                 tensor.add_(1e-3 * (np.random.rand() + random.random()))
 
 
-class Leaving(LocalHalf):
+class Leaving(ClientTrainer):
     """Ends the process, it believes, at the end of its round."""
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
@@ -57,7 +57,7 @@ class Leaving(LocalHalf):
 class LeavingStrategy(Strategy):
     """Ends the process, it believes, when it combines."""
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         sys.exit(0)
 
 
@@ -74,7 +74,7 @@ def normalised(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     )
 
 
-class Resting(LocalHalf):
+class Resting(ClientTrainer):
     """Sends back what it received."""
 
     def phases(self) -> Sequence[Phase]:

@@ -1,1 +1,1 @@
-"""Client halves that several methods build on."""
+"""Client trainers that several methods build on."""

@@ -11,24 +11,25 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
-from fedlab.clients.base import Carry, LocalHalf, Phase
+from fedlab.clients.base import Carry, ClientTrainer, Phase
 from fedlab.records import Tensors
 from fedlab.strategies.families.semi_supervised import SemiSupervisedParameters
-from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.task import Batch, Task
 
+S = TypeVar("S", bound=SemiSupervisedParameters, default=SemiSupervisedParameters)
 
-class SemiSupervised(LocalHalf):
+
+class SemiSupervised(ClientTrainer[S]):
     """Minimises ℓ_labelled + λ ℓ_unlabelled, both views in one forward pass."""
 
-    def __init__(self, parameters: StrategyParameters, task: Task) -> None:
+    def __init__(self, parameters: S, task: Task) -> None:
         super().__init__(parameters, task)
-        self.own = cast(SemiSupervisedParameters, parameters)
+        self.own = parameters
 
     @abstractmethod
     def consistency(self, weak: Tensor, strong: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ class SemiSupervised(LocalHalf):
         )
         loss = self.weight * self.consistency(weak.detach(), strong).sum() / max(others, 1)
         if known:
-            own = Batch(batch.inputs[:known], batch.labels[:known], batch.rows[:known])
+            own = Batch(batch.inputs[:known], batch.labels[:known], batch.indices[:known])
             loss = loss + self.loss(labelled, own, carry)
         return loss, torch.cat([labelled, weak])
 

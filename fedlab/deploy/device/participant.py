@@ -13,12 +13,12 @@ from fedlab.config import yaml_text
 from fedlab.deploy.device.local_data import OwnData, load_own_data
 from fedlab.deploy.device.own_tensors import check_own_tensors, sketch
 from fedlab.deploy.device.state_file import StateFile
-from fedlab.deploy.handshake import INVITE, SEAT, Invitation, Presence
+from fedlab.deploy.handshake import INVITE, SEAT, DeviceInfo, Invitation
 from fedlab.engine.start import make_runtime
-from fedlab.engine.worker import Job, Worker
+from fedlab.engine.worker import ClientTask, Worker
 from fedlab.errors import InputError
 from fedlab.flower_compat import error_reply
-from fedlab.records import for_the_wire, from_the_wire
+from fedlab.records import from_wire, to_wire
 from fedlab.version import __version__
 
 log = logging.getLogger("fedlab")
@@ -67,9 +67,9 @@ class Participant:
 
     def refusal(self, message: Message, reason: str) -> Message:
         """The reply that tells the server why this device cannot take part."""
-        return Message(Presence(self.name, refused=reason).to_content(), reply_to=message)
+        return Message(DeviceInfo(self.name, refused=reason).to_content(), reply_to=message)
 
-    def _look(self, message: Message) -> Presence:
+    def _look(self, message: Message) -> DeviceInfo:
         """Loads the data, unless this is known from before."""
         invitation = Invitation.of(message.content)
         if self._own is None or invitation.run != self._run:
@@ -89,17 +89,17 @@ class Participant:
             self._state = StateFile(self.folder / file)
             self._workers.clear()
             self._own, self._run = own, invitation.run
-            half = self._worker(0, 1).runtime.half  # what this device lacks is told now
-            check_own_tensors(invitation.sketch, sketch(half.task.model, half.shared))
+            trainer = self._worker(0, 1).runtime.trainer  # what this device lacks is told now
+            check_own_tensors(invitation.sketch, sketch(trainer.task.model, trainer.shared))
             self._workers.clear()
         own = self._own
-        return Presence(self.name, own.domain, len(own.data.train), len(own.data.test))
+        return DeviceInfo(self.name, own.domain, len(own.data.train), len(own.data.test))
 
     def _work(self, message: Message) -> Message:
         """Trains, tests or answers as the client whose seat the message names."""
         began = time.perf_counter()
         try:
-            content = from_the_wire(message.content)
+            content = from_wire(message.content)
         except ValueError as error:
             reason = f"{error}; install the same version of fedlab on both sides"
             log.error("%s: %s", _task_of(message), reason)
@@ -109,7 +109,7 @@ class Participant:
         state, task = self._state, _task_of(message)
         assert state is not None
         before = state.start_of(task)
-        job = Job(message.metadata, client)
+        job = ClientTask(message.metadata, client)
         answered = self._worker(client, clients).answer(content, [job], [before])
         reply, after = answered.answers[0]
         if reply.has_error():
@@ -126,7 +126,7 @@ class Participant:
         # Which message this answers: an answer to another one is none.
         reply.content["client"] = ConfigRecord({"id": client, "task": seat.get("task", "")})
         log.info("%s: %.1f s", task, time.perf_counter() - began)
-        return Message(for_the_wire(reply.content), reply_to=message)
+        return Message(to_wire(reply.content), reply_to=message)
 
     def _is_last(self, message: Message) -> bool:
         """Whether a message is the last one of a run: the test, or training where nobody tests."""

@@ -12,19 +12,19 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from fedlab.deploy.handshake import SEAT
 from fedlab.deploy.readable import shown
-from fedlab.deploy.server.device_registry import Roll, Visit
+from fedlab.deploy.server.device_registry import DeviceRegistry, Visit
 from fedlab.deploy.server.inspection import Expectation
-from fedlab.deploy.server.mailbox import Parcel, Post
-from fedlab.engine.execution.mode import Choice
+from fedlab.deploy.server.mailbox import Mailbox, PendingMessage
+from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.grid import ClientGrid
-from fedlab.engine.work_units import FIRST_NODE_ID, Portion, job_of
+from fedlab.engine.work_units import FIRST_NODE_ID, WorkUnit, client_task_of
 from fedlab.engine.worker import Worker
 from fedlab.federation.client_updates import reason
 from fedlab.federation.preaggregation import PairwiseSum, Preaggregation
 from fedlab.federation.record_layout import EXPECTED, expected_of
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink_client import is_lost
-from fedlab.records import array_records, arrays_of, for_the_wire
+from fedlab.records import array_records, arrays_of, to_wire
 
 log = logging.getLogger("fedlab")
 
@@ -38,13 +38,13 @@ DOMAIN_TEST = "evaluate.domain"
 
 
 @dataclass
-class Errand:
+class PendingRequest:
     """A message for a client, until it is answered.
 
     Attributes:
         message: The message, as the strategy has made it.
         client: The client it is for.
-        portion: Where it belongs in the round.
+        unit: Where it belongs in the round.
         content: Its content in a form that can be sent, shared by all clients that get the same.
         expectation: What its reply may be.
         visit: The process of the device that it was sent to.
@@ -54,11 +54,11 @@ class Errand:
 
     message: Message
     client: int
-    portion: Portion
+    unit: WorkUnit
     content: RecordDict
     expectation: Expectation
     visit: Visit | None = None
-    parcel: Parcel | None = None
+    parcel: PendingMessage | None = None
     reply: Message | None = None
 
 
@@ -81,8 +81,8 @@ class DeviceGrid(ClientGrid):
 
     def __init__(
         self,
-        post: Post,
-        roll: Roll,
+        post: Mailbox,
+        roll: DeviceRegistry,
         enough: Callable[[int], int],
         check: Callable[[], None],
         tester: Worker | None = None,
@@ -108,28 +108,28 @@ class DeviceGrid(ClientGrid):
         """Devices that could not take part since this was last asked, and why."""
         return self.roll.turned_away()
 
-    def _choose(self, messages: Sequence[Message]) -> Choice:
-        return Choice(1, "on their devices")
+    def _choose(self, messages: Sequence[Message]) -> ExecutionPlan:
+        return ExecutionPlan(1, "on their devices")
 
-    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
+    def _execute(self, units: Sequence[WorkUnit], timeout: float | None) -> Iterator[Message]:
         errands = []
         contents: dict[int, RecordDict] = {}
-        for portion in portions:
-            if portion.kind == DOMAIN_TEST:
-                yield from self._test_here(portion)
+        for unit in units:
+            if unit.kind == DOMAIN_TEST:
+                yield from self._test_here(unit)
                 continue
-            for message in portion.messages:
+            for message in unit.messages:
                 shared = id(message.content)
                 if shared not in contents:
-                    contents[shared] = for_the_wire(message.content)
+                    contents[shared] = to_wire(message.content)
                     contents[shared].pop(EXPECTED, None)
-                errands.append(self._errand(message, portion, contents[shared]))
+                errands.append(self._errand(message, unit, contents[shared]))
         self._wait(errands, PATIENCE if timeout is None else timeout)
         for errand in errands:
             yield self._settled(errand)
 
-    def _errand(self, message: Message, portion: Portion, content: RecordDict) -> Errand:
-        client, about = job_of(message).client, message.metadata
+    def _errand(self, message: Message, unit: WorkUnit, content: RecordDict) -> PendingRequest:
+        client, about = client_task_of(message).client, message.metadata
         seat = self.roll.seat(client)
         tests = about.message_type == MessageType.EVALUATE
         expectation = Expectation(
@@ -141,9 +141,9 @@ class DeviceGrid(ClientGrid):
             train=seat.train,
             domain=seat.domain if tests else None,
         )
-        return Errand(message, client, portion, content, expectation)
+        return PendingRequest(message, client, unit, content, expectation)
 
-    def _wait(self, errands: Sequence[Errand], seconds: float) -> None:
+    def _wait(self, errands: Sequence[PendingRequest], seconds: float) -> None:
         """Sends messages, again where needed, until a round may end."""
         end = time.monotonic() + seconds
         needed = self.enough(len(errands))
@@ -166,7 +166,7 @@ class DeviceGrid(ClientGrid):
             if errand.reply is None:
                 self._give_up(errand, seconds, connected=errand.client in here)
 
-    def _sent(self, errand: Errand, visit: Visit | None) -> bool:
+    def _sent(self, errand: PendingRequest, visit: Visit | None) -> bool:
         """Sends a device its message as soon as it can be; False if it is not connected."""
         if visit is None:
             return False
@@ -198,7 +198,7 @@ class DeviceGrid(ClientGrid):
         )
         return True
 
-    def _answered(self, errand: Errand, reply: Message) -> None:
+    def _answered(self, errand: PendingRequest, reply: Message) -> None:
         """Takes in a device's reply, as that of the client that it is."""
         name = self.roll.name(errand.client)
         if is_lost(reply):
@@ -215,38 +215,38 @@ class DeviceGrid(ClientGrid):
             wrong = shown(str(error) or type(error).__name__)
             errand.reply = error_reply(errand.message, f"device '{name}': {wrong}")
 
-    def _give_up(self, errand: Errand, seconds: float, connected: bool) -> None:
+    def _give_up(self, errand: PendingRequest, seconds: float, connected: bool) -> None:
         name = self.roll.name(errand.client)
         if errand.parcel is not None:
             self.post.ignore(errand.parcel)
         why = f"has not answered within {seconds:g} seconds" if connected else "is not connected"
         errand.reply = error_reply(errand.message, f"device '{name}' {why}")
 
-    def _settled(self, errand: Errand) -> Message:
+    def _settled(self, errand: PendingRequest) -> Message:
         """The reply, whose update goes into the sum where no more than that is wanted."""
-        reply, portion = errand.reply, errand.portion
+        reply, unit = errand.reply, errand.unit
         assert reply is not None
-        if portion.sums is None:
+        if unit.sums is None:
             return reply
         if reply.has_error():
-            portion.lose()
+            unit.lose()
             return reply
         into = Preaggregation.requested(errand.message.content)
         metrics = dict(reply.content["metrics"])  # type: ignore[arg-type]
         into.add([arrays_of(reply.content)], [metrics])
         sums = PairwiseSum()
-        sums.add(portion.start, 1, into.total)
-        portion.take(sums)
+        sums.add(unit.start, 1, into.total)
+        unit.take(sums)
         return reply
 
-    def _test_here(self, portion: Portion) -> Iterator[Message]:
+    def _test_here(self, unit: WorkUnit) -> Iterator[Message]:
         """Answers tests of the global model on domains that no device has."""
-        for message in portion.messages:
+        for message in unit.messages:
             if self.tester is None:
                 yield error_reply(message, "the server has no data to test the global model on")
                 continue
-            job = job_of(message)
-            answered = self.tester.answer(message.content, [job], [None])
+            task = client_task_of(message)
+            answered = self.tester.answer(message.content, [task], [None])
             yield answered.answers[0].reply
 
     def _hold(self, record: RecordDict) -> tuple[RecordDict, int]:

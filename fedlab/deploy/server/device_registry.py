@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 from flwr.app import Message
 
-from fedlab.deploy.handshake import FAREWELL, INVITE, Farewell, Invitation, Presence
+from fedlab.deploy.handshake import FAREWELL, INVITE, DeviceInfo, Farewell, Invitation
 from fedlab.deploy.readable import LONGEST_NAME, fault_of_name, shown
-from fedlab.deploy.server.mailbox import Parcel, Post
+from fedlab.deploy.server.mailbox import Mailbox, PendingMessage
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import reason
 from fedlab.flower_compat import NodeInfo
@@ -32,7 +32,7 @@ TAKEN = "all seats of this run are taken"
 
 
 @dataclass(frozen=True)
-class Seat:
+class Assignment:
     """A client of the run, and the device that is it.
 
     Attributes:
@@ -63,8 +63,8 @@ class Visit:
 
     node: int
     since: str
-    presence: Presence | None = None
-    task: Parcel | None = None
+    presence: DeviceInfo | None = None
+    task: PendingMessage | None = None
 
     @property
     def busy(self) -> bool:
@@ -72,7 +72,7 @@ class Visit:
         return self.task is not None and not (self.task.answered or self.task.lost)
 
 
-class Roll:
+class DeviceRegistry:
     """The devices, by name.
 
     Args:
@@ -84,10 +84,10 @@ class Roll:
 
     def __init__(
         self,
-        post: Post,
+        post: Mailbox,
         invitation: Invitation,
         homes: Sequence[str | None],
-        seats: Sequence[Seat] = (),
+        seats: Sequence[Assignment] = (),
     ) -> None:
         self.post = post
         self.invitation = invitation
@@ -117,7 +117,7 @@ class Roll:
         here = self.here()
         return {seat.client: here[name] for name, seat in self.seats.items() if name in here}
 
-    def seat(self, client: int) -> Seat:
+    def seat(self, client: int) -> Assignment:
         """The seat of a client."""
         return next(seat for seat in self.seats.values() if seat.client == client)
 
@@ -158,7 +158,7 @@ class Roll:
                 if reply.has_error():
                     self._note(known, shown(reason(reply)))
                     return
-                presence = Presence.of(reply.content)
+                presence = DeviceInfo.of(reply.content)
                 self._accept(visit, node.name or presence.name, presence, known)
             except InputError as error:
                 self._dismiss(visit, known, str(error))
@@ -168,9 +168,9 @@ class Roll:
         self._visits[node.node_id] = visit
         self.post.send(node.node_id, self.invitation.to_content(), INVITE, answered)
 
-    def _accept(self, visit: Visit, name: str, presence: Presence, known: str) -> None:
+    def _accept(self, visit: Visit, name: str, presence: DeviceInfo, known: str) -> None:
         """Takes a device in, or says why not."""
-        presence = Presence(**{**asdict(presence), "name": name})
+        presence = DeviceInfo(**{**asdict(presence), "name": name})
         seat = self.seats.get(name)
         if wrong := _fault(presence):
             self._dismiss(visit, known, wrong)
@@ -219,13 +219,13 @@ class Roll:
         """
         devices = {name: visit.presence for name, visit in self.here().items() if visit.presence}
         left = list(range(len(self.homes)))
-        seats: dict[str, Seat] = {}
+        seats: dict[str, Assignment] = {}
         for at_home in (True, False):
             for name, its in sorted(devices.items()):
                 fitting = [c for c in left if not at_home or self.homes[c] == its.domain]
                 if name not in seats and fitting:
                     left.remove(fitting[0])
-                    seats[name] = Seat(fitting[0], name, its.domain, its.train, its.test)
+                    seats[name] = Assignment(fitting[0], name, its.domain, its.train, its.test)
         self.seats = seats
         for name, visit in self.here().items():
             if name not in seats:
@@ -254,7 +254,7 @@ class Roll:
             time.sleep(0.05)
 
 
-def _fault(presence: Presence) -> str:
+def _fault(presence: DeviceInfo) -> str:
     """Why a device cannot be what it says it is; empty if it can."""
     for what, name in (("name", presence.name), ("domain", presence.domain)):
         if wrong := fault_of_name(what, name):
@@ -264,9 +264,9 @@ def _fault(presence: Presence) -> str:
     return ""
 
 
-def _has(who: Seat | Presence) -> tuple[str, int, int]:
+def _has(who: Assignment | DeviceInfo) -> tuple[str, int, int]:
     return who.domain, who.train, who.test
 
 
-def _told(who: Seat | Presence) -> str:
+def _told(who: Assignment | DeviceInfo) -> str:
     return f"{who.train} training and {who.test} test samples of '{who.domain}'"

@@ -173,8 +173,8 @@ class Front:
             key = headers[KEY]
             if b64decode(key, validate=True) not in self.keys():
                 return False
-            half, _ = decode_dss_signature(b64decode(headers[SIGNATURE], validate=True))
-            request = key, headers[TIMESTAMP], half
+            trainer, _ = decode_dss_signature(b64decode(headers[SIGNATURE], validate=True))
+            request = key, headers[TIMESTAMP], trainer
         except (KeyError, ValueError):
             return False
         now = time.monotonic()

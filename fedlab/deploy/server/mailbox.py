@@ -17,7 +17,7 @@ REPLY_BYTES = 1 << 18
 
 
 @dataclass
-class Parcel:
+class PendingMessage:
     """A message under way.
 
     Attributes:
@@ -33,7 +33,7 @@ class Parcel:
     answered: bool = False
 
 
-class Post:
+class Mailbox:
     """Sends messages and hands replies to whoever waits for them.
 
     Flower's own `Grid.send_and_receive` waits for all of a round's messages, and looks for replies
@@ -45,8 +45,8 @@ class Post:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
-        self._outbox: list[tuple[Message, Parcel]] = []
-        self._waiting: dict[str, Parcel] = {}
+        self._outbox: list[tuple[Message, PendingMessage]] = []
+        self._waiting: dict[str, PendingMessage] = {}
         if isinstance(grid, RunGrid):
             grid.most = self._most
 
@@ -58,7 +58,7 @@ class Post:
         on_reply: OnReply,
         group: str = "",
         most: int = REPLY_BYTES,
-    ) -> Parcel:
+    ) -> PendingMessage:
         """Takes a message in; it goes out, together with others, with the next `collect`.
 
         Args:
@@ -70,7 +70,7 @@ class Post:
             most: Bytes of the reply, at most.
         """
         message = Message(content, dst_node_id=node, message_type=kind, group_id=group)
-        parcel = Parcel(on_reply, most)
+        parcel = PendingMessage(on_reply, most)
         self._outbox.append((message, parcel))
         return parcel
 
@@ -98,7 +98,7 @@ class Post:
         parcel = self._waiting.get(number)
         return REPLY_BYTES if parcel is None else parcel.most
 
-    def ignore(self, parcel: Parcel) -> None:
+    def ignore(self, parcel: PendingMessage) -> None:
         """Throws a message's reply away when it comes, so that it does not stay in memory."""
         parcel.on_reply = _nobody
 

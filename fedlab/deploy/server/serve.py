@@ -17,9 +17,9 @@ import httpx
 
 from fedlab.config.scenario_diff import differences
 from fedlab.deploy.server.device_grid import DeviceGrid
-from fedlab.deploy.server.device_registry import Roll, Seat
-from fedlab.deploy.server.mailbox import Post
-from fedlab.deploy.server.serve_setup import Task, task_of
+from fedlab.deploy.server.device_registry import Assignment, DeviceRegistry
+from fedlab.deploy.server.mailbox import Mailbox
+from fedlab.deploy.server.serve_setup import ServeSetup, setup_of
 from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
@@ -72,20 +72,22 @@ def serve(
     scenario = load_scenario(source, overrides)
     check_trackers(scenario)
     _refuse_another(Path(out), scenario)
-    task = task_of(scenario, classes)
+    task = setup_of(scenario, classes)
     if endpoint.keys is not None:
         endpoint.keys.check()
     with _folder(Path(out), scenario) as folder:
         checkpoint = latest_checkpoint(folder.checkpoints)
         notes = _notes(folder)
         with SuperLink(endpoint, folder.path / "superlink.log") as superlink, _watched(superlink):
-            post = Post(
+            post = Mailbox(
                 connect(
                     superlink.address, superlink.ticket, superlink.authority, superlink.is_alive
                 )
             )
             invitation = task.invitation(notes["run"], scenario)
-            roll = Roll(post, invitation, task.homes, [Seat(**seat) for seat in notes["devices"]])
+            roll = DeviceRegistry(
+                post, invitation, task.homes, [Assignment(**seat) for seat in notes["devices"]]
+            )
             on_ready(f"{endpoint.host}:{superlink.port}")
             _gather(roll, superlink)
             _note(folder, notes["run"], roll)
@@ -120,12 +122,12 @@ def as_on_devices(scenario: Scenario) -> Scenario:
     return scenario.model_copy(update={"output": output, "participation": participation})
 
 
-def _most_examples(scenario: Scenario, task: Task, train: int) -> int:
+def _most_examples(scenario: Scenario, task: ServeSetup, train: int) -> int:
     """How many samples a device that has so many may say that it has learnt from."""
     return scenario.strategy.most_examples(scenario, train, task.phases, len(task.classes))
 
 
-def _gather(roll: Roll, superlink: SuperLink) -> None:
+def _gather(roll: DeviceRegistry, superlink: SuperLink) -> None:
     """Waits until every client has its device."""
     clients = len(roll.homes)
     log.info("waiting for %d device%s", clients, "s" * (clients > 1))
@@ -190,7 +192,7 @@ def _notes(folder: RunFolder) -> dict[str, Any]:
         ) from error
 
 
-def _note(folder: RunFolder, run: str, roll: Roll) -> None:
+def _note(folder: RunFolder, run: str, roll: DeviceRegistry) -> None:
     seats = sorted(roll.seats.values(), key=lambda seat: seat.client)
     notes = {"run": run, "devices": [asdict(seat) for seat in seats]}
     write_whole(folder.devices_file, json.dumps(notes, indent=1) + "\n")

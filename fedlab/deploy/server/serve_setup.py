@@ -18,7 +18,7 @@ from fedlab.engine.start import make_runtime
 from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
 from fedlab.features.base import NoExtractor
-from fedlab.methods import local_half_class, strategy_class
+from fedlab.methods import client_trainer_class, strategy_class
 from fedlab.partition.partition import Partition
 from fedlab.preparation import domains_to_test
 from fedlab.privacy.privacy_checks import check_privacy, refuse_known_noise
@@ -32,7 +32,7 @@ from fedlab.version import __version__
 
 
 @dataclass(frozen=True)
-class Task:
+class ServeSetup:
     """What is to be learnt, without the samples.
 
     Attributes:
@@ -73,7 +73,7 @@ class Task:
         )
 
 
-def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
+def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeSetup:
     """Finds out what a scenario is about.
 
     Its own data tell that where the server has them, as after a simulation; the server then also
@@ -87,7 +87,7 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
         InputError: If the scenario cannot be run on devices.
     """
     strategy = strategy_class(scenario)
-    local_half_class(scenario)
+    client_trainer_class(scenario)
     _refuse_what_is_simulated(scenario)
     refuse_known_noise(scenario)
     data = _no_data(scenario, classes) if classes else _own_data(scenario)
@@ -102,16 +102,16 @@ def task_of(scenario: Scenario, classes: Sequence[str] | None = None) -> Task:
     check_privacy(scenario, strategy, model, data, clients)
     test_domains = domains_to_test(scenario, data)
     tester = _tester(scenario, data) if test_domains else None
-    half = _runtime(scenario, data).half
-    return Task(
+    trainer = _runtime(scenario, data).trainer
+    return ServeSetup(
         model,
         names,
         shape,
         _homes(scenario, data),
         test_domains,
         tester,
-        phases=len(half.phases()),
-        own_tensors=sketch(model, half.shared),
+        phases=len(trainer.phases()),
+        own_tensors=sketch(model, trainer.shared),
     )
 
 
@@ -140,7 +140,7 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
     Raises:
         InputError: With the key and the remedy.
     """
-    if type(scenario.strategy).regroup is not StrategyParameters.regroup:
+    if type(scenario.strategy).reassign is not StrategyParameters.reassign:
         raise InputError(
             f"strategy.name: {scenario.strategy.name} moves samples between clients, which devices "
             "do not; choose another strategy"

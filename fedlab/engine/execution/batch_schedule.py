@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import LocalHalf, Phase, Update
+from fedlab.clients.base import ClientTrainer, Phase, Update
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.passes import BatchSize, Passes, PhasePlan
 from fedlab.models.norms import learns_from_one
@@ -62,7 +62,7 @@ class Portion:
 
 
 def plan_phase(
-    half: LocalHalf,
+    trainer: ClientTrainer,
     phase: Phase,
     labelled: int,
     unlabelled: int,
@@ -73,7 +73,7 @@ def plan_phase(
     """How many samples a client reads in each step of a phase.
 
     Args:
-        half: The method's local half.
+        trainer: The method's client trainer.
         phase: One of its phases.
         labelled: The client's labelled training samples.
         unlabelled: Its other training samples.
@@ -89,12 +89,12 @@ def plan_phase(
         batch_size=batch_size,
         epochs=phase.epochs,
         steps=phase.steps,
-        remainder=half.task.remainder,
+        remainder=trainer.task.remainder,
     )
     if phase.unlabelled is None:
         rows = 0 if rows == 1 and not learns_from_one else rows
         # Batch normalisation cannot train on a single sample.
-        plan = own(rows, smallest=2 if half.normalises_batches else 1)
+        plan = own(rows, smallest=2 if trainer.normalises_batches else 1)
         return PhasePlan(plan, Passes((), 0), rows)
     more = batch_size if batch_size == "full" else phase.unlabelled * batch_size
     # Without a remainder, so that each step is taught by as many as any other.
@@ -108,7 +108,7 @@ def plan_phase(
 
 
 def plan_round(
-    half: LocalHalf,
+    trainer: ClientTrainer,
     data: ClientData,
     *,
     batch_size: BatchSize,
@@ -121,7 +121,7 @@ def plan_round(
     A client that has a single sample, and a network that cannot normalise it, takes no step.
 
     Args:
-        half: The method's local half, which says what the phases are.
+        trainer: The method's client trainer, which says what the phases are.
         data: The client's samples.
         batch_size: Samples per step.
         seed: The scenario's seed; the order is keyed on it, the client and the round.
@@ -132,13 +132,13 @@ def plan_round(
     labelled, unlabelled = data.known, data.labelled.shape[0] - data.known
     alone = (
         1 not in (labelled, unlabelled)
-        or not half.normalises_batches
-        or learns_from_one(half.task.model, data.inputs)
+        or not trainer.normalises_batches
+        or learns_from_one(trainer.task.model, data.inputs)
     )
     examples, phases = 0, []
-    for phase in half.phases():
+    for phase in trainer.phases():
         plan = plan_phase(
-            half, phase, labelled, unlabelled, batch_size=batch_size, learns_from_one=alone
+            trainer, phase, labelled, unlabelled, batch_size=batch_size, learns_from_one=alone
         )
         examples += plan.examples
         rows = data.split(phase.split)

@@ -20,14 +20,19 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from fedlab.clients.base import Carry, LocalHalf, Received, Update
+from fedlab.clients.base import Carry, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Schedule, plan_round
 from fedlab.engine.execution.dense_layer import DenseLayer
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer
-from fedlab.engine.execution.low_rank_rule import Form, Work, sends_the_model, takes_usual_steps
+from fedlab.engine.execution.low_rank_rule import (
+    Form,
+    LayerWork,
+    sends_the_model,
+    takes_usual_steps,
+)
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.losses.cross_entropy import CrossEntropy
@@ -35,17 +40,17 @@ from fedlab.models.dense_chain import Chain
 from fedlab.records import Tensors
 
 
-def chain_of(half: LocalHalf, preprocess: Preprocess) -> Chain | None:
+def chain_of(trainer: ClientTrainer, preprocess: Preprocess) -> Chain | None:
     """The network of a method whose clients can train side by side, or None if they cannot."""
-    own = ("begin", "personal_model", "prepare_network", "training_data")
+    own = ("begin", "personal_model", "set_train_mode", "training_data")
     usual = (
-        all(getattr(type(half), name) is getattr(LocalHalf, name) for name in own)
-        and takes_usual_steps(half)
-        and type(half.task.loss) is CrossEntropy
-        and half.task.precision == "float32"
-        and not (half.local or half.task.optimizer.spec.clip_norm or preprocess.augments)
+        all(getattr(type(trainer), name) is getattr(ClientTrainer, name) for name in own)
+        and takes_usual_steps(trainer)
+        and type(trainer.task.loss) is CrossEntropy
+        and trainer.task.precision == "float32"
+        and not (trainer.local or trainer.task.optimizer.spec.clip_norm or preprocess.augments)
     )
-    return Chain.of(half.task.model) if usual else None
+    return Chain.of(trainer.task.model) if usual else None
 
 
 class BatchedMLP(Executor):
@@ -54,7 +59,7 @@ class BatchedMLP(Executor):
     @cached_property
     def chain(self) -> Chain | None:
         """The network as a chain of dense layers, if it is one."""
-        return chain_of(self.setting.half, self.setting.preprocess)
+        return chain_of(self.setting.trainer, self.setting.preprocess)
 
     def supports(self, cohort: Cohort) -> bool:
         """Whether the network is a chain, and the clients keep nothing."""
@@ -63,10 +68,10 @@ class BatchedMLP(Executor):
     def train(self, cohort: Cohort, into: Preaggregation | None = None) -> list[Trained]:
         """See `Executor.train`; with `into`, no client's own weights are ever formed."""
         assert self.chain is not None
-        inside = into if sends_the_model(self.setting.half) else None
-        trained = train_side_by_side(
+        inside = into if sends_the_model(self.setting.trainer) else None
+        trained = train_batched(
             self.chain,
-            self.setting.half,
+            self.setting.trainer,
             self.setting.preprocess,
             cohort.received,
             cohort.datas,
@@ -79,9 +84,9 @@ class BatchedMLP(Executor):
         return trained if inside is not None else add(trained, into)
 
 
-def train_side_by_side(
+def train_batched(
     chain: Chain,
-    half: LocalHalf,
+    trainer: ClientTrainer,
     preprocess: Preprocess,
     received: Received,
     datas: Sequence[ClientData],
@@ -97,8 +102,8 @@ def train_side_by_side(
     Numbers differ from those of `train_one` by rounding only.
 
     Args:
-        chain: What `chain_of` made of the half.
-        half: The method's local half.
+        chain: What `chain_of` made of the trainer.
+        trainer: The method's client trainer.
         preprocess: Normalises samples.
         received: What came down; not written to.
         datas: The clients' samples.
@@ -113,20 +118,24 @@ def train_side_by_side(
     """
     round_ = received.server_round
     schedules = [
-        plan_round(half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_)
+        plan_round(
+            trainer, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
+        )
         for client, data in zip(clients, datas, strict=True)
     ]
     # Those that take part in a step are then the first of them: a slice, not a copy.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].steps)
     planned = [schedules[k] for k in order]
     steps = list(_steps(planned))
-    work = Work(
+    work = LayerWork(
         steps=len(steps),
         seen=sum(rows.shape[1] for rows, _ in steps),
         samples=max(len(data.labels) for data in datas),
     )
-    side = _SideBySide(chain, half, preprocess, received, [datas[k] for k in order], work, linear)
-    lr = half.task.optimizer.learning_rate(round_)
+    side = _SideBySide(
+        chain, trainer, preprocess, received, [datas[k] for k in order], work, linear
+    )
+    lr = trainer.task.optimizer.learning_rate(round_)
     for rows, lengths in steps:
         side.step(rows, lengths, lr)
     ended = list(side.finish(planned) if into is None else side.add_up(planned, into))
@@ -159,7 +168,7 @@ class _SideBySide:
 
     Args:
         chain: The network.
-        half: The method's local half.
+        trainer: The method's client trainer.
         preprocess: Normalises samples.
         received: What came down.
         datas: The clients' samples.
@@ -170,14 +179,14 @@ class _SideBySide:
     def __init__(
         self,
         chain: Chain,
-        half: LocalHalf,
+        trainer: ClientTrainer,
         preprocess: Preprocess,
         received: Received,
         datas: Sequence[ClientData],
-        work: Work,
+        work: LayerWork,
         linear: Form,
     ) -> None:
-        self.chain, self.half, self.received = chain, half, received
+        self.chain, self.trainer, self.received = chain, trainer, received
         self.labels = _beside([data.labels for data in datas])
         stored = _beside([data.inputs for data in datas])
         samples = preprocess.inputs(stored, own=True).flatten(0, 1)
@@ -191,18 +200,18 @@ class _SideBySide:
 
     def _weights(self, number: int) -> tuple[Tensor, Tensor | None]:
         """Where a layer starts from."""
-        state = self.half.personal_model(self.received, {})
+        state = self.trainer.personal_model(self.received, {})
         weight, bias = self.chain.names[number]
         return state[weight], state[bias] if bias else None
 
-    def _first_layer(self, work: Work, linear: Form) -> FirstLayer | DenseLayer:
-        start, optimizer = self._weights(0), self.half.task.optimizer
+    def _first_layer(self, work: LayerWork, linear: Form) -> FirstLayer | DenseLayer:
+        start, optimizer = self._weights(0), self.trainer.task.optimizer
         if work.low_rank_first(start[0], optimizer, linear):
             return FirstLayer(*start, self.samples, optimizer)
         return DenseLayer(*start, len(self.samples), optimizer, work.steps)
 
-    def _later_layer(self, number: int, work: Work, linear: Form) -> LaterLayer | DenseLayer:
-        start, optimizer = self._weights(number), self.half.task.optimizer
+    def _later_layer(self, number: int, work: LayerWork, linear: Form) -> LaterLayer | DenseLayer:
+        start, optimizer = self._weights(number), self.trainer.task.optimizer
         if work.low_rank_later(start[0], optimizer, linear):
             return LaterLayer(*start, len(self.samples), work.seen, optimizer)
         return DenseLayer(*start, len(self.samples), optimizer, work.steps)
@@ -225,9 +234,9 @@ class _SideBySide:
         losses = losses.view(clients, batch)
         layers = [self.first, *self.later]
         probes = [probe for layer in layers for probe in layer.probes]
-        slopes = iter(torch.autograd.grad((losses * share).sum(), probes))
+        grads = iter(torch.autograd.grad((losses * share).sum(), probes))
         for layer in layers:
-            layer.learn([next(slopes) for _ in layer.probes], lr)
+            layer.learn([next(grads) for _ in layer.probes], lr)
         self.losses[:clients] += (losses.detach() * real).sum(dim=1)
         self.hits[:clients] += ((outputs.detach().argmax(dim=2) == labels) * real).sum(dim=1)
 
@@ -258,7 +267,7 @@ class _SideBySide:
         ):
             parameters = {name: tensors[client] for name, tensors in stacked.items()}
             carry = Carry(parameters, {}, {}, {})
-            update = self.half.finish(carry, self.received, schedule.steps)
+            update = self.trainer.finish(carry, self.received, schedule.steps)
             yield update, schedule.metrics(means, update)
 
     def add_up(
@@ -276,7 +285,7 @@ class _SideBySide:
             sums[weight], biases = layer.sums(weights)
             if bias and biases is not None:
                 sums[bias] = biases
-        shared = self.half.shared
+        shared = self.trainer.shared
         into.merge(
             WeightedSum.of(
                 {"arrays": {name: sums[name] for name in shared}},

@@ -51,14 +51,14 @@ class DenseLayer:
             return torch.baddbmm(parts["bias"].unsqueeze(1), inputs, weight)
         return torch.bmm(inputs, weight)
 
-    def learn(self, slopes: Sequence[Tensor], lr: float) -> None:
+    def learn(self, grads: Sequence[Tensor], lr: float) -> None:
         """One step, with the gradients by `probes`."""
-        clients = len(slopes[0])
+        clients = len(grads[0])
         state = {
             slot: tensors if slot == "steps" else _first(tensors, clients)
             for slot, tensors in self.state.items()
         }
-        gradients = dict(zip(self.tensors, slopes, strict=True))
+        gradients = dict(zip(self.tensors, grads, strict=True))
         self.optimizer.apply(_first(self.tensors, clients), gradients, state, lr)
 
     def weights(self) -> Tensor:

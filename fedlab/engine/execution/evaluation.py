@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from fedlab.data.preprocess import Preprocess
-from fedlab.models.anatomy.places import lent
+from fedlab.models.anatomy.places import session_classes
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 
@@ -72,7 +72,7 @@ def evaluate(
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits = [], []
-    with lent(model, state):
+    with session_classes(model, state):
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
             outputs = model(channels_last(preprocess.inputs(inputs[rows])))

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.low_rank_rule import Form
@@ -27,7 +27,7 @@ class Setting(NamedTuple):
     """What is the same for all clients and rounds of a run.
 
     Attributes:
-        half: The method's local half, with its network.
+        trainer: The method's client trainer, with its network.
         preprocess: Normalises and augments batches.
         batch_size: Samples per step.
         seed: The scenario's seed; all randomness is keyed on it, the client and the round.
@@ -35,7 +35,7 @@ class Setting(NamedTuple):
         few: Two stored samples, by which layers are looked at.
     """
 
-    half: LocalHalf
+    trainer: ClientTrainer
     preprocess: Preprocess
     batch_size: int | Literal["full"]
     seed: int

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedlab.federation.low_rank_sum import Unformed
+from fedlab.federation.low_rank_sum import LowRankSum
 from fedlab.records import Tensors
 from fedlab.training.optimizer import Optimizer, OptimizerState
 
@@ -52,15 +52,15 @@ class Factors:
         """What is left of outputs of W_0, shape (clients, batch, outputs), or gradients of it."""
         return outputs * self.keep[: len(outputs)] if self.decays else outputs
 
-    def descend(self, slopes: Tensor, lr: float) -> None:
+    def descend(self, grads: Tensor, lr: float) -> None:
         """One step of the first clients.
 
         Args:
-            slopes: Gradients by the outputs, those of the first rows, shape (clients, rows,
+            grads: Gradients by the outputs, those of the first rows, shape (clients, rows,
                 outputs).
             lr: The learning rate.
         """
-        clients, count, _ = slopes.shape
+        clients, count, _ = grads.shape
 
         def part(of: Tensors) -> Tensors:
             return {
@@ -69,7 +69,7 @@ class Factors:
             }
 
         parts = part({"coefficients": self.coefficients, "keep": self.keep})
-        gradients = {"coefficients": slopes, "keep": torch.zeros_like(parts["keep"])}
+        gradients = {"coefficients": grads, "keep": torch.zeros_like(parts["keep"])}
         state = {slot: part(of) for slot, of in self.state.items()}
         self.optimizer.apply(parts, gradients, state, lr)
 
@@ -84,16 +84,16 @@ class Factors:
             return None
         return self.keep[:, 0] * self.bias + self.coefficients.sum(dim=1)
 
-    def unformed(self) -> Unformed:
+    def unformed(self) -> LowRankSum:
         """W of a single client, as it is."""
-        return Unformed(self.weight, float(self.keep), [(self.coefficients[0], self.rows[0])])
+        return LowRankSum(self.weight, float(self.keep), [(self.coefficients[0], self.rows[0])])
 
     def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
         """W and bias of all clients, weighted and added up, without one that is a client's own."""
         weight = torch.tensor(weights, dtype=torch.float64, device=self.rows.device)
         scaled = (self.coefficients * weight.to(self.rows.dtype).view(-1, 1, 1)).flatten(0, 1)
         kept = weight.dot(self.keep.flatten().double())
-        total = Unformed(self.weight, float(kept), [(scaled, self.rows.flatten(0, 1))]).formed()
+        total = LowRankSum(self.weight, float(kept), [(scaled, self.rows.flatten(0, 1))]).formed()
         if self.bias is None:
             return total, None
         return total, self.bias.double() * kept + scaled.sum(dim=0, dtype=torch.float64)
@@ -142,14 +142,14 @@ class FirstLayer:
         self.probes = [outputs.requires_grad_()]
         return outputs
 
-    def learn(self, slopes: Sequence[Tensor], lr: float) -> None:
+    def learn(self, grads: Sequence[Tensor], lr: float) -> None:
         """One step, with the gradients by `probes`."""
-        factors, (slope,) = self.factors, slopes
-        coefficients = factors.coefficients[: len(slope)]
+        factors, (grad,) = self.factors, grads
+        coefficients = factors.coefficients[: len(grad)]
         if factors.plain:
-            coefficients.scatter_add_(1, self._index, slope * -lr)
+            coefficients.scatter_add_(1, self._index, grad * -lr)
         else:
-            factors.descend(torch.zeros_like(coefficients).scatter_add_(1, self._index, slope), lr)
+            factors.descend(torch.zeros_like(coefficients).scatter_add_(1, self._index, grad), lr)
 
     def weights(self) -> Tensor:
         """W of every client, shape (clients, outputs, inputs)."""
@@ -190,15 +190,15 @@ class _Product(torch.autograd.Function):
         return outputs.contiguous()  # dropout draws in the order of memory, as of a usual layer
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient by the inputs; X and A are constants."""
         if not ctx.needs_input_grad[0]:
             return None, None, None, None
-        slope, factors = slopes[0], ctx.factors
-        flat = slope.flatten(0, 1) @ factors.weight
-        back = factors.kept(flat.view(*slope.shape[:2], -1))
+        grad, factors = grads[0], ctx.factors
+        flat = grad.flatten(0, 1) @ factors.weight
+        back = factors.kept(flat.view(*grad.shape[:2], -1))
         if ctx.past.shape[1]:
-            back.baddbmm_(torch.bmm(slope, ctx.past.transpose(1, 2)), ctx.rows)
+            back.baddbmm_(torch.bmm(grad, ctx.past.transpose(1, 2)), ctx.rows)
         return back, None, None, None
 
 
@@ -246,17 +246,17 @@ class LaterLayer:
         self.probes = [outputs]
         return outputs
 
-    def learn(self, slopes: Sequence[Tensor], lr: float) -> None:
+    def learn(self, grads: Sequence[Tensor], lr: float) -> None:
         """One step, with the gradients by `probes`."""
-        factors, (slope,) = self.factors, slopes
-        clients, batch, _ = slope.shape
+        factors, (grad,) = self.factors, grads
+        clients, batch, _ = grad.shape
         new = slice(self.taken, self.taken + batch)
         factors.rows[:clients, new] = self._inputs
         if factors.plain:
-            torch.mul(slope, -lr, out=factors.coefficients[:clients, new])
+            torch.mul(grad, -lr, out=factors.coefficients[:clients, new])
         else:
-            every = slope.new_zeros(clients, new.stop, slope.shape[-1])
-            every[:, new] = slope
+            every = grad.new_zeros(clients, new.stop, grad.shape[-1])
+            every[:, new] = grad
             factors.descend(every, lr)
         self.taken = new.stop
 

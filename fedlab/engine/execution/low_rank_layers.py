@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fedlab.clients.base import Carry, LocalHalf, Received
+from fedlab.clients.base import Carry, ClientTrainer, Received
 from fedlab.engine.execution.low_rank import LaterLayer
 from fedlab.engine.execution.low_rank_rule import (
     LARGE,
     Form,
-    Work,
+    LayerWork,
     sends_the_model,
     takes_usual_steps,
 )
@@ -61,57 +61,62 @@ class WideLayers:
     """The dense layers of a method's network that can take low-rank form.
 
     Args:
-        half: The method's local half.
+        trainer: The method's client trainer.
         form: What the scenario wants.
         paths: Where in the network the layers are.
 
     Attributes:
-        half: The method with a network of its own, whose layers here can take low-rank form.
+        trainer: The method with a network of its own, whose layers here can take low-rank form.
     """
 
-    def __init__(self, half: LocalHalf, form: Form, paths: list[str]) -> None:
+    def __init__(self, trainer: ClientTrainer, form: Form, paths: list[str]) -> None:
         self.form: Form = form
-        model = copy_of(half.task.model)
+        model = copy_of(trainer.task.model)
         found = {model.get_submodule(path) for path in paths}
         model = replace_modules(
             model, lambda m: _Slot.of(m) if isinstance(m, nn.Linear) and m in found else m
         )
         self.slots = {path: cast(_Slot, model.get_submodule(path)) for path in paths}
-        self.half = copy.copy(half)
-        self.half.task = replace(
-            half.task, model=model, differentiate=self._differentiate_and_learn
+        self.trainer = copy.copy(trainer)
+        self.trainer.task = replace(
+            trainer.task, model=model, differentiate=self._differentiate_and_learn
         )
         self._lr = 0.0
         self._chosen: tuple[str, ...] = ()
-        self._halves: dict[tuple[str, ...], LocalHalf] = {}
+        self._halves: dict[tuple[str, ...], ClientTrainer] = {}
 
     @classmethod
-    def of(cls, half: LocalHalf, form: Form, samples: Tensor) -> WideLayers | None:
+    def of(cls, trainer: ClientTrainer, form: Form, samples: Tensor) -> WideLayers | None:
         """The layers of a method's network that can take low-rank form, or None.
 
         Where nothing is stacked, smaller ones are not worth their bookkeeping.
 
         Args:
-            half: The method's local half.
+            trainer: The method's client trainer.
             form: What the scenario wants.
             samples: Inputs of the network, shape (n, ...) with n > 1.
         """
-        spec = half.task.optimizer.spec
-        if form == "dense" or spec.name != "sgd" or spec.clip_norm or not takes_usual_steps(half):
+        spec = trainer.task.optimizer.spec
+        if (
+            form == "dense"
+            or spec.name != "sgd"
+            or spec.clip_norm
+            or not takes_usual_steps(trainer)
+        ):
             return None
-        if half.task.holds or half.task.formed:
+        if trainer.task.holds or trainer.task.formed:
             return None  # parts of the network run again in its backward pass, or it goes wrong
-        model = half.task.model
+        model = trainer.task.model
         paths = [
             path
             for path in _plainly_used(model, samples)
             if form == "low_rank" or _size(model, path) >= LARGE
         ]
-        return cls(half, form, paths) if paths else None
+        return cls(trainer, form, paths) if paths else None
 
-    def choose(self, work: Work) -> LocalHalf:
+    def choose(self, work: LayerWork) -> ClientTrainer:
         """The method as it trains a client whose round is so long; call it before `begin`."""
-        optimizer = self.half.task.optimizer
+        optimizer = self.trainer.task.optimizer
         self._chosen = tuple(
             path
             for path, slot in self.slots.items()
@@ -120,9 +125,9 @@ class WideLayers:
         if self._chosen not in self._halves:
             names = [_names(path, self.slots[path]) for path in self._chosen]
             constant = frozenset(name for pair in names for name in pair if name)
-            half = copy.copy(self.half)
-            half.task = replace(half.task, constant=constant)
-            self._halves[self._chosen] = half
+            trainer = copy.copy(self.trainer)
+            trainer.task = replace(trainer.task, constant=constant)
+            self._halves[self._chosen] = trainer
         return self._halves[self._chosen]
 
     def begin(self, carry: Carry, received: Received, seen: int) -> Carry:
@@ -136,7 +141,7 @@ class WideLayers:
         Returns:
             The carry without the weights and biases of those layers.
         """
-        optimizer = self.half.task.optimizer
+        optimizer = self.trainer.task.optimizer
         self._lr = optimizer.learning_rate(received.server_round)
         parameters = dict(carry.parameters)
         for path, slot in self.slots.items():
@@ -159,11 +164,11 @@ class WideLayers:
             value, extra = objective(leaves, buffers)
         called = [layer for layer in layers if layer.probes]
         probes = [layer.probes[0] for layer in called]
-        slopes = torch.autograd.grad(value, [*leaves.values(), *probes], allow_unused=True)
-        for layer, slope in zip(called, slopes[len(leaves) :], strict=True):
-            if slope is not None:  # what has no gradient takes no step
-                layer.learn([slope], self._lr)
-        return known(dict(zip(leaves, slopes, strict=False))), value.detach(), extra
+        grads = torch.autograd.grad(value, [*leaves.values(), *probes], allow_unused=True)
+        for layer, grad in zip(called, grads[len(leaves) :], strict=True):
+            if grad is not None:  # what has no gradient takes no step
+                layer.learn([grad], self._lr)
+        return known(dict(zip(leaves, grads, strict=False))), value.detach(), extra
 
     def finish(self, carry: Carry, summed: bool = False) -> Carry:
         """The carry with all weights and biases, after the last step.
@@ -171,10 +176,12 @@ class WideLayers:
         Args:
             carry: What the last step made.
             summed: Whether the update will only be added to others: a method that sends weights as
-                they are then sends `fedlab.federation.low_rank_sum.Unformed` ones.
+                they are then sends `fedlab.federation.low_rank_sum.LowRankSum` ones.
         """
         formed: dict[str, Any] = dict(carry.parameters)
-        as_they_are = set(self.half.shared) if summed and sends_the_model(self.half) else set()
+        as_they_are = (
+            set(self.trainer.shared) if summed and sends_the_model(self.trainer) else set()
+        )
         for path, slot in self.slots.items():
             if slot.low_rank is None:
                 continue

@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from fedlab.clients.base import LocalHalf, Phase
+from fedlab.clients.base import ClientTrainer, Phase
 from fedlab.engine.execution.batch_schedule import Schedule
 from fedlab.training.optimizer import Optimizer
 
@@ -27,7 +27,7 @@ rows, batches of 10 and 32, 1 and 4 passes, and layers from 512 x 10 to 12544 x 
 
 
 @dataclass(frozen=True)
-class Work:
+class LayerWork:
     """What a client does in a round.
 
     Attributes:
@@ -41,7 +41,7 @@ class Work:
     samples: int
 
     @classmethod
-    def of(cls, schedule: Schedule) -> Work:
+    def of(cls, schedule: Schedule) -> LayerWork:
         """What a schedule says."""
         return cls(schedule.steps, schedule.seen, schedule.examples)
 
@@ -68,21 +68,21 @@ class Work:
         return rows**2 < limit * self.steps * width
 
 
-def takes_usual_steps(half: LocalHalf) -> bool:
+def takes_usual_steps(trainer: ClientTrainer) -> bool:
     """Whether a method minimises the scenario's loss by the scenario's optimiser, and no more.
 
     Whatever else a method may do with weights or gradients would miss the weights of layers in
     low-rank form, and momentum that a method sends would be missing.
     """
     own = ["objective", "loss", "gradients", "step"]
-    if half.task.optimizer.spec.momentum:
+    if trainer.task.optimizer.spec.momentum:
         own.append("finish")
-    usual = all(getattr(type(half), name) is getattr(LocalHalf, name) for name in own)
+    usual = all(getattr(type(trainer), name) is getattr(ClientTrainer, name) for name in own)
     return usual and all(
-        phase == Phase(phase.split, phase.epochs, phase.steps) for phase in half.phases()
+        phase == Phase(phase.split, phase.epochs, phase.steps) for phase in trainer.phases()
     )
 
 
-def sends_the_model(half: LocalHalf) -> bool:
+def sends_the_model(trainer: ClientTrainer) -> bool:
     """Whether a method sends what the steps made of the model, and nothing else."""
-    return type(half).finish is LocalHalf.finish
+    return type(trainer).finish is ClientTrainer.finish

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import torch
 
-from fedlab.clients.base import LocalHalf
+from fedlab.clients.base import ClientTrainer
 from fedlab.data import array_cache
 from fedlab.files import write_whole
 from fedlab.models.layers import only_dense
@@ -33,7 +33,7 @@ STACK_BYTES = {"cpu": 16 * 2**20, "cuda": 2 * 2**30}
 """Parameters of a stack, at most: on a CPU what its caches hold, on a GPU a part of its memory."""
 
 
-class Choice(NamedTuple):
+class ExecutionPlan(NamedTuple):
     """How clients are executed.
 
     Attributes:
@@ -49,7 +49,9 @@ class Choice(NamedTuple):
         return f"{how} ({self.reason})"
 
 
-def by_rule(engine: EngineSpec, half: LocalHalf, device: str, cohort: int) -> Choice:
+def from_rule(
+    engine: EngineSpec, trainer: ClientTrainer, device: str, cohort: int
+) -> ExecutionPlan:
     """Chooses by what is known beforehand.
 
     Stacked convolutions are grouped convolutions, which CPUs are slow in. Dense layers gain from
@@ -58,36 +60,36 @@ def by_rule(engine: EngineSpec, half: LocalHalf, device: str, cohort: int) -> Ch
 
     Args:
         engine: The scenario's ``engine`` block; ``measured`` is treated like ``vectorised``.
-        half: The method's local half.
+        trainer: The method's client trainer.
         device: ``cpu`` or ``cuda``.
         cohort: Clients of a round.
     """
     if engine.execution == "one_by_one":
-        return Choice(1, "the scenario says so")
-    if not half.vectorisable:
-        return Choice(1, "the method or the network cannot be stacked")
-    parameters = list(half.task.model.parameters())
+        return ExecutionPlan(1, "the scenario says so")
+    if not trainer.supports_vmap:
+        return ExecutionPlan(1, "the method or the network cannot be stacked")
+    parameters = list(trainer.task.model.parameters())
     size = sum(tensor.numel() * tensor.element_size() for tensor in parameters)
     fitting = min(MOST, STACK_BYTES[device] // max(size, 1))
     if engine.execution != "auto":
-        return Choice(engine.cohort or max(FEWEST, fitting), "the scenario says so")
+        return ExecutionPlan(engine.cohort or max(FEWEST, fitting), "the scenario says so")
     if device == "cuda":
-        return Choice(engine.cohort or max(FEWEST, fitting), "on a GPU")
-    if not only_dense(half.task.model):
-        return Choice(1, "the network has more than dense layers, on a CPU")
+        return ExecutionPlan(engine.cohort or max(FEWEST, fitting), "on a GPU")
+    if not only_dense(trainer.task.model):
+        return ExecutionPlan(1, "the network has more than dense layers, on a CPU")
     if min(fitting, cohort) < FEWEST:
-        return Choice(1, "few clients or a large network, on a CPU")
-    return Choice(engine.cohort or fitting, "small dense network on a CPU")
+        return ExecutionPlan(1, "few clients or a large network, on a CPU")
+    return ExecutionPlan(engine.cohort or fitting, "small dense network on a CPU")
 
 
-def by_measuring(
+def from_timing(
     scenario: Scenario,
     stack: int,
     clients: int,
     device: str,
     alone: Callable[[], object],
     together: Callable[[], object],
-) -> Choice:
+) -> ExecutionPlan:
     """Chooses by the clock, once for every kind of work on this machine.
 
     Args:
@@ -110,7 +112,7 @@ def by_measuring(
         _remember(path, seconds)
     quicker = min(seconds, key=lambda way: seconds[way])
     times = f"{seconds['vectorised']:.3f} s, and {seconds['one_by_one']:.3f} s one by one"
-    return Choice(stack if quicker == "vectorised" else 1, f"{clients} as one took {times}")
+    return ExecutionPlan(stack if quicker == "vectorised" else 1, f"{clients} as one took {times}")
 
 
 def _kind_of_work(scenario: Scenario, clients: int, device: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fedlab.clients.base import LocalHalf
+from fedlab.clients.base import ClientTrainer
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.batch_schedule import plan_phase
 from fedlab.engine.execution.passes import BatchSize
@@ -16,12 +16,12 @@ from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
 from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
-from fedlab.virtual_time.device_population import Fleet, make_fleet
+from fedlab.virtual_time.device_population import DevicePopulation, make_population
 
 log = logging.getLogger("fedlab")
 
 
-class Work(NamedTuple):
+class RoundWorkload(NamedTuple):
     """What each client does in a round.
 
     Attributes:
@@ -34,14 +34,14 @@ class Work(NamedTuple):
 
 
 def work_per_round(
-    half: LocalHalf, partition: Partition, batch_size: BatchSize, inputs: torch.Tensor
-) -> Work:
+    trainer: ClientTrainer, partition: Partition, batch_size: BatchSize, inputs: torch.Tensor
+) -> RoundWorkload:
     """What each client does in a round; in numbers what `batch_schedule` draws.
 
-    What a method adds to a client's samples (`LocalHalf.training_data`) is not counted.
+    What a method adds to a client's samples (`ClientTrainer.training_data`) is not counted.
 
     Args:
-        half: The method's local half, which says what the phases of a round are.
+        trainer: The method's client trainer, which says what the phases of a round are.
         partition: Which samples belong to which client.
         batch_size: Samples per step.
         inputs: Some samples, of which only the shape matters.
@@ -50,37 +50,39 @@ def work_per_round(
     labelled = np.diff(known)
     unlabelled = np.diff(partition.train_offsets) - labelled
     kinds, places = np.unique(np.stack([labelled, unlabelled]), axis=1, return_inverse=True)
-    alone = bool((kinds != 1).all()) or learns_from_one(half.task.model, inputs)
+    alone = bool((kinds != 1).all()) or learns_from_one(trainer.task.model, inputs)
     totals = np.zeros((2, kinds.shape[1]), dtype=np.int64)
     for kind, (known_samples, others) in enumerate(kinds.T.tolist()):
-        for phase in half.phases():
+        for phase in trainer.phases():
             plan = plan_phase(
-                half, phase, known_samples, others, batch_size=batch_size, learns_from_one=alone
+                trainer, phase, known_samples, others, batch_size=batch_size, learns_from_one=alone
             )
             totals[:, kind] += plan.steps, plan.samples
-    return Work(*totals[:, places.ravel()])
+    return RoundWorkload(*totals[:, places.ravel()])
 
 
-def check_work(scenario: Scenario, half: LocalHalf, partition: Partition, work: Work) -> None:
+def check_work(
+    scenario: Scenario, trainer: ClientTrainer, partition: Partition, work: RoundWorkload
+) -> None:
     """Refuses a run in which nobody can learn, and tells how many clients cannot.
 
     Also tells of short last steps, which can throw a model that is tested as its client leaves it.
-    What a method adds to a client's samples (`LocalHalf.training_data`) is not known here, and
-    whoever does that is let pass. So is a half that has no phases, which says itself that its
+    What a method adds to a client's samples (`ClientTrainer.training_data`) is not known here, and
+    whoever does that is let pass. So is a trainer that has no phases, which says itself that its
     clients take no steps.
 
     Raises:
         InputError: If no client can take a step.
     """
-    if type(half).training_data is not LocalHalf.training_data:
+    if type(trainer).training_data is not ClientTrainer.training_data:
         return
-    if not half.phases():
+    if not trainer.phases():
         log.warning("the method has no phases: its clients take no steps")
         return
     clients = len(partition)
     idle = np.flatnonzero(work.steps == 0)
     if len(idle):
-        why, remedy = _why_idle(half, partition, int(idle[0]))
+        why, remedy = _why_idle(trainer, partition, int(idle[0]))
         who = f"client {idle[0]} {why}"
         if len(idle) == clients:
             raise InputError(
@@ -94,11 +96,11 @@ def check_work(scenario: Scenario, half: LocalHalf, partition: Partition, work: 
             who,
         )
     size = scenario.training.batch_size
-    if size == "full" or half.task.remainder != "keep":
+    if size == "full" or trainer.task.remainder != "keep":
         return
     rest = np.diff(partition.train_offsets) % size
     short = int(((rest > 0) & (rest < size / 4) & (work.steps > 1)).sum())
-    if short and half.local:
+    if short and trainer.local:
         log.warning(
             "%d of %d clients end each pass with a step on less than a quarter of a batch, which "
             "can throw what they keep for themselves; training.remainder=merge, or drop, ends "
@@ -108,7 +110,7 @@ def check_work(scenario: Scenario, half: LocalHalf, partition: Partition, work: 
         )
 
 
-def _why_idle(half: LocalHalf, partition: Partition, client: int) -> tuple[str, str]:
+def _why_idle(trainer: ClientTrainer, partition: Partition, client: int) -> tuple[str, str]:
     """Why a client takes no step, and what helps."""
     known = partition[client].labelled
     if not len(known):
@@ -118,18 +120,20 @@ def _why_idle(half: LocalHalf, partition: Partition, client: int) -> tuple[str, 
             "has a single training sample, which the network cannot normalise",
             "use fewer clients, or model.norm=group",
         )
-    if not known.any() and all(phase.split == "labelled" for phase in half.phases()):
+    if not known.any() and all(phase.split == "labelled" for phase in trainer.phases()):
         return (
             f"has {len(known)} training samples and the label of none",
             "raise partition.label_budget.share, or choose a method that learns without labels",
         )
     return (
         f"has {len(known)} training samples, and the method's phases use none of them",
-        "look at the samples and steps that its local half's `phases` ask for",
+        "look at the samples and steps that its client trainer's `phases` ask for",
     )
 
 
-def devices_of(scenario: Scenario, data: FederatedData, partition: Partition, work: Work) -> Fleet:
+def devices_of(
+    scenario: Scenario, data: FederatedData, partition: Partition, work: RoundWorkload
+) -> DevicePopulation:
     """The devices of a scenario's clients.
 
     Args:
@@ -146,4 +150,4 @@ def devices_of(scenario: Scenario, data: FederatedData, partition: Partition, wo
     cells = owner * domains + data.train.domains[partition.train]
     counts = np.bincount(cells, minlength=clients * domains).reshape(clients, domains)
     most = [data.domain_names[index] for index in counts.argmax(axis=1)]
-    return make_fleet(scenario.devices, scenario.seed, work.samples, most, data.domain_names)
+    return make_population(scenario.devices, scenario.seed, work.samples, most, data.domain_names)

@@ -1,4 +1,4 @@
-"""Everything one process needs to answer for any client: data, network, local half."""
+"""Everything one process needs to answer for any client: data, network, client trainer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
@@ -24,7 +24,7 @@ from fedlab.engine.execution.low_rank_rule import takes_usual_steps
 from fedlab.engine.execution.vmapped import out_of_memory
 from fedlab.engine.step_check import tried
 from fedlab.federation.preaggregation import Preaggregation
-from fedlab.methods import local_half_class
+from fedlab.methods import client_trainer_class
 from fedlab.models.build import build_model
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.partition.partition import Partition
@@ -57,7 +57,7 @@ class Runtime:
         self.partition = partition
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
-        self.half = build_local_half(scenario, data, device, self.preprocess)
+        self.trainer = build_client_trainer(scenario, data, device, self.preprocess)
         self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
         self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
             lambda client: self._test_samples(partition[client].test)
@@ -85,7 +85,7 @@ class Runtime:
     def executors(self) -> list[Executor]:
         """The ways of running clients, the quickest first; the last one supports everything."""
         setting = Setting(
-            self.half,
+            self.trainer,
             self.preprocess,
             self.scenario.training.batch_size,
             self.scenario.seed,
@@ -98,11 +98,11 @@ class Runtime:
         self,
         client: int,
         received: Received,
-        own_state: ClientState,
+        client_state: ClientState,
         into: Preaggregation | None = None,
     ) -> Trained:
         """A local round of one client: what all other ways of running it must equal."""
-        cohort = self._cohort([client], received, [own_state])
+        cohort = self._cohort([client], received, [client_state])
         (trained,) = self.executors[-1].train(cohort, into)
         return trained
 
@@ -144,18 +144,18 @@ class Runtime:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("%d clients do not fit into memory as one; halving them", len(cohort.clients))
-        return [trained for half in cohort.halves() for trained in self._train(half, into)]
+        return [trained for part in cohort.halves() for trained in self._train(part, into)]
 
     def answer(self, client: int, question: str, received: Received) -> Update:
         """A client's answer to a strategy's question; the question's values name the client."""
         asked = replace(received, config={**received.config, "client": client})
-        return self.half.answer(question, asked, self.client_data(client))
+        return self.trainer.answer(question, asked, self.client_data(client))
 
     def evaluate(
-        self, client: int, received: Received, own_state: ClientState
+        self, client: int, received: Received, client_state: ClientState
     ) -> list[DomainScore]:
         """Tests a client's own model on the client's own test split."""
-        return self.evaluate_many([client], received, [own_state])[0]
+        return self.evaluate_many([client], received, [client_state])[0]
 
     def evaluate_many(
         self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
@@ -165,12 +165,12 @@ class Runtime:
         Not where a network's outputs depend on what else is in a batch: then each client's test
         samples are one batch.
         """
-        mixes = mixes_test_samples(self.half.task.model)
+        mixes = mixes_test_samples(self.trainer.task.model)
         alike = [place for place, state in enumerate(own_states) if not state and not mixes]
         groups = [[place] for place, state in enumerate(own_states) if state or mixes]
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
-            state = self.half.evaluated_model(received, own_states[places[0]])
+            state = self.trainer.evaluated_model(received, own_states[places[0]])
             tests = [self.client_tests(clients[place]) for place in places]
             scores |= zip(places, self._score(state, tests), strict=True)
         return [scores[place] for place in range(len(clients))]
@@ -181,18 +181,18 @@ class Runtime:
 
     def _score(self, state: Tensors, tests: Sequence[TestSamples]) -> list[list[DomainScore]]:
         batch_size = self.scenario.evaluation.batch_size
-        if mixes_test_samples(self.half.task.model):
+        if mixes_test_samples(self.trainer.task.model):
             batch_size = max(1, sum(len(test.labels) for test in tests))
-        return evaluate(self.half.task.model, state, self.preprocess, tests, batch_size)
+        return evaluate(self.trainer.task.model, state, self.preprocess, tests, batch_size)
 
 
-def build_local_half(
+def build_client_trainer(
     scenario: Scenario,
     data: FederatedData,
     device: torch.device,
     preprocess: Preprocess | None = None,
-) -> LocalHalf:
-    """The method's local half with the scenario's network and optimiser.
+) -> ClientTrainer:
+    """The method's client trainer with the scenario's network and optimiser.
 
     Args:
         scenario: The experiment.
@@ -207,10 +207,10 @@ def build_local_half(
     classes = len(data.class_names)
     model = initial_model(scenario, data, samples)
     if is_ours(type(scenario.model)):  # `fedlab.prepare` tries it once for all processes
-        return local_half_of(scenario, model.to(device), classes)
-    half, _ = tried_half(local_half_of(scenario, model, classes), scenario, samples)
-    task = replace(half.task, model=model.to(device))
-    return local_half_class(scenario)(scenario.strategy, task)
+        return client_trainer_of(scenario, model.to(device), classes)
+    trainer, _ = tried_trainer(client_trainer_of(scenario, model, classes), scenario, samples)
+    task = replace(trainer.task, model=model.to(device))
+    return client_trainer_class(scenario)(scenario.strategy, task)
 
 
 def initial_model(scenario: Scenario, data: FederatedData, samples: TrialSamples) -> nn.Module:
@@ -234,8 +234,8 @@ def initial_model(scenario: Scenario, data: FederatedData, samples: TrialSamples
     )
 
 
-def local_half_of(scenario: Scenario, model: nn.Module, classes: int) -> LocalHalf:
-    """The method's local half with a network that is there already."""
+def client_trainer_of(scenario: Scenario, model: nn.Module, classes: int) -> ClientTrainer:
+    """The method's client trainer with a network that is there already."""
     task = Task(
         model=model,
         optimizer=Optimizer(scenario.training.optimizer),
@@ -246,16 +246,16 @@ def local_half_of(scenario: Scenario, model: nn.Module, classes: int) -> LocalHa
         remainder=scenario.training.remainder,
         precision=scenario.training.precision,
     )
-    return local_half_class(scenario)(scenario.strategy, task)
+    return client_trainer_class(scenario)(scenario.strategy, task)
 
 
-def tried_half(
-    half: LocalHalf, scenario: Scenario, samples: TrialSamples
-) -> tuple[LocalHalf, str | None]:
-    """A local half whose steps are right (see `fedlab.engine.step_check.tried`)."""
-    stacks = half.vectorisable and scenario.engine.execution != "one_by_one"
-    form = scenario.engine.linear if takes_usual_steps(half) else "dense"
-    task, why = tried(half.task, samples, scenario.model.name, stacks, form)
-    if task is not half.task:
-        half = local_half_class(scenario)(scenario.strategy, task)
-    return half, why
+def tried_trainer(
+    trainer: ClientTrainer, scenario: Scenario, samples: TrialSamples
+) -> tuple[ClientTrainer, str | None]:
+    """A client trainer whose steps are right (see `fedlab.engine.step_check.tried`)."""
+    stacks = trainer.supports_vmap and scenario.engine.execution != "one_by_one"
+    form = scenario.engine.linear if takes_usual_steps(trainer) else "dense"
+    task, why = tried(trainer.task, samples, scenario.model.name, stacks, form)
+    if task is not trainer.task:
+        trainer = client_trainer_class(scenario)(scenario.strategy, task)
+    return trainer, why

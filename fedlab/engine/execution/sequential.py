@@ -9,15 +9,15 @@ from typing import Literal
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import ClientState, LocalHalf, Received, Update
+from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Portion, first_of_views, plan_round
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.low_rank_layers import WideLayers
-from fedlab.engine.execution.low_rank_rule import Work
+from fedlab.engine.execution.low_rank_rule import LayerWork
 from fedlab.federation.preaggregation import Preaggregation
-from fedlab.losses.base import Profile
+from fedlab.losses.base import ClientStats
 from fedlab.models.memory_format import channels_last, channels_last_gradients
 from fedlab.training.task import Batch
 
@@ -28,8 +28,8 @@ class Sequential(Executor):
     @cached_property
     def wide(self) -> WideLayers | None:
         """The dense layers that may take low-rank form."""
-        half, few = self.setting.half, self.setting.preprocess.inputs(self.setting.few)
-        return WideLayers.of(half, self.setting.linear, few)
+        trainer, few = self.setting.trainer, self.setting.preprocess.inputs(self.setting.few)
+        return WideLayers.of(trainer, self.setting.linear, few)
 
     def supports(self, cohort: Cohort) -> bool:
         """Always."""
@@ -40,7 +40,7 @@ class Sequential(Executor):
         trained: list[Trained] = []
         for client, state, data in zip(cohort.clients, cohort.states, cohort.datas, strict=True):
             one = train_one(
-                self.setting.half,
+                self.setting.trainer,
                 self.setting.preprocess,
                 cohort.received,
                 state,
@@ -56,10 +56,10 @@ class Sequential(Executor):
 
 
 def train_one(
-    half: LocalHalf,
+    trainer: ClientTrainer,
     preprocess: Preprocess,
     received: Received,
-    own_state: ClientState,
+    client_state: ClientState,
     data: ClientData,
     *,
     batch_size: int | Literal["full"],
@@ -72,10 +72,10 @@ def train_one(
     """Runs all phases of a round for one client.
 
     Args:
-        half: The method's local half.
+        trainer: The method's client trainer.
         preprocess: Normalises and augments batches.
         received: What came down; not written to.
-        own_state: What the client keeps; not written to.
+        client_state: What the client keeps; not written to.
         data: The client's samples.
         batch_size: Samples per step.
         seed: The scenario's seed; order, augmentation and dropout are keyed on it, the client and
@@ -83,7 +83,7 @@ def train_one(
         client: The client's index.
         wide: The layers of the network that may take low-rank form, if there are any.
         summed: Whether the update will only be added to those of other clients; weights in
-            low-rank form may then come as `fedlab.federation.low_rank_sum.Unformed`.
+            low-rank form may then come as `fedlab.federation.low_rank_sum.LowRankSum`.
         portion: How much of the round is run; all of it by default.
 
     Returns:
@@ -91,22 +91,22 @@ def train_one(
         used) and ``steps``.
     """
     round_, device = received.server_round, data.inputs.device
-    data = half.training_data(data, received, own_state)
+    data = trainer.training_data(data, received, client_state)
     schedule = plan_round(
-        half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
+        trainer, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
     )
     if portion:
         schedule = portion.of(schedule)
     if wide:
-        half = wide.choose(Work.of(schedule))
+        trainer = wide.choose(LayerWork.of(schedule))
     augment = rng.torch_generator(seed, "augment", client, round_, device=device)
     sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
-    half.prepare_network(received)
-    with rng.seeded(seed, "dropout", client, round_), channels_last_gradients(half.task.model):
-        carry = half.begin(received, own_state, profile_of(half, data))
+    trainer.set_train_mode(received)
+    with rng.seeded(seed, "dropout", client, round_), channels_last_gradients(trainer.task.model):
+        carry = trainer.begin(received, client_state, client_stats_of(trainer, data))
         if wide:
             carry = wide.begin(carry, received, schedule.seen)
-        for phase, steps in zip(half.phases(), schedule.phases, strict=True):
+        for phase, steps in zip(trainer.phases(), schedule.phases, strict=True):
             if phase.enter:
                 carry = phase.enter(carry)
             for rows in steps:
@@ -119,16 +119,16 @@ def train_one(
                     strong = preprocess.strong(stored[first:], augment)
                 labelled = data.labelled[rows].to(device) if phase.split == "all" else None
                 batch = Batch(inputs, data.labels[index], index, labelled, strong)
-                carry, metrics = half.step(carry, batch, phase, round_)
+                carry, metrics = trainer.step(carry, batch, phase, round_)
                 for name, value in metrics.items():
                     sums[name] += value * len(rows)
         if wide:
             carry = wide.finish(carry, summed)
-        update = half.finish(carry, received, schedule.steps)
+        update = trainer.finish(carry, received, schedule.steps)
     means = {name: float(total) / schedule.seen for name, total in sums.items()}
     return update, schedule.metrics(means, update)
 
 
-def profile_of(half: LocalHalf, data: ClientData) -> Profile:
+def client_stats_of(trainer: ClientTrainer, data: ClientData) -> ClientStats:
     """What a method may know of a client's samples."""
-    return Profile(data.class_counts(half.task.classes), len(data.labels))
+    return ClientStats(data.class_counts(trainer.task.classes), len(data.labels))

@@ -18,7 +18,7 @@ from fedlab import rng
 from fedlab.clients.base import (
     Carry,
     ClientState,
-    LocalHalf,
+    ClientTrainer,
     Phase,
     Received,
     Update,
@@ -28,7 +28,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Schedule, first_of_views, plan_round
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
-from fedlab.engine.execution.sequential import profile_of
+from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.memory_format import channels_last
@@ -49,12 +49,12 @@ class Vmapped(Executor):
 
     def supports(self, cohort: Cohort) -> bool:
         """Whether the method and the network can be stacked."""
-        return self.setting.half.vectorisable
+        return self.setting.trainer.supports_vmap
 
     def train(self, cohort: Cohort, into: Preaggregation | None = None) -> list[Trained]:
         """See `Executor.train`."""
         trained = train_many(
-            self.setting.half,
+            self.setting.trainer,
             self.setting.preprocess,
             cohort.received,
             cohort.states,
@@ -68,7 +68,7 @@ class Vmapped(Executor):
 
 
 def train_many(
-    half: LocalHalf,
+    trainer: ClientTrainer,
     preprocess: Preprocess,
     received: Received,
     own_states: Sequence[ClientState],
@@ -85,7 +85,7 @@ def train_many(
     which clients are given together.
 
     Args:
-        half: The method's local half, which must be `vectorisable`.
+        trainer: The method's client trainer, which must be `supports_vmap`.
         preprocess: Normalises and augments batches.
         received: What came down; not written to.
         own_states: What each client keeps; not written to.
@@ -100,18 +100,20 @@ def train_many(
     """
     round_ = received.server_round
     datas = [
-        half.training_data(data, received, state)
+        trainer.training_data(data, received, state)
         for data, state in zip(datas, own_states, strict=True)
     ]
     schedules = [
-        plan_round(half, data, batch_size=batch_size, seed=seed, client=client, server_round=round_)
+        plan_round(
+            trainer, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
+        )
         for client, data in zip(clients, datas, strict=True)
     ]
     # Next to each other are clients that end together: groups are then slices, not copies.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].seen)
     device = datas[0].inputs.device
     stack = _Stack(
-        half,
+        trainer,
         preprocess,
         received,
         [own_states[k] for k in order],
@@ -164,7 +166,7 @@ class _Stack:
     """The carries and samples of many clients, one behind the other.
 
     Args:
-        half: The method's local half.
+        trainer: The method's client trainer.
         preprocess: Normalises and augments batches.
         received: What came down.
         own_states: What each client keeps.
@@ -175,7 +177,7 @@ class _Stack:
 
     def __init__(
         self,
-        half: LocalHalf,
+        trainer: ClientTrainer,
         preprocess: Preprocess,
         received: Received,
         own_states: Sequence[ClientState],
@@ -183,7 +185,7 @@ class _Stack:
         generators: Sequence[torch.Generator],
         unused: Unused,
     ) -> None:
-        self.half = half
+        self.trainer = trainer
         self.preprocess = preprocess
         self.received = received
         self.generators = generators
@@ -195,21 +197,21 @@ class _Stack:
         self.starts = sizes.cumsum(0) - sizes
         self.sums: dict[str, torch.Tensor] = {}
 
-        half.prepare_network(received)
+        trainer.set_train_mode(received)
         carries = [
-            half.begin(received, state, profile_of(half, data))
+            trainer.begin(received, state, client_stats_of(trainer, data))
             for state, data in zip(own_states, datas, strict=True)
         ]
         self.carry = carries[0].map(lambda *tensors: torch.stack(tensors), *carries[1:])
-        self.lr = half.task.optimizer.learning_rate(received.server_round)
-        self.stacked_half = half.for_stacks()
+        self.lr = trainer.task.optimizer.learning_rate(received.server_round)
+        self.stacked_trainer = trainer.for_vmap()
 
     def enter(self, phase: int) -> None:
         """Goes on to a phase of the round."""
-        self.number, self.phase = phase, self.half.phases()[phase]
-        stacked = self.stacked_half.phases()[phase]
+        self.number, self.phase = phase, self.trainer.phases()[phase]
+        stacked = self.stacked_trainer.phases()[phase]
         self.gradients = torch.func.vmap(
-            partial(self.stacked_half.gradients, phase=stacked),
+            partial(self.stacked_trainer.gradients, phase=stacked),
             in_dims=(0, Batch(0, 0, 0, *_present(stacked))),  # type: ignore[arg-type]
         )
         if stacked.enter:
@@ -234,15 +236,15 @@ class _Stack:
         batch = self._batch(members, rows)
         part = self.carry.map(lambda stacked: stacked[where])
         if isinstance(where, int):  # alone, as it would be in a round of its own
-            _, metrics = self.half.step(part, batch, self.phase, self.received.server_round)
+            _, metrics = self.trainer.step(part, batch, self.phase, self.received.server_round)
         else:
             unused = self._unused(part, batch)
-            slopes, metrics = self.gradients(part, batch)
+            grads, metrics = self.gradients(part, batch)
             trained = trained_part(part.parameters, self.phase)
             if unused:
-                slopes = {name: slope for name, slope in slopes.items() if name not in unused}
-            taken = self.half.takes_step(part, self.phase)
-            self.half.task.optimizer.apply(trained, slopes, part.optimizer, self.lr, taken)
+                grads = {name: grad for name, grad in grads.items() if name not in unused}
+            taken = self.trainer.takes_step(part, self.phase)
+            self.trainer.task.optimizer.apply(trained, grads, part.optimizer, self.lr, taken)
         if isinstance(where, torch.Tensor):
             self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
         for name, value in metrics.items():
@@ -262,9 +264,9 @@ class _Stack:
             one = part.map(lambda stacked: stacked[0].clone())
             alone = Batch(*(None if tensor is None else tensor[0] for tensor in batch))  # type: ignore[arg-type]
             with same_chance():
-                slopes, _ = self.half.gradients(one, alone, self.phase)
+                grads, _ = self.trainer.gradients(one, alone, self.phase)
             trained = trained_part(part.parameters, self.phase)
-            self.unused[kind] = frozenset(name for name in trained if name not in slopes)
+            self.unused[kind] = frozenset(name for name in trained if name not in grads)
         return self.unused[kind]
 
     def _where(self, members: list[int]) -> int | slice | torch.Tensor:
@@ -301,15 +303,15 @@ class _Stack:
         sums = {name: values.tolist() for name, values in self.sums.items()}
         for client, schedule in enumerate(schedules):
             carry = self.carry.map(lambda stacked, k=client: stacked[k])
-            update = self.half.finish(carry, self.received, schedule.steps)
+            update = self.trainer.finish(carry, self.received, schedule.steps)
             # What is kept for rounds must not keep the other clients' tensors alive.
-            own_state = {
+            client_state = {
                 record: {name: tensor.clone() for name, tensor in tensors.items()}
-                for record, tensors in update.own_state.items()
+                for record, tensors in update.client_state.items()
             }
             means = (
                 {name: values[client] / schedule.seen for name, values in sums.items()}
                 if schedule.seen
                 else {}
             )
-            yield update._replace(own_state=own_state), schedule.metrics(means, update)
+            yield update._replace(client_state=client_state), schedule.metrics(means, update)

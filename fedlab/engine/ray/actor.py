@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from flwr.app import Message, RecordDict
 
-from fedlab.engine.execution.mode import Choice
-from fedlab.engine.worker import Job, Worker
+from fedlab.engine.execution.mode import ExecutionPlan
+from fedlab.engine.worker import ClientTask, Worker
 from fedlab.federation.preaggregation import PairwiseSum, Slots
 from fedlab.records import payload_bytes
 
@@ -21,7 +21,7 @@ log = logging.getLogger("fedlab")
 
 
 class Returned(NamedTuple):
-    """What an actor returns of a portion, besides what clients keep in objects of their own.
+    """What an actor returns of a work unit, besides what clients keep in objects of their own.
 
     Attributes:
         replies: One for each client.
@@ -74,16 +74,16 @@ class Actor:
         return self._worker
 
     def choose(
-        self, content: RecordDict, jobs: Sequence[Job], *states: RecordDict | None
-    ) -> Choice:
+        self, content: RecordDict, tasks: Sequence[ClientTask], *states: RecordDict | None
+    ) -> ExecutionPlan:
         """How clients are to be executed."""
-        return self.worker.choose(content, jobs, states)
+        return self.worker.choose(content, tasks, states)
 
     def answer(
         self,
         key: str,
         content: RecordDict,
-        portion: tuple[Sequence[Job], bool, Slots | None],
+        unit: tuple[Sequence[ClientTask], bool, Slots | None],
         as_objects: bool,
         *states: RecordDict | None,
     ) -> Any:
@@ -93,16 +93,16 @@ class Actor:
             key: Tells contents from each other: the same one is then the same object, and decoded
                 once.
             content: What the clients received.
-            portion: Who they are, whether they train as one, and where their updates belong.
+            unit: Who they are, whether they train as one, and where their updates belong.
             as_objects: Whether to return what each of them keeps as an object of its own (or
                 None), after all else.
             *states: What they keep; nothing at all if none of them keeps anything.
         """
         if key != self._content[0]:
             self._content = key, content
-        jobs, together, slots = portion
+        tasks, together, slots = unit
         answers, sums = self.worker.answer(
-            self._content[1], jobs, states or [None] * len(jobs), together, slots
+            self._content[1], tasks, states or [None] * len(tasks), together, slots
         )
         kept = [answer.state for answer in answers]
         returned = Returned(

@@ -22,12 +22,12 @@ import ray.exceptions
 from flwr.app import Message, RecordDict
 from ray import cloudpickle
 
-from fedlab.engine.execution.mode import MOST, Choice
+from fedlab.engine.execution.mode import MOST, ExecutionPlan
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import LATE, ClientGrid
 from fedlab.engine.ray.actor import Returned
 from fedlab.engine.ray.actor_pool import ActorPool
-from fedlab.engine.work_units import Portion, job_of
+from fedlab.engine.work_units import WorkUnit, client_task_of
 from fedlab.errors import RunError
 from fedlab.flower_compat import error_reply
 
@@ -48,11 +48,11 @@ LOST_PROCESS = (
 
 
 @dataclass
-class Work:
-    """A portion of a round on its way to an actor and back.
+class Dispatch:
+    """A work unit of a round on its way to an actor and back.
 
     Attributes:
-        portion: The messages.
+        unit: The messages.
         content: What they share.
         died: How many actors died of it.
         last: Whether it is not sent again if one more does.
@@ -60,25 +60,25 @@ class Work:
         outputs: What the actor will return.
     """
 
-    portion: Portion
+    unit: WorkUnit
     content: ray.ObjectRef
     died: int = 0
     last: bool = False
     as_objects: bool = True
     outputs: list[ray.ObjectRef] = field(default_factory=list)
 
-    def again(self) -> list[Work]:
+    def again(self) -> list[Dispatch]:
         """What to send after the actor died, if anything.
 
-        In portions of one client, so that one that kills takes no other along. A stack is sent as
+        In work units of one client, so that one that kills takes no other along. A stack is sent as
         it was before that, because the clients in it would not give the same bytes without it.
         """
         self.died += 1
-        if self.portion.together and self.died == 1:
+        if self.unit.together and self.died == 1:
             return [self]
         if self.last:
             return []
-        return [Work(one, self.content, self.died, last=True) for one in self.portion.split()]
+        return [Dispatch(one, self.content, self.died, last=True) for one in self.unit.split()]
 
 
 class RayGrid(ClientGrid):
@@ -111,7 +111,7 @@ class RayGrid(ClientGrid):
         self._pool = pool
         self._idle = deque(pool.take() for _ in range(actors))
         self._actors = actors
-        self._busy: dict[ray.ObjectRef, tuple[Work, Any]] = {}
+        self._busy: dict[ray.ObjectRef, tuple[Dispatch, Any]] = {}
         self._abandoned: dict[ray.ObjectRef, Any] = {}
         self._starting: dict[ray.ObjectRef, Any] = {}
         self._keeping: dict[str, bool] = {}  # by type of message: whether clients keep anything
@@ -136,20 +136,20 @@ class RayGrid(ClientGrid):
         """Process ids of the idle actors (between rounds: all of them)."""
         return ray.get([_pid(actor) for actor in self._idle])
 
-    def _choose(self, messages: Sequence[Message]) -> Choice:
-        some = [job_of(message) for message in messages[:MOST]]
-        states = [self.states.get(job.client) for job in some]
+    def _choose(self, messages: Sequence[Message]) -> ExecutionPlan:
+        some = [client_task_of(message) for message in messages[:MOST]]
+        states = [self.states.get(task.client) for task in some]
         actor = self._idle[0]
         try:
             return ray.get(actor.choose.remote(messages[0].content, some, *states))
         except ray.exceptions.RayError as error:
             raise RunError(f"a Ray actor failed: {_why(error)}") from error
 
-    def _execute(self, portions: Sequence[Portion], timeout: float | None) -> Iterator[Message]:
+    def _execute(self, units: Sequence[WorkUnit], timeout: float | None) -> Iterator[Message]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        contents = {id(p.messages[0].content): p.messages[0].content for p in portions}
+        contents = {id(p.messages[0].content): p.messages[0].content for p in units}
         references = {key: ray.put(content) for key, content in contents.items()}
-        queue = deque(Work(p, references[id(p.messages[0].content)]) for p in portions)
+        queue = deque(Dispatch(p, references[id(p.messages[0].content)]) for p in units)
         while queue or self._busy:
             while queue and self._idle:
                 work, actor = queue.popleft(), self._idle.popleft()
@@ -198,41 +198,41 @@ class RayGrid(ClientGrid):
         return done[0] if done else None
 
     def _travelling(self, messages: int) -> int:
-        """A few portions for each actor, so that all of them end at about the same time."""
+        """A few work units for each actor, so that all of them end at about the same time."""
         return min(MOST, messages // (4 * self._actors))
 
-    def _send(self, work: Work, actor: Any) -> ray.ObjectRef:
-        portion, jobs = work.portion, work.portion.jobs
-        states = [self.states.get(job.client) for job in jobs]
+    def _send(self, work: Dispatch, actor: Any) -> ray.ObjectRef:
+        unit, tasks = work.unit, work.unit.tasks
+        states = [self.states.get(task.client) for task in tasks]
         # An object for each client costs time, which methods without client state need not spend.
-        work.as_objects = self._keeping.get(portion.kind, True)
-        outputs = actor.answer.options(num_returns=1 + len(jobs) * work.as_objects).remote(
+        work.as_objects = self._keeping.get(unit.kind, True)
+        outputs = actor.answer.options(num_returns=1 + len(tasks) * work.as_objects).remote(
             work.content.hex(),
             work.content,
-            (jobs, portion.together, portion.where),
+            (tasks, unit.together, unit.where),
             work.as_objects,
             *(states if any(state is not None for state in states) else []),
         )
         work.outputs = list(outputs) if work.as_objects else [outputs]
         return work.outputs[0]
 
-    def _collect(self, work: Work, returned: Returned) -> Iterator[Message]:
+    def _collect(self, work: Dispatch, returned: Returned) -> Iterator[Message]:
         """Yields replies and takes over the references to what the clients now keep."""
         for text in returned.warnings:
             log.warning("%s", text)
-        portion = work.portion
-        portion.take(returned.sums)
-        self._keeping[portion.kind] = any(size is not None for size in returned.sizes)
-        for index, (job, reply) in enumerate(zip(portion.jobs, returned.replies, strict=True)):
+        unit = work.unit
+        unit.take(returned.sums)
+        self._keeping[unit.kind] = any(size is not None for size in returned.sizes)
+        for index, (task, reply) in enumerate(zip(unit.tasks, returned.replies, strict=True)):
             size = returned.sizes[index]
             if size is not None and work.as_objects:
                 inlined = size < INLINED
-                self._keep(job.client, work.outputs[1 + index], size * inlined)
+                self._keep(task.client, work.outputs[1 + index], size * inlined)
             elif size is not None:
-                self._keep(job.client, *self._hold(returned.states[index]))
+                self._keep(task.client, *self._hold(returned.states[index]))
             yield reply
 
-    def _give_up(self, queue: deque[Work]) -> Iterator[Message]:
+    def _give_up(self, queue: deque[Dispatch]) -> Iterator[Message]:
         """The deadline has passed: late work is dropped, its actors come back when they finish."""
         late = [work for work, _ in self._busy.values()]
         self._abandoned.update({output: actor for output, (_, actor) in self._busy.items()})
@@ -289,10 +289,10 @@ class RayGrid(ClientGrid):
         self._on_close()
 
 
-def _lost(work: Work, reason: str) -> Iterator[Message]:
-    work.portion.lose()
-    for message in work.portion.messages:
-        client = job_of(message).client
+def _lost(work: Dispatch, reason: str) -> Iterator[Message]:
+    work.unit.lose()
+    for message in work.unit.messages:
+        client = client_task_of(message).client
         yield error_reply(message, f"client {client}: {reason}", crashed=True)
 
 

@@ -58,7 +58,7 @@ class Places:
 
 
 @contextmanager
-def lent(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[nn.Module]:
+def session_classes(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[nn.Module]:
     """Within it, a network has the tensors of a state, by all their names.
 
     Args:

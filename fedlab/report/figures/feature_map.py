@@ -17,7 +17,7 @@ from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import Received
 from fedlab.errors import InputError
-from fedlab.models.anatomy.places import lent
+from fedlab.models.anatomy.places import session_classes
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.checkpoint import load_client_state
@@ -84,7 +84,7 @@ def feature_map(run: Run) -> FeatureMap:
 def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
     """Models, and the test samples that each of them sees."""
     runtime, run = trained.runtime, trained.run
-    partition, half = runtime.partition, runtime.half
+    partition, trainer = runtime.partition, runtime.trainer
     server = run.model_state()
     folder = RunFolder(run.folder).checkpoints
     tested = np.flatnonzero(np.diff(partition.test_offsets))
@@ -100,8 +100,8 @@ def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
         received = Received({"arrays": _on(server, runtime.device)})
         kept = load_client_state(folder, client)
         own = {record: _on(tensors, runtime.device) for record, tensors in kept.items()}
-        yield half.evaluated_model(received, own), some(partition[client].test, "client", client)
-    if not half.local:
+        yield trainer.evaluated_model(received, own), some(partition[client].test, "client", client)
+    if not trainer.local:
         for domain in unseen:
             rows = np.flatnonzero(runtime.data.test.domains == domain)
             yield _on(server, runtime.device), some(rows, "domain", domain)
@@ -115,11 +115,11 @@ def _on(tensors: Tensors, device: torch.device) -> Tensors:
 def _features(trained: Trained, state: Tensors, samples: np.ndarray) -> np.ndarray:
     """What the head is given, float64 of shape (n, features)."""
     runtime = trained.runtime
-    model = runtime.half.task.model.eval()
+    model = runtime.trainer.task.model.eval()
     inputs = as_tensor(runtime.data.test.inputs[samples]).to(runtime.device)
     whole = {name: channels_last(tensor) for name, tensor in state.items()}
     batch = channels_last(runtime.preprocess.inputs(inputs))
-    with runtime.half.task.head.listen() as heard, lent(model, whole):
+    with runtime.trainer.task.head.listen() as heard, session_classes(model, whole):
         model(batch)
     return heard[0].flatten(1).double().cpu().numpy()
 

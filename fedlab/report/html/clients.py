@@ -6,12 +6,12 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
 from fedlab.comparison.table import SPREAD, WORST
 from fedlab.report.html.client_chart import Clients, client_chart
-from fedlab.report.html.figure import Figure, Section
+from fedlab.report.html.figure import ConfigBlock, Figure
 from fedlab.report.html.format import per_cent
 from fedlab.runs import metrics
 
 
-def clients(comparison: Comparison) -> Section:
+def clients(comparison: Comparison) -> ConfigBlock:
     """The section with every client of every run."""
     table = comparison.table()
     drawn = []
@@ -21,7 +21,7 @@ def clients(comparison: Comparison) -> Section:
         words = f"worst {per_cent(worst)}   spread {per_cent(spread)}"
         drawn.append(Clients(group.label, style, values, names, words))
     if not any(method.values for method in drawn):
-        return Section(
+        return ConfigBlock(
             "clients", "Clients", missing="No client was tested (evaluation.fraction is 0)."
         )
     told = ", ".join(f"{method.label}: {method.words}" for method in drawn)
@@ -33,7 +33,7 @@ def clients(comparison: Comparison) -> Section:
         "line across is the median. Spread is the standard deviation over the clients of a run."
     )
     figure = Figure("Accuracy of every client", wide, narrow=narrow)
-    return Section("clients", "Clients", say, [figure])
+    return ConfigBlock("clients", "Clients", say, [figure])
 
 
 def _tested(group: Group) -> tuple[list[float], list[str]]:

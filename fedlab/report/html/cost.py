@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
-from fedlab.report.html.figure import Figure, Section
+from fedlab.report.html.figure import ConfigBlock, Figure
 from fedlab.report.html.format import per_cent
 from fedlab.report.html.scales import accuracies
 from fedlab.report.html.seeds import accuracy, spent
@@ -21,7 +21,7 @@ VIRTUAL = (
 )
 
 
-def cost(comparison: Comparison) -> Section:
+def cost(comparison: Comparison) -> ConfigBlock:
     """The section with accuracy over everything that it costs."""
     figures = [
         _against(comparison, "bytes", "Accuracy against traffic", "sent up and down", BYTES),
@@ -35,7 +35,7 @@ def cost(comparison: Comparison) -> Section:
         "server and clients, those to those that only test included, and wall-clock time of the "
         "simulation on the machine it ran on." + VIRTUAL * on_devices(comparison)
     )
-    return Section("cost", "Cost", say, figures)
+    return ConfigBlock("cost", "Cost", say, figures)
 
 
 def _against(

@@ -58,7 +58,7 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class Section:
+class ConfigBlock:
     """A part of the page.
 
     Attributes:

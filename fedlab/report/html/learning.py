@@ -10,7 +10,7 @@ from markupsafe import Markup
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
-from fedlab.report.html.figure import Figure, Numbers, Section
+from fedlab.report.html.figure import ConfigBlock, Figure, Numbers
 from fedlab.report.html.format import per_cent, with_deviation
 from fedlab.report.html.scales import accuracies
 from fedlab.report.html.seeds import Over, accuracy, worst
@@ -24,7 +24,7 @@ NAMED = 8
 """Domains without a picture that are named."""
 
 
-def learning(comparison: Comparison) -> Section:
+def learning(comparison: Comparison) -> ConfigBlock:
     """The section with learning curves."""
     groups = comparison.groups
     whole = [accuracy(group) for group in groups]
@@ -60,7 +60,7 @@ def learning(comparison: Comparison) -> Section:
             f" {MOST} of {len(comparison.domains)} domains have a picture; in the table alone: "
             f"{', '.join(left_out[:NAMED])}{more}."
         )
-    return Section("learning", "Learning curves", say, figures)
+    return ConfigBlock("learning", "Learning curves", say, figures)
 
 
 def _curves(groups: Sequence[Group], overs: Sequence[Over]) -> list[Curve]:

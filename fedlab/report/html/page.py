@@ -15,7 +15,7 @@ from fedlab.errors import InputError
 from fedlab.report.html.clients import clients
 from fedlab.report.html.cost import cost
 from fedlab.report.html.feature_section import features
-from fedlab.report.html.figure import Section, Sign
+from fedlab.report.html.figure import ConfigBlock, Sign
 from fedlab.report.html.learning import learning
 from fedlab.report.html.overview import overview
 from fedlab.report.html.partition_section import partition
@@ -56,8 +56,8 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
         divided, domains, classes = partition(comparison)
         seen = features(comparison)
     else:
-        divided, domains, classes = Section("data", "Data", missing=LEFT_OUT), (), ()
-        seen = Section("features", "Features", missing=LEFT_OUT)
+        divided, domains, classes = ConfigBlock("data", "Data", missing=LEFT_OUT), (), ()
+        seen = ConfigBlock("features", "Features", missing=LEFT_OUT)
     return (
         _templates()
         .get_template("page.html")

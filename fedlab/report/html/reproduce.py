@@ -11,7 +11,7 @@ from typing import Any
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.plan import plan
 from fedlab.config.builtin_scenarios import shipped_scenarios
-from fedlab.config.component import Component, Section
+from fedlab.config.component import Component, ConfigBlock
 from fedlab.config.scenario_diff import differences, flatten
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
@@ -64,7 +64,7 @@ def in_short(value: Any) -> str:
     """A block of a scenario in a line: names of components, and what differs from its default."""
     if isinstance(value, tuple):
         return ", ".join(map(in_short, value))
-    if not isinstance(value, Section):
+    if not isinstance(value, ConfigBlock):
         return in_words(value)
     name = value.name if isinstance(value, Component) else ""
     told = []
@@ -80,7 +80,7 @@ def in_short(value: Any) -> str:
 
 def is_block(value: Any) -> bool:
     """Whether a value is a block of settings without a name."""
-    return isinstance(value, Section) and not isinstance(value, Component)
+    return isinstance(value, ConfigBlock) and not isinstance(value, Component)
 
 
 def together(comparison: Comparison) -> str:

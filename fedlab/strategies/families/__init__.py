@@ -1,1 +1,1 @@
-"""Server halves that several methods build on, and what they require of a scenario."""
+"""Strategies that several methods build on, and what they require of a scenario."""

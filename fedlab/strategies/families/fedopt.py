@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from pydantic import Field, PositiveFloat
+from typing_extensions import TypeVar
 
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
@@ -30,7 +30,7 @@ class ServerOptimizerParameters(StrategyParameters):
     server_lr: PositiveFloat
 
     @property
-    def local_half(self) -> str:
+    def client_trainer(self) -> str:
         """Clients train as in FedAvg."""
         return self.client or "fedavg"
 
@@ -51,14 +51,17 @@ class AdaptiveParameters(ServerOptimizerParameters):
     tau: PositiveFloat = 1e-3
 
 
-class Adaptive(ServerStep):
+A = TypeVar("A", bound=AdaptiveParameters, default=AdaptiveParameters)
+
+
+class Adaptive(ServerStep[A]):
     """m ← β₁ m + (1 - β₁) Δ, w ← w + η_s m / (√v + τ) (Algorithm 2 of Reddi et al.).
 
     As there, and unlike Adam, moments are not corrected for starting small: v starts at τ².
     """
 
-    linear = True
-    one_mean = True
+    needs_only_mean = True
+    dp_compatible = True
 
     @abstractmethod
     def square(self, v: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
@@ -67,13 +70,13 @@ class Adaptive(ServerStep):
     def initialise(self, model: Tensors) -> None:
         """Starts with m = 0 and v = τ²."""
         super().initialise(model)
-        tau = cast(AdaptiveParameters, self.parameters).tau
+        tau = self.parameters.tau
         self.state |= {"mean": self.filled(0.0), "square": self.filled(tau**2)}
 
-    def combine(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean change, entry by entry over its usual size."""
-        chosen = cast(AdaptiveParameters, self.parameters)
-        average = self.mean(updates, "arrays")
+        chosen = self.parameters
+        average = self.weighted_mean(updates, "arrays")
         change = self.change(average)
         mean = {n: m.lerp(change[n], 1 - chosen.beta_1) for n, m in self.state["mean"].items()}
         square = {n: self.square(v, change[n]) for n, v in self.state["square"].items()}

@@ -27,9 +27,9 @@ class LocalHeadParameters(StrategyParameters):
 
     layers: PositiveInt = 1
 
-    def stays(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """The tensors of the last layers, beside those of the method's rule."""
-        own = {*super().stays(model, policy), *last_parts(model, self.layers)}
+        own = {*super().local_parameter_names(model, policy), *last_parts(model, self.layers)}
         return anatomy_of(model).among(own)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:

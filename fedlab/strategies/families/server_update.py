@@ -10,10 +10,10 @@ from torch import nn
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.parameters import StrategyParameters
+from fedlab.strategies.parameters import P
 
 
-class ServerStep(Strategy):
+class ServerStep(Strategy[P]):
     """A server that computes with trainable tensors and averages all others.
 
     Differences, momentum and correction have no meaning for running statistics, whose variance
@@ -28,7 +28,7 @@ class ServerStep(Strategy):
     def __init__(
         self,
         model: nn.Module,
-        parameters: StrategyParameters | None = None,
+        parameters: P | None = None,
         settings: ServerSettings | None = None,
     ) -> None:
         super().__init__(model, parameters, settings)
