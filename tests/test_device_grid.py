@@ -21,10 +21,10 @@ from fedlab.deploy.server.mailbox import Mailbox
 from fedlab.federation.client_updates import client_of
 from fedlab.federation.preaggregation import REQUEST
 from fedlab.records import to_record, to_wire
-from helpers.fake_grid import ClientReply, Network
+from helpers.fake_grid import Answer, Network
 
 
-def device(name: str, train: ClientReply = lambda message: None) -> ClientReply:
+def device(name: str, train: Answer = lambda message: None) -> Answer:
     """A device that accepts, and trains as it is told."""
 
     def answer(message: Message) -> RecordDict | Message | None:
@@ -109,7 +109,7 @@ def trained(message: Message, client: int | None = None, **metrics: float) -> Re
     return content
 
 
-def grid_of(network: Network, *answers: ClientReply) -> DeviceGrid:
+def grid_of(network: Network, *answers: Answer) -> DeviceGrid:
     """The grid of a run whose clients are these devices."""
     seats = [Assignment(client, f"{client}", "d", 1, 1) for client in range(len(answers))]
     network.answers = {n: device(f"{n}", train) for n, train in enumerate(answers)}
@@ -160,7 +160,7 @@ def inflated(message: Message) -> RecordDict:
 )
 @pytest.mark.parametrize("summed", [True, False])
 def test_a_wrong_reply_costs_its_device_the_round_and_nobody_else(
-    wrong: ClientReply, says: str, summed: bool, network: Network
+    wrong: Answer, says: str, summed: bool, network: Network
 ) -> None:
     good, bad = train(grid_of(network, trained, wrong), summed=summed)
     assert good.has_content()

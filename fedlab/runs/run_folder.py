@@ -227,7 +227,8 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Frees the lock."""
+        """Frees the lock, also where another thread's child process still has the file."""
         if self._lock:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
             self._lock.close()
             self._lock = None
