@@ -41,7 +41,9 @@ class CohortApp(ClientApp):
         runtime = self.runtime_for(context)
         received = self.inbox.open(message, runtime)
         state = own_state_of(context, runtime)
-        update, metrics = runtime.train(client_index(context), received, state, into)
+        client = client_index(context)
+        update, metrics = runtime.train(client, received, state, into)
+        update = runtime.outgoing(client, received, state, update)
         return _update_reply(message, context, update, metrics)
 
     def train_cohort(
@@ -62,9 +64,15 @@ class CohortApp(ClientApp):
         clients = [client_index(context) for context in contexts]
         states = [own_state_of(context, runtime) for context in contexts]
         results = runtime.train_many(clients, received, states, into)
+        updates = [
+            runtime.outgoing(client, received, state, update)
+            for client, state, (update, _) in zip(clients, states, results, strict=True)
+        ]
         return [
             _update_reply(message, context, update, metrics)
-            for message, context, (update, metrics) in zip(messages, contexts, results, strict=True)
+            for message, context, update, (_, metrics) in zip(
+                messages, contexts, updates, results, strict=True
+            )
         ]
 
     def evaluate_cohort(

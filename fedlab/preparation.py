@@ -22,6 +22,7 @@ from fedlab.privacy.privacy_checks import check_privacy
 from fedlab.records import as_tensor
 from fedlab.scenario import Scenario
 from fedlab.server_app import refuse_hopeless_deadline
+from fedlab.updates.updates_checks import check_updates
 from fedlab.virtual_time.device_population import DevicePopulation
 
 
@@ -85,6 +86,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     trainer = checked_trainer(scenario, data)
     model = trainer.task.model
     check_privacy(scenario, strategy, model, data, len(partition))
+    check_updates(scenario, strategy, model)
     inputs = as_tensor(data.train.inputs[:1])
     work = work_per_round(trainer, partition, scenario.training.batch_size, inputs)
     check_work(scenario, trainer, partition, work)

@@ -15,6 +15,7 @@ from fedlab.privacy.spec import PrivacySpec
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.tracking.base import TrackerParameters
 from fedlab.training.spec import TrainingSpec
+from fedlab.updates.spec import UpdatesSpec
 from fedlab.virtual_time.spec import DevicesSpec
 
 
@@ -129,6 +130,8 @@ class Scenario(ConfigBlock):
         resources: What the simulation runs on.
         engine: How the clients of a round are executed.
         output: Where the run is kept.
+        updates: What happens to updates on their way: transforms, compression, the rule that makes
+            one of several; nothing by default.
         privacy: Central differential privacy; none by default.
         devices: What clients run on, on a virtual clock; none by default.
     """
@@ -143,6 +146,7 @@ class Scenario(ConfigBlock):
     strategy: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
     training: TrainingSpec = TrainingSpec()
     participation: ParticipationSpec = ParticipationSpec()
+    updates: UpdatesSpec = UpdatesSpec()
     privacy: PrivacySpec | None = None
     devices: DevicesSpec = DevicesSpec()
     evaluation: EvaluationSpec = EvaluationSpec()

@@ -19,6 +19,7 @@ from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.updates.server_side import WithUpdates
 from fedlab.virtual_time.device_population import DevicePopulation
 
 
@@ -35,6 +36,8 @@ def build_strategy(
     strategy = strategy_class(scenario)
     if scenario.privacy is not None:
         strategy = wrap_class(Private, strategy)
+    if not scenario.updates.is_plain:
+        strategy = wrap_class(WithUpdates, strategy)
     return strategy(model, scenario.strategy, server_settings(scenario, fleet))
 
 
@@ -49,6 +52,7 @@ def server_settings(scenario: Scenario, fleet: DevicePopulation | None = None) -
         update_norm=scenario.participation.update_norm,
         min_replies=scenario.participation.min_replies,
         privacy=scenario.privacy,
+        updates=scenario.updates,
         fleet=fleet,
     )
 

@@ -24,6 +24,7 @@ DOORS = (
     "scenarios",
     "strategies",
     "tracking",
+    "updates",
 )
 SUBMODULES = {("fedlab", "rng"), ("fedlab", "metrics")}
 """Modules that are public as a whole: what they define without an underscore."""

@@ -127,6 +127,24 @@ def scenario_of(variant: dict[str, Any], folder: Path) -> Scenario:
     return load_scenario(file, [*overrides, *more], strategy=variant)
 
 
+PACKED = ["scaffold", "fedbn", "fednova"]
+"""Methods whose replies are also compressed: with more records, with layers that stay, without."""
+
+
+@pytest.mark.parametrize("name", PACKED)
+@pytest.mark.parametrize("compression", ["top_k", "int8"])
+def test_a_compressed_reply_is_what_is_expected(
+    name: str, compression: str, tmp_path: Path
+) -> None:
+    scenario = scenario_of({"name": name}, tmp_path)
+    overrides = [f"updates.compression={compression}"]
+    prepared = prepare(load_scenario(scenario, overrides))
+    with Devices(prepared) as grid, RunFolder.create(tmp_path / "run", prepared.scenario) as folder:
+        run = conduct(prepared.scenario, prepared.model, grid, folder)
+    assert run.finished
+    assert not (run.folder / "failures.csv").exists()
+
+
 @pytest.mark.parametrize(
     "variant",
     [*OTHERWISE, *(pytest.param(each, marks=pytest.mark.slow) for each in VARIANTS)],

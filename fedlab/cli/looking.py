@@ -21,6 +21,7 @@ SECTIONS = {
     "losses": ["losses"],
     "data": ["sources", "transforms", "extractors"],
     "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
+    "updates": ["update_transforms", "compressions", "aggregation_rules"],
     "trackers": ["trackers"],
 }
 
@@ -34,7 +35,7 @@ def list_(
 ) -> None:
     """List what a scenario can be made of, installed extensions included.
 
-    WHAT is scenarios, strategies, models, losses, data, skews or trackers; by
+    WHAT is scenarios, strategies, models, losses, data, skews, updates or trackers; by
     default all of them.
 
     [dim]fedlab list

@@ -27,6 +27,7 @@ class Experiment(Protocol):
     engine: Any
     resources: Any
     privacy: Any
+    updates: Any
 
     @property
     def cohort_size(self) -> int:

@@ -143,6 +143,19 @@ BUILTIN: dict[str, dict[str, str]] = {
         "symmetric": "fedlab.scenarios.label_noise:Symmetric",
         "pair": "fedlab.scenarios.label_noise:Pair",
     },
+    "update_transforms": {
+        "clip": "fedlab.updates.clip:Clip",
+    },
+    "compressions": {
+        "none": "fedlab.updates.plain:NoCompression",
+        "top_k": "fedlab.updates.top_k:TopK",
+        "int8": "fedlab.updates.int8:Int8",
+    },
+    "aggregation_rules": {
+        "mean": "fedlab.updates.plain:Mean",
+        "median": "fedlab.updates.robust:Median",
+        "trimmed_mean": "fedlab.updates.robust:TrimmedMean",
+    },
     "trackers": {
         "tensorboard": "fedlab.tracking.tensorboard:TensorBoard",
     },

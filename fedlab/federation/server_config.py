@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from fedlab.privacy.spec import PrivacySpec
+from fedlab.updates.spec import UpdatesSpec
 from fedlab.virtual_time.device_population import DevicePopulation
 
 
@@ -19,6 +20,7 @@ class ServerSettings:
         fraction_evaluate: Share of the clients that test in an evaluated round.
         evaluate_every: Rounds between evaluations.
         max_failed_share: Share of a round's clients that may fail before the run stops.
+        updates: What happens to updates on their way, if the scenario wants anything.
         privacy: Noise on what the server makes of the updates, if the scenario wants that.
         min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
         update_norm: How far a client may go in a round (`fedlab.federation.screening`).
@@ -34,6 +36,7 @@ class ServerSettings:
     fleet: DevicePopulation | None = None
     min_replies: int | None = None
     update_norm: float | None = None
+    updates: UpdatesSpec | None = None
 
     def needed(self, messages: int) -> int:
         """How many of a round's messages must be answered for the run to go on."""

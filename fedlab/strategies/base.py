@@ -88,6 +88,11 @@ class Strategy(FlowerStrategy, Generic[P]):
     could tell more and does not say otherwise.
     """
 
+    takes_changed_updates: ClassVar[bool] = True
+    """Whether something may happen to updates before `aggregate` sees them (`fedlab.updates`)."""
+    asks_for_means: ClassVar[bool] = True
+    """Whether `aggregate` makes the next state of what `weighted_mean` gives."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         honour_old_names(cls, RENAMED)

@@ -97,6 +97,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
     """
 
     needs_only_mean = False
+    takes_changed_updates = False
     ended = NOBODY
     """What happened in this round on the virtual clock."""
 

@@ -69,6 +69,7 @@ class FedProto(Strategy[FedProtoParameters]):
     """The mean of every class's prototypes; those nobody sent in a round stay as they were."""
 
     needs_only_mean = False
+    asks_for_means = False
 
     def __init__(
         self,

@@ -186,6 +186,7 @@ class Flower(Strategy[FlowerParameters]):
     """Runs a Flower strategy inside ours."""
 
     needs_only_mean = False
+    takes_changed_updates = False
 
     def __init__(
         self,

@@ -37,5 +37,7 @@ class LocalOnlyParameters(StrategyParameters):
 class LocalOnly(Strategy[LocalOnlyParameters]):
     """Tells the clients when to train; there is no model on the server."""
 
+    asks_for_means = False
+
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """There is nothing to combine."""

@@ -28,6 +28,7 @@ from fedlab.scenario_file import to_yaml
 from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.updates.updates_checks import check_updates
 from fedlab.version import __version__
 
 
@@ -100,6 +101,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
     shape, names, clients = data.input_shape, data.class_names, scenario.partition.clients
     model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, clients)
+    check_updates(scenario, strategy, model)
     test_domains = domains_to_test(scenario, data)
     tester = _tester(scenario, data) if test_domains else None
     trainer = _runtime(scenario, data).trainer

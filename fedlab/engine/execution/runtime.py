@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from fedlab import rng
 from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
@@ -32,6 +33,7 @@ from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Task
+from fedlab.updates.client_side import outgoing
 
 log = logging.getLogger("fedlab")
 
@@ -145,6 +147,24 @@ class Runtime:
             torch.cuda.empty_cache()
         log.warning("%d clients do not fit into memory as one; halving them", len(cohort.clients))
         return [trained for part in cohort.halves() for trained in self._train(part, into)]
+
+    def outgoing(
+        self, client: int, received: Received, client_state: ClientState, update: Update
+    ) -> Update:
+        """A client's update as the scenario's ``updates`` block has it sent."""
+        spec = self.scenario.updates
+        if not spec.changes_updates:
+            return update
+        key = (client, received.server_round)
+        generator = rng.torch_generator(self.scenario.seed, "updates", *key)
+        return outgoing(spec, update, received, client_state, self.learning, generator)
+
+    @cached_property
+    def learning(self) -> dict[str, torch.Size]:
+        """Shapes of the parameters that learn, by name."""
+        model = self.trainer.task.model
+        names = set(self.trainer.task.anatomy.learning)
+        return {name: t.shape for name, t in model.named_parameters() if name in names}
 
     def answer(self, client: int, question: str, received: Received) -> Update:
         """A client's answer to a strategy's question; the question's values name the client."""

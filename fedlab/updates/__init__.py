@@ -1,0 +1,24 @@
+"""What happens to updates between a client's `finish` and the server's `aggregate`, by any method.
+
+One's own subclasses `UpdateTransform`, `Compression` or `AggregationRule`.
+"""
+
+from typing import TYPE_CHECKING
+
+from fedlab.lazy import doors
+
+if TYPE_CHECKING:
+    from fedlab.updates.base import AggregationRule as AggregationRule
+    from fedlab.updates.base import Compression as Compression
+    from fedlab.updates.base import UpdateTransform as UpdateTransform
+
+__all__ = ["AggregationRule", "Compression", "UpdateTransform"]
+
+__getattr__, __dir__ = doors(
+    __name__,
+    {
+        "AggregationRule": "fedlab.updates.base",
+        "Compression": "fedlab.updates.base",
+        "UpdateTransform": "fedlab.updates.base",
+    },
+)

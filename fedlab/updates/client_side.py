@@ -1,0 +1,97 @@
+"""The client's side: from what `finish` returns to what travels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from fedlab.records import Tensors
+from fedlab.training.local_round import ClientState, Received, Update
+from fedlab.updates.base import Changes, Compression
+from fedlab.updates.packing import Shapes, pack, unpack
+from fedlab.updates.spec import UpdatesSpec
+
+MEMORY = "updates"
+"""Name of the client's record of what it could not send yet."""
+
+
+def outgoing(
+    spec: UpdatesSpec,
+    update: Update,
+    received: Received,
+    client_state: ClientState,
+    learning: Shapes,
+    generator: torch.Generator,
+) -> Update:
+    """An update as it is sent.
+
+    One that is not finite stays as it is: nothing can be made of it, and whoever looks at updates
+    before they enter a mean (`fedlab.federation.screening`) names the tensor.
+
+    Args:
+        spec: What is to be done.
+        update: What the client's local round ended with.
+        received: What came down.
+        client_state: What the client kept from earlier rounds.
+        learning: Shapes of the parameters that learn, by name.
+        generator: Randomness of this client and round alone, on the CPU.
+    """
+    changes = changes_of(update.arrays, received.arrays, learning)
+    every = [tensor for tensors in changes.values() for tensor in tensors.values()]
+    if not all(bool(tensor.isfinite().all()) for tensor in every):
+        return update
+    for transform in spec.transforms:
+        changes = transform.transform(changes, generator)
+    if spec.compression.name == "none":
+        return update._replace(arrays=changed(update.arrays, received.arrays, changes))
+    memory = client_state.get(MEMORY, {}) if spec.compression.feedback else {}
+    changes = {
+        record: {name: t + memory.get(f"{record}/{name}", 0.0) for name, t in tensors.items()}
+        for record, tensors in changes.items()
+    }
+    packed = pack(spec.compression, update.arrays, changes, generator)
+    kept = _left(spec.compression, packed, changes) if spec.compression.feedback else None
+    state = update.client_state if kept is None else {**update.client_state, MEMORY: kept}
+    return update._replace(arrays=packed, client_state=state)
+
+
+def changes_of(up: Mapping[str, Tensors], down: Mapping[str, Tensors], learning: Shapes) -> Changes:
+    """What goes up for parameters that learn, less what came down under the same names."""
+    return {
+        record: {
+            name: tensor - down[record][name] if name in down.get(record, {}) else tensor
+            for name, tensor in tensors.items()
+            if tensor.shape == learning.get(name) and tensor.is_floating_point()
+        }
+        for record, tensors in up.items()
+    }
+
+
+def changed(
+    up: Mapping[str, Tensors], down: Mapping[str, Tensors], changes: Changes
+) -> dict[str, Tensors]:
+    """The tensors of an update with other changes: `changes_of` the other way round."""
+    return {
+        record: {
+            name: restored(changes[record][name], down.get(record, {}).get(name), tensor.dtype)
+            if name in changes.get(record, {})
+            else tensor
+            for name, tensor in tensors.items()
+        }
+        for record, tensors in up.items()
+    }
+
+
+def restored(change: torch.Tensor, base: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
+    """What went up: the change added to what came down."""
+    return (change if base is None else base + change).to(dtype)
+
+
+def _left(compression: Compression, packed: Mapping[str, Tensors], changes: Changes) -> Tensors:
+    """What compression has left out of every change."""
+    kept = {}
+    for record, tensors in changes.items():
+        sent = unpack(compression, packed, record, {n: t.shape for n, t in tensors.items()})
+        kept |= {f"{record}/{n}": change - sent[n].to(change) for n, change in tensors.items()}
+    return kept

@@ -1,0 +1,37 @@
+"""What stands where a scenario says nothing: no compression, and the weighted mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+
+from fedlab.records import Tensors
+from fedlab.updates.base import AggregationRule, Compression
+
+
+class NoCompression(Compression):
+    """Updates travel as they are."""
+
+    name: str = "none"
+
+    def encode(self, change: torch.Tensor, generator: torch.Generator) -> Tensors:
+        """The change itself."""
+        return {"values": change}
+
+    def decode(self, encoded: Tensors, shape: torch.Size) -> torch.Tensor:
+        """The change itself."""
+        return encoded["values"].float()
+
+
+class Mean(AggregationRule):
+    """The weighted mean, in which methods keep exact sums."""
+
+    name: str = "mean"
+    weighted: ClassVar[bool] = True
+
+    def combine(self, tensors: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+        """Σ w_k x_k / Σ w_k."""
+        scaled = torch.tensor(weights, dtype=tensors.dtype).view(-1, *[1] * (tensors.dim() - 1))
+        return (tensors * scaled).sum(dim=0) / sum(weights)

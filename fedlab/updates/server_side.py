@@ -1,0 +1,129 @@
+"""The server's side, in front of any strategy: unpacks updates, and makes one of them by a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from fedlab.errors import RunError
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import Form, Layout
+from fedlab.federation.server_config import ServerSettings
+from fedlab.records import Tensors
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+from fedlab.updates.client_side import restored
+from fedlab.updates.packing import ENCODED, packed_layout, unpack
+from fedlab.updates.spec import UpdatesSpec
+
+
+class WithUpdates(Strategy):
+    """Hands updates to the method as it would have got them without compression.
+
+    They travel one by one: what is packed cannot be added up, and a rule has to see each.
+    """
+
+    needs_only_mean = False
+    dp_compatible = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: StrategyParameters | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters, settings)
+        learning = set(self.anatomy.learning)
+        tensors = {n: t for n, t in model.named_parameters() if n in learning}
+        self.learning = {name: tensor.shape for name, tensor in tensors.items()}
+        self.dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+
+    @property
+    def updates(self) -> UpdatesSpec:
+        """What the scenario asks for."""
+        assert self.settings.updates is not None
+        return self.settings.updates
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """What the method sends, which is remembered: changes are added to it."""
+        self.down = super().broadcast(server_round)
+        return self.down
+
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """The method's tensors, those that learn in packed form."""
+        plain = super().sent_up(down, question)
+        if question or self.updates.compression.name == "none":
+            return plain
+        return packed_layout(self.updates.compression, plain, self.learning)
+
+    def upload_bytes(self, down: int) -> int:
+        """What the method sends up, less what is saved."""
+        plain = super().upload_bytes(down)
+        if self.updates.compression.name == "none":
+            return plain
+        layout = {
+            record: {name: Form.of(tensor) for name, tensor in tensors.items()}
+            for record, tensors in super().broadcast(1).items()
+        }
+        sent = super().sent_up(layout)
+        packed = packed_layout(self.updates.compression, sent, self.learning)
+        return plain - _bytes(sent) + _bytes(packed)
+
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """As the method does, of updates that are unpacked, and by the rule.
+
+        Raises:
+            RunError: If there are too few clients for the rule, or the method asks for no mean.
+        """
+        rule, self.asked = self.updates.rule, False
+        counting = sum(self.weight(update) > 0 for update in updates)
+        if too_few := rule.least(counting):
+            raise RunError(f"round {server_round}: updates.rule: {rule.name}: {too_few}")
+        super().aggregate(server_round, [self._plain(update) for update in updates])
+        if rule.name != "mean" and not self.asked:
+            raise RunError(
+                f"updates.rule: {rule.name} has no effect on {self.parameters.name}, whose "
+                "aggregate asks for no weighted_mean; leave updates.rule out"
+            )
+
+    def weighted_mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
+        """What the rule makes of the tensors; integers, and what is never averaged, as before."""
+        self.asked = True
+        mean = super().weighted_mean(updates, record)
+        rule = self.updates.rule
+        if rule.name == "mean":
+            return mean
+        counting = [update for update in updates if self.weight(update) > 0]
+        weights = [self.weight(update) for update in counting]
+        for name, tensor in mean.items():
+            if tensor.is_floating_point() and name not in self.anatomy.kept_whole:
+                values = torch.stack([u.arrays[record][name].double() for u in counting])
+                mean[name] = rule.combine(values, weights).to(tensor.dtype)
+        return mean
+
+    def _plain(self, update: ClientUpdate) -> ClientUpdate:
+        """The update as the client's `finish` left it, as far as it was sent."""
+        compression, parameters = self.updates.compression, self.learning
+        if compression.name == "none":
+            return update
+        arrays: dict[str, Tensors] = {}
+        for record in dict.fromkeys(name.removesuffix(ENCODED) for name in update.arrays):
+            base = self.down.get(record, {})
+            changes = unpack(compression, update.arrays, record, parameters)
+            whole = {n: restored(t, base.get(n), self.dtypes[n]) for n, t in changes.items()}
+            rest = dict(update.arrays[record]) if record in update.arrays else {}
+            arrays[record] = in_order({**rest, **whole}, base)
+        return replace(update, arrays=arrays)
+
+
+def in_order(tensors: Tensors, like: Mapping[str, object]) -> Tensors:
+    """Tensors in the order of others, those that are not among them last."""
+    first = {name: tensors[name] for name in like if name in tensors}
+    return {**first, **tensors}
+
+
+def _bytes(layout: Layout) -> int:
+    return sum(form.largest for forms in layout.values() for form in forms.values())

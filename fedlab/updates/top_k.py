@@ -1,0 +1,45 @@
+"""The largest changes travel, the others wait.
+
+Sparsified SGD with Memory, Stich, Cordonnier, Jaggi, NeurIPS 2018, arXiv 1809.07599 (algorithm 1:
+top-k with memory).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+
+from fedlab.records import Tensors
+from fedlab.updates.base import Compression
+
+
+class TopK(Compression):
+    """The k changes of largest magnitude of each tensor, with their places.
+
+    A tensor of d numbers takes 8 k bytes: a float32 and an int32 each.
+
+    Attributes:
+        share: k / d; each tensor sends one number at least.
+        feedback: Whether what was left out is added to the client's next change, without which
+            small changes are lost for good.
+    """
+
+    name: str = "top_k"
+    share: float = Field(default=0.1, gt=0, le=1)
+    feedback: bool = True
+
+    def encode(self, change: torch.Tensor, generator: torch.Generator) -> Tensors:
+        """``values`` float32 and ``places`` int32, both of shape (k,), by rising place."""
+        flat = change.flatten().float()
+        count = min(max(1, math.ceil(self.share * flat.numel())), flat.numel())
+        # A stable sort: of equal magnitudes the first ones travel, on every machine.
+        order = flat.abs().sort(descending=True, stable=True).indices[:count]
+        places = order.sort().values
+        return {"values": flat[places], "places": places.to(torch.int32)}
+
+    def decode(self, encoded: Tensors, shape: torch.Size) -> torch.Tensor:
+        """The changes that travelled, zeros elsewhere."""
+        flat = torch.zeros(shape.numel())
+        return flat.index_put((encoded["places"].long(),), encoded["values"].float()).view(shape)
