@@ -1,21 +1,42 @@
-.PHONY: check format slow gpu docs
+.PHONY: check quick format slow gpu coverage docs release
 
-check: ## form, types and tests: what to run before a commit
-	uv run --all-extras ruff format --check
-	uv run --all-extras ruff check
-	uv run --all-extras lint-imports --no-logo
-	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 uv run --all-extras pyright
-	uv run --all-extras pytest
+RUN = uv run --all-extras
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+check: ## form, imports, types and tests: what to run before a commit
+	$(RUN) ruff format --check
+	$(RUN) ruff check
+	$(RUN) lint-imports --no-logo
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(RUN) pyright
+	$(RUN) pytest
+
+quick: ## half a minute of tests, without Ray and without whole runs: while one writes
+	$(RUN) pytest -m quick
 
 format: ## put the code into its form
-	uv run --all-extras ruff check --fix
-	uv run --all-extras ruff format
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
 
 slow: ## tests that take minutes or several processes
-	uv run --all-extras pytest -m slow
+	$(RUN) pytest -m slow
 
 gpu: ## tests that need a CUDA device
-	uv run --all-extras pytest -m gpu
+	$(RUN) pytest -m gpu
+
+coverage: ## which lines no test of the default tier enters: open htmlcov/index.html
+	$(RUN) pytest --cov --cov-report=term --cov-report=html
 
 docs: ## the documentation as a site, notebooks run: open site/index.html
-	FEDLAB_DOCS_NOTEBOOKS=1 NO_MKDOCS_2_WARNING=1 uv run --all-extras mkdocs build --strict
+	FEDLAB_DOCS_NOTEBOOKS=1 NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+
+release: ## build the version of pyproject.toml, check the files, and tag it
+	@test -z "$$(git status --porcelain)" || { echo "commit first: a tag names what is committed"; exit 1; }
+	@grep -qE '^## $(VERSION) \([0-9]{4}-[0-9]{2}-[0-9]{2}\)$$' CHANGELOG.md || \
+		{ echo 'CHANGELOG.md: give $(VERSION) its date, as "## $(VERSION) (2026-01-31)"'; exit 1; }
+	@! git rev-parse -q --verify 'refs/tags/v$(VERSION)' >/dev/null || \
+		{ echo 'v$(VERSION) is there already: raise the version in pyproject.toml'; exit 1; }
+	rm -rf dist
+	uv build
+	$(RUN) twine check --strict dist/*
+	git tag -a 'v$(VERSION)' -m 'fedlab $(VERSION)'
+	@echo 'now: git push origin v$(VERSION), and uv publish'

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from fedlab.scenario_file import load_scenario
     from fedlab.simulation import resume, simulate
     from fedlab.strategies.base import Strategy
-    from fedlab.version import __version__ as __version__
+    from fedlab.version import __version__
 
 __all__ = [
     "ClientTrainer",
@@ -45,6 +45,7 @@ __all__ = [
     "Run",
     "Scenario",
     "Strategy",
+    "__version__",
     "compare",
     "export_run",
     "load_program",

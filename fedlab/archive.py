@@ -9,7 +9,7 @@ form, of native numbers, as long as their headers say.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -60,7 +60,7 @@ def read_arrays(data: bytes, accept: Accept = lambda arrays: None) -> dict[str, 
 
 
 @contextmanager
-def _damage() -> Iterator[None]:
+def _damage() -> Generator[None]:
     """Has one error for all that a reader of archives can be made to raise.
 
     Raises:

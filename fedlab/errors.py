@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def is_own_frame(file: str) -> bool:
 
 
 @contextmanager
-def no_exit(what: str) -> Iterator[None]:
+def no_exit(what: str) -> Generator[None]:
     """Keeps code of a user's own from ending the process, which would look like success.
 
     Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path, *, private: bool = False, shared: bool = False) -> Iterator[Path]:
+def whole_file(path: Path, *, private: bool = False, shared: bool = False) -> Generator[Path]:
     """A file beside `path` to write to, which takes its place at the end of the block.
 
     Its bytes are on the disk before it has the name, so that a power cut leaves the old file or the

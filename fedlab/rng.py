@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -45,7 +45,7 @@ def torch_generator(
 
 
 @contextmanager
-def torch_seed(seed: int, purpose: str, *key: int | str) -> Iterator[None]:
+def torch_seed(seed: int, purpose: str, *key: int | str) -> Generator[None]:
     """Seeds the process's global generators for a block and puts them back afterwards.
 
     For code that takes no generator, such as the initialisation of a network. PyTorch's generators
@@ -56,7 +56,7 @@ def torch_seed(seed: int, purpose: str, *key: int | str) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(seed: int, purpose: str, *key: int | str) -> Iterator[None]:
+def seeded(seed: int, purpose: str, *key: int | str) -> Generator[None]:
     """Seeds the process's global generators for a block and leaves them as the block did.
 
     As `torch_seed`, without the price of putting states back, for what is done for each client of
@@ -74,7 +74,7 @@ def seeded(seed: int, purpose: str, *key: int | str) -> Iterator[None]:
 
 
 @contextmanager
-def preserved() -> Iterator[None]:
+def preserved() -> Generator[None]:
     """Puts the process's global generators back after a block."""
     with _ONE_AT_A_TIME:
         of_python, of_numpy, of_torch = random.getstate(), np.random.get_state(), _torch_states()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +149,7 @@ def default_folder(scenario: Scenario) -> Path:
 
 
 @contextmanager
-def _shown(progress: bool) -> Iterator[list[Callback]]:
+def _shown(progress: bool) -> Generator[list[Callback]]:
     """The observers that show a run on the console, for as long as it takes."""
     if not progress:
         yield []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,52 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("helpers")  # an assertion that fails there shows its values, too
 
 
+PROCESSES = 2
+"""Processes that tests run in where `-n` says nothing else, and pytest-xdist is there."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Chooses the number of processes, which pytest-xdist reads next."""
+    if not config.pluginmanager.hasplugin("xdist") or "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    if config.option.numprocesses is None:
+        config.option.numprocesses = 0 if config.option.usepdb else PROCESSES
+    if config.option.numprocesses and config.option.dist == "no":
+        config.option.dist = "loadgroup"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the marks of pytest-xdist stand where it is not installed."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        config.addinivalue_line("markers", "xdist_group(name): tests that one process runs")
+
+
+QUICK = """
+    aggregation array_labels csv_table device_grid doors files import_circles keys local_round
+    norms partition partition_view parts pool preprocess rng scenario_diff scenario_file skews
+    strong_views sums tensor_files traffic transforms weight_standardisation
+"""
+"""Modules of the tier `quick`, half a minute on two cores: no Ray, and no run is simulated."""
+
+
+def is_quick(path: Path) -> bool:
+    """Whether a module belongs to the tier `quick`."""
+    return path.stem.removeprefix("test_") in QUICK.split()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spares the tier `quick` the time that it takes to import all other modules."""
+    skip = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return True if skip and not is_quick(collection_path) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets one process run all tests that need Ray, so that only one has to start it."""
+    """Marks quick tests, and lets one process run all that need Ray, which it starts once."""
     for item in items:
+        if is_quick(item.path) and not any(map(item.get_closest_marker, ("slow", "gpu"))):
+            item.add_marker("quick")
         if "ray_here" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("ray"))
 

@@ -1,3 +1,4 @@
+import importlib.metadata
 import subprocess
 import sys
 
@@ -191,8 +192,9 @@ def test_every_verb_has_help_and_an_example(run):
 
 def test_public_names_are_there():
     assert set(fedlab.__all__) <= set(dir(fedlab))
-    for name in fedlab.__all__:
+    for name in {*fedlab.__all__} - {"__version__"}:
         assert getattr(fedlab, name).__name__ == name
+    assert fedlab.__version__ == importlib.metadata.version("fedlab-sim")
     with pytest.raises(AttributeError, match="no attribute 'simulatte'"):
         _ = fedlab.simulatte
 

@@ -63,12 +63,14 @@ def test_units_are_well_formed(name: str, tmp_path: Path) -> None:
 
 def test_the_container_copies_what_is_there_and_not_ignored() -> None:
     kept = (DEPLOY / "Containerfile.dockerignore").read_text()
-    for sources in re.findall(
-        r"^COPY (.*) /source\S*$", (DEPLOY / "Containerfile").read_text(), re.M
-    ):
-        for source in sources.split():
-            assert (ROOT / source).exists()
-            assert f"!{source}\n" in kept
+    lines = re.findall(r"^COPY .*$", (DEPLOY / "Containerfile").read_text(), re.M)
+    copies = [re.fullmatch(r"COPY (.*) /source\S*", line) for line in lines]
+    assert all(copies), f"one of {lines} is not understood here"
+    sources = [source for copy in copies if copy for source in copy[1].split()]
+    assert {"pyproject.toml", "fedlab"} <= {*sources}
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert f"!{source}\n" in kept
 
 
 def rows() -> dict[str, str]:

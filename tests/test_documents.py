@@ -51,7 +51,7 @@ def test_what_is_not_run_says_why() -> None:
         assert block.skipped or not others, f"{page}: {others}"
 
 
-@pytest.mark.parametrize("page", [README, "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", [README, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
 def test_links_lead_to_files(page: str) -> None:
     text = (documents.ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#:]+?)[)#]", text):

@@ -75,7 +75,8 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path
     simulate(chosen, out=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)])
-    (tmp_path / "cut" / "history.csv").open("a").write("half a li")
+    with (tmp_path / "cut" / "history.csv").open("a") as file:
+        file.write("half a li")
     assert not load_run(tmp_path / "cut").finished
     assert resume(tmp_path / "cut").finished
     assert result(tmp_path / "whole") == result(tmp_path / "cut")

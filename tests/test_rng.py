@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import combinations
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from fedlab import rng
+from fedlab.partition.partition import make_partition
+from fedlab.partition.spec import PartitionSpec
 from fedlab.preparation import prepare
 from helpers import toy
+from helpers.pools import divided, pools, table
 
 
 def test_seeds_are_the_same_on_every_machine() -> None:
@@ -74,3 +79,77 @@ def test_a_skew_leaves_the_draws_of_the_others_alone(change: dict[str, Any]) -> 
     other = prepare(toy.scenario(data=data, partition=skew | change, strategy="fedavg")).partition
     assert np.array_equal(plain.train, other.train)
     assert np.array_equal(plain.train_offsets, other.train_offsets)
+
+
+SKEWS: dict[str, Any] = {
+    "domains": {"name": "mixed", "alpha": 0.7},
+    "quantity": {"name": "lognormal", "sigma": 0.5},
+    "labels": {"name": "dirichlet", "alpha": 0.5},
+    "label_budget": {"share": 0.5},
+    "label_noise": {"name": "symmetric", "rate": 0.3},
+}
+OTHER_SKEWS: dict[str, Any] = {
+    "domains": {"name": "mixed", "alpha": 3.0},
+    "quantity": {"name": "lognormal", "sigma": 1.5},
+    "labels": {"name": "dirichlet", "alpha": 20.0},
+    "label_budget": {"share": 0.9, "stratified": False},
+    "label_noise": {"name": "symmetric", "rate": 0.1},
+}
+
+
+class Watched:
+    """A skew that keeps what it draws next, whenever it is given a generator."""
+
+    def __init__(self, skew: Any, draws: list[tuple[float, ...]]) -> None:
+        self.skew, self.draws = skew, draws
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.skew, name)
+        if not callable(attribute):
+            return attribute
+
+        def call(*given: Any) -> Any:
+            for each in given:
+                if isinstance(each, np.random.Generator):
+                    self.draws.append(tuple(copy.deepcopy(each).uniform(size=3)))
+            return attribute(*given)
+
+        return call
+
+
+def draws_of(blocks: dict[str, Any], seed: int = 0) -> dict[str, tuple[float, ...]]:
+    """The first numbers that each skew of a partition is given to draw from."""
+    spec = PartitionSpec(clients=5, **blocks)
+    kept: dict[str, list[tuple[float, ...]]] = {name: [] for name in SKEWS}
+    watched = {name: Watched(getattr(spec, name), kept[name]) for name in SKEWS}
+    stand_in = cast(PartitionSpec, SimpleNamespace(clients=5, **watched))
+    make_partition(stand_in, pools(train=300, domains=3), seed)
+    assert all(len(draws) == 1 for draws in kept.values()), kept
+    return {name: draws for name, [draws] in kept.items()}
+
+
+@pytest.mark.parametrize("changed", SKEWS)
+def test_each_skew_draws_for_itself(changed: str) -> None:
+    """Whatever one of them does, the others draw the same numbers, and no two draw the same."""
+    before = draws_of(SKEWS)
+    assert draws_of(SKEWS | {changed: OTHER_SKEWS[changed]}) == before
+    assert len({*before.values()}) == len(SKEWS)
+    assert not {*before.values()} & {*draws_of(SKEWS, seed=1).values()}
+
+
+def test_another_alpha_leaves_every_client_its_domains() -> None:
+    data = pools(train=300, domains=3)
+    mild, strong = (
+        table(
+            divided(
+                data,
+                5,
+                domains={"name": "several_per_client", "count": 1},
+                labels={"name": "dirichlet", "alpha": alpha},
+            ),
+            data,
+        )
+        for alpha in (50.0, 0.3)
+    )
+    assert np.array_equal(mild.sum(axis=2) > 0, strong.sum(axis=2) > 0)
+    assert not np.array_equal(mild.sum(axis=1), strong.sum(axis=1))

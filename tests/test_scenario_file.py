@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -334,6 +336,11 @@ def test_a_scenario_that_is_not_there_gets_a_hint(shipped, source, message):
 
 
 def test_every_shipped_scenario_is_valid():
+    files = {
+        path.stem for path in (Path(__file__).parents[1] / "fedlab" / "scenarios").glob("*.yaml")
+    }
+    assert len(files) > 10
+    assert {*shipped_scenarios()} == files
     for shipped in shipped_scenarios().values():
         scenario = load_scenario(shipped.path)
         assert isinstance(scenario, Scenario)
@@ -380,6 +387,7 @@ NINE = ", ".join(["*a{0}"] * 9)
         ("a: " + "x" * 600_000, r"here: the text has 600,003 characters"),
         ("\n".join(f"- {k}" for k in range(101_000))[:500_000], None),
     ],
+    ids=lambda value: value[:20] if isinstance(value, str) else None,
 )
 def test_texts_that_would_take_for_ever_are_refused_at_once(text, said):
     if said is None:

@@ -35,4 +35,11 @@ MUTANTS = (
         "[str(seed), *map(str, key)]",
         ("tests/test_rng.py",),
     ),
+    Mutant(
+        "all-skews-draw-the-same-numbers",
+        "fedlab/partition/partition.py",
+        'generator(seed, "partition", "labels")',
+        'generator(seed, "partition", "domains")',
+        ("tests/test_rng.py",),
+    ),
 )

@@ -27,7 +27,11 @@ RESULTS = "benchmarks/results"
 
 def pages() -> dict[str, str]:
     """Repository path -> page, for files outside of docs/."""
-    found = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+    found = {
+        "CONTRIBUTING.md": "contributing.md",
+        "CHANGELOG.md": "changelog.md",
+        "SECURITY.md": "security.md",
+    }
     found |= {
         path.relative_to(ROOT).as_posix(): f"benchmarks/{path.name}"
         for path in sorted((ROOT / RESULTS).glob("*.md"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -211,7 +211,7 @@ def _say(text: str) -> None:
 
 
 @contextmanager
-def _logged() -> Iterator[None]:
+def _logged() -> Generator[None]:
     """Writes what fedlab logs to the console, with the time, for a service's journal."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
@@ -225,7 +225,7 @@ def _logged() -> Iterator[None]:
 
 
 @contextmanager
-def _stoppable(hint: str) -> Iterator[None]:
+def _stoppable(hint: str) -> Generator[None]:
     """Ctrl-C, and the signal by which services are stopped, end in good order."""
 
     def stop(*_: object) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +59,7 @@ def resume(run: Annotated[Path, typer.Argument()], overrides: Overrides = None) 
 
 
 @contextmanager
-def _stoppable(folder: Path) -> Iterator[None]:
+def _stoppable(folder: Path) -> Generator[None]:
     """Ctrl-C ends with exit code 130 and a word on how to go on; so do other ends, in an error.
 
     Raises:

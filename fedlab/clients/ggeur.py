@@ -40,7 +40,10 @@ class GGEUR(ClientTrainer):
         parameters: GGEURParameters = given[0]
         return object.__new__(wrap_class(cls, _local_half(parameters)))
 
-    def __init__(self, parameters: GGEURParameters, task: Task) -> None:
+    # A copy is made without arguments, which `__new__` must bear.
+    def __init__(  # pyright: ignore[reportInconsistentConstructor]
+        self, parameters: GGEURParameters, task: Task
+    ) -> None:
         super().__init__(parameters.base, task)
         self.ggeur = parameters
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def _run(
 
 
 @contextmanager
-def _shown(progress: bool | Console, runs: int, left: int) -> Iterator[Watch]:
+def _shown(progress: bool | Console, runs: int, left: int) -> Generator[Watch]:
     """What hears how the runs go, and shows it if that is wanted."""
     if progress is False:
         yield lambda job, news: None

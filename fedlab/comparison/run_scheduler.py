@@ -62,7 +62,7 @@ class RunScheduler:
         self.share = share
         self.idle = deque(self._start(alone) for _ in range(at_once))
         self.busy: dict[Any, Attempt] = {}
-        self.data: dict[str, ray.ObjectRef] = {}
+        self.data: dict[str, ray.ObjectRef[Any]] = {}
 
     def run(self, jobs: Sequence[RunTask], load: Load, watch: Watch) -> None:
         """Runs all jobs.
@@ -136,7 +136,7 @@ class RunScheduler:
         stream = post.actor.run.remote(laid_out, self._samples(job, load))
         self.busy[stream] = attempt
 
-    def _samples(self, job: RunTask, load: Load) -> ray.ObjectRef:
+    def _samples(self, job: RunTask, load: Load) -> ray.ObjectRef[Any]:
         """The job's samples in the object store, where equal ones lie once."""
         key = job.scenario.data.model_dump_json()
         if key not in self.data:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -79,7 +79,7 @@ def endings() -> frozenset[str]:
 
 
 @contextmanager
-def decoding(pixels: int) -> Iterator[None]:
+def decoding(pixels: int) -> Generator[None]:
     """Sets Pillow's own bound on pictures, which holds for the whole process, for a block."""
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

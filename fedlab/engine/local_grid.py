@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -71,7 +71,7 @@ class LocalGrid(ClientGrid):
         return [self.states.get(task.client) for task in tasks]
 
     @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def _threads(self) -> Generator[None]:
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:

@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 
@@ -179,7 +179,7 @@ class _Visit(NamedTuple):
     client: int
     message: Message
     context: Context
-    before: dict
+    before: dict[str, Any]
 
     @property
     def trains(self) -> bool:
@@ -201,6 +201,6 @@ def _total(into: Preaggregation | None) -> WeightedSum | None:
     return into.total if into is not None and into.total.clients else None
 
 
-def _replaced(state: RecordDict, before: dict) -> bool:
+def _replaced(state: RecordDict, before: dict[str, Any]) -> bool:
     """Whether any record is another object than before (comparing values would cost a pass)."""
     return state.keys() != before.keys() or any(state[key] is not before[key] for key in before)

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -208,7 +208,7 @@ def _device(context: ExtractionContext) -> torch.device:
 
 
 @contextmanager
-def _as_everywhere() -> Iterator[None]:
+def _as_everywhere() -> Generator[None]:
     """The same threads and kernels in every process on this machine, and so the same bytes."""
     before = torch.get_num_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)))

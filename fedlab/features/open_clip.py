@@ -7,7 +7,7 @@ arXiv 2103.00020. Needs the extra ``clip`` (the package ``open_clip_torch``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -105,7 +105,7 @@ class OpenClip(FrozenNetwork):
 
 
 @contextmanager
-def _root_logger_kept() -> Iterator[None]:
+def _root_logger_kept() -> Generator[None]:
     """Takes back the handler that the root logger gets when OpenCLIP logs by `logging.warning`.
 
     With it, whatever fedlab logs from then on would be shown twice.

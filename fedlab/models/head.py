@@ -6,7 +6,7 @@ will do, under `torch.func.functional_call` and `torch.func.vmap` alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ class Head:
         return functional_call(self.layer, own, (features,))
 
     @contextmanager
-    def listen(self) -> Iterator[list[torch.Tensor]]:
+    def listen(self) -> Generator[list[torch.Tensor]]:
         """Overhears the features of every forward pass within the context."""
         heard: list[torch.Tensor] = []
         handle = self.layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ def channels_last(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def channels_last_gradients(model: nn.Module) -> Iterator[None]:
+def channels_last_gradients(model: nn.Module) -> Generator[None]:
     """Within the context, pooling layers are handed their gradients with channels innermost.
 
     A dense layer hands back gradients with channels outermost, and the backward pass of pooling

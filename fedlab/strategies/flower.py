@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -284,7 +284,7 @@ class Flower(Strategy[FlowerParameters]):
     # ------------------------------------------------------------------ around the inner strategy
 
     @contextmanager
-    def _seeded(self, purpose: str, server_round: int) -> Iterator[None]:
+    def _seeded(self, purpose: str, server_round: int) -> Generator[None]:
         """Flower samples with Python's global generator."""
         before = random.getstate()
         random.seed(rng.seed_of(self.settings.seed, purpose, server_round))

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -158,7 +158,7 @@ def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Pa
 
 
 @contextmanager
-def _writing(file: Path) -> Iterator[None]:
+def _writing(file: Path) -> Generator[None]:
     """Tells why a file of the device's folder cannot be written.
 
     Raises:
@@ -202,7 +202,7 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
 
 
 @contextmanager
-def _beating(link: FleetLink) -> Iterator[None]:
+def _beating(link: FleetLink) -> Generator[None]:
     """Sends heartbeats while the block runs, however long it takes to answer a message."""
     ended = threading.Event()
 
@@ -222,7 +222,7 @@ def _beating(link: FleetLink) -> Iterator[None]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Generator[None]:
     """Keeps a device's folder to one process.
 
     Raises:

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -140,7 +140,7 @@ def _gather(roll: DeviceRegistry, superlink: SuperLink) -> None:
 
 
 @contextmanager
-def _watched(superlink: SuperLink) -> Iterator[None]:
+def _watched(superlink: SuperLink) -> Generator[None]:
     """Tells an error of a SuperLink that has died from others.
 
     Raises:

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from fedlab.deploy.security.keys import KeyRing
 from fedlab.errors import InputError, RunError
@@ -91,7 +92,7 @@ class SuperLink:
             self.close()
             raise
 
-    def _start(self, settings: dict) -> Ticket:
+    def _start(self, settings: dict[str, Any]) -> Ticket:
         assert self._process.stdin
         assert self._process.stdout
         answer: list[str] = []

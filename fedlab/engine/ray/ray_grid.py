@@ -61,11 +61,11 @@ class Dispatch:
     """
 
     unit: WorkUnit
-    content: ray.ObjectRef
+    content: ray.ObjectRef[Any]
     died: int = 0
     last: bool = False
     as_objects: bool = True
-    outputs: list[ray.ObjectRef] = field(default_factory=list)
+    outputs: list[ray.ObjectRef[Any]] = field(default_factory=list)
 
     def again(self) -> list[Dispatch]:
         """What to send after the actor died, if anything.
@@ -97,7 +97,7 @@ class RayGrid(ClientGrid):
     def __init__(
         self,
         make_runtime: Callable[..., Runtime],
-        shared: Sequence[ray.ObjectRef],
+        shared: Sequence[ray.ObjectRef[Any]],
         sizes: Sequence[int],
         tested: int = 1,
         *,
@@ -111,9 +111,9 @@ class RayGrid(ClientGrid):
         self._pool = pool
         self._idle = deque(pool.take() for _ in range(actors))
         self._actors = actors
-        self._busy: dict[ray.ObjectRef, tuple[Dispatch, Any]] = {}
-        self._abandoned: dict[ray.ObjectRef, Any] = {}
-        self._starting: dict[ray.ObjectRef, Any] = {}
+        self._busy: dict[ray.ObjectRef[Any], tuple[Dispatch, Any]] = {}
+        self._abandoned: dict[ray.ObjectRef[Any], Any] = {}
+        self._starting: dict[ray.ObjectRef[Any], Any] = {}
         self._keeping: dict[str, bool] = {}  # by type of message: whether clients keep anything
         self._on_close = on_close
 
@@ -177,7 +177,7 @@ class RayGrid(ClientGrid):
             self._idle.append(actor)
             yield from self._collect(work, returned)
 
-    def _next(self, deadline: float | None) -> ray.ObjectRef | None:
+    def _next(self, deadline: float | None) -> ray.ObjectRef[Any] | None:
         """Waits for whatever happens first; None if that is the deadline.
 
         Raises:
@@ -201,7 +201,7 @@ class RayGrid(ClientGrid):
         """A few work units for each actor, so that all of them end at about the same time."""
         return min(MOST, messages // (4 * self._actors))
 
-    def _send(self, work: Dispatch, actor: Any) -> ray.ObjectRef:
+    def _send(self, work: Dispatch, actor: Any) -> ray.ObjectRef[Any]:
         unit, tasks = work.unit, work.unit.tasks
         states = [self.states.get(task.client) for task in tasks]
         # An object for each client costs time, which methods without client state need not spend.
@@ -240,7 +240,7 @@ class RayGrid(ClientGrid):
         for work in [*queue, *late]:
             yield from _lost(work, LATE)
 
-    def _come_back(self, output: ray.ObjectRef) -> None:
+    def _come_back(self, output: ray.ObjectRef[Any]) -> None:
         """A new actor is ready, or one that was late is idle again (or died, and is replaced).
 
         Raises:
@@ -267,10 +267,10 @@ class RayGrid(ClientGrid):
         actor = self._pool.take()
         self._starting[self._prepare(actor)] = actor
 
-    def _hold(self, record: RecordDict) -> tuple[ray.ObjectRef, int]:
+    def _hold(self, record: RecordDict) -> tuple[ray.ObjectRef[Any], int]:
         return ray.put(record), 0
 
-    def _fetch(self, state: ray.ObjectRef) -> RecordDict:
+    def _fetch(self, state: ray.ObjectRef[Any]) -> RecordDict:
         try:
             return ray.get(state)
         except ray.exceptions.RayError as error:
@@ -301,5 +301,5 @@ def _why(error: ray.exceptions.RayError) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
 
 
-def _pid(actor: Any) -> ray.ObjectRef:
+def _pid(actor: Any) -> ray.ObjectRef[Any]:
     return actor.__ray_call__.remote(lambda _: __import__("os").getpid())

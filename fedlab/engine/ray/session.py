@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
@@ -66,7 +66,7 @@ def end_waiting_actors() -> None:
 
 
 @contextmanager
-def session() -> Iterator[None]:
+def session() -> Generator[None]:
     """Lets the runs within share one Ray and its actors, which take seconds to start.
 
     >>> with fedlab.session():

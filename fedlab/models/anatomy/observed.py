@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -81,7 +81,7 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
 
 
 @contextmanager
-def same_chance(seed: int = 0) -> Iterator[None]:
+def same_chance(seed: int = 0) -> Generator[None]:
     """Within it, PyTorch's, NumPy's and Python's generators start from a seed; put back after."""
     with rng.torch_seed(seed, "trial"):
         yield

@@ -7,7 +7,7 @@ tensors until that is done.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,7 +58,7 @@ class Places:
 
 
 @contextmanager
-def session_classes(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Iterator[nn.Module]:
+def session_classes(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Generator[nn.Module]:
     """Within it, a network has the tensors of a state, by all their names.
 
     Args:

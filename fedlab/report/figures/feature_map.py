@@ -6,7 +6,7 @@ samples are near in the network's features; far distances and sizes of clusters 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -157,7 +157,7 @@ def _same(features: np.ndarray, kinds: np.ndarray) -> float:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> Generator[None]:
     """Sums in one order, whatever the number of cores: t-SNE would enlarge any difference."""
     from threadpoolctl import threadpool_limits
 
