@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --works cnn resnet18 --flower 1 0.25 0.1 --wheels wheels
-    python -m benchmarks.gpu --also engine.linear=dense --executions auto
+    python -m benchmarks.gpu --also engine.dense_layers=dense --executions auto
     python -m benchmarks.gpu --smoke
 
 The machine needs a Python with PyTorch and torchvision and no network: what else fedlab depends on
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from benchmarks.running import Runner
 
 GPU_WORKS = ("lr", "mlp", "cnn", "digits", "resnet18")
-EXECUTIONS = ("one_by_one", "vectorised", "auto")
+EXECUTIONS = ("sequential", "vmap", "auto")
 WITH_OTHER_STRATEGIES = ("digits", "resnet18")
 """Works whose networks FedBN and FedWon are made for."""
 

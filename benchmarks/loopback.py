@@ -76,7 +76,7 @@ def write_work(folder: Path, model: str, rounds: int) -> None:
         "partition": {"clients": len(DOMAINS)},
         "model": {"name": model},
         "training": {"batch_size": 32, "optimizer": {"lr": 0.01}},
-        "engine": {"execution": "one_by_one", "linear": "dense"},
+        "engine": {"execution": "sequential", "linear": "dense"},
         "resources": {"backend": "local", "gpus_per_actor": 0},
     }
     (folder / "loopback.yaml").write_text(to_yaml(fedlab.load_scenario(values)))

@@ -1,7 +1,7 @@
 """What a round of fedlab is made of: shares of its time, in one process with one thread.
 
     python -m benchmarks.profile
-    python -m benchmarks.profile --work cnn --set engine.linear=dense
+    python -m benchmarks.profile --work cnn --set engine.dense_layers=dense
 
 Kernels are those of PyTorch's profiler, by kind; what they leave is Python, decoding and encoding.
 Beside the shares stands the CPU time of a round without the profiler, which makes small operations

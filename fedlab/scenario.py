@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -27,17 +27,18 @@ class ParticipationSpec(ConfigBlock):
         max_failed_share: Share of a round's clients that may fail before the run stops; by default
             none in a simulation, and all but one of real devices.
         min_replies: Replies that a round needs instead, however many clients it has.
-        deadline: Seconds after which a round goes on without the missing replies. In one process
+        timeout: Seconds after which a round goes on without the missing replies. In one process
             (``resources.backend: local``) nobody can be interrupted: who is at work when it passes
             is late all the same, but is waited for.
         update_norm: How far a client may go in a round: the norm of what it sends up, less what was
             sent down to it, over all tensors of floats. Whoever goes further loses the round.
     """
 
+    renamed: ClassVar = {"deadline": "timeout"}
     fraction: float = Field(default=1.0, gt=0, le=1)
     max_failed_share: float | None = Field(default=None, ge=0, lt=1)
     min_replies: PositiveInt | None = None
-    deadline: PositiveFloat | None = None
+    timeout: PositiveFloat | None = None
     update_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
@@ -82,19 +83,25 @@ class EngineSpec(ConfigBlock):
     """How the clients of a round are executed; changes results by rounding at most.
 
     Attributes:
-        execution: ``one_by_one``; ``vectorised``, which trains many clients as one wherever the
-            method and the network allow it; ``auto`` chooses by a rule that knows network and
-            device; ``measured`` times both on the first clients and remembers the choice.
-        cohort: Clients that train as one, at most; by default as many as suit network and device.
-        linear: How dense layers learn by SGD: ``dense`` writes their weights in every step;
+        execution: ``sequential``, one client after the other; ``vmap``, which trains a stack of
+            clients as one wherever the method and the network allow it; ``auto`` chooses by a rule
+            that knows network and device; ``measured`` times both on the first clients and
+            remembers the choice.
+        stack_size: Clients that train as one, at most; by default as many as suit network and
+            device.
+        dense_layers: How dense layers learn by SGD: ``dense`` writes their weights in every step;
             ``low_rank`` keeps what they learn as a sum of outer products, exact as well, wherever
             the method allows it; ``auto`` takes that where a client's samples are few for the
             layer's width.
     """
 
-    execution: Literal["auto", "one_by_one", "vectorised", "measured"] = "auto"
-    cohort: PositiveInt | None = None
-    linear: Literal["auto", "dense", "low_rank"] = "auto"
+    renamed: ClassVar = {"cohort": "stack_size", "linear": "dense_layers"}
+    respelt: ClassVar = {
+        "execution": {"one_by_one": "sequential", "vectorised": "vmap", "vectorized": "vmap"}
+    }
+    execution: Literal["auto", "sequential", "vmap", "measured"] = "auto"
+    stack_size: PositiveInt | None = None
+    dense_layers: Literal["auto", "dense", "low_rank"] = "auto"
 
 
 class OutputSpec(ConfigBlock):

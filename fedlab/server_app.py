@@ -109,7 +109,7 @@ def build_server_app(
         if state is not None:
             strategy.state = state
         tested = list(test_domains) if strategy.has_global_model else []
-        deadline = scenario.participation.deadline
+        deadline = scenario.participation.timeout
         strategy.start(
             grid,
             to_record(model.state_dict()),

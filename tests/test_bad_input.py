@@ -445,7 +445,7 @@ def refused(case: Case, folder: Path, told: Callable[..., str]) -> None:
         ("rounds=true", ["rounds: true", "is no number"]),
         ("rounds=1_0", ["rounds", "'1_0' is a text and no number"]),
         ("training.batch_size=9223372036854775808", ["training.batch_size", "has 19 digits"]),
-        ("participation.deadline=.inf", ["participation.deadline", "no finite number"]),
+        ("participation.timeout=.inf", ["participation.timeout", "no finite number"]),
         ("participation.min_replies=5", ["min_replies 5 are more than the 4 clients"]),
         ("participation.fraction=true", ["participation.fraction", "is no number"]),
         ("training.optimizer.lr=1e308", ["training.optimizer.lr", "no number that networks can"]),

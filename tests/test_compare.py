@@ -164,7 +164,7 @@ def test_what_a_strategy_does_not_have_is_refused_for_all_combinations_at_once(t
         ({"variants": {"rounds": 3}}, "rounds: 3 is no list of values to compare"),
         ({"variants": {"resources.actors": [1, 2]}}, "never changes a result"),
         ({"target": 80}, "target: 80 must be above 0 and at most 1"),
-        ({"at_once": 0}, "at once: 0 is no number of runs"),
+        ({"max_parallel": 0}, "max_parallel: 0 is no number of runs"),
         ({"strategies": "fedbn"}, "fedbn: strategy.name: fedbn keeps normalisation layers local"),
         ({"out": "tiny.yaml"}, "'tiny.yaml' is a file; choose a folder with --out"),
         ({"out": "tiny.yaml/x"}, "the folder 'tiny.yaml/x' cannot be written: Not a directory"),
@@ -348,12 +348,12 @@ def test_settings_alone_are_held_against_the_first(tiny):
 )
 def test_runs_share_what_there_is(spec, cpus, runs, cohort, limit, at_once, actors):
     layout = lay_out(ResourcesSpec(**spec), Hardware(cpus, 0), runs, cohort, limit)
-    assert (layout.at_once, layout.actors) == (at_once, actors)
+    assert (layout.max_parallel, layout.actors) == (at_once, actors)
 
 
 def test_gpus_are_shared_too():
     layout = lay_out(ResourcesSpec(), Hardware(16, 1), 12, 5, None)
-    assert (layout.at_once, layout.actors, layout.share.gpus) == (4, 1, 0.25)
+    assert (layout.max_parallel, layout.actors, layout.share.gpus) == (4, 1, 0.25)
 
 
 # ---------------------------------------------------------------------------- command line
@@ -376,7 +376,7 @@ def test_the_command_shows_progress_and_a_table(tiny, run, monkeypatch):
 def test_that_the_local_backend_does_one_run_at_a_time_is_told(tiny, run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     command = ("compare", tiny, "--seeds", "1", "rounds=1", "--out", "here")
-    code, _, err = run(*command, "--at-once", "3")
+    code, _, err = run(*command, "--max-parallel", "3")
     assert code == 0
     assert "resources.backend is local, which does one run at a time, and not 3 at once" in err
 

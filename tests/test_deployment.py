@@ -166,7 +166,7 @@ def test_a_device_that_dies_in_a_round_is_named_and_back_in_a_later_one(tmp_path
         "partition.clients=2",
         "strategy={name: fedbn, client: 'faulty:Slow'}",
         "participation.min_replies=1",
-        "participation.deadline=6",
+        "participation.timeout=6",
         "data.domains=[north, south]",
         "evaluation.every=40",
     ]

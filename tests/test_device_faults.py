@@ -35,7 +35,7 @@ SETTINGS = (
     "data.domains=[north, south]",
     "strategy={name: fedbn, client: 'gated:Gated'}",
     "participation.min_replies=1",
-    f"participation.deadline={DEADLINE}",
+    f"participation.timeout={DEADLINE}",
     f"evaluation.every={ROUNDS}",
     f"output.checkpoint_every={ROUNDS}",  # which a server with devices does not heed
 )

@@ -25,7 +25,7 @@ from fedlab.simulation import resume, simulate
 from helpers import toy
 from helpers.running import ELSEWHERE, At, every, on, result
 
-REPEATED = [("fedprox", "auto"), ("silobn", "auto"), ("fedwon", "auto"), ("fedbn", "vectorised")]
+REPEATED = [("fedprox", "auto"), ("silobn", "auto"), ("fedwon", "auto"), ("fedbn", "vmap")]
 """Methods that send on Ray what others send too, by how they are executed."""
 
 
@@ -34,14 +34,14 @@ REPEATED = [("fedprox", "auto"), ("silobn", "auto"), ("fedwon", "auto"), ("fedbn
     [
         ("fedavg", "auto"),
         ("fedbn", "auto"),
-        ("fedwon", "vectorised"),
+        ("fedwon", "vmap"),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in REPEATED),
     ],
 )
 def test_ray_and_this_process_give_the_same_bytes(
     method: str, execution: str, tmp_path: Path, ray_here: None
 ) -> None:
-    engine = {"execution": execution, "cohort": 2}
+    engine = {"execution": execution, "stack_size": 2}
     for backend in ("local", "ray"):
         chosen = toy.scenario(strategy=method, resources=on(backend), engine=engine)
         simulate(chosen, out=tmp_path / backend)

@@ -210,7 +210,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
 
 
 def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
-    engine = {"execution": "vectorised", "cohort": 2}
+    engine = {"execution": "vmap", "stack_size": 2}
     for backend in ("local", "ray"):
         chosen = buffered(rounds=4, resources=on(backend), engine=engine)
         simulate(chosen, out=tmp_path / backend, progress=False)

@@ -423,9 +423,7 @@ def test_ray_gives_the_same_bytes(tmp_path, ray_here):
 
 
 def test_many_clients_as_one_give_the_same_numbers(tmp_path):
-    one, many = (
-        run(tmp_path / how, engine={"execution": how}) for how in ("one_by_one", "vectorised")
-    )
+    one, many = (run(tmp_path / how, engine={"execution": how}) for how in ("sequential", "vmap"))
     for name, tensor in one.model_state().items():
         assert torch.allclose(tensor, many.model_state()[name], atol=1e-5)
 

@@ -89,7 +89,7 @@ def test_a_device_in_bad_faith_costs_itself_every_round_and_nobody_else(tmp_path
         server = deployment.serve(
             *("--host", "127.0.0.1", "--port", 0),
             *(f"rounds={ROUNDS}", "partition.clients=3", "data.domains=[north, south, east]"),
-            *("participation.deadline=10", f"evaluation.every={ROUNDS}"),
+            *("participation.timeout=10", f"evaluation.every={ROUNDS}"),
         )
         address = f"127.0.0.1:{deployment.port}"
         words = ("join", address, "--data", "north.npz", "--key", "evil.pem", "--threads", 1)

@@ -251,7 +251,7 @@ def test_runs_learn(tmp_path: Path, name: str) -> None:
         model={"name": "mlp", "hidden": [16]},
         partition={"clients": 3, "labels": {"name": "classes_per_client", "count": 3}},
         training={"batch_size": 8, "optimizer": {"lr": 0.2}, "loss": LOSSES[name]},
-        engine=EngineSpec(execution="vectorised"),
+        engine=EngineSpec(execution="vmap"),
         rounds=4,
     )
     run = simulate(chosen, out=tmp_path / "run", progress=False)

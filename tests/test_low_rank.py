@@ -49,7 +49,7 @@ def compare(
     build: Callable[..., Runtime], form: str, together: bool, tolerance: float, **changes: Any
 ) -> Runtime:
     plain = build(**changes, engine={"linear": "dense"})
-    other = build(**changes, engine={"linear": form})
+    other = build(**changes, engine={"dense_layers": form})
     assert_same(rounds(plain, together=False), rounds(other, together=together), tolerance)
     return other
 
@@ -235,7 +235,7 @@ def test_a_sum_over_a_stack_is_the_sum_of_its_updates(
     changes: dict[str, Any] = {
         "model": NETWORKS[network],
         "training": {"batch_size": 10} | training,
-        "engine": {"linear": form},
+        "engine": {"dense_layers": form},
     }
     runtime = ragged(**changes)
     clients = list(range(len(runtime.partition)))

@@ -48,8 +48,8 @@ NETWORKS = (
     *("LocalCodebook", "HeadFirst", "ReadTwice", "TwiceInTraining", "ConvolutionalHead", "Told"),
 )
 WAYS = (
-    {"execution": "one_by_one", "linear": "dense"},
-    {"execution": "vectorised", "linear": "low_rank"},
+    {"execution": "sequential", "linear": "dense"},
+    {"execution": "vmap", "linear": "low_rank"},
 )
 FEW: dict[str, Any] = {"partition": {"clients": 3, "label_budget": {"share": 0.5}}}
 DEVICE = {"samples_per_second": 100, "download_mbps": 20, "upload_mbps": 5}

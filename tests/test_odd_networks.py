@@ -23,9 +23,9 @@ from helpers import toy
 from helpers.plain_pytorch import round_of_fedavg
 
 WAYS = {
-    "one by one": {"execution": "one_by_one", "linear": "dense"},
-    "as one": {"execution": "vectorised", "linear": "dense"},
-    "low rank": {"execution": "one_by_one", "linear": "low_rank"},
+    "one by one": {"execution": "sequential", "linear": "dense"},
+    "as one": {"execution": "vmap", "linear": "dense"},
+    "low rank": {"execution": "sequential", "linear": "low_rank"},
 }
 
 
@@ -350,7 +350,7 @@ def test_what_cannot_be_stacked_is_found_out_once(
     name: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with caplog.at_level(logging.WARNING, "fedlab"):
-        simulated(scenario(name, "rounds=3", "engine.execution=vectorised"), tmp_path)
+        simulated(scenario(name, "rounds=3", "engine.execution=vmap"), tmp_path)
     assert "Traceback" not in caplog.text
     assert len(caplog.records) == (name == "Branching")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from torch import nn
 
 import fedlab
 from fedlab.clients import ClientTrainer
+from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.losses import ClientStats
+from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.strategies import Strategy
 from fedlab.strategies.fedavgm import FedAvgM
 
@@ -114,3 +118,36 @@ def test_new_names_warn_of_nothing() -> None:
                 super().aggregate(server_round, updates)
 
         started(Mine(nn.Linear(1, 1))).aggregate(1, updates(1.0))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("engine.cohort=3", "engine.stack_size=3"),
+        ("engine.linear=dense", "engine.dense_layers=dense"),
+        ("engine.execution=one_by_one", "engine.execution=sequential"),
+        ("engine.execution=vectorised", "engine.execution=vmap"),
+        ("engine.execution=vectorized", "engine.execution=vmap"),
+        ("participation.deadline=5", "participation.timeout=5"),
+        ("strategy=centralized", "strategy=centralised"),
+        ("strategy.name=centralized", "strategy.name=centralised"),
+    ],
+)
+def test_a_scenario_may_say_it_as_it_was_said_before(old: str, new: str) -> None:
+    assert load_scenario("smoke", [old]) == load_scenario("smoke", [new])
+
+
+def test_an_old_key_beside_its_new_name_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    text = f"{to_yaml(load_scenario('smoke'))}"
+    file.write_text(re.sub(r"engine:\n(  .*\n)+", "engine: {cohort: 2, stack_size: 3}\n", text))
+    with pytest.raises(InputError, match="engine: has both cohort and stack_size, which is its na"):
+        load_scenario(file)
+
+
+def test_a_comparison_takes_its_old_keyword(tmp_path: Path) -> None:
+    with (
+        pytest.warns(DeprecationWarning, match="at_once=.* is now max_parallel"),
+        pytest.raises(InputError, match="max_parallel: 0 is no number of runs"),
+    ):
+        fedlab.compare("smoke", seeds=1, at_once=0, out=tmp_path / "runs", progress=False)

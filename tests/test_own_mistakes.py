@@ -198,7 +198,7 @@ class OneLeaves(ClientTrainer):
         return super().finish(carry._replace(parameters=moved), received, steps)
 
 
-@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
+@pytest.mark.parametrize("execution", ["sequential", "vmap"])
 @pytest.mark.parametrize("method", ["fedavg", {"name": "fedbn"}, {"name": "flwr:FedMedian"}])
 def test_one_client_that_leaves_the_numbers_costs_itself_the_round_alone(
     tmp_path, execution, method

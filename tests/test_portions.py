@@ -58,9 +58,9 @@ def rays(*actors: int) -> list[dict[str, Any]]:
 
 
 WAYS = [
-    {"execution": "one_by_one"},
-    {"execution": "one_by_one", "linear": "low_rank"},
-    {"execution": "vectorised"},
+    {"execution": "sequential"},
+    {"execution": "sequential", "linear": "low_rank"},
+    {"execution": "vmap"},
 ]
 """How clients are executed; on low-rank layers their weights are formed only in sums."""
 
@@ -71,7 +71,7 @@ WAYS = [
 def test_neither_the_backend_nor_the_number_of_actors_changes_a_byte(
     way: dict, actors: tuple[int, ...], tmp_path: Path, ray_here: None
 ) -> None:
-    engine = way | {"cohort": 5}
+    engine = way | {"stack_size": 5}
     ends = []
     for number, resources in enumerate([LOCAL, *rays(*actors)]):
         chosen = many(resources, rounds=2, engine=engine)
@@ -196,14 +196,14 @@ class DiesOnce(FedAvg):
 """
 
 
-@pytest.mark.parametrize("execution", ["one_by_one", "vectorised"])
+@pytest.mark.parametrize("execution", ["sequential", "vmap"])
 def test_an_actor_that_dies_within_a_portion_changes_nothing(
     execution: str, tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark, module = tmp_path / "died", f"dies_{execution}"
     (tmp_path / f"{module}.py").write_text(DIES_ONCE.format(mark=str(mark)))
     monkeypatch.syspath_prepend(str(tmp_path))
-    engine = {"execution": execution, "cohort": 5}
+    engine = {"execution": execution, "stack_size": 5}
     chosen = many({"backend": "ray", "actors": 1}, f"{module}:DiesOnce", engine=engine)
     failures = Failures()
     simulate(chosen, out=tmp_path / "run", callbacks=[failures], progress=False)
@@ -237,7 +237,7 @@ def test_what_an_actor_warns_of_is_in_the_log_of_the_run(
     chosen = many(
         {"backend": "ray", "actors": 1},
         "helpers.failing:FailsInAStack",
-        engine={"execution": "vectorised"},
+        engine={"execution": "vmap"},
     )
     run = simulate(chosen, out=tmp_path / "run", progress=False)
     assert trained(run, 1) == list(range(23))

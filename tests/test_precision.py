@@ -21,7 +21,7 @@ def test_bf16_is_float32_but_for_rounding(method: str, way: str) -> None:
             strategy=METHODS.get(method, {"name": method}),
             model=NETWORKS[f"cnn-{norm}"],
             training={"batch_size": 8, "optimizer": {"lr": 0.01}, "precision": precision},
-            engine={"linear": linear},
+            engine={"dense_layers": linear},
         )
         together = execution == "together"
         assert runtime.trainer.supports_vmap or not together

@@ -19,10 +19,10 @@ from helpers import toy
 from helpers.plain_pytorch import round_of_fedavg
 
 WAYS = (
-    "engine={execution: one_by_one, linear: dense}",
-    "engine={execution: vectorised, linear: dense}",
-    "engine={execution: vectorised, linear: low_rank}",
-    "engine={execution: one_by_one, linear: low_rank}",
+    "engine={execution: sequential, dense_layers: dense}",
+    "engine={execution: vmap, dense_layers: dense}",
+    "engine={execution: vmap, dense_layers: low_rank}",
+    "engine={execution: sequential, dense_layers: low_rank}",
 )
 WIDTH = 6
 FEW = 20

@@ -208,7 +208,7 @@ def test_mofedsam_resumes_trains_many_as_one_and_refuses_momentum(tmp_path: Path
     strategy = {"name": "fedsam", "own_share": 0.5}
     chosen = toy.scenario(strategy=strategy, model=MODELS["cnn-batch"], rounds=3)
     assert_resumes(chosen, tmp_path)
-    vectorised = chosen.model_copy(update={"engine": EngineSpec(execution="vectorised")})
+    vectorised = chosen.model_copy(update={"engine": EngineSpec(execution="vmap")})
     run = simulate(vectorised, out=tmp_path / "stacked", progress=False)
     whole = load_run(tmp_path / "whole").model_state()
     torch.testing.assert_close(run.model_state(), whole, rtol=1e-4, atol=1e-5)

@@ -53,7 +53,7 @@ def test_an_absent_key_counts_as_null() -> None:
     [
         ({"seed": 1}, {"run", "mid"}),
         ({"strategy": "fedprox"}, {"run", "mid"}),
-        ({"engine.cohort": 2}, {"mid"}),
+        ({"engine.stack_size": 2}, {"mid"}),
         ({"rounds": 9}, {"run", "comparison"}),
         ({"name": "else", "description": "else", "output.checkpoint_every": 7}, set()),
         ({"training.batch_size": 3}, {"run", "mid", "comparison"}),

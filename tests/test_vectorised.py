@@ -187,14 +187,14 @@ DENSE = {"name": "mlp", "hidden": [16]}
     ("engine", "model", "device", "cohort", "stack"),
     [
         ({}, DENSE, "cpu", 50, 32),
-        ({"cohort": 10}, DENSE, "cpu", 50, 10),
+        ({"stack_size": 10}, DENSE, "cpu", 50, 10),
         ({}, DENSE, "cpu", 5, 1),
         ({}, {"name": "mlp", "hidden": [2000]}, "cpu", 50, 10),
         ({}, {"name": "mlp", "hidden": [2000, 2000]}, "cpu", 50, 1),
         ({}, {"name": "small_cnn"}, "cpu", 50, 1),
         ({}, {"name": "small_cnn"}, "cuda", 50, 32),
-        ({"execution": "vectorised"}, {"name": "small_cnn"}, "cpu", 5, 32),
-        ({"execution": "one_by_one"}, DENSE, "cuda", 50, 1),
+        ({"execution": "vmap"}, {"name": "small_cnn"}, "cpu", 5, 32),
+        ({"execution": "sequential"}, DENSE, "cuda", 50, 1),
     ],
 )
 def test_the_rule(engine: dict, model: dict, device: str, cohort: int, stack: int) -> None:
@@ -210,9 +210,9 @@ def test_measured_times_both_ways_once_and_says_which_won(
     with caplog.at_level("INFO", "fedlab"):
         simulate(chosen, out=tmp_path / "a", progress=False)
         (kept,) = (tmp_path / "cache" / "execution").iterdir()
-        kept.write_text(json.dumps({"one_by_one": 2.0, "vectorised": 1.0}))
+        kept.write_text(json.dumps({"sequential": 2.0, "vmap": 1.0}))
         simulate(chosen, out=tmp_path / "b", progress=False)
-        kept.write_text(json.dumps({"one_by_one": 1.0, "vectorised": 2.0}))
+        kept.write_text(json.dumps({"sequential": 1.0, "vmap": 2.0}))
         simulate(chosen, out=tmp_path / "c", progress=False)
     first, *others = [line for line in caplog.messages if line.startswith("training")]
     assert "3 as one took" in first
@@ -226,7 +226,7 @@ def test_measured_times_both_ways_once_and_says_which_won(
 
 
 def together(**changes: Any) -> Scenario:
-    engine = {"execution": "vectorised", "cohort": 2}
+    engine = {"execution": "vmap", "stack_size": 2}
     return toy.scenario(**{"engine": engine, "strategy": "fedbn", "rounds": 3} | changes)
 
 
@@ -235,7 +235,7 @@ def test_a_run_as_one_ends_where_one_by_one_ends(
 ) -> None:
     caplog.set_level("INFO", "fedlab")
     ends = []
-    for how in ("one_by_one", "vectorised"):
+    for how in ("sequential", "vmap"):
         chosen = toy.scenario(model=DENSE, engine={"execution": how})
         ends.append(simulate(chosen, out=tmp_path / how, progress=False).model_state())
     assert "training up to 32 clients as one (the scenario says so)" in caplog.messages
@@ -257,7 +257,7 @@ def test_a_client_that_raises_takes_nobody_along(tmp_path: Path) -> None:
     chosen = together(
         strategy={"name": "fedavg", "client": "helpers.failing:FailsInAStack"},
         participation={"max_failed_share": 0.4},
-        engine={"execution": "vectorised"},
+        engine={"execution": "vmap"},
         rounds=1,
     )
     run = simulate(chosen, out=tmp_path / "run", progress=False)

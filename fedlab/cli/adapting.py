@@ -11,6 +11,7 @@ import fedlab
 from fedlab.cli.app import app, out
 
 
+@app.command("personalize", hidden=True)
 @app.command(rich_help_panel="After training")
 def personalise(
     run: Annotated[Path, typer.Argument()],

@@ -40,10 +40,12 @@ def compare(
         float | None, typer.Option(help="Accuracy to which rounds and bytes are told, e.g. 0.8.")
     ] = None,
     layout: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
-    at_once: Annotated[
+    max_parallel: Annotated[
         int | None,
         typer.Option(
-            help="Runs at once, at most; by default as many as fit. With backend=local always one."
+            "--max-parallel",
+            "--at-once",
+            help="Runs at once, at most; by default as many as fit. With backend=local always one.",
         ),
     ] = None,
 ) -> None:
@@ -72,7 +74,7 @@ def compare(
             variants=given.variants,
             out=folder,
             target=target,
-            at_once=at_once,
+            max_parallel=max_parallel,
             progress=err,
         )
     except KeyboardInterrupt:

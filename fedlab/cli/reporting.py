@@ -20,7 +20,10 @@ def report(
         float | None, typer.Option(help="An accuracy; tells rounds and bytes to it.")
     ] = None,
     mixed: Annotated[
-        bool, typer.Option("--mixed", help="Even if the runs are of different experiments.")
+        bool,
+        typer.Option(
+            "--allow-mixed", "--mixed", help="Even if the runs are of different experiments."
+        ),
     ] = False,
     data: Annotated[
         bool, typer.Option(help="Load the data, for pictures of partition and features.")
@@ -31,7 +34,7 @@ def report(
     RUN is the folder of a run, a folder that holds such, or one that `fedlab compare` made.
 
     [dim]fedlab report runs/domain_skew-fedavg-s0 runs/domain_skew-fedbn-s0
-    fedlab report runs -o everything.html --mixed[/dim]
+    fedlab report runs -o everything.html --allow-mixed[/dim]
     """
     from fedlab.report.html.page import write_report
     from fedlab.report.html.report_data import read_comparison

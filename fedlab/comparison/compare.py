@@ -20,6 +20,7 @@ from fedlab.comparison.run_worker import Load, News, RunTask, Watch
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.preparation import prepare
+from fedlab.renamed import warn
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.tracking.observer import check_trackers
@@ -36,7 +37,7 @@ def compare(
     variants: Mapping[str, Sequence[Any]] | None = None,
     out: str | Path | None = None,
     target: float | None = None,
-    at_once: int | None = None,
+    max_parallel: int | None = None,
     progress: bool | Console = True,
     **fields: Any,
 ) -> Comparison:
@@ -60,7 +61,7 @@ def compare(
         out: Folder of the comparison; by default one inside ``output.dir``, named after the
             scenario.
         target: An accuracy between 0 and 1; the table then tells rounds and bytes to it.
-        at_once: Runs at the same time, at most; fewer need less memory. With
+        max_parallel: Runs at the same time, at most; fewer need less memory. With
             ``resources.backend: local`` there is always one.
         progress: Whether to show how it goes, or the console to show it on.
         **fields: Changes of top-level fields for all runs, such as ``rounds=10``; ``client`` is
@@ -70,8 +71,11 @@ def compare(
         InputError: If any of the runs cannot be done; nothing was started.
     """
     checked_target(target)
-    if at_once is not None and at_once < 1:
-        raise InputError(f"at once: {at_once} is no number of runs; give at least 1")
+    if "at_once" in fields:
+        warn("compare(at_once=)", "max_parallel", frames=3)
+        max_parallel = fields.pop("at_once")
+    if max_parallel is not None and max_parallel < 1:
+        raise InputError(f"max_parallel: {max_parallel} is no number of runs; give at least 1")
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
     planned = plan(
@@ -87,7 +91,7 @@ def compare(
         load = memory_of_data()
         _check(todo, load)
         write_plan(folder, [one.entry for one in planned], target)
-        write_failures(folder, _run(todo, folder, load, watch, at_once))
+        write_failures(folder, _run(todo, folder, load, watch, max_parallel))
     return Comparison.open(folder)
 
 
@@ -114,7 +118,7 @@ def _check(todo: Sequence[PlannedRun], load: Load) -> None:
 
 
 def _run(
-    todo: Sequence[PlannedRun], folder: Path, load: Load, watch: Watch, at_once: int | None
+    todo: Sequence[PlannedRun], folder: Path, load: Load, watch: Watch, max_parallel: int | None
 ) -> dict[str, str]:
     """Runs what there is to do; returns the reasons of what failed, by the name of its folder."""
     failures: dict[str, str] = {}
@@ -130,15 +134,15 @@ def _run(
         for e in [one.entry]
     ]
     if jobs and jobs[0].scenario.resources.backend == "local":
-        if at_once is not None and at_once > 1:
+        if max_parallel is not None and max_parallel > 1:
             log.warning(
                 "resources.backend is local, which does one run at a time, and not %d at once; "
                 "use resources.backend=ray",
-                at_once,
+                max_parallel,
             )
         run_here(jobs, load, hear)
     elif jobs:
-        run_on_ray(jobs, load, hear, at_once)
+        run_on_ray(jobs, load, hear, max_parallel)
     return failures
 
 

@@ -53,8 +53,8 @@ class Comparison(Compared):
             raise InputError("there is no run to compare; name at least one folder of a run")
         if not mixed:
             remedy = (
-                "compare them all the same with mixed=True (--mixed on the command line), or leave "
-                "out those that differ"
+                "compare them all the same with mixed=True (--allow-mixed on the command line), or "
+                "leave out those that differ"
             )
             sameness.refuse_other_experiments(opened, remedy)
         return cls(tuple(_grouped(opened)), checked_target(target))

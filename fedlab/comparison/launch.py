@@ -25,7 +25,7 @@ log = logging.getLogger("fedlab.comparison")
 RUN_BYTES = 1.5e9
 """Memory to leave for a run: its process takes about 1 GB, most of it libraries.
 
-Large networks take more; then ``--at-once`` says how many runs fit.
+Large networks take more; then ``--max-parallel`` says how many runs fit.
 """
 
 
@@ -34,12 +34,12 @@ class Layout:
     """How runs share what there is.
 
     Attributes:
-        at_once: Runs at the same time.
+        max_parallel: Runs at the same time.
         actors: Actors of each; 1 is the process that conducts it.
         share: The hardware of one actor.
     """
 
-    at_once: int
+    max_parallel: int
     actors: int
     share: ActorPlan
 
@@ -47,11 +47,11 @@ class Layout:
         each = f"{self.share.cpus * self.actors} CPU"
         gpus = self.share.gpus * self.actors
         each += f" and {gpus:g} GPU" * bool(gpus)
-        return f"{self.at_once} run{'s' * (self.at_once > 1)} at once with {each} each"
+        return f"{self.max_parallel} run{'s' * (self.max_parallel > 1)} at once with {each} each"
 
 
 def lay_out(
-    spec: ResourcesSpec, hardware: Hardware, runs: int, cohort: int, at_once: int | None
+    spec: ResourcesSpec, hardware: Hardware, runs: int, cohort: int, max_parallel: int | None
 ) -> Layout:
     """Divides the hardware among runs: as many at once as there is room for actors.
 
@@ -60,7 +60,7 @@ def lay_out(
         hardware: What there is.
         runs: Runs to be done.
         cohort: Clients of a round; a run has no use for more actors.
-        at_once: Runs at the same time, at most.
+        max_parallel: Runs at the same time, at most.
 
     Raises:
         InputError: If not even one actor fits.
@@ -69,7 +69,7 @@ def lay_out(
     if spec.actors is not None:
         plan_actors(spec, hardware, cohort)  # refuses more than there is room for
     room = one.actors // (spec.actors or 1)
-    together = min(runs, room, at_once or runs)
+    together = min(runs, room, max_parallel or runs)
     actors = spec.actors or max(1, min(one.actors // together, cohort))
     return Layout(together, actors, replace(one, actors=actors))
 
@@ -82,7 +82,7 @@ def run_here(jobs: Sequence[RunTask], load: Load, watch: Watch) -> None:
         watch(job, None)
 
 
-def run_on_ray(jobs: Sequence[RunTask], load: Load, watch: Watch, at_once: int | None) -> None:
+def run_on_ray(jobs: Sequence[RunTask], load: Load, watch: Watch, max_parallel: int | None) -> None:
     """Runs jobs on one Ray cluster, which is started unless there is one.
 
     Raises:
@@ -101,12 +101,12 @@ def run_on_ray(jobs: Sequence[RunTask], load: Load, watch: Watch, at_once: int |
     try:
         cohort = max(job.scenario.cohort_size for job in jobs)
         fitting = max(1, int(ray.cluster_resources().get("memory", 1e15) // RUN_BYTES))
-        most = min(at_once or fitting, fitting)
+        most = min(max_parallel or fitting, fitting)
         layout = lay_out(spec, hardware, len(jobs), cohort, most)
         log.info("%s, on Ray", layout)
         machines = sum(node["Alive"] for node in ray.nodes())
         alone = layout.actors == 1 and machines == 1
-        RunScheduler(layout.at_once, layout.actors, layout.share, alone).run(jobs, load, watch)
+        RunScheduler(layout.max_parallel, layout.actors, layout.share, alone).run(jobs, load, watch)
     finally:
         disconnect()
 

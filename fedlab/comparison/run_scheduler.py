@@ -51,16 +51,16 @@ class RunScheduler:
     All conductors are on this machine, where the folders of the runs are.
 
     Args:
-        at_once: Jobs at the same time.
+        max_parallel: Jobs at the same time.
         actors: Actors of each, where it has any.
         share: The hardware of one actor.
         alone: Whether a conductor trains its run's clients itself.
     """
 
-    def __init__(self, at_once: int, actors: int, share: ActorPlan, alone: bool) -> None:
+    def __init__(self, max_parallel: int, actors: int, share: ActorPlan, alone: bool) -> None:
         self.actors = actors
         self.share = share
-        self.idle = deque(self._start(alone) for _ in range(at_once))
+        self.idle = deque(self._start(alone) for _ in range(max_parallel))
         self.busy: dict[Any, Attempt] = {}
         self.data: dict[str, ray.ObjectRef[Any]] = {}
 

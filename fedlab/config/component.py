@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     SerializeAsAny,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from fedlab.config import registry
@@ -26,12 +28,31 @@ class ConfigBlock(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
     unbounded: ClassVar[frozenset[str]] = frozenset()
     """Keys that may be infinite, or no number at all."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old names of keys, which are read as well -> the names that they have now."""
+    respelt: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """Key -> other spellings of its values, which are read as well -> how they are spelt now."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_old_names(cls, values: Any) -> Any:
+        """Puts what was written under an old name under the new one."""
+        old = [name for name in cls.renamed if isinstance(values, dict) and name in values]
+        for name in old:
+            if cls.renamed[name] in values:
+                raise ValueError(
+                    f"has both {name} and {cls.renamed[name]}, which is its name now; leave "
+                    f"{name} out"
+                )
+        return {cls.renamed.get(k, k): v for k, v in values.items()} if old else values
 
     @field_validator("*", mode="before")
     @classmethod
     def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuses what pydantic would take for a number and nobody means as one."""
         field = cls.model_fields[info.field_name or ""]
+        spellings = cls.respelt.get(info.field_name or "", {})
+        value = spellings.get(value, value) if isinstance(value, str) else value
         if info.field_name in cls.unbounded and isinstance(value, float):
             return value
         return refuse_unmeant(value, field.annotation)
@@ -63,6 +84,8 @@ class Component(ConfigBlock):
             return value
         if isinstance(value, str) or _is_defined(value):
             value = {"name": value}
+        if isinstance(value, dict) and isinstance(name := value.get("name"), str):
+            value = {**value, "name": registry.OTHER_SPELLINGS.get(name, name)}
         if isinstance(value, dict) and _is_defined(value.get("name")):
             value = {**value, "name": registry.name_of(cls.group, value["name"])}
         if not isinstance(value, dict) or not isinstance(value.get("name"), str):

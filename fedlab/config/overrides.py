@@ -76,7 +76,7 @@ def apply(
             section = section_at(root, tuple(way), values)
             if section and issubclass(section, Component):
                 block.clear()
-        _put(block, last, value)
+        _put(block, _name_now(root, values, tuple(way), last), value)
     return values
 
 
@@ -98,6 +98,12 @@ def _open(root: type[ConfigBlock], values: Any, block: Any, way: KeyPath, key: s
         inner = {}
     _put(block, key, inner)
     return inner
+
+
+def _name_now(root: type[ConfigBlock], values: Any, way: KeyPath, key: str | int) -> str | int:
+    """The name that a key has now: its old one would stand beside it in a block written out."""
+    section = section_at(root, way, values)
+    return section.renamed.get(str(key), key) if section else key
 
 
 def _put(block: Any, key: str | int, value: Any) -> None:

@@ -162,6 +162,9 @@ BUILTIN: dict[str, dict[str, str]] = {
 }
 
 
+OTHER_SPELLINGS = {"centralized": "centralised"}
+"""Names as others spell them -> as they stand in the tables."""
+
 _LENT: dict[str, Any] = {}
 """Classes that others may not be able to import, by path."""
 

@@ -22,7 +22,7 @@ partition: {clients: 4}
 model: small_cnn
 strategy: fedbn
 training: {batch_size: 16, optimizer: {lr: 0.05}}
-engine: {execution: one_by_one}  # as on a device, where there is one client
+engine: {execution: sequential}  # as on a device, where there is one client
 resources: {backend: local}
 """
 

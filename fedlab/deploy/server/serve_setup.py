@@ -161,7 +161,7 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
         raise InputError(
             "devices.profiles: they are devices of a simulation, and these ones are real, with a "
             "time of their own; leave the block out (participation.min_replies and "
-            "participation.deadline say how long to wait)"
+            "participation.timeout say how long to wait)"
         )
 
 

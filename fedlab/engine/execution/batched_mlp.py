@@ -78,7 +78,7 @@ class BatchedMLP(Executor):
             batch_size=self.setting.batch_size,
             seed=self.setting.seed,
             clients=cohort.clients,
-            linear=self.setting.linear,
+            linear=self.setting.dense_layers,
             into=inside,
         )
         return trained if inside is not None else add(trained, into)

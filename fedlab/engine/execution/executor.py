@@ -31,7 +31,7 @@ class Setting(NamedTuple):
         preprocess: Normalises and augments batches.
         batch_size: Samples per step.
         seed: The scenario's seed; all randomness is keyed on it, the client and the round.
-        linear: How dense layers are computed.
+        dense_layers: How dense layers are computed.
         few: Two stored samples, by which layers are looked at.
     """
 
@@ -39,7 +39,7 @@ class Setting(NamedTuple):
     preprocess: Preprocess
     batch_size: int | Literal["full"]
     seed: int
-    linear: Form
+    dense_layers: Form
     few: torch.Tensor
 
 

@@ -50,7 +50,7 @@ class _Slot(nn.Linear):
         if self.low_rank.probes:
             raise RuntimeError(
                 "a dense layer that was called once for a batch when the network was tried is now "
-                "called twice; set engine.linear=dense"
+                "called twice; set engine.dense_layers=dense"
             )
         with torch.autocast(input.device.type, enabled=False):
             rows = input.to(self.weight.dtype).unsqueeze(0)

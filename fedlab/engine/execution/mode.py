@@ -59,12 +59,12 @@ def from_rule(
     interpreter busier than the arithmetic.
 
     Args:
-        engine: The scenario's ``engine`` block; ``measured`` is treated like ``vectorised``.
+        engine: The scenario's ``engine`` block; ``measured`` is treated like ``vmap``.
         trainer: The method's client trainer.
         device: ``cpu`` or ``cuda``.
         cohort: Clients of a round.
     """
-    if engine.execution == "one_by_one":
+    if engine.execution == "sequential":
         return ExecutionPlan(1, "the scenario says so")
     if not trainer.supports_vmap:
         return ExecutionPlan(1, "the method or the network cannot be stacked")
@@ -72,14 +72,14 @@ def from_rule(
     size = sum(tensor.numel() * tensor.element_size() for tensor in parameters)
     fitting = min(MOST, STACK_BYTES[device] // max(size, 1))
     if engine.execution != "auto":
-        return ExecutionPlan(engine.cohort or max(FEWEST, fitting), "the scenario says so")
+        return ExecutionPlan(engine.stack_size or max(FEWEST, fitting), "the scenario says so")
     if device == "cuda":
-        return ExecutionPlan(engine.cohort or max(FEWEST, fitting), "on a GPU")
+        return ExecutionPlan(engine.stack_size or max(FEWEST, fitting), "on a GPU")
     if not only_dense(trainer.task.model):
         return ExecutionPlan(1, "the network has more than dense layers, on a CPU")
     if min(fitting, cohort) < FEWEST:
         return ExecutionPlan(1, "few clients or a large network, on a CPU")
-    return ExecutionPlan(engine.cohort or fitting, "small dense network on a CPU")
+    return ExecutionPlan(engine.stack_size or fitting, "small dense network on a CPU")
 
 
 def from_timing(
@@ -107,12 +107,14 @@ def from_timing(
     )
     try:
         seconds = json.loads(path.read_text())
+        if set(seconds) != {"sequential", "vmap"}:
+            raise ValueError("kept by another version")
     except (OSError, ValueError):
-        seconds = {"one_by_one": _seconds(alone), "vectorised": _seconds(together)}
+        seconds = {"sequential": _seconds(alone), "vmap": _seconds(together)}
         _remember(path, seconds)
     quicker = min(seconds, key=lambda way: seconds[way])
-    times = f"{seconds['vectorised']:.3f} s, and {seconds['one_by_one']:.3f} s one by one"
-    return ExecutionPlan(stack if quicker == "vectorised" else 1, f"{clients} as one took {times}")
+    times = f"{seconds['vmap']:.3f} s, and {seconds['sequential']:.3f} s one by one"
+    return ExecutionPlan(stack if quicker == "vmap" else 1, f"{clients} as one took {times}")
 
 
 def _kind_of_work(scenario: Scenario, clients: int, device: str) -> str:

@@ -91,7 +91,7 @@ class Runtime:
             self.preprocess,
             self.scenario.training.batch_size,
             self.scenario.seed,
-            self.scenario.engine.linear,
+            self.scenario.engine.dense_layers,
             as_tensor(self.data.train.inputs[:2]).to(self.device),
         )
         return [executor(setting) for executor in EXECUTORS]
@@ -273,8 +273,8 @@ def tried_trainer(
     trainer: ClientTrainer, scenario: Scenario, samples: TrialSamples
 ) -> tuple[ClientTrainer, str | None]:
     """A client trainer whose steps are right (see `fedlab.engine.step_check.tried`)."""
-    stacks = trainer.supports_vmap and scenario.engine.execution != "one_by_one"
-    form = scenario.engine.linear if takes_usual_steps(trainer) else "dense"
+    stacks = trainer.supports_vmap and scenario.engine.execution != "sequential"
+    form = scenario.engine.dense_layers if takes_usual_steps(trainer) else "dense"
     task, why = tried(trainer.task, samples, scenario.model.name, stacks, form)
     if task is not trainer.task:
         trainer = client_trainer_class(scenario)(scenario.strategy, task)

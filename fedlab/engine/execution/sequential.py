@@ -29,7 +29,7 @@ class Sequential(Executor):
     def wide(self) -> WideLayers | None:
         """The dense layers that may take low-rank form."""
         trainer, few = self.setting.trainer, self.setting.preprocess.inputs(self.setting.few)
-        return WideLayers.of(trainer, self.setting.linear, few)
+        return WideLayers.of(trainer, self.setting.dense_layers, few)
 
     def supports(self, cohort: Cohort) -> bool:
         """Always."""
