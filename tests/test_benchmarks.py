@@ -139,4 +139,4 @@ def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
     assert rows.keys() == {f"fedlab, {execution}" for execution in gpu.EXECUTIONS}
     assert all(row["tflops"] > 0 for row in rows.values())
     assert results["peaks"]["float32"] > 0
-    assert "| fedlab, vectorised |" in path.with_suffix(".md").read_text()
+    assert "| fedlab, vmap |" in path.with_suffix(".md").read_text()
