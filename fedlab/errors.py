@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import sysconfig
 import traceback
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from sysconfig import get_path
+
+NOT_OWN = (
+    *{path for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := get_path(key))},
+    "<frozen",
+)
+"""What the files of Python and of installed packages begin with."""
 
 
 class FedlabError(Exception):
@@ -25,19 +31,23 @@ class RunError(FedlabError):
     """A run that had started cannot go on."""
 
 
-def told(error: BaseException) -> str:
-    """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``."""
+def told(error: BaseException, files: Collection[str] = ()) -> str:
+    """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``.
+
+    Args:
+        error: The error.
+        files: Files that are a user's own wherever they lie.
+    """
     said = " ".join(str(error).split())
     stack = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in stack if is_own_frame(frame.filename)]
+    own = [each for each in stack if each.filename in files or is_own_frame(each.filename)]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {said}{where}"
 
 
 def is_own_frame(file: str) -> bool:
-    """Whether code of a file is a user's own: neither fedlab's nor an installed package's."""
-    ours = (str(Path(__file__).parent), sysconfig.get_path("purelib"), "<frozen")
-    return not file.startswith(ours)
+    """Whether code of a file is a user's own: neither fedlab's, Python's nor a package's."""
+    return not file.startswith((str(Path(__file__).parent), *NOT_OWN))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round
 from fedlab.engine.model_check import checked_trainer
-from fedlab.engine.rehearsal import rehearse
+from fedlab.engine.rehearsal.rehearse import rehearse
 from fedlab.errors import no_exit
 from fedlab.features.base import ExtractionContext
 from fedlab.methods import client_trainer_class, strategy_class

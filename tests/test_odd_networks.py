@@ -74,6 +74,7 @@ EXACT = [
     "Idle",
     "FrozenBody",
     "Residual",
+    "Caching",
 ]
 
 
@@ -334,6 +335,7 @@ def test_a_network_that_branches_on_its_batch_is_known_to_mix_samples() -> None:
         ("LateFailure", "fails in a training step .*no gradient tape"),
         ("Accumulating", r"'m.weight' has a hook that .* \(register_post_accumulate_grad_hook\)"),
         ("Warming", "keeps something between steps that is in no buffer.*register_buffer"),
+        ("LateWarming", r"in no buffer \(.* another value in 'steps' the second time\)"),
         ("Remembering", "keeps something between steps that is in no buffer.*register_buffer"),
         ("parallel", "has a DataParallel"),
         ("scripted", "compiled by torch.jit.script"),

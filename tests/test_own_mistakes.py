@@ -15,6 +15,7 @@ import torch
 
 import fedlab
 from fedlab import ClientTrainer, cli
+from fedlab.clients.fedbn import FedBN
 from fedlab.errors import InputError, RunError
 from fedlab.preparation import prepare
 from fedlab.report.figures.feature_map import feature_map
@@ -145,12 +146,13 @@ class LosesItself(ClientTrainer):
     """Its loss is no number from round 2 on."""
 
     def begin(self, received, client_state, stats):
-        self.factor = math.nan if received.server_round > 1 else 1.0
-        return super().begin(received, client_state, stats)
+        carry = super().begin(received, client_state, stats)
+        factor = torch.tensor(math.nan if received.server_round > 1 else 1.0)
+        return carry._replace(extra={**carry.extra, "end": {"factor": factor}})
 
     def objective(self, parameters, carry, batch):
         loss, outputs = super().objective(parameters, carry, batch)
-        return self.factor * loss, outputs
+        return carry.extra["end"]["factor"] * loss, outputs
 
 
 def test_a_round_that_leaves_the_numbers_is_told_and_changes_nothing(tmp_path, caplog):
@@ -198,6 +200,12 @@ class OneLeaves(ClientTrainer):
         return super().finish(carry._replace(parameters=moved), received, steps)
 
 
+class OneLeavesAtHome(OneLeaves):
+    """The same with normalisation that stays."""
+
+    norm_policy = FedBN.norm_policy
+
+
 @pytest.mark.parametrize("execution", ["sequential", "vmap"])
 @pytest.mark.parametrize("method", ["fedavg", {"name": "fedbn"}, {"name": "flwr:FedMedian"}])
 def test_one_client_that_leaves_the_numbers_costs_itself_the_round_alone(
@@ -205,7 +213,8 @@ def test_one_client_that_leaves_the_numbers_costs_itself_the_round_alone(
 ):
     data = {"sources": [{"name": "test_own_mistakes:Uneven"}], "image_size": 8}
     scenario = toy.scenario(strategy=method, engine={"execution": execution}, data=data)
-    run = fedlab.simulate(scenario, client=OneLeaves, out=tmp_path / "run", progress=False)
+    client = OneLeavesAtHome if method == {"name": "fedbn"} else OneLeaves
+    run = fedlab.simulate(scenario, client=client, out=tmp_path / "run", progress=False)
     named = pandas.read_csv(run.folder / "failures.csv")
     assert list(zip(named["round"], named["client"], strict=True)) == [(2, "client 1")]
     assert all(bool(tensor.isfinite().all()) for tensor in run.model_state().values())

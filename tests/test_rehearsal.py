@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,11 @@ class Numbers(ClientTrainer):
 
 
 @pytest.mark.parametrize(
-    ("client", "words"), [(Forgetful, "Forgetful.step fails"), (Numbers, "Numbers.finish fails")]
+    ("client", "words"),
+    [
+        (Forgetful, r"Forgetful.step \(test_rehearsal.py, line \d+\) returns nothing; return the"),
+        (Numbers, r"Numbers.finish \(.*\) puts an int into Update.client_state\['seen'\] for 'n'"),
+    ],
 )
 def test_what_a_method_returns_is_tried_too(client: type[ClientTrainer], words: str) -> None:
     with pytest.raises(InputError, match=words):
@@ -119,14 +124,14 @@ def test_a_loss_of_ones_own_is_tried() -> None:
         prepare(toy.scenario(training=loss))
 
 
+BEGUN: list[tuple[Any, ...]] = []
+
+
 class Drawing(ClientTrainer):
     """Draws by chance."""
 
-    begun = 0
-
     def begin(self, received, client_state, stats):
-        type(self).begun += 1
-        self.drawn = random.random(), np.random.rand(), torch.rand(1)
+        BEGUN.append((random.random(), np.random.rand(), torch.rand(1)))
         return super().begin(received, client_state, stats)
 
 
@@ -134,18 +139,18 @@ def test_nothing_is_kept_and_it_costs_once_a_run() -> None:
     scenario = chosen(Drawing, partition={"clients": 3})
     before = random.getstate(), repr(np.random.get_state()), torch.get_rng_state()
     first = prepare(toy.scenario(model={"name": "mlp", "hidden": [8]})).model.state_dict()
-    Drawing.begun = 0
+    BEGUN.clear()
     model = prepare(scenario).model
-    assert Drawing.begun == 1
+    assert len(BEGUN) == 1
     assert random.getstate() == before[0]
     assert repr(np.random.get_state()) == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
     assert model.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, first[name])
-    Drawing.begun = 0
+    BEGUN.clear()
     prepare(chosen(ClientTrainer))
-    assert Drawing.begun == 0
+    assert not BEGUN
 
 
 class NeedsMany(ClientTrainer):
@@ -230,6 +235,20 @@ def test_it_is_quick() -> None:
         return min(times)
 
     assert seconds(Drawing) - seconds(ClientTrainer) < 0.1  # 0.02 on an idle core
+
+
+def test_an_error_in_a_library_is_told_with_the_line_that_called_it() -> None:
+    class Asking(ClientTrainer):
+        def objective(self, parameters, carry, batch):
+            loss, outputs = super().objective(parameters, carry, batch)
+            return loss * statistics.mean([]), outputs
+
+    with pytest.raises(InputError) as refused:
+        prepare(chosen(Asking))
+    line = Asking.objective.__code__.co_firstlineno + 2
+    said = str(refused.value)
+    assert said.startswith("Asking.objective fails"), said
+    assert f"(test_rehearsal.py, line {line})" in said
 
 
 def test_phases_of_ones_own_are_entered() -> None:

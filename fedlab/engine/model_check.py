@@ -66,9 +66,12 @@ def _refuse_what_remembers(scenario: Scenario, model: nn.Module) -> None:
     """
     observed = anatomy_of(model).observed
     if observed is not None and observed.remembers:
+        told = "give other outputs"
+        if observed.kept:
+            told = f"leave another value in '{observed.kept[0]}'"
         raise InputError(
             f"model: '{scenario.model.name}' keeps something between steps that is in no buffer "
-            "(the same samples give other outputs the second time), which would go from client to "
+            f"(the same samples {told} the second time), which would go from client to "
             "client; make it a tensor with register_buffer, and say with fedlab_buffers what "
             "becomes of it"
         )

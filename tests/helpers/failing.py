@@ -9,6 +9,7 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, Phase, Received
 from fedlab.clients.fedavg import FedAvg
+from fedlab.data.client_data import ClientData
 from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.training.task import Batch
@@ -17,12 +18,13 @@ from fedlab.training.task import Batch
 class FailsOnOne(FedAvg):
     """Raises for the client whose domain is the brightest but one."""
 
-    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Tells clients apart by a call counter: clients answer in order in this process."""
-        self.calls = getattr(self, "calls", 0) + 1
-        if self.calls % 3 == 2:
+    def training_data(
+        self, samples: ClientData, received: Received, client_state: ClientState
+    ) -> ClientData:
+        """Tells clients apart by their pixels, whose means are about 92, 112 and 132."""
+        if 102 < float(samples.inputs.double().mean()) < 122:
             raise ValueError("no luck")
-        return super().begin(received, client_state, stats)
+        return super().training_data(samples, received, client_state)
 
 
 class Slow(FedAvg):

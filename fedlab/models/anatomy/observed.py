@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab import rng
+from fedlab.models.anatomy.kept import changed, kept_by_modules
 from fedlab.models.copies import copy_of
 
 T = TypeVar("T")
@@ -38,8 +39,9 @@ class Observed:
         random: Whether it drew random numbers while it trained.
         mixes_in_training: Whether a sample's output depended on the other sample in training mode.
         mixes_in_tests: The same in evaluation mode, in larger batches, too.
-        remembers: Whether it keeps something between steps that is in no buffer, so that the same
-            samples and tensors give other outputs the second time.
+        remembers: Whether it keeps something between steps that is in no buffer: the same samples
+            and tensors leave other attributes, or give other outputs, the second time.
+        kept: Those attributes, by path.
     """
 
     order: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ class Observed:
     mixes_in_training: bool | None = None
     mixes_in_tests: bool | None = None
     remembers: bool | None = None
+    kept: tuple[str, ...] = ()
 
 
 def observe(model: nn.Module, samples: Tensor) -> Observed:
@@ -68,6 +71,7 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
     with same_chance():
         order, head, last = _tried(lambda: _trace(model, samples)) or ((), None, False)
         moving, chance = _tried(lambda: _train(model, samples)) or (None, None)
+        remembers, kept = _tried(lambda: _remembers(model, samples)) or (None, ())
         return Observed(
             order=order,
             head=head,
@@ -76,7 +80,8 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
             random=chance,
             mixes_in_training=_tried(lambda: _mixes(model, samples, training=True)),
             mixes_in_tests=_tried(lambda: _mixes(model, samples, training=False)),
-            remembers=_tried(lambda: _remembers(model, samples)),
+            remembers=remembers,
+            kept=kept,
         )
 
 
@@ -186,18 +191,23 @@ def _mixes(model: nn.Module, samples: Tensor, *, training: bool) -> bool:
     return any(not _alike(outputs[0], other) for other in outputs[1:])
 
 
-def _remembers(model: nn.Module, samples: Tensor) -> bool:
-    """Whether a pass differs after others, with the same tensors and the same chance."""
+def _remembers(model: nn.Module, samples: Tensor) -> tuple[bool, tuple[str, ...]]:
+    """Whether a pass differs after others, with the same tensors and the same chance.
+
+    In what comes out, or in the attributes that it leaves, which may show in outputs only later.
+    """
     copied = copy_of(model).train()
     tensors = {name: tensor.clone() for name, tensor in copied.named_buffers()}
-    outputs = []
+    outputs, kept = [], []
     for batch in (samples, samples[[1, 1]], samples):
         with same_chance(), torch.no_grad():
             outputs.append(copied(batch).double())
             for name, tensor in copied.named_buffers():
                 if name in tensors and tensor.shape == tensors[name].shape:
                     tensor.copy_(tensors[name])
-    return not _alike(outputs[0], outputs[-1])
+        kept.append(kept_by_modules(copied))
+    names = tuple(changed(kept[0], kept[-1]))
+    return bool(names) or not _alike(outputs[0], outputs[-1]), names
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,13 +22,17 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.batch_schedule import Portion
 from fedlab.engine.execution.sequential import train_one
+from fedlab.engine.rehearsal.answer_checks import AnswerChecks
+from fedlab.engine.rehearsal.left_behind import StaysBehindError, nothing_stays
+from fedlab.engine.rehearsal.sent_forms import taken_by
+from fedlab.engine.rehearsal.watched_trainer import WatchedTrainer, own_files, place_of
 from fedlab.errors import InputError, is_own_frame, told
 from fedlab.losses.base import Loss
 from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
-from fedlab.records import as_tensor, to_record
+from fedlab.records import as_tensor, copied, to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import server_settings
 from fedlab.strategies.base import Strategy
@@ -49,7 +52,8 @@ def rehearse(
 ) -> None:
     """Tries the beginning of a first local round, where the method or the loss is a user's own.
 
-    Nothing is kept of it, and no generator is advanced.
+    Every answer of a hook is looked at (see `answer_checks`), and what the trainer keeps in its
+    attributes (see `left_behind`). Nothing is kept of it, and no generator is advanced.
 
     Args:
         scenario: The experiment.
@@ -58,7 +62,8 @@ def rehearse(
         trainer: The method's client trainer; it is left as it is.
 
     Raises:
-        InputError: If it fails for every client that was tried.
+        InputError: If it fails for every client that was tried, or something would run on from one
+            client to the next.
     """
     own = not (is_ours(type(trainer)) and is_ours(type(scenario.training.loss)))
     # On a cluster it may find what is not here.
@@ -68,15 +73,23 @@ def rehearse(
     first: BaseException | None = None
     message = ""
     for client, portion, device in _attempts(clients):
-        watched = _Watched(_own_trainer(trainer, device))
+        tried = _own_trainer(trainer, device)
+        server = _server(scenario, tried, len(partition))
+        if server is None:
+            return
+        checks = AnswerChecks(tried, taken_by(*server), type(server[0]).__name__)
+        looks = ("begin", "objective", "gradients", "step", "finish")
+        watched = WatchedTrainer(tried, {name: getattr(checks, name) for name in looks})
         try:
             with same_chance():
-                received = _received(scenario, watched.trainer, len(partition))
-                if received is None:
-                    return
                 samples = _samples_of(data, partition, client, device)
                 preprocess = Preprocess(scenario.data, data).to(device)
-                _round(watched, preprocess, received, samples, scenario, client, portion)
+                with nothing_stays(watched, server[1], trainer.task.initial):
+                    _round(
+                        watched.trainer, preprocess, server[1], samples, scenario, client, portion
+                    )
+        except StaysBehindError:
+            raise
         except MemoryError:
             return
         except (Exception, SystemExit) as error:  # a user's own code may raise anything
@@ -101,26 +114,16 @@ def _attempts(clients: list[int]) -> Iterator[tuple[int, Portion, torch.device]]
         yield clients[0], WHOLE, torch.device("cuda")
 
 
-class _Watched:
-    """A client trainer that knows what it was asked last."""
-
-    def __init__(self, trainer: ClientTrainer) -> None:
-        self.trainer, self.doing = trainer, "begin"
-
-    def __getattr__(self, name: str) -> Any:
-        if callable(vars(ClientTrainer).get(name)):
-            self.doing = name
-        return getattr(self.trainer, name)
-
-
 def _own_trainer(trainer: ClientTrainer, device: torch.device) -> ClientTrainer:
     """The same trainer, made anew, with a network of its own."""
     model = copy_of(trainer.task.model).to(device)
     return type(trainer)(trainer.parameters, replace(trainer.task, model=model))
 
 
-def _received(scenario: Scenario, trainer: ClientTrainer, clients: int) -> Received | None:
-    """What the server would send in the first round; None where that is not known."""
+def _server(
+    scenario: Scenario, trainer: ClientTrainer, clients: int
+) -> tuple[Strategy, Received] | None:
+    """The strategy, and what it would send in the first round; None where that is not known."""
     cls = strategy_class(scenario)
     if (
         cls.before_rounds is not Strategy.before_rounds
@@ -132,7 +135,8 @@ def _received(scenario: Scenario, trainer: ClientTrainer, clients: int) -> Recei
         strategy = cls(model, scenario.strategy, server_settings(scenario))
         strategy.rounds, strategy.population = scenario.rounds, clients
         strategy.initialise({n: t.detach().clone() for n, t in model.state_dict().items()})
-        return Received(strategy.broadcast(1), strategy.config(1))
+        down = {record: copied(tensors) for record, tensors in strategy.broadcast(1).items()}
+        return strategy, Received(down, strategy.config(1))
     except Exception:  # a user's own, which may need what only a run has
         return None
 
@@ -149,7 +153,7 @@ def _samples_of(
 
 
 def _round(
-    watched: _Watched,
+    trainer: ClientTrainer,
     preprocess: Preprocess,
     received: Received,
     samples: ClientData,
@@ -159,7 +163,7 @@ def _round(
 ) -> None:
     """The round, and the records of what goes up and of what stays."""
     update, metrics = train_one(
-        cast(ClientTrainer, watched),
+        trainer,
         preprocess,
         received,
         {},
@@ -174,20 +178,24 @@ def _round(
     MetricRecord(dict(metrics))
 
 
-def _told(watched: _Watched, error: BaseException) -> str:
-    """The class, the method and the error."""
+def _told(watched: WatchedTrainer, error: BaseException) -> str:
+    """The class, the method and the error, with file and line."""
+    files = own_files(type(watched.trainer))
     own = [
         frame.f_code
         for frame, _ in traceback.walk_tb(error.__traceback__)
-        if is_own_frame(frame.f_code.co_filename)
+        if frame.f_code.co_filename in files or is_own_frame(frame.f_code.co_filename)
     ]
     # The innermost of the methods that fedlab knows; what else a user calls is in the last words.
     known = [
         code for code in own if hasattr(ClientTrainer, code.co_name) or hasattr(Loss, code.co_name)
     ]
     places = [code.co_qualname.rpartition("<locals>.")[2] for code in (*known[-1:], *own)]
-    place = places[0] if places else f"{type(watched.trainer).__name__}.{watched.doing}"
+    if not places:  # it is fedlab or PyTorch that cannot go on with what a method has answered
+        last = watched.last_asked()
+        places = [place_of(last) if last else type(watched.trainer).__name__]
     return (
-        f"{place} fails in a client's first round, of which a step or two were tried before "
-        f"anything is trained: {told(error)}; mend it (fedlab --debug shows the whole way there)"
+        f"{places[0]} fails in a client's first round, of which a step or two were tried before "
+        f"anything is trained: {told(error, files)}; mend it (fedlab --debug shows the whole way "
+        "there)"
     )
