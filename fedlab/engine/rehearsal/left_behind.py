@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -22,7 +22,7 @@ class StaysBehindError(HookError):
 
 
 @contextmanager
-def nothing_stays(watched: WatchedTrainer, received: Received, initial: Tensors) -> Iterator[None]:
+def nothing_stays(watched: WatchedTrainer, received: Received, initial: Tensors) -> Generator[None]:
     """Within it, a client's round is run.
 
     Args:

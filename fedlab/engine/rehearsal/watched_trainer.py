@@ -60,7 +60,7 @@ class WatchedTrainer:
         self._own_loss = not is_ours(type(trainer.task.loss))
         self._asked = ""
         self._answered = ""
-        self._phases: dict[Callable, Callable] = {}
+        self._phases: dict[Objective, Objective] = {}
         for name in HOOKS:
             vars(trainer)[name] = self._heard(name, getattr(trainer, name))
 

@@ -133,7 +133,9 @@ class _Reader:
                 return repr(value.getstate())
             case _ if _is_users(type(value)):
                 return tuple((name, self.value(v, depth)) for name, v in _attributes(value))
-        return None if type(value).__module__.split(".")[0] == "fedlab" else _pickled(value)
+            case _:
+                ours = type(value).__module__.split(".")[0] == "fedlab"
+                return None if ours else _pickled(value)
 
 
 def _of_tensor(value: torch.Tensor) -> Hashable:
