@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fedlab.clients.base import ClientTrainer
 from fedlab.config import registry
+from fedlab.config.misspelt import refuse_misspelt_hooks
 from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
@@ -24,6 +25,7 @@ def strategy_class(scenario: Scenario) -> type[Strategy]:
             "strategy, which has its parameters as its Parameters"
         )
     refuse_other_signatures(strategy, f"strategy.name: '{name}'")
+    refuse_misspelt_hooks(strategy, f"strategy.name: '{name}'")
     return strategy
 
 
@@ -62,4 +64,5 @@ def client_trainer_class(scenario: Scenario) -> type[ClientTrainer]:
             "client trainer that goes with the strategy"
         )
     refuse_other_signatures(trainer, f"strategy.client: '{name}'")
+    refuse_misspelt_hooks(trainer, f"strategy.client: '{name}'")
     return trainer

@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -22,6 +23,7 @@ from fedlab.report.figures.feature_map import feature_map
 from fedlab.runs import metrics
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.tensors import write_tensors
+from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedavg import FedAvg
 from helpers import toy
@@ -137,6 +139,93 @@ def converts(self, server_round, updates):
 )
 def test_a_next_state_of_another_form_stops_the_run(tmp_path, aggregate, said):
     assert said in told(tmp_path, strategy=combining(aggregate))
+
+
+# ---------------------------------------------------------------------- a hook that is misspelt
+
+
+def named(base: type, attribute: str, value: Any = lambda self, *args: None) -> type:
+    """A class with one more method, or another attribute."""
+    return type("Odd", (base,), {attribute: value, "__module__": __name__})
+
+
+class Helping(ClientTrainer):
+    """Has helpers that are called almost as hooks are, and a variant of one."""
+
+    steps = 3
+
+    def objective(self, parameters, carry, batch):
+        assert self.steps
+        assert self.gradient()
+        assert self.phase
+        assert getattr(self, "losses")  # noqa: B009
+        return super().objective(parameters, carry, batch)
+
+    def objective2(self, parameters, carry, batch): ...
+
+    def gradient(self):
+        return True
+
+    @property
+    def phase(self):
+        return True
+
+    def losses(self): ...
+
+    def _finsh(self): ...
+
+    def mixed(self): ...
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("objectve", "objective"),
+        ("begins", "begin"),
+        ("finsh", "finish"),
+        ("gradient", "gradients"),
+        ("Objective", "objective"),
+        ("norm_polcy", "norm_policy"),
+        ("prepare_netwrk", "set_train_mode"),
+    ],
+)
+def test_a_hook_of_a_client_trainer_that_is_misspelt_is_refused(tiny_toy, name, meant):
+    with pytest.raises(InputError, match=rf"Odd.{name} overrides nothing, .* call it '{meant}'"):
+        prepare(load_scenario(tiny_toy, client=named(ClientTrainer, name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("combin", "aggregate"), ("agregate", "aggregate"), ("brodcast", "broadcast")],
+)
+def test_a_hook_of_a_strategy_that_is_misspelt_is_refused(tiny_toy, name, meant):
+    with pytest.raises(InputError, match=rf"Odd.{name} overrides nothing, .* call it '{meant}'"):
+        prepare(load_scenario(tiny_toy, strategy=named(FedAvg, name)))
+
+
+def test_a_misspelt_hook_of_parameters_and_misspelt_parameters_are_refused(tiny_toy):
+    own = named(FedAvg.Parameters, "chek")
+    with pytest.raises(InputError, match=r"Odd.chek overrides nothing, .* call it 'check'"):
+        prepare(load_scenario(tiny_toy, strategy=named(FedAvg, "Parameters", own)))
+    with pytest.raises(InputError, match=r"Odd.Paramters overrides nothing, .* 'Parameters'"):
+        prepare(load_scenario(tiny_toy, strategy=named(FedAvg, "Paramters", object())))
+
+
+def test_a_misspelt_hook_in_a_notebooks_function_is_refused(tiny_toy):
+    class Local(ClientTrainer):
+        def objectve(self, parameters, carry, batch): ...
+
+    with pytest.raises(InputError, match=r"Local.objectve overrides nothing"):
+        prepare(load_scenario(tiny_toy, client=Local))
+
+
+def test_honest_helpers_are_let_pass(tiny_toy):
+    prepare(load_scenario(tiny_toy, client=Helping))
+
+
+@pytest.fixture
+def tiny_toy():
+    return toy.scenario(model={"name": "mlp", "hidden": [8]})
 
 
 # ---------------------------------------------------------------------- a run that diverges

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from fedlab.config import registry
+from fedlab.config.misspelt import refuse_misspelt_hooks
 from fedlab.config.plain_values import refuse_unmeant
 from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError, told
@@ -109,6 +110,7 @@ class Component(ConfigBlock):
             )
         try:
             refuse_other_signatures(block, f"'{value['name']}'")
+            refuse_misspelt_hooks(block, f"'{value['name']}'")
             return block.model_validate(value)
         except InputError as error:
             raise ValueError(str(error)) from error

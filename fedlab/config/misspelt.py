@@ -1,0 +1,103 @@
+"""Whether a user's class has a method whose name is nearly that of one that fedlab would call.
+
+Nobody would call it, and the class would do what its base does: plain FedAvg, without a word. It is
+refused, and not only warned of, since a run that does something else than its author believes is
+worth nothing; an honest helper is used by the class or its module, or begins with an underscore,
+and is let pass. So is a variant of a hook that the class overrides as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Iterator
+from dis import get_instructions
+from types import CodeType
+from typing import Any
+
+from fedlab.config.signatures import is_ours
+from fedlab.errors import InputError
+
+ALIKE = 0.8
+"""Share of letters in common from which two names are taken for one (`difflib`): ``begins`` and
+``begin``, ``finsh`` and ``finish``, not ``mixed`` and ``mean``."""
+
+
+def refuse_misspelt_hooks(cls: type, where: str) -> None:
+    """Refuses a class with an attribute that looks like a misspelt hook and is used nowhere.
+
+    Args:
+        cls: A subclass of one of fedlab's classes.
+        where: The key and the name that stand for it, for the error.
+
+    Raises:
+        InputError: With the hook that is meant.
+    """
+    known = {name: owner for owner in cls.__mro__ if is_ours(owner) for name in _public(owner)}
+    own = {
+        name: vars(owner)[name]
+        for owner in cls.__mro__
+        if owner is not object and not is_ours(owner) and _is_beside(owner, cls)
+        for name in _public(owner)
+    }
+    strange = [name for name in own if name not in known]
+    for name in strange:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
+        if near and near[0] not in own and name not in _used(cls, besides=own[name]):
+            meant = getattr(vars(known[near[0]]).get(near[0]), "new", near[0])
+            raise InputError(
+                f"{where}: {cls.__qualname__}.{name} overrides nothing, and nothing here uses it; "
+                f"call it '{meant}' if that is meant, or '_{name}' if it is a helper"
+            )
+
+
+def _is_beside(owner: type, cls: type) -> bool:
+    """Whether a base was written together with a class, and is not another package's."""
+    return owner.__module__.split(".")[0] == cls.__module__.split(".")[0]
+
+
+def _public(cls: type) -> Iterator[str]:
+    return (name for name in vars(cls) if not name.startswith("_"))
+
+
+def _used(cls: type, besides: Any) -> set[str]:
+    """Names that code of a class, or of its module, reads; of other classes none of their own."""
+    module = vars(sys.modules.get(cls.__module__, object))
+    beside = [each for each in module.values() if _module_of(each) == cls.__module__]
+    own = [value for each in cls.__mro__ if not is_ours(each) for value in vars(each).values()]
+    others = {each for each in beside if inspect.isclass(each)}.difference(cls.__mro__)
+    found = {name for value in [*beside, *own] if value is not besides for name in _read(value)}
+    return found | {
+        name
+        for each in others
+        for value in vars(each).values()
+        for name in _read(value, of_self=False)
+    }
+
+
+def _module_of(value: Any) -> Any:
+    return getattr(value, "__module__", None)
+
+
+def _code(value: Any) -> CodeType | None:
+    if isinstance(value, property):
+        value = value.fget
+    value = getattr(value, "__func__", getattr(value, "func", value))
+    return getattr(inspect.unwrap(value), "__code__", None) if callable(value) else None
+
+
+def _read(value: Any, *, of_self: bool = True) -> Iterator[str]:
+    """Names that code looks up, and its strings, which may be for `getattr`."""
+    code = value if isinstance(value, CodeType) else _code(value)
+    before = ""
+    for each in get_instructions(code) if code else ():
+        if isinstance(each.argval, CodeType):
+            yield from _read(each.argval, of_self=of_self)
+        elif (
+            each.opname.startswith("LOAD")
+            and isinstance(each.argval, str)
+            and (of_self or before != "self")
+        ):
+            yield each.argval
+        before = each.argval
