@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from benchmarks.environments import UnavailableError, last_line, python_with
 from benchmarks.fedlab_work import network, prepare, scenario
 from benchmarks.flops import of_round
 from benchmarks.networks import build
+from benchmarks.reading_distance import Distance, Trace, measure, table
 from benchmarks.running import Runner, last_line_of_json, run
 from benchmarks.statistics import ratio, timing
 from benchmarks.works import WORKS, Work, make_samples, smaller
+from fedlab import rng
 from fedlab.simulation import prepare as prepare_scenario
 
 ROW = {"title": "A", "failure": None}
@@ -140,3 +143,32 @@ def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
     assert all(row["tflops"] > 0 for row in rows.values())
     assert results["peaks"]["float32"] > 0
     assert "| fedlab, vmap |" in path.with_suffix(".md").read_text()
+
+
+def test_a_reading_distance_counts_functions_of_fedlab_once_and_their_lines() -> None:
+    trace = Trace()
+    with trace.on():
+        for key in range(3):
+            rng.torch_generator(0, "a", key)
+        np.random.default_rng(0).normal()
+    rng.seed_of(0, "a")  # nobody looks any more
+    found = Distance.of(trace)
+    called = (rng.torch_generator, rng.seed_of)
+    lines = [len(inspect.getsourcelines(function)[0]) for function in called]
+    assert {*found.lines} == {"rng.py"}
+    assert (found.functions, found.total) == ({"rng.py": 2}, sum(lines))
+    assert 4 <= found.code < found.total
+    assert {code.co_name: calls for code, calls in trace.calls.items()} == {
+        "torch_generator": 3,
+        "seed_of": 3,
+    }
+    assert found.changes == 1
+
+
+@pytest.mark.slow
+def test_a_round_is_a_part_of_a_run() -> None:
+    single, whole = measure()
+    assert {"federation/rounds.py", "clients/base.py", "preparation.py"} <= {*whole.lines}
+    assert {"federation/rounds.py", "engine/local_grid.py"} <= {*single.lines} <= {*whole.lines}
+    assert "preparation.py" not in single.lines
+    assert f"| a round | {len(single.lines)} |" in table({"a round": single})
