@@ -203,12 +203,17 @@ def test_a_hook_of_a_strategy_that_is_misspelt_is_refused(tiny_toy, name, meant)
         prepare(load_scenario(tiny_toy, strategy=named(FedAvg, name)))
 
 
-def test_a_misspelt_hook_of_parameters_and_misspelt_parameters_are_refused(tiny_toy):
-    own = named(FedAvg.Parameters, "chek")
+@pytest.mark.parametrize("name", ["chek"])  # a string in code might be for `getattr`
+def test_a_misspelt_hook_of_parameters_is_refused(tiny_toy, name):
+    strategy = named(FedAvg, "Parameters", named(FedAvg.Parameters, name))
     with pytest.raises(InputError, match=r"Odd.chek overrides nothing, .* call it 'check'"):
-        prepare(load_scenario(tiny_toy, strategy=named(FedAvg, "Parameters", own)))
+        prepare(load_scenario(tiny_toy, strategy=strategy))
+
+
+@pytest.mark.parametrize("name", ["Paramters"])
+def test_misspelt_parameters_of_a_strategy_are_refused(tiny_toy, name):
     with pytest.raises(InputError, match=r"Odd.Paramters overrides nothing, .* 'Parameters'"):
-        prepare(load_scenario(tiny_toy, strategy=named(FedAvg, "Paramters", object())))
+        prepare(load_scenario(tiny_toy, strategy=named(FedAvg, name, FedAvg.Parameters)))
 
 
 def test_a_misspelt_hook_in_a_notebooks_function_is_refused(tiny_toy):
