@@ -10,7 +10,9 @@ from flwr.clientapp import ClientApp
 from fedlab.clients.base import ClientState, Received, Update
 from fedlab.engine.execution.evaluation import DomainScore
 from fedlab.engine.execution.runtime import Runtime
+from fedlab.federation.evaluation_reply import COUNTS, counts_record
 from fedlab.federation.preaggregation import Preaggregation
+from fedlab.metrics.metric_set import ACCURACY, LOSS
 from fedlab.records import Tensors, array_records, arrays_of, to_record
 
 
@@ -180,15 +182,15 @@ def _scores_reply(
 
     metrics = {
         "num-examples": examples,
-        "accuracy": mean([score.accuracy for score in scores]),
-        "loss": mean([score.loss for score in scores]),
+        ACCURACY: mean([score.accuracy for score in scores]),
+        LOSS: mean([score.loss for score in scores]),
     }
     names = runtime.data.domain_names
     domains = {
         "domain": [names[score.domain] for score in scores],
         "examples": [score.examples for score in scores],
-        "accuracy": [score.accuracy for score in scores],
-        "loss": [score.loss for score in scores],
+        ACCURACY: [score.accuracy for score in scores],
+        LOSS: [score.loss for score in scores],
     }
     content = RecordDict(
         {
@@ -197,4 +199,6 @@ def _scores_reply(
             "client": ConfigRecord({"id": client}),
         }
     )
+    if scores and scores[0].counts:
+        content[COUNTS] = counts_record([score.counts for score in scores])
     return Message(content, reply_to=message)

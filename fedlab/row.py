@@ -8,18 +8,27 @@ GLOBAL = -1
 """The `client` of a row that is about the global model and not about one client."""
 
 
+POOLED = -2
+"""The `client` of a row about the samples of all clients together, each with its own model.
+
+Such rows are there where they do not follow from those of the clients: of metrics that are no mean
+over samples.
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """One number of the history.
 
     Attributes:
         round: Round, from 1; 0 is before training.
-        client: Client index, or `GLOBAL`.
-        domain: Name of the domain that was measured; empty where domains do not matter.
+        client: Client index, `GLOBAL` or `POOLED`.
+        domain: Name of the domain that was measured; empty where domains do not matter, or where
+            the number is about samples of several.
         split: ``train``, ``test``, ``round`` (numbers of the round as a whole) or ``device`` (a
             client's round on the virtual clock).
-        metric: ``loss``, ``accuracy``, ``bytes_up``, ``bytes_down``, ``steps``, ``failed``,
-            ``virtual_seconds``, ``late``, ``dropped`` ...
+        metric: Any of ``evaluation.metrics``, ``loss``, ``bytes_up``, ``bytes_down``, ``steps``,
+            ``failed``, ``virtual_seconds``, ``late``, ``dropped`` ...
         value: The number.
         examples: Samples behind it (0 where it is not about samples).
     """
@@ -31,3 +40,28 @@ class Row:
     metric: str
     value: float
     examples: int
+
+
+@dataclass(frozen=True)
+class CountRow:
+    """One number that a metric has counted and that is kept.
+
+    Attributes:
+        round: Round, from 1.
+        client: `POOLED`, or `GLOBAL` for a domain that no client has.
+        domain: Name of the domain; empty for all clients' samples.
+        split: ``test``.
+        metric: The metric's title.
+        count: Which of its counts, e.g. ``matrix``.
+        place: The place in it: label and prediction, or the bin.
+        value: The number; zeros are left out, but for the last place.
+    """
+
+    round: int
+    client: int
+    domain: str
+    split: str
+    metric: str
+    count: str
+    place: tuple[int, ...]
+    value: float

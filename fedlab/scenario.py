@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.spec import DataSpec
+from fedlab.metrics.base import Metric
+from fedlab.metrics.metric_set import MetricSet
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
@@ -51,12 +53,37 @@ class EvaluationSpec(ConfigBlock):
         domains: Whether the global model (where the method has one) is tested on each domain's
             whole test set.
         batch_size: Samples per forward pass.
+        metrics: What is computed of outputs and labels; the first is what tables and curves tell.
     """
 
     every: PositiveInt = 1
     fraction: float = Field(default=1.0, ge=0, le=1)
     domains: bool = True
     batch_size: PositiveInt = 256
+    metrics: tuple[Chosen[Metric], ...] = ("accuracy", "loss")  # type: ignore[assignment]
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, metrics: Any) -> Any:
+        return [metrics] if isinstance(metrics, str | dict | type | Metric) else metrics
+
+    @field_validator("metrics")
+    @classmethod
+    def _tell_apart(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+        titles = [metric.title for metric in metrics]
+        if twice := sorted({title for title in titles if titles.count(title) > 1}):
+            raise ValueError(f"'{twice[0]}' is there twice; leave one of them out")
+        if not metrics or not metrics[0].scalar:
+            raise ValueError(
+                "the first metric is what tables and curves tell, and must have one figure; begin "
+                "with one such as accuracy or f1"
+            )
+        return metrics
+
+    @property
+    def metric_set(self) -> MetricSet:
+        """The metrics together."""
+        return MetricSet(self.metrics)
 
 
 class ResourcesSpec(ConfigBlock):

@@ -11,10 +11,13 @@ from torch import nn
 
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
-from fedlab.federation.client_updates import decode, reason
+from fedlab.federation.client_updates import reason
+from fedlab.federation.evaluation_reply import read_tests
+from fedlab.federation.evaluation_rows import CentralTest
 from fedlab.federation.method_wrapper import wrap_class
 from fedlab.federation.rounds import exchange
 from fedlab.methods import strategy_class
+from fedlab.metrics.metric_set import MetricSet
 from fedlab.privacy.strategy import Private
 from fedlab.records import Tensors, tensor_bytes, to_record
 from fedlab.scenario import Scenario
@@ -54,6 +57,7 @@ def server_settings(scenario: Scenario, fleet: DevicePopulation | None = None) -
         privacy=scenario.privacy,
         updates=scenario.updates,
         fleet=fleet,
+        metrics=scenario.evaluation.metric_set,
     )
 
 
@@ -115,7 +119,7 @@ def build_server_app(
             to_record(model.state_dict()),
             num_rounds=scenario.rounds,
             timeout=deadline,
-            evaluate_fn=domain_test(grid, tested) if tested else None,
+            evaluate_fn=domain_test(grid, tested, strategy.settings.metrics) if tested else None,
             callbacks=callbacks,
             first_round=first_round,
         )
@@ -124,7 +128,7 @@ def build_server_app(
 
 
 def domain_test(
-    grid: Grid, domains: Sequence[str]
+    grid: Grid, domains: Sequence[str], metrics: MetricSet
 ) -> Callable[[int, ArrayRecord], MetricRecord | None]:
     """A test of the global model on whole domains, in the form Flower's strategies take."""
 
@@ -144,14 +148,10 @@ def domain_test(
             )
             for index, domain in enumerate(domains)
         ]
-        record = MetricRecord()
-        for reply in exchange(grid, messages, timeout=None):
+        replies = exchange(grid, messages, timeout=None)
+        for reply in replies:
             if reply.has_error():
                 raise RunError(f"round {server_round}: the global model's test: {reason(reply)}")
-            (update,) = decode([reply])
-            (domain,) = reply.content.config_records["domains"]["domain"]  # type: ignore[misc]
-            for metric, value in update.metrics.items():
-                record[f"{domain}/{metric}"] = value
-        return record
+        return CentralTest(read_tests(replies), metrics)
 
     return evaluate

@@ -561,7 +561,7 @@ def test_curves_have_a_panel_for_each_domain_and_a_band_for_each_group(runs):
     assert len(panel.collections) == 2
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["fedavg", "fedbn"]
-    with pytest.raises(InputError, match="there is no curve of 'f1'"):
+    with pytest.raises(InputError, match="'f1' is not measured"):
         Comparison.of(runs).plot("f1")
 
 

@@ -127,7 +127,13 @@ def finished(deployed: Deployment) -> Deployment:
 
 
 def test_a_deployment_ends_in_the_same_bytes_as_a_simulation(finished: Deployment) -> None:
-    for name in ("history.csv", "model.safetensors", "scenario.yaml", "finished.json"):
+    for name in (
+        "history.csv",
+        "counts.csv",
+        "model.safetensors",
+        "scenario.yaml",
+        "finished.json",
+    ):
         theirs = (finished.folder / "sim" / name).read_bytes()
         assert (finished.folder / "out" / name).read_bytes() == theirs, name
 

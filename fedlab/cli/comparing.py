@@ -39,6 +39,10 @@ def compare(
     target: Annotated[
         float | None, typer.Option(help="Accuracy to which rounds and bytes are told, e.g. 0.8.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Further columns: METRIC or METRIC:AGGREGATION, by commas (f1:worst)."),
+    ] = None,
     layout: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
     max_parallel: Annotated[
         int | None,
@@ -60,7 +64,7 @@ def compare(
     fedlab compare domain_skew training.optimizer.lr=0.01,0.1 --seeds 0,7
     fedlab compare my.yaml --strategies "fedavg,fedprox mu=1" --format latex[/dim]
     """
-    from fedlab.comparison.arguments import changes_of, seeds_of
+    from fedlab.comparison.arguments import changes_of, listed, seeds_of
     from fedlab.comparison.compare import compare as run_all
     from fedlab.comparison.console import print_comparison
 
@@ -74,6 +78,7 @@ def compare(
             variants=given.variants,
             out=folder,
             target=target,
+            columns=listed(columns),
             max_parallel=max_parallel,
             progress=err,
         )

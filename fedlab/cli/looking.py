@@ -19,6 +19,7 @@ SECTIONS = {
     "strategies": ["strategies"],
     "models": ["models"],
     "losses": ["losses"],
+    "metrics": ["metrics"],
     "data": ["sources", "transforms", "extractors"],
     "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
     "updates": ["update_transforms", "compressions", "aggregation_rules"],
@@ -35,8 +36,8 @@ def list_(
 ) -> None:
     """List what a scenario can be made of, installed extensions included.
 
-    WHAT is scenarios, strategies, models, losses, data, skews, updates or trackers; by
-    default all of them.
+    WHAT is scenarios, strategies, models, losses, metrics, data, skews, updates or
+    trackers; by default all of them.
 
     [dim]fedlab list
     fedlab list strategies[/dim]

@@ -25,6 +25,10 @@ def report(
             "--allow-mixed", "--mixed", help="Even if the runs are of different experiments."
         ),
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Further columns: METRIC or METRIC:AGGREGATION, by commas (f1:worst)."),
+    ] = None,
     data: Annotated[
         bool, typer.Option(help="Load the data, for pictures of partition and features.")
     ] = True,
@@ -36,10 +40,12 @@ def report(
     [dim]fedlab report runs/domain_skew-fedavg-s0 runs/domain_skew-fedbn-s0
     fedlab report runs -o everything.html --allow-mixed[/dim]
     """
+    from fedlab.comparison.arguments import listed
     from fedlab.report.html.page import write_report
     from fedlab.report.html.report_data import read_comparison
 
-    write_report(read_comparison(runs, target=target, mixed=mixed), file, data=data)
+    comparison = read_comparison(runs, target=target, mixed=mixed, columns=listed(columns))
+    write_report(comparison, file, data=data)
     out.print(f"report: [bold]{file}[/bold]", soft_wrap=True)
 
 

@@ -55,6 +55,11 @@ def split(text: str, separates: Callable[[str], bool] = ",".__eq__) -> list[str]
     return [part.strip() for part in parts]
 
 
+def listed(text: str | None) -> list[str]:
+    """The parts of an option that is a list; none where it is not given."""
+    return [part for part in split(text or "") if part]
+
+
 def changes_of(texts: Sequence[str]) -> Changes:
     """Tells ``key=value`` from ``key=value,value``.
 

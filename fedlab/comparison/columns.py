@@ -1,4 +1,4 @@
-"""The columns of a comparison's table in words, accuracies in per cent."""
+"""The columns of a comparison's table in words, shares in per cent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas
 
-from fedlab.comparison.sentences import NONE, Column, percentages, rows, words
+from fedlab.comparison.sentences import NONE, Column, as_good, numbers, rows, words
 from fedlab.comparison.table import (
     ALL_DOMAINS,
     BYTES,
@@ -33,6 +33,7 @@ from fedlab.report.units import duration, size
 
 if TYPE_CHECKING:
     from fedlab.comparison.compared import Compared
+    from fedlab.metrics.metric_set import Score
 
 MANY = 8
 """Domains beyond which a reader would have to look for the mean behind them."""
@@ -47,6 +48,7 @@ def columns(comparison: Compared) -> list[Column]:
         *names(comparison),
         *(over_all_of_many(comparison) if many else accuracies(comparison)),
         *clients(comparison),
+        *asked_for(comparison),
         *spreads_and_costs(comparison),
         *work_columns(comparison),
         *(domains(comparison) if many else ()),
@@ -69,17 +71,17 @@ def names(comparison: Compared) -> list[Column]:
 
 
 def accuracies(comparison: Compared) -> list[Column]:
-    """Accuracy by domain and over all; the best of complete groups is marked, and its equals."""
+    """The score by domain and over all; the best of complete groups is marked, and its equals."""
     return [*domains(comparison), *over_all(comparison)]
 
 
 def domains(comparison: Compared) -> list[Column]:
-    """Accuracy by domain; one that no client has is marked."""
+    """The score by domain; one that no client has is marked."""
     frame = table(comparison)
     found = []
     for domain in comparison.domains:
         by = unseen_by(comparison, domain)
-        column = _rated(frame, domain)
+        column = rated(frame, domain, comparison.score)
         if all(by):
             column = replace(column, title=f"{domain} {UNSEEN}")
         elif any(by):
@@ -93,10 +95,10 @@ def domains(comparison: Compared) -> list[Column]:
 
 
 def over_all(comparison: Compared) -> list[Column]:
-    """Accuracy over all domains, where there are several, and of the worst client."""
+    """The score over all domains, where there are several, and of the worst client."""
     frame = table(comparison)
     several = [ALL_DOMAINS] * (len(comparison.domains) > 1)
-    return [_rated(frame, measure) for measure in (*several, WORST)]
+    return [rated(frame, measure, comparison.score) for measure in (*several, WORST)]
 
 
 def over_all_of_many(comparison: Compared) -> list[Column]:
@@ -106,22 +108,22 @@ def over_all_of_many(comparison: Compared) -> list[Column]:
 
 
 def worst_domain(comparison: Compared) -> Column:
-    """The lowest accuracy on a domain, and the domain."""
-    frame = table(comparison)
+    """The worst score on a domain, and the domain."""
+    frame, score = table(comparison), comparison.score
     cells = []
     for row in rows(frame):
         means = {domain: row[domain, "mean"] for domain in comparison.domains}
         known = {domain: mean for domain, mean in means.items() if not math.isnan(mean)}
-        lowest = min(known, key=known.__getitem__, default=None)
-        cells.append(NONE if lowest is None else f"{100 * known[lowest]:.1f} ({lowest})")
+        worst = min(known, key=lambda domain: score.sign * known[domain], default=None)
+        cells.append(NONE if worst is None else f"{score.text(known[worst])} ({worst})")
     return words("worst domain", cells, number=True)
 
 
 def spread_over_domains(comparison: Compared) -> Column:
-    """Standard deviation of the accuracy over domains."""
+    """Standard deviation of the score over domains."""
     means = table(comparison)[[(domain, "mean") for domain in comparison.domains]]
     deviations = means.std(axis="columns", ddof=0, skipna=False)
-    cells = [NONE if math.isnan(value) else f"{100 * value:.1f}" for value in deviations]
+    cells = [NONE if math.isnan(value) else comparison.score.text(value) for value in deviations]
     return words("spread over domains", cells, number=True)
 
 
@@ -132,19 +134,26 @@ def clients(comparison: Compared) -> list[Column]:
         return []
     counts = [NONE if math.isnan(count) else f"{count:.3g}" for count in frame[NEVER, "mean"]]
     return [
-        *(_rated(frame, measure) for measure in (CLIENTS, TRAINED, WORST_TRAINED)),
+        *(rated(frame, measure, comparison.score) for measure in (CLIENTS, TRAINED, WORST_TRAINED)),
         words(NEVER, counts, number=True),
     ]
 
 
+def asked_for(comparison: Compared) -> list[Column]:
+    """The further columns that were asked for."""
+    frame = table(comparison)
+    return [rated(frame, one.title, one.score) for one in comparison.asked]
+
+
 def spreads_and_costs(comparison: Compared) -> list[Column]:
     """Spread over clients, difference to the reference, and what runs have cost."""
-    frame = table(comparison)
-    found = [words(SPREAD, percentages(frame, SPREAD, deviations=False), number=True)]
+    frame, score = table(comparison), comparison.score
+    found = [words(SPREAD, numbers(frame, SPREAD, score, deviations=False), number=True)]
     if len(comparison.groups) > 1:
-        found.append(words(DIFFERENCE, [_difference(row) for row in rows(frame)], number=True))
+        cells = [_difference(row, score) for row in rows(frame)]
+        found.append(words(DIFFERENCE, cells, number=True))
     if comparison.target is not None:
-        goal = f"to {100 * comparison.target:g} %"
+        goal = f"to {score.scale * comparison.target:g}{' %' * score.share}"
         for title, measure, unit in (
             ("rounds", ROUNDS_TO, "{:.0f}".format),
             ("traffic", BYTES_TO, size),
@@ -164,20 +173,21 @@ def spreads_and_costs(comparison: Compared) -> list[Column]:
     return found
 
 
-def _rated(frame: pandas.DataFrame, measure: str) -> Column:
-    """A column of accuracies; what is as good as the best after rounding is best, too."""
-    rounded = (100 * frame[measure, "mean"]).round(1)
+def rated(frame: pandas.DataFrame, measure: str, score: Score) -> Column:
+    """A column of scores; what is as good as the best after rounding is best, too."""
+    means = frame[measure, "mean"]
     complete = frame["runs", "finished"] == frame["runs", "planned"]
-    best = complete & (rounded == rounded[complete].max())
-    several = rounded[complete].count() > 1
-    return Column(measure, percentages(frame, measure), [bool(b and several) for b in best])
+    best = complete & as_good(means.where(complete), score)
+    several = means[complete].count() > 1
+    return Column(measure, numbers(frame, measure, score), [bool(b and several) for b in best])
 
 
-def _difference(row: Any) -> str:
-    mean, low, high = (100 * row[DIFFERENCE, name] for name in ("mean", "low", "high"))
+def _difference(row: Any, score: Score) -> str:
+    mean, low, high = (row[DIFFERENCE, name] for name in ("mean", "low", "high"))
     if math.isnan(mean):
         return NONE
-    return f"{mean:+.1f}" + ("" if math.isnan(low) else f" [{low:+.1f}, {high:+.1f}]")
+    ends = "" if math.isnan(low) else f" [{score.text(low, '+')}, {score.text(high, '+')}]"
+    return score.text(mean, "+") + ends
 
 
 def _until(row: Any, measure: str, unit: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from fedlab.comparison.aggregations import asked
 from fedlab.comparison.arguments import split
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
@@ -19,6 +20,7 @@ from fedlab.comparison.plan import PlannedRun, checked_seeds, plan, refuse_stran
 from fedlab.comparison.run_worker import Load, News, RunTask, Watch
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
+from fedlab.metrics.metric_set import Score
 from fedlab.preparation import prepare
 from fedlab.renamed import warn
 from fedlab.runs.run_folder import RunFolder
@@ -37,6 +39,7 @@ def compare(
     variants: Mapping[str, Sequence[Any]] | None = None,
     out: str | Path | None = None,
     target: float | None = None,
+    columns: Sequence[str] = (),
     max_parallel: int | None = None,
     progress: bool | Console = True,
     **fields: Any,
@@ -60,7 +63,9 @@ def compare(
         variants: Values to compare, by dotted key: ``{"partition.labels.alpha": [0.1, 1.0]}``.
         out: Folder of the comparison; by default one inside ``output.dir``, named after the
             scenario.
-        target: An accuracy between 0 and 1; the table then tells rounds and bytes to it.
+        target: A value of the first metric, as a rule an accuracy between 0 and 1; the table then
+            tells rounds and bytes to it.
+        columns: Further columns of the table, as `Comparison.of` takes them.
         max_parallel: Runs at the same time, at most; fewer need less memory. With
             ``resources.backend: local`` there is always one.
         progress: Whether to show how it goes, or the console to show it on.
@@ -70,7 +75,6 @@ def compare(
     Raises:
         InputError: If any of the runs cannot be done; nothing was started.
     """
-    checked_target(target)
     if "at_once" in fields:
         warn("compare(at_once=)", "max_parallel", frames=3)
         max_parallel = fields.pop("at_once")
@@ -82,6 +86,9 @@ def compare(
         source, listed, checked_seeds(seeds), overrides, dict(variants or {}), dict(fields)
     )
     first = planned[0].scenario
+    checked_target(target, _score_of_all(planned))
+    for one in planned:
+        asked(columns, one.scenario.evaluation.metric_set)
     folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
     refuse_strangers(planned, folder)
     check_resources(first)
@@ -90,9 +97,20 @@ def compare(
     with _shown(progress, len(planned), len(todo)) as watch:
         load = memory_of_data()
         _check(todo, load)
-        write_plan(folder, [one.entry for one in planned], target)
+        write_plan(folder, [one.entry for one in planned], target, columns)
         write_failures(folder, _run(todo, folder, load, watch, max_parallel))
     return Comparison.open(folder)
+
+
+def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
+    """The first metric, which is the same in all runs: they are told in one column."""
+    scores = dict.fromkeys(one.scenario.evaluation.metric_set.first for one in planned)
+    if len(scores) > 1:
+        raise InputError(
+            f"evaluation.metrics: {' and '.join(score.name for score in scores)} cannot stand in "
+            "one column; begin the list with the same metric everywhere"
+        )
+    return next(iter(scores))
 
 
 def _check(todo: Sequence[PlannedRun], load: Load) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from fedlab.comparison.aggregations import Asked, asked
 from fedlab.comparison.group import Group
+from fedlab.metrics.metric_set import ACCURACY_SCORE, MetricSet, Score
 from fedlab.runs.run import Run
 
 
@@ -15,13 +17,35 @@ class Compared:
 
     Attributes:
         groups: Runs by method and setting; the runs of a group differ in their seed.
-        target: An accuracy; tables then tell rounds and bytes to it.
+        target: A value of the score; tables then tell rounds and bytes to it.
         confidence: Of the interval of a difference.
+        columns: Further columns of the table, ``METRIC`` or ``METRIC:AGGREGATION`` each; by
+            default, the scenario's other metrics over domains.
     """
 
     groups: tuple[Group, ...]
     target: float | None = None
     confidence: float = 0.95
+    columns: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> Score:
+        """What runs are told by: the first metric of their scenario, accuracy as a rule."""
+        return next((group.score for group in self.groups if group.runs), ACCURACY_SCORE)
+
+    @property
+    def metric_set(self) -> MetricSet:
+        """What all runs have measured, in the order of the first."""
+        sets = [run.metric_set for group in self.groups for run in group.runs.values()]
+        if not sets:
+            return MetricSet()
+        names = set.intersection(*({m.title for m in each.metrics} for each in sets))
+        return MetricSet(tuple(metric for metric in sets[0].metrics if metric.title in names))
+
+    @property
+    def asked(self) -> list[Asked]:
+        """The further columns."""
+        return asked(self.columns, self.metric_set)
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -23,7 +23,8 @@ class Comparison(Compared):
 
     Attributes:
         groups: Runs by method and setting; the runs of a group differ in their seed.
-        target: An accuracy; tables then tell rounds and bytes to it.
+        target: A value of the first metric, accuracy as a rule; tables then tell rounds and bytes
+            to it.
         confidence: Of the interval of a difference.
     """
 
@@ -34,6 +35,7 @@ class Comparison(Compared):
         *,
         target: float | None = None,
         mixed: bool = False,
+        columns: Sequence[str] = (),
     ) -> Comparison:
         """Compares runs that are there already.
 
@@ -43,6 +45,9 @@ class Comparison(Compared):
             target: An accuracy, between 0 and 1.
             mixed: Whether runs of different data or scenarios may stand side by side; whatever
                 they differ in then tells their groups apart.
+            columns: Further columns, ``METRIC`` or ``METRIC:AGGREGATION`` each, e.g. ``f1:worst``;
+                aggregations are domains, pooled, clients, examples, worst, decile, worst_domain,
+                deviation, spread and gini. By default, the scenario's other metrics over domains.
 
         Raises:
             InputError: If there is no run, a folder holds none, two runs have the same method,
@@ -57,23 +62,27 @@ class Comparison(Compared):
                 "leave out those that differ"
             )
             sameness.refuse_other_experiments(opened, remedy)
-        return cls(tuple(_grouped(opened)), checked_target(target))
+        return _told(cls(tuple(_grouped(opened)), target, columns=tuple(columns)))
 
     @classmethod
-    def open(cls, folder: str | Path, *, target: float | None = None) -> Comparison:
+    def open(
+        cls, folder: str | Path, *, target: float | None = None, columns: Sequence[str] = ()
+    ) -> Comparison:
         """Opens what `fedlab.compare` left in a folder; unfinished and failed runs are missing.
 
         Args:
             folder: The ``out`` of `fedlab.compare`.
             target: An accuracy, between 0 and 1; by default the one that was given then.
+            columns: As for `of`; by default those that were asked for then.
 
         Raises:
             InputError: If the folder holds no comparison.
         """
         from fedlab.comparison.comparison_folder import read_groups
 
-        groups, given = read_groups(Path(folder))
-        return cls(groups, given if target is None else checked_target(target))
+        groups, given, asked = read_groups(Path(folder))
+        wanted = tuple(columns) or asked
+        return _told(cls(groups, given if target is None else target, columns=wanted))
 
     def __repr__(self) -> str:
         """What is compared, in one line."""
@@ -107,9 +116,10 @@ class Comparison(Compared):
             ``bytes to target`` have ``reached`` and, where all finished runs reached it, ``mean``
             and ``deviation``; ``bytes`` and ``seconds`` are those of a run. Of runs on devices,
             there are ``virtual seconds`` and ``virtual seconds to target`` as well; of clients
-            that have never trained, the columns of `results`. Where methods differ in what a
-            round asks of a client, ``steps``, ``parameters trained`` and ``bytes up`` have the
-            ``mean`` over clients, rounds and seeds.
+            that have never trained, the columns of `results`. Further columns have ``mean`` and
+            ``deviation`` under their titles. Where methods differ in what a round asks of a client,
+            ``steps``, ``parameters trained`` and ``bytes up`` have the ``mean`` over clients,
+            rounds and seeds.
         """
         from fedlab.comparison.table import table
 
@@ -140,11 +150,11 @@ class Comparison(Compared):
 
         return _written(flat(self).to_csv(index=False), file)
 
-    def plot(self, metric: str = "accuracy") -> Figure:
+    def plot(self, metric: str | None = None) -> Figure:
         """Learning curves per domain: the mean over seeds in a band of a standard deviation.
 
         Args:
-            metric: ``accuracy`` or ``loss``.
+            metric: A metric of ``evaluation.metrics``; by default the first.
         """
         from fedlab.report.figures.comparison_curves import comparison_figure
 
@@ -156,6 +166,20 @@ class Comparison(Compared):
         from fedlab.report.notebook import svg
 
         return html(self) + (svg(self.plot()) if self.domains else "")
+
+
+def _told(comparison: Comparison) -> Comparison:
+    """A comparison whose runs can be told by one score, and have a chance to reach the target."""
+    scores = dict.fromkeys(group.score for group in comparison.groups if group.runs)
+    if len(scores) > 1:
+        names = " and ".join(score.name for score in scores)
+        raise InputError(
+            f"these runs are told by different metrics ({names}: the first of "
+            "evaluation.metrics), which cannot stand in one column; compare those of one metric"
+        )
+    checked_target(comparison.target, comparison.score)
+    comparison.asked  # noqa: B018, refuses what was not measured
+    return comparison
 
 
 def _grouped(runs: Sequence[Run]) -> list[Group]:

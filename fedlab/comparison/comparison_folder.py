@@ -1,6 +1,6 @@
 """What `fedlab.compare` leaves in its folder besides the runs: what was asked for, what failed.
 
-comparison.yaml     the runs, group by group, and the target
+comparison.yaml     the runs, group by group, the target, and the columns asked for
 failures.yaml       why runs have failed, by the name of their folder
 <run>/              an ordinary run each (see `fedlab.runs.run_folder`)
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedlab.comparison.group import Group, checked_target, group_of, in_one_line
+from fedlab.comparison.group import Group, group_of, in_one_line
 from fedlab.config import yaml_text
 from fedlab.errors import InputError
 from fedlab.runs.run import Run, load_run
@@ -38,16 +38,19 @@ class RunEntry:
     seed: int
 
 
-def write_plan(folder: Path, entries: Sequence[RunEntry], target: float | None) -> None:
+def write_plan(
+    folder: Path, entries: Sequence[RunEntry], target: float | None, columns: Sequence[str] = ()
+) -> None:
     """Writes what was asked for.
 
     Raises:
         InputError: If the folder cannot be made or written to.
     """
     runs = [{**vars(entry), "variant": dict(entry.variant)} for entry in entries]
+    plan = {"target": target, **({"columns": list(columns)} if columns else {}), "runs": runs}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / PLAN, yaml_text.write({"target": target, "runs": runs}))
+        write_whole(folder / PLAN, yaml_text.write(plan))
     except OSError as error:
         raise InputError(
             f"the folder '{folder}' cannot be written: {error.strerror or error}; "
@@ -60,13 +63,13 @@ def write_failures(folder: Path, failures: Mapping[str, str]) -> None:
     write_whole(folder / FAILURES, yaml_text.write(dict(failures)))
 
 
-def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None]:
-    """The groups of runs in a folder, and the target.
+def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None, tuple[str, ...]]:
+    """The groups of runs in a folder, the target, and the columns asked for.
 
     Raises:
         InputError: If the folder holds no comparison, or one that cannot be read.
     """
-    entries, target = _read_plan(folder)
+    entries, target, columns = _read_plan(folder)
     failures = (_read(folder / FAILURES) if (folder / FAILURES).is_file() else None) or {}
     groups: dict[str, tuple[RunEntry, dict[int, Run], dict[int, str]]] = {}
     for entry in entries:
@@ -83,10 +86,10 @@ def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None]:
         else:
             missing[entry.seed] = "not started"
     found = (group_of(e.strategy, e.variant, runs, why) for e, runs, why in groups.values())
-    return tuple(found), target
+    return tuple(found), target, columns
 
 
-def _read_plan(folder: Path) -> tuple[list[RunEntry], float | None]:
+def _read_plan(folder: Path) -> tuple[list[RunEntry], float | None, tuple[str, ...]]:
     file = folder / PLAN
     if not file.is_file():
         raise InputError(
@@ -95,7 +98,8 @@ def _read_plan(folder: Path) -> tuple[list[RunEntry], float | None]:
         )
     values = _read(file)
     try:
-        return [RunEntry(**run) for run in values["runs"]], checked_target(values["target"])
+        entries = [RunEntry(**run) for run in values["runs"]]
+        return entries, values["target"], tuple(values.get("columns", ()))
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{file}: is not as `fedlab compare` writes it ({error}); run the same command again"

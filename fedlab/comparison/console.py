@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlab.comparison.columns import (
+    asked_for,
     clients,
     domains,
     names,
@@ -38,7 +39,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     room = _one_table([*groups, *each], console) is not None
     accuracies = each if room else over_all_of_many(comparison)
     _print(groups, accuracies, console)
-    _print(groups[:-1], [*clients(comparison), *spreads_and_costs(comparison)], console)
+    _print(
+        groups[:-1],
+        [*clients(comparison), *asked_for(comparison), *spreads_and_costs(comparison)],
+        console,
+    )
     if asked := work_columns(comparison):
         _print(groups[:-1], asked, console)
     absent = missing(comparison)

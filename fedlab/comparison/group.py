@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from fedlab.comparison.statistics import Outcome, outcome
 from fedlab.config.defaults import chosen
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
+from fedlab.metrics.metric_set import ACCURACY_SCORE, Score
 from fedlab.runs.run import Run
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -47,10 +49,16 @@ class Group:
         """Why there is no outcome of a seed."""
         return self.missing.get(seed, NOT_TESTED)
 
+    @property
+    def score(self) -> Score:
+        """What its runs are told by: the first metric of their scenario."""
+        run = next(iter(self.runs.values()), None)
+        return run.metric_set.first if run else ACCURACY_SCORE
+
     @cached_property
     def outcomes(self) -> dict[int, Outcome]:
         """What the finished runs came to, by seed; those that never tested are left out."""
-        found = {seed: outcome(self.runs[seed].history) for seed in sorted(self.runs)}
+        found = {seed: outcome(self.runs[seed].history, self.score) for seed in sorted(self.runs)}
         return {seed: one for seed, one in found.items() if one is not None}
 
 
@@ -87,12 +95,14 @@ def group_of(
     return Group(strategy, variant, finished, absent)
 
 
-def checked_target(target: float | None) -> float | None:
-    """Refuses a target that is no accuracy.
+def checked_target(target: float | None, score: Score = ACCURACY_SCORE) -> float | None:
+    """Refuses a target that the score cannot have.
 
     Raises:
-        InputError: If it is not above 0 and at most 1.
+        InputError: If it is not finite or, of a share, not above 0 and at most 1.
     """
-    if target is not None and not 0 < target <= 1:
+    if target is not None and score.share and not 0 < target <= 1:
         raise InputError(f"target: {target:g} must be above 0 and at most 1, such as 0.8 for 80 %")
+    if target is not None and not math.isfinite(target):
+        raise InputError(f"target: {target:g} is no value of {score.name}; give a finite number")
     return target

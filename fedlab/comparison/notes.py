@@ -20,8 +20,9 @@ LONGEST = 60
 def notes(comparison: Compared) -> list[str]:
     """What a reader must know of the table, and why runs are missing."""
     told = [
-        "Test accuracy in per cent after the last round; ± is the standard deviation over seeds, "
-        "spread over clients that over the clients of a run (mean over seeds)."
+        f"Test {comparison.score.words}{comparison.score.unit} after the last round; ± is the "
+        "standard deviation over seeds, spread over clients that over the clients of a run (mean "
+        "over seeds)."
     ]
     if len(comparison.groups) > 1:
         told.append(

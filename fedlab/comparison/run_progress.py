@@ -85,10 +85,9 @@ class ComparisonProgress:
         if news.failure is not None:
             self.failed[job.name] = news.failure
         if news.rounds:
-            known = self.last.get(job.name)
-            score = news.accuracy if news.accuracy is not None else known and known.accuracy
+            score = news.score or self.last.get(job.name, News()).score
             self.last[job.name] = News(news.round, news.rounds, score)
-            told = f"round {news.round}/{news.rounds}" + _score(score)
+            told = f"round {news.round}/{news.rounds}  {score}".rstrip()
             self.bar.update(
                 self.tasks[job.name], total=news.rounds, completed=news.round, description=told
             )
@@ -104,11 +103,8 @@ class ComparisonProgress:
             self._say(f"{count}  failed after {spent}: {reason}", "red")
         else:
             last = self.last.get(name, News())
-            self._say(f"{count}  {last.rounds} rounds{_score(last.accuracy)}  {spent}")
+            told = [count, f"{last.rounds} rounds", last.score, spent]
+            self._say("  ".join(filter(None, told)))
 
     def _say(self, text: str, style: str = "") -> None:
         self.console.print(Text(text, style=style), soft_wrap=True)
-
-
-def _score(accuracy: float | None) -> str:
-    return "" if accuracy is None else f"  accuracy {accuracy:.3f}"

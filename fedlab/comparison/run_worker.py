@@ -60,14 +60,15 @@ class News:
     Attributes:
         round: Rounds done.
         rounds: Rounds there will be.
-        accuracy: Mean over domains after the round; None where it was not evaluated.
+        score: The first metric's mean over domains after the round in words; empty where it was not
+            evaluated.
         warnings: What else has happened.
         failure: Why the run has failed, if it has.
     """
 
     round: int = 0
     rounds: int = 0
-    accuracy: float | None = None
+    score: str = ""
     warnings: Sequence[str] = ()
     failure: str | None = None
 
@@ -157,16 +158,17 @@ class _Reporter:
         self.tell(News(first_round - 1, rounds))
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Tells the round, its accuracy and who failed in it."""
+        """Tells the round, its score and who failed in it."""
         from fedlab.runs.curves import learning_curves
 
-        curves = learning_curves(to_frame(report.rows))
-        accuracy = float(curves.iloc[-1].mean()) if len(curves) else None
+        first = strategy.settings.metrics.first
+        curves = learning_curves(to_frame(report.rows), first.name)
+        score = f"{first.words} {float(curves.iloc[-1].mean()):.3f}" if len(curves) else ""
         failures = [
             f"round {report.round}: {name} failed: {(why.strip().splitlines() or [''])[-1]}"
             for name, why in report.failures.items()
         ]
-        self.tell(News(report.round, report.rounds, accuracy, failures))
+        self.tell(News(report.round, report.rounds, score, failures))
 
     def on_end(self, strategy: RoundStrategy) -> None:
         """Nothing more to tell."""

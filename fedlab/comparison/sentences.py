@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas
 
+from fedlab.metrics.metric_set import Score
+
 NONE = "-"
 """Stands where there is no number."""
 
@@ -40,11 +42,20 @@ def rows(frame: pandas.DataFrame) -> list[Any]:
     return [frame.iloc[place] for place in range(len(frame))]
 
 
-def percentages(frame: pandas.DataFrame, measure: str, deviations: bool = True) -> list[str]:
-    """A share between 0 and 1 of each group in per cent, with its deviation over seeds."""
+def as_good(values: pandas.Series, score: Score) -> pandas.Series:
+    """Whether each value is as good as the best of all, once rounded as in a table."""
+    rounded = (score.sign * score.scale * values).round(score.digits)
+    return rounded == rounded.max()
+
+
+def numbers(
+    frame: pandas.DataFrame, measure: str, score: Score, deviations: bool = True
+) -> list[str]:
+    """A score of each group, a share in per cent, with its deviation over seeds."""
     told = []
     for row in rows(frame):
-        mean, deviation = 100 * row[measure, "mean"], 100 * row[measure, "deviation"]
-        spread = f" ± {deviation:.1f}" if deviations and not math.isnan(deviation) else ""
-        told.append(NONE if math.isnan(mean) else f"{mean:.1f}{spread}")
+        mean, deviation = row[measure, "mean"], row[measure, "deviation"]
+        known = deviations and not math.isnan(deviation)
+        spread = f" ± {score.text(deviation)}" if known else ""
+        told.append(NONE if math.isnan(mean) else score.text(mean) + spread)
     return told

@@ -1,20 +1,22 @@
 """What runs came to, and how sure one can be of it: pure functions of histories and numbers.
 
-Accuracy is that of the last evaluated round, never of the best one, which would be chosen on test
-data. On a domain it is that of the clients' own models, by examples; on a domain that no client
-tests, that of the global model. A frame of history has the columns of `read_history`.
+A score, accuracy as a rule, is that of the last evaluated round, never of the best one, which would
+be chosen on test data. On a domain it is that of the clients' own models, on all their samples; on
+a domain that no client tests, that of the global model. A frame of history has the columns of
+`read_history`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import stdtrit
 
+from fedlab.metrics.metric_set import ACCURACY_SCORE, Score
 from fedlab.runs import metrics
 from fedlab.runs.curves import at_round, costs, learning_curves
 
@@ -27,9 +29,10 @@ class Outcome:
     """What one run came to.
 
     Attributes:
+        history: The run's history.
         round: The last evaluated round.
-        domains: Accuracy on each domain.
-        spread: How accuracy is spread over clients; None if no client was tested.
+        domains: The score on each domain, accuracy as a rule.
+        spread: How it is spread over clients; None if no client was tested.
         traffic: Bytes up and down in all rounds.
         seconds: Seconds of all rounds.
         virtual: Virtual seconds of all rounds; None for a run without devices.
@@ -39,6 +42,7 @@ class Outcome:
         unequal: Whether clients have learnt from different numbers of samples.
     """
 
+    history: pandas.DataFrame = field(repr=False)
     round: int
     domains: Mapping[str, float]
     spread: metrics.Spread | None
@@ -88,17 +92,18 @@ class Difference:
     pairs: int
 
 
-def outcome(history: pandas.DataFrame) -> Outcome | None:
-    """What a run came to; None if no round was evaluated."""
+def outcome(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> Outcome | None:
+    """What a run came to by a score; None if no round was evaluated."""
     last = metrics.last_evaluated_round(history)
     if last is None:
         return None
-    curves = learning_curves(history)
+    curves = learning_curves(history, score.name)
     spent, times = costs(history), metrics.virtual_time(history)
     return Outcome(
+        history=history,
         round=last,
         domains={str(domain): at_round(curves[domain], last) for domain in curves},
-        spread=metrics.spread_in(history, last),
+        spread=metrics.spread_in(history, last, score),
         traffic=float(spent["bytes"].iloc[-1]) if len(spent) else 0.0,
         seconds=float(spent["seconds"].iloc[-1]) if len(spent) else 0.0,
         virtual=float(times.iloc[-1]) if len(times) else None,

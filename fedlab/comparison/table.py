@@ -14,6 +14,7 @@ from fedlab.config.yaml_text import in_words
 from fedlab.runs.curves import bytes_reaching, round_reaching, virtual_seconds_reaching
 
 if TYPE_CHECKING:
+    from fedlab.comparison.aggregations import Asked
     from fedlab.comparison.compared import Compared
     from fedlab.runs.metrics import Spread
 
@@ -88,10 +89,16 @@ def _measures(comparison: Compared) -> dict[str, Callable[[Outcome], float]]:
         WORST: lambda run: run.spread.worst if run.spread else math.nan,
         SPREAD: lambda run: run.spread.deviation if run.spread else math.nan,
         **(_OF_TRAINED if some_never_trained(comparison) else {}),
+        **{one.title: _asked(one) for one in comparison.asked},
         BYTES: lambda run: run.traffic,
         SECONDS: lambda run: run.seconds,
         **({VIRTUAL: _virtual} if on_devices(comparison) else {}),
     }
+
+
+def _asked(one: Asked) -> Callable[[Outcome], float]:
+    """A further column's number of a run."""
+    return lambda run: one.value(run.history, run.round)
 
 
 def _of_trained(value: Callable[[Spread], float]) -> Callable[[Outcome], float]:
@@ -142,7 +149,8 @@ def _row(comparison: Compared, group: Group) -> dict[tuple[str, str], float]:
     }
     measures = _measures(comparison)
     clients = [measure for measure in _OF_TRAINED if measure in measures]
-    for measure in (*comparison.domains, ALL_DOMAINS, WORST, SPREAD, *clients):
+    more = [one.title for one in comparison.asked]
+    for measure in (*comparison.domains, ALL_DOMAINS, WORST, SPREAD, *clients, *more):
         row |= _estimated(measure, by_seed(group, measures[measure]))
     reference = comparison.reference(group)
     difference = paired_difference(
@@ -160,7 +168,10 @@ def _row(comparison: Compared, group: Group) -> dict[tuple[str, str], float]:
         if VIRTUAL in costs:
             reaching[VIRTUAL_TO] = virtual_seconds_reaching
         for measure, reach in reaching.items():
-            reached = {s: reach(group.runs[s].history, comparison.target) for s in group.outcomes}
+            reached = {
+                seed: reach(group.runs[seed].history, comparison.target, comparison.score)
+                for seed in group.outcomes
+            }
             row |= _reached(measure, reached)
     for measure in costs:
         row |= _estimated(measure, by_seed(group, measures[measure]))

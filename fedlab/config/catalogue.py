@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from fedlab.config.component import Component, ConfigBlock
 
 
+PAPERS = {"strategies", "models", "losses", "metrics"}
+"""Groups whose files name the paper that a part is from."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A key of a component's block.
@@ -73,7 +77,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
     target = registry.resolve(group, name)
     parameters = keys_of(_block(target) or target)
     module = inspect.getmodule(target)
-    paper = inspect.getdoc(module) if group in {"strategies", "models", "losses"} else None
+    paper = inspect.getdoc(module) if group in PAPERS else None
     if group == "strategies" and name.startswith("flwr:"):
         from fedlab.strategies.flower import constructor_arguments
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedlab.federation.round_strategy import RoundStrategy
-from fedlab.row import Row
+from fedlab.row import CountRow, Row
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class RoundReport:
         seconds: Wall-clock seconds by phase (``ask``, ``train``, ``aggregate``, ``evaluate``),
             which are not.
         failures: Name of the node -> reason, for clients that gave no update.
+        counts: What metrics have counted in the round's tests and is kept.
     """
 
     round: int
@@ -28,6 +29,7 @@ class RoundReport:
     rows: Sequence[Row]
     seconds: dict[str, float]
     failures: dict[str, str] = field(default_factory=dict)
+    counts: Sequence[CountRow] = ()
 
 
 class Callback(Protocol):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, Message
 
 from fedlab.federation.client_updates import client_of
+from fedlab.federation.evaluation_reply import COUNTS
 from fedlab.records import record_bytes
 from fedlab.row import GLOBAL, Row
 from fedlab.virtual_time.round_plan import RoundPlan
-
-TEST_METRICS = ("accuracy", "loss")
 
 
 def training_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
@@ -29,52 +28,6 @@ def training_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
     return rows
 
 
-def test_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
-    """One row per client, domain and metric, from the ``domains`` record of each reply."""
-    rows = []
-    for reply in replies:
-        domains = reply.content.get("domains") if reply.has_content() else None
-        if domains is None:
-            continue
-        columns: dict[str, list[Any]] = {key: list(domains[key]) for key in domains}  # type: ignore[arg-type]
-        for index, domain in enumerate(columns["domain"]):
-            examples = int(columns["examples"][index])
-            for metric in TEST_METRICS:
-                value = float(columns[metric][index])
-                rows.append(
-                    Row(server_round, client_of(reply), domain, "test", metric, value, examples)
-                )
-    return rows
-
-
-def pooled_rows(rows: Sequence[Row]) -> list[Row]:
-    """The global model on each domain, where the clients' test splits add up to its test set."""
-    sums: dict[tuple[int, str, str], tuple[float, int]] = {}
-    for row in rows:
-        if row.split == "test" and row.client != GLOBAL:
-            key = (row.round, row.domain, row.metric)
-            value, examples = sums.get(key, (0.0, 0))
-            sums[key] = (value + row.value * row.examples, examples + row.examples)
-    return [
-        Row(server_round, GLOBAL, domain, "test", metric, value / examples, examples)
-        for (server_round, domain, metric), (value, examples) in sums.items()
-        if examples
-    ]
-
-
-def central_rows(server_round: int, record: MetricRecord) -> list[Row]:
-    """The global model on each domain, from a record whose keys are ``domain/metric``."""
-    rows = []
-    for key, value in record.items():
-        domain, _, metric = key.rpartition("/")
-        if metric != "num-examples" and isinstance(value, int | float):
-            examples = record.get(f"{domain}/num-examples", 0)
-            rows.append(
-                Row(server_round, GLOBAL, domain, "test", metric, float(value), int(examples))  # type: ignore[arg-type]
-            )
-    return rows
-
-
 def round_rows(server_round: int, numbers: Mapping[str, float]) -> list[Row]:
     """Numbers of a round as a whole, by metric."""
     return [
@@ -84,7 +37,10 @@ def round_rows(server_round: int, numbers: Mapping[str, float]) -> list[Row]:
 
 
 class Traffic:
-    """Bytes of array values that went down to and came up from the clients in a round."""
+    """Bytes of array values that went down to and came up from the clients in a round.
+
+    What is measured is not among them: no number of a run depends on the metrics it is told by.
+    """
 
     def __init__(self) -> None:
         self.down = 0
@@ -116,8 +72,8 @@ class Traffic:
 def _bytes(message: Message, sizes: dict[int, int]) -> int:
     """Bytes of a message's arrays; the sizes of its records are noted under their ids."""
     total = 0
-    for record in message.content.values():
-        if isinstance(record, ArrayRecord):
+    for name, record in message.content.items():
+        if isinstance(record, ArrayRecord) and name != COUNTS:
             if id(record) not in sizes:
                 sizes[id(record)] = record_bytes(record)
             total += sizes[id(record)]

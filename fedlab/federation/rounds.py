@@ -18,18 +18,19 @@ from flwr.serverapp.strategy import Result
 from fedlab import rng
 from fedlab.federation.callbacks import Callback, RoundReport
 from fedlab.federation.client_updates import ClientUpdate, client_of, reason
-from fedlab.federation.history_rows import (
-    Traffic,
+from fedlab.federation.evaluation_reply import read_tests
+from fedlab.federation.evaluation_rows import (
     central_rows,
+    client_rows,
+    count_rows,
     pooled_rows,
-    round_rows,
-    test_rows,
-    training_rows,
 )
+from fedlab.federation.history_rows import Traffic, round_rows, training_rows
 from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.federation.screening import screen
 from fedlab.flower_compat import error_reply
 from fedlab.records import Tensors, to_record
+from fedlab.row import CountRow
 from fedlab.virtual_time.clock import CLOCK
 
 EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
@@ -77,6 +78,7 @@ def run_rounds(
                 result.train_metrics_clientapp[server_round] = metrics
         rows = training_rows(server_round, replies)
         answers: list[Message] = []
+        counts: list[CountRow] = []
         clock.lap("aggregate")
 
         if server_round % strategy.settings.evaluate_every == 0 or server_round == last:
@@ -86,13 +88,16 @@ def run_rounds(
             metrics = strategy.aggregate_evaluate(server_round, answers)
             if metrics is not None:
                 result.evaluate_metrics_clientapp[server_round] = metrics
-            rows += test_rows(server_round, answers)
-            if strategy.has_global_model and strategy.settings.fraction_evaluate == 1:
-                rows += pooled_rows(rows)
+            results, chosen = read_tests(answers), strategy.settings.metrics
+            rows += client_rows(server_round, results, chosen)
+            everybody = strategy.settings.fraction_evaluate == 1
+            whole = strategy.has_global_model and everybody
+            rows += pooled_rows(server_round, results, chosen, whole)
             central = evaluate_fn(server_round, arrays) if evaluate_fn else None
             if central is not None:
                 result.evaluate_metrics_serverapp[server_round] = central
                 rows += central_rows(server_round, central)
+            counts = count_rows(server_round, results, central, chosen)
             clock.lap("evaluate")
 
         failures = failures_by_name(grid, [*replies, *answers])
@@ -103,7 +108,7 @@ def run_rounds(
             rows += plan.rows(server_round)
             strategy.state[CLOCK] = strategy.clock.state()
         turned_away: dict[str, str] = getattr(grid, "turned_away", dict)()
-        report = RoundReport(server_round, last, rows, clock.laps, turned_away | failures)
+        report = RoundReport(server_round, last, rows, clock.laps, turned_away | failures, counts)
         if _notify(callbacks, strategy, report):
             break
     for callback in callbacks:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from fedlab.metrics.metric_set import MetricSet
 from fedlab.privacy.spec import PrivacySpec
 from fedlab.updates.spec import UpdatesSpec
 from fedlab.virtual_time.device_population import DevicePopulation
@@ -24,6 +25,7 @@ class ServerSettings:
         privacy: Noise on what the server makes of the updates, if the scenario wants that.
         min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
         update_norm: How far a client may go in a round (`fedlab.federation.screening`).
+        metrics: What tests tell.
         fleet: The clients' devices; None where time does not matter.
     """
 
@@ -37,6 +39,7 @@ class ServerSettings:
     min_replies: int | None = None
     update_norm: float | None = None
     updates: UpdatesSpec | None = None
+    metrics: MetricSet = field(default_factory=MetricSet)
 
     def needed(self, messages: int) -> int:
         """How many of a round's messages must be answered for the run to go on."""

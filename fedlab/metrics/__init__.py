@@ -1,10 +1,19 @@
-"""What can be measured of a run's history."""
+"""What is measured of models, and what can be measured of a run's history.
+
+A metric of one's own subclasses `Metric`, or `SampleMean` where its figure is a mean over samples.
+"""
 
 from typing import TYPE_CHECKING
 
 from fedlab.lazy import doors
 
 if TYPE_CHECKING:
+    from fedlab.metrics.base import Counts as Counts
+    from fedlab.metrics.base import Metric as Metric
+    from fedlab.metrics.base import SampleMean as SampleMean
+    from fedlab.metrics.confusion import ConfusionMetric as ConfusionMetric
+    from fedlab.metrics.score_histogram import Histogram as Histogram
+    from fedlab.metrics.score_histogram import RankingMetric as RankingMetric
     from fedlab.runs.curves import bytes_reaching as bytes_reaching
     from fedlab.runs.curves import costs as costs
     from fedlab.runs.curves import learning_curves as learning_curves
@@ -15,6 +24,12 @@ if TYPE_CHECKING:
     from fedlab.runs.metrics import virtual_time as virtual_time
 
 __all__ = [
+    "ConfusionMetric",
+    "Counts",
+    "Histogram",
+    "Metric",
+    "RankingMetric",
+    "SampleMean",
     "bytes_reaching",
     "costs",
     "last_evaluated_round",
@@ -30,6 +45,12 @@ __getattr__, __dir__ = doors(
     {
         "bytes_reaching": "fedlab.runs.curves",
         "costs": "fedlab.runs.curves",
+        "ConfusionMetric": "fedlab.metrics.confusion",
+        "Counts": "fedlab.metrics.base",
+        "Histogram": "fedlab.metrics.score_histogram",
+        "Metric": "fedlab.metrics.base",
+        "RankingMetric": "fedlab.metrics.score_histogram",
+        "SampleMean": "fedlab.metrics.base",
         "last_evaluated_round": "fedlab.runs.metrics",
         "learning_curves": "fedlab.runs.curves",
         "mean_over_domains": "fedlab.runs.metrics",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from fedlab.report.units import short, size
+from fedlab.report.units import number_or_dash, short, size
 from fedlab.runs import metrics
 from fedlab.runs.metrics import Spread
 from fedlab.scenario import Scenario
@@ -18,7 +18,7 @@ LONGEST = 40
 
 
 def client_facts(spread: Spread) -> list[tuple[str, str]]:
-    """How accuracy is spread over clients, as titles and words.
+    """How a score is spread over clients, as titles and words.
 
     Clients that have never trained are counted, and the mean and the worst client are told
     without them, too.
@@ -32,6 +32,10 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
         ("mean over examples", f"{spread.mean_over_examples:.3f}"),
         ("worst client", _worst(spread)),
     ]
+    if spread.undefined:
+        tested = spread.clients + spread.undefined
+        words = f"for {spread.undefined} of {tested} clients, which are left out"
+        told.append(("not defined", words))
     if spread.untrained:
         words = f"{spread.untrained} of the {spread.clients} clients have not been drawn to train"
         told.append(("never trained", words))
@@ -45,6 +49,18 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
             ),
             ("worst trained", _worst(trained)),
         ]
+    return told
+
+
+def other_scores(run: RunRecord, last: int) -> list[tuple[str, str]]:
+    """What other metrics of the scenario say, as titles and words: over domains, and the worst."""
+    told = []
+    for score in run.metric_set.others:
+        mean = metrics.mean_over_domains(run.history, last, score.name)
+        spread = metrics.spread_in(run.history, last, score)
+        words = f"{number_or_dash(mean)} mean over domains"
+        words += f", worst client {_worst(spread)}" if spread else ""
+        told.append((score.words, words))
     return told
 
 

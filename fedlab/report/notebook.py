@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from fedlab.report.facts import client_facts, domain_titles, work_of
+from fedlab.report.facts import client_facts, domain_titles, other_scores, work_of
 from fedlab.report.figures.learning_curves import run_figure
-from fedlab.report.units import duration, size
+from fedlab.report.units import duration, number_or_dash, size
 from fedlab.runs import metrics
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def run_html(run: RunRecord) -> str:
         "untrained": "never trained",
         "trained_value": "trained clients' models",
     }
-    domains = metrics.by_domain_and_training(history, last)
+    domains = metrics.by_domain_and_training(history, last, run.metric_set.first.name)
     domains = domains.rename(columns=names, index=domain_titles(scenario))
     if not domains["clients"].any():
         domains = domains.drop(columns=["clients"])
@@ -60,10 +60,12 @@ def svg(figure: Figure) -> str:
 
 def _facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
     history = run.history
-    spread = metrics.spread_in(history, last)
+    score = run.metric_set.first
+    spread = metrics.spread_in(history, last, score)
     told = [
-        ("mean over domains", f"{metrics.mean_over_domains(history, last):.3f}"),
+        ("mean over domains", number_or_dash(metrics.mean_over_domains(history, last, score.name))),
         *(client_facts(spread) if spread else ()),
+        *other_scores(run, last),
     ]
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
     return [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def duration(seconds: float) -> str:
     """``4.1 s``, ``68 s``, ``12 min``, ``3 h 05 min``."""
@@ -22,6 +24,11 @@ def size(count: float) -> str:
         if count < 999.95:
             return f"{count:.1f} {unit}"
     return f"{count / 1000:.1f} TB"
+
+
+def number_or_dash(value: float) -> str:
+    """``0.812``; a dash where there is no number."""
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def short(name: str, longest: int) -> str:

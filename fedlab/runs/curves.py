@@ -1,7 +1,7 @@
 """Curves of a history: a metric, the worst client, costs, and when a target is reached.
 
-Accuracy on a domain is that of the clients' own models on their own test splits, by examples; on a
-domain that no client tests, that of the global model. A frame of history has the columns of
+A metric on a domain is that of the clients' own models on all their test samples; on a domain that
+no client tests, that of the global model. A frame of history has the columns of
 `read_history`.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from fedlab.row import GLOBAL
+from fedlab.metrics.metric_set import ACCURACY, ACCURACY_SCORE, Score
+from fedlab.row import GLOBAL, POOLED
 from fedlab.runs import metrics
 
 if TYPE_CHECKING:
     import pandas
 
 
-def learning_curves(history: pandas.DataFrame, metric: str = "accuracy") -> pandas.DataFrame:
+def learning_curves(history: pandas.DataFrame, metric: str = ACCURACY) -> pandas.DataFrame:
     """A metric on every domain in every evaluated round.
 
     Returns:
@@ -24,10 +25,13 @@ def learning_curves(history: pandas.DataFrame, metric: str = "accuracy") -> pand
         domains appear; NaN where a domain was not measured in that round.
     """
     rows = history[(history["split"] == "test") & (history["metric"] == metric)]
-    own = rows[rows["client"] != GLOBAL]
-    clients = metrics.weighted_means(own, ["round", "domain"])["value"].unstack("domain")
+    rows = rows[rows["domain"] != ""]
+    pooled = rows[rows["client"] == POOLED].set_index(["round", "domain"])
+    if pooled.empty:
+        pooled = metrics.weighted_means(metrics.of_clients(rows), ["round", "domain"])
     whole = rows[rows["client"] == GLOBAL].pivot(index="round", columns="domain", values="value")
-    return clients.combine_first(whole).reindex(columns=rows["domain"].drop_duplicates())
+    curves = pooled["value"].unstack("domain").combine_first(whole)
+    return curves.reindex(columns=rows["domain"].drop_duplicates())
 
 
 def costs(history: pandas.DataFrame) -> pandas.DataFrame:
@@ -50,35 +54,48 @@ def costs(history: pandas.DataFrame) -> pandas.DataFrame:
     return spent if virtual.empty else spent.assign(virtual_seconds=virtual)
 
 
-def worst_curve(history: pandas.DataFrame, metric: str = "accuracy") -> pandas.Series:
-    """The lowest value of a client (or domain) in each evaluated round."""
-    return _by_client(history, metric).groupby("round").min()
+def worst_curve(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> pandas.Series:
+    """The worst value of a client (or domain) in each evaluated round."""
+    by_round = _by_client(history, score.name).groupby("round")
+    return by_round.min() if score.higher_is_better else by_round.max()
 
 
 def _by_client(history: pandas.DataFrame, metric: str) -> pandas.Series:
-    """Values by round and client; a client's domains count by their examples."""
+    """Values by round and client, of all its samples."""
     rows = history[(history["split"] == "test") & (history["metric"] == metric)]
-    own = rows[rows["client"] != GLOBAL]
-    tested, who = (rows, "domain") if own.empty else (own, "client")
-    return metrics.weighted_means(tested, ["round", who])["value"]
+    own = metrics.of_clients(rows)
+    if own.empty:
+        whole = rows[(rows["client"] == GLOBAL) & (rows["domain"] != "")]
+        return metrics.weighted_means(whole, ["round", "domain"])["value"]
+    values = metrics.weighted_means(own, ["round", "client"])["value"]
+    over_all = rows[(rows["client"] >= 0) & (rows["domain"] == "")]
+    whole = over_all.set_index(["round", "client"])["value"]
+    values.loc[whole.index] = whole
+    return values
 
 
-def round_reaching(history: pandas.DataFrame, target: float) -> int | None:
-    """The first evaluated round with a mean accuracy over domains of at least `target`."""
-    means = learning_curves(history).mean(axis="columns", skipna=False)
-    reached = means.index[means >= target]
+def round_reaching(
+    history: pandas.DataFrame, target: float, score: Score = ACCURACY_SCORE
+) -> int | None:
+    """The first evaluated round whose mean over domains is at least as good as `target`."""
+    means = learning_curves(history, score.name).mean(axis="columns", skipna=False)
+    reached = means.index[score.sign * means >= score.sign * target]
     return int(reached[0]) if len(reached) else None
 
 
-def bytes_reaching(history: pandas.DataFrame, target: float) -> float | None:
+def bytes_reaching(
+    history: pandas.DataFrame, target: float, score: Score = ACCURACY_SCORE
+) -> float | None:
     """Bytes up and down until then; None if the target was not reached."""
-    first = round_reaching(history, target)
+    first = round_reaching(history, target, score)
     return None if first is None else at_round(costs(history)["bytes"], first)
 
 
-def virtual_seconds_reaching(history: pandas.DataFrame, target: float) -> float | None:
+def virtual_seconds_reaching(
+    history: pandas.DataFrame, target: float, score: Score = ACCURACY_SCORE
+) -> float | None:
     """Virtual seconds until then; None if the target was not reached, or time is not virtual."""
-    first, times = round_reaching(history, target), metrics.virtual_time(history)
+    first, times = round_reaching(history, target, score), metrics.virtual_time(history)
     return None if first is None or times.empty else at_round(times, first)
 
 

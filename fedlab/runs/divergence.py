@@ -8,6 +8,7 @@ import math
 from fedlab.federation.callbacks import RoundReport
 from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.federation.screening import NOT_FINITE, REMEDY
+from fedlab.metrics.metric_set import LOSS
 
 log = logging.getLogger("fedlab")
 
@@ -33,7 +34,7 @@ class DivergenceWarning:
         losses = {
             f"client {row.client}": row.value
             for row in report.rows
-            if (row.split, row.metric) == ("train", "loss")
+            if (row.split, row.metric) == ("train", LOSS)
         }
         left_out = [name for name, why in report.failures.items() if NOT_FINITE in why]
         lost = [*left_out, *(name for name, loss in losses.items() if not math.isfinite(loss))]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HISTORY_COLUMNS = ("round", "client", "domain", "split", "metric", "value", "examples")
 TIMING_COLUMNS = ("round", "phase", "seconds")
 FAILURE_COLUMNS = ("round", "client", "reason")
+COUNT_COLUMNS = ("round", "client", "domain", "split", "metric", "count", "place", "value")
 
 
 class Mark(NamedTuple):
@@ -43,6 +44,7 @@ class HistoryWriter:
     called, as before every checkpoint: from there, a run is resumed anyway, and waiting for the
     disk in every round would take longer than the rounds of small clients.
 
+    What metrics have counted and is kept is in ``counts.csv``, which is there once there was any.
     Clients that gave no update, late or lost ones among them, are named in ``failures.csv``, which
     is there once there was one.
 
@@ -58,6 +60,7 @@ class HistoryWriter:
             Path(folder) / "history.csv": HISTORY_COLUMNS,
             Path(folder) / "timings.csv": TIMING_COLUMNS,
             Path(folder) / "failures.csv": FAILURE_COLUMNS,
+            Path(folder) / "counts.csv": COUNT_COLUMNS,
         }
         self._digests: dict[Path, Any] = {}
         """Digests of the files as far as they are written, so that none is read again."""
@@ -85,7 +88,20 @@ class HistoryWriter:
             (report.round, phase, repr(float(spent))) for phase, spent in report.seconds.items()
         ]
         failures = [(report.round, name, why.strip()) for name, why in report.failures.items()]
-        for path, lines in zip(self.files, (rows, seconds, failures), strict=True):
+        counts = [
+            (
+                row.round,
+                row.client,
+                row.domain,
+                row.split,
+                row.metric,
+                row.count,
+                " ".join(map(str, row.place)),
+                repr(row.value),
+            )
+            for row in report.counts
+        ]
+        for path, lines in zip(self.files, (rows, seconds, failures, counts), strict=True):
             if lines:
                 self._append(path, lines)
 
@@ -187,6 +203,22 @@ def read_history(folder: str | Path) -> pandas.DataFrame:
         }
     )
     return pandas.concat([history, seconds], ignore_index=True).astype(counts)
+
+
+def read_counts(folder: str | Path) -> pandas.DataFrame:
+    """What metrics have counted in a run's tests, as far as it is kept.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        A frame with the columns round, client, domain, split, metric, count, place and value.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    numbers = {"round": "int64", "client": "int64"}
+    return _read(Path(folder) / "counts.csv", COUNT_COLUMNS, "value", numbers)
 
 
 def to_frame(rows: Sequence[Row]) -> pandas.DataFrame:

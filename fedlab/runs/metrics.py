@@ -1,6 +1,6 @@
 """The numbers a paper reports, as pure functions of a run's history.
 
-Accuracy is that of one round, as a rule the last one that was evaluated: the best round on the
+A metric is that of one round, as a rule the last one that was evaluated: the best round on the
 test data would be chosen with their help. A frame of history has the columns of `read_history`.
 """
 
@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fedlab.row import GLOBAL
+from fedlab.metrics.metric_set import ACCURACY, ACCURACY_SCORE, LOSS, Score
+from fedlab.row import GLOBAL, POOLED
 
 if TYPE_CHECKING:
     import pandas
@@ -24,13 +25,15 @@ class Spread:
         clients: Clients that were tested.
         mean_over_clients: Every client counts the same.
         mean_over_examples: A client counts by its test samples.
-        worst: The lowest value of a client.
+        worst: The lowest value of a client; the highest where lower is better.
         worst_client: The client it belongs to.
         worst_domain: That client's domain; several are joined by a plus.
         deviation: Standard deviation over clients (of all of them, not of a sample).
         untrained: Clients among them that have never trained. Whatever stays with a client is then
             still as it was drawn, so that they tell of the first values, and not of the method.
         of_trained: The same of those that have; None where all have, or nobody.
+        undefined: Clients that were tested and for which the metric is not defined; not among
+            `clients`.
     """
 
     clients: int
@@ -42,6 +45,7 @@ class Spread:
     deviation: float
     untrained: int = 0
     of_trained: Spread | None = None
+    undefined: int = 0
 
 
 def last_evaluated_round(history: pandas.DataFrame) -> int | None:
@@ -50,46 +54,67 @@ def last_evaluated_round(history: pandas.DataFrame) -> int | None:
     return None if rounds.empty else int(rounds.max())
 
 
+def of_clients(rows: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows of clients, each on one of its domains; none of the global model or of all clients."""
+    return rows[(rows["client"] >= 0) & (rows["domain"] != "")]
+
+
 def by_client(
-    history: pandas.DataFrame, round: int, metric: str = "accuracy", split: str = "test"
+    history: pandas.DataFrame, round: int, metric: str = ACCURACY, split: str = "test"
 ) -> pandas.DataFrame:
     """A metric of every client in a round, over all its domains.
 
     Returns:
-        One row per client (the index): ``value`` (weighted by examples over the client's
-        domains), ``examples`` and ``domain`` (several are joined by a plus).
+        One row per client (the index): ``value`` (of all its samples; where the history does not
+        tell that, weighted by examples over its domains), ``examples`` and ``domain`` (several are
+        joined by a plus).
     """
     rows = _select(history, round, metric, split)
-    rows = rows[rows["client"] != GLOBAL]
-    return weighted_means(rows, ["client"]).join(rows.groupby("client")["domain"].agg("+".join))
+    own = of_clients(rows) if split == "test" else rows[rows["client"] >= 0]
+    table = weighted_means(own, ["client"]).join(own.groupby("client")["domain"].agg("+".join))
+    if split == "test":
+        whole = rows[(rows["client"] >= 0) & (rows["domain"] == "")].set_index("client")["value"]
+        table.loc[whole.index, "value"] = whole
+    return table
 
 
-def by_domain(history: pandas.DataFrame, round: int, metric: str = "accuracy") -> pandas.DataFrame:
+def by_domain(history: pandas.DataFrame, round: int, metric: str = ACCURACY) -> pandas.DataFrame:
     """A metric on every domain in a round.
 
     Returns:
         One row per domain (the index), in the order in which domains appear: ``clients`` tested on
-        it, ``examples`` they have, ``clients_value`` (their own models, weighted by examples) and
-        ``global_value`` (the global model; NaN where there is none).
+        it, ``examples`` they have, ``clients_value`` (their own models, on all their samples
+        together) and ``global_value`` (the global model; NaN where there is none).
     """
     rows = _select(history, round, metric, "test")
-    own, whole = rows[rows["client"] != GLOBAL], rows[rows["client"] == GLOBAL]
+    rows = rows[rows["domain"] != ""]
+    own, whole = rows[rows["client"] >= 0], rows[rows["client"] == GLOBAL]
+    pooled = rows[rows["client"] == POOLED].set_index("domain")
     table = own.groupby("domain")["client"].nunique().to_frame("clients")
-    table = table.join(weighted_means(own, ["domain"]).rename(columns={"value": "clients_value"}))
+    means = pooled if len(pooled) else weighted_means(own, ["domain"])
+    means = means[["value", "examples"]].rename(columns={"value": "clients_value"})
+    table = table.join(means, how="outer")
     table = table.join(whole.set_index("domain")["value"].rename("global_value"), how="outer")
     table[["clients", "examples"]] = table[["clients", "examples"]].fillna(0).astype("int64")
     order = rows["domain"].drop_duplicates()
     return table.loc[order, ["clients", "examples", "clients_value", "global_value"]]
 
 
-def mean_over_domains(history: pandas.DataFrame, round: int, metric: str = "accuracy") -> float:
+def mean_over_domains(history: pandas.DataFrame, round: int, metric: str = ACCURACY) -> float:
     """Mean of a metric over the domains of a round, each counting the same.
 
     On a domain it is that of the clients' own models, by examples; on a domain that no client
     tests, that of the global model. NaN where nothing was tested.
     """
+    return float(values_by_domain(history, round, metric).mean(skipna=False))
+
+
+def values_by_domain(
+    history: pandas.DataFrame, round: int, metric: str = ACCURACY
+) -> pandas.Series:
+    """The value on every domain of a round that `mean_over_domains` is the mean of."""
     domains = by_domain(history, round, metric)
-    return float(domains["clients_value"].fillna(domains["global_value"]).mean(skipna=False))
+    return domains["clients_value"].where(domains["examples"] > 0, domains["global_value"])
 
 
 def trained_clients(history: pandas.DataFrame, round: int) -> frozenset[int] | None:
@@ -98,12 +123,12 @@ def trained_clients(history: pandas.DataFrame, round: int) -> frozenset[int] | N
     Returns:
         Their indices; None where the history tells nothing of training.
     """
-    rows = history[_training(history, "loss")]
+    rows = history[_training(history, LOSS)]
     return frozenset(rows.loc[rows["round"] <= round, "client"]) if len(rows) else None
 
 
 def by_domain_and_training(
-    history: pandas.DataFrame, round: int, metric: str = "accuracy"
+    history: pandas.DataFrame, round: int, metric: str = ACCURACY
 ) -> pandas.DataFrame:
     """`by_domain`, with what is left of it without clients that have never trained.
 
@@ -112,8 +137,7 @@ def by_domain_and_training(
         ``trained_value`` (the others' own models, weighted by examples; NaN where there is none).
     """
     domains, trained = by_domain(history, round, metric), trained_clients(history, round)
-    rows = _select(history, round, metric, "test")
-    own = rows[rows["client"] != GLOBAL]
+    own = of_clients(_select(history, round, metric, "test"))
     learnt = own["client"].isin(list(trained or ()))
     if trained is None or learnt.all():
         return domains
@@ -124,25 +148,35 @@ def by_domain_and_training(
     )
 
 
-def spread_in(history: pandas.DataFrame, round: int, metric: str = "accuracy") -> Spread | None:
+def spread_in(
+    history: pandas.DataFrame, round: int, score: Score = ACCURACY_SCORE
+) -> Spread | None:
     """How a metric is spread over the clients that were tested in a round; None if none was."""
-    return spread(by_client(history, round, metric), trained_clients(history, round))
+    return spread(by_client(history, round, score.name), trained_clients(history, round), score)
 
 
-def spread(clients: pandas.DataFrame, trained: Collection[int] | None = None) -> Spread | None:
+def spread(
+    clients: pandas.DataFrame,
+    trained: Collection[int] | None = None,
+    score: Score = ACCURACY_SCORE,
+) -> Spread | None:
     """How a metric is spread over clients.
 
     Args:
         clients: From `by_client`.
         trained: Clients that have trained; None counts all of them as such.
+        score: Which metric it is. Clients for which it is not defined are left out.
 
     Returns:
-        The spread; None if no client was tested.
+        The spread; None if it is defined for no client that was tested.
     """
+    tested = len(clients)
+    if not score.averages:
+        clients = clients[clients["value"].notna()]
     if clients.empty:
         return None
     values, examples = clients["value"], clients["examples"]
-    worst = int(values.to_numpy().argmin())
+    worst = int((score.sign * values).to_numpy().argmin())
     learnt = clients if trained is None else clients[clients.index.isin(list(trained))]
     untrained = len(clients) - len(learnt)
     return Spread(
@@ -154,7 +188,8 @@ def spread(clients: pandas.DataFrame, trained: Collection[int] | None = None) ->
         worst_domain=str(clients["domain"].iloc[worst]),
         deviation=float(values.std(ddof=0)),
         untrained=untrained,
-        of_trained=spread(learnt) if untrained else None,
+        of_trained=spread(learnt, None, score) if untrained else None,
+        undefined=tested - len(clients),
     )
 
 
@@ -200,7 +235,7 @@ def bytes_per_client(history: pandas.DataFrame, way: str) -> float:
 
 def unequal_clients(history: pandas.DataFrame) -> bool:
     """Whether clients have learnt from different numbers of samples."""
-    rows = history[_training(history, "loss")]
+    rows = history[_training(history, LOSS)]
     return bool(rows["examples"].nunique() > 1)
 
 

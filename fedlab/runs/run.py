@@ -22,11 +22,11 @@ class Run(RunRecord):
         scenario: What was run.
     """
 
-    def plot(self, metric: str = "accuracy") -> Figure:
+    def plot(self, metric: str | None = None) -> Figure:
         """Learning curves: a line for each domain, and one for their mean.
 
         Args:
-            metric: ``accuracy`` or ``loss``.
+            metric: A metric of ``evaluation.metrics``; by default the first.
 
         Raises:
             InputError: If no round was evaluated yet.

@@ -4,6 +4,7 @@ scenario.yaml        the scenario, with every default written out
 environment.json     versions, hardware, commit
 workload.json        how many parameters a client trains
 history.csv          every number of every round; byte-identical in an equal run
+counts.csv           what metrics have counted, where they keep it; byte-identical as well
 timings.csv          wall-clock seconds by round and phase, which are not
 failures.csv         clients that gave no update in a round, by name, and why; if there were any
 checkpoints/         what `fedlab resume` goes on from

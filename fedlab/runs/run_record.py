@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedlab.errors import InputError
+from fedlab.metrics.metric_set import MetricSet
 from fedlab.runs import metrics
 from fedlab.runs.final_model import ALIASES
-from fedlab.runs.history import read_history
+from fedlab.runs.history import read_counts, read_history
 from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.tensors import read_tensors
 from fedlab.scenario import Scenario
@@ -40,6 +41,21 @@ class RunRecord:
         Client -1 is the global model; split ``round`` has bytes and seconds of whole rounds.
         """
         return read_history(self.folder)
+
+    @property
+    def metric_set(self) -> MetricSet:
+        """What was measured of it, and which way is better."""
+        return self.scenario.evaluation.metric_set
+
+    @cached_property
+    def counts(self) -> pandas.DataFrame:
+        """What metrics have counted on each domain, where they keep that (confusion, ece).
+
+        One row for every count that is not 0, and for the last: round, client (-2: all clients
+        together; -1: the global model on a domain that no client has), domain (empty: all samples
+        of the clients), split, metric, count, place (label and prediction, or the bin) and value.
+        """
+        return read_counts(self.folder)
 
     @property
     def finished(self) -> bool:
@@ -73,7 +89,7 @@ class RunRecord:
             ) from error
 
     def summary(self) -> pandas.DataFrame:
-        """Accuracy on every domain in the last evaluated round.
+        """The first metric, accuracy as a rule, on every domain in the last evaluated round.
 
         Returns:
             One row per domain: ``clients`` tested on it, ``examples`` they have, ``clients_value``
@@ -87,7 +103,7 @@ class RunRecord:
         last = metrics.last_evaluated_round(self.history)
         if last is None:
             raise InputError(f"the run '{self.folder}' has no evaluated round yet; resume it")
-        return metrics.by_domain_and_training(self.history, last)
+        return metrics.by_domain_and_training(self.history, last, self.metric_set.first.name)
 
     def model_state(self, client: int | None = None) -> dict[str, Tensor]:
         """The model after the last round.

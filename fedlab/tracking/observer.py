@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fedlab.config import registry
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
+from fedlab.metrics.metric_set import LOSS
 from fedlab.runs import metrics
 from fedlab.runs.history import read_history
 from fedlab.tracking.base import Tracker
@@ -50,8 +51,9 @@ class TrackingObserver:
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Tells it of the round."""
         told = ((row.split, row.metric, row.client) for row in report.rows)
-        self.trained |= {client for *what, client in told if what == ["train", "loss"]}
-        numbers = numbers_of(report, self.trained or None)
+        self.trained |= {client for *what, client in told if what == ["train", LOSS]}
+        scores = self.scenario.evaluation.metric_set.scores.values()
+        numbers = numbers_of(report, self.trained or None, tuple(scores))
         self._tell(lambda tracker: tracker.log(report.round, numbers))
 
     def on_end(self, strategy: RoundStrategy) -> None:

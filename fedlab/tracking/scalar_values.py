@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from fedlab.federation.callbacks import RoundReport
+from fedlab.metrics.metric_set import MetricSet, Score
 from fedlab.runs import metrics
 from fedlab.runs.history import to_frame
 
@@ -13,19 +14,25 @@ if TYPE_CHECKING:
     import pandas
 
 
-def numbers_of(report: RoundReport, trained: Collection[int] | None = None) -> dict[str, float]:
+def numbers_of(
+    report: RoundReport,
+    trained: Collection[int] | None = None,
+    scores: Sequence[Score] = tuple(MetricSet().scores.values()),
+) -> dict[str, float]:
     """What trackers are told of a round.
 
     Args:
         report: The round.
         trained: Clients that have trained in this round or before; None counts all as such.
+        scores: What is told of tests: the scenario's metrics.
 
     Returns:
         Of every round: ``train/<metric>`` (mean over the clients, by examples), ``bytes/up``,
         ``bytes/down``, ``clients/trained``, ``clients/failed`` and ``seconds/<phase>``. Of an
         evaluated one also ``accuracy/mean_over_clients``, ``accuracy/worst_client``, and for
         every domain ``accuracy/<domain>`` (the clients' models) and ``global_accuracy/<domain>``
-        (the global model); ``loss/...`` likewise. Where clients were tested that have never
+        (the global model); every other metric of the scenario likewise, the worst client of those
+        alone that are shares. Where clients were tested that have never
         trained, ``clients/tested_untrained`` counts them, and
         ``accuracy/mean_over_trained_clients`` and ``accuracy/worst_trained_client`` leave them
         out. A number that there is not has no name.
@@ -37,8 +44,8 @@ def numbers_of(report: RoundReport, trained: Collection[int] | None = None) -> d
         spread = metrics.spread(metrics.by_client(rows, report.round, metric, "train"))
         if spread:
             numbers[f"train/{metric}"] = spread.mean_over_examples
-    for metric in ("accuracy", "loss"):
-        numbers |= _tests(rows[rows["split"] == "test"], report.round, metric, trained)
+    for score in scores:
+        numbers |= _tests(rows[rows["split"] == "test"], report.round, score, trained)
     whole = rows[rows["split"] == "round"].set_index("metric")["value"]
     for name, metric in ROUND.items():
         if metric in whole:
@@ -57,19 +64,19 @@ ROUND = {
 
 
 def _tests(
-    tests: pandas.DataFrame, round: int, metric: str, trained: Collection[int] | None
+    tests: pandas.DataFrame, round: int, score: Score, trained: Collection[int] | None
 ) -> dict[str, float]:
-    numbers = {}
-    spread = metrics.spread(metrics.by_client(tests, round, metric), trained)
+    numbers, metric = {}, score.name
+    spread = metrics.spread(metrics.by_client(tests, round, metric), trained, score)
     if spread:
         numbers[f"{metric}/mean_over_clients"] = spread.mean_over_clients
-        if metric == "accuracy":
+        if score.share:
             numbers[f"{metric}/worst_client"] = spread.worst
         if spread.untrained:
             numbers["clients/tested_untrained"] = spread.untrained
         if spread.of_trained:
             numbers[f"{metric}/mean_over_trained_clients"] = spread.of_trained.mean_over_clients
-            if metric == "accuracy":
+            if score.share:
                 numbers[f"{metric}/worst_trained_client"] = spread.of_trained.worst
     for row in metrics.by_domain(tests, round, metric).itertuples():
         numbers[f"{metric}/{row.Index}"] = row.clients_value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +21,7 @@ from fedlab.engine.work_units import FIRST_NODE_ID, WorkUnit, client_task_of
 from fedlab.engine.worker import Worker
 from fedlab.federation.client_updates import reason
 from fedlab.federation.preaggregation import PairwiseSum, Preaggregation
-from fedlab.federation.record_layout import EXPECTED, expected_of
+from fedlab.federation.record_layout import EXPECTED, Form, expected_of
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.superlink_client import is_lost
 from fedlab.records import array_records, arrays_of, to_wire
@@ -77,6 +77,7 @@ class DeviceGrid(ClientGrid):
         check: Called while waiting; raises if there is nothing left to wait for.
         tester: Tests the global model on domains that no device has.
         most_examples: How many samples a device with so many may say that it has learnt from.
+        counts: What metrics count in a test of so many samples, by metric and name.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class DeviceGrid(ClientGrid):
         check: Callable[[], None],
         tester: Worker | None = None,
         most_examples: Callable[[int], int] = lambda train: train,
+        counts: Callable[[int], Mapping[str, Form]] = lambda test: {},
     ) -> None:
         seats = sorted(roll.seats.values(), key=lambda seat: seat.client)
         super().__init__([seat.train for seat in seats], run=post.grid.run)
@@ -96,6 +98,7 @@ class DeviceGrid(ClientGrid):
         self.check = check
         self.tester = tester
         self.most_examples = most_examples
+        self.counts = counts
 
     def get_nodes(self) -> Iterator[NodeInfo]:
         """All clients, by the names of their devices."""
@@ -140,6 +143,7 @@ class DeviceGrid(ClientGrid):
             examples=seat.test if tests else self.most_examples(seat.train),
             train=seat.train,
             domain=seat.domain if tests else None,
+            counts=self.counts(seat.test) if tests else {},
         )
         return PendingRequest(message, client, unit, content, expectation)
 

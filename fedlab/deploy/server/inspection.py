@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedlab.deploy.readable import shown
-from fedlab.federation.record_layout import Expected, Form
+from fedlab.federation.evaluation_reply import COUNTS
+from fedlab.federation.record_layout import Expected, Form, Layout
+from fedlab.metrics.metric_set import ACCURACY, ALWAYS, LOSS
 from fedlab.records import PACKED, unpacked
 
 HEAD_BYTES = 1024
@@ -32,8 +34,6 @@ FAR_OFF = 2.0**31
 
 OLD = "install the same version of fedlab on both sides"
 
-SCORES = ("accuracy", "loss")
-
 
 @dataclass(frozen=True)
 class Expectation:
@@ -47,6 +47,7 @@ class Expectation:
         examples: The largest number of samples that it may speak of.
         train: Training samples of the device.
         domain: The domain that it tests on, for a test; None for anything else.
+        counts: What metrics count in a test that has samples, by metric and name.
     """
 
     client: int
@@ -56,13 +57,13 @@ class Expectation:
     examples: int
     train: int
     domain: str | None = None
+    counts: Mapping[str, Form] = field(default_factory=dict)
 
     @property
     def largest(self) -> int:
         """Bytes of the reply, at most."""
-        if self.domain is not None:
-            return WORDS_BYTES
-        return WORDS_BYTES + sum(map(_packed_bytes, self.expected.layout.values()))
+        layout = self.expected.layout.values() if self.domain is None else [self.counts]
+        return WORDS_BYTES + sum(map(_packed_bytes, layout))
 
     def admit(self, content: RecordDict) -> RecordDict:
         """The reply with its tensors decoded, in the order in which they are expected.
@@ -71,7 +72,7 @@ class Expectation:
             ValueError: With what is wrong, if it is not what was expected.
         """
         self._check_sender(content.get("client"))
-        layout = {} if self.domain is not None else self.expected.layout
+        layout = self.expected.layout if self.domain is None else self._counted(content)
         known = {"metrics", "client", *layout} | ({"domains"} if self.domain is not None else set())
         if missing := known - content.keys():
             raise ValueError(f"its reply lacks records ({_named(missing)}); {OLD}")
@@ -83,10 +84,16 @@ class Expectation:
         self._check_metrics(content["metrics"])
         if self.domain is not None:
             self._check_scores(content["domains"])
-            return content
-        records: dict[str, Any] = {name: self._record(name, content[name]) for name in layout}
-        records |= {"metrics": content["metrics"], "client": content["client"]}
-        return RecordDict(records)
+        records: dict[str, Any] = {
+            name: self._record(name, content[name], forms) for name, forms in layout.items()
+        }
+        return RecordDict({**content, **records})
+
+    def _counted(self, content: RecordDict) -> Layout:
+        """The record of counts, which is there where the device has anything to count."""
+        table = content.get("domains")
+        tested = isinstance(table, ConfigRecord) and bool(table.get("domain"))
+        return {COUNTS: self.counts} if tested and self.counts else {}
 
     def _check_sender(self, client: object) -> None:
         if not isinstance(client, ConfigRecord) or client.keys() != {"id", "task"}:
@@ -99,7 +106,7 @@ class Expectation:
     def _check_metrics(self, metrics: object) -> None:
         if not isinstance(metrics, MetricRecord) or "num-examples" not in metrics:
             raise ValueError(f"its reply lacks records; {OLD}")
-        wanted = set(SCORES) if self.domain is not None else self.expected.metrics
+        wanted = set(ALWAYS) if self.domain is not None else self.expected.metrics
         if more := metrics.keys() - wanted - {"num-examples"}:
             raise ValueError(
                 f"it has sent metrics that nobody knows ({_named(more)}); a method that measures "
@@ -108,12 +115,12 @@ class Expectation:
         for name, value in metrics.items():
             _check_number(f"its {name}", value)
         _check_count("samples", metrics["num-examples"], self.examples)
-        _check_share("its accuracy", metrics.get("accuracy", 0.0))
+        _check_share("its accuracy", metrics.get(ACCURACY, 0.0))
 
     def _check_scores(self, domains: object) -> None:
         """Looks at the results of a test, which has one domain and no more samples than said."""
         number = (int, float)
-        wanted = {"domain": str, "examples": int, "accuracy": number, "loss": number}
+        wanted = {"domain": str, "examples": int, ACCURACY: number, LOSS: number}
         if not isinstance(domains, ConfigRecord) or domains.keys() != wanted.keys():
             raise ValueError(f"its test lacks results; {OLD}")
         for name, kind in wanted.items():
@@ -130,9 +137,8 @@ class Expectation:
             _check_number("its loss", loss)
             _check_share("its accuracy", accuracy)
 
-    def _record(self, record: str, packed: object) -> ArrayRecord:
+    def _record(self, record: str, packed: object, forms: Mapping[str, Form]) -> ArrayRecord:
         """One record, decoded; its forms are looked at first, then its values."""
-        forms = self.expected.layout[record]
         if not isinstance(packed, ArrayRecord):
             raise ValueError(f"'{record}' has no tensors")
         array = packed.get(PACKED)

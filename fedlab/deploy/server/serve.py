@@ -23,6 +23,7 @@ from fedlab.deploy.server.serve_setup import ServeSetup, setup_of
 from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
+from fedlab.federation.evaluation_reply import counts_layout
 from fedlab.files import write_whole
 from fedlab.flower_compat.superlink_client import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
@@ -94,10 +95,12 @@ def serve(
             tolerant = as_on_devices(scenario)
             most = partial(_most_examples, scenario, task)
             needed = server_settings(tolerant).needed
+            counted = scenario.evaluation.metric_set.counted
+            counts = partial(counts_layout, counted, len(task.classes))
             run = conduct(
                 tolerant,
                 task.model,
-                DeviceGrid(post, roll, needed, superlink.check, task.tester, most),
+                DeviceGrid(post, roll, needed, superlink.check, task.tester, most, counts),
                 folder,
                 checkpoint=checkpoint,
                 test_domains=task.test_domains,

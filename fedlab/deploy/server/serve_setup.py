@@ -98,6 +98,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
             "no device sees; give them as numbers, e.g. data.normalisation={mean: 0, std: 1} for "
             "tables that are standardised already"
         )
+    scenario.evaluation.metric_set.check(len(data.class_names))
     shape, names, clients = data.input_shape, data.class_names, scenario.partition.clients
     model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, clients)

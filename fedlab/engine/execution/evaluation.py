@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional
 
 from fedlab.data.preprocess import Preprocess
+from fedlab.metrics.base import Counts, Metric
 from fedlab.models.anatomy.places import session_classes
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
@@ -24,12 +25,14 @@ class DomainScore:
         examples: Number of samples.
         accuracy: Share that was classified correctly.
         loss: Mean cross-entropy.
+        counts: What other metrics have counted, by their titles.
     """
 
     domain: int
     examples: int
     accuracy: float
     loss: float
+    counts: Mapping[str, Counts] = field(default_factory=dict)
 
 
 class TestSamples(NamedTuple):
@@ -53,6 +56,7 @@ def evaluate(
     preprocess: Preprocess,
     tests: Sequence[TestSamples],
     batch_size: int,
+    metrics: Sequence[Metric] = (),
 ) -> list[list[DomainScore]]:
     """Tests a model on the samples of one or many clients, without regard to where one ends.
 
@@ -62,6 +66,7 @@ def evaluate(
         preprocess: Normalises batches.
         tests: The samples of each client.
         batch_size: Samples per forward pass.
+        metrics: What is counted besides accuracy and loss.
 
     Returns:
         For each client one score for each domain that occurs, in the order of domain indices.
@@ -71,13 +76,15 @@ def evaluate(
         return [[] for _ in tests]
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
-    losses, hits = [], []
+    losses, hits, told = [], [], []
     with session_classes(model, state):
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
             outputs = model(channels_last(preprocess.inputs(inputs[rows])))
             losses.append(functional.cross_entropy(outputs, labels[rows], reduction="none"))
             hits.append(outputs.argmax(dim=1) == labels[rows])
+            if metrics:
+                told.append(outputs.float().cpu())
     sizes = torch.tensor([len(test.labels) for test in tests], device=labels.device)
     clients = torch.arange(len(tests), device=labels.device).repeat_interleave(sizes)
     width = int(domains.max()) + 1
@@ -86,12 +93,48 @@ def evaluate(
     def totals(values: torch.Tensor | None = None) -> list[list[float]]:
         return torch.bincount(group, values, minlength=groups).view(-1, width).tolist()
 
+    counts: dict[int, dict[str, Counts]] = {}
+    if metrics:
+        counts = counts_by_group(metrics, torch.cat(told), labels.cpu(), group.cpu())
     counted = totals(), totals(torch.cat(hits).double()), totals(torch.cat(losses).double())
     return [
         [
-            DomainScore(domain, int(examples), correct / examples, loss / examples)
+            DomainScore(
+                domain,
+                int(examples),
+                correct / examples,
+                loss / examples,
+                counts.get(place * width + domain, {}),
+            )
             for domain, (examples, correct, loss) in enumerate(zip(*client, strict=True))
             if examples
         ]
-        for client in zip(*counted, strict=True)
+        for place, client in enumerate(zip(*counted, strict=True))
     ]
+
+
+def counts_by_group(
+    metrics: Sequence[Metric], outputs: torch.Tensor, labels: torch.Tensor, group: torch.Tensor
+) -> dict[int, dict[str, Counts]]:
+    """What metrics count of each group of samples.
+
+    A group is counted at once, however its samples fell into batches, and on the CPU, where sums
+    have one order: a client's counts are then the same whoever else was tested with it.
+
+    Args:
+        metrics: What is counted.
+        outputs: Logits of shape (n, classes).
+        labels: int64 of shape (n,).
+        group: The group of each sample, int64 of shape (n,).
+
+    Returns:
+        Counts by group, and by the metric's title.
+    """
+    order = group.argsort(stable=True)
+    groups, sizes = group.unique(return_counts=True)
+    cut = sizes.tolist()
+    parts = zip(outputs[order].split(cut), labels[order].split(cut), strict=True)
+    return {
+        int(number): {metric.title: metric.count(*part) for metric in metrics}
+        for number, part in zip(groups, parts, strict=True)
+    }

@@ -203,7 +203,8 @@ class Runtime:
         batch_size = self.scenario.evaluation.batch_size
         if mixes_test_samples(self.trainer.task.model):
             batch_size = max(1, sum(len(test.labels) for test in tests))
-        return evaluate(self.trainer.task.model, state, self.preprocess, tests, batch_size)
+        metrics = self.scenario.evaluation.metric_set.counted
+        return evaluate(self.trainer.task.model, state, self.preprocess, tests, batch_size, metrics)
 
 
 def build_client_trainer(

@@ -1,4 +1,4 @@
-"""A picture of how accuracy, or loss, goes with the rounds of many runs, by domain."""
+"""A picture of how a metric goes with the rounds of many runs, by domain."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from matplotlib.lines import Line2D
 from fedlab.comparison.compared import Compared
 from fedlab.comparison.group import Group
 from fedlab.errors import InputError
-from fedlab.report.figures.learning_curves import ALL, curves_of, frame
+from fedlab.report.figures.learning_curves import ALL, curves_of, frame, score_of
 from fedlab.report.figures.partition_figure import INK, colours_of
 
 MOST_COLUMNS = 3
 
 
-def comparison_figure(comparison: Compared, metric: str = "accuracy") -> Figure:
+def comparison_figure(comparison: Compared, metric: str | None = None) -> Figure:
     """Many runs: a panel for each domain and their mean; in each, a line for every group.
 
     The band around a line is the standard deviation over seeds.
+
+    Args:
+        comparison: The runs.
+        metric: One that they have measured; by default their first.
 
     Raises:
         InputError: If there is no such metric, or no run that has finished.
@@ -30,6 +34,7 @@ def comparison_figure(comparison: Compared, metric: str = "accuracy") -> Figure:
     shown = {place: found for place, found in curves.items() if found}
     if not shown:
         raise InputError("no run of the comparison has finished; there is nothing to draw")
+    score = comparison.score if metric is None else score_of(comparison.runs[0], metric)
     panels = [*comparison.domains, *[ALL] * (len(comparison.domains) > 1)]
     wide = min(len(panels), MOST_COLUMNS)
     high = math.ceil(len(panels) / wide)
@@ -40,9 +45,9 @@ def comparison_figure(comparison: Compared, metric: str = "accuracy") -> Figure:
     for axes, panel in zip(grid, panels, strict=False):
         for place, seeds in shown.items():
             _band(axes, [curve[panel] for curve in seeds if panel in curve], colours[place])
-        frame(axes, panel, metric)
+        frame(axes, panel, score)
     for axes in grid[::wide]:
-        axes.set_ylabel(f"test {metric}", color=INK, fontsize=9)
+        axes.set_ylabel(f"test {score.words}", color=INK, fontsize=9)
     for axes in grid[max(len(panels) - wide, 0) : len(panels)]:  # nothing stands below these
         axes.set_xlabel("round", color=INK, fontsize=9)
         axes.tick_params(labelbottom=True)
@@ -63,9 +68,10 @@ def comparison_figure(comparison: Compared, metric: str = "accuracy") -> Figure:
     return figure
 
 
-def _over_seeds(group: Group, metric: str) -> list[pandas.DataFrame]:
+def _over_seeds(group: Group, metric: str | None) -> list[pandas.DataFrame]:
     """The curves of every finished run, their mean over domains included."""
-    found = [curves_of(group.runs[seed], metric) for seed in group.outcomes]
+    runs = [group.runs[seed] for seed in group.outcomes]
+    found = [curves_of(run, score_of(run, metric)) for run in runs]
     return [c.assign(**{ALL: c.mean(axis="columns", skipna=False)}) for c in found]
 
 

@@ -1,4 +1,4 @@
-"""A picture of how accuracy, or loss, goes with the rounds of a run, by domain."""
+"""A picture of how a metric goes with the rounds of a run, by domain."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedlab.errors import InputError
+from fedlab.metrics.metric_set import Score
 from fedlab.report.figures.partition_figure import FAINT, INK, colours_of
 from fedlab.runs.curves import learning_curves
 
 if TYPE_CHECKING:
     from fedlab.runs.run_record import RunRecord
 
-METRICS = ("accuracy", "loss")
 ALL = "mean over domains"
 
 
-def run_figure(run: RunRecord, metric: str = "accuracy") -> Figure:
+def run_figure(run: RunRecord, metric: str | None = None) -> Figure:
     """One run: a line for each domain, and a dark one for their mean.
+
+    Args:
+        run: The run.
+        metric: One that the run has measured; by default its first.
 
     Raises:
         InputError: If there is no such metric, or no round was evaluated yet.
     """
-    curves = curves_of(run, metric)
+    score = score_of(run, metric)
+    curves = curves_of(run, score)
     figure = Figure(figsize=(6.5, 3.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     colours = colours_of(len(curves.columns))
@@ -36,28 +41,35 @@ def run_figure(run: RunRecord, metric: str = "accuracy") -> Figure:
         mean = curves.mean(axis="columns", skipna=False)
         axes.plot(curves.index, mean, color=INK, linewidth=2, label=ALL)
     scenario = run.scenario
-    frame(axes, f"{scenario.name}, {scenario.strategy.name}, seed {scenario.seed}", metric)
+    frame(axes, f"{scenario.name}, {scenario.strategy.name}, seed {scenario.seed}", score)
     axes.set_xlabel("round", color=INK, fontsize=9)
-    axes.set_ylabel(f"test {metric}", color=INK, fontsize=9)
+    axes.set_ylabel(f"test {score.words}", color=INK, fontsize=9)
     figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
 
-def curves_of(run: RunRecord, metric: str) -> pandas.DataFrame:
+def score_of(run: RunRecord, metric: str | None) -> Score:
+    """The metric of a run by its name; by default the first.
+
+    Raises:
+        InputError: If there is no such metric.
+    """
+    return run.metric_set.first if metric is None else run.metric_set.score(metric)
+
+
+def curves_of(run: RunRecord, score: Score) -> pandas.DataFrame:
     """A run's learning curves: rounds x domains.
 
     Raises:
-        InputError: If there is no such metric, or no round was evaluated yet.
+        InputError: If no round was evaluated yet, or none with that metric.
     """
-    if metric not in METRICS:
-        raise InputError(f"there is no curve of '{metric}'; choose from {', '.join(METRICS)}")
-    curves = learning_curves(run.history, metric)
+    curves = learning_curves(run.history, score.name)
     if curves.empty:
         raise InputError(f"the run '{run.folder}' has no evaluated round yet; resume it")
     return curves
 
 
-def frame(axes: Axes, title: str, metric: str) -> None:
+def frame(axes: Axes, title: str, score: Score) -> None:
     """A quiet title, a grid, and per cent where they are meant."""
     axes.set_title(title, loc="left", color=INK, fontsize=9)
     axes.set_axisbelow(True)
@@ -66,5 +78,5 @@ def frame(axes: Axes, title: str, metric: str) -> None:
         spine.set_visible(False)
     axes.tick_params(length=0, labelsize=9, colors=INK)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    if metric == "accuracy":
+    if score.share:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))

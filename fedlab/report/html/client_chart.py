@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from fedlab.report.html.scales import Scale, accuracies, ticks
+from fedlab.metrics.metric_set import ACCURACY_SCORE, Score
+from fedlab.report.html.scales import Scale, label_of_tick, scores, ticks
 from fedlab.report.html.svg import Element, element, line, picture, text
 from fedlab.report.units import short
 
@@ -24,7 +25,7 @@ class Clients:
     Attributes:
         label: The method.
         style: Its colour and sign.
-        values: Accuracy of every client, in every seed.
+        values: The score of every client, in every seed.
         names: What each of them is called.
         words: What is said of all of them.
     """
@@ -36,25 +37,36 @@ class Clients:
     words: str
 
 
-def client_chart(methods: Sequence[Clients], width: float, *, label: str) -> Markup:
+def client_chart(
+    methods: Sequence[Clients], width: float, *, label: str, score: Score = ACCURACY_SCORE
+) -> Markup:
     """Draws the clients of each method along one axis, the median as a line across.
 
     Args:
         methods: The methods.
         width: Width of the picture.
+        score: What the values are.
         label: What the picture shows, for those who cannot see it.
     """
     row = HEADER + BAND
     height = TOP + row * len(methods) + BOTTOM
     values = [value for method in methods for value in method.values]
-    across = Scale(*accuracies(values), 10.0, width - 10)
+    across = Scale(*scores(values, score), 10.0, width - 10)
     bottom = height - BOTTOM
     drawn: list[Element] = []
     for value in ticks(across.low, across.high, 8 if width > 600 else 5):
         x = across(value)
         drawn.append(line(x, TOP, x, bottom + 4, "grid"))
-        drawn.append(text(f"{100 * value:.0f}", x, bottom + 16, "middle"))
-    drawn.append(text("test accuracy in %", across.end, bottom + 30, "end", "axis-title"))
+        drawn.append(text(label_of_tick(value, score), x, bottom + 16, "middle"))
+    drawn.append(
+        text(
+            f"test {score.words}{' in %' * score.share}",
+            across.end,
+            bottom + 30,
+            "end",
+            "axis-title",
+        )
+    )
     for place, method in enumerate(methods):
         top = TOP + row * place
         base = top + row - 6
@@ -64,16 +76,16 @@ def client_chart(methods: Sequence[Clients], width: float, *, label: str) -> Mar
         drawn.append(text(method.words, across.end, top + 15, "end"))
         drawn.append(line(across.start, base, across.end, base, "axis"))
         if len(method.values) <= FEW:
-            drawn += _dots(method, across, base)
+            drawn += _dots(method, across, base, score)
         else:
-            drawn += _histogram(method, across, base)
+            drawn += _histogram(method, across, base, score)
         if method.values:
             middle = across(float(np.median(method.values)))
             drawn.append(line(middle, base - BAND + 8, middle, base + 4, "median"))
     return picture(width, height, label, *drawn, kind="clients")
 
 
-def _dots(method: Clients, across: Scale, base: float) -> list[Element]:
+def _dots(method: Clients, across: Scale, base: float, score: Score) -> list[Element]:
     """A dot for each client, as low as it can be without covering another."""
     placed: list[tuple[float, float]] = []
     drawn = []
@@ -85,21 +97,24 @@ def _dots(method: Clients, across: Scale, base: float) -> list[Element]:
                 y = other - ((2 * RADIUS) ** 2 - (left - x) ** 2) ** 0.5
         y = max(y, base - BAND + RADIUS)  # a crowd lies over each other rather than over words
         placed.append((x, y))
-        words = f"{method.names[k]}: {100 * method.values[k]:.1f} %"
+        words = f"{method.names[k]}: {score.text(method.values[k])}{' %' * score.share}"
         kind = f"dot m{method.style % 8}"
         title = element("title", words)
         drawn.append(element("circle", title, cx=x, cy=y, r=RADIUS, class_=kind))
     return drawn
 
 
-def _histogram(method: Clients, across: Scale, base: float) -> list[Element]:
+def _histogram(method: Clients, across: Scale, base: float, score: Score) -> list[Element]:
     """Bars whose areas are shares of the clients."""
     counts, edges = np.histogram(method.values, bins=60, range=(across.low, across.high))
     tallest = (BAND - 10) / max(int(counts.max()), 1)
     return [
         element(
             "rect",
-            element("title", f"{count} clients at {100 * left:.1f} to {100 * right:.1f} %"),
+            element(
+                "title",
+                f"{count} clients at {score.text(left)} to {score.text(right)}{' %' * score.share}",
+            ),
             x=across(left),
             y=base - tallest * count,
             width=across(right) - across(left) - 0.6,

@@ -1,4 +1,4 @@
-"""How accuracy is spread over clients."""
+"""How the first metric, accuracy as a rule, is spread over clients."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ from fedlab.comparison.group import Group
 from fedlab.comparison.table import SPREAD, WORST
 from fedlab.report.html.client_chart import Clients, client_chart
 from fedlab.report.html.figure import ConfigBlock, Figure
-from fedlab.report.html.format import per_cent
+from fedlab.report.html.format import capital, told
 from fedlab.runs import metrics
 
 
 def clients(comparison: Comparison) -> ConfigBlock:
     """The section with every client of every run."""
-    table = comparison.table()
+    table, score = comparison.table(), comparison.score
     drawn = []
     for style, group in enumerate(comparison.groups):
         values, names = _tested(group)
         worst, spread = (float(table.iloc[style][m, "mean"]) for m in (WORST, SPREAD))
-        words = f"worst {per_cent(worst)}   spread {per_cent(spread)}"
+        words = f"worst {told(worst, score)}   spread {told(spread, score)}"
         drawn.append(Clients(group.label, style, values, names, words))
     if not any(method.values for method in drawn):
         return ConfigBlock(
             "clients", "Clients", missing="No client was tested (evaluation.fraction is 0)."
         )
-    told = ", ".join(f"{method.label}: {method.words}" for method in drawn)
-    label = f"Test accuracy of clients in per cent, by method: {told}"
-    wide, narrow = (client_chart(drawn, width, label=label) for width in (1040.0, 330.0))
+    ends = ", ".join(f"{method.label}: {method.words}" for method in drawn)
+    label = f"Test {score.words} of clients{score.unit}, by method: {ends}"
+    wide, narrow = (
+        client_chart(drawn, width, label=label, score=score) for width in (1040.0, 330.0)
+    )
     several = " in each seed" if len(comparison.seeds) > 1 else ""
     say = (
         f"Each dot is a client{several}, tested with its own model on its own test samples; the "
         "line across is the median. Spread is the standard deviation over the clients of a run."
     )
-    figure = Figure("Accuracy of every client", wide, narrow=narrow)
+    figure = Figure(f"{capital(score.words)} of every client", wide, narrow=narrow)
     return ConfigBlock("clients", "Clients", say, [figure])
 
 
@@ -41,7 +43,8 @@ def _tested(group: Group) -> tuple[list[float], list[str]]:
     values: list[float] = []
     names: list[str] = []
     for seed, outcome in group.outcomes.items():
-        own = metrics.by_client(group.runs[seed].history, outcome.round)
+        own = metrics.by_client(group.runs[seed].history, outcome.round, group.score.name)
+        own = own[own["value"].notna()]
         several = f", seed {seed}" if len(group.outcomes) > 1 else ""
         values += own["value"].tolist()
         names += [f"client {index} ({domain}){several}" for index, domain in own["domain"].items()]

@@ -1,4 +1,4 @@
-"""What accuracy has cost: over bytes, over seconds, and over virtual time where there is some."""
+"""What the first metric has cost: over bytes, seconds, and virtual time where there is some."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import ConfigBlock, Figure
-from fedlab.report.html.format import per_cent
-from fedlab.report.html.scales import accuracies
-from fedlab.report.html.seeds import accuracy, spent
+from fedlab.report.html.format import capital, told
+from fedlab.report.html.scales import scores
+from fedlab.report.html.seeds import curve_of, spent
 
 WIDE, NARROW = (500.0, 280.0), (340.0, 220.0)
 BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
@@ -22,16 +22,18 @@ VIRTUAL = (
 
 
 def cost(comparison: Comparison) -> ConfigBlock:
-    """The section with accuracy over everything that it costs."""
+    """The section with the score over everything that it costs."""
+    name, words = capital(comparison.score.words), comparison.score.words
     figures = [
-        _against(comparison, "bytes", "Accuracy against traffic", "sent up and down", BYTES),
-        _against(comparison, "seconds", "Accuracy against time", "since the start", SECONDS),
+        _against(comparison, "bytes", f"{name} against traffic", "sent up and down", BYTES),
+        _against(comparison, "seconds", f"{name} against time", "since the start", SECONDS),
     ]
     if on_devices(comparison):
-        title, since = "Accuracy against virtual time", "of the devices since the start"
+        title, since = f"{name} against virtual time", "of the devices since the start"
         figures.append(_against(comparison, "virtual_seconds", title, since, SECONDS))
+    unit = ", in per cent," * comparison.score.share
     say = (
-        "Mean accuracy over domains, in per cent, over what it has cost: bytes of tensors between "
+        f"Mean {words} over domains{unit} over what it has cost: bytes of tensors between "
         "server and clients, those to those that only test included, and wall-clock time of the "
         "simulation on the machine it ran on." + VIRTUAL * on_devices(comparison)
     )
@@ -41,17 +43,19 @@ def cost(comparison: Comparison) -> ConfigBlock:
 def _against(
     comparison: Comparison, what: str, title: str, since: str, units: Mapping[str, float]
 ) -> Figure:
+    score = comparison.score
     prices = [spent(group, what) for group in comparison.groups]
     unit = _unit(max((float(price.max()) for price in prices if len(price)), default=1.0), units)
     curves = []
     for style, (group, price) in enumerate(zip(comparison.groups, prices, strict=True)):
-        over = accuracy(group)
+        over = curve_of(group)
         both = over.mean.index.intersection(price.index)
         x = list(price.loc[both] / units[unit])
         deviation = list(over.deviation.loc[both].fillna(0.0))
         curves.append(Curve(group.label, style, x, list(over.mean.loc[both]), deviation))
     ends = ", ".join(
-        f"{curve.label} {per_cent(curve.y[-1])} per cent after {curve.x[-1]:,.3g} {unit}"
+        f"{curve.label} {told(curve.y[-1], score)}{' per cent' * score.share} after "
+        f"{curve.x[-1]:,.3g} {unit}"
         for curve in curves
         if curve.y
     )
@@ -61,7 +65,8 @@ def _against(
             label=f"{title}: {ends}",
             x_title=f"{unit} {since}",
             x_text=lambda x: f"{x:,.3g}" if x < 1000 else f"{x:,.0f}",
-            y_range=accuracies(extent(curves)),
+            score=score,
+            y_range=scores(extent(curves), score),
             size=size,
             named=False,
         )

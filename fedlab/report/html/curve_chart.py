@@ -1,4 +1,4 @@
-"""Curves with bands: accuracy over rounds, bytes or seconds."""
+"""Curves with bands: a score over rounds, bytes or seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from fedlab.report.html.scales import Scale, apart, ticks
+from fedlab.metrics.metric_set import ACCURACY_SCORE, Score
+from fedlab.report.html.scales import Scale, apart, label_of_tick, ticks
 from fedlab.report.html.svg import Element, element, line, mark, picture, polyline, text
 from fedlab.report.units import short
 
@@ -47,8 +48,9 @@ def curve_chart(
     y_range: tuple[float, float],
     size: tuple[float, float],
     named: bool,
+    score: Score = ACCURACY_SCORE,
 ) -> Markup:
-    """Draws curves of accuracies.
+    """Draws curves of a score.
 
     Args:
         curves: The curves.
@@ -58,6 +60,7 @@ def curve_chart(
         y_range: Range of the y axis.
         size: Width and height.
         named: Whether each curve's name stands at its end, for which there must be room.
+        score: What is along the y axis.
     """
     width, height = size
     curves = [_thinned(curve) for curve in curves]
@@ -67,7 +70,7 @@ def curve_chart(
     farthest = max((x for curve in curves for x in curve.x), default=1.0)
     across = Scale(0.0, max(farthest, 1e-9), LEFT, width - right)
     up = Scale(*y_range, height - BOTTOM, TOP)
-    drawn = [*_axes(across, up, x_title, x_text)]
+    drawn = [*_axes(across, up, x_title, x_text, score)]
     for curve in curves:
         drawn += _curve(curve, across, up)
     if named:
@@ -78,7 +81,7 @@ def curve_chart(
         "right": width - right,
         "top": TOP,
         "bottom": height - BOTTOM,
-        "curves": [_reading(curve, across, up, x_text) for curve in curves],
+        "curves": [_reading(curve, across, up, x_text, score) for curve in curves],
     }
     shown = picture(width, height, label, *drawn, kind="curves")
     opening = Markup('<svg data-x="{}" data-curves="{}" ').format(x_title, json.dumps(readings))
@@ -95,12 +98,14 @@ def extent(curves: Sequence[Curve]) -> list[float]:
     ]
 
 
-def _axes(across: Scale, up: Scale, x_title: str, x_text: Callable[[float], str]) -> list[Element]:
+def _axes(
+    across: Scale, up: Scale, x_title: str, x_text: Callable[[float], str], score: Score
+) -> list[Element]:
     drawn = []
     for value in ticks(up.low, up.high, 5):
         y = up(value)
         drawn.append(line(across.start, y, across.end, y, "grid"))
-        drawn.append(text(f"{100 * value:.0f}", across.start - 7, y + 3.8, "end"))
+        drawn.append(text(label_of_tick(value, score), across.start - 7, y + 3.8, "end"))
     drawn.append(line(across.start, up.start, across.end, up.start, "axis"))
     marks = ticks(across.low, across.high, 4 if across.end - across.start < 300 else 7)
     for value in marks:
@@ -157,11 +162,11 @@ def _names(curves: Sequence[Curve], across: Scale, up: Scale, letters: int) -> l
 
 
 def _reading(
-    curve: Curve, across: Scale, up: Scale, x_text: Callable[[float], str]
+    curve: Curve, across: Scale, up: Scale, x_text: Callable[[float], str], score: Score
 ) -> dict[str, object]:
     """What is told of a curve where the reader points at it."""
     points = [
-        [round(across(x), 1), round(up(y), 1), x_text(x), f"{100 * y:.1f}"]
+        [round(across(x), 1), round(up(y), 1), x_text(x), score.text(y)]
         for x, y in zip(curve.x, curve.y, strict=True)
         if math.isfinite(y)
     ]

@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 
 from fedlab.comparison.sentences import NONE
+from fedlab.metrics.metric_set import Score
 
 
-def per_cent(value: float, digits: int = 1) -> str:
-    """``86.2`` of 0.862; a dash where there is no number."""
-    return NONE if math.isnan(value) else f"{100 * value:.{digits}f}"
+def told(value: float, score: Score) -> str:
+    """``86.2`` of an accuracy of 0.862; a dash where there is no number."""
+    return NONE if math.isnan(value) else score.text(value)
 
 
-def with_deviation(value: float, deviation: float) -> str:
+def with_deviation(value: float, deviation: float, score: Score) -> str:
     """``86.2 ± 1.1``."""
-    spread = "" if math.isnan(deviation) else f" ± {100 * deviation:.1f}"
-    return per_cent(value) + spread
+    spread = "" if math.isnan(deviation) else f" ± {score.text(deviation)}"
+    return told(value, score) + spread
+
+
+def capital(words: str) -> str:
+    """The words with a capital letter in front."""
+    return words[:1].upper() + words[1:]
 
 
 def plural(count: int, thing: str) -> str:

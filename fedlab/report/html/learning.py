@@ -1,4 +1,4 @@
-"""How accuracy grew over rounds: on all domains, on each, and of the worst client."""
+"""How the first metric grew over rounds: on all domains, on each, and of the worst client."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from markupsafe import Markup
 
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
+from fedlab.metrics.metric_set import Score
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import ConfigBlock, Figure, Numbers
-from fedlab.report.html.format import per_cent, with_deviation
-from fedlab.report.html.scales import accuracies
-from fedlab.report.html.seeds import Over, accuracy, worst
+from fedlab.report.html.format import capital, told, with_deviation
+from fedlab.report.html.scales import scores
+from fedlab.report.html.seeds import Over, curve_of, worst
 
 LARGE, SMALL = (1040.0, 360.0), (340.0, 220.0)
 ROWS = 12
@@ -26,32 +27,33 @@ NAMED = 8
 
 def learning(comparison: Comparison) -> ConfigBlock:
     """The section with learning curves."""
-    groups = comparison.groups
-    whole = [accuracy(group) for group in groups]
-    parts = {name: [accuracy(g, name) for g in groups] for name in comparison.domains[:MOST]}
+    groups, score = comparison.groups, comparison.score
+    whole = [curve_of(group) for group in groups]
+    parts = {name: [curve_of(g, name) for g in groups] for name in comparison.domains[:MOST]}
     if len(parts) == 1:
         parts = {}
     parts["worst client"] = [worst(group) for group in groups]
     title = comparison.domains[0] if len(comparison.domains) == 1 else "Mean over domains"
     curves = _curves(groups, whole)
-    alike = accuracies(extent([c for name in parts for c in _curves(groups, parts[name])]))
+    alike = scores(extent([c for name in parts for c in _curves(groups, parts[name])]), score)
+    y_range = scores(extent(curves), score)
     figures = [
         Figure(
             title,
-            _chart(title, curves, accuracies(extent(curves)), LARGE),
-            numbers=_numbers(groups, whole),
-            narrow=_chart(title, curves, accuracies(extent(curves)), SMALL),
+            _chart(title, curves, score, y_range, LARGE),
+            numbers=_numbers(groups, whole, score),
+            narrow=_chart(title, curves, score, y_range, SMALL),
         ),
         *(
             Figure(
                 name,
-                _chart(name, _curves(groups, overs), alike, SMALL),
-                numbers=_numbers(groups, overs),
+                _chart(name, _curves(groups, overs), score, alike, SMALL),
+                numbers=_numbers(groups, overs, score),
             )
             for name, overs in parts.items()
         ),
     ]
-    say = "Test accuracy in per cent by round"
+    say = f"Test {score.words}{score.unit} by round"
     say += ", mean and standard deviation over seeds." if len(comparison.seeds) > 1 else "."
     if len(comparison.domains) > MOST:
         left_out = comparison.domains[MOST:]
@@ -77,27 +79,34 @@ def _curves(groups: Sequence[Group], overs: Sequence[Over]) -> list[Curve]:
 
 
 def _chart(
-    name: str, curves: Sequence[Curve], y_range: tuple[float, float], size: tuple[float, float]
+    name: str,
+    curves: Sequence[Curve],
+    score: Score,
+    y_range: tuple[float, float],
+    size: tuple[float, float],
 ) -> Markup:
-    ends = ", ".join(f"{curve.label} {per_cent(curve.y[-1])}" for curve in curves if curve.y)
+    ends = ", ".join(f"{curve.label} {told(curve.y[-1], score)}" for curve in curves if curve.y)
+    unit = ", in per cent" * score.share
     return curve_chart(
         curves,
-        label=f"Accuracy over rounds, {name}; at the end, in per cent: {ends}",
+        label=f"{capital(score.words)} over rounds, {name}; at the end{unit}: {ends}",
         x_title="round",
         x_text=lambda x: f"{x:g}",
+        score=score,
         y_range=y_range,
         size=size,
         named=size is LARGE,
     )
 
 
-def _numbers(groups: Sequence[Group], overs: Sequence[Over]) -> Numbers:
+def _numbers(groups: Sequence[Group], overs: Sequence[Over], score: Score) -> Numbers:
     """Some of the rounds, the last one among them."""
     rounds = sorted({int(number) for over in overs for number in over.mean.index})
     shown = rounds[::-1][:: -(-len(rounds) // ROWS) or 1][::-1]
 
     def cell(over: Over, number: int) -> str:
-        return with_deviation(*(float(part.get(number, math.nan)) for part in over))
+        mean, deviation = (float(part.get(number, math.nan)) for part in over)
+        return with_deviation(mean, deviation, score)
 
     rows = [[str(number), *(cell(over, number) for over in overs)] for number in shown]
     return Numbers(["round", *(group.label for group in groups)], rows)

@@ -9,7 +9,8 @@ from markupsafe import Markup
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.table import DIFFERENCE
 from fedlab.config.yaml_text import in_words
-from fedlab.report.html.format import joined, per_cent, plural
+from fedlab.metrics.metric_set import ACCURACY_SCORE
+from fedlab.report.html.format import joined, plural, told
 from fedlab.report.html.results import headline
 
 
@@ -68,31 +69,39 @@ def _lede(comparison: Comparison) -> Markup:
     if best is None:
         return Markup("No round was evaluated on all domains.")
     groups, mean, deviation = best
+    score = comparison.score
+    named = "" if score == ACCURACY_SCORE else f" {score.words}"
+    reached = f"{told(mean, score)}{' %' * score.share}{named}"
+    more = "more" if score.higher_is_better else "less"
     over = comparison.domains[0] if len(comparison.domains) == 1 else "all domains"
     if len(groups) > 1:
         every = len(groups) == len(comparison.groups)
-        who = "" if every else f", more than the other {len(comparison.groups) - len(groups)}"
-        return Markup("<strong>{}</strong> reach the same <strong>{} %</strong> on {}{}.").format(
-            joined([group.label for group in groups]), per_cent(mean), over, who
+        who = "" if every else f", {more} than the other {len(comparison.groups) - len(groups)}"
+        return Markup("<strong>{}</strong> reach the same <strong>{}</strong> on {}{}.").format(
+            joined([group.label for group in groups]), reached, over, who
         )
     (group,) = groups
-    told = Markup("<strong>{}</strong> reaches <strong>{} %</strong>{} on {}").format(
+    words = Markup("<strong>{}</strong> reaches <strong>{}</strong>{} on {}").format(
         group.label,
-        per_cent(mean),
-        f" ± {100 * deviation:.1f}" if deviation == deviation else "",
+        reached,
+        f" ± {score.text(deviation)}" if deviation == deviation else "",
         over,
     )
     if len(comparison.groups) == 1:
-        return told + "."
-    told = Markup("{}, the most of {}").format(told, plural(len(comparison.groups), "method"))
+        return words + "."
+    most = "most" if score.higher_is_better else "least"
+    words = Markup("{}, the {} of {}").format(words, most, plural(len(comparison.groups), "method"))
     place = comparison.groups.index(group)
     row = comparison.table()[DIFFERENCE].iloc[place]
     if row["mean"] == row["mean"]:
         reference = comparison.reference(group).label
-        told += Markup(": {} points {} {}").format(
-            f"{abs(100 * row['mean']):.1f}", "above" if row["mean"] >= 0 else "below", reference
+        words += Markup(": {}{} {} {}").format(
+            score.text(abs(row["mean"])),
+            " points" * score.share,
+            "above" if row["mean"] >= 0 else "below",
+            reference,
         )
         if row["low"] == row["low"]:
-            ends = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
-            told += f" ({100 * comparison.confidence:g} % interval {ends})"
-    return told + "."
+            ends = f"{score.text(row['low'], '+')} to {score.text(row['high'], '+')}"
+            words += f" ({100 * comparison.confidence:g} % interval {ends})"
+    return words + "."

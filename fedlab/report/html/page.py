@@ -14,6 +14,7 @@ from fedlab.comparison.work import all_work, work_notes
 from fedlab.errors import InputError
 from fedlab.report.html.clients import clients
 from fedlab.report.html.cost import cost
+from fedlab.report.html.counts_section import counted
 from fedlab.report.html.feature_section import features
 from fedlab.report.html.figure import ConfigBlock, Sign
 from fedlab.report.html.learning import learning
@@ -63,6 +64,7 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
         .get_template("page.html")
         .render(
             version=__version__,
+            score=comparison.score,
             head=overview(comparison),
             results=results(comparison),
             table=[c for c in columns(comparison) if c.title != "runs" or absent],
@@ -70,6 +72,7 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
             missing=absent,
             learning=learning(comparison),
             clients=clients(comparison),
+            counts=counted(comparison),
             cost=cost(comparison),
             work=all_work(comparison),
             work_notes=work_notes(comparison),

@@ -11,7 +11,11 @@ from fedlab.runs.run_folder import RunFolder
 
 
 def read_comparison(
-    folders: Sequence[Path], *, target: float | None = None, mixed: bool = False
+    folders: Sequence[Path],
+    *,
+    target: float | None = None,
+    mixed: bool = False,
+    columns: Sequence[str] = (),
 ) -> Comparison:
     """The runs in folders, side by side.
 
@@ -19,6 +23,7 @@ def read_comparison(
         folders: Folders of runs, folders that hold such, or one that `fedlab compare` made.
         target: An accuracy, between 0 and 1.
         mixed: Whether runs of different data or scenarios may stand side by side.
+        columns: Further columns, as `Comparison.of` takes them.
 
     Raises:
         InputError: If a folder holds no run, or no run has finished and was evaluated.
@@ -26,10 +31,10 @@ def read_comparison(
     from fedlab.comparison.comparison_folder import PLAN
 
     if len(folders) == 1 and (folders[0] / PLAN).is_file():
-        comparison = Comparison.open(folders[0], target=target)
+        comparison = Comparison.open(folders[0], target=target, columns=columns)
     else:
         runs = [run for folder in folders for run in _runs(folder)]
-        comparison = Comparison.of(runs, target=target, mixed=mixed)
+        comparison = Comparison.of(runs, target=target, mixed=mixed, columns=columns)
     if not any(group.outcomes for group in comparison.groups):
         named = ", ".join(f"'{folder}'" for folder in folders)
         raise InputError(

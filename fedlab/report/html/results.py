@@ -1,4 +1,4 @@
-"""What came out: accuracy, the worst client, and how sure a difference is."""
+"""What came out: the first metric, the worst client, and how sure a difference is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
+from fedlab.comparison.sentences import as_good
 from fedlab.comparison.table import (
     ALL_DOMAINS,
     DIFFERENCE,
@@ -14,7 +15,7 @@ from fedlab.comparison.table import (
     some_never_trained,
 )
 from fedlab.report.html.figure import ConfigBlock, Figure
-from fedlab.report.html.format import per_cent, plural, with_deviation
+from fedlab.report.html.format import plural, told, with_deviation
 from fedlab.report.html.interval_chart import Interval, interval_chart
 
 SINGLE = "One seed, so no interval"
@@ -34,17 +35,16 @@ def results(comparison: Comparison) -> ConfigBlock:
 
 
 def headline(comparison: Comparison) -> tuple[list[Group], float, float] | None:
-    """The groups with the highest mean over domains, that mean and its deviation over seeds.
+    """The groups with the best mean over domains, that mean and its deviation over seeds.
 
     Groups are as good as the best if they are so after rounding, as in the table.
     """
     measured = comparison.table()[ALL_DOMAINS].reset_index(drop=True)
+    score = comparison.score
     if measured["mean"].notna().any():
-        best = int(measured["mean"].idxmax())
-        rounded = (100 * measured["mean"]).round(1)
-        equal = [
-            g for g, own in zip(comparison.groups, rounded, strict=True) if own == rounded[best]
-        ]
+        best = int((score.sign * measured["mean"]).idxmax())
+        good = as_good(measured["mean"], score)
+        equal = [group for group, so in zip(comparison.groups, good, strict=True) if so]
         row = measured.iloc[best]
         return equal, float(row["mean"]), float(row["deviation"])
     return None
@@ -57,17 +57,18 @@ def _say(comparison: Comparison) -> str:
         if seeds > 1
         else "of one seed, which cannot tell how much is chance."
     )
-    told = f"Test accuracy in per cent after the last round, {over}"
+    score = comparison.score
+    words = f"Test {score.words}{score.unit} after the last round, {over}"
     if some_never_trained(comparison):
-        told += (
+        words += (
             " Some of the clients that were tested had never been drawn to train; they are counted "
             "in the table, and left out of what is said of those that have trained."
         )
-    return told
+    return words
 
 
 def _measured(comparison: Comparison, measure: str, title: str) -> Figure:
-    table = comparison.table()[measure]
+    table, score = comparison.table()[measure], comparison.score
     rows = []
     for style, group in enumerate(comparison.groups):
         mean, deviation = (float(table.iloc[style][name]) for name in ("mean", "deviation"))
@@ -78,12 +79,14 @@ def _measured(comparison: Comparison, measure: str, title: str) -> Figure:
                 mean,
                 mean - deviation,
                 mean + deviation,
-                with_deviation(mean, deviation),
+                with_deviation(mean, deviation, score),
             )
         )
-    told = ", ".join(f"{row.label} {row.words}" for row in rows)
+    ends = ", ".join(f"{row.label} {row.words}" for row in rows)
     chart = interval_chart(
-        rows, label=f"{title}, accuracy in per cent: {told}", tick_text=lambda x: f"{100 * x:.10g}"
+        rows,
+        label=f"{title}, {score.words}{score.unit}: {ends}",
+        tick_text=lambda x: f"{score.scale * x:.10g}",
     )
     several = len(comparison.seeds) > 1
     return Figure(title, chart, "± standard deviation over seeds" if several else SINGLE)
@@ -91,22 +94,23 @@ def _measured(comparison: Comparison, measure: str, title: str) -> Figure:
 
 def _differences(comparison: Comparison) -> Figure:
     """Paired differences with their intervals; the reference itself has none."""
-    table = comparison.table()[DIFFERENCE]
+    table, score = comparison.table()[DIFFERENCE], comparison.score
     rows = []
     for style, group in enumerate(comparison.groups):
         if comparison.reference(group) is group:
             rows.append(Interval(group.label, style, 0.0, math.nan, math.nan, "reference"))
             continue
         mean, low, high = (float(table.iloc[style][name]) for name in ("mean", "low", "high"))
-        words = f"{100 * mean:+.1f}" if math.isfinite(mean) else per_cent(mean)
+        words = score.text(mean, "+") if math.isfinite(mean) else told(mean, score)
         if math.isfinite(low):
-            words += f"  [{100 * low:+.1f}, {100 * high:+.1f}]"
+            words += f"  [{score.text(low, '+')}, {score.text(high, '+')}]"
         rows.append(Interval(group.label, style, mean, low, high, words))
-    told = ", ".join(f"{row.label} {row.words}" for row in rows)
+    ends = ", ".join(f"{row.label} {row.words}" for row in rows)
+    points = ", in points" * score.share
     chart = interval_chart(
         rows,
-        label=f"Difference of the mean over domains to the reference, in points: {told}",
-        tick_text=lambda x: f"{100 * x:+.10g}" if x else "0",
+        label=f"Difference of the mean over domains to the reference{points}: {ends}",
+        tick_text=lambda x: f"{score.scale * x:+.10g}" if x else "0",
         zero=True,
     )
     first = comparison.groups[0].strategy

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fedlab.metrics.metric_set import Score
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -47,8 +49,15 @@ def around(values: Iterable[float], least: float = 0.05) -> tuple[float, float]:
     return low - air, high + air
 
 
-def accuracies(values: Iterable[float]) -> tuple[float, float]:
-    """The range for an axis of accuracies: round, never past 0 and 1."""
+def label_of_tick(value: float, score: Score) -> str:
+    """A round number along an axis of scores; a share in per cent."""
+    return f"{100 * value:.0f}" if score.share else f"{value:.4g}"
+
+
+def scores(values: Iterable[float], score: Score) -> tuple[float, float]:
+    """The range for an axis of scores; that of shares is round, and never past 0 and 1."""
+    if not score.share:
+        return around(values)
     low, high = around(values, least=0.1)
     step = 0.1 if high - low > 0.25 else 0.05
     return max(0.0, math.floor(low / step) * step), min(1.0, math.ceil(high / step) * step)

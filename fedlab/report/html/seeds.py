@@ -19,11 +19,11 @@ class Over(NamedTuple):
     deviation: pandas.Series
 
 
-def accuracy(group: Group, domain: str = ALL_DOMAINS) -> Over:
-    """Accuracy on a domain, or its mean over all domains, in every round that all runs tested."""
+def curve_of(group: Group, domain: str = ALL_DOMAINS) -> Over:
+    """The score on a domain, or its mean over all domains, in every round that all runs tested."""
     curves = []
     for seed in group.outcomes:
-        table = learning_curves(group.runs[seed].history)
+        table = learning_curves(group.runs[seed].history, group.score.name)
         if domain == ALL_DOMAINS:
             curves.append(table.mean(axis="columns", skipna=False))
         elif domain in table:
@@ -32,8 +32,8 @@ def accuracy(group: Group, domain: str = ALL_DOMAINS) -> Over:
 
 
 def worst(group: Group) -> Over:
-    """Accuracy of the client that is worst in each round."""
-    return _over([worst_curve(group.runs[seed].history) for seed in group.outcomes])
+    """The score of the client that is worst in each round."""
+    return _over([worst_curve(group.runs[seed].history, group.score) for seed in group.outcomes])
 
 
 def spent(group: Group, what: str) -> pandas.Series:

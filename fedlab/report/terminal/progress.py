@@ -12,8 +12,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
 from fedlab.federation.callbacks import RoundReport
+from fedlab.metrics.metric_set import ACCURACY_SCORE, LOSS, Score
 from fedlab.report.facts import LONGEST
-from fedlab.report.units import duration, short
+from fedlab.report.units import duration, number_or_dash, short
 from fedlab.runs import metrics
 from fedlab.runs.history import to_frame
 
@@ -104,7 +105,7 @@ class ProgressReporter:
         history = to_frame(report.rows)
         evaluated = metrics.last_evaluated_round(history) is not None
         if evaluated:
-            self.scores = scores(history, report.round)
+            self.scores = scores(history, report.round, strategy.settings.metrics.first)
         self._tell_failures(report)
         if evaluated and not self.console.is_terminal:
             loss = _training_loss(history, report.round)
@@ -134,22 +135,25 @@ class ProgressReporter:
         self.console.print(Text(text, style="yellow"), soft_wrap=True)
 
 
-def scores(history: pandas.DataFrame, number: int) -> str:
-    """Test accuracy of a round: its mean over domains, as in the closing table, and the worst.
+def scores(history: pandas.DataFrame, number: int, score: Score = ACCURACY_SCORE) -> str:
+    """The first metric of a round: its mean over domains, as in the closing table, and the worst.
 
     The worst is a client where clients were tested, and a domain elsewhere.
     """
-    mean = f"accuracy {metrics.mean_over_domains(history, number):.3f}"
-    spread = metrics.spread(metrics.by_client(history, number))
+    mean = f"{score.words} {number_or_dash(metrics.mean_over_domains(history, number, score.name))}"
+    spread = metrics.spread(metrics.by_client(history, number, score.name), None, score)
     if spread:
         return f"{mean}  worst {spread.worst:.2f} ({short(spread.worst_domain, LONGEST)})"
-    domains = metrics.by_domain(history, number)["global_value"]
-    return f"{mean}  worst {domains.min():.2f} ({domains.idxmin()})"
+    domains = metrics.by_domain(history, number, score.name)["global_value"].dropna()
+    if domains.empty:
+        return mean
+    worst = (score.sign * domains).idxmin()
+    return f"{mean}  worst {domains[worst]:.2f} ({worst})"
 
 
 def _training_loss(history: pandas.DataFrame, number: int) -> str:
     """Mean of the clients' training losses, by examples."""
-    losses = metrics.by_client(history, number, "loss", "train")
+    losses = metrics.by_client(history, number, LOSS, "train")
     if losses.empty:
         return ""
     products = losses["value"] * losses["examples"]

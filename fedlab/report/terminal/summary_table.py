@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedlab.report.facts import LONGEST, client_facts, domain_titles, work_of
-from fedlab.report.units import duration, short, size
+from fedlab.report.facts import LONGEST, client_facts, domain_titles, other_scores, work_of
+from fedlab.report.units import duration, number_or_dash, short, size
 from fedlab.runs import metrics
 from fedlab.runs.run import Run
 
@@ -23,10 +23,10 @@ NO_MODEL = "has no global model, and a domain without clients has no other"
 
 
 def print_closing_table(run: Run, console: Console) -> None:
-    """Prints accuracy by domain, its spread over clients, and what the run has cost.
+    """Prints the first metric by domain, its spread over clients, and what the run has cost.
 
     Args:
-        run: The run; one without any evaluated round has no accuracies to print.
+        run: The run; one without any evaluated round has no scores to print.
         console: Where to print.
     """
     history = run.history
@@ -37,7 +37,7 @@ def print_closing_table(run: Run, console: Console) -> None:
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     if last is not None:
-        for title, words in _accuracies(run, last):
+        for title, words in [*_scores(run, last), *other_scores(run, last)]:
             facts.add_row(title, Text(words))
     if run.scenario.privacy:
         facts.add_row("privacy", _privacy(run))
@@ -53,12 +53,14 @@ def print_closing_table(run: Run, console: Console) -> None:
     console.print(facts)
 
 
-def _accuracies(run: Run, last: int) -> list[tuple[str, str]]:
+def _scores(run: Run, last: int) -> list[tuple[str, str]]:
     """Means over domains and clients, and what is missing of them."""
-    domains = metrics.by_domain(run.history, last)
-    told = [("mean over domains", f"{metrics.mean_over_domains(run.history, last):.3f}")]
+    score = run.metric_set.first
+    domains = metrics.by_domain(run.history, last, score.name)
+    mean = metrics.mean_over_domains(run.history, last, score.name)
+    told = [("mean over domains", number_or_dash(mean))]
     told *= len(domains) > 1
-    spread = metrics.spread_in(run.history, last)
+    spread = metrics.spread_in(run.history, last, score)
     told += client_facts(spread) if spread else []
     untested = [name for name in run.scenario.data.unseen_domains if name not in domains.index]
     if untested and run.scenario.evaluation.domains:
@@ -68,12 +70,12 @@ def _accuracies(run: Run, last: int) -> list[tuple[str, str]]:
 
 
 def _domains(run: Run, last: int) -> Table:
-    """Accuracy by domain: of the clients' own models, and of the global one where there is one."""
-    domains = metrics.by_domain(run.history, last)
-    scenario = run.scenario
+    """The score by domain: of the clients' own models, and of the global one if there is one."""
+    scenario, score = run.scenario, run.metric_set.first
+    domains = metrics.by_domain(run.history, last, score.name)
     table = Table(
         title=f"{scenario.name} · {scenario.strategy.name} · seed {scenario.seed} · "
-        f"test accuracy after round {last}",
+        f"test {score.words} after round {last}",
         title_style="bold",
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -89,7 +91,8 @@ def _domains(run: Run, last: int) -> Table:
         table.add_column("client models", justify="right")
     if has_global:
         table.add_column("global model", justify="right")
-    table.add_column("")
+    if score.share:
+        table.add_column("")
     for domain, clients, own, whole in zip(
         domains.index,
         domains["clients"],
@@ -99,10 +102,10 @@ def _domains(run: Run, last: int) -> Table:
     ):
         shown = [own] * bool(has_clients) + [whole] * bool(has_global)
         length = whole if math.isnan(own) else own
-        cells = [Text("-" if math.isnan(value) else f"{value:.3f}") for value in shown]
-        bar = Bar(1, 0, length, width=16, color="cyan")
+        cells = [Text(number_or_dash(value)) for value in shown]
+        bar = [Bar(1, 0, 0.0 if math.isnan(length) else length, width=16, color="cyan")]
         title = Text(titles.get(str(domain), str(domain)))
-        table.add_row(title, *[f"{clients}"] * bool(tested), *cells, bar)
+        table.add_row(title, *[f"{clients}"] * bool(tested), *cells, *bar * score.share)
     return table
 
 

@@ -1,4 +1,4 @@
-"""A run's accuracy in the terminal, while it is under way and afterwards."""
+"""A run's first metric in the terminal, while it is under way and afterwards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fedlab.errors import InputError
+from fedlab.metrics.metric_set import Score
 from fedlab.report.terminal.braille_chart import Points, line_chart
 from fedlab.report.terminal.progress import scores
 from fedlab.report.units import duration
@@ -53,7 +54,11 @@ def watch(run: Run, console: Console) -> None:
             for number in rounds[rounds > told]:
                 told = int(number)
                 line = f"round {told:>{len(str(run.scenario.rounds))}}/{run.scenario.rounds}"
-                console.print(f"{line}  {scores(history, told)}", soft_wrap=True, highlight=False)
+                console.print(
+                    f"{line}  {scores(history, told, run.metric_set.first)}",
+                    soft_wrap=True,
+                    highlight=False,
+                )
     if metrics.last_evaluated_round(load_run(run.folder).history) is None:
         raise InputError(
             f"the run '{run.folder}' has no evaluated round; go on with "
@@ -86,7 +91,11 @@ def _picture(run: Run, console: Console) -> RenderableType:
     title.append(_time_left(run))
     if metrics.last_evaluated_round(run.history) is None:
         return Group(title, Text("no round has been evaluated yet", style="dim"))
-    curves = _curves(run.history)
+    score = run.metric_set.first
+    curves = _curves(run.history, score)
+    if not curves[-1][-1]:
+        words = f"test {score.words} is not defined in any round so far"
+        return Group(title, Text(words, style="dim"))
     height = min(console.height - 5, TALLEST)
     chart = line_chart([(style, points) for _, style, points in curves], console.width, height)
     legend = Text("   ").join(
@@ -95,12 +104,12 @@ def _picture(run: Run, console: Console) -> RenderableType:
         )
         for name, style, points in curves
     )
-    return Group(title, Text("test accuracy", style="dim"), chart, legend)
+    return Group(title, Text(f"test {score.words}", style="dim"), chart, legend)
 
 
-def _curves(history: pandas.DataFrame) -> list[tuple[str, str, Points]]:
+def _curves(history: pandas.DataFrame, score: Score) -> list[tuple[str, str, Points]]:
     """Names, styles and points: the domains, and on top their mean."""
-    domains = learning_curves(history)
+    domains = learning_curves(history, score.name).dropna(axis="columns", how="all")
     curves = [
         (str(name), COLOURS[index % len(COLOURS)], _points(domains[name]))
         for index, name in enumerate(domains)

@@ -1,0 +1,199 @@
+"""What a metric comes to over clients or domains: the columns that a table can be asked for.
+
+A column is asked for by ``METRIC`` or ``METRIC:AGGREGATION``, e.g. ``f1:worst``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedlab.errors import InputError
+from fedlab.metrics.metric_set import MetricSet, Score
+from fedlab.row import POOLED
+from fedlab.runs import metrics
+
+if TYPE_CHECKING:
+    import pandas
+
+DECILE = 0.1
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """One way from many values to one.
+
+    Attributes:
+        words: What it is called behind the metric's name.
+        value: From a history, a round and a metric to the number; NaN where it is not defined.
+        spread: Whether it tells how unequal values are, so that less is better.
+        unitless: Whether it has no unit, whatever the metric's.
+    """
+
+    words: str
+    value: Callable[[pandas.DataFrame, int, Score], float]
+    spread: bool = False
+    unitless: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A column that was asked for.
+
+    Attributes:
+        metric: The metric.
+        aggregation: What is made of its values.
+    """
+
+    metric: Score
+    aggregation: Aggregation
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+        return f"{self.metric.words} {self.aggregation.words}"
+
+    @property
+    def score(self) -> Score:
+        """How its numbers are told, and which way is better."""
+        how = self.aggregation
+        return Score(
+            self.title,
+            self.metric.higher_is_better and not how.spread,
+            self.metric.share and not how.unitless,
+        )
+
+    def value(self, history: pandas.DataFrame, round: int) -> float:
+        """The number of a run in a round."""
+        return self.aggregation.value(history, round, self.metric)
+
+
+def asked(columns: Sequence[str], measured: MetricSet) -> list[Asked]:
+    """Columns by what they were asked with; without any, the other metrics of the scenario.
+
+    Args:
+        columns: ``METRIC`` or ``METRIC:AGGREGATION`` each.
+        measured: What runs have measured.
+
+    Raises:
+        InputError: If there is no such metric or aggregation.
+    """
+    if not columns:
+        return [Asked(score, AGGREGATIONS["domains"]) for score in measured.others]
+    found = []
+    for column in dict.fromkeys(columns):
+        name, _, how = column.strip().partition(":")
+        if (how or "domains") not in AGGREGATIONS:
+            raise InputError(
+                f"columns: there is no aggregation '{how}'; choose from "
+                f"{', '.join(AGGREGATIONS)}, as in {name}:worst"
+            )
+        found.append(Asked(measured.score(name), AGGREGATIONS[how or "domains"]))
+    return found
+
+
+def gini(values: np.ndarray) -> float:
+    """Gini coefficient Σ_i (2i - n - 1) x_i / (n Σ x) of sorted values x_1 ≤ ... ≤ x_n.
+
+    Args:
+        values: None of them negative; NaN where there is none, or all are 0.
+    """
+    ordered = np.sort(values)
+    count, total = len(ordered), float(ordered.sum())
+    if not total or ordered[0] < 0:
+        return math.nan
+    return float(((2 * np.arange(1, count + 1) - count - 1) * ordered).sum()) / (count * total)
+
+
+def _clients(history: pandas.DataFrame, round: int, score: Score) -> pandas.DataFrame:
+    """Every client's value and examples; those for which it is not defined are left out."""
+    own = metrics.by_client(history, round, score.name)
+    return own if score.averages else own[own["value"].notna()]
+
+
+def _over_clients(
+    number: Callable[[np.ndarray, Score], float],
+) -> Callable[[pandas.DataFrame, int, Score], float]:
+    def value(history: pandas.DataFrame, round: int, score: Score) -> float:
+        values = _clients(history, round, score)["value"].to_numpy()
+        return float(number(values, score)) if len(values) else math.nan
+
+    return value
+
+
+def _by_examples(history: pandas.DataFrame, round: int, score: Score) -> float:
+    own = _clients(history, round, score)
+    if own.empty:
+        return math.nan
+    return float((own["value"] * own["examples"]).sum(skipna=False) / own["examples"].sum())
+
+
+def _pooled(history: pandas.DataFrame, round: int, score: Score) -> float:
+    """Of all clients' samples together; never a mean where that is another number."""
+    if score.averages:
+        return _by_examples(history, round, score)
+    rows = history[
+        (history["round"] == round)
+        & (history["split"] == "test")
+        & (history["client"] == POOLED)
+        & (history["domain"] == "")
+        & (history["metric"] == score.name)
+    ]
+    return float(rows["value"].iloc[0]) if len(rows) else math.nan
+
+
+def _domains(history: pandas.DataFrame, round: int, score: Score) -> np.ndarray:
+    return metrics.values_by_domain(history, round, score.name).to_numpy()
+
+
+def _deviation(history: pandas.DataFrame, round: int, score: Score) -> float:
+    values = _domains(history, round, score)
+    return float(values.std()) if len(values) else math.nan
+
+
+def _worst_domain(history: pandas.DataFrame, round: int, score: Score) -> float:
+    values = _domains(history, round, score)
+    return score.sign * float((score.sign * values).min()) if len(values) else math.nan
+
+
+def _decile(values: np.ndarray, score: Score) -> float:
+    return float(np.quantile(values, DECILE if score.higher_is_better else 1 - DECILE))
+
+
+AGGREGATIONS: Mapping[str, Aggregation] = {
+    "domains": Aggregation(
+        "over domains", lambda history, round, score: _mean(_domains(history, round, score))
+    ),
+    "pooled": Aggregation("of all samples", _pooled),
+    "clients": Aggregation("over clients", _over_clients(lambda values, _: values.mean())),
+    "examples": Aggregation("over clients by examples", _by_examples),
+    "worst": Aggregation(
+        "of the worst client",
+        _over_clients(lambda values, score: score.sign * (score.sign * values).min()),
+    ),
+    "decile": Aggregation("lowest decile of clients", _over_clients(_decile)),
+    "worst_domain": Aggregation("of the worst domain", _worst_domain),
+    "deviation": Aggregation("deviation over domains", _deviation, spread=True),
+    "spread": Aggregation(
+        "deviation over clients", _over_clients(lambda values, _: values.std()), spread=True
+    ),
+    "gini": Aggregation(
+        "Gini over clients",
+        _over_clients(lambda values, _: gini(values)),
+        spread=True,
+        unitless=True,
+    ),
+}
+"""Ways of aggregating, by the word that asks for them.
+
+Deviations are of all values (n in the denominator). The lowest decile is the quantile 0.1, by
+linear interpolation; of a metric of which less is better, the quantile 0.9.
+"""
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan

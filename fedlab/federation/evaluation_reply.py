@@ -1,0 +1,92 @@
+"""What a client says of a test: results by domain, and what metrics have counted there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from flwr.app import ArrayRecord, Message
+
+from fedlab.federation.client_updates import client_of
+from fedlab.federation.record_layout import Form
+from fedlab.metrics.base import Counts, Metric
+from fedlab.metrics.metric_set import ALWAYS
+from fedlab.records import from_record, to_record
+
+COUNTS = "counts"
+"""The record of counts: an array ``<metric>/<name>`` for each, of shape (domains, ...)."""
+
+
+class Tested(NamedTuple):
+    """The result of a client on a domain.
+
+    Attributes:
+        client: The client's index.
+        domain: The domain's name.
+        examples: Test samples.
+        means: Accuracy and loss.
+        counts: What other metrics have counted, by their titles.
+    """
+
+    client: int
+    domain: str
+    examples: int
+    means: Mapping[str, float]
+    counts: Mapping[str, Counts]
+
+
+def counts_record(domains: Sequence[Mapping[str, Counts]]) -> ArrayRecord:
+    """What metrics have counted, as it goes up.
+
+    Args:
+        domains: The counts on each domain, by the metric's title; at least one.
+    """
+    return to_record(
+        {
+            f"{title}/{name}": torch.stack([each[title][name] for each in domains])
+            for title, counts in domains[0].items()
+            for name in counts
+        }
+    )
+
+
+def counts_layout(metrics: Iterable[Metric], classes: int, most: int) -> dict[str, Form]:
+    """What the record of counts of a device with one domain looks like.
+
+    Args:
+        metrics: What is counted.
+        classes: Number of classes.
+        most: Test samples of the device; no integer can be larger.
+    """
+    outputs, labels = torch.zeros(0, classes), torch.zeros(0, dtype=torch.int64)
+    layout = {}
+    for metric in metrics:
+        for name, tensor in metric.count(outputs, labels).items():
+            form = Form.of(tensor[None])
+            if tensor.dtype == torch.int64:
+                form = replace(form, low=0.0, high=float(most))
+            layout[f"{metric.title}/{name}"] = form
+    return layout
+
+
+def read_tests(replies: Iterable[Message]) -> list[Tested]:
+    """The results in replies to a test, client after client and domain after domain."""
+    return [tested for reply in replies if reply.has_content() for tested in _tests_of(reply)]
+
+
+def _tests_of(reply: Message) -> Iterable[Tested]:
+    domains: Any = reply.content.get("domains")
+    if domains is None:
+        return
+    record: Any = reply.content.get(COUNTS)
+    arrays = from_record(record) if record is not None else {}
+    for place, domain in enumerate(domains["domain"]):
+        counts: dict[str, Counts] = {}
+        for key, tensor in arrays.items():
+            title, _, name = key.rpartition("/")
+            counts.setdefault(title, {})[name] = tensor[place]
+        means = {metric: float(domains[metric][place]) for metric in ALWAYS}
+        examples = int(domains["examples"][place])
+        yield Tested(client_of(reply), domain, examples, means, counts)

@@ -1,0 +1,30 @@
+"""How likely the labels are by the network's own word."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from fedlab.metrics.base import SampleMean
+
+
+class NLL(SampleMean):
+    """Negative log-likelihood: the mean of -log softmax(outputs)[label]; lower is better."""
+
+    name: str = "nll"
+    called: ClassVar[str] = "NLL"
+    higher_is_better: ClassVar[bool] = False
+    share: ClassVar[bool] = False
+
+    def values(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Of each sample, float32 of shape (n,)."""
+        return cross_entropy(outputs.float(), labels, reduction="none")
+
+
+class MeanLoss(NLL):
+    """Mean cross-entropy, whatever the training's loss is; lower is better."""
+
+    name: str = "loss"
+    called: ClassVar[str] = ""

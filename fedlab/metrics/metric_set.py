@@ -1,0 +1,178 @@
+"""Which metrics a scenario has, what their scores are called, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from fedlab.errors import InputError
+from fedlab.metrics.accuracy import Accuracy
+from fedlab.metrics.base import Counts, Metric, SampleMean
+from fedlab.metrics.log_likelihood import MeanLoss
+
+ACCURACY, LOSS = Accuracy().title, MeanLoss().title
+ALWAYS = (ACCURACY, LOSS)
+"""What every test measures, chosen or not, and tells as means over a client's samples."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number by which models are compared.
+
+    Attributes:
+        name: What the history calls it.
+        higher_is_better: Which way is better.
+        share: Whether it is told in per cent.
+        averages: Whether that of all samples is the mean of clients' scores, by examples.
+        called: What a reader calls it, where it is not the name.
+    """
+
+    name: str
+    higher_is_better: bool = True
+    share: bool = True
+    averages: bool = True
+    called: str = ""
+
+    @property
+    def words(self) -> str:
+        """The name as a reader likes it."""
+        return self.called or self.name.replace("_", " ")
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def scale(self) -> int:
+        """What a value is multiplied with in a table: 100 for per cent."""
+        return 100 if self.share else 1
+
+    @property
+    def digits(self) -> int:
+        """Digits behind the point in a table."""
+        return 1 if self.share else 3
+
+    @property
+    def unit(self) -> str:
+        """How a table's numbers are meant: `` in per cent``, or nothing."""
+        return " in per cent" if self.share else ""
+
+    def text(self, value: float, sign: str = "") -> str:
+        """A value as it stands in a table, without its unit.
+
+        Args:
+            value: The number.
+            sign: ``+`` to have the sign of a difference in any case.
+        """
+        return f"{self.scale * value:{sign}.{self.digits}f}"
+
+
+ACCURACY_SCORE = Score(ACCURACY, called=Accuracy().words)
+
+
+@dataclass(frozen=True)
+class MetricSet:
+    """The metrics of a scenario; the first is the one that tables, curves and progress tell.
+
+    Attributes:
+        metrics: In the order of the scenario.
+    """
+
+    metrics: tuple[Metric, ...] = (Accuracy(), MeanLoss())
+
+    @cached_property
+    def counted(self) -> tuple[Metric, ...]:
+        """Those whose counts travel; accuracy and loss are told with every test."""
+        return tuple(metric for metric in self.metrics if metric.title not in ALWAYS)
+
+    @cached_property
+    def scores(self) -> dict[str, Score]:
+        """The scores of all metrics that have one, by name, in the order of the scenario."""
+        return {
+            metric.title: Score(
+                metric.title,
+                metric.higher_is_better,
+                metric.share,
+                isinstance(metric, SampleMean),
+                metric.words,
+            )
+            for metric in self.metrics
+            if metric.scalar
+        }
+
+    @property
+    def first(self) -> Score:
+        """The score that is told where there is room for one."""
+        return next(iter(self.scores.values()))
+
+    @property
+    def others(self) -> tuple[Score, ...]:
+        """The scores besides the first that were chosen; none where none was."""
+        chosen = tuple(self.scores) != ALWAYS
+        return tuple(self.scores.values())[1:] if chosen else ()
+
+    def score(self, name: str) -> Score:
+        """A score by its name.
+
+        Raises:
+            InputError: If the scenario measures no such thing.
+        """
+        if name not in self.scores:
+            raise InputError(
+                f"'{name}' is not measured; choose from {', '.join(self.scores)}, or add it to "
+                "evaluation.metrics and run again"
+            )
+        return self.scores[name]
+
+    def check(self, classes: int) -> None:
+        """Looks whether all metrics go with a task, and count as a metric must.
+
+        Args:
+            classes: Number of classes.
+
+        Raises:
+            InputError: With the metric and the remedy.
+        """
+        outputs = torch.zeros(2, classes)
+        labels = torch.zeros(2, dtype=torch.int64)
+        for metric in self.metrics:
+            metric.check(classes)
+            try:
+                self._try(metric, outputs, labels)
+            except InputError:
+                raise
+            except Exception as error:  # a user's metric may raise anything
+                raise InputError(
+                    f"evaluation.metrics: '{metric.name}' fails on two samples of {classes} "
+                    f"classes: {error}; mend the metric"
+                ) from error
+
+    def _try(self, metric: Metric, outputs: torch.Tensor, labels: torch.Tensor) -> None:
+        some, none = metric.count(outputs, labels), metric.count(outputs[:0], labels[:0])
+        forms = [{n: (c.dtype, c.shape) for n, c in counts.items()} for counts in (some, none)]
+        if forms[0] != forms[1] or not all(
+            counts.dtype in {torch.int64, torch.float64} for counts in some.values()
+        ):
+            raise InputError(
+                f"evaluation.metrics: '{metric.name}' must count int64 or float64 tensors of the "
+                "same names and shapes for any number of samples, none among them"
+            )
+        for counts in (some, none):
+            found = metric.compute(counts)
+            if metric.scalar and metric.title not in found:
+                raise InputError(
+                    f"evaluation.metrics: '{metric.name}'.compute must give '{metric.title}', and "
+                    f"gives {', '.join(found) or 'nothing'}"
+                )
+
+
+def summed(counts: Sequence[Counts]) -> Counts:
+    """The counts of several sets of samples together, added in the order given."""
+    total = dict(counts[0])
+    for each in counts[1:]:
+        total = {name: total[name] + each[name] for name in total}
+    return total

@@ -1,0 +1,107 @@
+"""Histograms of scores, from which metrics of rankings follow where scores stay with clients."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field
+
+from fedlab.errors import InputError
+from fedlab.metrics.base import Counts, Metric
+
+WIDEST = 16.0
+"""Log-odds beyond which scores share a bin: probabilities of 1e-7."""
+
+
+class Histogram(NamedTuple):
+    """Samples by bin of the score of one class, from the lowest score to the highest.
+
+    Attributes:
+        positive: Samples of the class, float64 of shape (bins,).
+        negative: All others.
+    """
+
+    positive: torch.Tensor
+    negative: torch.Tensor
+
+
+class RankingMetric(Metric):
+    """A metric of how scores rank samples: each class against the rest, averaged over classes.
+
+    With two classes it is that of class 1. With more, classes count the same, and those without
+    samples, or without others, are left out; where none is left the figure is not defined. Scores
+    are probabilities by softmax. Clients send histograms of them, and samples within a bin count
+    as tied; ``<title>_error`` is how far the figure can be from that of the scores themselves.
+
+    Attributes:
+        bins: Bins of a histogram.
+        scale: Whether bins have equal widths in log-odds, between ±16, or in ``probability``.
+    """
+
+    bins: int = Field(default=1000, ge=2, le=100_000)
+    scale: Literal["log_odds", "probability"] = "log_odds"
+
+    def check(self, classes: int) -> None:
+        """There is nothing to rank with one class."""
+        if classes < 2:
+            raise InputError(
+                f"evaluation.metrics: {self.name} ranks samples of one class above those of "
+                "others, and there is only one class; leave it out"
+            )
+
+    def count(self, outputs: torch.Tensor, labels: torch.Tensor) -> Counts:
+        """Two histograms for each scored class, and how many samples have no finite outputs.
+
+        Returns:
+            ``positive`` and ``negative``, int64 of shape (scored classes, bins); ``lost``.
+        """
+        classes = outputs.shape[-1]
+        scored = torch.tensor([1]) if classes == 2 else torch.arange(classes)
+        places = self._places(outputs.double().nan_to_num())[:, scored]
+        cells = torch.arange(len(scored)) * self.bins + places
+        positive = labels[:, None] == scored
+
+        def histogram(chosen: torch.Tensor) -> torch.Tensor:
+            counted = torch.bincount(cells[chosen], minlength=len(scored) * self.bins)
+            return counted.view(len(scored), self.bins)
+
+        return {
+            "positive": histogram(positive),
+            "negative": histogram(~positive),
+            "lost": (~outputs.isfinite().all(dim=-1)).sum(),
+        }
+
+    def _places(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The bins of each sample's scores, int64 of shape (n, classes)."""
+        log_chance = torch.log_softmax(outputs, dim=-1)
+        if self.scale == "probability":
+            among = log_chance.exp()
+        else:
+            log_odds = log_chance - torch.log(-torch.expm1(log_chance))
+            among = (log_odds + WIDEST) / (2 * WIDEST)
+        return (among * self.bins).floor().clamp(0, self.bins - 1).long()
+
+    def compute(self, counts: Counts) -> dict[str, float]:
+        """The mean over classes, and the mean of their errors."""
+        values, errors = [], []
+        for positive, negative in zip(counts["positive"], counts["negative"], strict=True):
+            histogram = Histogram(positive.double(), negative.double())
+            if positive.sum() and negative.sum() and not counts["lost"]:
+                value, error = self.of_class(histogram)
+                values.append(value)
+                errors.append(error)
+        return {
+            self.title: sum(values) / len(values) if values else math.nan,
+            f"{self.title}_error": sum(errors) / len(errors) if errors else math.nan,
+        }
+
+    @abstractmethod
+    def of_class(self, histogram: Histogram) -> tuple[float, float]:
+        """The figure of one class against the rest, and how far it can be from the exact one.
+
+        Args:
+            histogram: With at least one sample on either side.
+        """
