@@ -11,7 +11,6 @@ import numpy as np
 import pandas
 import pytest
 import torch
-import toy
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 from rich.console import Console
 from sklearn import metrics as oracle
@@ -36,6 +35,7 @@ from fedlab.runs.run import Run
 from fedlab.scenario import EvaluationSpec
 from fedlab.simulation import resume
 from fedlab.tracking.scalar_values import numbers_of
+from helpers import toy
 
 MANY = ["f1", "accuracy", "loss", "ece", "auroc", "recall", "confusion"]
 MIXED = {"clients": 4, "domains": "mixed", "labels": {"name": "dirichlet", "alpha": 0.3}}

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
@@ -22,6 +21,7 @@ from fedlab.metrics import Metric, SampleMean
 from fedlab.metrics.metric_set import MetricSet, summed
 from fedlab.preparation import prepare
 from fedlab.scenario import EvaluationSpec
+from helpers import toy
 
 NAMES = tuple(BUILTIN["metrics"])
 
