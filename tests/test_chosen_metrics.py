@@ -25,7 +25,7 @@ from fedlab.federation.evaluation_reply import counts_layout, counts_record
 from fedlab.federation.record_layout import Expected
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.preparation import prepare
-from fedlab.records import for_the_wire
+from fedlab.records import to_wire
 from fedlab.report.html.page import render
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.report.terminal.watch import watch
@@ -333,7 +333,7 @@ def reply(metrics: MetricSet, change: Callable[[dict], None] = lambda counts: No
     )
     if counts:
         content["counts"] = counts_record([counts])
-    return for_the_wire(content)
+    return to_wire(content)
 
 
 def expectation(metrics: MetricSet) -> Expectation:
