@@ -109,6 +109,31 @@ def test_files_and_splits_share_their_classes(tmp_path):
     assert set(data.train.labels[data.train.domains == 1]) == {3}
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("X_test", "Y_test"), "array 'X_test', .* looked for in 'x_test'; set .*x_test=X_test"),
+        (("x_tst", "y_tst"), "array 'x_tst'"),
+        (("test_x", "test_y"), "array 'test_x'"),
+        (("XTest", "YTest"), "array 'XTest'"),
+        (("y_tset",), "array 'y_tset', .* looked for in 'y_test'"),
+    ],
+)
+def test_misspelt_test_arrays_are_refused(tmp_path, names, said):
+    more = {name: np.zeros((4, 2)) for name in names}
+    with pytest.raises(InputError, match=said):
+        load(tmp_path, kept(tmp_path, np.arange(20) % 2, **more))
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path, caplog):
+    more = {"feature_names": np.array(["a", "b"]), "x_valid": np.zeros((4, 2))}
+    load(tmp_path, kept(tmp_path, np.arange(20) % 2, **more))
+    assert "left out 2 arrays (feature_names, x_valid), which no key of the source" in caplog.text
+    caplog.clear()
+    load(tmp_path, kept(tmp_path, np.arange(20) % 2))
+    assert not caplog.records
+
+
 def test_a_folder_or_a_pattern_names_many_files(tmp_path, caplog):
     (tmp_path / "sites").mkdir()
     for name in ("b", "a", "c"):

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,9 @@ def test_labels_are_sorted_as_numbers(tmp_path):
         ("1,yes\n1,no\n", {"positive_above": 0}, r"positive_above needs numeric labels"),
         ("1,0\n1,1\n", {"class_names": ["a"]}, r"class_names gives 1 names, .* 2 classes \(0, 1\)"),
         ("1,?,0\n" * 5, {}, r"no training row has a value for column 1"),
-        ("inf,0\n" * 5, {}, r"features that are not finite"),
+        ("1,0\ninf,0\n3,1\n", {}, r"has 'inf' in line 2, column 0, which is no finite number"),
+        ("a,y\n1,0\n-1e400,1\n", {"label": "y"}, r"has '-1e400' in line 3, a, which is no finite"),
+        ("1,0\n-inf,0\n3,1\n", {}, r"has '-inf' in line 2, .* or set the source's missing to it"),
         ("", {}, r"has no rows"),
         ("1,0\n", {}, r"test split of domain 'only' is empty"),
         (
@@ -205,6 +208,19 @@ def test_all_marks_of_missing_values_are_filled(tmp_path, mark):
     data = load(tmp_path, write(tmp_path, f"a,b,label\n{mark},1,0\n{rows()}"))
     assert len(data.train) + len(data.test) == 21
     assert np.isfinite(data.train.inputs).all()
+
+
+def test_cells_that_are_filled_are_counted_by_column(tmp_path, caplog):
+    lines = [f"{i},{i if i % 3 else 'NA'},{2 * i},{i % 2}\n" for i in range(12)]
+    lines[5] = "5,5,inf,1\n"
+    source = write(tmp_path, "age,mass,rate,ill\n" + "".join(lines))
+    load(tmp_path, source | {"label": "ill", "missing": ["NA", "inf"], "impute": "mean"})
+    (told,) = [r.getMessage() for r in caplog.records if "impute" in r.getMessage()]
+    assert told.startswith("data.sources.0.impute: filled 5 missing cells with the mean of the tra")
+    assert re.search(r"\(mass: 4 with [0-9.]+, rate: 1 with [0-9.]+\)$", told)
+    caplog.clear()
+    load(tmp_path, write(tmp_path, rows()))
+    assert "impute" not in caplog.text
 
 
 def test_rows_that_are_left_out_are_counted(tmp_path, caplog):

@@ -51,7 +51,7 @@ def read_table(path: Path, key: str, format: Format) -> Table:
 
     Raises:
         InputError: If the file is missing, larger than is allowed or no table, rows differ in
-            length, a feature is not a number, or a label is missing.
+            length, a feature is not a finite number, or a label is missing.
     """
     where = f"{key}: '{path}'"
     format.limits.check_file(path, where)
@@ -166,6 +166,12 @@ class _Reading:
                     f"{self.where} has '{cell[:60]}' in line {line}, {names[column]}, which is not "
                     "a number; encode it as one, or set the source's missing to it where the value "
                     "is missing"
+                )
+            if math.isinf(value):
+                raise InputError(
+                    f"{self.where} has '{cell[:60]}' in line {line}, {names[column]}, which is no "
+                    "finite number in double precision; correct it, or set the source's missing to "
+                    "it where it means that there is no value"
                 )
             self.values.append(value)
         limits = self.format.limits

@@ -22,6 +22,9 @@ from fedlab.data.stored_numbers import stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
 
+TOLD = 5
+"""Columns with filled cells that are told one by one."""
+
 
 class Csv(Source):
     """Tables of numbers, such as the records of several hospitals.
@@ -119,7 +122,8 @@ class Csv(Source):
             domains.append(
                 split_domain(name, features, labels, class_names, self.test_share, dealing)
             )
-        first, *others = self._filled(domains, columns, context)
+        (first, *others), filled = self._filled(domains, columns, context)
+        remarks += filled
         return [first.with_remarks(remarks), *others]
 
     def _classes(
@@ -151,8 +155,8 @@ class Csv(Source):
 
     def _filled(
         self, domains: list[Domain], columns: list[str], context: LoadContext
-    ) -> list[Domain]:
-        """The same domains without missing values, as they are stored."""
+    ) -> tuple[list[Domain], list[str]]:
+        """The same domains without missing values, as they are stored; a remark on what is new."""
         seen = [each.train_inputs for each in domains if each.name not in context.unseen_domains]
         pooled = np.concatenate(seen or [each.train_inputs for each in domains])
         absent = np.flatnonzero(np.isnan(pooled).all(axis=0))
@@ -163,8 +167,10 @@ class Csv(Source):
             )
         middle = np.nanmean(pooled, 0) if self.impute == "mean" else np.nanmedian(pooled, 0)
         splits = [split for each in domains for split in (each.train_inputs, each.test_inputs)]
+        empty = np.sum([np.isnan(split).sum(axis=0) for split in splits], axis=0)
+        told = _filled_in(dict(zip(columns, empty, strict=True)), middle, self.impute, context.key)
         filled = stored([np.where(np.isnan(split), middle, split) for split in splits])
-        return [
+        whole = [
             Domain(
                 each.name,
                 filled[2 * index],
@@ -175,6 +181,20 @@ class Csv(Source):
             )
             for index, each in enumerate(domains)
         ]
+        return whole, told
+
+
+def _filled_in(empty: dict[str, int], middle: np.ndarray, impute: str, key: str) -> list[str]:
+    """How many cells of which columns had no value, and what they were given."""
+    every = zip(empty.items(), middle, strict=True)
+    found = [(int(count), name, float(value)) for (name, count), value in every if count]
+    columns = sorted(found, key=lambda each: -each[0])
+    if not columns:
+        return []
+    shown = ", ".join(f"{name}: {count:,} with {value:g}" for count, name, value in columns[:TOLD])
+    more = f", and {len(columns) - TOLD:,} more columns" if len(columns) > TOLD else ""
+    cells = counted({"missing cell{s}": sum(count for count, _, _ in columns)})
+    return [f"{key}.impute: filled {cells} with the {impute} of the training rows ({shown}{more})"]
 
 
 def _told(tables: dict[str, Table], key: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +17,7 @@ from fedlab.data.array_labels import Labels, classes, texts
 from fedlab.data.image_source import ImageSource
 from fedlab.data.named_files import Files, left_out, named
 from fedlab.data.npz_reader import Archive
+from fedlab.data.remarks import counted, listed
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
@@ -89,6 +92,7 @@ class Npz(ImageSource):
         }
         labels = [own for arrays in read.values() for own in arrays.labels.values()]
         numbering, class_names, remarks = classes(labels, self.class_names, context.key)
+        remarks = [*remarks, *_left_out(read, context.key)]
         inputs = _together([own for arrays in read.values() for own in arrays.inputs.values()])
         domains = []
         for name, arrays in read.items():
@@ -126,7 +130,9 @@ class Npz(ImageSource):
                         f"{', '.join(saved.names[:20])}; "
                         f"set {context.key}.{_parameter(field)} to the array that holds them"
                     )
-            arrays = _Arrays({}, {})
+            unread = [name for name in saved.names if name not in fields.values()]
+            self._refuse_misspelt(unread, saved.names, f"{key}: '{path}'", context)
+            arrays = _Arrays({}, {}, unread)
             for field, name in fields.items():
                 where = f"{key}: array '{name}' of '{path}'"
                 split, _, kind = field.partition("_")
@@ -142,6 +148,20 @@ class Npz(ImageSource):
                     f"'{fields[f'{split}_labels']}'; save one label for each sample"
                 )
         return arrays
+
+    def _refuse_misspelt(
+        self, unread: Sequence[str], names: Sequence[str], where: str, context: LoadContext
+    ) -> None:
+        """Refuses test arrays by nearly the name of those that are looked for and not there."""
+        for parameter in ("x_test", "y_test"):
+            wanted: str = getattr(self, parameter)
+            for name in () if wanted in names else unread:
+                if _alike(name, wanted):
+                    raise InputError(
+                        f"{where} has an array '{name}', and test samples are looked for in "
+                        f"'{wanted}'; set {context.key}.{parameter}={name} if they are meant, or "
+                        "rename it"
+                    )
 
     def _inputs(self, inputs: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
         """Numbers as int64 or floats, or images brought to the scenario's shape."""
@@ -184,10 +204,27 @@ class Npz(ImageSource):
 
 @dataclass(frozen=True)
 class _Arrays:
-    """What one file holds, by split."""
+    """What one file holds, by split, and the names of what is not read."""
 
     inputs: dict[str, np.ndarray]
     labels: dict[str, Labels]
+    unread: Sequence[str] = ()
+
+
+def _left_out(read: Mapping[str, _Arrays], key: str) -> list[str]:
+    """A remark on arrays that no key of the source names."""
+    names = [name for arrays in read.values() for name in arrays.unread]
+    if not names:
+        return []
+    what = counted({f"array{{s}} ({listed(names)})": len(names)})
+    return [f"{key}: left out {what}, which no key of the source names"]
+
+
+def _alike(name: str, wanted: str) -> bool:
+    """Whether a name is another spelling of one: ``X_test``, ``xtest``, ``test_x``, ``x_tst``."""
+    one, other = (re.findall(r"[a-z]+|[0-9]+", each.casefold()) for each in (name, wanted))
+    same = sorted(one) == sorted(other) or "".join(one) == "".join(other)
+    return same or difflib.SequenceMatcher(None, name.casefold(), wanted.casefold()).ratio() > 0.8
 
 
 def _parameter(field: str) -> str:
