@@ -9,6 +9,7 @@ from fedlab.config.builtin_scenarios import shipped_scenarios
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
+from helpers import toy
 from helpers.tiny_scenario import TEXT, write_tiny
 
 
@@ -415,3 +416,30 @@ def test_many_problems_are_told_shortly(tiny):
 def test_a_file_that_is_no_scenario_is_not_read_whole(tmp_path):
     (tmp_path / "big.yaml").write_text("a: " + "x" * 3_000_000)
     assert "has 3,000,003 bytes, which no scenario has" in problem(tmp_path / "big.yaml")
+
+
+def test_steps_and_epochs_are_said_once(tmp_path, caplog):
+    def scenario(training: dict, *overrides: str):
+        return load_scenario(toy.scenario().model_dump() | {"training": training}, overrides)
+
+    with pytest.raises(InputError, match=r"local_steps 5 is instead of epochs, and local_epochs 3"):
+        scenario({"local_steps": 5, "local_epochs": 3})
+    both = ("training.local_steps=5", "training.local_epochs=3")
+    with pytest.raises(InputError, match=r"override 'training.local_.*' says something else"):
+        scenario({}, *both)
+    assert not caplog.records
+    steps = scenario({"local_epochs": 3}, "training.local_steps=5").training
+    assert (steps.local_steps, steps.local_epochs) == (5, 1)
+    assert (
+        "'training.local_steps=5' takes the place of the scenario's local_epochs=3" in caplog.text
+    )
+    epochs = scenario({"local_steps": 5}, "training.local_epochs=2").training
+    assert (epochs.local_steps, epochs.local_epochs) == (None, 2)
+    assert "takes the place of the scenario's local_steps=5" in caplog.text
+    caplog.clear()
+    assert scenario({"local_epochs": 1}, "training.local_steps=5").training.local_steps == 5
+    assert scenario({"local_steps": 5}, "training.local_steps=null").training.local_epochs == 1
+    written = tmp_path / "again.yaml"
+    written.write_text(to_yaml(load_scenario(toy.scenario(training=steps.model_dump()))))
+    assert load_scenario(written).training.local_steps == 5
+    assert not caplog.records

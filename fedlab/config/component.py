@@ -34,6 +34,9 @@ class ConfigBlock(BaseModel):
     respelt: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """Key -> other spellings of its values, which are read as well -> how they are spelt now."""
 
+    either: ClassVar[tuple[str, ...]] = ()
+    """Keys of which one is said: an override of one takes the place of the others."""
+
     @model_validator(mode="before")
     @classmethod
     def _reads_old_names(cls, values: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from fedlab.config.component import Component, ConfigBlock
 from fedlab.config.schema import child, section_at, written_out
 from fedlab.config.yaml_text import KeyPath
 from fedlab.errors import InputError
+
+log = logging.getLogger("fedlab")
 
 
 def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[KeyPath, Any]:
@@ -46,7 +49,8 @@ def apply(
 
     A block with a ``name`` is taken as it stands: what it does not say has its default. A block
     without one changes the keys that it says. A component whose ``name`` alone changes loses the
-    parameters it had: they belonged to another one.
+    parameters it had: they belonged to another one. Of keys of which one is said
+    (`ConfigBlock.either`), the one that is changed stays.
 
     Args:
         root: Class of the whole (it tells which blocks are components, and their defaults).
@@ -54,7 +58,8 @@ def apply(
         changes: From `parse`.
 
     Raises:
-        InputError: If a place leads through a value that is not a block, or past a list's end.
+        InputError: If a place leads through a value that is not a block, or past a list's end; or
+            if two changes are of one of several keys of which one is said.
     """
     values = copy.deepcopy(values)
     # `strategy=fedprox` and `strategy.name=fedprox` come before `strategy.mu=1`, in any order
@@ -77,7 +82,41 @@ def apply(
             if section and issubclass(section, Component):
                 block.clear()
         _put(block, _name_now(root, values, tuple(way), last), value)
+    for place, value in changes.items():
+        if value is not None:
+            _drop_others(root, values, place, changes)
     return values
+
+
+def _drop_others(
+    root: type[ConfigBlock], values: Any, place: KeyPath, changes: Mapping[KeyPath, Any]
+) -> None:
+    """Drops what a change takes the place of (`ConfigBlock.either`), and says so."""
+    *way, last = place
+    section = section_at(root, tuple(way), values)
+    if section is None or last not in section.either:
+        return
+    block: Any = values
+    for key in way:
+        block = child(block, key)
+    for other in section.either:
+        if other == last or not isinstance(block, dict):
+            continue
+        beside = (*way, other)
+        if changes.get(beside) is not None:
+            raise InputError(
+                f"override '{_dotted(place)}={changes[place]}': "
+                f"'{_dotted(beside)}={changes[beside]}' says something else; give one of them"
+            )
+        said = block.pop(other, None)
+        if said not in (None, section.model_fields[other].default):
+            log.warning(
+                "override '%s=%s' takes the place of the scenario's %s=%s",
+                _dotted(place),
+                changes[place],
+                other,
+                said,
+            )
 
 
 def _open(root: type[ConfigBlock], values: Any, block: Any, way: KeyPath, key: str | int) -> Any:

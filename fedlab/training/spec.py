@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -68,7 +68,8 @@ class TrainingSpec(ConfigBlock):
 
     Attributes:
         local_epochs: Passes over the client's training samples.
-        local_steps: Optimiser steps instead of epochs, drawn from repeated passes.
+        local_steps: Optimiser steps instead of epochs, drawn from repeated passes. Only one of the
+            two can be said; an override of one takes the place of the other.
         batch_size: Samples per step; ``full`` is all of the client's samples.
         remainder: What becomes of the samples at the end of a pass that do not fill a batch.
             ``keep`` makes a smaller batch of them, as PyTorch's loaders do; a step on few samples
@@ -88,3 +89,13 @@ class TrainingSpec(ConfigBlock):
     optimizer: OptimizerSpec = OptimizerSpec()
     loss: Chosen[Loss] = "cross_entropy"  # type: ignore[assignment]
     precision: Precision = "float32"
+    either: ClassVar[tuple[str, ...]] = ("local_epochs", "local_steps")
+
+    @model_validator(mode="after")
+    def _says_how_long_once(self) -> TrainingSpec:
+        if self.local_steps is not None and self.local_epochs != 1:
+            raise ValueError(
+                f"local_steps {self.local_steps} is instead of epochs, and local_epochs "
+                f"{self.local_epochs} would not be heeded; leave one of them out"
+            )
+        return self
