@@ -179,6 +179,7 @@ WRONG: dict[str, tuple[str, Callable[..., Any], str]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")
 @pytest.mark.parametrize("what", WRONG)
 def test_an_answer_that_cannot_be_used_is_told_with_its_place(what: str, tmp_path: Path) -> None:
     hook, answer, words = WRONG[what]

@@ -32,7 +32,9 @@ def taken_by(strategy: Strategy, received: Received) -> tuple[Layout, bool] | No
         return None
     if not is_ours(cls.sent_up):
         return up, True
-    if not all(is_ours(getattr(cls, each)) for each in ("aggregate", "mean", "aggregate_train")):
+    if not all(
+        is_ours(getattr(cls, each)) for each in ("aggregate", "weighted_mean", "aggregate_train")
+    ):
         return None
     if is_ours(cls.broadcast):
         return up, is_ours(cls)
