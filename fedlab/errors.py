@@ -7,6 +7,7 @@ from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from sysconfig import get_path
+from textwrap import shorten
 
 NOT_OWN = (
     *{path for key in ("stdlib", "platstdlib", "purelib", "platlib") if (path := get_path(key))},
@@ -31,14 +32,17 @@ class RunError(FedlabError):
     """A run that had started cannot go on."""
 
 
-def told(error: BaseException, files: Collection[str] = ()) -> str:
+def told(error: BaseException, files: Collection[str] = (), longest: int | None = None) -> str:
     """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``.
 
     Args:
         error: The error.
         files: Files that are a user's own wherever they lie.
+        longest: Characters of what it says, at most; words are left out at the end.
     """
     said = " ".join(str(error).split())
+    if longest is not None:
+        said = shorten(said, longest, placeholder=" ...")
     stack = traceback.extract_tb(error.__traceback__)
     own = [each for each in stack if each.filename in files or is_own_frame(each.filename)]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""

@@ -9,6 +9,7 @@ from torch import nn
 
 from fedlab.data.data_checks import check_classes
 from fedlab.data.load import load_data
+from fedlab.data.remarks import told_before
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round
@@ -97,6 +98,16 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         fleet = devices_of(scenario, data, partition, work)
         refuse_hopeless_deadline(scenario, model, fleet)
     return Prepared(scenario, data, partition, model, fleet)
+
+
+def prepare_again(scenario: Scenario) -> Prepared:
+    """What `prepare` makes, for a run that has told what there is to tell when it began.
+
+    Raises:
+        InputError: As `prepare`.
+    """
+    with told_before():
+        return prepare(scenario)
 
 
 def domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -355,6 +356,18 @@ def test_what_cannot_be_stacked_is_found_out_once(
         simulated(scenario(name, "rounds=3", "engine.execution=vmap"), tmp_path)
     assert "Traceback" not in caplog.text
     assert len(caplog.records) == (name == "Branching")
+
+
+def test_why_clients_train_one_by_one_is_told_once_and_in_whole_words(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        run = simulated(scenario("Branching", "engine.execution=vmap"), tmp_path)
+        run.model()
+        run.model(client=0)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert re.search(r"as one it goes wrong: .* \.\.\. \(odd_networks.py, line \d+\)$", told), told
+    assert len(told) < 350
 
 
 def test_roles() -> None:

@@ -8,7 +8,7 @@ import torch
 
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
-from fedlab.preparation import prepare
+from fedlab.preparation import prepare_again
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
 
@@ -44,6 +44,6 @@ def open_trained(run: Run) -> Trained:
         raise InputError(
             f"the run '{run.folder}' has not finished; go on with `fedlab resume {run.folder}`"
         )
-    prepared = prepare(run.scenario)
+    prepared = prepare_again(run.scenario)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(run, Runtime(prepared.scenario, prepared.data, prepared.partition, device))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 
 log = logging.getLogger("fedlab")
 
@@ -15,6 +17,21 @@ def tell(remarks: Iterable[str]) -> None:
     """Logs each remark once, as a warning."""
     for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
+
+
+@contextmanager
+def told_before() -> Generator[None]:
+    """Within it, this thread's warnings are left out: a run has told them when it began."""
+    thread = threading.get_ident()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return record.levelno != logging.WARNING or record.thread != thread
+
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)
 
 
 def counted(counts: Mapping[str, int]) -> str:

@@ -36,6 +36,9 @@ from fedlab.training.task import Batch, Task
 ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}
 """Largest difference that is rounding, as a share of the tensor's and of all tensors' largest."""
 
+LONGEST = 200
+"""Characters of what PyTorch says of a network that cannot be stacked, at most."""
+
 LARGE = 20_000_000
 """Parameters from which the steps are compared in single precision, to save memory."""
 
@@ -322,7 +325,7 @@ def _wrong(trial: Trial, step: Callable[[], Step]) -> str | None:
     try:
         difference = trial.compare(step())
     except Exception as error:  # what a user's network does under vmap, anything
-        return told(error).splitlines()[0][:300]
+        return told(error, longest=LONGEST)
     return None if difference is None or difference.is_rounding else str(difference)
 
 

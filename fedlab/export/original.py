@@ -22,7 +22,7 @@ from fedlab.models.anatomy.places import session_classes
 from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
 from fedlab.partition.partition import make_partition
-from fedlab.preparation import prepare
+from fedlab.preparation import prepare_again
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run_folder import RunFolder
@@ -54,7 +54,7 @@ class Original:
         run.model_state(client)  # refuses an unfinished run, and a client that is not there
         checkpoints = RunFolder(run.folder).checkpoints
         kept = {} if client is None else load_client_state(checkpoints, client)
-        prepared = prepare(run.scenario)
+        prepared = prepare_again(run.scenario)
         cpu = torch.device("cpu")
         runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)
         trainer = runtime.trainer
