@@ -12,6 +12,7 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import Callback
+from fedlab.models.anatomy import anatomy_of
 from fedlab.preparation import Prepared, domains_to_test, prepare
 from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import latest_checkpoint
@@ -163,7 +164,9 @@ def _shown(progress: bool) -> Generator[list[Callback]]:
 
 
 def _grid(prepared: Prepared) -> ClientGrid:
-    grid, engine = start_grid(prepared.scenario, prepared.data, prepared.partition)
+    grid, engine = start_grid(
+        prepared.scenario, prepared.data, prepared.partition, anatomy_of(prepared.model).observed
+    )
     log.info("%d clients %s", len(prepared.partition), engine)
     return grid
 

@@ -232,3 +232,25 @@ def test_every_network_trains_many_clients_at_once(name):
     assert any(not torch.equal(gradient[0], gradient[1]) for gradient in gradients.values())
     running = [tensor for key, tensor in buffers.items() if key.endswith("running_mean")]
     assert all(not torch.equal(mean[0], mean[1]) for mean in running)
+
+
+def test_what_was_found_of_a_network_travels_to_those_that_train_it(monkeypatch):
+    from fedlab.engine.local_grid import LocalGrid
+    from fedlab.engine.start import start_grid
+    from fedlab.models.anatomy import anatomy, anatomy_of
+    from fedlab.preparation import prepare
+    from helpers import toy
+
+    prepared = prepare(toy.scenario())
+    observed = anatomy_of(prepared.model).observed
+    assert observed is not None
+
+    def again(*_):
+        raise AssertionError("the network was run once more")
+
+    monkeypatch.setattr(anatomy, "observe", again)
+    grid, _ = start_grid(prepared.scenario, prepared.data, prepared.partition, observed)
+    assert isinstance(grid, LocalGrid)
+    with grid:
+        found = anatomy_of(grid.worker.runtime.trainer.task.model)
+    assert found == anatomy_of(prepared.model)

@@ -21,6 +21,7 @@ from fedlab.data.spec import DataSpec
 from fedlab.engine.start import start_grid
 from fedlab.errors import FedlabError
 from fedlab.federation.callbacks import RoundReport
+from fedlab.models.anatomy import anatomy_of
 from fedlab.preparation import prepare
 from fedlab.runs.history import to_frame
 from fedlab.scenario import ResourcesSpec, Scenario
@@ -88,7 +89,8 @@ def conduct(job: RunTask, data: FederatedData, tell: Tell) -> None:
     registry.register_classes(job.session_classes)
     prepared = prepare(job.scenario, lambda _: data)
     laid_out = job.scenario.model_copy(update={"resources": job.resources})
-    grid, _ = start_grid(laid_out, prepared.data, prepared.partition)
+    observed = anatomy_of(prepared.model).observed
+    grid, _ = start_grid(laid_out, prepared.data, prepared.partition, observed)
     if job.threads is not None:
         torch.set_num_threads(job.threads)  # as in a process of its own: same sums, same bytes
     with grid:

@@ -20,6 +20,7 @@ from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors
 from fedlab.engine.work_units import clients_per_batch
 from fedlab.errors import InputError
+from fedlab.models.anatomy.observed import Observed
 from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
 
@@ -51,9 +52,18 @@ def check_resources(scenario: Scenario) -> None:
 
 
 def start_grid(
-    scenario: Scenario, data: FederatedData, partition: Partition
+    scenario: Scenario,
+    data: FederatedData,
+    partition: Partition,
+    observed: Observed | None = None,
 ) -> tuple[ClientGrid, str]:
     """Starts the engine the scenario asks for.
+
+    Args:
+        scenario: The experiment.
+        data: The pooled samples.
+        partition: Which of them belong to which client.
+        observed: What was found by running the network here, to spare each process the same.
 
     Returns:
         The grid, and one line that says what it runs on.
@@ -62,13 +72,14 @@ def start_grid(
         on_gpu = torch.cuda.is_available() and scenario.resources.gpus_per_actor != 0
         device = torch.device("cuda" if on_gpu else "cpu")
         threads = scenario.resources.cpus_per_actor
-        grid = LocalGrid(make_runtime(scenario, device.type, threads, data, partition), threads)
+        runtime = make_runtime(scenario, device.type, threads, data, partition, observed=observed)
+        grid = LocalGrid(runtime, threads)
         return grid, f"in this process on {device.type}"
-    return _start_ray(scenario, data, partition)
+    return _start_ray(scenario, data, partition, observed)
 
 
 def _start_ray(
-    scenario: Scenario, data: FederatedData, partition: Partition
+    scenario: Scenario, data: FederatedData, partition: Partition, observed: Observed | None
 ) -> tuple[ClientGrid, str]:
     import ray  # an edge device has no Ray
 
@@ -86,6 +97,7 @@ def _start_ray(
                 "cuda" if plan.gpus else "cpu",
                 plan.cpus,
                 session_classes=registry.session_classes(),
+                observed=observed,
             ),
             shared=[ray.put(data), ray.put(partition)],
             sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
@@ -108,6 +120,7 @@ def make_runtime(
     data: FederatedData,
     partition: Partition,
     session_classes: Mapping[str, Any] = MappingProxyType({}),
+    observed: Observed | None = None,
 ) -> Runtime:
     """A runtime in the process that calls this, with as many PyTorch threads as it was given.
 
@@ -118,6 +131,7 @@ def make_runtime(
         data: The pooled samples.
         partition: Which of them belong to which client.
         session_classes: Classes that this process may be unable to import.
+        observed: What was found by running the network in the process that asks.
     """
     registry.register_classes(session_classes)
     torch.set_num_threads(threads)
@@ -126,4 +140,4 @@ def make_runtime(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-    return Runtime(scenario, data, partition, torch.device(device))
+    return Runtime(scenario, data, partition, torch.device(device), observed)

@@ -8,6 +8,7 @@ from torch import nn
 from fedlab import rng
 from fedlab.errors import FedlabError, InputError, told
 from fedlab.models.anatomy import anatomy_of, study
+from fedlab.models.anatomy.observed import Observed
 from fedlab.models.norms import convert_normalisation, has_batch_norm
 from fedlab.models.output_check import check_module, head_of
 from fedlab.models.spec import ModelSpec
@@ -21,6 +22,7 @@ def build_model(
     classes: int,
     seed: int,
     samples: torch.Tensor | None = None,
+    observed: Observed | None = None,
 ) -> nn.Module:
     """Builds, initialises and adapts a network, and finds out what it is made of.
 
@@ -35,6 +37,8 @@ def build_model(
         seed: The scenario's seed.
         samples: Two samples to try it on, shape (2, ...), as clients will give them; by default
             noise.
+        observed: What was found by running the same network elsewhere, which is then not run; no
+            matter where the strategy changes it.
 
     Raises:
         InputError: If the network cannot be made, cannot take inputs of that shape, or is asked
@@ -56,10 +60,10 @@ def build_model(
                 "layer to replace; leave model.norm out"
             )
         few = noise(input_shape) if samples is None else samples
-        model = study(convert_normalisation(model, spec.norm), few, head_of(spec, model))
+        model, head = convert_normalisation(model, spec.norm), head_of(spec, model)
         if type(strategy).adapt is StrategyParameters.adapt:
-            return model  # no method has changed it since it was studied
-        adapted = strategy.adapt(model)
+            return study(model, few, head, observed)
+        adapted = strategy.adapt(study(model, few, head))
         return study(adapted, few, anatomy_of(adapted).stated_head)
 
 

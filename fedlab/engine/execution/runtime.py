@@ -26,6 +26,7 @@ from fedlab.engine.execution.vmapped import out_of_memory
 from fedlab.engine.step_check import tried
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.methods import client_trainer_class
+from fedlab.models.anatomy.observed import Observed
 from fedlab.models.build import build_model
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.partition.partition import Partition
@@ -49,17 +50,23 @@ class Runtime:
         data: The pooled samples.
         partition: Which of them belong to which client.
         device: Where to compute.
+        observed: What was found by running the scenario's network in another process.
     """
 
     def __init__(
-        self, scenario: Scenario, data: FederatedData, partition: Partition, device: torch.device
+        self,
+        scenario: Scenario,
+        data: FederatedData,
+        partition: Partition,
+        device: torch.device,
+        observed: Observed | None = None,
     ) -> None:
         self.scenario = scenario
         self.data = data
         self.partition = partition
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
-        self.trainer = build_client_trainer(scenario, data, device, self.preprocess)
+        self.trainer = build_client_trainer(scenario, data, device, self.preprocess, observed)
         self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
         self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
             lambda client: self._test_samples(partition[client].test)
@@ -212,6 +219,7 @@ def build_client_trainer(
     data: FederatedData,
     device: torch.device,
     preprocess: Preprocess | None = None,
+    observed: Observed | None = None,
 ) -> ClientTrainer:
     """The method's client trainer with the scenario's network and optimiser.
 
@@ -220,13 +228,14 @@ def build_client_trainer(
         data: The pooled samples.
         device: Where to compute.
         preprocess: Normalises samples; made anew where it is not given.
+        observed: What was found by running the network in another process.
 
     Raises:
         InputError: If the network cannot be made, or cannot be trained rightly.
     """
     samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
     classes = len(data.class_names)
-    model = initial_model(scenario, data, samples)
+    model = initial_model(scenario, data, samples, observed)
     if is_ours(type(scenario.model)):  # `fedlab.prepare` tries it once for all processes
         return client_trainer_of(scenario, model.to(device), classes)
     trainer, _ = tried_trainer(client_trainer_of(scenario, model, classes), scenario, samples)
@@ -234,13 +243,19 @@ def build_client_trainer(
     return client_trainer_class(scenario)(scenario.strategy, task)
 
 
-def initial_model(scenario: Scenario, data: FederatedData, samples: TrialSamples) -> nn.Module:
+def initial_model(
+    scenario: Scenario,
+    data: FederatedData,
+    samples: TrialSamples,
+    observed: Observed | None = None,
+) -> nn.Module:
     """The network that all clients start from.
 
     Args:
         scenario: The experiment.
         data: The pooled samples, or what a server without data knows of them.
         samples: What the network is looked at with.
+        observed: What was found by that in another process.
 
     Raises:
         InputError: If the network cannot be made.
@@ -252,6 +267,7 @@ def initial_model(scenario: Scenario, data: FederatedData, samples: TrialSamples
         len(data.class_names),
         scenario.seed,
         samples.inputs,
+        observed,
     )
 
 

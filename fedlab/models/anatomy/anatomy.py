@@ -139,13 +139,19 @@ def anatomy_of(model: nn.Module) -> Anatomy:
     return Anatomy.of(model) if found is None else found
 
 
-def study(model: nn.Module, samples: torch.Tensor | None, head: str | None = None) -> nn.Module:
+def study(
+    model: nn.Module,
+    samples: torch.Tensor | None,
+    head: str | None = None,
+    observed: Observed | None = None,
+) -> nn.Module:
     """Runs a network once and has it remember what was found.
 
     Args:
         model: Any network; its tensors stay as they are.
         samples: Two samples as training will give them, shape (2, ...).
         head: The path of its head, if that is stated.
+        observed: What was found by running it elsewhere; it is then not run.
 
     Returns:
         The network.
@@ -153,7 +159,8 @@ def study(model: nn.Module, samples: torch.Tensor | None, head: str | None = Non
     Raises:
         InputError: If a module says something of a buffer that cannot be.
     """
-    observed = None if samples is None else observe(model, samples)
+    if observed is None and samples is not None:
+        observed = observe(model, samples)
     vars(model)[NOTE] = Anatomy.of(model, observed, head)
     return model
 
