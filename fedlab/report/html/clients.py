@@ -6,12 +6,12 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
 from fedlab.comparison.table import SPREAD, WORST
 from fedlab.report.html.client_chart import Clients, client_chart
-from fedlab.report.html.figure import ConfigBlock, Figure
+from fedlab.report.html.figure import Figure, PageSection
 from fedlab.report.html.format import capital, told
 from fedlab.runs import metrics
 
 
-def clients(comparison: Comparison) -> ConfigBlock:
+def clients(comparison: Comparison) -> PageSection:
     """The section with every client of every run."""
     table, score = comparison.table(), comparison.score
     drawn = []
@@ -21,7 +21,7 @@ def clients(comparison: Comparison) -> ConfigBlock:
         words = f"worst {told(worst, score)}   spread {told(spread, score)}"
         drawn.append(Clients(group.label, style, values, names, words))
     if not any(method.values for method in drawn):
-        return ConfigBlock(
+        return PageSection(
             "clients", "Clients", missing="No client was tested (evaluation.fraction is 0)."
         )
     ends = ", ".join(f"{method.label}: {method.words}" for method in drawn)
@@ -35,7 +35,7 @@ def clients(comparison: Comparison) -> ConfigBlock:
         "line across is the median. Spread is the standard deviation over the clients of a run."
     )
     figure = Figure(f"{capital(score.words)} of every client", wide, narrow=narrow)
-    return ConfigBlock("clients", "Clients", say, [figure])
+    return PageSection("clients", "Clients", say, [figure])
 
 
 def _tested(group: Group) -> tuple[list[float], list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
-from fedlab.report.html.figure import ConfigBlock, Figure
+from fedlab.report.html.figure import Figure, PageSection
 from fedlab.report.html.format import capital, told
 from fedlab.report.html.scales import scores
 from fedlab.report.html.seeds import curve_of, spent
@@ -21,7 +21,7 @@ VIRTUAL = (
 )
 
 
-def cost(comparison: Comparison) -> ConfigBlock:
+def cost(comparison: Comparison) -> PageSection:
     """The section with the score over everything that it costs."""
     name, words = capital(comparison.score.words), comparison.score.words
     figures = [
@@ -37,7 +37,7 @@ def cost(comparison: Comparison) -> ConfigBlock:
         "server and clients, those to those that only test included, and wall-clock time of the "
         "simulation on the machine it ran on." + VIRTUAL * on_devices(comparison)
     )
-    return ConfigBlock("cost", "Cost", say, figures)
+    return PageSection("cost", "Cost", say, figures)
 
 
 def _against(

@@ -13,13 +13,13 @@ from fedlab.metrics.base import Metric
 from fedlab.metrics.confusion import Confusion
 from fedlab.metrics.ece import ECE
 from fedlab.report.html.confusion_chart import confusion_chart
-from fedlab.report.html.figure import ConfigBlock, Figure
+from fedlab.report.html.figure import Figure, PageSection
 from fedlab.report.html.format import plural
 from fedlab.report.html.reliability_chart import reliability_chart
 from fedlab.runs.kept_counts import kept_counts
 
 
-def counted(comparison: Comparison) -> ConfigBlock:
+def counted(comparison: Comparison) -> PageSection:
     """The section with a picture for each method and each metric that has one; it may be empty."""
     figures = []
     for metric in comparison.metric_set.counted:
@@ -34,7 +34,7 @@ def counted(comparison: Comparison) -> ConfigBlock:
         + seeds * (len(comparison.seeds) > 1)
         + "."
     )
-    return ConfigBlock("counts", "Classes and calibration", say, figures)
+    return PageSection("counts", "Classes and calibration", say, figures)
 
 
 def _drawing(metric: Metric) -> Callable[[str, dict[str, np.ndarray]], Figure] | None:

@@ -8,14 +8,14 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.errors import InputError
 from fedlab.report.figures.feature_map import feature_map
 from fedlab.report.html.feature_chart import feature_chart
-from fedlab.report.html.figure import ConfigBlock, Figure
+from fedlab.report.html.figure import Figure, PageSection
 
 MOST = 8
 """Methods that are shown."""
 log = logging.getLogger("fedlab")
 
 
-def features(comparison: Comparison) -> ConfigBlock:
+def features(comparison: Comparison) -> PageSection:
     """The section with a picture for each method, of its first seed."""
     figures, problems = [], []
     for group in comparison.groups[:MOST]:
@@ -42,4 +42,4 @@ def features(comparison: Comparison) -> ConfigBlock:
     if len(comparison.groups) > MOST:
         say += f" The first {MOST} methods are shown."
     missing = "" if figures else "There are no features to show. " + " ".join(problems)
-    return ConfigBlock("features", "Features", say if figures else "", figures, missing)
+    return PageSection("features", "Features", say if figures else "", figures, missing)

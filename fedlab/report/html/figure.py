@@ -58,7 +58,7 @@ class Sign:
 
 
 @dataclass(frozen=True)
-class ConfigBlock:
+class PageSection:
     """A part of the page.
 
     Attributes:

@@ -11,7 +11,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.group import Group
 from fedlab.metrics.metric_set import Score
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
-from fedlab.report.html.figure import ConfigBlock, Figure, Numbers
+from fedlab.report.html.figure import Figure, Numbers, PageSection
 from fedlab.report.html.format import capital, told, with_deviation
 from fedlab.report.html.scales import scores
 from fedlab.report.html.seeds import Over, curve_of, worst
@@ -25,7 +25,7 @@ NAMED = 8
 """Domains without a picture that are named."""
 
 
-def learning(comparison: Comparison) -> ConfigBlock:
+def learning(comparison: Comparison) -> PageSection:
     """The section with learning curves."""
     groups, score = comparison.groups, comparison.score
     whole = [curve_of(group) for group in groups]
@@ -62,7 +62,7 @@ def learning(comparison: Comparison) -> ConfigBlock:
             f" {MOST} of {len(comparison.domains)} domains have a picture; in the table alone: "
             f"{', '.join(left_out[:NAMED])}{more}."
         )
-    return ConfigBlock("learning", "Learning curves", say, figures)
+    return PageSection("learning", "Learning curves", say, figures)
 
 
 def _curves(groups: Sequence[Group], overs: Sequence[Over]) -> list[Curve]:

@@ -16,7 +16,7 @@ from fedlab.report.html.clients import clients
 from fedlab.report.html.cost import cost
 from fedlab.report.html.counts_section import counted
 from fedlab.report.html.feature_section import features
-from fedlab.report.html.figure import ConfigBlock, Sign
+from fedlab.report.html.figure import PageSection, Sign
 from fedlab.report.html.learning import learning
 from fedlab.report.html.overview import overview
 from fedlab.report.html.partition_section import partition
@@ -57,8 +57,8 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
         divided, domains, classes = partition(comparison)
         seen = features(comparison)
     else:
-        divided, domains, classes = ConfigBlock("data", "Data", missing=LEFT_OUT), (), ()
-        seen = ConfigBlock("features", "Features", missing=LEFT_OUT)
+        divided, domains, classes = PageSection("data", "Data", missing=LEFT_OUT), (), ()
+        seen = PageSection("features", "Features", missing=LEFT_OUT)
     return (
         _templates()
         .get_template("page.html")

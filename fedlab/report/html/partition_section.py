@@ -9,7 +9,7 @@ from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition, make_partition
-from fedlab.report.html.figure import ConfigBlock, Figure, Numbers
+from fedlab.report.html.figure import Figure, Numbers, PageSection
 from fedlab.report.html.format import plural
 from fedlab.report.html.partition_chart import FEW, class_chart, domain_chart, pick
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
@@ -20,7 +20,7 @@ BESIDE = 8
 """Clients up to which both pictures stand side by side."""
 
 
-def partition(comparison: Comparison) -> tuple[ConfigBlock, tuple[str, ...], tuple[str, ...]]:
+def partition(comparison: Comparison) -> tuple[PageSection, tuple[str, ...], tuple[str, ...]]:
     """The section with clients by class and by domain, and the names of domains and classes.
 
     The partition is that of the first run; methods that pool clients (centralised training) are
@@ -32,9 +32,9 @@ def partition(comparison: Comparison) -> tuple[ConfigBlock, tuple[str, ...], tup
         divided = make_partition(scenario.partition, data, scenario.seed)
     except (InputError, OSError) as error:
         missing = f"The data cannot be loaded here, so there is no picture of them. {error}"
-        return ConfigBlock("data", "Data", missing=missing), (), ()
+        return PageSection("data", "Data", missing=missing), (), ()
     names = data.domain_names, data.class_names
-    section = ConfigBlock("data", "Data", _say(comparison, divided, data), _figures(divided, data))
+    section = PageSection("data", "Data", _say(comparison, divided, data), _figures(divided, data))
     return section, *names
 
 

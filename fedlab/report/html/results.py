@@ -14,14 +14,14 @@ from fedlab.comparison.table import (
     WORST,
     some_never_trained,
 )
-from fedlab.report.html.figure import ConfigBlock, Figure
+from fedlab.report.html.figure import Figure, PageSection
 from fedlab.report.html.format import plural, told, with_deviation
 from fedlab.report.html.interval_chart import Interval, interval_chart
 
 SINGLE = "One seed, so no interval"
 
 
-def results(comparison: Comparison) -> ConfigBlock:
+def results(comparison: Comparison) -> PageSection:
     """The section with the numbers of the last evaluated round."""
     figures = [
         _measured(comparison, ALL_DOMAINS, "Mean over domains"),
@@ -31,7 +31,7 @@ def results(comparison: Comparison) -> ConfigBlock:
         figures.append(_measured(comparison, TRAINED, "Mean over clients that have trained"))
     if len(comparison.groups) > 1:
         figures.append(_differences(comparison))
-    return ConfigBlock("results", "Results", _say(comparison), figures)
+    return PageSection("results", "Results", _say(comparison), figures)
 
 
 def headline(comparison: Comparison) -> tuple[list[Group], float, float] | None:
