@@ -164,6 +164,12 @@ def partition(
             "--table", help="CSV file with a row for every sample: client, domain, class, split."
         ),
     ] = None,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--feature-skew", help="How far domains lie apart, in the features of data.features."
+        ),
+    ] = False,
 ) -> None:
     """Show which client gets which samples, in tables and a picture, before anything is trained.
 
@@ -171,7 +177,8 @@ def partition(
 
     [dim]fedlab partition domain_skew
     fedlab partition domain_skew partition.labels.alpha=0.1 --out skew.png
-    fedlab partition domain_skew --table who.csv[/dim]
+    fedlab partition domain_skew --table who.csv
+    fedlab partition domain_skew --feature-skew data.features=warm_up[/dim]
     """
     from fedlab.preparation import divide
     from fedlab.report.partition_table import write_table
@@ -181,6 +188,12 @@ def partition(
     data, divided = divide(loaded)
     divided = loaded.strategy.reassign(divided)
     partition_view.render(divided, data, out)
+    if features:
+        from fedlab.features.base import ExtractionContext
+        from fedlab.report.feature_skew import feature_skew
+
+        shown = loaded.data.features.apply(ExtractionContext(loaded, data, divided))
+        partition_view.render_feature_skew(feature_skew(shown, loaded.seed), out)
     file = picture or Path(f"{loaded.name}-partition.png")
     partition_view.draw(divided, data, file)
     out.print(f"picture: [bold]{file}[/bold]", soft_wrap=True)

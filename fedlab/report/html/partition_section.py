@@ -13,6 +13,7 @@ from fedlab.report.html.figure import Figure, Numbers, PageSection
 from fedlab.report.html.format import plural
 from fedlab.report.html.partition_chart import FEW, class_chart, domain_chart, pick
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
+from fedlab.report.skew_numbers import skew_numbers
 
 ROWS = 20
 """Clients that a table shows."""
@@ -52,6 +53,12 @@ def _say(comparison: Comparison, divided: Partition, data: FederatedData) -> str
     parts.append(
         f"Mean label skew is {distance:.2f}: the share of a client's samples that would have to "
         "change class for its labels to be spread like those of all."
+    )
+    numbers = skew_numbers(class_counts(divided, data))
+    parts.append(
+        "In one number each: "
+        + ", ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+        + "."
     )
     if data.unseen_domains:
         unseen = ", ".join(data.domain_names[index] for index in data.unseen_domains)

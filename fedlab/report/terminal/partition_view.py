@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -19,8 +20,20 @@ from fedlab.report.partition_measures import (
     label_distances,
     measures,
 )
+from fedlab.report.skew_numbers import skew_numbers
 
-__all__ = ["class_counts", "domain_counts", "draw", "label_distances", "measures", "render"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "class_counts",
+    "domain_counts",
+    "draw",
+    "label_distances",
+    "measures",
+    "render",
+    "render_feature_skew",
+]
 
 ALL_SHOWN = 20  # clients up to which each gets its row
 FIRST_SHOWN = 8  # rows of a larger population
@@ -40,6 +53,23 @@ def render(partition: Partition, data: FederatedData, console: Console) -> None:
     console.print(_domain_table(partition, data, shown, console.width))
     console.print(_class_table(partition, data, shown, console.width))
     console.print(_spread_table(partition, data))
+    console.print(_skew_table(partition, data))
+
+
+def render_feature_skew(distances: pandas.DataFrame, console: Console) -> None:
+    """Prints how far domains lie apart in features (see `fedlab.report.feature_skew`)."""
+    table = _table("Feature skew between domains")
+    for name in distances.columns:
+        numeric = distances[name].dtype.kind == "f"
+        table.add_column(name, justify="right" if numeric else "left")
+    for row in distances.itertuples(index=False):
+        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else escape(str(v)) for v in row))
+    table.caption = (
+        "on standardised features; proxy A-distance: 0 where a linear classifier cannot tell two "
+        "domains apart, 2 where it always can"
+    )
+    table.caption_justify = "left"
+    console.print(table)
 
 
 def draw(partition: Partition, data: FederatedData, path: Path) -> None:
@@ -163,6 +193,22 @@ def _end(
         table.add_row("…")
     table.add_section()
     _row(table, "all", [f"{total:,}" for total in totals])
+
+
+def _skew_table(partition: Partition, data: FederatedData) -> Table:
+    """The whole partition in single numbers."""
+    table = _table("Skew of the partition")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for name, value in skew_numbers(class_counts(partition, data)).items():
+        table.add_row(name, f"{value:.3g}" if value < 100 else f"{value:,.0f}")
+    table.caption = (
+        "total variation and Hellinger: between two clients, 0 (equal labels) to 1 (no class in "
+        "common); Gini: 0 (equal sizes) to 1; effective clients: so many of equal size weigh the "
+        "same"
+    )
+    table.caption_justify = "left"
+    return table
 
 
 def _spread_table(partition: Partition, data: FederatedData) -> Table:
