@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
@@ -43,13 +44,13 @@ def read_arrays(data: bytes, accept: Accept = lambda arrays: None) -> dict[str, 
     """
     with _damage():
         archive = ZipFile(BytesIO(data))
-        found = {}
+        found: dict[str, tuple[ZipInfo, int, np.dtype[Any], tuple[int, ...]]] = {}
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             if name in found:
                 raise ValueError("a name occurs twice")
             found[name] = (member, *_header(archive, member))
-        if sum(member.file_size for member, *_ in found.values()) > len(data):
+        if sum(member.file_size for member, _, _, _ in found.values()) > len(data):
             raise ValueError("they are larger than their archive")
     accept({name: (dtype, shape) for name, (_, _, dtype, shape) in found.items()})
     with _damage():

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -122,11 +122,15 @@ def from_record(record: Mapping[str, Array], device: torch.device | str = "cpu")
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
     """A tensor over an array's memory, which may be read-only (Ray's object store)."""
+    over = cast(
+        Callable[[np.ndarray], torch.Tensor],
+        torch.from_numpy,  # pyright: ignore[reportUnknownMemberType]
+    )
     if array.flags.writeable:
-        return torch.from_numpy(array)
+        return over(array)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
+        return over(array)
 
 
 def array_records(content: RecordDict) -> dict[str, ArrayRecord]:

@@ -28,7 +28,7 @@ class RoundReport:
     rounds: int
     rows: Sequence[Row]
     seconds: dict[str, float]
-    failures: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict[str, str])
     counts: Sequence[CountRow] = ()
 
 

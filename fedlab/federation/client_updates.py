@@ -60,7 +60,7 @@ class ClientUpdate:
 
     client: int
     arrays: Mapping[str, Tensors]
-    metrics: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict[str, Any])
     total: WeightedSum | None = None
 
     @property

@@ -16,7 +16,7 @@ from fedlab.virtual_time.round_plan import RoundPlan
 
 def training_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
     """One row per client and metric of its local training."""
-    rows = []
+    rows: list[Row] = []
     for reply in sorted(filter(Message.has_content, replies), key=client_of):
         metrics: dict[str, Any] = dict(reply.content["metrics"])
         client, examples = client_of(reply), int(metrics["num-examples"])

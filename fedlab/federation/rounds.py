@@ -158,7 +158,7 @@ def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> 
         else:
             failed[about.src_node_id] = reply
             failed[about.reply_to_message_id] = reply
-    replies = []
+    replies: list[Message] = []
     for message in messages:
         node, number = message.metadata.dst_node_id, message.metadata.message_id
         reply = answered.get((node, number)) or failed.get(node) or failed.get(number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -62,4 +62,4 @@ def _array(given: Any, where: str, of: str) -> np.ndarray:
         raise InputError(
             f"{where} has returned a {type(given).__name__}; it has to be a numpy array of {of}"
         )
-    return given
+    return cast(np.ndarray, given)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from fedlab.records import as_tensor
+
 UNIT = 2.0**-53
 """The step between uniform numbers that double precision holds all of."""
 
@@ -30,4 +32,4 @@ def standard_normal(shape: Sequence[int], generator: torch.Generator | None) -> 
     first, second = (bits + 0.5) * UNIT  # in (0, 1)
     radius, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second  # Box and Muller, 1958
     values = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size]
-    return torch.from_numpy(values).reshape(tuple(shape))
+    return as_tensor(values).reshape(tuple(shape))

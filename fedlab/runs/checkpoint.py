@@ -162,7 +162,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         RunError: If there are checkpoints and none of them can be read.
     """
-    problems = []
+    problems: list[str] = []
     for candidate in reversed(_rounds(folder)):
         try:
             return _load(candidate)

@@ -127,7 +127,7 @@ class HistoryWriter:
 
     def sync(self) -> dict[str, Mark]:
         """Forces all rows onto the disk; returns how far each file goes, by its name."""
-        marks = {}
+        marks: dict[str, Mark] = {}
         for path in self.files:
             if path.exists():
                 with path.open("ab") as file:

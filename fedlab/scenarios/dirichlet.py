@@ -165,7 +165,8 @@ class Dirichlet(LabelSkew):
         for cell in self._cells(pool, shares, draws):
             sure[cell.owners] += np.floor(cell.quotas + ROUNDING)
         small = np.flatnonzero(sure[:-1] < self.min_samples)
-        quotas, totals = [], []
+        quotas: list[np.ndarray] = []
+        totals: list[int] = []
         for cell in self._cells(pool, shares, draws):
             everyone = np.zeros(len(sure))
             everyone[cell.owners] = cell.quotas

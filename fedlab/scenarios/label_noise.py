@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -121,7 +121,9 @@ class Pair(RandomNoise):
     @classmethod
     def _names_are_text(cls, pairs: object) -> object:
         """YAML reads the names of digits as numbers."""
-        return {str(a): str(b) for a, b in pairs.items()} if isinstance(pairs, dict) else pairs
+        if not isinstance(pairs, dict):
+            return pairs
+        return {str(a): str(b) for a, b in cast(dict[object, object], pairs).items()}
 
     def replacements(
         self, labels: np.ndarray, class_names: Sequence[str], rng: np.random.Generator

@@ -38,7 +38,7 @@ def numbers_of(
         out. A number that there is not has no name.
     """
     rows = to_frame(report.rows)
-    numbers = {}
+    numbers: dict[str, float] = {}
     training = rows[rows["split"] == "train"]
     for metric in training["metric"].unique():
         spread = metrics.spread(metrics.by_client(rows, report.round, metric, "train"))
@@ -66,7 +66,8 @@ ROUND = {
 def _tests(
     tests: pandas.DataFrame, round: int, score: Score, trained: Collection[int] | None
 ) -> dict[str, float]:
-    numbers, metric = {}, score.name
+    numbers: dict[str, float] = {}
+    metric = score.name
     spread = metrics.spread(metrics.by_client(tests, round, metric), trained, score)
     if spread:
         numbers[f"{metric}/mean_over_clients"] = spread.mean_over_clients
@@ -78,7 +79,7 @@ def _tests(
             numbers[f"{metric}/mean_over_trained_clients"] = spread.of_trained.mean_over_clients
             if score.share:
                 numbers[f"{metric}/worst_trained_client"] = spread.of_trained.worst
-    for row in metrics.by_domain(tests, round, metric).itertuples():
-        numbers[f"{metric}/{row.Index}"] = row.clients_value
-        numbers[f"global_{metric}/{row.Index}"] = row.global_value
+    for domain, row in metrics.by_domain(tests, round, metric).iterrows():
+        numbers[f"{metric}/{domain}"] = float(row["clients_value"])
+        numbers[f"global_{metric}/{domain}"] = float(row["global_value"])
     return numbers

@@ -30,7 +30,7 @@ class Received:
     """
 
     arrays: Mapping[str, Tensors]
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def model(self) -> Tensors:

@@ -90,7 +90,7 @@ def restored(change: torch.Tensor, base: torch.Tensor | None, dtype: torch.dtype
 
 def _left(compression: Compression, packed: Mapping[str, Tensors], changes: Changes) -> Tensors:
     """What compression has left out of every change."""
-    kept = {}
+    kept: Tensors = {}
     for record, tensors in changes.items():
         sent = unpack(compression, packed, record, {n: t.shape for n, t in tensors.items()})
         kept |= {f"{record}/{n}": change - sent[n].to(change) for n, change in tensors.items()}

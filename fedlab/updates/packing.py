@@ -73,7 +73,8 @@ def packed_layout(
     """
     packed: dict[str, dict[str, Form]] = {}
     for record, forms in layout.items():
-        rest, parts = {}, {}
+        rest: dict[str, Form] = {}
+        parts: dict[str, Form] = {}
         for name, form in forms.items():
             if form.shape == learning.get(name) and form.dtype.startswith(("float", "bfloat")):
                 nothing = torch.zeros(learning[name], dtype=getattr(torch, form.dtype))

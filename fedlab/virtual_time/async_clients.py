@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -165,7 +165,9 @@ class AsyncClients:
 
     def resume(self, state: Tensors) -> None:
         """Goes on as a checkpoint says."""
-        columns = {name: state[name].tolist() for name in InFlightUpdate._fields}
+        columns: dict[str, list[Any]] = {
+            name: cast(Any, state[name]).tolist() for name in InFlightUpdate._fields
+        }
         self.trips = [
             InFlightUpdate(due, client, version, began, End(end))
             for due, client, version, began, end in zip(*columns.values(), strict=True)

@@ -101,7 +101,7 @@ def make_population(
         InputError: If a profile names a domain that there is not, or a client has no profile.
     """
     profile = _profiles(spec, seed, np.asarray(domains), known)
-    chosen = [spec.profiles[index] for index in profile]
+    chosen = [spec.profiles[int(index)] for index in profile]
     sigma = np.array([device.sigma for device in chosen])
     draws = rng.generator(seed, "devices", "rates").standard_normal((len(chosen), 3))
     faster = np.exp(sigma[:, None] * draws)

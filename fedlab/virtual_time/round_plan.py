@@ -43,7 +43,7 @@ class RoundPlan:
     seconds: float
     down: int
     up: int
-    staleness: Mapping[int, int] = field(default_factory=dict)
+    staleness: Mapping[int, int] = field(default_factory=dict[int, int])
 
     def rows(self, server_round: int) -> list[Row]:
         """The history's rows of it, for the round as a whole and for each client."""

@@ -56,7 +56,11 @@ def _answered(
     if status in NOT_READY:
         return UnreachableError(f"{address} is not ready (status {status})")
     ahead = clock_difference(error)
-    if status == httpx.codes.UNAUTHORIZED and ahead is not None and abs(ahead) > TOLERATED_SECONDS:
+    if (
+        status == int(httpx.codes.UNAUTHORIZED)
+        and ahead is not None
+        and abs(ahead) > TOLERATED_SECONDS
+    ):
         side = "fast" if ahead > 0 else "slow"
         return InputError(
             f"this device's clock is {abs(ahead) / 60:.0f} minutes {side} by the server's, which "

@@ -172,7 +172,7 @@ class KeyRing:
 
     def devices(self) -> list[DeviceKey]:
         """All devices, by name: those that may take part, then those that no longer may."""
-        found = []
+        found: list[DeviceKey] = []
         for folder in (self.registered, self.revoked):
             for file in sorted(folder.glob("*.pub")):
                 since = datetime.fromtimestamp(file.stat().st_mtime, UTC)
