@@ -16,6 +16,7 @@ from fedlab.clients.base import Phase
 from fedlab.clients.scaffold import Scaffold
 from fedlab.errors import InputError
 from fedlab.losses.cross_entropy import CrossEntropy
+from fedlab.methods import client_trainer_class
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import prepare
@@ -267,3 +268,14 @@ def test_what_the_objective_of_a_phase_answers_is_looked_at() -> None:
         InputError, match=rf"Phased.mine \({Path(__file__).name}, line .* a loss of"
     ):
         prepare(chosen(Phased))
+
+
+METHODS = ("fedprox", "scaffold", "feddyn", "fednova", "feddc", "ditto", "fedper", "fedrep")
+
+
+@pytest.mark.parametrize("method", [*METHODS, "fedproto", "moon", "fedntd", "fedsam", "fedadam"])
+def test_what_builds_on_a_shipped_method_and_changes_nothing_is_let_pass(method: str) -> None:
+    own = client_trainer_class(toy.scenario(strategy=method))
+    for hook in ("begin", "objective", "gradients", "step", "finish"):
+        own = trainer_of(hook, lambda answer, *_: answer, own)
+    prepare(chosen(own, strategy=method))
