@@ -146,10 +146,11 @@ def test_a_cluster_of_two_machines_gives_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "two.py").write_text(
         f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
         "from ray.cluster_utils import Cluster\n"
-        "import ray, toy\n"
+        "import ray\n"
+        "from helpers import toy\n"
         "from fedlab.engine.start import start_grid\n"
         "from fedlab.simulation import prepare, simulate\n"
-        "from processes import parent\n"
+        "from helpers.processes import parent\n"
         "cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})\n"
         "cluster.add_node(num_cpus=1)\n"
         "cluster.wait_for_nodes()\n"
