@@ -14,6 +14,7 @@ from fedlab.config import registry
 from fedlab.deploy.server.inspection import Expectation
 from fedlab.engine.local_grid import LocalGrid
 from fedlab.engine.start import make_runtime
+from fedlab.federation.evaluation_reply import counts_layout
 from fedlab.federation.preaggregation import REQUEST
 from fedlab.federation.record_layout import expected_of
 from fedlab.preparation import Prepared, prepare
@@ -102,6 +103,7 @@ class Devices(LocalGrid):
             examples=test if kind == "evaluate" else most,
             train=train,
             domain=domains["domain"][0] if kind == "evaluate" else None,  # type: ignore[index]
+            counts=counts_layout(scenario.evaluation.metric_set.counted, classes, test),
         )
         sent = to_wire(RecordDict(dict(reply.content)))
         sent["client"] = ConfigRecord({"id": client, "task": "task"})
