@@ -196,13 +196,13 @@ def _results(name: str) -> Iterator[str]:
 
 
 def _code(name: str) -> Iterator[str]:
-    for group, trainer in (("strategies", "Strategy"), ("clients", "Client trainer")):
+    for group, what in (("strategies", "Strategy"), ("clients", "Client trainer")):
         if group == "clients" and name not in registry.BUILTIN["clients"]:
             yield "The client trainer is [FedAvg's](fedavg.md#code)."
             continue
         path = _path(group, name)
         code = path.read_text("utf-8").rstrip()
-        title = f"{trainer}: {path.relative_to(ROOT)}"
+        title = f"{what}: {path.relative_to(ROOT)}"
         block = f'```python title="{path.name}"\n{code}\n```'
         yield f'??? note "{title}"\n\n' + "\n".join(f"    {line}" for line in block.splitlines())
 

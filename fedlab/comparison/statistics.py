@@ -140,6 +140,6 @@ def paired_difference(
     shared = [seed for seed in values if seed in reference]
     differences = estimate([values[seed] - reference[seed] for seed in shared])
     quantile = float(stdtrit(max(len(shared) - 1, 1), (1 + confidence) / 2))
-    trainer = quantile * differences.deviation / math.sqrt(max(len(shared), 1))
+    margin = quantile * differences.deviation / math.sqrt(max(len(shared), 1))
     mean = differences.mean
-    return Difference(mean, mean - trainer, mean + trainer, len(shared))
+    return Difference(mean, mean - margin, mean + margin, len(shared))

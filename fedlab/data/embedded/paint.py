@@ -86,9 +86,9 @@ def crops(
         chosen = torch.from_numpy(np.flatnonzero(which == index))
         extent = torch.tensor([photograph.shape[2], photograph.shape[1]], dtype=torch.float32)
         x, y, zoom = torch.from_numpy(place[chosen.numpy()]).unbind(1)
-        trainer = torch.clamp((1 + zoom.view(-1, 1)) * size / extent, max=1.0)
-        centre = (2 * torch.stack([x, y], 1) - 1) * (1 - trainer)
-        grid = centre.view(-1, 1, 1, 2) + trainer.view(-1, 1, 1, 2) * identity(len(chosen), size)
+        radius = torch.clamp((1 + zoom.view(-1, 1)) * size / extent, max=1.0)
+        centre = (2 * torch.stack([x, y], 1) - 1) * (1 - radius)
+        grid = centre.view(-1, 1, 1, 2) + radius.view(-1, 1, 1, 2) * identity(len(chosen), size)
         pages = photograph.expand(len(chosen), *photograph.shape)
         result[chosen] = look(pages, grid, outside="border")
     return result
