@@ -25,7 +25,9 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 if TYPE_CHECKING:
     from fedlab.clients.base import ClientTrainer
     from fedlab.comparison.compare import compare
+    from fedlab.comparison.compare_scenarios import compare_scenarios
     from fedlab.comparison.comparison import Comparison
+    from fedlab.comparison.suite import Suite
     from fedlab.engine.ray.session import session
     from fedlab.errors import InputError
     from fedlab.export.export_run import export_run
@@ -45,8 +47,10 @@ __all__ = [
     "Run",
     "Scenario",
     "Strategy",
+    "Suite",
     "__version__",
     "compare",
+    "compare_scenarios",
     "export_run",
     "load_program",
     "load_run",
@@ -67,7 +71,9 @@ __getattr__, __dir__ = doors(
         "Run": "fedlab.runs.run",
         "Scenario": "fedlab.scenario",
         "Strategy": "fedlab.strategies.base",
+        "Suite": "fedlab.comparison.suite",
         "compare": "fedlab.comparison.compare",
+        "compare_scenarios": "fedlab.comparison.compare_scenarios",
         "export_run": "fedlab.export.export_run",
         "load_program": "fedlab.export.formats.safetensors",
         "load_run": "fedlab.runs.run",

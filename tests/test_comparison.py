@@ -13,6 +13,7 @@ from rich.console import Console
 from fedlab.comparison import statistics
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.console import print_comparison
+from fedlab.comparison.significance import sign_flip
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.row import GLOBAL, Row
@@ -177,6 +178,8 @@ def test_the_table_by_hand(runs):
             "low": expected.low,
             "high": expected.high,
             "pairs": 3,
+            "p": sign_flip((means - reference).tolist()),
+            "p (Holm)": fedbn["difference", "p"],  # of one difference
         }
     )
     assert table.loc["fedavg", "difference"].isna().to_dict() == {
@@ -184,6 +187,8 @@ def test_the_table_by_hand(runs):
         "low": True,
         "high": True,
         "pairs": False,
+        "p": True,
+        "p (Holm)": True,
     }
     assert fedbn["runs"].to_dict() == {"finished": 3, "planned": 3}
     assert fedbn["seconds", "mean"] == 4.0

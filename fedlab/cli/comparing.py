@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from fedlab.cli.app import Changing, Source, app, err, out
-from fedlab.errors import RunError
+from fedlab.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from fedlab.comparison.suite import Suite
 
 
 class Format(StrEnum):
@@ -26,7 +29,7 @@ class Format(StrEnum):
 def compare(
     scenario: Source,
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE[,VALUE]...]...")
+        list[str] | None, typer.Argument(metavar="[SCENARIO]... [KEY=VALUE[,VALUE]...]...")
     ] = None,
     strategies: Annotated[
         list[str] | None,
@@ -57,18 +60,43 @@ def compare(
 
     KEY=VALUE changes all runs; KEY=VALUE,VALUE compares the values. A value
     with a comma of its own stands in brackets or quotes: model.hidden=[8,8],[16].
-    Methods may have parameters: "fedavg,fedprox mu=0.1,fedprox mu=1". The same
-    command again goes on where it was stopped.
+    Methods may have parameters: "fedavg,fedprox mu=0.1,fedprox mu=1". Several
+    scenarios are put into one table, with ranks. The same command again goes on
+    where it was stopped.
 
     [dim]fedlab compare domain_skew --strategies fedavg,fedbn,fedwon --seeds 3
     fedlab compare domain_skew training.optimizer.lr=0.01,0.1 --seeds 0,7
+    fedlab compare label_skew domain_skew --strategies fedavg,fedbn --seeds 6
     fedlab compare my.yaml --strategies "fedavg,fedprox mu=1" --format latex[/dim]
     """
-    from fedlab.comparison.arguments import changes_of, listed, seeds_of
+    from fedlab.comparison.arguments import changes_of, is_scenario, listed, seeds_of
     from fedlab.comparison.compare import compare as run_all
+    from fedlab.comparison.compare_scenarios import compare_scenarios
     from fedlab.comparison.console import print_comparison
 
-    given = changes_of(changes or ())
+    more = [text for text in changes or () if is_scenario(text)]
+    given = changes_of([text for text in changes or () if text not in more])
+    if more:
+        if given.variants or target is not None:
+            raise InputError(
+                "several scenarios are compared by methods alone; leave out "
+                + (
+                    "--target"
+                    if target is not None
+                    else f"the values of {next(iter(given.variants))}"
+                )
+            )
+        suite = compare_scenarios(
+            [scenario, *more],
+            strategies or (),
+            seeds_of(seeds),
+            given.fixed,
+            out=folder,
+            max_parallel=max_parallel,
+            progress=err,
+        )
+        print_suite(suite, layout)
+        return
     try:
         comparison = run_all(
             scenario,
@@ -96,3 +124,21 @@ def compare(
     failed = [why for group in comparison.groups for why in group.missing.values()]
     if failed:
         raise RunError(f"{len(failed)} runs are missing; the same command tries them again")
+
+
+def print_suite(suite: Suite, layout: Format) -> None:
+    """Prints each scenario's comparison, and the table of all."""
+    from fedlab.comparison.console import print_columns, print_comparison
+    from fedlab.comparison.suite_formats import columns, notes
+
+    if layout is not Format.table:
+        write = {"markdown": "to_markdown", "latex": "to_latex", "csv": "to_csv"}[layout.value]
+        typer.echo(getattr(suite, write)(), nl=False)
+        return
+    for name, comparison in suite.comparisons.items():
+        out.print(Text(name, style="bold"))
+        print_comparison(comparison, out)
+    out.print(Text("all scenarios", style="bold"))
+    print_columns(columns(suite), out)
+    for note in notes(suite):
+        out.print(Text(note, style="dim"))

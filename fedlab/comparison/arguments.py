@@ -12,6 +12,7 @@ from typing import Any
 
 from fedlab.config import overrides as override
 from fedlab.config import registry, yaml_text
+from fedlab.config.builtin_scenarios import shipped_scenarios
 from fedlab.errors import InputError
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -87,6 +88,11 @@ def changes_of(texts: Sequence[str]) -> Changes:
         override.parse([f"{key}={values[0]}"])  # refuses a key that is none
         variants[key.strip()] = [yaml_text.read(v, where, numbered=False)[0] for v in values]
     return Changes(fixed, variants)
+
+
+def is_scenario(text: str) -> bool:
+    """Whether a word of the command line is a scenario: a file, or one that comes with fedlab."""
+    return "=" not in text and (text in shipped_scenarios() or text.endswith((".yaml", ".yml")))
 
 
 def _is_method(text: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas
 
 from fedlab.comparison.sentences import NONE, Column, as_good, numbers, rows, words
+from fedlab.comparison.significance import ENOUGH
 from fedlab.comparison.table import (
     ALL_DOMAINS,
     BYTES,
@@ -24,6 +25,7 @@ from fedlab.comparison.table import (
     VIRTUAL_TO,
     WORST,
     WORST_TRAINED,
+    P,
     table,
 )
 from fedlab.comparison.unseen import UNSEEN, unseen_by
@@ -152,6 +154,8 @@ def spreads_and_costs(comparison: Compared) -> list[Column]:
     if len(comparison.groups) > 1:
         cells = [_difference(row, score) for row in rows(frame)]
         found.append(words(DIFFERENCE, cells, number=True))
+        if enough_seeds(comparison):
+            found.append(words(P, [_p(row[DIFFERENCE, P]) for row in rows(frame)], number=True))
     if comparison.target is not None:
         goal = f"to {score.scale * comparison.target:g}{' %' * score.share}"
         for title, measure, unit in (
@@ -171,6 +175,15 @@ def spreads_and_costs(comparison: Compared) -> list[Column]:
             cells = [NONE if math.isnan(v) else unit(v) for v in frame[measure, "mean"]]
             found.append(words(title, cells, number=True))
     return found
+
+
+def enough_seeds(comparison: Compared) -> bool:
+    """Whether any difference has as many pairs of runs as a claim at 5 % takes."""
+    return bool((table(comparison)[DIFFERENCE, "pairs"] >= ENOUGH).any())
+
+
+def _p(value: float) -> str:
+    return NONE if math.isnan(value) else f"{value:.2g}"
 
 
 def rated(frame: pandas.DataFrame, measure: str, score: Score) -> Column:

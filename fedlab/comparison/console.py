@@ -59,6 +59,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         console.print(Text(note, style=style), soft_wrap=note in absent)
 
 
+def print_columns(table: Sequence[Column], console: Console) -> None:
+    """Prints columns, the first of which names the rows, in parts where there is no room."""
+    _print(table[:1], table[1:], console)
+
+
 def _print(groups: Sequence[Column], values: Sequence[Column], console: Console) -> None:
     """Prints a table, or several below each other where there is no room for all columns."""
     whole = _one_table([*groups, *values], console)

@@ -20,23 +20,31 @@ if TYPE_CHECKING:
 
 def markdown(comparison: Compared) -> str:
     """See `Comparison.to_markdown`."""
-    table = columns(comparison)
+    return markdown_of(columns(comparison), notes(comparison))
+
+
+def markdown_of(table: Sequence[Column], told: Sequence[str]) -> str:
+    """Columns as a table in Markdown, the best of each bold, with notes below."""
     lines = [[column.title for column in table]]
     lines.append(["---:" if column.number else "---" for column in table])
-    for place in range(len(comparison.groups)):
+    for place in range(len(table[0].cells)):
         cells = ((c.cells[place].replace("|", "\\|"), c.best[place]) for c in table)
         lines.append([f"**{text}**" if best else text for text, best in cells])
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return rows + "\n\n" + "\n".join(f"{note}  " for note in notes(comparison)) + "\n"
+    return rows + "\n\n" + "\n".join(f"{note}  " for note in told) + "\n"
 
 
 def latex(comparison: Compared) -> str:
     """See `Comparison.to_latex`."""
-    table = columns(comparison)
-    lines = [r"% \usepackage{booktabs}", *(f"% {note}" for note in notes(comparison))]
+    return latex_of(columns(comparison), notes(comparison))
+
+
+def latex_of(table: Sequence[Column], told: Sequence[str]) -> str:
+    """Columns as a table in LaTeX, the best of each bold, with notes as comments."""
+    lines = [r"% \usepackage{booktabs}", *(f"% {note}" for note in told)]
     lines.append(rf"\begin{{tabular}}{{{''.join('r' if c.number else 'l' for c in table)}}}")
     lines += [r"\toprule", _latex_row([_latex(column.title) for column in table]), r"\midrule"]
-    for place in range(len(comparison.groups)):
+    for place in range(len(table[0].cells)):
         cells = ((_latex(column.cells[place]), column.best[place]) for column in table)
         lines.append(_latex_row([rf"\textbf{{{text}}}" if best else text for text, best in cells]))
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

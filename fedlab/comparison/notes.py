@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedlab.comparison.columns import SIGN
-from fedlab.comparison.table import some_never_trained
+from fedlab.comparison.columns import SIGN, enough_seeds
+from fedlab.comparison.significance import ENOUGH
+from fedlab.comparison.table import DIFFERENCE, P, some_never_trained, table
 from fedlab.comparison.unseen import unseen_by, untested
 from fedlab.comparison.work import work_notes
 from fedlab.report.units import short
@@ -29,6 +30,7 @@ def notes(comparison: Compared) -> list[str]:
             f"difference: of the mean over domains, to {_reference(comparison)}, paired by seed, "
             f"with its {100 * comparison.confidence:g} % confidence interval (Student's t)."
         )
+        told.append(_claims(comparison))
     if comparison.target is not None:
         told.append("Where not all runs reached the target, it is told how many did.")
     told += _unseen(comparison)
@@ -41,6 +43,22 @@ def notes(comparison: Compared) -> list[str]:
     told += work_notes(comparison)
     told.append("traffic: up and down, evaluation included.")
     return told + missing(comparison)
+
+
+def _claims(comparison: Compared) -> str:
+    """What so many seeds can show."""
+    if enough_seeds(comparison):
+        return (
+            f"{P}: how often turned signs of the differences by seed give a mean as far from 0 "
+            "(two-sided), corrected by Holm for the number of differences."
+        )
+    pairs = int(table(comparison)[DIFFERENCE, "pairs"].max())
+    return (
+        f"{pairs} pairs of runs show no difference at 5 %: turned signs have p of at least "
+        f"{2 / 2**pairs:.2g} then. Claims take {ENOUGH} seeds or more (--seeds {ENOUGH})."
+        if pairs
+        else f"Nothing is paired; claims take {ENOUGH} seeds of both or more (--seeds {ENOUGH})."
+    )
 
 
 def missing(comparison: Compared) -> list[str]:

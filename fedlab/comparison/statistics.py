@@ -84,12 +84,14 @@ class Difference:
         low: Lower end of the confidence interval of this mean; NaN below two pairs.
         high: Its upper end.
         pairs: Seeds that both have.
+        by_seed: The differences themselves.
     """
 
     mean: float
     low: float
     high: float
     pairs: int
+    by_seed: tuple[float, ...] = ()
 
 
 def outcome(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> Outcome | None:
@@ -138,8 +140,9 @@ def paired_difference(
             are normal.
     """
     shared = [seed for seed in values if seed in reference]
-    differences = estimate([values[seed] - reference[seed] for seed in shared])
+    each = tuple(values[seed] - reference[seed] for seed in shared)
+    differences = estimate(each)
     quantile = float(stdtrit(max(len(shared) - 1, 1), (1 + confidence) / 2))
     margin = quantile * differences.deviation / math.sqrt(max(len(shared), 1))
     mean = differences.mean
-    return Difference(mean, mean - margin, mean + margin, len(shared))
+    return Difference(mean, mean - margin, mean + margin, len(shared), each)

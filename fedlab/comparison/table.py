@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas
 
 from fedlab.comparison.group import Group
+from fedlab.comparison.significance import holm, sign_flip
 from fedlab.comparison.statistics import Outcome, estimate, paired_difference
 from fedlab.config.yaml_text import in_words
 from fedlab.runs.curves import bytes_reaching, round_reaching, virtual_seconds_reaching
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 ALL_DOMAINS, WORST, SPREAD = "all domains", "worst client", "spread over clients"
 DIFFERENCE, BYTES, SECONDS = "difference", "bytes", "seconds"
+P = "p (Holm)"
 ROUNDS_TO, BYTES_TO = "rounds to target", "bytes to target"
 VIRTUAL, VIRTUAL_TO = "virtual seconds", "virtual seconds to target"
 NEVER, CLIENTS = "never trained", "mean over clients"
@@ -58,6 +60,9 @@ def _made(comparison: Compared) -> pandas.DataFrame:
         _row(comparison, group) | {(measure, "mean"): work(group, measure) for measure in asked}
         for group in comparison.groups
     ]
+    corrected = holm({str(place): row[DIFFERENCE, "p"] for place, row in enumerate(rows)})
+    for place, row in enumerate(rows):
+        row[DIFFERENCE, P] = corrected[str(place)]
     keys = comparison.variant_keys
     names = ["strategy", *keys]
     labels = [
@@ -85,7 +90,7 @@ def _measures(comparison: Compared) -> dict[str, Callable[[Outcome], float]]:
 
     return {
         **{domain: on(domain) for domain in comparison.domains},
-        ALL_DOMAINS: lambda run: _over_all(comparison, run),
+        ALL_DOMAINS: lambda run: over_all(comparison, run),
         WORST: lambda run: run.spread.worst if run.spread else math.nan,
         SPREAD: lambda run: run.spread.deviation if run.spread else math.nan,
         **(_OF_TRAINED if some_never_trained(comparison) else {}),
@@ -137,7 +142,7 @@ def _virtual(run: Outcome) -> float:
     return math.nan if run.virtual is None else run.virtual
 
 
-def _over_all(comparison: Compared, run: Outcome) -> float:
+def over_all(comparison: Compared, run: Outcome) -> float:
     """Mean over all domains of the comparison: a run that lacks one has no such mean."""
     return run.mean if run.domains.keys() == set(comparison.domains) else math.nan
 
@@ -162,6 +167,7 @@ def _row(comparison: Compared, group: Group) -> dict[tuple[str, str], float]:
     for name in ("mean", "low", "high"):
         row[DIFFERENCE, name] = math.nan if own else getattr(difference, name)
     row[DIFFERENCE, "pairs"] = 0 if own else difference.pairs
+    row[DIFFERENCE, "p"] = math.nan if own else sign_flip(difference.by_seed)
     costs = [measure for measure in (BYTES, SECONDS, VIRTUAL) if measure in measures]
     if comparison.target is not None:
         reaching = {ROUNDS_TO: round_reaching, BYTES_TO: bytes_reaching}

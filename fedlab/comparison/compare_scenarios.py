@@ -1,0 +1,68 @@
+"""The same methods in several scenarios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedlab.comparison.compare import compare
+from fedlab.comparison.suite import Suite
+from fedlab.engine.ray.session import session
+from fedlab.errors import InputError
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+
+
+def compare_scenarios(
+    sources: Sequence[str | Path | Mapping[str, Any] | Scenario],
+    strategies: Sequence[Any] | Any,
+    seeds: int | Sequence[int] = 5,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    out: str | Path | None = None,
+    max_parallel: int | None = None,
+    progress: bool | Console = True,
+    **fields: Any,
+) -> Suite:
+    """Compares methods in several scenarios, one after the other, and puts them into one table.
+
+    Args:
+        sources: Scenarios, their files, or names of those that come with fedlab.
+        strategies: Methods, as `compare` takes them; the same in all scenarios.
+        seeds: How many (from 0), or which.
+        overrides: Changes for all runs.
+        out: Folder of all comparisons, which are inside it by the scenarios' names; by default
+            ``suite`` inside ``output.dir``.
+        max_parallel: Runs at the same time, at most.
+        progress: Whether to show how it goes, or the console to show it on.
+        **fields: Changes of top-level fields for all runs.
+
+    Raises:
+        InputError: If any of the runs cannot be done, or two scenarios have one name.
+    """
+    given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
+    if not [each for each in given if each]:
+        raise InputError("strategies: several scenarios are compared by methods; name them")
+    loaded = [load_scenario(each, overrides, **fields) for each in sources]
+    names = [each.name for each in loaded]
+    if double := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"scenarios: two are called {double}; give one of them another name")
+    folder = Path(out) if out else loaded[0].output.dir / "suite"
+    with session():
+        found = {
+            name: compare(
+                source,
+                strategies,
+                seeds,
+                overrides,
+                out=folder / name,
+                max_parallel=max_parallel,
+                progress=progress,
+                **fields,
+            )
+            for name, source in zip(names, sources, strict=True)
+        }
+    return Suite.of(found)
