@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import fedlab
 from fedlab import InputError, Suite, cli
+from fedlab.comparison.critical_difference import level_groups
 from fedlab.comparison.suite_numbers import BETTER, IQM, RANK
-from fedlab.report.figures.critical_difference import level_groups
 from helpers.toy import scenario
 
 SMALL = {"model": "linear", "rounds": 2}

@@ -85,7 +85,7 @@ class Suite(SuiteNumbers):
         Raises:
             InputError: If there are no ranks.
         """
-        from fedlab.report.figures.critical_difference import critical_difference
+        from fedlab.comparison.critical_difference import critical_difference
 
         if self.ranks is None:
             raise InputError(
