@@ -19,7 +19,8 @@ from flwr.serverapp import Grid
 from fedlab.deploy.security.certificates import make_key, public_pem
 from fedlab.flower_compat import fleet_client
 from fedlab.flower_compat.fleet_client import FleetLink, clock_difference, refusal
-from fedlab.flower_compat.superlink_client import Link, connect, is_lost
+from fedlab.flower_compat.run_grid import connect, is_lost
+from fedlab.flower_compat.superlink_client import Link
 from fedlab.records import from_wire, to_record, to_wire
 from helpers.processes import wait_until
 

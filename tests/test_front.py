@@ -17,7 +17,8 @@ from fedlab.deploy.security.certificates import make_key, public_pem
 from fedlab.deploy.server import front
 from fedlab.deploy.server.front import Door, Front, TimedProtocol
 from fedlab.flower_compat.fleet_client import FleetLink
-from fedlab.flower_compat.superlink_client import KEY, Link, Ticket, connect
+from fedlab.flower_compat.run_grid import connect
+from fedlab.flower_compat.superlink_client import KEY, Link, Ticket
 from helpers.processes import wait_until
 
 PLACES = 8

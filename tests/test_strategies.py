@@ -22,9 +22,10 @@ from fedlab.records import to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
 from fedlab.strategies.base import ServerSettings
+from fedlab.strategies.families.flower_parameters import FlowerParameters, available
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN
-from fedlab.strategies.flower import Flower, FlowerParameters, available
+from fedlab.strategies.flower import Flower
 from helpers import toy
 from helpers.echo import Echo, Net, run
 

@@ -79,7 +79,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
     module = inspect.getmodule(target)
     paper = inspect.getdoc(module) if group in PAPERS else None
     if group == "strategies" and name.startswith("flwr:"):
-        from fedlab.strategies.flower import constructor_arguments
+        from fedlab.strategies.families.flower_parameters import constructor_arguments
 
         parameters += [
             Parameter(key, _kind(kind), None if default is ... else _plain(default), "")

@@ -23,7 +23,7 @@ from fedlab.federation.client_updates import reason
 from fedlab.federation.preaggregation import PairwiseSum, Preaggregation
 from fedlab.federation.record_layout import EXPECTED, Form, expected_of
 from fedlab.flower_compat import NodeInfo, error_reply
-from fedlab.flower_compat.superlink_client import is_lost
+from fedlab.flower_compat.run_grid import is_lost
 from fedlab.records import array_records, arrays_of, to_wire
 
 log = logging.getLogger("fedlab")

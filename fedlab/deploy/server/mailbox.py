@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedlab.flower_compat.superlink_client import RunGrid
+from fedlab.flower_compat.run_grid import RunGrid
 
 OnReply = Callable[[Message], None]
 

@@ -25,7 +25,7 @@ from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.federation.evaluation_reply import counts_layout
 from fedlab.files import write_whole
-from fedlab.flower_compat.superlink_client import ObjectPushError, connect
+from fedlab.flower_compat.run_grid import ObjectPushError, connect
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.execute import conduct
 from fedlab.runs.run import Run
