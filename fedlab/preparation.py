@@ -61,7 +61,9 @@ def divide(
     """
     data = load(scenario.data)
     check_classes(data)
-    return data, make_partition(scenario.partition, data, scenario.seed)
+    return data, make_partition(
+        scenario.partition, data, scenario.seed, scenario.evaluation.validation_share
+    )
 
 
 @no_exit("a source, network or method of the scenario")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["test", "validation"]
+"""Samples that models are tested on."""
 
 GLOBAL = -1
 """The `client` of a row that is about the global model and not about one client."""
@@ -25,8 +29,8 @@ class Row:
         client: Client index, `GLOBAL` or `POOLED`.
         domain: Name of the domain that was measured; empty where domains do not matter, or where
             the number is about samples of several.
-        split: ``train``, ``test``, ``round`` (numbers of the round as a whole) or ``device`` (a
-            client's round on the virtual clock).
+        split: ``train``, ``validation``, ``test``, ``round`` (numbers of the round as a whole) or
+            ``device`` (a client's round on the virtual clock).
         metric: Any of ``evaluation.metrics``, ``loss``, ``bytes_up``, ``bytes_down``, ``steps``,
             ``failed``, ``virtual_seconds``, ``late``, ``dropped`` ...
         value: The number.
@@ -50,7 +54,7 @@ class CountRow:
         round: Round, from 1.
         client: `POOLED`, or `GLOBAL` for a domain that no client has.
         domain: Name of the domain; empty for all clients' samples.
-        split: ``test``.
+        split: ``test`` or ``validation``.
         metric: The metric's title.
         count: Which of its counts, e.g. ``matrix``.
         place: The place in it: label and prediction, or the bin.

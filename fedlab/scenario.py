@@ -14,6 +14,7 @@ from fedlab.metrics.metric_set import MetricSet
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
+from fedlab.row import Split
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.tracking.base import TrackerParameters
 from fedlab.training.spec import TrainingSpec
@@ -44,6 +45,17 @@ class ParticipationSpec(ConfigBlock):
     update_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
+class ValidationSpec(ConfigBlock):
+    """Samples that a client neither trains nor is tested on, by which choices are made.
+
+    Attributes:
+        share: Share of each client's training samples, stratified by domain and class, drawn
+            before labels are hidden or made wrong.
+    """
+
+    share: float = Field(gt=0, lt=1)
+
+
 class EvaluationSpec(ConfigBlock):
     """What is measured, and how often.
 
@@ -54,6 +66,11 @@ class EvaluationSpec(ConfigBlock):
             whole test set.
         batch_size: Samples per forward pass.
         metrics: What is computed of outputs and labels; the first is what tables and curves tell.
+        validation: Samples that clients set aside, ``{share: 0.2}`` or the share alone; tested in
+            every evaluated round.
+        select: Which round's model is the run's: the ``last``, or the one whose mean of the first
+            metric over domains is best on ``validation``; that one alone is then tested, once.
+        patience: Evaluated rounds without a better validation after which the run ends early.
     """
 
     every: PositiveInt = 1
@@ -61,6 +78,43 @@ class EvaluationSpec(ConfigBlock):
     domains: bool = True
     batch_size: PositiveInt = 256
     metrics: tuple[Chosen[Metric], ...] = ("accuracy", "loss")  # type: ignore[assignment]
+    validation: ValidationSpec | None = None
+    select: Literal["last", "validation"] = "last"
+    patience: PositiveInt | None = None
+
+    @field_validator("validation", mode="before")
+    @classmethod
+    def _a_share_is_a_split(cls, value: Any) -> Any:
+        alone = isinstance(value, int | float | str) and not isinstance(value, bool)
+        return {"share": value} if alone else value
+
+    @model_validator(mode="after")
+    def _chosen_by_something(self) -> EvaluationSpec:
+        asks = {"select: validation": self.select == "validation", "patience": bool(self.patience)}
+        for key in (key for key, wanted in asks.items() if wanted):
+            if self.validation is None:
+                raise ValueError(
+                    f"{key} chooses by samples that nobody has set aside; add validation: "
+                    "{share: 0.2}, or leave it out"
+                )
+            if self.fraction == 0:
+                raise ValueError(
+                    f"{key} chooses by clients' validation, and fraction 0 lets none of them "
+                    "validate; raise fraction"
+                )
+        return self
+
+    @property
+    def validation_share(self) -> float:
+        """Share of the training samples that is set aside."""
+        return self.validation.share if self.validation else 0.0
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """What is tested in an evaluated round."""
+        if self.validation is None:
+            return ("test",)
+        return ("validation",) if self.select == "validation" else ("validation", "test")
 
     @field_validator("metrics", mode="before")
     @classmethod

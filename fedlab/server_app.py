@@ -15,7 +15,7 @@ from fedlab.federation.client_updates import reason
 from fedlab.federation.evaluation_reply import read_tests
 from fedlab.federation.evaluation_rows import CentralTest
 from fedlab.federation.method_wrapper import wrap_class
-from fedlab.federation.rounds import exchange
+from fedlab.federation.rounds import Selection, exchange
 from fedlab.methods import strategy_class
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.privacy.strategy import Private
@@ -58,6 +58,7 @@ def server_settings(scenario: Scenario, fleet: DevicePopulation | None = None) -
         updates=scenario.updates,
         fleet=fleet,
         metrics=scenario.evaluation.metric_set,
+        splits=scenario.evaluation.splits,
     )
 
 
@@ -92,6 +93,7 @@ def build_server_app(
     first_round: int = 1,
     state: dict[str, Tensors] | None = None,
     fleet: DevicePopulation | None = None,
+    selection: Selection | None = None,
 ) -> ServerApp:
     """The ServerApp that runs a scenario's rounds.
 
@@ -104,6 +106,7 @@ def build_server_app(
         first_round: Where to start; 1, or the round after a checkpoint's.
         state: The strategy's state at that checkpoint.
         fleet: The clients' devices, where virtual time is to pass.
+        selection: Chooses the round whose model is the run's; by default the last.
     """
     app = ServerApp()
 
@@ -122,6 +125,7 @@ def build_server_app(
             evaluate_fn=domain_test(grid, tested, strategy.settings.metrics) if tested else None,
             callbacks=callbacks,
             first_round=first_round,
+            selection=selection,
         )
 
     return app

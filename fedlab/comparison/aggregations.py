@@ -16,6 +16,8 @@ from fedlab.errors import InputError
 from fedlab.metrics.metric_set import MetricSet, Score
 from fedlab.row import POOLED
 from fedlab.runs import metrics
+from fedlab.runs.curves import learning_curves
+from fedlab.runs.selection import BestRound
 
 if TYPE_CHECKING:
     import pandas
@@ -150,6 +152,21 @@ def _domains(history: pandas.DataFrame, round: int, score: Score) -> np.ndarray:
     return metrics.values_by_domain(history, round, score.name).to_numpy()
 
 
+def _validated(history: pandas.DataFrame, round: int, score: Score) -> float:
+    """The test of the evaluated round that is best on validation; NaN where it was not tested."""
+    means = learning_curves(history, score.name, "validation").mean(axis="columns", skipna=False)
+    best = BestRound(score)
+    for server_round, value in means.items():
+        best.see(int(server_round), float(value))  # type: ignore[arg-type]
+    return math.nan if best.round is None else _mean(_domains(history, best.round, score))
+
+
+def _oracle(history: pandas.DataFrame, round: int, score: Score) -> float:
+    """The best of all tests, which nobody can choose without looking at test data."""
+    means = learning_curves(history, score.name).mean(axis="columns", skipna=False).dropna()
+    return score.sign * float((score.sign * means).max()) if len(means) else math.nan
+
+
 def _deviation(history: pandas.DataFrame, round: int, score: Score) -> float:
     values = _domains(history, round, score)
     return float(values.std()) if len(values) else math.nan
@@ -177,6 +194,8 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
     ),
     "decile": Aggregation("lowest decile of clients", _over_clients(_decile)),
     "worst_domain": Aggregation("of the worst domain", _worst_domain),
+    "validated": Aggregation("over domains, round chosen on validation", _validated),
+    "oracle": Aggregation("over domains, best round on test (oracle)", _oracle),
     "deviation": Aggregation("deviation over domains", _deviation, spread=True),
     "spread": Aggregation(
         "deviation over clients", _over_clients(lambda values, _: values.std()), spread=True

@@ -8,6 +8,7 @@ from functools import cached_property
 from fedlab.comparison.aggregations import Asked, asked
 from fedlab.comparison.group import Group
 from fedlab.metrics.metric_set import ACCURACY_SCORE, MetricSet, Score
+from fedlab.runs.metrics import followed_split
 from fedlab.runs.run import Run
 
 
@@ -32,6 +33,16 @@ class Compared:
     def score(self) -> Score:
         """What runs are told by: the first metric of their scenario, accuracy as a rule."""
         return next((group.score for group in self.groups if group.runs), ACCURACY_SCORE)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether runs are told by the round that was best on validation."""
+        return any(run.chosen_round is not None for run in self.runs)
+
+    @property
+    def followed(self) -> str:
+        """What curves show: tests, or validation where runs were tested once, in a chosen round."""
+        return next((followed_split(run.history) for run in self.runs), "test")
 
     @property
     def metric_set(self) -> MetricSet:

@@ -21,9 +21,9 @@ LONGEST = 60
 def notes(comparison: Compared) -> list[str]:
     """What a reader must know of the table, and why runs are missing."""
     told = [
-        f"Test {comparison.score.words}{comparison.score.unit} after the last round; ± is the "
-        "standard deviation over seeds, spread over clients that over the clients of a run (mean "
-        "over seeds)."
+        f"Test {comparison.score.words}{comparison.score.unit} after {_which(comparison)}; ± is "
+        "the standard deviation over seeds, spread over clients that over the clients of a run "
+        "(mean over seeds)."
     ]
     if len(comparison.groups) > 1:
         told.append(
@@ -69,6 +69,10 @@ def missing(comparison: Compared) -> list[str]:
         for seed in group.seeds
         if seed not in group.outcomes
     ]
+
+
+def _which(comparison: Compared) -> str:
+    return "the round that is best on validation" if comparison.chosen else "the last round"
 
 
 def _unseen(comparison: Compared) -> list[str]:

@@ -162,10 +162,14 @@ class _Reporter:
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Tells the round, its score and who failed in it."""
         from fedlab.runs.curves import learning_curves
+        from fedlab.runs.metrics import followed_split
 
         first = strategy.settings.metrics.first
-        curves = learning_curves(to_frame(report.rows), first.name)
-        score = f"{first.words} {float(curves.iloc[-1].mean()):.3f}" if len(curves) else ""
+        history = to_frame(report.rows)
+        split = followed_split(history)
+        curves = learning_curves(history, first.name, split)
+        said = "validation " * (split == "validation")
+        score = f"{said}{first.words} {float(curves.iloc[-1].mean()):.3f}" if len(curves) else ""
         failures = [
             f"round {report.round}: {name} failed: {(why.strip().splitlines() or [''])[-1]}"
             for name, why in report.failures.items()

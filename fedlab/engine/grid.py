@@ -143,6 +143,11 @@ class ClientGrid(Grid):
         """What these clients keep, as records in this process."""
         return self.states.records(clients)
 
+    def replace_states(self, states: Mapping[int, RecordDict]) -> None:
+        """Puts clients back to these states, and those without one to having none."""
+        self.states.close()
+        self.import_states(states)
+
     def import_states(self, states: Mapping[int, RecordDict]) -> None:
         """Puts client states back, as after a resume."""
         for client, record in states.items():

@@ -53,7 +53,8 @@ class Original:
         """
         run.model_state(client)  # refuses an unfinished run, and a client that is not there
         checkpoints = RunFolder(run.folder).checkpoints
-        kept = {} if client is None else load_client_state(checkpoints, client)
+        chosen = run.chosen_round
+        kept = {} if client is None else load_client_state(checkpoints, client, chosen)
         prepared = prepare_again(run.scenario)
         cpu = torch.device("cpu")
         runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)

@@ -22,6 +22,8 @@ class RoundReport:
             which are not.
         failures: Name of the node -> reason, for clients that gave no update.
         counts: What metrics have counted in the round's tests and is kept.
+        concludes: Whether no round was trained: the model of this round was chosen, and is tested
+            after the last one.
     """
 
     round: int
@@ -30,6 +32,7 @@ class RoundReport:
     seconds: dict[str, float]
     failures: dict[str, str] = field(default_factory=dict[str, str])
     counts: Sequence[CountRow] = ()
+    concludes: bool = False
 
 
 class Callback(Protocol):

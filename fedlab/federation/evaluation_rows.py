@@ -11,7 +11,7 @@ from flwr.app import MetricRecord
 from fedlab.federation.evaluation_reply import Tested
 from fedlab.metrics.base import Counts, Metric, SampleMean
 from fedlab.metrics.metric_set import ALWAYS, MetricSet, summed
-from fedlab.row import GLOBAL, POOLED, CountRow, Row
+from fedlab.row import GLOBAL, POOLED, CountRow, Row, Split
 
 K = TypeVar("K")
 
@@ -43,7 +43,9 @@ def figures_of(tested: Tested, metrics: Iterable[Metric]) -> dict[str, float]:
     return found
 
 
-def client_rows(server_round: int, tests: Sequence[Tested], metrics: MetricSet) -> list[Row]:
+def client_rows(
+    server_round: int, tests: Sequence[Tested], metrics: MetricSet, split: Split = "test"
+) -> list[Row]:
     """One row per client, domain and figure.
 
     A client with several domains has a row of each figure over all of them as well, with an empty
@@ -53,18 +55,22 @@ def client_rows(server_round: int, tests: Sequence[Tested], metrics: MetricSet) 
     wanted = [metric for metric in metrics.metrics if metric.of_clients]
     for tested in tests:
         for name, value in figures_of(tested, wanted).items():
-            where = (server_round, tested.client, tested.domain, "test")
+            where = (server_round, tested.client, tested.domain, split)
             rows.append(Row(*where, name, value, tested.examples))
     whole = [metric for metric in wanted if not isinstance(metric, SampleMean)]
     by_client = _grouped(tests, lambda tested: tested.client)
     for client, own in by_client.items():
         if len(own) > 1:
-            rows += _rows(server_round, client, "", own, whole)
+            rows += _rows((server_round, client, "", split), own, whole)
     return rows
 
 
 def pooled_rows(
-    server_round: int, tests: Sequence[Tested], metrics: MetricSet, global_model: bool
+    server_round: int,
+    tests: Sequence[Tested],
+    metrics: MetricSet,
+    global_model: bool,
+    split: Split = "test",
 ) -> list[Row]:
     """The figures of all clients of a domain together.
 
@@ -74,6 +80,7 @@ def pooled_rows(
         metrics: The scenario's.
         global_model: Whether they have tested the global model, and their test splits add up to
             the domains' test sets: then these figures are that model's.
+        split: What they have tested on.
     """
     rows: list[Row] = []
     by_domain = _grouped(tests, lambda tested: tested.domain)
@@ -82,15 +89,15 @@ def pooled_rows(
         for metric in metrics.metrics:
             if metric.title in ALWAYS:
                 value = sum(tested.means[metric.title] * tested.examples for tested in own)
-                where = (server_round, GLOBAL, domain, "test")
+                where = (server_round, GLOBAL, domain, split)
                 rows.append(Row(*where, metric.title, value / examples, examples))
             else:
-                rows += _rows(server_round, GLOBAL, domain, own, [metric])
+                rows += _rows((server_round, GLOBAL, domain, split), own, [metric])
     whole = [metric for metric in metrics.counted if not isinstance(metric, SampleMean)]
     if whole and tests:
         for domain, own in by_domain.items():
-            rows += _rows(server_round, POOLED, domain, own, whole)
-        rows += _rows(server_round, POOLED, "", tests, whole)
+            rows += _rows((server_round, POOLED, domain, split), own, whole)
+        rows += _rows((server_round, POOLED, "", split), tests, whole)
     return rows
 
 
@@ -108,7 +115,11 @@ def central_rows(server_round: int, record: MetricRecord) -> list[Row]:
 
 
 def count_rows(
-    server_round: int, tests: Sequence[Tested], central: MetricRecord | None, metrics: MetricSet
+    server_round: int,
+    tests: Sequence[Tested],
+    central: MetricRecord | None,
+    metrics: MetricSet,
+    split: Split = "test",
 ) -> list[CountRow]:
     """The counts that are kept: of all clients of a domain, of all clients, and of the server's."""
     kept = [metric.title for metric in metrics.counted if metric.counts_kept]
@@ -122,7 +133,7 @@ def count_rows(
     for tested in central.tests if isinstance(central, CentralTest) else ():
         pools[GLOBAL, tested.domain] = [tested]
     return [
-        CountRow(server_round, client, domain, "test", title, name, tuple(place), value.item())
+        CountRow(server_round, client, domain, split, title, name, tuple(place), value.item())
         for (client, domain), own in pools.items()
         for title in kept
         for name, tensor in summed([dict(tested.counts[title]) for tested in own]).items()
@@ -138,7 +149,7 @@ def _told(tensor: torch.Tensor) -> list[tuple[list[int], torch.Tensor]]:
 
 
 def _rows(
-    server_round: int, client: int, domain: str, tests: Sequence[Tested], metrics: Iterable[Metric]
+    where: tuple[int, int, str, Split], tests: Sequence[Tested], metrics: Iterable[Metric]
 ) -> list[Row]:
     """The figures of several results together, from the sum of their counts."""
     examples = sum(tested.examples for tested in tests)
@@ -146,7 +157,7 @@ def _rows(
     for metric in metrics:
         counts: Counts = summed([dict(tested.counts[metric.title]) for tested in tests])
         for name, value in metric.compute(counts).items():
-            rows.append(Row(server_round, client, domain, "test", name, value, examples))
+            rows.append(Row(*where, name, value, examples))
     return rows
 
 

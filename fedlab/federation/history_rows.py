@@ -58,15 +58,14 @@ class Traffic:
             self.down += plan.down
             self.up += plan.up
 
+    @property
+    def bytes(self) -> dict[str, float]:
+        """What went each way, by metric."""
+        return {"bytes_down": self.down, "bytes_up": self.up}
+
     def rows(self, server_round: int, clients: int, failed: int) -> list[Row]:
         """The numbers of the round as a whole."""
-        numbers = {
-            "bytes_down": self.down,
-            "bytes_up": self.up,
-            "clients": clients,
-            "failed": failed,
-        }
-        return round_rows(server_round, numbers)
+        return round_rows(server_round, {**self.bytes, "clients": clients, "failed": failed})
 
 
 def _bytes(message: Message, sizes: dict[int, int]) -> int:

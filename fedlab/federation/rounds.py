@@ -7,33 +7,33 @@ hooks. This one serves every strategy, ours and Flower's.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from fedlab import rng
 from fedlab.federation.callbacks import Callback, RoundReport
 from fedlab.federation.client_updates import ClientUpdate, client_of, reason
-from fedlab.federation.evaluation_reply import read_tests
-from fedlab.federation.evaluation_rows import (
-    central_rows,
-    client_rows,
-    count_rows,
-    pooled_rows,
-)
 from fedlab.federation.history_rows import Traffic, round_rows, training_rows
+from fedlab.federation.measuring import EvaluateFunction, Measured, measure
 from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.federation.screening import screen
 from fedlab.flower_compat import error_reply
 from fedlab.records import Tensors, to_record
-from fedlab.row import CountRow
+from fedlab.row import CountRow, Split
 from fedlab.virtual_time.clock import CLOCK
 
-EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
+
+class Selection(Protocol):
+    """Chooses the round whose model is the run's."""
+
+    def choose(self, strategy: RoundStrategy) -> int | None:
+        """Puts the strategy, and the clients, back to that round; None leaves all as it is."""
+        ...
 
 
 def run_rounds(
@@ -46,9 +46,23 @@ def run_rounds(
     evaluate_config: ConfigRecord,
     evaluate_fn: EvaluateFunction | None,
     callbacks: Sequence[Callback],
+    selection: Selection | None = None,
 ) -> Result:
-    """Runs the rounds and returns Flower's summary of them; observers get the details."""
+    """Runs the rounds and returns Flower's summary of them; observers get the details.
+
+    Where a `selection` puts a strategy back to the round that it has chosen, that model is tested
+    once everything else is over, and nobody was tested before.
+    """
     result = Result()
+
+    def measured(server_round: int, arrays: ArrayRecord, split: Split) -> Measured:
+        def send(messages: Sequence[Message]) -> list[Message]:
+            return exchange(grid, messages, timeout)
+
+        return measure(
+            strategy, server_round, arrays, evaluate_config, split, send, evaluate_fn, grid
+        )
+
     result.arrays = arrays = to_record(strategy.state["arrays"])
     last = rounds.stop - 1
     for callback in callbacks:
@@ -82,22 +96,16 @@ def run_rounds(
         clock.lap("aggregate")
 
         if server_round % strategy.settings.evaluate_every == 0 or server_round == last:
-            tests = list(strategy.configure_evaluate(server_round, arrays, evaluate_config, grid))
-            answers = exchange(grid, tests, timeout)
-            traffic.add(tests, answers)
-            metrics = strategy.aggregate_evaluate(server_round, answers)
-            if metrics is not None:
-                result.evaluate_metrics_clientapp[server_round] = metrics
-            results, chosen = read_tests(answers), strategy.settings.metrics
-            rows += client_rows(server_round, results, chosen)
-            everybody = strategy.settings.fraction_evaluate == 1
-            whole = strategy.has_global_model and everybody
-            rows += pooled_rows(server_round, results, chosen, whole)
-            central = evaluate_fn(server_round, arrays) if evaluate_fn else None
-            if central is not None:
-                result.evaluate_metrics_serverapp[server_round] = central
-                rows += central_rows(server_round, central)
-            counts = count_rows(server_round, results, central, chosen)
+            for split in strategy.settings.splits:
+                found = measured(server_round, arrays, split)
+                traffic.add(found.sent, found.answers)
+                rows += found.rows
+                counts += found.counts
+                answers += found.answers
+                if found.clients is not None:
+                    result.evaluate_metrics_clientapp[server_round] = found.clients
+                if found.central is not None:
+                    result.evaluate_metrics_serverapp[server_round] = found.central
             clock.lap("evaluate")
 
         failures = failures_by_name(grid, [*replies, *answers])
@@ -111,6 +119,15 @@ def run_rounds(
         report = RoundReport(server_round, last, rows, clock.laps, turned_away | failures, counts)
         if _notify(callbacks, strategy, report):
             break
+    if selection is not None and (chosen := selection.choose(strategy)) is not None:
+        result.arrays = to_record(strategy.state["arrays"])
+        found = measured(chosen, result.arrays, "test")
+        traffic = Traffic()
+        traffic.add(found.sent, found.answers)
+        rows = [*found.rows, *round_rows(chosen, traffic.bytes)]
+        failures = failures_by_name(grid, found.answers)
+        done = RoundReport(chosen, last, rows, {}, failures, found.counts, concludes=True)
+        _notify(callbacks, strategy, done)
     for callback in callbacks:
         callback.on_end(strategy)
     return result

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.privacy.spec import PrivacySpec
+from fedlab.row import Split
 from fedlab.updates.spec import UpdatesSpec
 from fedlab.virtual_time.device_population import DevicePopulation
 
@@ -26,6 +27,7 @@ class ServerSettings:
         min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
         update_norm: How far a client may go in a round (`fedlab.federation.screening`).
         metrics: What tests tell.
+        splits: What is tested in an evaluated round.
         fleet: The clients' devices; None where time does not matter.
     """
 
@@ -40,6 +42,7 @@ class ServerSettings:
     update_norm: float | None = None
     updates: UpdatesSpec | None = None
     metrics: MetricSet = field(default_factory=MetricSet)
+    splits: tuple[Split, ...] = ("test",)
 
     def needed(self, messages: int) -> int:
         """How many of a round's messages must be answered for the run to go on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from fedlab.partition.apportion import apportion, shuffled_groups
 from fedlab.partition.sample_pool import Pool
 from fedlab.partition.skew_checks import check_owners, check_weights
 from fedlab.partition.spec import PartitionSpec
+from fedlab.partition.validation import held_out
 from fedlab.rng import generator
 
 
@@ -24,12 +25,15 @@ class ClientSplit:
         labels: The labels the client sees for them (after label noise), int64 of shape (n,).
         labelled: Whether each of them has a label at all (label budget), bool of shape (n,).
         test: Indices into the test pool, int64 of shape (m,).
+        validation: Indices into the training pool of samples that are not trained on, int64 of
+            shape (v,); their labels are the true ones.
     """
 
     train: np.ndarray
     labels: np.ndarray
     labelled: np.ndarray
     test: np.ndarray
+    validation: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Partition:
         train_offsets: Client k owns train[train_offsets[k] : train_offsets[k + 1]].
         test: Indices into the test pool, client after client.
         test_offsets: As `train_offsets`, for `test`.
+        validation: Indices into the training pool of what is set aside, client after client.
+        validation_offsets: As `train_offsets`, for `validation`; None where nothing is set aside.
     """
 
     train: np.ndarray
@@ -53,6 +59,8 @@ class Partition:
     train_offsets: np.ndarray
     test: np.ndarray
     test_offsets: np.ndarray
+    validation: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    validation_offsets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.train_offsets) - 1
@@ -60,12 +68,20 @@ class Partition:
     def __getitem__(self, client: int) -> ClientSplit:
         train = slice(self.train_offsets[client], self.train_offsets[client + 1])
         test = slice(self.test_offsets[client], self.test_offsets[client + 1])
+        offsets = self.validation_offsets
+        aside = slice(0, 0) if offsets is None else slice(offsets[client], offsets[client + 1])
         return ClientSplit(
-            self.train[train], self.labels[train], self.labelled[train], self.test[test]
+            self.train[train],
+            self.labels[train],
+            self.labelled[train],
+            self.test[test],
+            self.validation[aside],
         )
 
 
-def make_partition(spec: PartitionSpec, data: FederatedData, seed: int) -> Partition:
+def make_partition(
+    spec: PartitionSpec, data: FederatedData, seed: int, validation: float = 0.0
+) -> Partition:
     """Divides the pooled samples among the clients.
 
     The test pool follows the training samples: within each domain and class, a client gets the
@@ -79,6 +95,8 @@ def make_partition(spec: PartitionSpec, data: FederatedData, seed: int) -> Parti
             unseen domains.
         seed: The scenario's seed. Each generator draws from its own stream, so that changing one
             skew leaves the draws of the others alone.
+        validation: Share of each client's training samples that is set aside, before labels are
+            hidden or made wrong; test samples stay who they are.
 
     Raises:
         InputError: If the samples do not suffice for these clients and skews.
@@ -121,8 +139,14 @@ def make_partition(spec: PartitionSpec, data: FederatedData, seed: int) -> Parti
     test_owners = _follow(pool, owners, test_pool, clients, generator(seed, "partition", "test"))
     test, test_offsets = _by_client(test_pool, test_owners, clients)
 
-    labels = data.train.labels[train]
     owner = np.repeat(np.arange(clients), np.diff(train_offsets))
+    aside, aside_offsets = train[:0], None
+    if validation:
+        chosen = held_out(train, owner, data, validation, generator(seed, "validation"))
+        aside, aside_offsets = train[chosen], offsets_of(owner[chosen], clients)
+        train, owner = train[~chosen], owner[~chosen]
+        train_offsets = offsets_of(owner, clients)
+    labels = data.train.labels[train]
     classes = data.class_names
     labelled = spec.label_budget.mask(
         labels, owner, len(classes), generator(seed, "partition", "label budget")
@@ -130,7 +154,9 @@ def make_partition(spec: PartitionSpec, data: FederatedData, seed: int) -> Parti
     observed = spec.label_noise.corrupt(
         labels, owner, clients, classes, generator(seed, "partition", "label noise")
     )
-    return Partition(train, observed, labelled, train_offsets, test, test_offsets)
+    return Partition(
+        train, observed, labelled, train_offsets, test, test_offsets, aside, aside_offsets
+    )
 
 
 def refuse_untested(partition: Partition) -> None:
@@ -190,6 +216,10 @@ def _by_client(pool: Pool, owners: np.ndarray, clients: int) -> tuple[np.ndarray
     owner_of = np.full(pool.order.max(initial=-1) + 1, -1)
     owner_of[pool.order] = owners
     used = np.flatnonzero(owner_of >= 0)
-    sizes = np.bincount(owner_of[used], minlength=clients)
     indices = used[np.argsort(owner_of[used], kind="stable")]
-    return indices, np.concatenate([[0], np.cumsum(sizes)])
+    return indices, offsets_of(owner_of[used], clients)
+
+
+def offsets_of(owners: np.ndarray, clients: int) -> np.ndarray:
+    """Where each client's samples begin, and where the last one's end."""
+    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=clients))])

@@ -57,8 +57,14 @@ def measures(partition: Partition, data: FederatedData) -> dict[str, np.ndarray]
     classes = class_counts(partition, data)
     return {
         "training samples": np.diff(partition.train_offsets),
+        **_validation(partition),
         "test samples": np.diff(partition.test_offsets),
         "domains": np.count_nonzero(domain_counts(partition, data), axis=1),
         "classes": np.count_nonzero(classes, axis=1),
         "label skew": label_distances(classes),
     }
+
+
+def _validation(partition: Partition) -> dict[str, np.ndarray]:
+    offsets = partition.validation_offsets
+    return {} if offsets is None else {"validation samples": np.diff(offsets)}

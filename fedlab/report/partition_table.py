@@ -18,10 +18,10 @@ COLUMNS = ("split", "sample", "client", "domain", "class", "label", "labelled")
 def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     """Writes a CSV file with a row for every sample that the sources yield.
 
-    The columns: the split; the sample's number within its domain's split, in the order of the
-    source; the client, empty where nobody has it; its domain; its true class; the label that the
-    client sees; whether it is among the client's labelled samples. Samples of a client's test
-    split have their true label.
+    The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
+    domain's training or test samples, in the order of the source; the client, empty where nobody
+    has it; its domain; its true class; the label that the client sees; whether it is among the
+    client's labelled samples. What is tested or validated on has its true label.
 
     Args:
         partition: Who owns which samples.
@@ -49,13 +49,19 @@ def _train_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[obj
     labels, labelled = data.train.labels.copy(), np.ones(len(data.train), bool)
     labels[partition.train], labelled[partition.train] = partition.labels, partition.labelled
     owners = _owners(len(data.train), partition.train, partition.train_offsets)
-    return _rows("train", data, data.train, owners, labels, labelled)
+    splits = np.full(len(data.train), "train", dtype=object)
+    if partition.validation_offsets is not None:
+        aside = _owners(len(data.train), partition.validation, partition.validation_offsets)
+        splits[aside >= 0] = "validation"
+        owners = np.maximum(owners, aside)
+    return _rows(splits, data, data.train, owners, labels, labelled)
 
 
 def _test_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[object, ...]]:
     owners = _owners(len(data.test), partition.test, partition.test_offsets)
     labelled = np.ones(len(data.test), bool)
-    return _rows("test", data, data.test, owners, data.test.labels, labelled)
+    splits = np.full(len(data.test), "test", dtype=object)
+    return _rows(splits, data, data.test, owners, data.test.labels, labelled)
 
 
 def _owners(samples: int, indices: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -66,7 +72,7 @@ def _owners(samples: int, indices: np.ndarray, offsets: np.ndarray) -> np.ndarra
 
 
 def _rows(
-    split: str,
+    splits: np.ndarray,
     data: FederatedData,
     pool: Samples,
     owners: np.ndarray,
@@ -75,8 +81,8 @@ def _rows(
 ) -> Iterator[tuple[object, ...]]:
     starts = np.searchsorted(pool.domains, np.arange(len(data.domain_names)))
     numbers = np.arange(len(pool)) - starts[pool.domains]
-    columns = (numbers, owners, pool.domains, pool.labels, labels, labelled)
-    for number, owner, domain, true, label, known in zip(
+    columns = (splits, numbers, owners, pool.domains, pool.labels, labels, labelled)
+    for split, number, owner, domain, true, label, known in zip(
         *(column.tolist() for column in columns), strict=True
     ):
         yield (

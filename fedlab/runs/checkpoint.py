@@ -99,6 +99,8 @@ class CheckpointWriter:
         self.client_files = dict(client_files or {})
         self.fixed_settings = dict(fixed_settings)
         self.data = dict(data)
+        self.kept_round: int | None = None
+        """A round whose checkpoint stays, besides the newest: the best so far."""
         self._seen = self._written = 0
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
@@ -106,14 +108,23 @@ class CheckpointWriter:
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Writes a checkpoint when it is due."""
+        if report.concludes:
+            return
         self._seen = report.round
-        if report.round % self.every == 0 or report.round == report.rounds:
+        due = report.round % self.every == 0 or report.round == report.rounds
+        if due or report.round == self.kept_round:
             self.write(strategy, report.round)
 
     def on_end(self, strategy: RoundStrategy) -> None:
         """Writes the checkpoint of a run that an observer stopped between two of them."""
         if self._written != self._seen:
             self.write(strategy, self._seen)
+
+    @property
+    def last_round(self) -> int | None:
+        """The last round that there is a checkpoint of; None if there is none."""
+        rounds = _rounds(self.folder)
+        return int(rounds[-1].name[6:]) if rounds else None
 
     def write(self, strategy: RoundStrategy, server_round: int) -> None:
         """Writes a checkpoint and removes those that are no longer needed."""
@@ -147,10 +158,12 @@ class CheckpointWriter:
     def _forget(self) -> None:
         rounds = _rounds(self.folder)
         done = [each for each in rounds if int(each.name[6:]) <= self._written]
+        best = [each for each in done if int(each.name[6:]) == self.kept_round]
+        stay = {*done[-KEPT:], *best}
         # One of a later round is damaged: otherwise the run would have gone on from there.
-        for old in {*rounds} - {*done[-KEPT:]}:
+        for old in {*rounds} - stay:
             shutil.rmtree(old)
-        needed = {name for kept in done[-KEPT:] for name in _readable_client_files(kept).values()}
+        needed = {name for kept in stay for name in _readable_client_files(kept).values()}
         for file in (self.folder / "clients").iterdir():
             if file.name not in needed:
                 file.unlink()
@@ -177,14 +190,27 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
+def load_checkpoint(folder: Path, server_round: int) -> Checkpoint:
+    """The checkpoint of a round.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is damaged.
+    """
+    return _load(folder / f"round-{server_round:06d}")
+
+
 def client_files(folder: Path, server_round: int) -> dict[int, str]:
     """The client files that the checkpoint of a round refers to."""
     return _client_files(folder / f"round-{server_round:06d}")
 
 
-def load_client_state(folder: Path, client: int) -> dict[str, Tensors]:
-    """What one client kept at the newest checkpoint; empty if it keeps nothing."""
-    for candidate in reversed(_rounds(folder)):
+def load_client_state(
+    folder: Path, client: int, server_round: int | None = None
+) -> dict[str, Tensors]:
+    """What one client kept at a round's checkpoint, the newest by default; empty if nothing."""
+    chosen = [each for each in _rounds(folder) if server_round in (None, int(each.name[6:]))]
+    for candidate in reversed(chosen):
         name = _readable_client_files(candidate).get(client)
         return read_records(folder / "clients" / name)[0] if name else {}
     return {}

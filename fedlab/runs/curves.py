@@ -17,14 +17,21 @@ if TYPE_CHECKING:
     import pandas
 
 
-def learning_curves(history: pandas.DataFrame, metric: str = ACCURACY) -> pandas.DataFrame:
+def learning_curves(
+    history: pandas.DataFrame, metric: str = ACCURACY, split: str = "test"
+) -> pandas.DataFrame:
     """A metric on every domain in every evaluated round.
+
+    Args:
+        history: The history.
+        metric: The metric.
+        split: ``test`` or ``validation``.
 
     Returns:
         One row per evaluated round (the index), one column per domain, in the order in which
         domains appear; NaN where a domain was not measured in that round.
     """
-    rows = history[(history["split"] == "test") & (history["metric"] == metric)]
+    rows = history[(history["split"] == split) & (history["metric"] == metric)]
     rows = rows[rows["domain"] != ""]
     pooled = rows[rows["client"] == POOLED].set_index(["round", "domain"])
     if pooled.empty:
@@ -55,14 +62,15 @@ def costs(history: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def worst_curve(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> pandas.Series:
-    """The worst value of a client (or domain) in each evaluated round."""
+    """The worst value of a client (or domain) in each evaluated round (see `followed_split`)."""
     by_round = _by_client(history, score.name).groupby("round")
     return by_round.min() if score.higher_is_better else by_round.max()
 
 
 def _by_client(history: pandas.DataFrame, metric: str) -> pandas.Series:
     """Values by round and client, of all its samples."""
-    rows = history[(history["split"] == "test") & (history["metric"] == metric)]
+    split = metrics.followed_split(history)
+    rows = history[(history["split"] == split) & (history["metric"] == metric)]
     own = metrics.of_clients(rows)
     if own.empty:
         whole = rows[(rows["client"] == GLOBAL) & (rows["domain"] != "")]
@@ -77,8 +85,12 @@ def _by_client(history: pandas.DataFrame, metric: str) -> pandas.Series:
 def round_reaching(
     history: pandas.DataFrame, target: float, score: Score = ACCURACY_SCORE
 ) -> int | None:
-    """The first evaluated round whose mean over domains is at least as good as `target`."""
-    means = learning_curves(history, score.name).mean(axis="columns", skipna=False)
+    """The first evaluated round whose mean over domains is at least as good as `target`.
+
+    On the test splits, or on validation where only a chosen round was tested.
+    """
+    split = metrics.followed_split(history)
+    means = learning_curves(history, score.name, split).mean(axis="columns", skipna=False)
     reached = means.index[score.sign * means >= score.sign * target]
     return int(reached[0]) if len(reached) else None
 

@@ -23,6 +23,7 @@ from fedlab.runs.history import HistoryWriter
 from fedlab.runs.resume_check import check_resumable, fixed_settings
 from fedlab.runs.run import Run, load_run
 from fedlab.runs.run_folder import RunFolder
+from fedlab.runs.selection import ValidationObserver
 from fedlab.runs.workload_file import WorkloadWriter
 from fedlab.scenario import Scenario
 from fedlab.server_app import build_server_app
@@ -81,16 +82,24 @@ def conduct(
     )
     # Trackers hear of a round before its checkpoint is there: a round that a crash keeps from them
     # is then always one that will be trained again.
-    observers: list[Callback] = [history, *trackers(scenario, folder.path), writer]
-    observers += [WorkloadWriter(folder, model), FinishWriter(folder), DivergenceWarning()]
+    observers: list[Callback] = [history, *trackers(scenario, folder.path)]
+    validation = None
+    if scenario.evaluation.validation is not None:
+        validation = ValidationObserver(scenario, folder.path, writer, grid)
+        observers.append(validation)
+    first_round = checkpoint.round + 1 if checkpoint else 1
+    if validation is not None and validation.exhausted:
+        scenario = scenario.model_copy(update={"rounds": first_round - 1})
+    observers += [writer, WorkloadWriter(folder, model), FinishWriter(folder), DivergenceWarning()]
     app = build_server_app(
         scenario,
         model,
         test_domains=test_domains,
         callbacks=[*observers, *callbacks],
-        first_round=checkpoint.round + 1 if checkpoint else 1,
+        first_round=first_round,
         state=checkpoint.server if checkpoint else None,
         fleet=fleet,
+        selection=validation,
     )
     with rng.preserved(), no_exit("the strategy, or an observer of the run,"):
         app(grid=grid, context=client_context(0, 0, grid.clients, RecordDict()))

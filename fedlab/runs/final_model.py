@@ -27,6 +27,7 @@ class FinishWriter:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.rounds = 0
+        self.chosen: int | None = None
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Remembers what is done already."""
@@ -34,11 +35,17 @@ class FinishWriter:
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Counts the round."""
-        self.rounds = report.round
+        if report.concludes:
+            self.chosen = report.round
+        else:
+            self.rounds = report.round
 
     def on_end(self, strategy: RoundStrategy) -> None:
         """Writes the server's tensors, and after them the mark."""
         aliases = dict(strategy.anatomy.aliases)
         notes = {ALIASES: json.dumps(aliases)} if aliases else {}
+        ended = {"rounds": self.rounds}
+        if self.chosen is not None:
+            ended["chosen"] = self.chosen
         write_tensors(self.folder.model_file, strategy.saved(), notes)
-        write_whole(self.folder.finished_file, json.dumps({"rounds": self.rounds}) + "\n")
+        write_whole(self.folder.finished_file, json.dumps(ended) + "\n")

@@ -59,6 +59,15 @@ def of_clients(rows: pandas.DataFrame) -> pandas.DataFrame:
     return rows[(rows["client"] >= 0) & (rows["domain"] != "")]
 
 
+def followed_split(history: pandas.DataFrame) -> str:
+    """What tells how a run has gone: its tests, or validation where only one round was tested."""
+    rounds = {
+        split: history.loc[history["split"] == split, "round"].nunique()
+        for split in ("test", "validation")
+    }
+    return "validation" if rounds["validation"] > rounds["test"] else "test"
+
+
 def by_client(
     history: pandas.DataFrame, round: int, metric: str = ACCURACY, split: str = "test"
 ) -> pandas.DataFrame:
@@ -70,15 +79,18 @@ def by_client(
         joined by a plus).
     """
     rows = _select(history, round, metric, split)
-    own = of_clients(rows) if split == "test" else rows[rows["client"] >= 0]
+    tested = split != "train"  # which has no domains
+    own = of_clients(rows) if tested else rows[rows["client"] >= 0]
     table = weighted_means(own, ["client"]).join(own.groupby("client")["domain"].agg("+".join))
-    if split == "test":
+    if tested:
         whole = rows[(rows["client"] >= 0) & (rows["domain"] == "")].set_index("client")["value"]
         table.loc[whole.index, "value"] = whole
     return table
 
 
-def by_domain(history: pandas.DataFrame, round: int, metric: str = ACCURACY) -> pandas.DataFrame:
+def by_domain(
+    history: pandas.DataFrame, round: int, metric: str = ACCURACY, split: str = "test"
+) -> pandas.DataFrame:
     """A metric on every domain in a round.
 
     Returns:
@@ -86,7 +98,7 @@ def by_domain(history: pandas.DataFrame, round: int, metric: str = ACCURACY) -> 
         it, ``examples`` they have, ``clients_value`` (their own models, on all their samples
         together) and ``global_value`` (the global model; NaN where there is none).
     """
-    rows = _select(history, round, metric, "test")
+    rows = _select(history, round, metric, split)
     rows = rows[rows["domain"] != ""]
     own, whole = rows[rows["client"] >= 0], rows[rows["client"] == GLOBAL]
     pooled = rows[rows["client"] == POOLED].set_index("domain")
@@ -100,20 +112,22 @@ def by_domain(history: pandas.DataFrame, round: int, metric: str = ACCURACY) -> 
     return table.loc[order, ["clients", "examples", "clients_value", "global_value"]]
 
 
-def mean_over_domains(history: pandas.DataFrame, round: int, metric: str = ACCURACY) -> float:
+def mean_over_domains(
+    history: pandas.DataFrame, round: int, metric: str = ACCURACY, split: str = "test"
+) -> float:
     """Mean of a metric over the domains of a round, each counting the same.
 
     On a domain it is that of the clients' own models, by examples; on a domain that no client
     tests, that of the global model. NaN where nothing was tested.
     """
-    return float(values_by_domain(history, round, metric).mean(skipna=False))
+    return float(values_by_domain(history, round, metric, split).mean(skipna=False))
 
 
 def values_by_domain(
-    history: pandas.DataFrame, round: int, metric: str = ACCURACY
+    history: pandas.DataFrame, round: int, metric: str = ACCURACY, split: str = "test"
 ) -> pandas.Series:
     """The value on every domain of a round that `mean_over_domains` is the mean of."""
-    domains = by_domain(history, round, metric)
+    domains = by_domain(history, round, metric, split)
     return domains["clients_value"].where(domains["examples"] > 0, domains["global_value"])
 
 

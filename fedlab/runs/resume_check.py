@@ -11,11 +11,17 @@ from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 
+CHOOSING = {"validation", "select", "patience", "every", "metrics"}
+"""What of the evaluation says which round is chosen."""
+
 
 def fixed_settings(scenario: Scenario) -> dict[str, Any]:
     """All that must stay as it is, as JSON values."""
     threads = scenario.resources.model_dump(include={"cpus_per_actor"})
-    return {**scenario.model_dump(mode="json", exclude=set(IN_MID_RUN)), "resources": threads}
+    fixed = {**scenario.model_dump(mode="json", exclude=set(IN_MID_RUN)), "resources": threads}
+    if scenario.evaluation.validation is not None:  # who trains on what, and what was chosen
+        fixed["evaluation"] = scenario.evaluation.model_dump(mode="json", include=CHOOSING)
+    return fixed
 
 
 def check_resumable(begun: Mapping[str, Any], scenario: Scenario, file: Path) -> None:

@@ -71,6 +71,12 @@ class RunRecord:
         return int(self.history["round"].max()) if len(self.history) else 0
 
     @property
+    def chosen_round(self) -> int | None:
+        """The round whose model was chosen on validation; None where the last one is the run's."""
+        file = RunFolder(self.folder).finished_file
+        return json.loads(file.read_text()).get("chosen") if file.is_file() else None
+
+    @property
     def trained_parameters(self) -> int | None:
         """How many parameters a client trains; None of a run that did not tell yet.
 
@@ -106,7 +112,7 @@ class RunRecord:
         return metrics.by_domain_and_training(self.history, last, self.metric_set.first.name)
 
     def model_state(self, client: int | None = None) -> dict[str, Tensor]:
-        """The model after the last round.
+        """The model after the last round, or the round that was chosen on validation.
 
         Args:
             client: A client, for its own model: the server's tensors with what the client keeps
@@ -134,7 +140,7 @@ class RunRecord:
         clients = self.scenario.partition.clients
         if not 0 <= client < clients:
             raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")
-        kept = load_client_state(folder.checkpoints, client).get("model", {})
+        kept = load_client_state(folder.checkpoints, client, self.chosen_round).get("model", {})
         aliases: dict[str, str] = json.loads(notes.get(ALIASES, "{}"))
         also = {name: kept[first].clone() for name, first in aliases.items() if first in kept}
         return {**state, **kept, **also}

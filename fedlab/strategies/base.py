@@ -29,10 +29,11 @@ from fedlab.federation.client_updates import (
     reason,
     unique_errors,
 )
+from fedlab.federation.measuring import EvaluateFunction
 from fedlab.federation.preaggregation import REQUEST, client_weight, request
 from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, Layout, layout_of
 from fedlab.federation.round_strategy import Ask
-from fedlab.federation.rounds import EvaluateFunction, run_rounds
+from fedlab.federation.rounds import Selection, run_rounds
 from fedlab.federation.server_config import ServerSettings
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.flower_compat import is_refused
@@ -345,6 +346,7 @@ class Strategy(FlowerStrategy, Generic[P]):
         *,
         callbacks: Sequence[Callback] = (),
         first_round: int = 1,
+        selection: Selection | None = None,
     ) -> Result:
         """Runs rounds `first_round` to `num_rounds`; see `fedlab.federation.rounds.run_rounds`.
 
@@ -360,6 +362,7 @@ class Strategy(FlowerStrategy, Generic[P]):
                 ``domain/metric``.
             callbacks: Observers, called after every round.
             first_round: Where to start.
+            selection: Chooses the round whose model is the run's; by default the last.
         """
         self.rounds = num_rounds
         if first_round == 1:
@@ -375,6 +378,7 @@ class Strategy(FlowerStrategy, Generic[P]):
             evaluate_config=evaluate_config or ConfigRecord(),
             evaluate_fn=evaluate_fn,
             callbacks=callbacks,
+            selection=selection,
         )
 
 

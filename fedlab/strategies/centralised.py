@@ -38,10 +38,12 @@ class CentralisedParameters(StrategyParameters):
 
     def reassign(self, partition: Partition) -> Partition:
         """Gives everything that the clients own to one client."""
+        aside = partition.validation_offsets
         return replace(
             partition,
             train_offsets=np.array([0, len(partition.train)]),
             test_offsets=np.array([0, len(partition.test)]),
+            validation_offsets=None if aside is None else np.array([0, len(partition.validation)]),
         )
 
 

@@ -32,8 +32,8 @@ def numbers_of(
         evaluated one also ``accuracy/mean_over_clients``, ``accuracy/worst_client``, and for
         every domain ``accuracy/<domain>`` (the clients' models) and ``global_accuracy/<domain>``
         (the global model); every other metric of the scenario likewise, the worst client of those
-        alone that are shares. Where clients were tested that have never
-        trained, ``clients/tested_untrained`` counts them, and
+        alone that are shares, and all of validation with ``validation_`` in front. Where clients
+        were tested that have never trained, ``clients/tested_untrained`` counts them, and
         ``accuracy/mean_over_trained_clients`` and ``accuracy/worst_trained_client`` leave them
         out. A number that there is not has no name.
     """
@@ -45,7 +45,9 @@ def numbers_of(
         if spread:
             numbers[f"train/{metric}"] = spread.mean_over_examples
     for score in scores:
-        numbers |= _tests(rows[rows["split"] == "test"], report.round, score, trained)
+        for split, prefix in (("validation", "validation_"), ("test", "")):
+            told = _tests(rows, report.round, score, trained, split)
+            numbers |= {prefix + name: value for name, value in told.items()}
     whole = rows[rows["split"] == "round"].set_index("metric")["value"]
     for name, metric in ROUND.items():
         if metric in whole:
@@ -64,11 +66,15 @@ ROUND = {
 
 
 def _tests(
-    tests: pandas.DataFrame, round: int, score: Score, trained: Collection[int] | None
+    rows: pandas.DataFrame,
+    round: int,
+    score: Score,
+    trained: Collection[int] | None,
+    split: str,
 ) -> dict[str, float]:
     numbers: dict[str, float] = {}
     metric = score.name
-    spread = metrics.spread(metrics.by_client(tests, round, metric), trained, score)
+    spread = metrics.spread(metrics.by_client(rows, round, metric, split), trained, score)
     if spread:
         numbers[f"{metric}/mean_over_clients"] = spread.mean_over_clients
         if score.share:
@@ -79,7 +85,7 @@ def _tests(
             numbers[f"{metric}/mean_over_trained_clients"] = spread.of_trained.mean_over_clients
             if score.share:
                 numbers[f"{metric}/worst_trained_client"] = spread.of_trained.worst
-    for domain, row in metrics.by_domain(tests, round, metric).iterrows():
+    for domain, row in metrics.by_domain(rows, round, metric, split).iterrows():
         numbers[f"{metric}/{domain}"] = float(row["clients_value"])
         numbers[f"global_{metric}/{domain}"] = float(row["global_value"])
     return numbers

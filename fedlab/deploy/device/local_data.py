@@ -15,6 +15,7 @@ from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
+from fedlab.partition.validation import held_out
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
@@ -43,14 +44,20 @@ class OwnData:
         """The partition in which all samples belong to one client.
 
         Of the skews that a scenario can make, a device has its own; only a label budget is drawn,
-        for methods that are to learn from few labels.
+        for methods that are to learn from few labels, and what is set aside for validation.
         """
-        labels = self.data.train.labels
+        share = self.scenario.evaluation.validation_share
+        train, aside = np.arange(len(self.data.train)), np.zeros(0, np.int64)
+        if share:
+            drawing = generator(self.scenario.seed, "validation", client)
+            chosen = held_out(train, np.zeros_like(train), self.data, share, drawing)
+            train, aside = train[~chosen], train[chosen]
+        labels = self.data.train.labels[train]
         drawing = generator(self.scenario.seed, "partition", "label budget", client)
         owners = np.zeros(len(labels), np.int64)
         classes = len(self.data.class_names)
         budget = self.scenario.partition.label_budget
-        train, test = np.arange(len(labels)), np.arange(len(self.data.test))
+        test = np.arange(len(self.data.test))
         steps = np.arange(clients + 1) > client
         return Partition(
             train=train,
@@ -59,6 +66,8 @@ class OwnData:
             train_offsets=steps * len(train),
             test=test,
             test_offsets=steps * len(test),
+            validation=aside,
+            validation_offsets=steps * len(aside),
         )
 
 

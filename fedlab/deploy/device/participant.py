@@ -134,6 +134,9 @@ class Participant:
         scenario, config = self._own.scenario, cast(Any, message.content.get("config", {}))
         kind = MessageType.EVALUATE if scenario.evaluation.fraction > 0 else MessageType.TRAIN
         last = int(config.get("server-round", 0)) >= scenario.rounds
+        if scenario.evaluation.validation is not None:
+            tested = config.get("split") == "test"
+            last = tested and (last or scenario.evaluation.select == "validation")
         return last and message.metadata.message_type == kind
 
     def _worker(self, client: int, clients: int) -> Worker:
@@ -151,6 +154,6 @@ class Participant:
 def _task_of(message: Message) -> str:
     """What tells a message from the others of a run, also when it is sent a second time."""
     config = message.content.get("config", {})
-    question = str(config.get("question", ""))  # type: ignore[union-attr]
+    question = str(config.get("question", config.get("split", "")))  # type: ignore[union-attr]
     kind = message.metadata.message_type
     return " ".join(filter(None, [f"round {config.get('server-round', 0)}", kind, question]))  # type: ignore[union-attr]

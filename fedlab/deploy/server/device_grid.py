@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
@@ -135,15 +136,17 @@ class DeviceGrid(ClientGrid):
         client, about = client_task_of(message).client, message.metadata
         seat = self.roll.seat(client)
         tests = about.message_type == MessageType.EVALUATE
+        config: Any = message.content.get("config", {})
+        own = seat.train if config.get("split") == "validation" else seat.test
         expectation = Expectation(
             client,
             about.message_id,
             expected_of(message.content),
             array_records(message.content),
-            examples=seat.test if tests else self.most_examples(seat.train),
+            examples=own if tests else self.most_examples(seat.train),
             train=seat.train,
             domain=seat.domain if tests else None,
-            counts=self.counts(seat.test) if tests else {},
+            counts=self.counts(own) if tests else {},
         )
         return PendingRequest(message, client, unit, content, expectation)
 

@@ -27,6 +27,7 @@ from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
 from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
+from fedlab.server_app import build_strategy
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.updates.updates_checks import check_updates
 from fedlab.version import __version__
@@ -103,6 +104,13 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
     model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, clients)
     check_updates(scenario, strategy, model)
+    if scenario.evaluation.select == "validation" and not (
+        build_strategy(scenario, model).has_global_model
+    ):
+        raise InputError(
+            f"evaluation.select: {scenario.strategy.name} keeps tensors on its devices, which "
+            "cannot be put back to the round that is chosen; use select: last"
+        )
     test_domains = domains_to_test(scenario, data)
     tester = _tester(scenario, data) if test_domains else None
     trainer = _runtime(scenario, data).trainer

@@ -16,7 +16,7 @@ from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.data.samples import FederatedData
+from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.trial_samples import TrialSamples, trial_samples
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
@@ -68,8 +68,11 @@ class Runtime:
         self.preprocess = Preprocess(scenario.data, data).to(device)
         self.trainer = build_client_trainer(scenario, data, device, self.preprocess, observed)
         self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
+        self.client_validations = lru_cache(maxsize=CACHED_CLIENTS)(
+            lambda client: samples_at(data.train, partition[client].validation, device)
+        )
         self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
-            lambda client: self._test_samples(partition[client].test)
+            lambda client: samples_at(data.test, partition[client].test, device)
         )
 
     def _training_samples(self, client: int) -> ClientData:
@@ -83,12 +86,8 @@ class Runtime:
     def domain_tests(self, domain: str) -> TestSamples:
         """All test samples of a domain."""
         index = self.data.domain_names.index(domain)
-        return self._test_samples((self.data.test.domains == index).nonzero()[0])
-
-    def _test_samples(self, rows: np.ndarray) -> TestSamples:
-        test = self.data.test
-        pools = (test.inputs, test.labels, test.domains)
-        return TestSamples(*(as_tensor(pool[rows]).to(self.device) for pool in pools))
+        rows = (self.data.test.domains == index).nonzero()[0]
+        return samples_at(self.data.test, rows, self.device)
 
     @cached_property
     def executors(self) -> list[Executor]:
@@ -189,16 +188,21 @@ class Runtime:
     ) -> list[list[DomainScore]]:
         """Tests clients' own models; those that keep nothing have the same and share batches.
 
+        What came down says on which split (``split`` of its plain values): that for tests, or the
+        samples that clients have set aside.
+
         Not where a network's outputs depend on what else is in a batch: then each client's test
         samples are one batch.
         """
         mixes = mixes_test_samples(self.trainer.task.model)
         alike = [place for place, state in enumerate(own_states) if not state and not mixes]
         groups = [[place] for place, state in enumerate(own_states) if state or mixes]
+        validates = received.config.get("split") == "validation"
+        own_samples = self.client_validations if validates else self.client_tests
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
             state = self.trainer.evaluated_model(received, own_states[places[0]])
-            tests = [self.client_tests(clients[place]) for place in places]
+            tests = [own_samples(clients[place]) for place in places]
             scores |= zip(places, self._score(state, tests), strict=True)
         return [scores[place] for place in range(len(clients))]
 
@@ -212,6 +216,12 @@ class Runtime:
             batch_size = max(1, sum(len(test.labels) for test in tests))
         metrics = self.scenario.evaluation.metric_set.counted
         return evaluate(self.trainer.task.model, state, self.preprocess, tests, batch_size, metrics)
+
+
+def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:
+    """Samples of a pool that a model is tested on."""
+    columns = (pool.inputs, pool.labels, pool.domains)
+    return TestSamples(*(as_tensor(column[rows]).to(device) for column in columns))
 
 
 def build_client_trainer(

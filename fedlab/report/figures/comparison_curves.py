@@ -47,7 +47,7 @@ def comparison_figure(comparison: Compared, metric: str | None = None) -> Figure
             _band(axes, [curve[panel] for curve in seeds if panel in curve], colours[place])
         frame(axes, panel, score)
     for axes in grid[::wide]:
-        axes.set_ylabel(f"test {score.words}", color=INK, fontsize=9)
+        axes.set_ylabel(f"{comparison.followed} {score.words}", color=INK, fontsize=9)
     for axes in grid[max(len(panels) - wide, 0) : len(panels)]:  # nothing stands below these
         axes.set_xlabel("round", color=INK, fontsize=9)
         axes.tick_params(labelbottom=True)

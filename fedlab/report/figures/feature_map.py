@@ -98,7 +98,7 @@ def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
 
     for client in clients.tolist():
         received = Received({"arrays": _on(server, runtime.device)})
-        kept = load_client_state(folder, client)
+        kept = load_client_state(folder, client, run.chosen_round)
         own = {record: _on(tensors, runtime.device) for record, tensors in kept.items()}
         yield trainer.evaluated_model(received, own), some(partition[client].test, "client", client)
     if not trainer.local:

@@ -13,6 +13,7 @@ from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
 from fedlab.report.figures.partition_figure import FAINT, INK, colours_of
 from fedlab.runs.curves import learning_curves
+from fedlab.runs.metrics import followed_split
 
 if TYPE_CHECKING:
     from fedlab.runs.run_record import RunRecord
@@ -43,7 +44,7 @@ def run_figure(run: RunRecord, metric: str | None = None) -> Figure:
     scenario = run.scenario
     frame(axes, f"{scenario.name}, {scenario.strategy.name}, seed {scenario.seed}", score)
     axes.set_xlabel("round", color=INK, fontsize=9)
-    axes.set_ylabel(f"test {score.words}", color=INK, fontsize=9)
+    axes.set_ylabel(f"{followed_split(run.history)} {score.words}", color=INK, fontsize=9)
     figure.legend(loc="outside right center", frameon=False, fontsize=9, labelcolor=INK)
     return figure
 
@@ -63,7 +64,7 @@ def curves_of(run: RunRecord, score: Score) -> pandas.DataFrame:
     Raises:
         InputError: If no round was evaluated yet, or none with that metric.
     """
-    curves = learning_curves(run.history, score.name)
+    curves = learning_curves(run.history, score.name, followed_split(run.history))
     if curves.empty:
         raise InputError(f"the run '{run.folder}' has no evaluated round yet; resume it")
     return curves

@@ -57,7 +57,8 @@ def partition_figure(partition: Partition, data: FederatedData) -> Figure:
     figure.suptitle(
         f"{len(partition):,} client{'s' * (len(partition) != 1)}, "
         f"{len(partition.train):,} training samples, "
-        f"mean label skew {distance:.2f}",
+        + f"{len(partition.validation):,} validation samples, " * bool(len(partition.validation))
+        + f"mean label skew {distance:.2f}",
         color=INK,
         fontsize=12,
     )

@@ -53,7 +53,7 @@ def learning(comparison: Comparison) -> PageSection:
             for name, overs in parts.items()
         ),
     ]
-    say = f"Test {score.words}{score.unit} by round"
+    say = f"{capital(comparison.followed)} {score.words}{score.unit} by round"
     say += ", mean and standard deviation over seeds." if len(comparison.seeds) > 1 else "."
     if len(comparison.domains) > MOST:
         left_out = comparison.domains[MOST:]

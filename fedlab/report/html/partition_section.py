@@ -30,7 +30,9 @@ def partition(comparison: Comparison) -> tuple[PageSection, tuple[str, ...], tup
     scenario = comparison.runs[0].scenario
     try:
         data = load_data(scenario.data)
-        divided = make_partition(scenario.partition, data, scenario.seed)
+        divided = make_partition(
+            scenario.partition, data, scenario.seed, scenario.evaluation.validation_share
+        )
     except (InputError, OSError) as error:
         missing = f"The data cannot be loaded here, so there is no picture of them. {error}"
         return PageSection("data", "Data", missing=missing), (), ()
@@ -46,6 +48,8 @@ def _say(comparison: Comparison, divided: Partition, data: FederatedData) -> str
         f"{len(divided.test):,} test samples of {plural(len(data.seen_domains), 'domain')} and "
         f"{plural(len(data.class_names), 'class').replace('classs', 'classes')}."
     ]
+    if len(divided.validation):
+        parts.append(f"{len(divided.validation):,} training samples are set aside for validation.")
     if not divided.labelled.all():
         parts.append(f"{divided.labelled.mean():.1%} of the training samples are labelled.")
     if wrong := float((divided.labels != data.train.labels[divided.train]).mean()):

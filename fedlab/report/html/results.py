@@ -58,7 +58,8 @@ def _say(comparison: Comparison) -> str:
         else "of one seed, which cannot tell how much is chance."
     )
     score = comparison.score
-    words = f"Test {score.words}{score.unit} after the last round, {over}"
+    which = "the round that is best on validation" if comparison.chosen else "the last round"
+    words = f"Test {score.words}{score.unit} after {which}, {over}"
     if some_never_trained(comparison):
         words += (
             " Some of the clients that were tested had never been drawn to train; they are counted "

@@ -8,6 +8,7 @@ import pandas
 
 from fedlab.comparison.group import Group
 from fedlab.runs.curves import costs, learning_curves, worst_curve
+from fedlab.runs.metrics import followed_split
 
 ALL_DOMAINS = "all domains"
 
@@ -23,7 +24,8 @@ def curve_of(group: Group, domain: str = ALL_DOMAINS) -> Over:
     """The score on a domain, or its mean over all domains, in every round that all runs tested."""
     curves = []
     for seed in group.outcomes:
-        table = learning_curves(group.runs[seed].history, group.score.name)
+        history = group.runs[seed].history
+        table = learning_curves(history, group.score.name, followed_split(history))
         if domain == ALL_DOMAINS:
             curves.append(table.mean(axis="columns", skipna=False))
         elif domain in table:

@@ -103,8 +103,10 @@ def _headline(partition: Partition, data: FederatedData) -> str:
         f"[bold]{len(partition.train):,}[/] training samples",
         f"[bold]{len(partition.test):,}[/] test samples",
     ]
+    if len(partition.validation):
+        parts.insert(2, f"[bold]{len(partition.validation):,}[/] validation samples")
     seen = np.isin(data.train.domains, data.seen_domains)
-    if unused := int(seen.sum()) - len(partition.train):
+    if unused := int(seen.sum()) - len(partition.train) - len(partition.validation):
         parts.append(f"{unused:,} training samples unused")
     if not partition.labelled.all():
         parts.append(f"{partition.labelled.mean():.1%} labelled")
@@ -127,26 +129,30 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
     test = np.diff(partition.test_offsets)
     table = _table("Training samples by domain")
     table.add_column("client", justify="right")
-    totals = [f"{total:,}" for total in (*counts.sum(axis=0), counts.sum(), test.sum())]
-    names = (*data.domain_names, "all", "test")
+    aside = partition.validation_offsets
+    others = {"test": test} if aside is None else {"validation": np.diff(aside), "test": test}
+    sums = [numbers.sum() for numbers in others.values()]
+    totals = [f"{total:,}" for total in (*counts.sum(axis=0), counts.sum(), *sums)]
+    names = (*data.domain_names, "all", *others)
     widest = [max(len(name), len(total)) for name, total in zip(names, totals, strict=True)]
     if sum(widest) + 3 * len(widest) + EDGES <= width:
         for name in names:
             table.add_column(escape(name), justify="right")
         for client in shown:
-            numbers = [*counts[client], counts[client].sum(), test[client]]
+            own = [numbers[client] for numbers in others.values()]
+            numbers = [*counts[client], counts[client].sum(), *own]
             _row(table, str(client), [f"{number:,}" for number in numbers])
-        _end(table, partition, shown, [*counts.sum(axis=0), counts.sum(), test.sum()])
+        _end(table, partition, shown, [*counts.sum(axis=0), counts.sum(), *sums])
         return table
-    for title in ("domains", "all", "test"):
+    for title in ("domains", "all", *others):
         table.add_column(title, justify="right")
     table.add_column("most from", overflow="fold")
     for client in shown:
         own = counts[client]
         most = _largest(own, data.domain_names)
-        numbers = [np.count_nonzero(own), own.sum(), test[client]]
+        numbers = [np.count_nonzero(own), own.sum(), *(n[client] for n in others.values())]
         _row(table, str(client), [*(f"{number:,}" for number in numbers), most])
-    _end(table, partition, shown, [len(data.domain_names), counts.sum(), test.sum()])
+    _end(table, partition, shown, [len(data.domain_names), counts.sum(), *sums])
     return table
 
 

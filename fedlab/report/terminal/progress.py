@@ -97,13 +97,16 @@ class ProgressReporter:
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Shows the round."""
+        if report.concludes:
+            self._conclude(strategy, report)
+            return
         now = time.perf_counter()
         spent, self.lap = now - self.lap, now
         self.done += 1
         left = duration((now - self.began) / self.done * (report.rounds - report.round))
         number = f"round {report.round:>{len(str(report.rounds))}}/{report.rounds}"
         history = to_frame(report.rows)
-        evaluated = metrics.last_evaluated_round(history) is not None
+        evaluated = bool(history["split"].isin(["test", "validation"]).any())
         if evaluated:
             self.scores = scores(history, report.round, strategy.settings.metrics.first)
         self._tell_failures(report)
@@ -123,6 +126,13 @@ class ProgressReporter:
         """Takes the bar away."""
         self.bar.stop()
 
+    def _conclude(self, strategy: RoundStrategy, report: RoundReport) -> None:
+        """Tells the test of the round that was chosen on validation."""
+        told = scores(to_frame(report.rows), report.round, strategy.settings.metrics.first)
+        self._tell_failures(report)
+        words = f"round {report.round} is best on validation; its test: {told}"
+        self.console.print(words, soft_wrap=True, highlight=False)
+
     def _tell_failures(self, report: RoundReport) -> None:
         failures = list(report.failures.items())
         for name, reason in failures[:FAILURES_SHOWN]:
@@ -140,11 +150,15 @@ def scores(history: pandas.DataFrame, number: int, score: Score = ACCURACY_SCORE
 
     The worst is a client where clients were tested, and a domain elsewhere.
     """
-    mean = f"{score.words} {number_or_dash(metrics.mean_over_domains(history, number, score.name))}"
-    spread = metrics.spread(metrics.by_client(history, number, score.name), None, score)
+    split = metrics.followed_split(history)
+    value = metrics.mean_over_domains(history, number, score.name, split)
+    mean = f"{score.words} {number_or_dash(value)}"
+    if split == "validation":
+        mean = f"validation {mean}"
+    spread = metrics.spread(metrics.by_client(history, number, score.name, split), None, score)
     if spread:
         return f"{mean}  worst {spread.worst:.2f} ({short(spread.worst_domain, LONGEST)})"
-    domains = metrics.by_domain(history, number, score.name)["global_value"].dropna()
+    domains = metrics.by_domain(history, number, score.name, split)["global_value"].dropna()
     if domains.empty:
         return mean
     worst = (score.sign * domains).idxmin()

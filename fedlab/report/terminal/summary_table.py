@@ -71,11 +71,11 @@ def _scores(run: Run, last: int) -> list[tuple[str, str]]:
 
 def _domains(run: Run, last: int) -> Table:
     """The score by domain: of the clients' own models, and of the global one if there is one."""
-    scenario, score = run.scenario, run.metric_set.first
+    scenario, score, chosen = run.scenario, run.metric_set.first, run.chosen_round is not None
     domains = metrics.by_domain(run.history, last, score.name)
     table = Table(
         title=f"{scenario.name} · {scenario.strategy.name} · seed {scenario.seed} · "
-        f"test {score.words} after round {last}",
+        f"test {score.words} after round {last}{' (best on validation)' * chosen}",
         title_style="bold",
         title_justify="left",
         box=SIMPLE_HEAD,

@@ -50,7 +50,8 @@ def watch(run: Run, console: Console) -> None:
         told = 0
         for state in _states(run):
             history = state.history
-            rounds = history.loc[history["split"] == "test", "round"].unique()
+            followed = history["split"] == metrics.followed_split(history)
+            rounds = history.loc[followed, "round"].unique()
             for number in rounds[rounds > told]:
                 told = int(number)
                 line = f"round {told:>{len(str(run.scenario.rounds))}}/{run.scenario.rounds}"
@@ -59,7 +60,7 @@ def watch(run: Run, console: Console) -> None:
                     soft_wrap=True,
                     highlight=False,
                 )
-    if metrics.last_evaluated_round(load_run(run.folder).history) is None:
+    if _never_evaluated(load_run(run.folder).history):
         raise InputError(
             f"the run '{run.folder}' has no evaluated round; go on with "
             f"`fedlab resume {run.folder}`"
@@ -89,12 +90,12 @@ def _picture(run: Run, console: Console) -> RenderableType:
         (scenario.name, "bold"), f" · {scenario.strategy.name} · seed {scenario.seed} · {state}"
     )
     title.append(_time_left(run))
-    if metrics.last_evaluated_round(run.history) is None:
+    if _never_evaluated(run.history):
         return Group(title, Text("no round has been evaluated yet", style="dim"))
     score = run.metric_set.first
     curves = _curves(run.history, score)
     if not curves[-1][-1]:
-        words = f"test {score.words} is not defined in any round so far"
+        words = f"{score.words} is not defined in any round so far"
         return Group(title, Text(words, style="dim"))
     height = min(console.height - 5, TALLEST)
     chart = line_chart([(style, points) for _, style, points in curves], console.width, height)
@@ -104,12 +105,23 @@ def _picture(run: Run, console: Console) -> RenderableType:
         )
         for name, style, points in curves
     )
-    return Group(title, Text(f"test {score.words}", style="dim"), chart, legend)
+    return Group(
+        title,
+        Text(f"{metrics.followed_split(run.history)} {score.words}", style="dim"),
+        chart,
+        legend,
+    )
+
+
+def _never_evaluated(history: pandas.DataFrame) -> bool:
+    return not history["split"].isin(["test", "validation"]).any()
 
 
 def _curves(history: pandas.DataFrame, score: Score) -> list[tuple[str, str, Points]]:
     """Names, styles and points: the domains, and on top their mean."""
-    domains = learning_curves(history, score.name).dropna(axis="columns", how="all")
+    domains = learning_curves(history, score.name, metrics.followed_split(history)).dropna(
+        axis="columns", how="all"
+    )
     curves = [
         (str(name), COLOURS[index % len(COLOURS)], _points(domains[name]))
         for index, name in enumerate(domains)

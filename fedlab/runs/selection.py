@@ -1,0 +1,142 @@
+"""The round whose model is the run's: the last, or the one that is best on validation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+from fedlab.engine.grid import ClientGrid
+from fedlab.errors import RunError
+from fedlab.federation.callbacks import RoundReport
+from fedlab.federation.round_strategy import RoundStrategy
+from fedlab.metrics.metric_set import Score
+from fedlab.runs.checkpoint import CheckpointWriter, load_checkpoint
+from fedlab.runs.history import read_history, to_frame
+from fedlab.runs.metrics import mean_over_domains
+from fedlab.scenario import Scenario
+
+log = logging.getLogger("fedlab")
+
+
+class BestRound:
+    """Which round is best by the mean of a metric over domains, on validation.
+
+    Args:
+        score: The metric. A round in which it is not defined is never better; of equal rounds the
+            first is best.
+    """
+
+    def __init__(self, score: Score) -> None:
+        self.score = score
+        self.round: int | None = None
+        self.value = math.nan
+        self.worse = 0
+        """Evaluated rounds since then."""
+
+    def see(self, server_round: int, value: float) -> bool:
+        """Takes in an evaluated round; whether it is the best so far."""
+        better = not math.isnan(value) and (
+            self.round is None or self.score.sign * value > self.score.sign * self.value
+        )
+        if better:
+            self.round, self.value, self.worse = server_round, value, 0
+        else:
+            self.worse += 1
+        return better
+
+
+class ValidationObserver:
+    """Observer that keeps the checkpoint of the best round, and ends a run that gets no better.
+
+    What it knows follows from the history, so that a run that goes on chooses as one that was
+    never interrupted.
+
+    Args:
+        scenario: What is run; it has a validation split.
+        folder: The run's folder, with the rounds that are done.
+        writer: Writes checkpoints; is told of a round after this is.
+        grid: Holds the clients' states.
+    """
+
+    def __init__(
+        self, scenario: Scenario, folder: Path, writer: CheckpointWriter, grid: ClientGrid
+    ) -> None:
+        self.spec = scenario.evaluation
+        self.writer = writer
+        self.grid = grid
+        self.best = BestRound(self.spec.metric_set.first)
+        history = read_history(folder)
+        validated = history.loc[history["split"] == "validation", "round"].unique()
+        for server_round in validated:
+            value = mean_over_domains(
+                history, int(server_round), self.best.score.name, "validation"
+            )
+            self.best.see(int(server_round), value)
+        if self.selects:
+            writer.kept_round = self.best.round
+
+    @property
+    def selects(self) -> bool:
+        """Whether the best round's model is the run's."""
+        return self.spec.select == "validation"
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the run has gone on for long enough without getting better."""
+        return self.spec.patience is not None and self.best.worse >= self.spec.patience
+
+    def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
+        """Nothing has been validated yet, or all is known from the history."""
+
+    def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
+        """Looks at the round's validation.
+
+        Raises:
+            StopIteration: If patience is at an end.
+        """
+        if report.concludes or not any(row.split == "validation" for row in report.rows):
+            return
+        name = self.best.score.name
+        value = mean_over_domains(to_frame(report.rows), report.round, name, "validation")
+        if self.best.see(report.round, value) and self.selects:
+            self.writer.kept_round = report.round
+        if self.exhausted and report.round < report.rounds:
+            log.info(
+                "round %d: no better validation than that of round %s in %d evaluated rounds; the "
+                "run ends here (evaluation.patience)",
+                report.round,
+                self.best.round,
+                self.best.worse,
+            )
+            raise StopIteration
+
+    def on_end(self, strategy: RoundStrategy) -> None:
+        """Nothing is left to do."""
+
+    def choose(self, strategy: RoundStrategy) -> int | None:
+        """Puts server and clients back to the best round; what they were last is checkpointed.
+
+        Raises:
+            RunError: If that round's checkpoint cannot be read.
+        """
+        if not self.selects:
+            return None
+        self.writer.on_end(strategy)
+        if self.best.round is None:
+            log.warning(
+                "%s was not defined on validation in any round, so the last one is tested",
+                self.best.score.words,
+            )
+            return self.writer.last_round
+        try:
+            checkpoint = load_checkpoint(self.writer.folder, self.best.round)
+        except Exception as error:  # damage can make a reader raise anything
+            raise RunError(
+                f"{self.writer.folder}: the checkpoint of round {self.best.round}, which is best "
+                f"on validation, cannot be read ({error}); put it back, or delete the run's folder "
+                "and start it again"
+            ) from error
+        strategy.state = checkpoint.server
+        self.grid.replace_states(checkpoint.client_records())
+        return self.best.round
