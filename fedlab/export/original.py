@@ -109,7 +109,9 @@ class Original:
                 "part of a program; use --to safetensors, which takes its features"
             )
         images = load_data(scenario.data)
-        partition = make_partition(scenario.partition, images, scenario.seed)
+        partition = make_partition(
+            scenario.partition, images, scenario.seed, scenario.evaluation.validation_share
+        )
         return images, features.extractor(ExtractionContext(scenario, images, partition)).cpu()
 
 

@@ -12,7 +12,7 @@ from fedlab.partition.apportion import apportion, shuffled_groups
 from fedlab.partition.sample_pool import Pool
 from fedlab.partition.skew_checks import check_owners, check_weights
 from fedlab.partition.spec import PartitionSpec
-from fedlab.partition.validation import held_out
+from fedlab.partition.validation import set_aside
 from fedlab.rng import generator
 
 
@@ -50,7 +50,7 @@ class Partition:
         test: Indices into the test pool, client after client.
         test_offsets: As `train_offsets`, for `test`.
         validation: Indices into the training pool of what is set aside, client after client.
-        validation_offsets: As `train_offsets`, for `validation`; None where nothing is set aside.
+        validation_offsets: As `train_offsets`, for `validation`; empty where nothing is set aside.
     """
 
     train: np.ndarray
@@ -60,7 +60,7 @@ class Partition:
     test: np.ndarray
     test_offsets: np.ndarray
     validation: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    validation_offsets: np.ndarray | None = None
+    validation_offsets: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.train_offsets) - 1
@@ -69,7 +69,7 @@ class Partition:
         train = slice(self.train_offsets[client], self.train_offsets[client + 1])
         test = slice(self.test_offsets[client], self.test_offsets[client + 1])
         offsets = self.validation_offsets
-        aside = slice(0, 0) if offsets is None else slice(offsets[client], offsets[client + 1])
+        aside = slice(*offsets[client : client + 2]) if len(offsets) else slice(0)
         return ClientSplit(
             self.train[train],
             self.labels[train],
@@ -140,9 +140,9 @@ def make_partition(
     test, test_offsets = _by_client(test_pool, test_owners, clients)
 
     owner = np.repeat(np.arange(clients), np.diff(train_offsets))
-    aside, aside_offsets = train[:0], None
+    aside = aside_offsets = train[:0]
     if validation:
-        chosen = held_out(train, owner, data, validation, generator(seed, "validation"))
+        chosen = set_aside(train, owner, data, validation, seed)
         aside, aside_offsets = train[chosen], offsets_of(owner[chosen], clients)
         train, owner = train[~chosen], owner[~chosen]
         train_offsets = offsets_of(owner, clients)

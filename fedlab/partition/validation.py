@@ -9,29 +9,25 @@ import numpy as np
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.partition.apportion import shuffled_groups
+from fedlab.rng import generator
 
 log = logging.getLogger("fedlab")
 
 
-def held_out(
-    train: np.ndarray,
-    owners: np.ndarray,
-    data: FederatedData,
-    share: float,
-    rng: np.random.Generator,
+def set_aside(
+    train: np.ndarray, owners: np.ndarray, data: FederatedData, share: float, seed: int
 ) -> np.ndarray:
-    """Which training samples clients validate on, stratified by domain and class within a client.
+    """Which training samples clients validate on.
 
-    A client sets aside the share of its samples, rounded to a whole number; each of its cells of
-    domain and class gives in proportion, by the method of largest remainders, and keeps at least
-    one sample. A client with too few samples has none to set aside and is told of.
+    Each client draws by itself, so that a device draws as it would in a simulation. A client with
+    too few samples has none to set aside, and is told of.
 
     Args:
         train: Indices into the training pool, shape (n,).
         owners: The client of each, ascending.
         data: The pools.
         share: Between 0 and 1.
-        rng: Decides who is chosen.
+        seed: The scenario's seed.
 
     Returns:
         bool of shape (n,).
@@ -40,27 +36,40 @@ def held_out(
         InputError: If nobody has a validation sample.
     """
     kinds = data.train.domains[train] * len(data.class_names) + data.train.labels[train]
-    width = len(data.domain_names) * len(data.class_names)
-    cells, cell_of, sizes = np.unique(
-        owners * width + kinds, return_inverse=True, return_counts=True
-    )
-    owner_of = cells // width
-    clients = int(owners.max(initial=-1)) + 1
-    wanted = np.rint(share * np.bincount(owners, minlength=clients)).astype(np.int64)
-    quotas = np.minimum(np.floor(share * sizes).astype(np.int64), sizes - 1)
-    lacking = wanted - np.bincount(owner_of, quotas, minlength=clients).astype(np.int64)
-    rest = np.where(quotas + 1 < sizes, share * sizes - quotas, -np.inf)
-    order = np.lexsort((rng.random(len(cells)), -rest, owner_of))
-    starts = np.searchsorted(owner_of[order], np.arange(clients))
-    rank = np.arange(len(cells)) - starts[owner_of[order]]
-    given = (rank < lacking[owner_of[order]]) & np.isfinite(rest[order])
-    quotas[order[given]] += 1
-
-    grouped = shuffled_groups(cell_of, rng)
-    place = np.arange(len(train)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     chosen = np.zeros(len(train), bool)
-    chosen[grouped[place < np.repeat(quotas, sizes)]] = True
+    clients, starts = np.unique(owners, return_index=True)
+    parts = np.split(np.arange(len(train)), starts[1:])
+    for client, rows in zip(clients.tolist(), parts, strict=True):
+        chosen[rows] = of_client(kinds[rows], share, seed, client)
     _tell(chosen, owners, data.train.labels[train], data, share)
+    return chosen
+
+
+def of_client(kinds: np.ndarray, share: float, seed: int, client: int) -> np.ndarray:
+    """Which of its samples one client sets aside: the share of them, rounded, stratified.
+
+    Each kind gives in proportion, by the method of largest remainders, and keeps one sample.
+
+    Args:
+        kinds: Domain and class of each sample in one number, shape (n,).
+        share: Between 0 and 1.
+        seed: The scenario's seed.
+        client: The client.
+
+    Returns:
+        bool of shape (n,).
+    """
+    rng = generator(seed, "validation", client)
+    _, place, sizes = np.unique(kinds, return_inverse=True, return_counts=True)
+    exact = share * sizes
+    quotas = np.floor(exact).astype(np.int64)
+    spare = np.flatnonzero(quotas + 1 < sizes)
+    lacking = max(round(share * len(kinds)) - int(quotas.sum()), 0)
+    neediest = spare[np.lexsort((rng.random(len(spare)), quotas[spare] - exact[spare]))]
+    quotas[neediest[:lacking]] += 1
+    rank = np.arange(len(kinds)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = np.zeros(len(kinds), bool)
+    chosen[shuffled_groups(place, rng)[rank < np.repeat(quotas, sizes)]] = True
     return chosen
 
 
@@ -82,6 +91,7 @@ def _tell(
             len(everyone),
             np.setdiff1d(everyone, some)[0],
         )
-    if len(lacking := np.setdiff1d(labels, labels[chosen])):
+    lacking: list[int] = np.setdiff1d(labels, labels[chosen]).tolist()
+    if lacking:
         names = ", ".join(data.class_names[label] for label in lacking[:5])
         log.warning("no client has a validation sample of %s: too few samples each", names)

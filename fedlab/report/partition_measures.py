@@ -67,4 +67,4 @@ def measures(partition: Partition, data: FederatedData) -> dict[str, np.ndarray]
 
 def _validation(partition: Partition) -> dict[str, np.ndarray]:
     offsets = partition.validation_offsets
-    return {} if offsets is None else {"validation samples": np.diff(offsets)}
+    return {"validation samples": np.diff(offsets)} if len(offsets) else {}

@@ -50,7 +50,7 @@ def _train_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[obj
     labels[partition.train], labelled[partition.train] = partition.labels, partition.labelled
     owners = _owners(len(data.train), partition.train, partition.train_offsets)
     splits = np.full(len(data.train), "train", dtype=object)
-    if partition.validation_offsets is not None:
+    if len(partition.validation_offsets):
         aside = _owners(len(data.train), partition.validation, partition.validation_offsets)
         splits[aside >= 0] = "validation"
         owners = np.maximum(owners, aside)

@@ -43,7 +43,7 @@ class CentralisedParameters(StrategyParameters):
             partition,
             train_offsets=np.array([0, len(partition.train)]),
             test_offsets=np.array([0, len(partition.test)]),
-            validation_offsets=None if aside is None else np.array([0, len(partition.validation)]),
+            validation_offsets=np.array([0, len(partition.validation)] if len(aside) else []),
         )
 
 

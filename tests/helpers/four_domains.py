@@ -23,7 +23,7 @@ model: small_cnn
 strategy: fedbn
 training: {batch_size: 16, optimizer: {lr: 0.05}}
 engine: {execution: sequential}  # as on a device, where there is one client
-evaluation: {metrics: [accuracy, loss, f1, ece, auroc, brier, confusion]}
+evaluation: {metrics: [accuracy, loss, f1, ece, auroc, brier, confusion], validation: 0.2}
 resources: {backend: local}
 """
 

@@ -15,7 +15,7 @@ from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
-from fedlab.partition.validation import held_out
+from fedlab.partition.validation import of_client
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
@@ -49,8 +49,7 @@ class OwnData:
         share = self.scenario.evaluation.validation_share
         train, aside = np.arange(len(self.data.train)), np.zeros(0, np.int64)
         if share:
-            drawing = generator(self.scenario.seed, "validation", client)
-            chosen = held_out(train, np.zeros_like(train), self.data, share, drawing)
+            chosen = of_client(self.data.train.labels, share, self.scenario.seed, client)
             train, aside = train[~chosen], train[chosen]
         labels = self.data.train.labels[train]
         drawing = generator(self.scenario.seed, "partition", "label budget", client)
@@ -67,7 +66,7 @@ class OwnData:
             test=test,
             test_offsets=steps * len(test),
             validation=aside,
-            validation_offsets=steps * len(aside),
+            validation_offsets=steps * len(aside) if share else aside,
         )
 
 

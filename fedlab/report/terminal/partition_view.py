@@ -130,7 +130,8 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
     table = _table("Training samples by domain")
     table.add_column("client", justify="right")
     aside = partition.validation_offsets
-    others = {"test": test} if aside is None else {"validation": np.diff(aside), "test": test}
+    others = {"validation": np.diff(aside)} if len(aside) else {}
+    others["test"] = test
     sums = [numbers.sum() for numbers in others.values()]
     totals = [f"{total:,}" for total in (*counts.sum(axis=0), counts.sum(), *sums)]
     names = (*data.domain_names, "all", *others)
