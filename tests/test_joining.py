@@ -19,7 +19,6 @@ from PIL import Image
 import fedlab
 from fedlab import flower_compat
 from fedlab.client_app import CohortApp
-from fedlab.data.load import load_data
 from fedlab.deploy.device import join
 from fedlab.deploy.device.local_data import OwnData, load_own_data
 from fedlab.deploy.device.participant import Participant
@@ -36,7 +35,7 @@ from fedlab.engine.ray.actor import Actor
 from fedlab.engine.start import make_runtime
 from fedlab.engine.work_units import FIRST_NODE_ID, client_task_of
 from fedlab.errors import InputError
-from fedlab.partition.partition import make_partition
+from fedlab.preparation import divide
 from fedlab.records import PACKED, from_wire, to_record, to_wire
 from fedlab.scenario_file import load_scenario, to_yaml
 from helpers.four_domains import DOMAINS, write_four
@@ -59,15 +58,16 @@ def own(four: Path, data: Path, domain: str | None = None) -> OwnData:
 
 def test_devices_have_what_the_clients_of_a_simulation_have(four: Path) -> None:
     scenario = load_scenario(four)
-    pooled = load_data(scenario.data)
-    partition = make_partition(scenario.partition, pooled, scenario.seed)
+    pooled, partition = divide(scenario)
     for client, domain in enumerate(DOMAINS):
         device = own(four, four.parent / f"{domain}.npz")
         assert device.domain == domain
         mine, theirs = device.partition(client, 4)[client], partition[client]
-        for split in ("train", "test"):
-            rows, pool = getattr(theirs, split), getattr(pooled, split)
-            held = getattr(device.data, split)
+        for split in ("train", "validation", "test"):
+            name = "test" if split == "test" else "train"
+            rows, pool = getattr(theirs, split), getattr(pooled, name)
+            held = getattr(device.data, name)
+            assert len(rows)
             assert (held.inputs[getattr(mine, split)] == pool.inputs[rows]).all()
         assert (mine.labels == theirs.labels).all()
         assert all(len(device.partition(client, 4)[c].train) == 0 for c in range(4) if c != client)
@@ -303,8 +303,7 @@ def test_simulations_and_devices_answer_with_the_same_client_app(
     monkeypatch.setattr(worker, "build_client_app", recording)
     flower_compat.assume_identity()
     scenario = load_scenario(four)
-    data = load_data(scenario.data)
-    partition = make_partition(scenario.partition, data, scenario.seed)
+    data, partition = divide(scenario)
     grid = LocalGrid(make_runtime(scenario, "cpu", 1, data, partition))
     actor = Actor()
     actor.prepare([], pickle.dumps(partial(make_runtime, scenario, "cpu", 1)), data, partition)

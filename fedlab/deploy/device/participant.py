@@ -135,7 +135,7 @@ class Participant:
         kind = MessageType.EVALUATE if scenario.evaluation.fraction > 0 else MessageType.TRAIN
         last = int(config.get("server-round", 0)) >= scenario.rounds
         if scenario.evaluation.validation is not None:
-            tested = config.get("split") == "test"
+            tested = config.get("split", "test") == "test"
             last = tested and (last or scenario.evaluation.select == "validation")
         return last and message.metadata.message_type == kind
 
