@@ -36,6 +36,7 @@ from fedlab.scenario import EvaluationSpec
 from fedlab.simulation import resume
 from fedlab.tracking.scalar_values import numbers_of
 from helpers import toy
+from helpers.tiny_scenario import write_tiny
 
 MANY = ["f1", "accuracy", "loss", "ece", "auroc", "recall", "confusion"]
 MIXED = {"clients": 4, "domains": "mixed", "labels": {"name": "dirichlet", "alpha": 0.3}}
@@ -308,6 +309,24 @@ def test_the_command_line_knows_metrics(
     code, _, _ = run("report", *folders, "-o", page, "--no-data", "--columns", "f1:gini")
     assert code == 0
     assert "F1 Gini over clients" in page.read_text()
+
+
+def test_columns_of_several_scenarios_are_those_of_each_table(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        write_tiny(tmp_path).rename(tmp_path / f"{name}.yaml")
+        text = (tmp_path / f"{name}.yaml").read_text().replace("name: tiny", f"name: {name}")
+        (tmp_path / f"{name}.yaml").write_text(text)
+    words = ["compare", "one.yaml", "two.yaml", "rounds=1", "--strategies", "fedavg,fedprox"]
+    words += ["--seeds", "1", "--out", "suite", "--columns", "accuracy:gini"]
+    code, _, err = run(*words, "--format", "csv")
+    assert code
+    assert "they are of each scenario's own table" in err
+    code, text, err = run(*words)
+    assert code == 0, err
+    assert text.count("Gini") == 2
 
 
 # ---------------------------------------------------------------------- devices

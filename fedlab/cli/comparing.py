@@ -86,12 +86,18 @@ def compare(
                     else f"the values of {next(iter(given.variants))}"
                 )
             )
+        if columns is not None and layout is not Format.table:
+            raise InputError(
+                "--columns: they are of each scenario's own table, which --format "
+                f"{layout.value} leaves out; use --format table, or compare one scenario"
+            )
         suite = compare_scenarios(
             [scenario, *more],
             strategies or (),
             seeds_of(seeds),
             given.fixed,
             out=folder,
+            columns=listed(columns),
             max_parallel=max_parallel,
             progress=err,
         )

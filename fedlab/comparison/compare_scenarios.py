@@ -23,6 +23,7 @@ def compare_scenarios(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     *,
     out: str | Path | None = None,
+    columns: Sequence[str] = (),
     max_parallel: int | None = None,
     progress: bool | Console = True,
     **fields: Any,
@@ -36,6 +37,7 @@ def compare_scenarios(
         overrides: Changes for all runs.
         out: Folder of all comparisons, which are inside it by the scenarios' names; by default
             ``suite`` inside ``output.dir``.
+        columns: Further columns of each scenario's own table, as `compare` takes them.
         max_parallel: Runs at the same time, at most.
         progress: Whether to show how it goes, or the console to show it on.
         **fields: Changes of top-level fields for all runs.
@@ -59,6 +61,7 @@ def compare_scenarios(
                 seeds,
                 overrides,
                 out=folder / name,
+                columns=columns,
                 max_parallel=max_parallel,
                 progress=progress,
                 **fields,
