@@ -21,7 +21,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.deploy.server.inspection import Expectation
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
-from fedlab.federation.evaluation_reply import counts_layout, counts_record
+from fedlab.federation.evaluation_reply import COUNTS, counts_layout, counts_record
 from fedlab.federation.record_layout import Expected
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.preparation import prepare
@@ -351,7 +351,7 @@ def reply(metrics: MetricSet, change: Callable[[dict], None] = lambda counts: No
         }
     )
     if counts:
-        content["counts"] = counts_record([counts])
+        content[COUNTS] = counts_record([counts])
     return to_wire(content)
 
 
@@ -362,7 +362,7 @@ def expectation(metrics: MetricSet) -> Expectation:
 
 def test_a_device_tells_what_its_metrics_have_counted() -> None:
     admitted = expectation(MEASURED).admit(reply(MEASURED))
-    assert admitted["counts"]["f1/matrix"].numpy().tolist() == [[[1, 0, 1], [0, 1, 0], [0, 0, 0]]]  # type: ignore[index]
+    assert admitted[COUNTS]["f1/matrix"].numpy().tolist() == [[[1, 0, 1], [0, 1, 0], [0, 0, 0]]]  # type: ignore[index]
     plain = MetricSet()
     assert "counts" not in expectation(plain).admit(reply(plain))
 

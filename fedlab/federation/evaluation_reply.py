@@ -15,7 +15,7 @@ from fedlab.metrics.base import Counts, Metric
 from fedlab.metrics.metric_set import ALWAYS
 from fedlab.records import from_record, to_record
 
-COUNTS = "counts"
+COUNTS = "fedlab.counts"
 """The record of counts: an array ``<metric>/<name>`` for each, of shape (domains, ...)."""
 
 
