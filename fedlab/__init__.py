@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from fedlab.scenario_file import load_scenario
     from fedlab.simulation import resume, simulate
     from fedlab.strategies.base import Strategy
+    from fedlab.tuning.tune import tune
+    from fedlab.tuning.tuning import Tuning
     from fedlab.version import __version__
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Scenario",
     "Strategy",
     "Suite",
+    "Tuning",
     "__version__",
     "compare",
     "compare_scenarios",
@@ -59,6 +62,7 @@ __all__ = [
     "resume",
     "session",
     "simulate",
+    "tune",
 ]
 
 __getattr__, __dir__ = doors(
@@ -72,6 +76,7 @@ __getattr__, __dir__ = doors(
         "Scenario": "fedlab.scenario",
         "Strategy": "fedlab.strategies.base",
         "Suite": "fedlab.comparison.suite",
+        "Tuning": "fedlab.tuning.tuning",
         "compare": "fedlab.comparison.compare",
         "compare_scenarios": "fedlab.comparison.compare_scenarios",
         "export_run": "fedlab.export.export_run",
@@ -82,6 +87,7 @@ __getattr__, __dir__ = doors(
         "resume": "fedlab.simulation",
         "session": "fedlab.engine.ray.session",
         "simulate": "fedlab.simulation",
+        "tune": "fedlab.tuning.tune",
     },
     renamed={"LocalHalf": "ClientTrainer"},
 )

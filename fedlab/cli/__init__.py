@@ -7,6 +7,7 @@ from fedlab.cli.app import app, main
 MODULES = (
     "running",
     "comparing",
+    "tuning",
     "looking",
     "checking",
     "copying",

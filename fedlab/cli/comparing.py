@@ -13,6 +13,7 @@ from fedlab.cli.app import Changing, Source, app, err, out
 from fedlab.errors import InputError, RunError
 
 if TYPE_CHECKING:
+    from fedlab.comparison.comparison import Comparison
     from fedlab.comparison.suite import Suite
 
 
@@ -72,20 +73,15 @@ def compare(
     from fedlab.comparison.arguments import changes_of, is_scenario, listed, seeds_of
     from fedlab.comparison.compare import compare as run_all
     from fedlab.comparison.compare_scenarios import compare_scenarios
-    from fedlab.comparison.console import print_comparison
 
     more = [text for text in changes or () if is_scenario(text)]
     given = changes_of([text for text in changes or () if text not in more])
     if more:
         if given.variants or target is not None:
-            raise InputError(
-                "several scenarios are compared by methods alone; leave out "
-                + (
-                    "--target"
-                    if target is not None
-                    else f"the values of {next(iter(given.variants))}"
-                )
+            what = (
+                "--target" if target is not None else f"the values of {next(iter(given.variants))}"
             )
+            raise InputError(f"several scenarios are compared by methods alone; leave out {what}")
         if columns is not None and layout is not Format.table:
             raise InputError(
                 "--columns: they are of each scenario's own table, which --format "
@@ -119,6 +115,17 @@ def compare(
     except KeyboardInterrupt:
         err.print(Text("stopped; the same command goes on where it was"), soft_wrap=True)
         raise typer.Exit(130) from None
+    show(comparison, layout)
+
+
+def show(comparison: Comparison, layout: Format) -> None:
+    """Prints a comparison.
+
+    Raises:
+        RunError: If runs are missing.
+    """
+    from fedlab.comparison.console import print_comparison
+
     if layout is Format.table:
         print_comparison(comparison, out)
         out.print(

@@ -94,11 +94,11 @@ def compare(
     check_resources(first)
     check_trackers(first)
     todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
-    with _shown(progress, len(planned), len(todo)) as watch:
+    with shown(progress, len(planned), len(todo)) as watch:
         load = memory_of_data()
-        _check(todo, load)
+        check_groups(todo, load)
         write_plan(folder, [one.entry for one in planned], target, columns)
-        write_failures(folder, _run(todo, folder, load, watch, max_parallel))
+        write_failures(folder, run_all(tasks_of(todo, folder), load, watch, max_parallel))
     return Comparison.open(folder)
 
 
@@ -113,7 +113,16 @@ def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
     return next(iter(scores))
 
 
-def _check(todo: Sequence[PlannedRun], load: Load) -> None:
+def tasks_of(todo: Sequence[PlannedRun], folder: Path) -> list[RunTask]:
+    """What there is to run, each in its folder inside that of the comparison."""
+    return [
+        RunTask(e.folder, (folder / e.folder).absolute(), one.scenario, one.scenario.resources)
+        for one in todo
+        for e in [one.entry]
+    ]
+
+
+def check_groups(todo: Sequence[PlannedRun], load: Load) -> None:
     """Prepares a run of every group, so that what cannot work is told before anything is trained.
 
     Raises:
@@ -135,10 +144,20 @@ def _check(todo: Sequence[PlannedRun], load: Load) -> None:
         raise InputError("\n".join(problems.values()))
 
 
-def _run(
-    todo: Sequence[PlannedRun], folder: Path, load: Load, watch: Watch, max_parallel: int | None
+def run_all(
+    jobs: Sequence[RunTask], load: Load, watch: Watch, max_parallel: int | None
 ) -> dict[str, str]:
-    """Runs what there is to do; returns the reasons of what failed, by the name of its folder."""
+    """Runs jobs, as many at once as there is room for.
+
+    Args:
+        jobs: What to run.
+        load: Gives the samples of a job.
+        watch: Hears how they go.
+        max_parallel: Runs at the same time, at most.
+
+    Returns:
+        Why jobs have failed, by their names.
+    """
     failures: dict[str, str] = {}
 
     def hear(job: RunTask, news: News | None) -> None:
@@ -146,11 +165,6 @@ def _run(
             failures[job.name] = news.failure
         watch(job, news)
 
-    jobs = [
-        RunTask(e.folder, (folder / e.folder).absolute(), one.scenario, one.scenario.resources)
-        for one in todo
-        for e in [one.entry]
-    ]
     if jobs and jobs[0].scenario.resources.backend == "local":
         if max_parallel is not None and max_parallel > 1:
             log.warning(
@@ -165,7 +179,7 @@ def _run(
 
 
 @contextmanager
-def _shown(progress: bool | Console, runs: int, left: int) -> Generator[Watch]:
+def shown(progress: bool | Console, runs: int, left: int) -> Generator[Watch]:
     """What hears how the runs go, and shows it if that is wanted."""
     if progress is False:
         yield lambda job, news: None

@@ -97,7 +97,7 @@ def plan(
         ]
     _tell(problems, len(chosen) * len(settings))
     _refuse_doubles(planned)
-    return _with_folders(planned)
+    return with_folders(planned)
 
 
 def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
@@ -200,7 +200,7 @@ def _refuse_doubles(planned: Sequence[PlannedRun]) -> None:
         seen.add((label, one.entry.seed))
 
 
-def _with_folders(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
+def with_folders(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Names folders after method, setting and seed, as short as they are told apart."""
     groups: dict[str, str] = {}
     for one in planned:

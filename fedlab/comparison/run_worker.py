@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,10 +21,11 @@ from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.start import start_grid
 from fedlab.errors import FedlabError
-from fedlab.federation.callbacks import RoundReport
+from fedlab.federation.callbacks import Callback, RoundReport
 from fedlab.models.anatomy import anatomy_of
 from fedlab.preparation import prepare
 from fedlab.runs.history import to_frame
+from fedlab.runs.pause import PauseAfter, Paused
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import start_or_resume
 
@@ -44,6 +46,7 @@ class RunTask:
         resources: What it is run on, here and now.
         threads: PyTorch threads of the server's half; as many as there are by default.
         session_classes: Classes that another process may not be able to import.
+        until: The round after which it stops for the time being; None runs it to its end.
     """
 
     name: str
@@ -52,6 +55,7 @@ class RunTask:
     resources: ResourcesSpec
     threads: int | None = None
     session_classes: Mapping[str, Any] = field(default_factory=dict)
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,11 @@ def conduct(job: RunTask, data: FederatedData, tell: Tell) -> None:
     grid, _ = start_grid(laid_out, prepared.data, prepared.partition, observed)
     if job.threads is not None:
         torch.set_num_threads(job.threads)  # as in a process of its own: same sums, same bytes
-    with grid:
-        start_or_resume(prepared, grid, job.folder, [_Reporter(tell)])
+    observers: list[Callback] = [_Reporter(tell)]
+    if job.until is not None:
+        observers.append(PauseAfter(job.until))
+    with grid, suppress(Paused):
+        start_or_resume(prepared, grid, job.folder, observers)
 
 
 def attempt(job: RunTask, data: FederatedData, tell: Tell) -> None:

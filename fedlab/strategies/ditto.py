@@ -8,9 +8,13 @@ Up: the global model, trained. Down: the global model. Stays: the personal model
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import NonNegativeFloat
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range
 from fedlab.models.layers import learning
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
@@ -24,6 +28,7 @@ class DittoParameters(StrategyParameters):
             training. The authors' code chooses among 0.1, 1 and 2.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"lam": LogUniform(0.01, 10.0)}
     name: str = "ditto"
     lam: NonNegativeFloat = 1.0
 

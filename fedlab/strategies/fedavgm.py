@@ -8,10 +8,12 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import Field, PositiveFloat
 
+from fedlab.config.ranges import Range, Values
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.families.fedopt import ServerOptimizerParameters
@@ -25,6 +27,7 @@ class FedAvgMParameters(ServerOptimizerParameters):
         momentum: β, commonly 0.9; 0 with a learning rate of 1 is FedAvg.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"momentum": Values((0.5, 0.7, 0.9, 0.97))}
     name: str = "fedavgm"
     server_lr: PositiveFloat = 1.0
     momentum: float = Field(default=0.9, ge=0, lt=1)

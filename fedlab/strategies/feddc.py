@@ -9,13 +9,14 @@ clients' mean gradient. Stays: the client's drift and mean gradient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveFloat
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.families.requirements import refuse_unless_plain_sgd
@@ -44,6 +45,7 @@ class FedDCParameters(StrategyParameters):
             1 in the first round.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"alpha": LogUniform(0.001, 0.1)}
     name: str = "feddc"
     weighting: Literal["examples", "uniform"] = "uniform"
     alpha: PositiveFloat = 0.01

@@ -9,11 +9,12 @@ model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat
 
+from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.families.server_update import ServerStep, plus
@@ -30,6 +31,7 @@ class FedDynParameters(StrategyParameters):
             server's correction reaches, and the more local steps it takes for clients to follow.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"alpha": LogUniform(0.001, 1.0)}
     name: str = "feddyn"
     weighting: Literal["examples", "uniform"] = "uniform"
     alpha: PositiveFloat = 0.1

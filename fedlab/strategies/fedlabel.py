@@ -9,12 +9,13 @@ number of samples used. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range, Uniform
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import METRICS, Layout
 from fedlab.federation.weighted_mean import weighted_mean
@@ -52,6 +53,10 @@ class FedLabelParameters(StrategyParameters):
         burn_in: First rounds in which nothing is pseudo-labelled; the code has 50 of 2000.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "threshold": Uniform(0.0, 0.9),
+        "consistency": LogUniform(0.1, 10.0),
+    }
     name: str = "fedlabel"
     threshold: float = Field(default=0.3, ge=0, lt=1)
     consistency: NonNegativeFloat = 1.0

@@ -8,11 +8,13 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range, Values
 from fedlab.errors import InputError
 from fedlab.models.head import find_head
 from fedlab.strategies.base import Strategy
@@ -30,6 +32,10 @@ class FedNTDParameters(StrategyParameters):
         tau: Temperature of both models' outputs, 1 in the authors' code.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "beta": LogUniform(0.1, 10.0),
+        "tau": Values((1.0, 2.0, 3.0, 5.0)),
+    }
     name: str = "fedntd"
     beta: NonNegativeFloat = 1.0
     tau: PositiveFloat = 1.0

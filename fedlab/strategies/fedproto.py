@@ -9,13 +9,14 @@ Down: the global prototype of each class that anybody has. Stays: the whole mode
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeFloat
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
@@ -47,6 +48,7 @@ class FedProtoParameters(StrategyParameters):
             ``uniform`` does not, as in the authors' code.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"lam": LogUniform(0.1, 10.0)}
     name: str = "fedproto"
     lam: NonNegativeFloat = 1.0
     distance: Literal["samples", "classes"] = "samples"

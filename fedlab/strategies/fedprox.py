@@ -8,10 +8,12 @@ Up: the whole model. Down: the whole model and μ. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import NonNegativeFloat
 
+from fedlab.config.ranges import LogUniform, Range
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -24,6 +26,7 @@ class FedProxParameters(StrategyParameters):
             compare with 0.01 on digits and 0.001 on photographs.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"mu": LogUniform(0.001, 1.0)}
     name: str = "fedprox"
     mu: NonNegativeFloat = 0.01
 

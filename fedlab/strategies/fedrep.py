@@ -8,10 +8,12 @@ Up: the body. Down: the body. Stays: the head.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import PositiveInt
 
+from fedlab.config.ranges import Integers, Range
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.local_head import LocalHeadParameters
 
@@ -25,6 +27,7 @@ class FedRepParameters(LocalHeadParameters):
         weighting: Every client's body counts the same, as in Algorithm 1.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"head_epochs": Integers(1, 15)}
     name: str = "fedrep"
     head_epochs: PositiveInt = 10
     weighting: Literal["examples", "uniform"] = "uniform"

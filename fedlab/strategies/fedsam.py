@@ -10,12 +10,13 @@ Stays: nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, PositiveFloat
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Layout
 from fedlab.records import Tensors, tensor_bytes
@@ -37,6 +38,7 @@ class FedSAMParameters(StrategyParameters):
             is MoFedSAM, commonly 0.1.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"rho": LogUniform(0.005, 0.5)}
     name: str = "fedsam"
     rho: PositiveFloat = 0.05
     own_share: float = Field(default=1.0, gt=0, le=1)

@@ -8,11 +8,13 @@ Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat
 from torch import nn
 
+from fedlab.config.ranges import Range, Values
 from fedlab.models.weight_standardisation import without_normalisation
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
@@ -31,6 +33,9 @@ class FedWonParameters(StrategyParameters):
             as 1.7129, the ReLU's, counts for all convolutions.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "clipping": Values((None, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28))
+    }
     name: str = "fedwon"
     clipping: PositiveFloat | None = None
     nf_residual: bool = False

@@ -8,11 +8,13 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from torch import nn
 
+from fedlab.config.ranges import Range, Uniform
 from fedlab.errors import InputError
 from fedlab.models.norms import has_batch_norm
 from fedlab.strategies.base import Strategy
@@ -31,6 +33,7 @@ class FixBNParameters(StrategyParameters):
             is what is reported of the paper, whose text we have not seen.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"share": Uniform(0.2, 0.8)}
     name: str = "fixbn"
     share: float = Field(default=0.5, gt=0, lt=1)
 

@@ -12,14 +12,15 @@ generator's normalisation layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
 from fedlab import rng
+from fedlab.config.ranges import LogUniform, Range, Uniform
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import DistanceName
@@ -64,6 +65,11 @@ class FRAugParameters(StrategyParameters):
             batch yet, or ``use`` them, with a class mean of zeros, as the authors' code does.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "lambda_generator": LogUniform(0.1, 10.0),
+        "lambda_rtnet": LogUniform(0.1, 10.0),
+        "memory_rate": Uniform(0.1, 0.9),
+    }
     name: str = "fraug"
     latent: PositiveInt | None = None
     noise: Literal["uniform", "normal"] = "uniform"

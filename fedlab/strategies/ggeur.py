@@ -15,8 +15,8 @@ Every round: what the base sends. Stays: the new features, and what the base kee
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt, model_validator
@@ -24,6 +24,7 @@ from torch import nn
 
 from fedlab.config import registry
 from fedlab.config.component import Chosen
+from fedlab.config.ranges import Range, Values
 from fedlab.errors import InputError, RunError
 from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
@@ -75,6 +76,10 @@ class GGEURParameters(StrategyParameters):
             features, and of the covariances, in their squares.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "per_class": Values((100, 500, 2000)),
+        "per_prototype": Values((100, 500, 2000)),
+    }
     name: str = "ggeur"
     base: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
     prototypes: bool = True

@@ -8,11 +8,13 @@ Up: the whole model. Down: the whole model. Stays: the client's model of its las
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range, Values
 from fedlab.errors import InputError
 from fedlab.models.head import find_head
 from fedlab.strategies.base import Strategy
@@ -32,6 +34,10 @@ class MOONParameters(StrategyParameters):
             outputs are compared; null compares what the last layer of the network as it is reads.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "mu": LogUniform(0.1, 10.0),
+        "tau": Values((0.1, 0.5, 1.0)),
+    }
     name: str = "moon"
     mu: NonNegativeFloat = 1.0
     tau: PositiveFloat = 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
@@ -11,6 +12,7 @@ from typing_extensions import TypeVar
 
 from fedlab.config import registry
 from fedlab.config.component import Component
+from fedlab.config.ranges import Range
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
 from fedlab.renamed import honour_old_names
@@ -33,6 +35,9 @@ class StrategyParameters(Component):
     group: ClassVar[str] = "strategies"
     server_half: ClassVar[type | None] = None
     """The strategy whose parameters these are, if it has them to itself."""
+    space: ClassVar[Mapping[str, Range]] = {}
+    """What `fedlab tune` draws for the method, by the names of its parameters; about a tenth of a
+    default to ten times it, or the values that are commonly tried."""
     client: str | None = None
     weighting: Literal["examples", "uniform"] = "examples"
 

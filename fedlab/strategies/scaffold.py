@@ -9,12 +9,13 @@ server's control variate. Stays: the client's control variate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveFloat
 from torch import nn
 
+from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.families.requirements import refuse_unless_plain_sgd
@@ -35,6 +36,7 @@ class ScaffoldParameters(StrategyParameters):
             GGEUR has 0.25.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {"server_lr": LogUniform(0.1, 2.0)}
     name: str = "scaffold"
     weighting: Literal["examples", "uniform"] = "uniform"
     server_lr: PositiveFloat = 1.0

@@ -8,8 +8,12 @@ Up: the whole model. Down: the whole model. Stays: nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field, PositiveFloat
 
+from fedlab.config.ranges import LogUniform, Range, Uniform
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.semi_supervised import SemiSupervisedParameters
 
@@ -25,6 +29,10 @@ class UDAParameters(SemiSupervisedParameters):
         temperature: Divides the logits of the usual views; below 1 it sharpens predictions.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "threshold": Uniform(0.5, 0.95),
+        "temperature": LogUniform(0.1, 1.0),
+    }
     name: str = "uda"
     threshold: float = Field(default=0.8, ge=0, le=1)
     temperature: PositiveFloat = 0.4

@@ -8,12 +8,14 @@ What FedAdam, FedYogi and FedAdagrad share.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat
 from typing_extensions import TypeVar
 
+from fedlab.config.ranges import LogUniform, Range, Values
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.families.server_update import ServerStep, plus
@@ -46,6 +48,10 @@ class AdaptiveParameters(ServerOptimizerParameters):
         tau: τ, the least of the scale that changes are divided by; the smaller, the more adaptive.
     """
 
+    space: ClassVar[Mapping[str, Range]] = {
+        "server_lr": LogUniform(0.001, 1.0),
+        "tau": Values((0.1, 0.01, 0.001, 0.0001)),
+    }
     server_lr: PositiveFloat = 0.1
     beta_1: float = Field(default=0.9, ge=0, lt=1)
     tau: PositiveFloat = 1e-3

@@ -1,0 +1,52 @@
+"""What a tuning has chosen, in the terminal."""
+
+from __future__ import annotations
+
+import math
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fedlab.config.yaml_text import in_words
+from fedlab.tuning.tuning import Tuning
+
+NONE = "-"
+
+
+def print_tuning(tuning: Tuning, console: Console) -> None:
+    """Prints for each method its chosen draw, and the one that test data would have chosen."""
+    chosen_by = "test data" if tuning.rule == "oracle" else "validation"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("method", "chosen"):
+        table.add_column(title, overflow="fold")
+    for title in ("validation", "of the default", "draw", "oracle's draw"):
+        table.add_column(title, justify="right")
+    for method, row in tuning.summary().iterrows():
+        values = ", ".join(
+            f"{key.rpartition('.')[2]}={in_words(value)}"
+            for key, value in tuning.chosen[str(method)].items()
+        )
+        table.add_row(
+            str(method),
+            values or "the default",
+            _per_cent(row["score"]),
+            _per_cent(row["default"]),
+            f"{row['draw']:.0f}",
+            f"{row['oracle draw']:.0f}",
+        )
+    console.print(table)
+    budget, seeds = tuning.plan["budget"], tuning.plan["tuning_seeds"]
+    told = (
+        f"{budget} draws for each method, {len(seeds)} seed{'s' * (len(seeds) > 1)} each, chosen "
+        f"by {tuning.plan['metric']} on {chosen_by}; draw 0 is the default. The oracle's draw is "
+        "the best on test data: no choice may look at it. Below: what was chosen, on fresh seeds."
+    )
+    style = "yellow" if tuning.rule == "oracle" else "dim"
+    console.print(Text(told, style=style))
+    console.print(Text(f"ledger: {tuning.folder / 'ledger.csv'}"), soft_wrap=True)
+
+
+def _per_cent(value: float) -> str:
+    return NONE if math.isnan(value) else f"{100 * value:.1f}"

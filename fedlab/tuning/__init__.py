@@ -1,0 +1,1 @@
+"""Tuning with the same budget for every method: draws, selection on validation, a ledger."""

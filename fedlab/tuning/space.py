@@ -1,0 +1,95 @@
+"""What is tuned: settings that all methods share, and each method's own parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedlab.config import yaml_text
+from fedlab.config.ranges import LogUniform, Range, read_range
+from fedlab.errors import InputError
+from fedlab.scenario import Scenario
+
+LEARNING_RATE = "training.optimizer.lr"
+
+FACTOR = 10.0
+"""The learning rate of a scenario is tried from a tenth of it to ten times it."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Ranges by dotted key.
+
+    Attributes:
+        shared: What every method draws alike.
+        own: What a method draws for itself, by its name, by the names of its parameters; a method
+            that is missing has the ranges that its `Parameters` declare (``space``).
+    """
+
+    shared: Mapping[str, Range]
+    own: Mapping[str, Mapping[str, Range]]
+
+    def of(self, scenario: Scenario) -> Mapping[str, Range]:
+        """A method's own ranges, by dotted key."""
+        strategy = scenario.strategy
+        ranges = self.own.get(strategy.name, type(strategy).space)
+        return {f"strategy.{key}": each for key, each in ranges.items()}
+
+    def told(self) -> dict[str, Any]:
+        """The space as a file says it."""
+        return {
+            "shared": {key: each.told() for key, each in self.shared.items()},
+            "own": {
+                name: {key: each.told() for key, each in ranges.items()}
+                for name, ranges in self.own.items()
+            },
+        }
+
+
+def default_space(scenario: Scenario) -> Space:
+    """The learning rate around the scenario's, and what methods declare themselves."""
+    lr = scenario.training.optimizer.lr
+    return Space({LEARNING_RATE: LogUniform(lr / FACTOR, lr * FACTOR)}, {})
+
+
+def read_space(file: str | Path, scenario: Scenario) -> Space:
+    """A space from a YAML file.
+
+    ::
+
+        shared:
+          training.optimizer.lr: {log: [0.001, 1]}
+          training.batch_size: [16, 32, 64]
+        own:
+          fedprox: {mu: {log: [0.0001, 1]}}
+
+    A missing ``shared`` is that of `default_space`.
+
+    Raises:
+        InputError: If the file cannot be read, or a range is empty or none.
+    """
+    path = Path(file)
+    try:
+        written = yaml_text.read(path.read_text(encoding="utf-8"), str(path), numbered=False)[0]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(written, Mapping) or not {*written} <= {"shared", "own"}:
+        raise InputError(f"{path}: must be a block with the keys shared and own")
+    shared = written.get("shared")
+    own = written.get("own") or {}
+    blocks = {"shared": shared, "own": own}
+    blocks |= {f"own: {name}": own[name] for name in own if isinstance(own, Mapping)}
+    for key, block in blocks.items():
+        if block is not None and not isinstance(block, Mapping):
+            raise InputError(f"{path}: {key}: must be a block of ranges by key")
+    return Space(
+        default_space(scenario).shared
+        if shared is None
+        else {key: read_range(each, f"{path}: shared: {key}") for key, each in shared.items()},
+        {
+            name: {key: read_range(r, f"{path}: own: {name}: {key}") for key, r in block.items()}
+            for name, block in own.items()
+        },
+    )

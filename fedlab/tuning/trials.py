@@ -1,0 +1,103 @@
+"""The runs of a tuning: every method with every draw, each checked before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedlab.comparison.arguments import strategy_change
+from fedlab.comparison.group import strategy_label
+from fedlab.config import overrides as override
+from fedlab.errors import InputError
+from fedlab.scenario import Scenario
+from fedlab.scenario_file import load_scenario
+from fedlab.tuning.draws import draw
+from fedlab.tuning.space import Space
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method with the values of one draw and one seed.
+
+    Attributes:
+        method: The method, as the user named it, with parameters that differ from defaults.
+        number: Which draw, from 0.
+        values: What was drawn, by dotted key; nothing for draw 0.
+        scenario: What is run.
+    """
+
+    method: str
+    number: int
+    values: Mapping[str, Any]
+    scenario: Scenario
+
+    @property
+    def folder(self) -> str:
+        """Name of its run's folder inside that of the tuning."""
+        return f"draws/{folder_name(self.method)}-d{self.number}-s{self.scenario.seed}"
+
+
+def folder_name(method: str) -> str:
+    """A method as a part of a file's name."""
+    return re.sub(r"[^\w.=+-]+", "-", method).strip("-.")[:80]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is tuned.
+
+    Attributes:
+        source: The scenario, its file, or the name of one that comes with fedlab.
+        strategies: Methods, in any of the forms of `strategy_change`.
+        overrides: Changes for all runs.
+        fields: Changes of top-level fields for all runs.
+    """
+
+    source: str | Path | Mapping[str, Any] | Scenario
+    strategies: Sequence[Any]
+    overrides: Sequence[str] | Mapping[str, Any] = ()
+    fields: Mapping[str, Any] | None = None
+
+    def scenario(self, strategy: Any, values: Mapping[str, Any], seed: int) -> Scenario:
+        """A method's scenario with some values and a seed."""
+        fixed = {".".join(map(str, k)): v for k, v in override.parse(self.overrides).items()}
+        change = strategy_change(strategy) if strategy is not None else {}
+        changes = fixed | change | dict(values) | {"seed": seed}
+        return load_scenario(self.source, changes, **(self.fields or {}))
+
+
+def trials(asked: Asked, space: Space, budget: int, seeds: Sequence[int]) -> list[Trial]:
+    """All of them: method by method, draw by draw, seed by seed.
+
+    Raises:
+        InputError: If a drawn value, or a key of the space, is refused.
+    """
+    found: list[Trial] = []
+    for strategy in asked.strategies or [None]:
+        plain = asked.scenario(strategy, {}, seeds[0])
+        method = strategy_label(plain.strategy)
+        if any(method == each.method for each in found):
+            raise InputError(f"strategies: {method} stands there twice; name each method once")
+        for number in range(budget):
+            values = draw(space.shared, space.of(plain), method, number, plain.seed)
+            for seed in seeds:
+                try:
+                    chosen = asked.scenario(strategy, values, seed)
+                except InputError as error:
+                    told = ", ".join(f"{key}={value}" for key, value in values.items())
+                    raise InputError(
+                        f"space: {method} with {told or 'nothing drawn'}: {error}"
+                    ) from error
+                found.append(Trial(method, number, values, chosen))
+    return found
+
+
+def value_of(scenario: Scenario, key: str) -> Any:
+    """What a scenario has under a dotted key."""
+    value: Any = scenario.model_dump(mode="json")
+    for part in key.split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value

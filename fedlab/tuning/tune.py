@@ -1,0 +1,159 @@
+"""Tuning: as many draws and rounds for every method, chosen on validation, tested on fresh seeds.
+
+tuning.yaml         what was asked for
+draws/<run>/        a run for each method, draw and seed
+ledger.csv          what each of them came to
+tuned.yaml          what was chosen for each method
+comparison/         the chosen settings on fresh seeds (a folder of `fedlab.compare`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from fedlab.comparison.arguments import split
+from fedlab.comparison.compare import check_groups, run_all, shown, tasks_of
+from fedlab.comparison.comparison_folder import write_failures, write_plan
+from fedlab.comparison.launch import memory_of_data
+from fedlab.comparison.plan import checked_seeds, refuse_strangers
+from fedlab.comparison.run_worker import RunTask
+from fedlab.config import yaml_text
+from fedlab.engine.start import check_resources
+from fedlab.errors import InputError
+from fedlab.files import write_whole
+from fedlab.runs.run_folder import RunFolder
+from fedlab.scenario import Scenario
+from fedlab.tracking.observer import check_trackers
+from fedlab.tuning.final_runs import final_runs
+from fedlab.tuning.ledger import best_draws, ledger, write_ledger
+from fedlab.tuning.plan_file import keep_plan
+from fedlab.tuning.scores import rule_of
+from fedlab.tuning.space import Space, default_space, read_space
+from fedlab.tuning.trial_runs import planned_run, run_trials, runs_of
+from fedlab.tuning.trials import Asked, trials
+from fedlab.tuning.tuning import COMPARISON, TUNED, Tuning
+
+FIRST_TUNING_SEED = 1000
+"""Seeds of the draws count from here, so that none of them is a seed of the comparison."""
+
+Select = Literal["validation", "oracle"]
+
+
+def tune(
+    source: str | Path | Mapping[str, Any] | Scenario,
+    strategies: Sequence[Any] | Any = (),
+    budget: int = 20,
+    seeds: int | Sequence[int] = 3,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    space: str | Path | Space | None = None,
+    tuning_seeds: int = 1,
+    select: Select = "validation",
+    metric: str | None = None,
+    halving: bool = False,
+    before: bool = False,
+    out: str | Path | None = None,
+    max_parallel: int | None = None,
+    progress: bool | Console = True,
+    **fields: Any,
+) -> Tuning:
+    """Tunes methods with the same budget, and compares them with what was chosen.
+
+    Every method gets as many draws, each of as many rounds; draw 0 is the scenario as it stands.
+    The draw with the best validation is chosen for each method and trained on fresh seeds. The same
+    call again goes on where it was stopped, and comes to the same bytes.
+
+    Args:
+        source: A scenario, its file, or the name of one that comes with fedlab.
+        strategies: Methods, as `fedlab.compare` takes them.
+        budget: Draws for each method.
+        seeds: Seeds of the comparison: how many (from 0), or which.
+        overrides: Changes for all runs.
+        space: What is drawn, or a YAML file that says so (`fedlab.tuning.space.read_space`); by
+            default the learning rate, and what each method declares.
+        tuning_seeds: Seeds of each draw, from 1000 on; a draw's score is the mean over them.
+        select: ``validation``, or ``oracle``, which chooses on test data, and is no result.
+        metric: What is chosen by; by default the first of the scenario's metrics.
+        halving: Whether the worse half of a method's draws is given up after a quarter, and again
+            after half, of the rounds.
+        before: Whether every method is also compared as the scenario has it.
+        out: Folder of the tuning; by default one inside ``output.dir``, named after the scenario.
+        max_parallel: Runs at the same time, at most.
+        progress: Whether to show how it goes, or the console to show it on.
+        **fields: Changes of top-level fields for all runs, such as ``rounds=10``.
+
+    Raises:
+        InputError: If anything asked for cannot be done; nothing was started.
+    """
+    own, final = _seeds(tuning_seeds, seeds)
+    if budget < 1:
+        raise InputError(f"budget: {budget} draws are none; give at least 1")
+    given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
+    listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
+    asked = Asked(source, listed, overrides, fields)
+    first = asked.scenario(listed[0] if listed else None, {}, own[0])
+    rule = rule_of(first, metric, select == "oracle")
+    chosen_space = _space(space, first)
+    every = trials(asked, chosen_space, budget, own)
+    folder = Path(out) if out else first.output.dir / f"{first.name}-tuning"
+    check_resources(first)
+    check_trackers(first)
+    planned = [planned_run(trial) for trial in every]
+    refuse_strangers(planned, folder)
+    plan = {
+        "methods": list(dict.fromkeys(trial.method for trial in every)),
+        "budget": budget,
+        "tuning_seeds": own,
+        "select": select,
+        "metric": rule.score.name,
+        "sign": rule.score.sign,
+        "halving": halving,
+        "space": chosen_space.told(),
+    }
+    load = memory_of_data()
+    todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
+    check_groups([one for one in todo if "-d0-s" in one.entry.folder], load)
+    keep_plan(folder, plan)
+
+    def train(tasks: Sequence[RunTask]) -> dict[str, str]:
+        with shown(progress, len(tasks), len(tasks)) as watch:
+            return run_all(tasks, load, watch, max_parallel)
+
+    reasons = run_trials(every, folder, train, rule, halving)
+    frame = ledger(every, runs_of(every, folder), reasons, rule)
+    write_ledger(frame, folder)
+    best = best_draws(frame, "oracle" if select == "oracle" else "score", rule.score.sign)
+    values = {t.method: dict(t.values) for t in every if t.number == best[t.method]}
+    write_whole(folder / TUNED, yaml_text.write(values))
+    winners = final_runs(asked, values, final, before)
+    target = folder / COMPARISON
+    refuse_strangers(winners, target)
+    left = [one for one in winners if not RunFolder(target / one.entry.folder).finished]
+    check_groups(left, load)
+    write_plan(target, [one.entry for one in winners], None)
+    write_failures(target, train(tasks_of(left, target)))
+    return Tuning.open(folder)
+
+
+def _seeds(tuning_seeds: int, seeds: int | Sequence[int]) -> tuple[list[int], list[int]]:
+    """Those of the draws and those of the comparison, which have none in common."""
+    if tuning_seeds < 1:
+        raise InputError(f"tuning_seeds: {tuning_seeds} is no number of seeds; give at least 1")
+    own = [FIRST_TUNING_SEED + number for number in range(tuning_seeds)]
+    final = checked_seeds(seeds)
+    if both := set(own) & set(final):
+        raise InputError(
+            f"seeds: {min(both)} is a seed of the tuning, which would be tested on what it was "
+            f"tuned with; choose seeds below {FIRST_TUNING_SEED}"
+        )
+    return own, final
+
+
+def _space(space: str | Path | Space | None, scenario: Scenario) -> Space:
+    if space is None:
+        return default_space(scenario)
+    return space if isinstance(space, Space) else read_space(space, scenario)
