@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
+from fedlab.row import Split
 from fedlab.runs.curves import learning_curves
 from fedlab.scenario import Scenario
 
 if TYPE_CHECKING:
     import pandas
-
-Split = Literal["validation", "test"]
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -23,10 +21,13 @@ class Rule:
     Attributes:
         score: What counts, and which way is better.
         split: On what: ``validation``, or ``test`` for an oracle.
+        best: Whether the best validated round of a run counts, as where it chooses the model
+            (``evaluation.select``); otherwise the last one does.
     """
 
     score: Score
     split: Split = "validation"
+    best: bool = False
 
     def value(self, history: pandas.DataFrame, split: Split | None = None) -> float:
         """The score of a run: on each domain that of all its samples, and the mean over domains.
@@ -37,8 +38,13 @@ class Rule:
             history: The run's.
             split: Of which samples; those that the rule is about by default.
         """
-        curves = learning_curves(history, self.score.name, split or self.split)
-        return float(curves.iloc[-1].mean(skipna=False)) if len(curves) else float("nan")
+        read = split or self.split
+        means = learning_curves(history, self.score.name, read).mean(axis="columns", skipna=False)
+        if means.empty:
+            return float("nan")
+        if self.best and read == "validation":
+            return self.score.sign * float((self.score.sign * means).max())
+        return float(means.iloc[-1])
 
 
 def rule_of(scenario: Scenario, metric: str | None, oracle: bool) -> Rule:
@@ -59,4 +65,5 @@ def rule_of(scenario: Scenario, metric: str | None, oracle: bool) -> Rule:
             "evaluation.metrics, or choose one of these"
         )
     score = scores[metric] if metric else scenario.evaluation.metric_set.first
-    return Rule(score, "test" if oracle else "validation")
+    best = scenario.evaluation.select == "validation"
+    return Rule(score, "test" if oracle else "validation", best)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedlab.config import yaml_text
+from fedlab.config import registry, yaml_text
 from fedlab.config.ranges import LogUniform, Range, read_range
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
@@ -84,6 +84,11 @@ def read_space(file: str | Path, scenario: Scenario) -> Space:
     for key, block in blocks.items():
         if block is not None and not isinstance(block, Mapping):
             raise InputError(f"{path}: {key}: must be a block of ranges by key")
+    for name in own:
+        try:
+            registry.path_of("strategies", str(name))
+        except InputError as error:
+            raise InputError(f"{path}: own: {error}") from error
     return Space(
         default_space(scenario).shared
         if shared is None

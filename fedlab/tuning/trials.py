@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +54,20 @@ class Asked:
         strategies: Methods, in any of the forms of `strategy_change`.
         overrides: Changes for all runs.
         fields: Changes of top-level fields for all runs.
+        standard: What a tuning changes in all runs.
     """
 
     source: str | Path | Mapping[str, Any] | Scenario
     strategies: Sequence[Any]
     overrides: Sequence[str] | Mapping[str, Any] = ()
     fields: Mapping[str, Any] | None = None
+    standard: Mapping[str, Any] = field(default_factory=dict)
 
     def scenario(self, strategy: Any, values: Mapping[str, Any], seed: int) -> Scenario:
         """A method's scenario with some values and a seed."""
         fixed = {".".join(map(str, k)): v for k, v in override.parse(self.overrides).items()}
         change = strategy_change(strategy) if strategy is not None else {}
-        changes = fixed | change | dict(values) | {"seed": seed}
+        changes = dict(self.standard) | fixed | change | dict(values) | {"seed": seed}
         return load_scenario(self.source, changes, **(self.fields or {}))
 
 

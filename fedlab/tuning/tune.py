@@ -9,7 +9,9 @@ comparison/         the chosen settings on fresh seeds (a folder of `fedlab.comp
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +41,11 @@ from fedlab.tuning.tuning import COMPARISON, TUNED, Tuning
 
 FIRST_TUNING_SEED = 1000
 """Seeds of the draws count from here, so that none of them is a seed of the comparison."""
+
+SHARE = 0.2
+"""What is set aside for validation where the scenario says nothing of it."""
+
+log = logging.getLogger("fedlab.comparison")
 
 Select = Literal["validation", "oracle"]
 
@@ -96,6 +103,14 @@ def tune(
     listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
     asked = Asked(source, listed, overrides, fields)
     first = asked.scenario(listed[0] if listed else None, {}, own[0])
+    if select == "validation" and first.evaluation.validation is None:
+        log.info(
+            "%g of every client's training samples are set aside to choose by "
+            "(evaluation.validation.share)",
+            SHARE,
+        )
+        asked = replace(asked, standard={"evaluation.validation.share": SHARE})
+        first = asked.scenario(listed[0] if listed else None, {}, own[0])
     rule = rule_of(first, metric, select == "oracle")
     chosen_space = _space(space, first)
     every = trials(asked, chosen_space, budget, own)

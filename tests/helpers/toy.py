@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,3 +71,13 @@ class Many(Stripes):
             return images.reshape(count, context.channels, side, side), labels
 
         return Domain(f"d{index}", *draw(self.train), *draw(self.test), tuple("abcd"[:CLASSES]))
+
+
+class PoisonedTests(Stripes):
+    """The same images, every test label of which is wrong."""
+
+    def load(self, context: LoadContext) -> Sequence[Domain]:
+        """Turns each test label into the next class."""
+        wrong = [(domain.test_labels + 1) % CLASSES for domain in super().load(context)]
+        domains = super().load(context)
+        return [replace(d, test_labels=labels) for d, labels in zip(domains, wrong, strict=True)]
