@@ -87,7 +87,14 @@ def test_the_better_half_goes_on_after_a_quarter_and_a_half_of_the_rounds() -> N
 
 
 def test_the_best_draw_is_by_the_mean_over_seeds_and_of_equals_the_first() -> None:
-    rows = [("a", 0, 0.5), ("a", 0, 0.7), ("a", 1, 0.9), ("a", 1, 0.1), ("a", 2, 0.6), ("a", 2, 0.6)]
+    rows = [
+        ("a", 0, 0.5),
+        ("a", 0, 0.7),
+        ("a", 1, 0.9),
+        ("a", 1, 0.1),
+        ("a", 2, 0.6),
+        ("a", 2, 0.6),
+    ]
     frame = pandas.DataFrame(rows, columns=["method", "draw", "score"]).assign(state="done")
     assert best_draws(frame, "score", 1) == {"a": 0}
     assert best_draws(frame, "score", -1) == {"a": 1}
@@ -119,7 +126,7 @@ def test_a_tuning_chooses_on_validation_and_compares_on_fresh_seeds(tmp_path: Pa
 def test_a_killed_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     whole = tuned(tmp_path / "whole")
 
-    class Killed(Exception): ...
+    class KilledError(Exception): ...
 
     from fedlab.tuning import tune as module
 
@@ -129,21 +136,22 @@ def test_a_killed_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         calls.append(len(tasks))
         if len(calls) == 1:
             real(tasks[:2], load, watch, max_parallel)
-            raise Killed
+            raise KilledError
         return real(tasks, load, watch, max_parallel)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "run_all", run_some)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             tuned(tmp_path / "part")
         tuned(tmp_path / "part")
     assert calls[1] == calls[0] - 2
     for file in ("ledger.csv", "tuned.yaml", "tuning.yaml"):
         assert (whole.folder / file).read_bytes() == (tmp_path / "part" / file).read_bytes()
     again = tuned(tmp_path / "part")
-    assert again.comparison.to_csv().split(",seconds")[0] == whole.comparison.to_csv().split(
-        ",seconds"
-    )[0]
+    assert (
+        again.comparison.to_csv().split(",seconds")[0]
+        == whole.comparison.to_csv().split(",seconds")[0]
+    )
 
 
 def test_halving_gives_up_the_same_number_of_draws_for_every_method(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fedlab.scenario import Scenario
 if TYPE_CHECKING:
     import pandas
 
+
 @dataclass(frozen=True)
 class Rule:
     """How draws are chosen.

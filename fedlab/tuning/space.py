@@ -72,7 +72,7 @@ def read_space(file: str | Path, scenario: Scenario) -> Space:
     """
     path = Path(file)
     try:
-        written = yaml_text.read(path.read_text(encoding="utf-8"), str(path), numbered=False)[0]
+        written = yaml_text.read(path.read_text(encoding="utf-8"), str(path))[0]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     if not isinstance(written, Mapping) or not {*written} <= {"shared", "own"}:
