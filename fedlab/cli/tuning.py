@@ -73,7 +73,7 @@ def tune(
     fedlab report runs/domain_skew-tuning/comparison[/dim]
     """
     from fedlab.comparison.arguments import seeds_of
-    from fedlab.report.terminal.tuning_table import print_tuning
+    from fedlab.tuning.console import print_tuning
     from fedlab.tuning.tune import tune as run_all
 
     try:
