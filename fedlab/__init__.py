@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from fedlab.scenario_file import load_scenario
     from fedlab.simulation import resume, simulate
     from fedlab.strategies.base import Strategy
+    from fedlab.tuning.result import Tuning
     from fedlab.tuning.tune import tune
-    from fedlab.tuning.tuning import Tuning
     from fedlab.version import __version__
 
 __all__ = [
@@ -76,7 +76,7 @@ __getattr__, __dir__ = doors(
         "Scenario": "fedlab.scenario",
         "Strategy": "fedlab.strategies.base",
         "Suite": "fedlab.comparison.suite",
-        "Tuning": "fedlab.tuning.tuning",
+        "Tuning": "fedlab.tuning.result",
         "compare": "fedlab.comparison.compare",
         "compare_scenarios": "fedlab.comparison.compare_scenarios",
         "export_run": "fedlab.export.export_run",

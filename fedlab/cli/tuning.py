@@ -73,8 +73,8 @@ def tune(
     fedlab report runs/domain_skew-tuning/comparison[/dim]
     """
     from fedlab.comparison.arguments import seeds_of
-    from fedlab.tuning.console import print_tuning
     from fedlab.tuning.tune import tune as run_all
+    from fedlab.tuning.tuning_table import print_tuning
 
     try:
         tuning = run_all(

@@ -33,11 +33,11 @@ from fedlab.tracking.observer import check_trackers
 from fedlab.tuning.final_runs import final_runs
 from fedlab.tuning.ledger import best_draws, ledger, write_ledger
 from fedlab.tuning.plan_file import keep_plan
+from fedlab.tuning.result import COMPARISON, TUNED, Tuning
 from fedlab.tuning.scores import rule_of
 from fedlab.tuning.space import Space, default_space, read_space
 from fedlab.tuning.trial_runs import planned_run, run_trials, runs_of
 from fedlab.tuning.trials import Asked, trials
-from fedlab.tuning.tuning import COMPARISON, TUNED, Tuning
 
 FIRST_TUNING_SEED = 1000
 """Seeds of the draws count from here, so that none of them is a seed of the comparison."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlab.config.yaml_text import in_words
-from fedlab.tuning.tuning import Tuning
+from fedlab.tuning.result import Tuning
 
 NONE = "-"
 
