@@ -89,7 +89,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     partition = scenario.strategy.reassign(partition)
     trainer = checked_trainer(scenario, data)
     model = trainer.task.model
-    check_privacy(scenario, strategy, model, data, len(partition))
+    check_privacy(scenario, strategy, model, data, len(partition) - len(partition.held_out))
     check_updates(scenario, strategy, model)
     inputs = as_tensor(data.train.inputs[:1])
     work = work_per_round(trainer, partition, scenario.training.batch_size, inputs)

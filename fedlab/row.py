@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Split = Literal["test", "validation"]
-"""Samples that models are tested on."""
+Split = Literal["test", "validation", "held_out", "adapted"]
+"""What a test is of: test or validation samples of clients that may train, or test samples of
+clients that nobody trains, with the model as it came down or after a few steps of their own."""
 
 GLOBAL = -1
 """The `client` of a row that is about the global model and not about one client."""
@@ -29,8 +30,9 @@ class Row:
         client: Client index, `GLOBAL` or `POOLED`.
         domain: Name of the domain that was measured; empty where domains do not matter, or where
             the number is about samples of several.
-        split: ``train``, ``validation``, ``test``, ``round`` (numbers of the round as a whole) or
-            ``device`` (a client's round on the virtual clock).
+        split: ``train``, ``validation``, ``test``, ``held_out`` and ``adapted`` (clients that
+            nobody trains, before and after adaptation), ``round`` (numbers of the round as a
+            whole) or ``device`` (a client's round on the virtual clock).
         metric: Any of ``evaluation.metrics``, ``loss``, ``bytes_up``, ``bytes_down``, ``steps``,
             ``failed``, ``virtual_seconds``, ``late``, ``dropped`` ...
         value: The number.

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.spec import DataSpec
@@ -71,6 +78,10 @@ class EvaluationSpec(ConfigBlock):
         select: Which round's model is the run's: the ``last``, or the one whose mean of the first
             metric over domains is best on ``validation``; that one alone is then tested, once.
         patience: Evaluated rounds without a better validation after which the run ends early.
+        adapt_steps: Optimiser steps after which clients that nobody trains
+            (``partition.held_out_clients``) are tested a second time: on their own training
+            samples, from the model that came down, by the scenario's optimiser and loss. 0 does
+            without.
     """
 
     every: PositiveInt = 1
@@ -81,6 +92,7 @@ class EvaluationSpec(ConfigBlock):
     validation: ValidationSpec | None = None
     select: Literal["last", "validation"] = "last"
     patience: PositiveInt | None = None
+    adapt_steps: NonNegativeInt = 0
 
     @field_validator("validation", mode="before")
     @classmethod
@@ -245,11 +257,27 @@ class Scenario(ConfigBlock):
     @property
     def cohort_size(self) -> int:
         """Number of clients that train in a round."""
-        return round(self.participation.fraction * self.partition.clients)
+        return round(self.participation.fraction * self.partition.training_clients)
+
+    @model_validator(mode="after")
+    def _held_out_clients_are_tested(self) -> Scenario:
+        held_out = self.partition.held_out_clients is not None
+        if self.evaluation.adapt_steps and not held_out:
+            raise ValueError(
+                f"evaluation.adapt_steps {self.evaluation.adapt_steps} adapts to clients that "
+                "nobody trains, and there are none; add partition.held_out_clients: 0.2, or leave "
+                "it out"
+            )
+        if held_out and self.devices.profiles:
+            raise ValueError(
+                "partition.held_out_clients: on a virtual clock (devices.profiles) every client "
+                "has a device that trains; leave one of the two out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _somebody_takes_part(self) -> Scenario:
-        clients = self.partition.clients
+        clients = self.partition.training_clients
         for key in ("participation", "evaluation"):
             fraction = getattr(self, key).fraction
             if round(fraction * clients) < 1 and (fraction > 0 or key == "participation"):

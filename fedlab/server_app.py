@@ -27,7 +27,10 @@ from fedlab.virtual_time.device_population import DevicePopulation
 
 
 def build_strategy(
-    scenario: Scenario, model: nn.Module, fleet: DevicePopulation | None = None
+    scenario: Scenario,
+    model: nn.Module,
+    fleet: DevicePopulation | None = None,
+    held_out: Sequence[int] = (),
 ) -> Strategy:
     """The scenario's strategy for a network (as `fedlab.models.build` makes it).
 
@@ -35,16 +38,19 @@ def build_strategy(
         scenario: The experiment.
         model: The initial network.
         fleet: The clients' devices, where virtual time is to pass.
+        held_out: Clients that never train.
     """
     strategy = strategy_class(scenario)
     if scenario.privacy is not None:
         strategy = wrap_class(Private, strategy)
     if not scenario.updates.is_plain:
         strategy = wrap_class(WithUpdates, strategy)
-    return strategy(model, scenario.strategy, server_settings(scenario, fleet))
+    return strategy(model, scenario.strategy, server_settings(scenario, fleet, held_out))
 
 
-def server_settings(scenario: Scenario, fleet: DevicePopulation | None = None) -> ServerSettings:
+def server_settings(
+    scenario: Scenario, fleet: DevicePopulation | None = None, held_out: Sequence[int] = ()
+) -> ServerSettings:
     """What the scenario asks of the server whatever the method (see `build_strategy`)."""
     return ServerSettings(
         seed=scenario.seed,
@@ -59,6 +65,8 @@ def server_settings(scenario: Scenario, fleet: DevicePopulation | None = None) -
         fleet=fleet,
         metrics=scenario.evaluation.metric_set,
         splits=scenario.evaluation.splits,
+        held_out=frozenset(held_out),
+        adapt_steps=scenario.evaluation.adapt_steps,
     )
 
 
@@ -94,6 +102,7 @@ def build_server_app(
     state: dict[str, Tensors] | None = None,
     fleet: DevicePopulation | None = None,
     selection: Selection | None = None,
+    held_out: Sequence[int] = (),
 ) -> ServerApp:
     """The ServerApp that runs a scenario's rounds.
 
@@ -107,12 +116,13 @@ def build_server_app(
         state: The strategy's state at that checkpoint.
         fleet: The clients' devices, where virtual time is to pass.
         selection: Chooses the round whose model is the run's; by default the last.
+        held_out: Clients that never train and are tested with what the others learn.
     """
     app = ServerApp()
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        strategy = build_strategy(scenario, model, fleet)
+        strategy = build_strategy(scenario, model, fleet, held_out)
         if state is not None:
             strategy.state = state
         tested = list(test_domains) if strategy.has_global_model else []

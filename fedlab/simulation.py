@@ -190,4 +190,5 @@ def _run(
         callbacks=callbacks,
         fleet=prepared.fleet,
         data=fingerprint(prepared.data),
+        held_out=prepared.partition.held_out.tolist(),
     )

@@ -26,6 +26,7 @@ from fedlab.comparison.table import (
     WORST,
     WORST_TRAINED,
     P,
+    held_out,
     table,
 )
 from fedlab.comparison.unseen import UNSEEN, unseen_by
@@ -130,14 +131,16 @@ def spread_over_domains(comparison: Compared) -> Column:
 
 
 def clients(comparison: Compared) -> list[Column]:
-    """Means over clients, where some of those that were tested have never trained."""
+    """Means over clients: of those tested where some have never trained, and of those held out."""
     frame = table(comparison)
+    told = [rated(frame, measure, comparison.score) for measure in held_out(comparison)]
     if (NEVER, "mean") not in frame:
-        return []
+        return told
     counts = [NONE if math.isnan(count) else f"{count:.3g}" for count in frame[NEVER, "mean"]]
     return [
         *(rated(frame, measure, comparison.score) for measure in (CLIENTS, TRAINED, WORST_TRAINED)),
         words(NEVER, counts, number=True),
+        *told,
     ]
 
 

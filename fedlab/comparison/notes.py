@@ -6,13 +6,23 @@ from typing import TYPE_CHECKING
 
 from fedlab.comparison.columns import SIGN, enough_seeds
 from fedlab.comparison.significance import ENOUGH
-from fedlab.comparison.table import DIFFERENCE, P, some_never_trained, table
+from fedlab.comparison.table import (
+    ADAPTED,
+    DIFFERENCE,
+    HELD_OUT,
+    P,
+    held_out,
+    some_never_trained,
+    table,
+)
 from fedlab.comparison.unseen import unseen_by, untested
 from fedlab.comparison.work import work_notes
 from fedlab.report.units import short
+from fedlab.runs.metrics import has_global_rows
 
 if TYPE_CHECKING:
     from fedlab.comparison.compared import Compared
+    from fedlab.comparison.group import Group
 
 LONGEST = 60
 """Letters of a list of domains."""
@@ -40,6 +50,7 @@ def notes(comparison: Compared) -> list[str]:
             "(mean over seeds); what stays with them is as it was before the first round. Mean "
             "over trained clients and worst trained client leave them out."
         )
+    told += _held_out(comparison)
     told += work_notes(comparison)
     told.append("traffic: up and down, evaluation included.")
     return told + missing(comparison)
@@ -92,6 +103,37 @@ def _unseen(comparison: Compared) -> list[str]:
         for label, names in untested(comparison).items()
     ]
     return told
+
+
+def _held_out(comparison: Compared) -> list[str]:
+    """What is said of clients that nobody trains."""
+    measures = held_out(comparison)
+    if not measures:
+        return []
+    steps = sorted({run.scenario.evaluation.adapt_steps for run in comparison.runs} - {0})
+    after = f"; adapted: after {' or '.join(map(str, steps))} steps on their own samples"
+    told = [
+        f"{HELD_OUT}: mean over the clients that never train (partition.held_out_clients), each "
+        "on its own test samples" + after * (ADAPTED in measures) + "."
+    ]
+    partial = [
+        group.label
+        for group in comparison.groups
+        if any(_keeps_a_part(group, seed) for seed in group.outcomes)
+    ]
+    if partial:
+        told.append(
+            f"{', '.join(partial)}: leaves no global model; what stays with clients has its "
+            "initial values at one that nobody trained."
+        )
+    return told
+
+
+def _keeps_a_part(group: Group, seed: int) -> bool:
+    """Whether a run would have tested a global model, if it had one."""
+    spec, outcome = group.runs[seed].scenario.evaluation, group.outcomes[seed]
+    asked = spec.domains or spec.fraction == 1
+    return asked and not has_global_rows(outcome.history, outcome.round)
 
 
 def _reference(comparison: Compared) -> str:

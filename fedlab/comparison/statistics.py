@@ -39,6 +39,8 @@ class Outcome:
         steps: Optimiser steps of a client in a round, on average.
         up: Bytes that a client sends up in a round, on average.
         down: Bytes that go down to a client in a round, on average, evaluation included.
+        held_out: The mean over clients that nobody trains; NaN where there are none.
+        adapted: The same after a few steps on their own samples.
         unequal: Whether clients have learnt from different numbers of samples.
     """
 
@@ -53,6 +55,8 @@ class Outcome:
     up: float = math.nan
     down: float = math.nan
     unequal: bool = False
+    held_out: float = math.nan
+    adapted: float = math.nan
 
     @property
     def mean(self) -> float:
@@ -113,7 +117,13 @@ def outcome(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> Outcome
         up=metrics.bytes_per_client(history, "up"),
         down=metrics.bytes_per_client(history, "down"),
         unequal=metrics.unequal_clients(history),
+        held_out=_mean(metrics.generalisation(history, last, score)),
+        adapted=_mean(metrics.generalisation(history, last, score, adapted=True)),
     )
+
+
+def _mean(spread: metrics.Spread | None) -> float:
+    return math.nan if spread is None else spread.mean_over_clients
 
 
 def estimate(values: Sequence[float]) -> Estimate:

@@ -26,6 +26,7 @@ ROUNDS_TO, BYTES_TO = "rounds to target", "bytes to target"
 VIRTUAL, VIRTUAL_TO = "virtual seconds", "virtual seconds to target"
 NEVER, CLIENTS = "never trained", "mean over clients"
 TRAINED, WORST_TRAINED = "mean over trained clients", "worst trained client"
+HELD_OUT, ADAPTED = "clients nobody trained", "clients nobody trained, adapted"
 STEPS, PARAMETERS, UP, DOWN = "steps", "parameters trained", "bytes up", "bytes down"
 WORK = (STEPS, PARAMETERS, UP, DOWN)
 """What a round asks of a client."""
@@ -94,6 +95,7 @@ def _measures(comparison: Compared) -> dict[str, Callable[[Outcome], float]]:
         WORST: lambda run: run.spread.worst if run.spread else math.nan,
         SPREAD: lambda run: run.spread.deviation if run.spread else math.nan,
         **(_OF_TRAINED if some_never_trained(comparison) else {}),
+        **{measure: _OF_HELD_OUT[measure] for measure in held_out(comparison)},
         **{one.title: _asked(one) for one in comparison.asked},
         BYTES: lambda run: run.traffic,
         SECONDS: lambda run: run.seconds,
@@ -132,6 +134,23 @@ def some_never_trained(comparison: Compared) -> bool:
     return any(one.spread is not None and one.spread.untrained for one in outcomes)
 
 
+_OF_HELD_OUT: dict[str, Callable[[Outcome], float]] = {
+    HELD_OUT: lambda run: run.held_out,
+    ADAPTED: lambda run: run.adapted,
+}
+"""Means over clients that nobody trains."""
+
+
+def held_out(comparison: Compared) -> list[str]:
+    """What any run tells of clients that nobody trains."""
+    outcomes = [one for group in comparison.groups for one in group.outcomes.values()]
+    return [
+        measure
+        for measure, value in _OF_HELD_OUT.items()
+        if any(not math.isnan(value(one)) for one in outcomes)
+    ]
+
+
 def on_devices(comparison: Compared) -> bool:
     """Whether any run has virtual time to tell."""
     outcomes = (one for group in comparison.groups for one in group.outcomes.values())
@@ -153,7 +172,7 @@ def _row(comparison: Compared, group: Group) -> dict[tuple[str, str], float]:
         ("runs", "planned"): len(group.seeds),
     }
     measures = _measures(comparison)
-    clients = [measure for measure in _OF_TRAINED if measure in measures]
+    clients = [each for each in (*_OF_TRAINED, *_OF_HELD_OUT) if each in measures]
     more = [one.title for one in comparison.asked]
     for measure in (*comparison.domains, ALL_DOMAINS, WORST, SPREAD, *clients, *more):
         row |= _estimated(measure, by_seed(group, measures[measure]))

@@ -64,7 +64,8 @@ class WarmUp(FrozenNetwork):
             partition.train_offsets,
         ):
             digest.update(array.tobytes())
-        return [digest.hexdigest(), scenario.seed, scenario.participation.fraction]
+        held_out = [partition.held_out.tolist()] if len(partition.held_out) else []
+        return [digest.hexdigest(), scenario.seed, scenario.participation.fraction, *held_out]
 
     def backbone(self, context: ExtractionContext, device: torch.device) -> Backbone:
         """See `FrozenNetwork.backbone`."""
@@ -88,6 +89,7 @@ class WarmUp(FrozenNetwork):
             seed=scenario.seed,
             fraction_train=scenario.participation.fraction,
             fraction_evaluate=0.0,
+            held_out=frozenset(context.partition.held_out.tolist()),
         )
         strategy = FedAvg(model, scenario.strategy, settings)
         result = strategy.start(grid, to_record(model.state_dict()), num_rounds=self.rounds)

@@ -18,6 +18,9 @@ from fedlab.records import from_record, to_record
 COUNTS = "fedlab.counts"
 """The record of counts: an array ``<metric>/<name>`` for each, of shape (domains, ...)."""
 
+ADAPT_STEPS = "adapt-steps"
+"""The value of a message to test that has a client adapt the model first, in so many steps."""
+
 
 class Tested(NamedTuple):
     """The result of a client on a domain.

@@ -71,6 +71,7 @@ def pooled_rows(
     metrics: MetricSet,
     global_model: bool,
     split: Split = "test",
+    others: Sequence[Tested] = (),
 ) -> list[Row]:
     """The figures of all clients of a domain together.
 
@@ -81,10 +82,12 @@ def pooled_rows(
         global_model: Whether they have tested the global model, and their test splits add up to
             the domains' test sets: then these figures are that model's.
         split: What they have tested on.
+        others: Results of clients that nobody trains, which belong to a domain's test set, too.
     """
     rows: list[Row] = []
     by_domain = _grouped(tests, lambda tested: tested.domain)
-    for domain, own in by_domain.items() if global_model else ():
+    together = _grouped([*tests, *others], lambda tested: tested.domain) if global_model else {}
+    for domain, own in together.items():
         examples = sum(tested.examples for tested in own)
         for metric in metrics.metrics:
             if metric.title in ALWAYS:

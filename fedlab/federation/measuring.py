@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 
-from fedlab.federation.evaluation_reply import read_tests
+from fedlab.federation.evaluation_reply import ADAPT_STEPS, Tested, read_tests
 from fedlab.federation.evaluation_rows import central_rows, client_rows, count_rows, pooled_rows
 from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.row import CountRow, Row, Split
@@ -23,6 +23,8 @@ class Measured:
     Attributes:
         sent: The messages to clients.
         answers: Their replies.
+        beside: Replies of clients that nobody trains. They are no part of a federation, so that
+            what they are sent is no traffic.
         rows: Rows of the history.
         counts: Counts that are kept.
         clients: Means over clients, as Flower's result has them; None where nobody was asked.
@@ -31,6 +33,7 @@ class Measured:
 
     sent: Sequence[Message]
     answers: Sequence[Message]
+    beside: Sequence[Message]
     rows: list[Row]
     counts: list[CountRow]
     clients: MetricRecord | None
@@ -67,9 +70,56 @@ def measure(
     results = read_tests(answers)
     rows = client_rows(server_round, results, settings.metrics, split)
     whole = strategy.has_global_model and settings.fraction_evaluate == 1
-    rows += pooled_rows(server_round, results, settings.metrics, whole, split)
+    others: list[Tested] = []
+    beside: list[Message] = []
+    if settings.held_out and split == "test":
+        told = _ask_held_out(strategy, server_round, arrays, config, send, grid)
+        others = read_tests(told["held_out"])
+        for state, replies in told.items():
+            found = read_tests(replies)
+            rows += client_rows(server_round, found, settings.metrics, state)
+            rows += pooled_rows(server_round, found, settings.metrics, False, state)
+            beside += replies
+    rows += pooled_rows(server_round, results, settings.metrics, whole, split, others)
     central = evaluate_fn(server_round, arrays) if evaluate_fn and split == "test" else None
     if central is not None:
         rows += central_rows(server_round, central)
     counts = count_rows(server_round, results, central, settings.metrics, split)
-    return Measured(sent, answers, rows, counts, clients, central)
+    return Measured(sent, answers, beside, rows, counts, clients, central)
+
+
+def _ask_held_out(
+    strategy: RoundStrategy,
+    server_round: int,
+    arrays: ArrayRecord,
+    config: ConfigRecord,
+    send: Callable[[Sequence[Message]], list[Message]],
+    grid: Grid,
+) -> dict[Split, list[Message]]:
+    """Has clients that nobody trains test what came down, as it is and adapted to them.
+
+    Whatever a method keeps with its clients has the network's initial values there.
+
+    Returns:
+        Their replies, by what was tested.
+    """
+    settings = strategy.settings
+    plain = {**config, **strategy.config(server_round)}
+    tests: dict[Split, dict[str, int]] = {"held_out": {}}
+    if settings.adapt_steps:
+        tests["adapted"] = {ADAPT_STEPS: settings.adapt_steps}
+    told: dict[Split, list[Message]] = {}
+    for split, how in tests.items():
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord({**plain, **how})})
+        messages = [
+            Message(
+                content,
+                dst_node_id=node,
+                message_type=MessageType.EVALUATE,
+                group_id=f"{server_round}",
+            )
+            for node in settings.never_train(grid.get_node_ids())
+        ]
+        told[split] = send(messages)
+        strategy.accept(server_round, told[split])  # or too many have failed
+    return told

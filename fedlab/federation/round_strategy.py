@@ -16,8 +16,8 @@ from fedlab.virtual_time.clock import VirtualClock
 from fedlab.virtual_time.round_plan import RoundPlan
 
 Ask = Callable[..., list[ClientUpdate]]
-"""``ask(question, arrays, **values)``: sends named tensors and plain values to every client, and
-returns their answers in the order of client indices (see `ClientTrainer.answer`)."""
+"""``ask(question, arrays, **values)``: sends named tensors and plain values to every client that
+may train, and returns their answers in the order of client indices (see `ClientTrainer.answer`)."""
 
 
 class RoundStrategy(Protocol):
@@ -48,6 +48,10 @@ class RoundStrategy(Protocol):
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """What goes down to every client that trains, by record name."""
+        ...
+
+    def config(self, server_round: int) -> dict[str, Any]:
+        """Plain values that go down with it."""
         ...
 
     def upload_bytes(self, down: int) -> int:

@@ -101,7 +101,7 @@ def run_rounds(
                 traffic.add(found.sent, found.answers)
                 rows += found.rows
                 counts += found.counts
-                answers += found.answers
+                answers += [*found.answers, *found.beside]
                 if found.clients is not None:
                     result.evaluate_metrics_clientapp[server_round] = found.clients
                 if found.central is not None:
@@ -125,7 +125,7 @@ def run_rounds(
         traffic = Traffic()
         traffic.add(found.sent, found.answers)
         rows = [*found.rows, *round_rows(chosen, traffic.bytes)]
-        failures = failures_by_name(grid, found.answers)
+        failures = failures_by_name(grid, [*found.answers, *found.beside])
         done = RoundReport(chosen, last, rows, {}, failures, found.counts, concludes=True)
         _notify(callbacks, strategy, done)
     for callback in callbacks:
@@ -142,14 +142,14 @@ def _ask(
     arrays: Mapping[str, Tensors],
     **values: Any,
 ) -> list[ClientUpdate]:
-    """Asks all clients, and counts what that takes as the first round's traffic."""
+    """Asks all clients that may train, and counts what that takes as the first round's traffic."""
     records: dict[str, ArrayRecord | ConfigRecord] = {n: to_record(t) for n, t in arrays.items()}
     records["config"] = ConfigRecord({"question": question, "server-round": 0, **values})
     content = RecordDict(records)  # type: ignore[arg-type]
     strategy.expect(content, question)
     messages = [
         Message(content, dst_node_id=node, message_type=MessageType.QUERY, group_id="0")
-        for node in sorted(grid.get_node_ids())
+        for node in strategy.settings.may_train(grid.get_node_ids())
     ]
     replies = exchange(grid, messages, timeout)
     traffic.add(messages, replies)

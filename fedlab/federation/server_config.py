@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fedlab.metrics.metric_set import MetricSet
@@ -29,6 +30,8 @@ class ServerSettings:
         metrics: What tests tell.
         splits: What is tested in an evaluated round.
         fleet: The clients' devices; None where time does not matter.
+        held_out: Clients that never train; client k is the k-th of the sorted node ids.
+        adapt_steps: Steps after which these are tested a second time; 0 does without.
     """
 
     seed: int = 0
@@ -43,6 +46,16 @@ class ServerSettings:
     updates: UpdatesSpec | None = None
     metrics: MetricSet = field(default_factory=MetricSet)
     splits: tuple[Split, ...] = ("test",)
+    held_out: frozenset[int] = frozenset()
+    adapt_steps: int = 0
+
+    def may_train(self, nodes: Iterable[int]) -> list[int]:
+        """Those of all nodes whose clients may train, sorted."""
+        return [node for k, node in enumerate(sorted(nodes)) if k not in self.held_out]
+
+    def never_train(self, nodes: Iterable[int]) -> list[int]:
+        """Those of all nodes whose clients nobody trains, sorted."""
+        return [node for k, node in enumerate(sorted(nodes)) if k in self.held_out]
 
     def needed(self, messages: int) -> int:
         """How many of a round's messages must be answered for the run to go on."""

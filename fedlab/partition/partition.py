@@ -9,6 +9,7 @@ import numpy as np
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.partition.apportion import apportion, shuffled_groups
+from fedlab.partition.held_out import draw_held_out
 from fedlab.partition.sample_pool import Pool
 from fedlab.partition.skew_checks import check_owners, check_weights
 from fedlab.partition.spec import PartitionSpec
@@ -51,6 +52,7 @@ class Partition:
         test_offsets: As `train_offsets`, for `test`.
         validation: Indices into the training pool of what is set aside, client after client.
         validation_offsets: As `train_offsets`, for `validation`; empty where nothing is set aside.
+        held_out: Clients that nobody trains, ascending, int64.
     """
 
     train: np.ndarray
@@ -61,6 +63,7 @@ class Partition:
     test_offsets: np.ndarray
     validation: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     validation_offsets: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.train_offsets) - 1
@@ -155,7 +158,15 @@ def make_partition(
         labels, owner, clients, classes, generator(seed, "partition", "label noise")
     )
     return Partition(
-        train, observed, labelled, train_offsets, test, test_offsets, aside, aside_offsets
+        train,
+        observed,
+        labelled,
+        train_offsets,
+        test,
+        test_offsets,
+        aside,
+        aside_offsets,
+        draw_held_out(spec.held_out_clients, clients, seed),
     )
 
 

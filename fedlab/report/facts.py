@@ -52,6 +52,26 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
     return told
 
 
+def held_out_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
+    """How a run does on clients that nobody trains, as titles and words."""
+    score, steps = run.metric_set.first, run.scenario.evaluation.adapt_steps
+    whole = metrics.has_global_rows(run.history, last)
+    told = []
+    for title, adapted in (("nobody trained", False), (f"after {steps} steps", True)):
+        spread = metrics.generalisation(run.history, last, score, adapted)
+        if spread is not None:
+            told.append(
+                (
+                    title,
+                    f"{spread.mean_over_clients:.3f} ± {spread.deviation:.3f} (over "
+                    f"{spread.clients} clients held out"
+                    + ("" if whole else ", with initial values in what stays with clients")
+                    + ")",
+                )
+            )
+    return told
+
+
 def other_scores(run: RunRecord, last: int) -> list[tuple[str, str]]:
     """What other metrics of the scenario say, as titles and words: over domains, and the worst."""
     told = []

@@ -45,6 +45,7 @@ def conduct(
     callbacks: Sequence[Callback] = (),
     fleet: DevicePopulation | None = None,
     data: Mapping[str, Any] = MappingProxyType({}),
+    held_out: Sequence[int] = (),
 ) -> Run:
     """Runs a scenario's ServerApp on a grid and writes the run's folder.
 
@@ -58,6 +59,7 @@ def conduct(
         callbacks: Further observers of the run.
         fleet: The clients' devices, where virtual time is to pass.
         data: Fingerprint of the samples, where they are here (see `fedlab.runs.fingerprint`).
+        held_out: Clients that never train.
 
     Raises:
         InputError: If the scenario, or the data, are not those that the checkpoint was made with.
@@ -100,6 +102,7 @@ def conduct(
         state=checkpoint.server if checkpoint else None,
         fleet=fleet,
         selection=validation,
+        held_out=held_out,
     )
     with rng.preserved(), no_exit("the strategy, or an observer of the run,"):
         app(grid=grid, context=client_context(0, 0, grid.clients, RecordDict()))

@@ -169,6 +169,32 @@ def spread_in(
     return spread(by_client(history, round, score.name), trained_clients(history, round), score)
 
 
+def has_global_rows(history: pandas.DataFrame, round: int) -> bool:
+    """Whether a global model was tested in a round."""
+    rows = history[(history["round"] == round) & (history["split"] == "test")]
+    return bool((rows["client"] == GLOBAL).any())
+
+
+def generalisation(
+    history: pandas.DataFrame,
+    round: int,
+    score: Score = ACCURACY_SCORE,
+    adapted: bool = False,
+) -> Spread | None:
+    """How a metric is spread over the clients that nobody trains; None where there are none.
+
+    Args:
+        history: Of a run.
+        round: An evaluated round.
+        score: Which metric it is.
+        adapted: Whether after a few steps on their own samples (``evaluation.adapt_steps``), and
+            not with the model as it came down.
+    """
+    return spread(
+        by_client(history, round, score.name, "adapted" if adapted else "held_out"), None, score
+    )
+
+
 def spread(
     clients: pandas.DataFrame,
     trained: Collection[int] | None = None,

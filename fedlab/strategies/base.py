@@ -126,7 +126,7 @@ class Strategy(FlowerStrategy, Generic[P]):
         self.rounds = 0
         """Rounds of the whole run, known once it starts."""
         self.population = 0
-        """Clients there are, known once the first cohort is drawn."""
+        """Clients that may train, known once the first cohort is drawn."""
 
     # ------------------------------------------------------------------ what a method overrides
 
@@ -148,7 +148,8 @@ class Strategy(FlowerStrategy, Generic[P]):
         """What the method wants to know of the clients before the first round; usually nothing.
 
         Args:
-            ask: Asks all clients a question (`fedlab.federation.round_strategy.Ask`).
+            ask: Asks all clients that may train a question
+                (`fedlab.federation.round_strategy.Ask`).
         """
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
@@ -221,7 +222,7 @@ class Strategy(FlowerStrategy, Generic[P]):
 
     def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
         """Node ids that take part, drawn over sorted ids so that arrival order is no matter."""
-        nodes = sorted(grid.get_node_ids())
+        nodes = self.settings.may_train(grid.get_node_ids())
         self.population = len(nodes)
         size = round(fraction * len(nodes))
         if self.clock is not None and purpose == COHORT:

@@ -10,12 +10,11 @@ Up: the whole model, from the one client. Down: the same. Stays: nothing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from flwr.serverapp import Grid
 
+from fedlab.partition.pooling import pooled
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
@@ -37,14 +36,11 @@ class CentralisedParameters(StrategyParameters):
         return "examples"
 
     def reassign(self, partition: Partition) -> Partition:
-        """Gives everything that the clients own to one client."""
-        aside = partition.validation_offsets
-        return replace(
-            partition,
-            train_offsets=np.array([0, len(partition.train)]),
-            test_offsets=np.array([0, len(partition.test)]),
-            validation_offsets=np.array([0, len(partition.validation)] if len(aside) else []),
-        )
+        """Gives everything that clients own to one client.
+
+        Clients that nobody trains keep what is theirs, and come after it.
+        """
+        return pooled(partition)
 
 
 class Centralised(Strategy[CentralisedParameters]):

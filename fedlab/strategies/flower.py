@@ -92,6 +92,8 @@ class Flower(Strategy[FlowerParameters]):
         if self.clock is not None:
             drawn = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
             grid = cast(Grid, Cohort(drawn))
+        else:
+            grid = self._of_training(grid)
         with self._seeded("cohort", server_round):
             messages = list(
                 self.inner.configure_train(server_round, self._inner_arrays(), config, grid)
@@ -102,9 +104,10 @@ class Flower(Strategy[FlowerParameters]):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """The inner strategy's messages, with the buffers added to what it sends."""
+        own = self._of_training(grid)
         with self._seeded("evaluation cohort", server_round):
             messages = list(
-                self.inner.configure_evaluate(server_round, self._inner_arrays(), config, grid)
+                self.inner.configure_evaluate(server_round, self._inner_arrays(), config, own)
             )
         return self._with_buffers(messages)
 
@@ -151,6 +154,12 @@ class Flower(Strategy[FlowerParameters]):
         return self.inner.aggregate_evaluate(server_round, [r for r in replies if r.has_content()])
 
     # ------------------------------------------------------------------ around the inner strategy
+
+    def _of_training(self, grid: Grid) -> Grid:
+        """The grid without clients that nobody trains."""
+        if not self.settings.held_out:
+            return grid
+        return cast(Grid, Cohort(self.settings.may_train(grid.get_node_ids())))
 
     @contextmanager
     def _seeded(self, purpose: str, server_round: int) -> Generator[None]:

@@ -35,7 +35,9 @@ def numbers_of(
         alone that are shares, and all of validation with ``validation_`` in front. Where clients
         were tested that have never trained, ``clients/tested_untrained`` counts them, and
         ``accuracy/mean_over_trained_clients`` and ``accuracy/worst_trained_client`` leave them
-        out. A number that there is not has no name.
+        out. Of clients that nobody trains there is ``held_out_accuracy/mean_over_clients``, and
+        ``adapted_accuracy/mean_over_clients`` after adaptation. A number that there is not has no
+        name.
     """
     rows = to_frame(report.rows)
     numbers: dict[str, float] = {}
@@ -45,6 +47,10 @@ def numbers_of(
         if spread:
             numbers[f"train/{metric}"] = spread.mean_over_examples
     for score in scores:
+        for adapted, name in ((False, "held_out"), (True, "adapted")):
+            spread = metrics.generalisation(rows, report.round, score, adapted)
+            if spread:
+                numbers[f"{name}_{score.name}/mean_over_clients"] = spread.mean_over_clients
         for split, prefix in (("validation", "validation_"), ("test", "")):
             told = _tests(rows, report.round, score, trained, split)
             numbers |= {prefix + name: value for name, value in told.items()}

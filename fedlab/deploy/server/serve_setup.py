@@ -166,6 +166,11 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
             "partition.label_noise: devices have the labels they have; use "
             "partition.label_noise=none"
         )
+    if scenario.partition.held_out_clients is not None:
+        raise InputError(
+            "partition.held_out_clients: a device that joins trains, so that there are no clients "
+            "to hold out; leave the key out"
+        )
     if scenario.devices.profiles:
         raise InputError(
             "devices.profiles: they are devices of a simulation, and these ones are real, with a "

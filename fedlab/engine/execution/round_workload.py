@@ -79,8 +79,8 @@ def check_work(
     if not trainer.phases():
         log.warning("the method has no phases: its clients take no steps")
         return
-    clients = len(partition)
-    idle = np.flatnonzero(work.steps == 0)
+    clients = len(partition) - len(partition.held_out)
+    idle = np.setdiff1d(np.flatnonzero(work.steps == 0), partition.held_out)
     if len(idle):
         why, remedy = _why_idle(trainer, partition, int(idle[0]))
         who = f"client {idle[0]} {why}"

@@ -21,9 +21,11 @@ from fedlab.data.trial_samples import TrialSamples, trial_samples
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
+from fedlab.engine.execution.local_adaptation import adapted
 from fedlab.engine.execution.low_rank_rule import takes_usual_steps
 from fedlab.engine.execution.vmapped import out_of_memory
 from fedlab.engine.step_check import tried
+from fedlab.federation.evaluation_reply import ADAPT_STEPS
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.methods import client_trainer_class
 from fedlab.models.anatomy.observed import Observed
@@ -191,6 +193,8 @@ class Runtime:
         What came down says on which split (``split`` of its plain values): that for tests, or the
         samples that clients have set aside.
 
+        Where it says ``adapt-steps``, each client first takes so many steps on its own samples.
+
         Not where a network's outputs depend on what else is in a batch: then each client's test
         samples are one batch.
         """
@@ -199,12 +203,31 @@ class Runtime:
         groups = [[place] for place, state in enumerate(own_states) if state or mixes]
         validates = received.config.get("split") == "validation"
         own_samples = self.client_validations if validates else self.client_tests
+        if steps := int(received.config.get(ADAPT_STEPS, 0)):
+            states = [self._adapted(client, received, steps) for client in clients]
+            each = zip(states, map(self.client_tests, clients), strict=True)
+            return [self._score(state, [tests])[0] for state, tests in each]
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
             state = self.trainer.evaluated_model(received, own_states[places[0]])
             tests = [own_samples(clients[place]) for place in places]
             scores |= zip(places, self._score(state, tests), strict=True)
         return [scores[place] for place in range(len(clients))]
+
+    def _adapted(self, client: int, received: Received, steps: int) -> Tensors:
+        """The model that came down after so many steps on a client's samples."""
+        scenario = self.scenario
+        return adapted(
+            self.trainer.task,
+            self.preprocess,
+            self.trainer.evaluated_model(received, {}),
+            received,
+            self.client_data(client),
+            steps=steps,
+            batch_size=scenario.training.batch_size,
+            seed=scenario.seed,
+            client=client,
+        )
 
     def evaluate_domain(self, domain: str, received: Received) -> list[DomainScore]:
         """Tests the received model, as it is, on a domain's whole test set."""

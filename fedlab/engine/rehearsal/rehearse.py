@@ -69,12 +69,13 @@ def rehearse(
     # On a cluster it may find what is not here.
     if not own or scenario.resources.address is not None:
         return
-    clients = np.flatnonzero(np.diff(partition.train_offsets))[:CLIENTS].tolist()
+    trained = np.flatnonzero(np.diff(partition.train_offsets))
+    clients = np.setdiff1d(trained, partition.held_out)[:CLIENTS].tolist()
     first: BaseException | None = None
     message = ""
     for client, portion, device in _attempts(clients):
         tried = _own_trainer(trainer, device)
-        server = _server(scenario, tried, len(partition))
+        server = _server(scenario, tried, len(partition) - len(partition.held_out))
         if server is None:
             return
         checks = AnswerChecks(tried, taken_by(*server), type(server[0]).__name__)

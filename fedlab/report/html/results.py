@@ -12,6 +12,7 @@ from fedlab.comparison.table import (
     DIFFERENCE,
     TRAINED,
     WORST,
+    held_out,
     some_never_trained,
 )
 from fedlab.report.html.figure import Figure, PageSection
@@ -29,6 +30,8 @@ def results(comparison: Comparison) -> PageSection:
     ]
     if some_never_trained(comparison):
         figures.append(_measured(comparison, TRAINED, "Mean over clients that have trained"))
+    for measure in held_out(comparison):
+        figures.append(_measured(comparison, measure, measure[0].upper() + measure[1:]))
     if len(comparison.groups) > 1:
         figures.append(_differences(comparison))
     return PageSection("results", "Results", _say(comparison), figures)

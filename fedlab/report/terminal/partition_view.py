@@ -105,6 +105,8 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     ]
     if len(partition.validation):
         parts.insert(2, f"[bold]{len(partition.validation):,}[/] validation samples")
+    if len(partition.held_out):
+        parts.append(_held_out(partition.held_out.tolist()))
     seen = np.isin(data.train.domains, data.seen_domains)
     if unused := int(seen.sum()) - len(partition.train) - len(partition.validation):
         parts.append(f"{unused:,} training samples unused")
@@ -113,6 +115,12 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     if wrong := float((partition.labels != data.train.labels[partition.train]).mean()):
         parts.append(f"{wrong:.1%} of labels wrong")
     return " · ".join(parts)
+
+
+def _held_out(clients: Sequence[int]) -> str:
+    """Clients that nobody trains, the first of many by their indices."""
+    named = ", ".join(map(str, clients[:ALL_SHOWN])) + " …" * (len(clients) > ALL_SHOWN)
+    return f"[bold]{len(clients):,}[/] held out, never trained: {named}"
 
 
 def _table(title: str) -> Table:

@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fedlab.report.facts import LONGEST, client_facts, domain_titles, other_scores, work_of
+from fedlab.report.facts import (
+    LONGEST,
+    client_facts,
+    domain_titles,
+    held_out_facts,
+    other_scores,
+    work_of,
+)
 from fedlab.report.units import duration, number_or_dash, short, size
 from fedlab.runs import metrics
 from fedlab.runs.run import Run
@@ -62,6 +69,7 @@ def _scores(run: Run, last: int) -> list[tuple[str, str]]:
     told *= len(domains) > 1
     spread = metrics.spread_in(run.history, last, score)
     told += client_facts(spread) if spread else []
+    told += held_out_facts(run, last)
     untested = [name for name in run.scenario.data.unseen_domains if name not in domains.index]
     if untested and run.scenario.evaluation.domains:
         named = short(", ".join(untested), LONGEST)
