@@ -64,9 +64,10 @@ def _claims(comparison: Compared) -> str:
             "(two-sided), corrected by Holm for the number of differences."
         )
     pairs = int(table(comparison)[DIFFERENCE, "pairs"].max())
+    several = "s" * (pairs > 1)
     return (
-        f"{pairs} pairs of runs show no difference at 5 %: turned signs have p of at least "
-        f"{2 / 2**pairs:.2g} then. Claims take {ENOUGH} seeds or more (--seeds {ENOUGH})."
+        f"{pairs} pair{several} of runs cannot show a difference at 5 %: turned signs have p of "
+        f"at least {2 / 2**pairs:.2g}. Claims take {ENOUGH} seeds or more (--seeds {ENOUGH})."
         if pairs
         else f"Nothing is paired; claims take {ENOUGH} seeds of both or more (--seeds {ENOUGH})."
     )

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedlab.comparison.comparison_folder import RunEntry
-from fedlab.comparison.group import strategy_label
+from fedlab.comparison.group import label_of, strategy_label
 from fedlab.comparison.plan import PlannedRun, with_folders
-from fedlab.tuning.trials import Asked, value_of
+from fedlab.tuning.trials import Asked
 
 
 def final_runs(
@@ -22,15 +22,20 @@ def final_runs(
         seeds: Seeds of the comparison.
         before: Whether every method also runs as the scenario has it.
     """
-    shared = dict.fromkeys(
-        key for values in chosen.values() for key in values if not key.startswith("strategy.")
-    )
     planned: list[PlannedRun] = []
     for strategy, values in zip(asked.strategies or [None], chosen.values(), strict=True):
         for each in [{}, values] if before and values else [values]:
             for seed in seeds:
                 scenario = asked.scenario(strategy, each, seed)
-                variant = {key: value_of(scenario, key) for key in shared}
-                label = strategy_label(scenario.strategy)
-                planned.append(PlannedRun(RunEntry("", label, variant, seed), scenario))
+                label = label_of(strategy_label(scenario.strategy), settings(each))
+                planned.append(PlannedRun(RunEntry("", label, {}, seed), scenario))
     return with_folders(planned)
+
+
+def settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen beside a method's own parameters, by the last word of each key.
+
+    It belongs to the method's label: in this comparison, a method is held against the first one
+    with what was chosen for that, and not with the same learning rate.
+    """
+    return {k.rpartition(".")[2]: v for k, v in values.items() if not k.startswith("strategy.")}
