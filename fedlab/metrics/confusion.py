@@ -20,7 +20,10 @@ class ConfusionMetric(Metric):
 
 
 class Confusion(ConfusionMetric):
-    """The confusion matrix itself, of each domain and of all clients; kept in ``counts.csv``."""
+    """The confusion matrix itself, of each domain and of all clients together.
+
+    It is no figure: the run keeps it in ``counts.csv``, and a report draws it.
+    """
 
     name: str = "confusion"
     scalar: ClassVar[bool] = False

@@ -11,9 +11,10 @@ from fedlab.metrics.confusion import ConfusionMetric
 
 
 class Recall(ConfusionMetric):
-    """Recall of each class, the share of its samples that are found: ``recall[0]``, ``recall[1]``.
+    """Recall of each class: the share of its samples that are found.
 
-    Of each domain and of all clients together; not defined for a class without samples.
+    The figures are ``recall[0]``, ``recall[1]``, ..., of each domain and of all clients together;
+    one is not defined for a class without samples.
     """
 
     name: str = "recall"
