@@ -4,8 +4,9 @@
     step(carry, batch, phase, server_round) -> carry, metrics      one optimiser step
     finish(carry, received, steps) -> arrays to send, client_state to keep
 
-A method overrides only its idea: usually `norm_policy`, `objective` or `phases`. Nothing here knows
-whether it is simulated or deployed, how many clients run beside it, or where its state is kept.
+A method overrides only what differs from FedAvg: usually `norm_policy`, `objective` or `phases`.
+The code is the same in simulation and on devices, and for one client or a stack of them; the
+caller stores the client's state.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class ClientTrainer(Generic[P]):
 
     @classmethod
     def check(cls, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a scenario in which the client trainer makes no sense; usually none.
+        """Refuses a scenario that the client trainer cannot be used in; by default none.
 
         Args:
             scenario: The experiment.
@@ -79,34 +80,34 @@ class ClientTrainer(Generic[P]):
     def supports_vmap(self) -> bool:
         """Whether the engine may take a step of many clients as one.
 
-        It then calls `gradients` under `torch.func.vmap` and lets the optimiser step on stacked
-        tensors. Not so for methods with a step of their own, nor for networks that draw random
-        numbers, which are keyed on the client, nor for batch normalisation in bf16, nor for losses
-        that refuse. Any method may refuse.
+        It then calls `gradients` under `torch.func.vmap`, and the optimiser steps on stacked
+        tensors. False for methods with a custom step, networks that draw random numbers (they
+        are seeded per client), batch normalisation in bf16, and losses without support. A method
+        may override it.
         """
         own_step = type(self).step is not ClientTrainer.step or any(p.step for p in self.phases())
         model = self.task.model
-        # PyTorch's stacked batch normalisation wants inputs of the precision of its statistics.
+        # Under vmap, batch normalisation needs inputs of the dtype of its statistics.
         mixed = self.task.precision != "float32" and self.normalises_batches
         refused = own_step or mixed or draws_random_numbers(model) or self.task.alone
         return not refused and self.task.loss.supports_vmap
 
     def for_vmap(self) -> Self:
-        """The same trainer, made of what `torch.func.vmap` can do."""
+        """The same trainer with operations that `torch.func.vmap` supports."""
         stacked = copy(self)
         stacked.task = self.task.for_vmap()
         return stacked
 
     def answer(self, question: str, received: Received, samples: ClientData) -> Update:
-        """Answers a question that a strategy asks outside of training.
+        """Answers a strategy's query outside of training.
 
         Args:
-            question: Which one; strategy and client trainer agree on the names.
+            question: The query's name, agreed between strategy and client trainer.
             received: What came down with it; its config also has ``client``, the client's index.
             samples: The client's samples.
 
         Raises:
-            NotImplementedError: If the method knows no such question.
+            NotImplementedError: If the method does not define this query.
         """
         raise NotImplementedError(f"{type(self).__name__} has no answer to '{question}'")
 
@@ -121,29 +122,29 @@ class ClientTrainer(Generic[P]):
         self.task.model.train()
 
     def phases(self) -> Sequence[Phase]:
-        """What a local round consists of."""
+        """The phases of a local round, in order; by default one over the labelled samples."""
         return [Phase("labelled", self.task.local_epochs, self.task.local_steps)]
 
     def personal_model(self, received: Received, client_state: ClientState) -> Tensors:
         """All tensors this client trains from and is tested with, by their first names.
 
-        What it received comes first, then what it remembers, then the network's initial values.
+        Received tensors take precedence over the client's stored ones, those over initial values.
         """
         initial, kept = self.task.initial, client_state.get("model", {})
         state = {**initial, **kept, **received.model}
         return state if len(state) == len(initial) else self.task.anatomy.pick(state)
 
     def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
-        """The full state dict that stands for this client in tests."""
+        """The full state dict with which this client is evaluated."""
         return self.personal_model(received, client_state)
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Prepares the first step; the carry owns its tensors, but for those of `Task.constant`.
+        """Prepares the first step; the carry's tensors are copies, except those of `Task.constant`.
 
         Args:
             received: What came down.
             client_state: What the client kept from earlier rounds.
-            stats: What the client's samples are like.
+            stats: Statistics of the client's samples.
         """
         start = self.task.split(self.personal_model(received, client_state))
         constant = self.task.constant
@@ -162,11 +163,11 @@ class ClientTrainer(Generic[P]):
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a step minimises.
+        """The objective of a step.
 
         Args:
-            parameters: The tensors to differentiate by; use these, not the carry's.
-            carry: Everything else; running statistics in ``carry.buffers`` are updated in place.
+            parameters: The tensors to differentiate by, instead of the carry's.
+            carry: The other tensors; running statistics in ``carry.buffers`` are updated in place.
             batch: The samples.
 
         Returns:
@@ -185,11 +186,11 @@ class ClientTrainer(Generic[P]):
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Clipped gradients of the phase's objective, and the step's metrics.
 
-        Pure but for tensors of the carry that the objective writes to (running statistics).
+        Pure, except that the objective may write to tensors of the carry (running statistics).
 
         Returns:
             A gradient for each parameter that the phase trains and that this step's objective
-            depends on (what has none is left alone, as in PyTorch), and metrics averaged over the
+            depends on (the others stay as they are, as in PyTorch), and metrics averaged over the
             batch.
         """
         objective = phase.objective or self.objective
@@ -217,24 +218,24 @@ class ClientTrainer(Generic[P]):
         return carry, metrics
 
     def takes_step(self, carry: Carry, phase: Phase) -> torch.Tensor | None:
-        """Whether the batch that `gradients` has just seen teaches anything.
+        """Whether the optimiser steps after the last call of `gradients`.
 
-        Without a step neither momentum nor weight decay moves a parameter.
+        Without a step, momentum and weight decay leave the parameters unchanged, too.
 
         Returns:
-            A bool, or one for each stacked client; None where every batch does.
+            A bool, or one for each stacked client; None for always.
         """
         return None
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """What goes up and what stays, after the last of so many steps."""
+        """What goes up and what stays, after the last of `steps` steps."""
         state = {**carry.parameters, **carry.buffers}
         client_state = {"model": {n: state[n] for n in self.local}} if self.local else {}
         return Update({"arrays": {n: state[n] for n in self.shared}}, client_state)
 
 
 def trained_part(parameters: Tensors, phase: Phase) -> Tensors:
-    """The parameters that learn in a phase."""
+    """The parameters that a phase trains."""
     if phase.trained is None:
         return parameters
     return {name: parameters[name] for name in parameters if name in phase.trained}

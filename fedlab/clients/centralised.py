@@ -1,6 +1,6 @@
-"""Centralised training, client trainer: ordinary training, on the samples of all clients.
+"""Centralised training, client trainer: local SGD on the pooled samples of all clients.
 
-Up: the whole model. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.centralised` for what travels.
 """
 
 from __future__ import annotations

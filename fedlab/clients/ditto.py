@@ -1,9 +1,6 @@
-"""Ditto, client trainer: train the global model as FedAvg does, then the own one, held close to it.
+"""Ditto, client trainer: trains the global model, then a personal one with an L2 pull towards it.
 
-Ditto: Fair and Robust Federated Learning Through Personalization, Li, Hu, Beirami, Smith, ICML
-2021, arXiv 2012.04221. Authors' code: litian96/ditto.
-
-Up: the global model, trained. Down: the global model. Stays: the personal model.
+See `fedlab.strategies.ditto` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ class Ditto(ClientTrainer[DittoParameters]):
         return [usual, personal]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Starts with the global model and has the personal one wait aside."""
+        """Starts with the global model; the carry's extra holds the personal one meanwhile."""
         carry = super().begin(received, client_state, stats)
         waiting = self.evaluated_model(received, client_state)
         waiting = {name: channels_last(tensor).clone() for name, tensor in waiting.items()}
@@ -49,7 +46,7 @@ class Ditto(ClientTrainer[DittoParameters]):
         return carry._replace(extra={**carry.extra, **aside})
 
     def turn_to_personal(self, carry: Carry) -> Carry:
-        """Puts the trained global model aside and takes up the personal one."""
+        """Stores the trained global model in the carry's extra and switches to the personal one."""
         extra = {
             "anchor": carry.extra["anchor"],
             "loss": carry.extra["waiting_loss"],

@@ -1,9 +1,6 @@
-"""FedAvg, client trainer: train the received model on the client's own samples.
+"""FedAvg, client trainer: local SGD from the received model.
 
-Communication-Efficient Learning of Deep Networks from Decentralized Data, McMahan, Moore, Ramage,
-Hampson, Agüera y Arcas, AISTATS 2017, arXiv 1602.05629.
-
-Up: the whole model. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.fedavg` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""FedBN, client trainer: every client keeps its own normalisation layers.
+"""FedBN, client trainer: local SGD with the client's own normalisation layers.
 
-FedBN: Federated Learning on Non-IID Features via Local Batch Normalization, Li, Jiang, Zhang,
-Kamp, Dou, ICLR 2021, arXiv 2102.07623.
-
-Up: all tensors but those of normalisation layers. Down: the same. Stays: normalisation layers
-(scale, shift and running statistics).
+See `fedlab.strategies.fedbn` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""FedDC, client trainer: training around the received model less the client's own drift.
+"""FedDC, client trainer: local SGD around the received model less the client's drift.
 
-FedDC: Federated Learning with Non-IID Data via Local Drift Decoupling and Correction, Gao, Fu, Li,
-Chen, Xu, Xu, CVPR 2022, arXiv 2203.11751.
-
-Up: the whole model and the change of the client's mean gradient. Down: the whole model and the
-clients' mean gradient. Stays: the client's drift and mean gradient.
+See `fedlab.strategies.feddc` for the paper and what travels.
 """
 
 from __future__ import annotations

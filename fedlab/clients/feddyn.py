@@ -1,10 +1,6 @@
-"""FedDyn, client trainer: the local loss with a penalty that changes from round to round.
+"""FedDyn, client trainer: the local loss plus a dynamic regulariser.
 
-Federated Learning Based on Dynamic Regularization, Acar, Zhao, Matas Navarro, Mattina, Whatmough,
-Saligrama, ICLR 2021, arXiv 2111.04263.
-
-Up: the whole model. Down: the whole model. Stays: the client's linear term h_i, as large as the
-model.
+See `fedlab.strategies.feddyn` for the paper and what travels.
 """
 
 from __future__ import annotations

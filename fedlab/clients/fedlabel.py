@@ -1,10 +1,6 @@
-"""FedLabel, client trainer: the model that is surer of itself labels what has no label.
+"""FedLabel, client trainer: pseudo-labels from the more confident of local and global model.
 
-Local or Global: Selective Knowledge Assimilation for Federated Learning with Limited Labels, Cho,
-Joshi, Dimitriadis, ICCV 2023, arXiv 2307.08809; authors' code in microsoft/msrflute.
-
-Up: the model, moved by both phases (with ``aggregation: flute`` the models of both phases), and the
-number of samples used. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.fedlabel` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -27,11 +23,11 @@ from fedlab.training.task import Batch, Task
 
 
 class PseudoLabels(NamedTuple):
-    """What the two models say of a batch of unlabelled samples.
+    """Pseudo-labels of a batch of unlabelled samples from the two models.
 
     Attributes:
-        labels: The surer model's classes ŷ, int64 of shape (batch,).
-        kept: Whether it is sure enough, bool of shape (batch,).
+        labels: The more confident model's classes ŷ, int64 of shape (batch,).
+        kept: Whether its probability passes the threshold, bool of shape (batch,).
         other: The other model's logits s⁻, shape (batch, classes).
         weights: h(s⁻)/h(s*) where the other model agrees, 0 elsewhere, shape (batch,).
     """
@@ -43,7 +39,7 @@ class PseudoLabels(NamedTuple):
 
 
 class FedLabel(ClientTrainer[FedLabelParameters]):
-    """Supervised steps, then steps from the received model on what can be pseudo-labelled."""
+    """Supervised steps, then steps from the received model on pseudo-labelled samples."""
 
     def __init__(self, parameters: FedLabelParameters, task: Task) -> None:
         super().__init__(parameters, task)
@@ -61,7 +57,7 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         return [*super().phases(), unlabelled]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Keeps the received model, and counts from zero."""
+        """Keeps a copy of the received model and sets all counts to zero."""
         carry = super().begin(received, client_state, stats)
         device = stats.class_counts.device
         names = ("labelled", "pseudo-labels", "right")
@@ -100,16 +96,16 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         gradients = super().gradients(
             carry, batch, replace(phase, objective=partial(self.unlabelled_loss, said=said))
         )
-        for name, buffer in carry.buffers.items():  # what is not learnt from leaves no trace
+        for name, buffer in carry.buffers.items():  # a skipped batch leaves statistics unchanged
             buffer.copy_(torch.where(taken, buffer, before[name]))
         return gradients
 
     def takes_step(self, carry: Carry, phase: Phase) -> Tensor | None:
-        """None where nothing of a batch is kept, so not in burn-in either (as in the code)."""
+        """False for batches without a kept sample, so also in burn-in (as in the authors' code)."""
         return carry.extra["step"]["taken"] if phase.strong_views else None
 
     def pseudo_labels(self, carry: Carry, batch: Batch) -> PseudoLabels:
-        """Asks the received and the locally trained model, and lets the surer one decide.
+        """Labels by the more confident of the received and the locally trained model.
 
         s* = argmax h(s) over the two; ŷ = argmax s*, kept if its probability passes β. Ties go to
         the local model, as in the authors' code.
@@ -134,7 +130,7 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         return PseudoLabels(labels, kept, other, weights)
 
     def confidence(self, logits: Tensor) -> Tensor:
-        """h(s), shape (batch,): the variance over classes, or how far entropy is from its most."""
+        """h(s), shape (batch,): the variance over classes, or log(classes) less the entropy."""
         if self.own.confidence == "entropy":
             chances = log_softmax(logits, dim=-1)
             most = torch.log(torch.tensor(float(logits.shape[-1])))

@@ -1,10 +1,6 @@
-"""FedNova, client trainer: local SGD whose change is divided by how much it was accumulated.
+"""FedNova, client trainer: local SGD that sends the normalised change of the model.
 
-Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization, Wang, Liu,
-Liang, Joshi, Poor, NeurIPS 2020, arXiv 2007.07481.
-
-Up: the normalised change of the model, the sum that normalised it, and untrained tensors (running
-statistics). Down: the whole model. Stays: nothing.
+See `fedlab.strategies.fednova` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -36,7 +32,7 @@ class FedNova(ClientTrainer):
 
 
 def coefficient_sum(steps: int, momentum: float, *, nesterov: bool = False) -> float:
-    """‖a_i‖₁: what a round's gradients, were they all the same, would add up to.
+    """‖a_i‖₁: the sum of the coefficients with which a round's gradients enter its change.
 
     Args:
         steps: K, the number of steps.

@@ -1,9 +1,6 @@
-"""FedNTD, client trainer: what the received model says of the classes that a sample is not.
+"""FedNTD, client trainer: distils the received model's predictions for the not-true classes.
 
-Preservation of the Global Knowledge by Not-True Distillation in Federated Learning, Lee, Jeong,
-Shin, Bae, Yun, NeurIPS 2022, arXiv 2106.03097; authors' code in Lee-Gihun/FedNTD.
-
-Up: the whole model. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.fedntd` for the paper and what travels.
 """
 
 from __future__ import annotations

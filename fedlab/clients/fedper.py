@@ -1,9 +1,6 @@
-"""FedPer, client trainer: train shared and own layers together, send the shared ones.
+"""FedPer, client trainer: local SGD on shared and personal layers together.
 
-Federated Learning with Personalization Layers, Arivazhagan, Aggarwal, Singh, Choudhary, 2019,
-arXiv 1912.00818.
-
-Up: the base layers. Down: the base layers. Stays: the last layers (personalization layers).
+See `fedlab.strategies.fedper` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""FedProto, client trainer: train the own model with its features drawn to the global prototypes.
+"""FedProto, client trainer: the local loss plus the distance of features to global prototypes.
 
-FedProto: Federated Prototype Learning across Heterogeneous Clients, Tan, Long, Liu, Zhou, Lu,
-Jiang, Zhang, AAAI 2022, arXiv 2105.00243. Authors' code: yuetan031/FedProto.
-
-Up: for each class the client has, the mean of its features and the number of samples behind it.
-Down: the global prototype of each class that anybody has. Stays: the whole model.
+See `fedlab.strategies.fedproto` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -79,10 +75,10 @@ class FedProto(ClientTrainer[FedProtoParameters]):
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, Tensor]]:
-        """Those of training; in the pass none, and features are summed up."""
+        """The gradients of training; in the last pass none, and features are summed up."""
         if phase.trained is None:
             return super().gradients(carry, batch, phase)
-        # Every round and every test sets the mode that it needs; the pass is the last of a round.
+        # No reset: every round and every test sets its mode first, and the pass ends a round.
         self.task.model.eval()
         with torch.no_grad():
             features, outputs = self.task.features_and_outputs(

@@ -1,9 +1,6 @@
-"""FedProx, client trainer: local training that may not stray far from the received model.
+"""FedProx, client trainer: the local loss plus a proximal term around the received model.
 
-Federated Optimization in Heterogeneous Networks, Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith,
-MLSys 2020, arXiv 1812.06127.
-
-Up: the whole model. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.fedprox` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
-"""FedRep, client trainer: fit the own head to the shared body, then the body to that head.
+"""FedRep, client trainer: trains the client's own head first, then the shared body.
 
-Exploiting Shared Representations for Personalized Federated Learning, Collins, Hassani, Mokhtari,
-Shakkottai, ICML 2021, arXiv 2102.07078.
-
-Up: the body. Down: the body. Stays: the head.
+See `fedlab.strategies.fedrep` for the paper and what travels.
 """
 
 from __future__ import annotations

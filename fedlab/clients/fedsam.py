@@ -1,11 +1,6 @@
-"""FedSAM, client trainer: steps by the gradient of a point uphill, twice the work of plain SGD.
+"""FedSAM, client trainer: sharpness-aware steps (SAM), two gradients each.
 
-Generalized Federated Learning via Sharpness Aware Minimization, Qu, Li, Duan, Liu, Tang, Lu,
-ICML 2022, arXiv 2206.02618. Sharpness-aware minimisation: Foret, Kleiner, Mobahi, Neyshabur,
-ICLR 2021, arXiv 2010.01412.
-
-Up: the whole model. Down: the whole model; for MoFedSAM also the mean step of the last round.
-Stays: nothing.
+See `fedlab.strategies.fedsam` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -20,7 +15,7 @@ from fedlab.training.gradients import with_zeros
 from fedlab.training.task import Batch, Task
 
 EPS = 1e-12
-"""What the gradient's norm is taken to be at least."""
+"""Lower bound of the gradient's norm, against division by zero."""
 
 
 class FedSAM(ClientTrainer[FedSAMParameters]):
@@ -46,9 +41,9 @@ class FedSAM(ClientTrainer[FedSAMParameters]):
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
-        """Gradients uphill, and the metrics of where the client is.
+        """Gradients at the perturbed parameters, and metrics at the unperturbed ones.
 
-        Running statistics, and what a loss keeps, follow the first of the two passes only.
+        Only the first of the two passes updates running statistics and the loss's state.
         """
         grads, metrics = super().gradients(carry, batch, phase)
         uphill = self.uphill(carry.parameters, grads)
@@ -65,7 +60,7 @@ class FedSAM(ClientTrainer[FedSAMParameters]):
         return {n: torch.lerp(mean[n], grad, self.own_share) for n, grad in steep.items()}, metrics
 
     def uphill(self, parameters: Tensors, grads: Tensors) -> Tensors:
-        """θ + ρ g/‖g‖ for the parameters that have a slope, the others as they are."""
+        """θ + ρ g/‖g‖ for the parameters that have a gradient, the others as they are."""
         if not grads:
             return parameters
         squares = torch.stack([grad.square().sum() for grad in grads.values()])

@@ -1,10 +1,6 @@
-"""FedWon, client trainer: local SGD on a network without normalisation, with clipped gradients.
+"""FedWon, client trainer: local SGD with adaptive gradient clipping, no normalisation layers.
 
-FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang, Lyu, ICLR 2024,
-arXiv 2306.05879. Adaptive gradient clipping: Brock, De, Smith, Simonyan, ICML 2021,
-arXiv 2102.06171.
-
-Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
+See `fedlab.strategies.fedwon` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
-"""FixBN, client trainer: normalises by the batch at first, by averaged statistics later.
+"""FixBN, client trainer: batch statistics in the first rounds, fixed averaged ones afterwards.
 
-Making Batch Normalization Great in Federated Deep Learning, Zhong, Chen, Chao, 2023,
-arXiv 2303.06530.
-
-Up: the whole model. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.fixbn` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from fedlab.strategies.fixbn import FixBNParameters
 
 
 class FixBN(ClientTrainer[FixBNParameters]):
-    """Local SGD; in later rounds running statistics are read, and not written."""
+    """Local SGD; later rounds normalise by running statistics and do not update them."""
 
     def set_train_mode(self, received: Received) -> None:
         """Puts batch normalisation into evaluation mode where statistics are fixed.

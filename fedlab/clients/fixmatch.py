@@ -1,9 +1,6 @@
-"""FixMatch, client trainer: strong views get the class that the usual view is sure of.
+"""FixMatch, client trainer: cross-entropy of strong views with confident pseudo-labels.
 
-FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, Sohn, Berthelot, Li,
-Zhang, Carlini, Cubuk, Kurakin, Zhang, Raffel, NeurIPS 2020, arXiv 2001.07685.
-
-Up: the whole model. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.fixmatch` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,14 +1,6 @@
-"""FRAug, client trainer: synthetic representations, made a client's own, teach the client's head.
+"""FRAug, client trainer: trains the head on synthetic, client-specific representations, too.
 
-FRAug: Tackling Federated Learning with Non-IID Features via Representation Augmentation, Chen,
-Frikha, Krompass, Gu, Tresp, ICCV 2023, arXiv 2205.14900. All formulas here follow the authors'
-code (HaokunChen245/FRAug), not the text of the paper. It differs from that code in two places:
-generator and RTNet learn by plain SGD, without the momentum of 0.5 that they have there, and the
-network's optimiser starts anew in every round, as always here.
-
-Up: the network without running statistics, the generator. Down: the same. Stays: running
-statistics, the transformation network (RTNet), the class means; if the scenario says so, the
-generator's normalisation layers.
+See `fedlab.strategies.fraug` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -29,7 +21,7 @@ from fedlab.training.gradients import Objective, value_and_gradients
 from fedlab.training.task import Batch, Task
 
 MOST_SYNTHETIC = 0.5
-"""Weight of synthetic representations in the loss, at most."""
+"""Largest weight of synthetic representations in the loss."""
 
 
 class FRAug(ClientTrainer[FRAugParameters]):
@@ -37,7 +29,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
 
     The carry has the generator and RTNet as state dicts, and the ``memory`` of class means
     (`fedlab.clients.families.class_prototypes`). Noise and RTNet's first values come from PyTorch's
-    global generator, which whoever runs a round seeds for the client and the round.
+    global generator, which the engine seeds for the client and the round.
     """
 
     norm_policy = NormPolicy.SHARE_AFFINE
@@ -65,7 +57,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
         return carry._replace(extra={**carry.extra, **extra, "schedule": schedule})
 
     def first_state(self) -> ClientState:
-        """What a client starts its first round with."""
+        """The client's state at the start of its first round."""
         head = self.task.head
         like = head.layer.weight
         return {
@@ -75,7 +67,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
         }
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends network and generator; keeps RTNet, the memory and what else is the client's."""
+        """Sends network and generator; keeps RTNet, the memory and the other local tensors."""
         update = super().finish(carry, received, steps)
         shared, extra = self.method.shared_of(self.generator), carry.extra
         generator = {name: extra["generator"][name] for name in shared}
@@ -106,9 +98,9 @@ class FRAug(ClientTrainer[FRAugParameters]):
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss of the batch and, at most as much, that of synthetic representations.
+        """The weighted sum of the batch's loss and that of synthetic representations.
 
-        The latter have no gradient but by the head's parameters. Class means are updated first.
+        The latter has a gradient for the head's parameters only. Class means are updated first.
         """
         features, outputs = self.task.features_and_outputs(parameters, carry.buffers, batch.inputs)
         anchors = features.detach()
@@ -126,7 +118,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
         return loss, outputs
 
     def teach_generator(self, carry: Carry, labels: torch.Tensor, features: torch.Tensor) -> None:
-        """A step of the generator: classes that the head knows, far from the client's own look.
+        """A step of the generator: minimises the head's loss, maximises distance to local features.
 
         Args:
             carry: Only its generator is changed, in place.
@@ -154,7 +146,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
         batch_labels: torch.Tensor,
         features: torch.Tensor,
     ) -> None:
-        """A step of RTNet: representations the head is unsure of, near those of the client.
+        """A step of RTNet: maximises the head's entropy, minimises distance to local features.
 
         Args:
             carry: Only its RTNet is changed, in place.
@@ -185,7 +177,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
 
     @torch.no_grad()
     def as_tested(self, carry: Carry, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and outputs of the network in the mode of tests, which changes nothing."""
+        """Features and outputs of the network in evaluation mode."""
         self.task.model.eval()
         found = self.task.features_and_outputs(carry.parameters, carry.buffers, batch.inputs)
         self.task.model.train()
@@ -197,7 +189,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
         return next_labels(carry.extra["memory"], size, only_seen=only_seen)
 
     def noise(self, size: int, like: torch.Tensor) -> torch.Tensor:
-        """Noise for so many representations, shape (size, latent)."""
+        """Noise for `size` representations, shape (size, latent)."""
         draw = torch.rand if self.method.noise == "uniform" else torch.randn
         latent = self.method.latent_of(self.task.head)
         return draw(size, latent, dtype=like.dtype, device=like.device)
@@ -210,7 +202,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
 
     @torch.no_grad()
     def synthesise(self, carry: Carry, labels: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
-        """Representations of the client's own look, of the labels' classes, shape (n, features)."""
+        """Client-specific representations of the labels' classes, shape (n, features)."""
         made = self.generate(carry, labels), labels, anchors
         moved = functional_call(self.rtnet.eval(), carry.extra["rtnet"], made)
         if not self.method.interpolate:
@@ -227,7 +219,7 @@ def descend(network: nn.Module, tensors: Tensors, objective: Objective, lr: floa
     """One step of plain SGD, in place.
 
     Args:
-        network: Tells parameters from running statistics.
+        network: Defines which tensors are parameters and which are running statistics.
         tensors: Its state dict, whose values are used and changed instead of the network's own.
         objective: What to minimise.
         lr: Learning rate.

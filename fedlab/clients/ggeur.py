@@ -1,7 +1,6 @@
-"""GGEUR, client trainer: send moments once, draw features once, train on real and new features.
+"""GGEUR, client trainer: sends class moments once, then trains on real and drawn features.
 
-Geometric Knowledge-Guided Localized Global Distribution Alignment for Federated Learning, Ma, Dai,
-Huang, Chen, CVPR 2025, arXiv 2503.06457; see `fedlab.strategies.ggeur` for what goes where.
+See `fedlab.strategies.ggeur` for the paper and what travels.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class GGEUR(ClientTrainer):
-    """Two answers before the first round, and more samples to train on; the base does the rest."""
+    """Two answers before the first round, and drawn training features; otherwise the base."""
 
     def __new__(cls, *given: Any) -> GGEUR:
         """An object that is also the base's client trainer."""
@@ -40,7 +39,7 @@ class GGEUR(ClientTrainer):
         parameters: GGEURParameters = given[0]
         return object.__new__(wrap_class(cls, _local_half(parameters)))
 
-    # A copy is made without arguments, which `__new__` must bear.
+    # `copy` calls `__new__` without arguments.
     def __init__(  # pyright: ignore[reportInconsistentConstructor]
         self, parameters: GGEURParameters, task: Task
     ) -> None:
@@ -81,7 +80,7 @@ class GGEUR(ClientTrainer):
     def training_data(
         self, samples: ClientData, received: Received, client_state: ClientState
     ) -> ClientData:
-        """Real and new features together; a client counts by the number of both."""
+        """Real and drawn features together; both count as the client's examples."""
         new = client_state.get("synthetic")
         if new is None:
             return samples

@@ -1,10 +1,6 @@
-"""LG-FedAvg, client trainer: train an own representation and the shared last layers together.
+"""LG-FedAvg, client trainer: trains the client's own representation and the shared last layers.
 
-Think Locally, Act Globally: Federated Learning with Local and Global Representations, Liang, Liu,
-Ziyin, Allen, Auerbach, Brent, Salakhutdinov, Morency, NeurIPS 2019 Workshop on Federated Learning,
-arXiv 2001.01523.
-
-Up: the last layers. Down: the last layers. Stays: the first layers (the representation).
+See `fedlab.strategies.lg_fedavg` for the paper and what travels.
 """
 
 from __future__ import annotations

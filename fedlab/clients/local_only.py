@@ -1,6 +1,6 @@
-"""Local only, client trainer: train the own model on the own samples.
+"""Local only, client trainer: local SGD on the client's own model.
 
-Up: nothing. Down: nothing. Stays: the whole model.
+See `fedlab.strategies.local_only` for what travels.
 """
 
 from __future__ import annotations

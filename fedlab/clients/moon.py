@@ -1,9 +1,6 @@
-"""MOON, client trainer: features close to the received model's, and away from the last own ones.
+"""MOON, client trainer: the local loss plus a model-contrastive term.
 
-Model-Contrastive Federated Learning, Li, He, Song, CVPR 2021, arXiv 2103.16257; authors' code in
-QinbinLi/MOON.
-
-Up: the whole model. Down: the whole model. Stays: the client's model of its last round.
+See `fedlab.strategies.moon` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
-"""SCAFFOLD, client trainer: every step is corrected by what other clients would have done.
+"""SCAFFOLD, client trainer: local SGD with gradients corrected by control variates.
 
-SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, Karimireddy, Kale, Mohri, Reddi,
-Stich, Suresh, ICML 2020, arXiv 1910.06378.
-
-Up: the whole model and the change of the client's control variate. Down: the whole model and the
-server's control variate. Stays: the client's control variate.
+See `fedlab.strategies.scaffold` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
-"""SiloBN, client trainer: every client keeps its own running statistics.
+"""SiloBN, client trainer: local SGD with the client's own running statistics.
 
-Siloed Federated Learning for Multi-Centric Histopathology Datasets, Andreux, du Terrail, Beguier,
-Tramel, DART workshop at MICCAI 2020, arXiv 2008.07424.
-
-Up: all tensors but running statistics. Down: the same. Stays: running statistics.
+See `fedlab.strategies.silobn` for the paper and what travels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,6 @@
-"""UDA, client trainer: strong views get the sharpened prediction of the usual view.
+"""UDA, client trainer: KL divergence of strong views from sharpened predictions.
 
-Unsupervised Data Augmentation for Consistency Training, Xie, Dai, Hovy, Luong, Le, NeurIPS 2020,
-arXiv 1904.12848.
-
-Up: the whole model. Down: the whole model. Stays: nothing.
+See `fedlab.strategies.uda` for the paper and what travels.
 """
 
 from __future__ import annotations

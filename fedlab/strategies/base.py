@@ -1,10 +1,9 @@
 """The strategy of a method, as a Flower strategy.
 
-A method overrides only its idea: `broadcast` (what goes down) and `aggregate` (how updates become
-the next model). The base samples cohorts reproducibly, builds one message content for all clients
-that get the same, puts replies in order, keeps the server's state by name so that it can be
-checkpointed, and can start at any round. Being a Flower `Strategy`, it also runs in anybody's
-``ServerApp``.
+A method usually overrides `broadcast` (what goes down) and `aggregate` (how updates become the
+next model). The base samples cohorts reproducibly, shares one message content among all clients
+that get the same, sorts replies by client, keeps the server's state by name so that it can be
+checkpointed, and can start at any round. As a Flower `Strategy` it also runs in any ``ServerApp``.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ from fedlab.virtual_time.clock import CLOCK, VirtualClock
 from fedlab.virtual_time.round_plan import RoundPlan
 
 COHORT = "cohort"
-"""The purpose for which those that train are drawn."""
+"""Random stream for drawing the clients that train."""
 
 MAX_ERRORS = 3
-"""Reasons of failed clients, often whole tracebacks, that an error tells."""
+"""Largest number of failed clients' reasons, often whole tracebacks, in an error message."""
 
 RENAMED = {
     "combine": "aggregate",
@@ -61,14 +60,14 @@ RENAMED = {
 }
 
 SEES_UPDATES = {"aggregate", "weight", "weighted_mean", "aggregate_train", "before_rounds"}
-"""What of a strategy sees updates, or answers."""
+"""Methods of a strategy that read the clients' updates or answers."""
 
 
 class Strategy(FlowerStrategy, Generic[P]):
     """Sends a model down and takes the weighted mean of what comes back.
 
     Args:
-        model: The network; tells which tensors are normalisation layers'.
+        model: The network, for the names of tensors and the kinds of layers they belong to.
         parameters: The scenario's ``strategy`` block.
         settings: Sampling, evaluation and tolerance.
     """
@@ -76,23 +75,23 @@ class Strategy(FlowerStrategy, Generic[P]):
     Parameters: ClassVar[type[StrategyParameters]] = StrategyParameters
     norm_policy: ClassVar[NormPolicy] = NormPolicy.SHARE_ALL
     needs_only_mean: bool = True
-    """Whether `aggregate` asks for no more than `mean`, so that one sum may stand for all updates.
+    """Whether `aggregate` uses only `weighted_mean`, so that clients' updates may be summed early.
 
-    False for a class that overrides `aggregate` or `weight` and does not say otherwise.
+    By default False for a class that overrides `aggregate`, `weight` or `weighted_mean`.
     """
     metrics: frozenset[str] = METRICS
-    """What client trainers measure besides ``num-examples``; devices may send no other names."""
+    """Names of the clients' metrics besides ``num-examples``; devices may send no others."""
     dp_compatible: bool = True
-    """Whether all that follows from the updates follows from the ``mean`` of ``arrays``.
+    """Whether the state depends on the updates only through the weighted mean of ``arrays``.
 
-    That mean can then be made private (`fedlab.privacy`). False for a class that overrides what
-    could tell more and does not say otherwise.
+    That mean can then be made private (`fedlab.privacy`). By default False for a class that
+    overrides one of `SEES_UPDATES`.
     """
 
     takes_changed_updates: ClassVar[bool] = True
-    """Whether something may happen to updates before `aggregate` sees them (`fedlab.updates`)."""
+    """Whether updates may be transformed before `aggregate` reads them (`fedlab.updates`)."""
     asks_for_means: ClassVar[bool] = True
-    """Whether `aggregate` makes the next state of what `weighted_mean` gives."""
+    """Whether `aggregate` computes the next state from `weighted_mean`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -121,10 +120,10 @@ class Strategy(FlowerStrategy, Generic[P]):
         self.whole = not local
         fleet = self.settings.fleet
         self.clock = VirtualClock(fleet) if fleet is not None else None
-        """Virtual time; None where time does not matter."""
+        """Virtual time; None if the scenario has no devices."""
         self.state: dict[str, Tensors] = {}
         self.rounds = 0
-        """Rounds of the whole run, known once it starts."""
+        """Rounds of the whole run; set at its start."""
         self.population = 0
         """Clients that may train, known once the first cohort is drawn."""
 
@@ -137,7 +136,7 @@ class Strategy(FlowerStrategy, Generic[P]):
 
     def initialise(self, model: Tensors) -> None:
         """Sets the server's state from the initial model."""
-        own = dict(self.model.named_buffers())  # some are no part of a state dict
+        own = dict(self.model.named_buffers())  # includes those that are not in the state dict
         self.state = {
             "arrays": {
                 name: model[name] if name in model else own[name].detach() for name in self.shared
@@ -145,7 +144,7 @@ class Strategy(FlowerStrategy, Generic[P]):
         }
 
     def before_rounds(self, ask: Ask) -> None:
-        """What the method wants to know of the clients before the first round; usually nothing.
+        """Queries the clients before the first round; by default does nothing.
 
         Args:
             ask: Asks all clients that may train a question
@@ -157,45 +156,44 @@ class Strategy(FlowerStrategy, Generic[P]):
         return {"arrays": self.state["arrays"]}
 
     def config(self, server_round: int) -> dict[str, Any]:
-        """Plain values that go down with it."""
+        """Plain values that go down with the tensors."""
         return {"server-round": server_round, "rounds": self.rounds}
 
     def sent_up(self, down: Layout, question: str = "") -> Layout:
-        """The tensors of a reply: those that went down, with other values, unless a method says so.
+        """The layout of a reply's tensors; by default that of the message.
 
-        A server with real devices takes nothing else from them.
+        A server with real devices refuses replies of any other layout.
 
         Args:
-            down: The tensors of the message.
-            question: What was asked before the first round; empty for training.
+            down: The layout of the message's tensors.
+            question: The query before the first round; empty for training.
         """
         return down
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """Turns a round's updates, in the order of client indices, into the next state."""
+        """Computes the next state from a round's updates, in the order of client indices."""
         self.state["arrays"] = self.weighted_mean(updates, "arrays")
 
     def round_metrics(self, server_round: int) -> dict[str, float]:
-        """Numbers of a round as a whole that belong into the history, by metric; usually none."""
+        """The round's own values for the history, by metric; by default none."""
         return {}
 
     @property
     def replies_needed(self) -> int:
-        """Replies without which a round comes to nothing."""
+        """Smallest number of replies that a round needs."""
         return 1
 
     def upload_bytes(self, down: int) -> int:
-        """Bytes that come up from a client to which so many went down.
+        """Bytes that come up from a client to which `down` bytes went down.
 
-        A virtual clock has to know them before anybody trains. Most methods send up what they send
-        down, with other values.
+        The virtual clock needs the number before training. By default both are equal.
         """
         return down
 
     # ------------------------------------------------------------------ what methods can use
 
     def weight(self, update: ClientUpdate) -> float:
-        """What a client counts in a mean."""
+        """A client's weight in a mean."""
         return client_weight(update.metrics, self.parameters.weighting)
 
     def weighted_mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
@@ -207,7 +205,7 @@ class Strategy(FlowerStrategy, Generic[P]):
         return weighted_mean(sent, weights, self.anatomy.kept_whole)
 
     def settle(self, updates: Sequence[ClientUpdate]) -> None:
-        """Makes buffers that follow from weights fit the state's, unless one client made both."""
+        """Recomputes buffers that are derived from weights, unless there is only one update."""
         if self.anatomy.derived and len(updates) > 1:
             self.state["arrays"] = fitted(self.model, self.state["arrays"])
 
@@ -235,13 +233,13 @@ class Strategy(FlowerStrategy, Generic[P]):
         self, server_round: int, config: ConfigRecord, nodes: Iterable[int], message_type: str
     ) -> list[Message]:
         train = message_type == MessageType.TRAIN
-        # Who only tests needs the model alone, not what a method sends along to train with.
+        # Evaluation needs only the model, without the records that training uses.
         down = self.broadcast(server_round) if train else {"arrays": self.state["arrays"]}
         records: dict[str, ArrayRecord | ConfigRecord] = {
             name: to_record(tensors) for name, tensors in down.items()
         }
         records["config"] = ConfigRecord({**config, **self.config(server_round)})
-        # How far a client has gone is not to be seen in a sum.
+        # The norm of each client's update cannot be computed from a sum.
         if train and self.needs_only_mean and self.settings.update_norm is None:
             records[REQUEST] = request(self.parameters.weighting, self.anatomy.kept_whole)
         content = RecordDict(records)  # type: ignore[arg-type]
@@ -255,7 +253,7 @@ class Strategy(FlowerStrategy, Generic[P]):
         ]
 
     def expect(self, content: RecordDict, question: str = "") -> None:
-        """Has a message say what its reply looks like, where that is not as it looks itself."""
+        """Adds the reply's layout to a message, where it differs from the message's own."""
         down = layout_of(content)
         up = self.sent_up(down, question)
         if up is not down or self.metrics != METRICS:
@@ -270,7 +268,7 @@ class Strategy(FlowerStrategy, Generic[P]):
         return self._messages(server_round, config, nodes, MessageType.TRAIN)
 
     def plan(self, server_round: int, messages: Sequence[Message], grid: Grid) -> RoundPlan | None:
-        """What becomes of a round's messages on the virtual clock; None where there is none."""
+        """The outcome of a round's messages on the virtual clock; None without a clock."""
         return self.clock and self.clock.plan(server_round, messages, grid, self.upload_bytes)
 
     def configure_evaluate(
@@ -290,13 +288,13 @@ class Strategy(FlowerStrategy, Generic[P]):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Combines the replies that carry an update; clients' order is that of their indices.
+        """Aggregates the replies that carry an update, in the order of client indices.
 
-        A round in which nobody had samples to learn from changes nothing.
+        If all weights are 0 (no client had samples to learn from), the state does not change.
 
         Raises:
             RunError: If more clients failed than `ServerSettings.max_failed_share` allows, or
-                `aggregate` leaves a state of another form.
+                `aggregate` leaves a state of other names or shapes.
         """
         updates = self.accept(server_round, replies)
         if any(self.weight(update) > 0 for update in updates):
@@ -320,8 +318,8 @@ class Strategy(FlowerStrategy, Generic[P]):
     def accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
         """The updates of a round, unless too many clients failed.
 
-        A client that has answered with what is not used (`fedlab.federation.screening`) has not
-        failed: others of its kind may, and what becomes of a setting is a result, too.
+        A client whose update was refused (`fedlab.federation.screening`) does not count as failed:
+        diverging updates are a result of the scenario's settings.
         """
         replies = list(replies)
         errors = [reason(r) for r in replies if r.has_error() and not is_refused(r)]

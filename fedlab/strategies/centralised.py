@@ -1,7 +1,6 @@
 """Centralised training, strategy: one client owns the samples of all.
 
-The upper end of the scale that federated methods are measured on: what could be learnt if the
-clients were to give their samples away. The samples, their labels and their test splits are those
+The upper baseline for federated methods. The samples, their labels and their test splits are those
 of the scenario's partition, pooled; a round is `training.local_epochs` passes over all of them,
 after which the optimiser starts anew, as it does for every method.
 
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
 class CentralisedParameters(StrategyParameters):
     """Centralised training has no parameters of its own.
 
-    The one client takes part in every round, whatever ``participation.fraction`` says.
+    The one client takes part in every round; ``participation.fraction`` has no effect.
     """
 
     name: str = "centralised"
 
     @property
     def clients_count(self) -> ClientsCount:
-        """By their examples, whatever `weighting` says: the samples are pooled."""
+        """``examples``, as the samples are pooled; `weighting` has no effect."""
         return "examples"
 
     def reassign(self, partition: Partition) -> Partition:
@@ -44,8 +43,8 @@ class CentralisedParameters(StrategyParameters):
 
 
 class Centralised(Strategy[CentralisedParameters]):
-    """FedAvg with one client, which is no averaging at all."""
+    """FedAvg with one client."""
 
     def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
-        """The one client, unless nobody is to take part."""
+        """The one client, or none if `fraction` is 0."""
         return super().cohort(server_round, grid, purpose, float(fraction > 0))

@@ -1,4 +1,4 @@
-"""Ditto, strategy: FedAvg; beside its model each client trains one of its own, held close to it.
+"""Ditto, strategy: FedAvg; each client also trains a personal model, regularised towards it.
 
 Ditto: Fair and Robust Federated Learning Through Personalization, Li, Hu, Beirami, Smith, ICML
 2021, arXiv 2012.04221. Authors' code: litian96/ditto.
@@ -38,7 +38,7 @@ class DittoParameters(StrategyParameters):
 
 
 class Ditto(Strategy[DittoParameters]):
-    """Averages the global models; the personal ones are the clients' affair."""
+    """Averages the global models; the personal ones stay with the clients."""
 
     @property
     def has_global_model(self) -> bool:

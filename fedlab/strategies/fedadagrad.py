@@ -1,4 +1,4 @@
-"""FedAdagrad, strategy: every entry of the mean change over the size of all so far.
+"""FedAdagrad, strategy: the server steps along the clients' mean change by Adagrad's rule.
 
 Adaptive Federated Optimization, Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan,
 ICLR 2021, arXiv 2003.00295.

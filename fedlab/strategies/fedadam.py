@@ -1,4 +1,4 @@
-"""FedAdam, strategy: every entry of the mean change over its usual size.
+"""FedAdam, strategy: the server steps along the clients' mean change by Adam's rule.
 
 Adaptive Federated Optimization, Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan,
 ICLR 2021, arXiv 2003.00295.

@@ -1,4 +1,4 @@
-"""FedAvgM, strategy: the clients' mean change gathers momentum.
+"""FedAvgM, strategy: FedAvg with momentum on the server.
 
 Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, Hsu,
 Qi, Brown, 2019, arXiv 1909.06335.
@@ -40,7 +40,7 @@ class FedAvgM(ServerStep[FedAvgMParameters]):
     dp_compatible = True
 
     def initialise(self, model: Tensors) -> None:
-        """Starts at rest."""
+        """Sets the model and a velocity of zeros."""
         super().initialise(model)
         self.state["velocity"] = self.filled(0.0)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
 
 IN_FLIGHT = "in-flight"
-"""Name of the record that says who is at work."""
+"""Name of the record of the clients that are training."""
 
 VERSION = "version-{:06d}"
 """Names of the records of models that clients began with."""
@@ -46,7 +46,7 @@ class FedBuffParameters(ServerOptimizerParameters):
         weighting: Every update counts the same, as in the paper.
         server_lr: η_g, the server's step along the mean change.
         buffer_size: K, updates to a server step.
-        concurrency: Clients at work at the same time, at most.
+        concurrency: Largest number of clients that train at the same time.
         staleness_exponent: a in the weight (1 + τ)^-a of an update whose client began τ server
             steps ago; 1/2 is the paper's, 0 weighs them all the same.
     """
@@ -93,7 +93,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
     """w ← w + η_g Σ p_i (1 + τ_i)^-a (y_i - w_i) (Algorithm 1; p_i = 1/K if all weigh the same).
 
     w_i is the model that client i began with, and τ_i how many steps the server has made since.
-    The state holds, besides the model, who is at work and the models that they began with.
+    The state holds the model, the clients that are training, and the models they began with.
     """
 
     needs_only_mean = False
@@ -151,7 +151,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
         )
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """Steps along the mean of the clients' changes, the stale ones weighing less."""
+        """Steps along the mean of the clients' changes, weighted by staleness."""
         chosen = self.parameters
         version = {trip.client: trip.version for trip in self.ended.arrived}
         ages = [server_round - 1 - version[update.client] for update in updates]
@@ -189,7 +189,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
         return down, self.upload_bytes(down)
 
     def _in_flight(self) -> AsyncClients:
-        """The clients at work, as the last round left them."""
+        """The clients that were training when the last round ended."""
         if self.clock is None:
             raise InputError(
                 "fedbuff takes updates in the order in which they arrive on a virtual clock; give "

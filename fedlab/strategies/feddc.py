@@ -1,4 +1,4 @@
-"""FedDC, strategy: clients learn how far they drift, and the drift is taken out of the mean.
+"""FedDC, strategy: clients track their drift, and the mean model is corrected by it.
 
 FedDC: Federated Learning with Non-IID Data via Local Drift Decoupling and Correction, Gao, Fu, Li,
 Chen, Xu, Xu, CVPR 2022, arXiv 2203.11751.
@@ -65,7 +65,7 @@ class FedDC(ServerStep[FedDCParameters]):
     needs_only_mean = True
 
     def initialise(self, model: Tensors) -> None:
-        """Starts with means of zeros."""
+        """Sets the model, and mean drift and gradient to zeros."""
         super().initialise(model)
         self.state |= {"drift": self.filled(0.0), "gradient": self.filled(0.0), "sizes": {}}
 
@@ -74,7 +74,7 @@ class FedDC(ServerStep[FedDCParameters]):
         return {"arrays": self.state["arrays"], "gradient": self.state["gradient"]}
 
     def config(self, server_round: int) -> dict[str, Any]:
-        """Tells how many samples a client has in the mean, if that matters and is known."""
+        """Adds the mean number of samples of a client, with `by_share` and once it is known."""
         sizes = self.state["sizes"]
         mean = {"mean-examples": float(sizes["examples"] / sizes["updates"])} if sizes else {}
         return {**super().config(server_round), **mean}

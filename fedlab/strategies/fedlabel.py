@@ -1,4 +1,4 @@
-"""FedLabel, strategy: averages updates by the samples that taught them something.
+"""FedLabel, strategy: averages updates, weighted by the samples that contributed to them.
 
 Local or Global: Selective Knowledge Assimilation for Federated Learning with Limited Labels, Cho,
 Joshi, Dimitriadis, ICCV 2023, arXiv 2307.08809; authors' code in microsoft/msrflute.

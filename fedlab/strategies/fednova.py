@@ -1,4 +1,4 @@
-"""FedNova, strategy: clients count by their direction, however many steps they took.
+"""FedNova, strategy: averages updates that are normalised by the clients' numbers of steps.
 
 Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization, Wang, Liu,
 Liang, Joshi, Poor, NeurIPS 2020, arXiv 2007.07481.

@@ -1,4 +1,4 @@
-"""FedNTD, strategy: averages networks that do not forget what they do not see.
+"""FedNTD, strategy: FedAvg of clients that distil the global model's not-true classes.
 
 Preservation of the Global Knowledge by Not-True Distillation in Federated Learning, Lee, Jeong,
 Shin, Bae, Yun, NeurIPS 2022, arXiv 2106.03097; authors' code in Lee-Gihun/FedNTD.
@@ -41,7 +41,7 @@ class FedNTDParameters(StrategyParameters):
     tau: PositiveFloat = 1.0
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses two classes: with one of them true, there is nothing to tell the others by.
+        """Refuses fewer than three classes: one not-true class has no distribution to distil.
 
         Raises:
             InputError: If there are fewer than three classes.
@@ -56,4 +56,4 @@ class FedNTDParameters(StrategyParameters):
 
 
 class FedNTD(Strategy[FedNTDParameters]):
-    """Averages as FedAvg does; the distillation is the clients' affair."""
+    """Averages as FedAvg does; the client trainer adds the distillation."""

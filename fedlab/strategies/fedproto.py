@@ -4,7 +4,7 @@ FedProto: Federated Prototype Learning across Heterogeneous Clients, Tan, Long, 
 Jiang, Zhang, AAAI 2022, arXiv 2105.00243. Authors' code: yuetan031/FedProto.
 
 Up: for each class the client has, the mean of its features and the number of samples behind it.
-Down: the global prototype of each class that anybody has. Stays: the whole model.
+Down: the global prototype of each class that any client has. Stays: the whole model.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class FedProtoParameters(StrategyParameters):
 
 
 class FedProto(Strategy[FedProtoParameters]):
-    """The mean of every class's prototypes; those nobody sent in a round stay as they were."""
+    """The mean of every class's prototypes; a class that no client sent keeps its last one."""
 
     needs_only_mean = False
     asks_for_means = False
@@ -83,7 +83,7 @@ class FedProto(Strategy[FedProtoParameters]):
         self.head = find_head(model)
 
     def upload_bytes(self, down: int) -> int:
-        """A mean, a class and a count for each of all classes; whoever has fewer sends less."""
+        """A mean, a class and a count for each of all classes; an upper bound."""
         if self.head is None:
             return down
         each = self.head.features * torch.float32.itemsize + 2 * torch.int64.itemsize

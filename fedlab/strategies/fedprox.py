@@ -32,7 +32,7 @@ class FedProxParameters(StrategyParameters):
 
 
 class FedProx(Strategy[FedProxParameters]):
-    """Averages as FedAvg does; the proximal term is the clients' affair."""
+    """Averages as FedAvg does; the client trainer adds the proximal term."""
 
     def config(self, server_round: int) -> dict[str, Any]:
         """Sends μ under the key that Flower's own FedProx uses."""

@@ -1,8 +1,9 @@
-"""FedSAM, strategy: averages networks that were trained to lie in flat valleys.
+"""FedSAM, strategy: FedAvg of networks trained with sharpness-aware minimisation.
 
 Generalized Federated Learning via Sharpness Aware Minimization, Qu, Li, Duan, Liu, Tang, Lu,
 ICML 2022, arXiv 2206.02618. MoFedSAM, of the same paper, is `own_share` below 1; its formula was
-read in other people's code (woodenchild95/FL-Simulator), not in the paper.
+read in other people's code (woodenchild95/FL-Simulator), not in the paper. Sharpness-aware
+minimisation: Foret, Kleiner, Mobahi, Neyshabur, ICLR 2021, arXiv 2010.01412.
 
 Up: the whole model. Down: the whole model; for MoFedSAM also the mean step of the last round.
 Stays: nothing.
@@ -32,7 +33,7 @@ class FedSAMParameters(StrategyParameters):
     """FedSAM's parameters.
 
     Attributes:
-        rho: How far uphill the gradient is taken; commonly between 0.05 and 0.5.
+        rho: ρ, distance from the parameters at which the gradient is taken; commonly 0.05 to 0.5.
         own_share: β, what a client's own gradient counts in its steps; the rest is the mean
             gradient of all clients in the last round, and nothing in the first. 1 is FedSAM; less
             is MoFedSAM, commonly 0.1.
@@ -50,7 +51,7 @@ class FedSAMParameters(StrategyParameters):
 
 
 class FedSAM(ServerStep[FedSAMParameters]):
-    """Averages as FedAvg does; remembers the mean step if clients are to go on along it."""
+    """Averages as FedAvg does; MoFedSAM also keeps the mean step, which clients follow."""
 
     needs_only_mean = True
 
@@ -59,7 +60,7 @@ class FedSAM(ServerStep[FedSAMParameters]):
         return self.parameters.own_share < 1
 
     def initialise(self, model: Tensors) -> None:
-        """Starts at rest."""
+        """Sets the model and, for MoFedSAM, a mean step of zeros."""
         super().initialise(model)
         if self._goes_on:
             self.state["step"] = self.filled(0.0)

@@ -1,7 +1,8 @@
 """FedWon, strategy: plain averaging of a network whose normalisation was taken out.
 
 FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang, Lyu, ICLR 2024,
-arXiv 2306.05879. Weight standardisation: Brock, De, Smith, ICLR 2021, arXiv 2101.08692.
+arXiv 2306.05879. Weight standardisation: Brock, De, Smith, ICLR 2021, arXiv 2101.08692. Adaptive
+gradient clipping: Brock, De, Smith, Simonyan, ICML 2021, arXiv 2102.06171.
 
 Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
 """

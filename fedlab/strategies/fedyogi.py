@@ -1,4 +1,4 @@
-"""FedYogi, strategy: FedAdam whose scale falls slowly when changes become small.
+"""FedYogi, strategy: the server steps along the clients' mean change by Yogi's rule.
 
 Adaptive Federated Optimization, Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan,
 ICLR 2021, arXiv 2003.00295.

@@ -1,4 +1,4 @@
-"""FixBN, strategy: averages everything, until running statistics are fixed.
+"""FixBN, strategy: FedAvg whose running statistics are fixed after a share of the rounds.
 
 Making Batch Normalization Great in Federated Deep Learning, Zhong, Chen, Chao, 2023,
 arXiv 2303.06530.
@@ -61,4 +61,4 @@ class FixBNParameters(StrategyParameters):
 
 
 class FixBN(Strategy[FixBNParameters]):
-    """Averages as FedAvg does; clients know by the round when to stop normalising by the batch."""
+    """Averages as FedAvg does; clients switch to fixed statistics by the round number."""

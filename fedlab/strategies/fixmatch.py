@@ -1,4 +1,4 @@
-"""FixMatch, strategy: FedAvg of clients that also learn from what they are sure of.
+"""FixMatch, strategy: FedAvg of clients that also learn from confident pseudo-labels.
 
 FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence, Sohn, Berthelot, Li,
 Zhang, Carlini, Cubuk, Kurakin, Zhang, Raffel, NeurIPS 2020, arXiv 2001.07685.
@@ -23,4 +23,4 @@ class FixMatchParameters(SemiSupervisedParameters):
 
 
 class FixMatch(Strategy[FixMatchParameters]):
-    """Averages as FedAvg does; what is done with unlabelled samples is the clients' affair."""
+    """Averages as FedAvg does; the client trainer uses the unlabelled samples."""

@@ -2,7 +2,9 @@
 
 FRAug: Tackling Federated Learning with Non-IID Features via Representation Augmentation, Chen,
 Frikha, Krompass, Gu, Tresp, ICCV 2023, arXiv 2205.14900. All formulas and defaults here follow
-the authors' code (HaokunChen245/FRAug), not the text of the paper.
+the authors' code (HaokunChen245/FRAug), not the text of the paper. Two things differ from that
+code: generator and RTNet learn by plain SGD, there with momentum 0.5, and the network's optimiser
+starts anew in every round, as for every method here.
 
 Up: the network without running statistics, the generator. Down: the same. Stays: running
 statistics, the transformation network (RTNet), the class means; if the scenario says so, the

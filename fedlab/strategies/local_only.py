@@ -1,7 +1,7 @@
 """Local only, strategy: nothing travels; every client learns from its own samples alone.
 
-The lower end of the scale that federated methods are measured on, also called standalone or
-SingleSet. A client goes on from its own last round; all start from the same initial values.
+The lower baseline for federated methods, also called standalone or SingleSet. A client continues
+from its own last round; all start from the same initial values.
 
 Up: nothing. Down: nothing. Stays: the whole model.
 """
@@ -26,7 +26,7 @@ class LocalOnlyParameters(StrategyParameters):
 
     @property
     def clients_count(self) -> ClientsCount:
-        """Each by itself."""
+        """``alone``: every client minimises its own loss."""
         return "alone"
 
     def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ class LocalOnlyParameters(StrategyParameters):
 
 
 class LocalOnly(Strategy[LocalOnlyParameters]):
-    """Tells the clients when to train; there is no model on the server."""
+    """Sends training messages without a model; there is no model on the server."""
 
     asks_for_means = False
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """There is nothing to combine."""
+        """Does nothing: no tensors come up."""

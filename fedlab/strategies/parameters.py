@@ -1,4 +1,4 @@
-"""What a scenario's ``strategy`` block may say, whatever the method."""
+"""The keys of a scenario's ``strategy`` block that all methods have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StrategyParameters(Component):
 
     Attributes:
         client: Name of the client trainer; by default the one with the strategy's own name.
-        weighting: Whether a client counts by its number of examples or every client the same.
+        weighting: Whether clients are weighted by their number of examples or uniformly.
     """
 
     group: ClassVar[str] = "strategies"
@@ -47,10 +47,10 @@ class StrategyParameters(Component):
 
     @classmethod
     def block_of(cls, target: Any) -> Any:
-        """The class that reads the block; a class of Flower's kind has another name.
+        """The class that reads the block.
 
         Raises:
-            ValueError: With that name.
+            ValueError: If the class is a Flower strategy, which is named ``flwr:module:Class``.
         """
         block = super().block_of(target)
         if block is target and isinstance(target, type) and issubclass(target, FlowerStrategy):
@@ -66,7 +66,7 @@ class StrategyParameters(Component):
     @model_validator(mode="before")
     @classmethod
     def _is_named_after_its_strategy(cls, values: Any) -> Any:
-        """``MyMethod.Parameters(mu=1)`` needs no name: it is that of its strategy."""
+        """Lets ``MyMethod.Parameters(mu=1)`` omit the name, which is that of its strategy."""
         if isinstance(values, dict) and "name" not in values and cls.server_half is not None:
             return {"name": registry.name_of("strategies", cls.server_half), **values}
         return values
@@ -78,15 +78,15 @@ class StrategyParameters(Component):
 
     @property
     def clients_count(self) -> ClientsCount:
-        """How clients count in what the method minimises.
+        """The clients' weights in the objective that the method minimises.
 
-        ``examples`` and ``uniform`` as `weighting` has them, ``alone`` where every client minimises
-        its own loss, ``rule`` where a rule of the method's own says what each of them counts.
+        ``examples`` and ``uniform`` as in `weighting`; ``alone`` where every client minimises its
+        own loss; ``rule`` where the method computes the weights itself.
         """
         return self.weighting
 
     def trained_beside(self, model: nn.Module) -> int:
-        """Parameters that a client trains beside those of the network.
+        """Number of parameters that a client trains in addition to the network's.
 
         Args:
             model: The network, adapted.
@@ -96,7 +96,7 @@ class StrategyParameters(Component):
     def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Names of the tensors that never leave a client, as in ``model.state_dict()``.
 
-        Beside those that nothing moves, and buffers that a module keeps to itself.
+        Frozen tensors and buffers outside the state dict stay in any case and need no mention.
 
         Args:
             model: The network.
@@ -109,8 +109,8 @@ class StrategyParameters(Component):
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the tensors that travel, and of those that a client keeps from round to round.
 
-        Both are tensors that training moves: what is frozen, and buffers that never leave and are
-        never kept, are the network's own in every process.
+        Both contain only tensors that training changes; every process has the others from the
+        network itself.
         """
         anatomy = anatomy_of(model)
         local = {*anatomy.among(self.local_parameter_names(model, policy)), *anatomy.local}
@@ -118,26 +118,26 @@ class StrategyParameters(Component):
         return tuple(n for n in moving if n not in local), tuple(n for n in moving if n in local)
 
     def adapt(self, model: nn.Module) -> nn.Module:
-        """The network as the method wants it (FedWon takes its normalisation out)."""
+        """The network adapted to the method (FedWon removes its normalisation layers)."""
         return model
 
     def reassign(self, partition: Partition) -> Partition:
-        """Who owns which samples: what the scenario says (centralised training pools them)."""
+        """The partition that the method trains on; by default the scenario's."""
         return partition
 
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
-        """The largest ``num-examples`` that a client can honestly say it has learnt from.
+        """Upper bound of a client's ``num-examples``; a server refuses larger ones.
 
         Args:
             scenario: The experiment.
             train: Its training samples.
-            phases: Phases of a local round, each of which counts the samples that it reads.
-            classes: Classes there are.
+            phases: Number of phases of a local round, each of which counts the samples it reads.
+            classes: Number of classes.
         """
         return train * phases
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a scenario in which the method makes no sense.
+        """Refuses a scenario that the method cannot be used in.
 
         Raises:
             InputError: With the reason and the remedy.
@@ -145,4 +145,4 @@ class StrategyParameters(Component):
 
 
 P = TypeVar("P", bound=StrategyParameters, default=StrategyParameters)
-"""The parameters of a method, by which its strategy and its client trainer are generic."""
+"""Type variable of `Strategy` and `ClientTrainer`: the method's parameters."""

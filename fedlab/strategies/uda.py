@@ -1,4 +1,4 @@
-"""UDA, strategy: FedAvg of clients that predict the same for changed views.
+"""UDA, strategy: FedAvg of clients trained for consistency between views of unlabelled samples.
 
 Unsupervised Data Augmentation for Consistency Training, Xie, Dai, Hovy, Luong, Le, NeurIPS 2020,
 arXiv 1904.12848.
@@ -39,4 +39,4 @@ class UDAParameters(SemiSupervisedParameters):
 
 
 class UDA(Strategy[UDAParameters]):
-    """Averages as FedAvg does; what is done with unlabelled samples is the clients' affair."""
+    """Averages as FedAvg does; the client trainer uses the unlabelled samples."""

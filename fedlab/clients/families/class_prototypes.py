@@ -1,9 +1,9 @@
-"""What a client remembers of its classes: the mean representation of each, as named tensors.
+"""A client's memory of the mean representation of each class, as named tensors.
 
 ``means`` of shape (classes, features), exponential moving averages that start from zeros; ``seen``
 of shape (classes,), whether a class has been in any batch; ``dealt``, how many labels have been
 dealt for synthetic representations. The rules are those of FRAug's authors' code
-(HaokunChen245/FRAug), but for leaving out classes that were not seen, which is optional.
+(HaokunChen245/FRAug); leaving out classes that were not seen is an option added here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fedlab.records import Tensors
 
 
 def empty_memory(classes: int, features: int, like: torch.Tensor) -> Tensors:
-    """A memory of nothing, of the dtype and on the device of another tensor."""
+    """An empty memory, of the dtype and on the device of `like`."""
     return {
         "means": like.new_zeros((classes, features)),
         "seen": torch.zeros(classes, dtype=torch.bool, device=like.device),
@@ -40,7 +40,7 @@ def remember(memory: Tensors, features: torch.Tensor, labels: torch.Tensor, rate
 
 
 def next_labels(memory: Tensors, size: int, *, only_seen: bool) -> torch.Tensor:
-    """The labels that are to be dealt next, each class in turn; nothing is counted as dealt.
+    """The next labels, each class in turn; ``dealt`` is not changed.
 
     Args:
         memory: The memory, of at least one class.

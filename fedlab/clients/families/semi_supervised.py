@@ -1,9 +1,8 @@
-"""What FixMatch and UDA share: a loss on labelled samples and one on strong views of the others.
+"""The client trainer of FixMatch and UDA: a supervised and a consistency loss.
 
-A step reads a batch of labelled samples, as one of FedAvg's does, and μ times as many unlabelled
-ones beside it, drawn in passes of their own (Sohn et al., NeurIPS 2020, arXiv 2001.07685, equations
-2 to 4). A pass of a round is one over the labelled samples; a client without any learns from
-unlabelled ones alone.
+A step reads a batch of labelled samples, as in FedAvg, and μ times as many unlabelled ones, drawn
+in separate passes (Sohn et al., NeurIPS 2020, arXiv 2001.07685, equations 2 to 4). A pass of a
+round is one over the labelled samples; a client without any learns from unlabelled ones alone.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class SemiSupervised(ClientTrainer[S]):
 
     @abstractmethod
     def consistency(self, weak: Tensor, strong: Tensor) -> Tensor:
-        """The loss of each unlabelled sample, 0 where it is not sure enough.
+        """The loss of each unlabelled sample, 0 below the confidence threshold.
 
         Args:
-            weak: Logits of the usual views, shape (batch, classes), to be taken as given.
+            weak: Detached logits of the usual views, shape (batch, classes).
             strong: Logits of the strong views.
 
         Returns:

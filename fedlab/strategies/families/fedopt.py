@@ -1,8 +1,9 @@
-"""Server optimisers: the clients' mean change is a gradient, and the server's step is a known one.
+"""Adaptive server optimisers: what FedAdam, FedYogi and FedAdagrad share.
+
+The clients' mean change takes the place of the gradient.
 
 Adaptive Federated Optimization, Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan,
 ICLR 2021, arXiv 2003.00295.
-What FedAdam, FedYogi and FedAdagrad share.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fedlab.strategies.parameters import StrategyParameters
 
 
 class ServerOptimizerParameters(StrategyParameters):
-    """What all server optimisers have.
+    """Parameters of all server optimisers.
 
     Attributes:
         server_lr: η_s, the server's learning rate.
@@ -38,14 +39,14 @@ class ServerOptimizerParameters(StrategyParameters):
 
 
 class AdaptiveParameters(ServerOptimizerParameters):
-    """What FedAdam, FedYogi and FedAdagrad have; defaults are those of Flower.
+    """Parameters of FedAdam, FedYogi and FedAdagrad; defaults are those of Flower.
 
-    A server's learning rate that fits depends on the task: the paper looks for it by a grid search,
-    and no default is its recommendation.
+    The best server learning rate depends on the task: the paper tunes it by grid search and
+    recommends no default.
 
     Attributes:
-        beta_1: β₁, how much of the mean change is kept from round to round.
-        tau: τ, the least of the scale that changes are divided by; the smaller, the more adaptive.
+        beta_1: β₁, decay rate of the mean change.
+        tau: τ, added to the scale that changes are divided by; the smaller, the more adaptive.
     """
 
     space: ClassVar[Mapping[str, Range]] = {
@@ -63,7 +64,7 @@ A = TypeVar("A", bound=AdaptiveParameters, default=AdaptiveParameters)
 class Adaptive(ServerStep[A]):
     """m ← β₁ m + (1 - β₁) Δ, w ← w + η_s m / (√v + τ) (Algorithm 2 of Reddi et al.).
 
-    As there, and unlike Adam, moments are not corrected for starting small: v starts at τ².
+    As there, and unlike in Adam, moments have no bias correction; v starts at τ².
     """
 
     needs_only_mean = True
@@ -80,7 +81,7 @@ class Adaptive(ServerStep[A]):
         self.state |= {"mean": self.filled(0.0), "square": self.filled(tau**2)}
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """Steps along the mean change, entry by entry over its usual size."""
+        """Steps along the mean change, each entry divided by √v + τ."""
         chosen = self.parameters
         average = self.weighted_mean(updates, "arrays")
         change = self.change(average)

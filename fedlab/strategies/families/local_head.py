@@ -1,4 +1,4 @@
-"""What methods have in common that share a network's first layers and keep its last ones local."""
+"""Parameters of methods that share a network's first layers and keep its last ones local."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def refuse_few_layers(
         model: The network.
         layers: How many of its last layers the method treats differently.
         does: What it does with them, in words.
-        nothing: What no layer would be.
-        instead: The method that this would amount to.
+        nothing: What no layer would be, in words ("shared").
+        instead: The equivalent method, to use instead.
 
     Raises:
         InputError: If there are no other layers, or nothing of the one part or the other learns.

@@ -1,4 +1,4 @@
-"""Combinations that make no sense, refused with a reason before anything is trained."""
+"""Checks that refuse meaningless combinations of a method and a scenario before training."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def refuse_batches_of_one(scenario: Experiment, model: nn.Module) -> None:
 
 
 def refuse_unless_plain_sgd(scenario: Experiment) -> None:
-    """Refuses local optimisers whose steps do not tell what a client's mean gradient was.
+    """Refuses local optimisers whose steps do not determine a client's mean gradient.
 
     Raises:
         InputError: If the optimiser is not SGD, or has momentum.

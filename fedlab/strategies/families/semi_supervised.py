@@ -18,10 +18,10 @@ class SemiSupervisedParameters(StrategyParameters):
     """Parameters of a loss on unlabelled samples.
 
     Attributes:
-        threshold: The probability that a prediction needs to teach.
+        threshold: Smallest predicted probability with which a pseudo-label is used.
         weight: λ, the weight of the loss on unlabelled samples.
         ratio: μ, unlabelled samples that a step reads for each sample of ``training.batch_size``;
-            as many as there are, where a client has fewer. 7 is what FixMatch is commonly run with.
+            as many as there are, where a client has fewer. FixMatch's usual value is 7.
     """
 
     threshold: float = Field(default=0.95, ge=0, le=1)

@@ -1,4 +1,4 @@
-"""What methods share whose server takes a step of its own instead of adopting the clients' mean."""
+"""The base of methods whose server takes a step instead of adopting the clients' mean."""
 
 from __future__ import annotations
 
