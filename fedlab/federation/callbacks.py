@@ -1,4 +1,4 @@
-"""What a run tells its observers after every round, and how they listen."""
+"""Observers of a run and the report that they get after every round."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ class RoundReport:
 
     Attributes:
         round: The round, from 1.
-        rounds: How many there will be.
-        rows: The round's rows; everything in them is reproducible.
-        seconds: Wall-clock seconds by phase (``ask``, ``train``, ``aggregate``, ``evaluate``),
-            which are not.
+        rounds: Number of rounds of the run.
+        rows: The round's rows, which are reproducible.
+        seconds: Wall-clock seconds by phase (``ask``, ``train``, ``aggregate``, ``evaluate``).
         failures: Name of the node -> reason, for clients that gave no update.
         counts: What metrics have counted in the round's tests and is kept.
         concludes: Whether no round was trained: the model of this round was chosen, and is tested
@@ -39,7 +38,7 @@ class Callback(Protocol):
     """An observer of a run."""
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
-        """Called once, before round `first_round` (which is not 1 when a run resumes)."""
+        """Called once, before round `first_round`, which is above 1 when a run resumes."""
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Called after every round; may raise `StopIteration` to end the run after it."""

@@ -1,4 +1,4 @@
-"""What a strategy's `aggregate` has to leave behind."""
+"""Check of a strategy's state after `aggregate`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fedlab.errors import RunError
 def check_aggregated(
     name: str, returned: object, before: Mapping[str, torch.Size], after: Mapping[str, Any]
 ) -> None:
-    """Refuses a next state that is not of the form of the last one.
+    """Refuses a next state whose names, types or shapes differ from the last one's.
 
     Args:
         name: The strategy's class.
-        returned: What `aggregate` returned; what it means goes into ``self.state``.
-        before: Shapes of the shared tensors that clients were sent.
-        after: What they would be sent next.
+        returned: Return value of `aggregate`, which must be None.
+        before: Shapes of the shared tensors before `aggregate`.
+        after: The shared tensors after it.
 
     Raises:
-        RunError: With what is wrong.
+        RunError: With the first difference.
     """
     place = f"{name}.aggregate"
     if returned is not None:

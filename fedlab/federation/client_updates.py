@@ -1,8 +1,7 @@
 """Clients' replies, decoded.
 
-Where a method needs no more than means over all clients of a round, updates are added up where they
-are made (`fedlab.federation.preaggregation`). The replies are then all there, with everything but
-the values.
+If a method needs only means over all clients of a round, the processes that train add up updates
+(`fedlab.federation.preaggregation`). Each reply then has all of its content except tensor values.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _CLIENT = re.compile(r"\bclient \d+")
 
 
 class Arrays(Mapping[str, Tensors]):
-    """The array records of a reply, decoded when they are looked at.
+    """The array records of a reply, decoded on first access.
 
     Args:
         records: The records by name.
@@ -55,7 +54,7 @@ class ClientUpdate:
         client: The client's index.
         arrays: What it sent, by record name.
         metrics: Its metrics, among them ``num-examples``.
-        total: The sum over all clients of the round, where there is only that.
+        total: The sum over all clients of the round, if the single updates are not available.
     """
 
     client: int
@@ -81,18 +80,18 @@ def reason(reply: Message) -> str:
 
 
 def unique_errors(reasons: Sequence[str], most: int) -> str:
-    """Why clients failed; of reasons that only differ in the client, the first.
+    """The distinct reasons of failed clients; of those that only differ in the client, the first.
 
     Args:
         reasons: From `reason`.
-        most: Reasons to tell; the other clients are counted.
+        most: Largest number of reasons in the text; the others are counted.
     """
     first: dict[str, str] = {}
     for each in reasons:
         first.setdefault(_CLIENT.sub("", each), each)
-    told = list(first.values())[:most]
-    more = len(reasons) - len(told)
-    return "; ".join(told) + f"; and {more} more" * (more > 0)
+    shown = list(first.values())[:most]
+    more = len(reasons) - len(shown)
+    return "; ".join(shown) + f"; and {more} more" * (more > 0)
 
 
 def decode(replies: Iterable[Message]) -> list[ClientUpdate]:

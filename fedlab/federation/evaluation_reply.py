@@ -1,4 +1,4 @@
-"""What a client says of a test: results by domain, and what metrics have counted there."""
+"""A client's reply to an evaluation message: means and metric counts by domain."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tested(NamedTuple):
         domain: The domain's name.
         examples: Test samples.
         means: Accuracy and loss.
-        counts: What other metrics have counted, by their titles.
+        counts: Counts of the other metrics, by their titles.
     """
 
     client: int
@@ -41,7 +41,7 @@ class Tested(NamedTuple):
 
 
 def counts_record(domains: Sequence[Mapping[str, Counts]]) -> ArrayRecord:
-    """What metrics have counted, as it goes up.
+    """The metrics' counts as the record that goes up.
 
     Args:
         domains: The counts on each domain, by the metric's title; at least one.
@@ -56,12 +56,12 @@ def counts_record(domains: Sequence[Mapping[str, Counts]]) -> ArrayRecord:
 
 
 def counts_layout(metrics: Iterable[Metric], classes: int, most: int) -> dict[str, Form]:
-    """What the record of counts of a device with one domain looks like.
+    """The layout of the record of counts of a device with one domain.
 
     Args:
-        metrics: What is counted.
+        metrics: The metrics with counts.
         classes: Number of classes.
-        most: Test samples of the device; no integer can be larger.
+        most: Test samples of the device, the upper bound of integer counts.
     """
     outputs, labels = torch.zeros(0, classes), torch.zeros(0, dtype=torch.int64)
     layout = {}

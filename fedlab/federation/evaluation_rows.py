@@ -17,7 +17,7 @@ K = TypeVar("K")
 
 
 class CentralTest(MetricRecord):
-    """The global model's figures on whole domains, by ``domain/metric``, and what was counted.
+    """The global model's figures on whole domains, by ``domain/metric``, with the metrics' counts.
 
     Attributes:
         tests: The results that the figures follow from.
@@ -48,8 +48,8 @@ def client_rows(
 ) -> list[Row]:
     """One row per client, domain and figure.
 
-    A client with several domains has a row of each figure over all of them as well, with an empty
-    domain, where this does not follow from those of the domains.
+    A client with several domains also has a row over all of them, with an empty domain, of each
+    figure that is not a mean over samples.
     """
     rows = []
     wanted = [metric for metric in metrics.metrics if metric.of_clients]
@@ -124,7 +124,7 @@ def count_rows(
     metrics: MetricSet,
     split: Split = "test",
 ) -> list[CountRow]:
-    """The counts that are kept: of all clients of a domain, of all clients, and of the server's."""
+    """The kept counts: of all clients by domain, of all clients, and of the server's test."""
     kept = [metric.title for metric in metrics.counted if metric.counts_kept]
     if not kept:
         return []
@@ -140,12 +140,12 @@ def count_rows(
         for (client, domain), own in pools.items()
         for title in kept
         for name, tensor in summed([dict(tested.counts[title]) for tested in own]).items()
-        for place, value in _told(tensor)
+        for place, value in _sparse(tensor)
     ]
 
 
-def _told(tensor: torch.Tensor) -> list[tuple[list[int], torch.Tensor]]:
-    """Places and values that are not 0, and the last, which tells how large the tensor is."""
+def _sparse(tensor: torch.Tensor) -> list[tuple[list[int], torch.Tensor]]:
+    """Indices and values of the non-zero elements and of the last, which preserves the shape."""
     chosen = tensor != 0
     chosen.view(-1)[-1:] = True
     return list(zip(chosen.nonzero().tolist(), tensor[chosen], strict=True))
@@ -165,7 +165,7 @@ def _rows(
 
 
 def _grouped(tests: Iterable[Tested], key: Callable[[Tested], K]) -> dict[K, list[Tested]]:
-    """Results by client or domain, in the order in which these come."""
+    """Results by client or domain, in the order of first occurrence."""
     groups: dict[K, list[Tested]] = {}
     for tested in tests:
         groups.setdefault(key(tested), []).append(tested)

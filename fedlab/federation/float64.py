@@ -1,4 +1,4 @@
-"""Adding up tensors of single precision in double precision, as quickly as memory allows."""
+"""Fast float64 sums of float32 tensors, in blocks that fit into a core's cache."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import torch
 
 CACHED = 2**15
-"""Values whose double-precision copies stay in a core's cache while they are added."""
+"""Block size in values, whose float64 copies stay in a core's cache while they are added."""
 
 SMALL = 2**13
-"""Values that are quicker added at once."""
+"""Number of values below which one block is faster than several."""
 
 COLUMNS, GPU_COLUMNS = 2**12, 2**20
-"""Values of each client that are added up at once, on a CPU and on a GPU."""
+"""Values of each client in a block of `sum_of_stack`, on a CPU and on a GPU."""
 
 
 def weighted(values: torch.Tensor, weight: float) -> torch.Tensor:
-    """``weight * values`` in float64, in memory of its own, in the same order."""
+    """``weight * values`` in float64, in new memory with the same strides."""
     total = torch.empty_like(values, dtype=torch.float64)
     if weight == 1:
         return total.copy_(values)
@@ -31,7 +31,7 @@ def weighted(values: torch.Tensor, weight: float) -> torch.Tensor:
 def accumulate(
     total: torch.Tensor, values: Sequence[torch.Tensor], weights: Sequence[float]
 ) -> None:
-    """Adds weighted values to a sum, one after the other; of integers it keeps the largest."""
+    """Adds weighted values to a sum, one after the other; for integers, takes the maximum."""
     if not values:
         return
     if not values[0].is_floating_point():
@@ -42,8 +42,8 @@ def accumulate(
         for value, weight in zip(values, weights, strict=True):
             total.add_(value, alpha=weight)
         return
-    # PyTorch adds mixed types on a CPU at half the speed of converting and then adding; and a part
-    # of the sum stays in the cache until all clients are in it.
+    # On a CPU, adding mixed types takes PyTorch twice as long as converting first. A block of the
+    # sum stays in the cache until all clients are added.
     buffer = torch.empty(min(CACHED, total.numel()), dtype=total.dtype)
     pieces = [_flat(value).split(CACHED) for value in values]
     for index, part in enumerate(_flat(total).split(CACHED)):
@@ -69,5 +69,5 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _at_once(tensor: torch.Tensor) -> bool:
-    """Whether nothing is gained by working on one part of a tensor after the other."""
+    """Whether one block is faster than several: on a GPU, and for small tensors."""
     return tensor.is_cuda or tensor.numel() < SMALL

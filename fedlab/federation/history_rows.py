@@ -29,7 +29,7 @@ def training_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
 
 
 def round_rows(server_round: int, numbers: Mapping[str, float]) -> list[Row]:
-    """Numbers of a round as a whole, by metric."""
+    """Rows of a round's own values, by metric."""
     return [
         Row(server_round, GLOBAL, "", "round", metric, float(value), 0)
         for metric, value in numbers.items()
@@ -39,7 +39,7 @@ def round_rows(server_round: int, numbers: Mapping[str, float]) -> list[Row]:
 class Traffic:
     """Bytes of array values that went down to and came up from the clients in a round.
 
-    What is measured is not among them: no number of a run depends on the metrics it is told by.
+    Metric counts are excluded, so that the numbers do not depend on the chosen metrics.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Traffic:
     ) -> None:
         """Counts one exchange of messages, and what a virtual clock adds to it."""
         sent, replies = list(sent), list(replies)
-        sizes: dict[int, int] = {}  # clients mostly share records: measure each of them once
+        sizes: dict[int, int] = {}  # clients mostly share records: each is measured once
         self.down += sum(_bytes(message, sizes) for message in sent)
         self.up += sum(_bytes(reply, sizes) for reply in replies if reply.has_content())
         if plan is not None:
@@ -69,7 +69,7 @@ class Traffic:
 
 
 def _bytes(message: Message, sizes: dict[int, int]) -> int:
-    """Bytes of a message's arrays; the sizes of its records are noted under their ids."""
+    """Bytes of a message's arrays; `sizes` caches those of records by their ids."""
     total = 0
     for name, record in message.content.items():
         if isinstance(record, ArrayRecord) and name != COUNTS:

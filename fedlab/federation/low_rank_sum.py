@@ -1,8 +1,8 @@
-"""Sums of dense layers' weights that are not there as matrices yet.
+"""Sums of dense layers' weights in low-rank form.
 
 Plain SGD leaves a dense layer with weights k W_0 + Aᵀ X (see `fedlab.engine.execution.low_rank`).
-Where only the sum over clients is wanted, no client's own weights need ever be formed: the sum has
-the same form, with the rows of all clients, and one product makes a matrix of it.
+If only the sum over clients is needed, no client's own weights are formed: the sum has the same
+form, with the rows of all clients, and one matrix product evaluates it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from fedlab.federation.float64 import accumulate, weighted
 from fedlab.records import as_tensor
 
 ROWS = 128
-"""Rows whose product takes a CPU about as long as adding their matrix to a sum does: from there on,
-matrices are formed at once, where the rows are."""
+"""Rows whose product takes a CPU about as long as adding their matrix to a sum; with more rows,
+matrices are formed at once, in the process that has them."""
 
 
 class LowRankSum:
@@ -24,8 +24,8 @@ class LowRankSum:
 
     Args:
         start: W_0, shape (outputs, inputs).
-        keep: The sum of the clients' k, each times what the client counts.
-        terms: For each client A, shape (rows, outputs), times what the client counts, and X, shape
+        keep: The sum of the clients' k, each times the client's weight.
+        terms: For each client A, shape (rows, outputs), times the client's weight, and X, shape
             (rows, inputs).
     """
 
@@ -36,19 +36,16 @@ class LowRankSum:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights that clients would send."""
+        """Dtype of the clients' weights."""
         return self.start.dtype
 
     @property
     def large(self) -> bool:
-        """Whether there are so many rows that nothing is gained by keeping them any longer.
-
-        They may also take as much memory as the matrix would, in double precision.
-        """
+        """Whether there are so many rows that forming the matrix takes no more time or memory."""
         return sum(len(rows) for _, rows in self.terms) >= min(ROWS, len(self.start))
 
     def times(self, weight: float) -> LowRankSum:
-        """The sum, in which each client counts so much more."""
+        """The sum with each client's weight multiplied by `weight`."""
         terms = [(coefficients * weight, rows) for coefficients, rows in self.terms]
         return LowRankSum(self.start, self.keep * weight, terms)
 
@@ -57,7 +54,7 @@ class LowRankSum:
         return LowRankSum(self.start, self.keep + other.keep, self.terms + other.terms)
 
     def formed(self) -> torch.Tensor:
-        """The sum as a matrix of its own, float64, shape (outputs, inputs)."""
+        """The sum as a new matrix, float64, shape (outputs, inputs)."""
         (coefficients, rows), *others = self.terms
         moved = coefficients.t() @ rows
         for coefficients, rows in others:
@@ -67,11 +64,11 @@ class LowRankSum:
         return total
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels as NumPy arrays, which a shared memory can hold."""
+        """State as NumPy arrays, which Ray's object store shares without copies."""
         terms = [tuple(tensor.cpu().numpy() for tensor in term) for term in self.terms]
         return {"start": self.start.cpu().numpy(), "keep": self.keep, "terms": terms}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes over arrays that may be read-only."""
+        """Restores tensors from arrays that may be read-only."""
         self.start, self.keep = as_tensor(state["start"]), state["keep"]
         self.terms = [(as_tensor(left), as_tensor(right)) for left, right in state["terms"]]

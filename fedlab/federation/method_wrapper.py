@@ -1,4 +1,4 @@
-"""Methods that stand in front of any other method."""
+"""Classes of methods that extend any other method."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 @cache
 def wrap_class(front: type[T], base: type) -> type[T]:
-    """A class that is `front` and, wherever that says nothing itself, `base`.
+    """A subclass of `front` and `base`, in this order of method resolution.
 
     Args:
-        front: Adds to a base; a subclass of the class that `base` is a subclass of.
-        base: Whatever is to be added to.
+        front: The extension; it shares a base class with `base`.
+        base: The class to extend.
     """
     return cast("type[T]", type(f"{front.__name__}Over{base.__name__}", (front, base), {}))

@@ -1,17 +1,17 @@
-"""From clients' updates to one mean, added up where the updates are made.
+"""Weighted sums of clients' updates in the processes that train (pre-aggregation).
 
-Most methods need no more of a round than weighted means over its clients. Shipping every update to
-the server and adding there costs a model a client; adding up where clients train costs a model a
-process. This file is the way from one to the other, in the order in which it happens:
+Most methods need only weighted means over a round's clients. Sending every update to the server
+moves one model per client; summing in the training processes moves one model per process. The
+steps, in the order of this file:
 
-1. The strategy puts a `request` into the message to train: what a client counts by.
-2. A worker that answers the message makes a `Preaggregation` of it and hands it to whoever trains.
-   Instead of into a reply, each update goes into that: weight times tensor, in float64.
+1. The strategy puts a `request` into the training message: how clients are weighted.
+2. A worker that answers the message makes a `Preaggregation` from it. Each update is added to it,
+   weight times tensor in float64, instead of to a reply.
 3. Every client of the round has a slot, and `PairwiseSum` merges neighbouring slots. Sums therefore
-   do not depend on how many processes there are or on who is ready first.
+   do not depend on the number of processes or on the order in which clients finish.
 4. The grid puts the sum of all slots into the replies (`attach`): every reply then has a
    `PreaggregatedRecord`, which has the names and shapes of an update and the sum of all of them.
-5. `Strategy.mean` divides it by the sum of the weights.
+5. `Strategy.weighted_mean` divides it by the sum of the weights.
 
 An example: five clients with updates u0 to u4, in slots 0 to 4, and two processes. One trains the
 clients 0, 1 and 4, the other 2 and 3::
@@ -21,7 +21,7 @@ clients 0, 1 and 4, the other 2 and 3::
     at the grid       slots 0-3: (u0 + u1) + (u2 + u3)
     sum of all        ((u0 + u1) + (u2 + u3)) + u4
 
-Whoever trains whom, the brackets stand where they stand.
+The brackets depend only on the slots.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from fedlab.federation.weighted_sum import WeightedSum
 
 REQUEST = "sum"
-"""Name of the record by which a message to train says that a weighted sum will do."""
+"""Name of the record with which a training message requests a weighted sum of updates."""
 
 ONLY_THE_SUM = (
     "a client's update was asked for and only the sum over the clients is there; a strategy that "
@@ -46,18 +46,18 @@ ONLY_THE_SUM = (
 
 
 def request(weighting: str, kept: Collection[str]) -> ConfigRecord:
-    """What says, in a message to train, that a weighted sum will do.
+    """The record with which a training message requests a weighted sum of updates.
 
     Args:
-        weighting: What a client counts by: ``examples`` or ``uniform``.
-        kept: Names of tensors of which one client's is kept, instead of a sum.
+        weighting: How clients are weighted: ``examples`` or ``uniform``.
+        kept: Names of tensors that are not summed; one client's is kept.
     """
     names = {"kept": sorted(kept)} if kept else {}
     return ConfigRecord({"weights": weighting, **names})  # type: ignore[arg-type]
 
 
 def client_weight(metrics: Mapping[str, Any], weighting: str) -> float:
-    """What a client counts in a mean: its ``examples``, or one (``uniform``)."""
+    """A client's weight in a mean: its number of ``examples``, or 1 (``uniform``)."""
     return float(metrics["num-examples"]) if weighting == "examples" else 1.0
 
 
@@ -65,11 +65,11 @@ def client_weight(metrics: Mapping[str, Any], weighting: str) -> float:
 
 
 class Preaggregation:
-    """Takes in the updates of clients that train in one process, one after the other or as one.
+    """The sum of the updates of clients that train in one process, in sequence or as one.
 
     Args:
-        weighting: What a client counts by.
-        kept: Names of tensors of which one client's is kept.
+        weighting: How clients are weighted.
+        kept: Names of tensors that are not summed; one client's is kept.
 
     Attributes:
         total: The sum over the clients so far.
@@ -81,12 +81,12 @@ class Preaggregation:
 
     @classmethod
     def requested(cls, content: RecordDict) -> Preaggregation:
-        """What a message to train asks for; it has to have a `request`."""
+        """An empty sum as described by a training message's `request`."""
         asked: Any = content[REQUEST]
         return cls(str(asked["weights"]), asked.get("kept", ()))
 
     def weights(self, metrics: Iterable[Mapping[str, Any]]) -> list[float]:
-        """What clients count, by their metrics."""
+        """The clients' weights, from their metrics."""
         return [client_weight(each, self.weighting) for each in metrics]
 
     def add(
@@ -94,16 +94,16 @@ class Preaggregation:
         updates: Sequence[Mapping[str, Mapping[str, Any]]],
         metrics: Sequence[Mapping[str, Any]],
     ) -> None:
-        """Takes in updates.
+        """Adds updates to the sum.
 
         Args:
-            updates: The tensors of each by record and name.
-            metrics: The metrics of each.
+            updates: Each client's tensors by record and name.
+            metrics: Each client's metrics.
         """
         self.total.add(updates, self.weights(metrics))
 
     def merge(self, total: WeightedSum) -> None:
-        """Takes in a sum over clients that trained as one, whose memory may be used for it."""
+        """Adds the sum over clients that trained as one; its memory may be reused."""
         self.total = merged(self.total if self.total.clients else None, total) or self.total
 
 
@@ -111,11 +111,11 @@ class Preaggregation:
 
 
 class Slots(NamedTuple):
-    """Where clients' updates belong in a `PairwiseSum`.
+    """The slots of clients' updates in a `PairwiseSum`.
 
     Attributes:
         first: Slot of the first client.
-        number: Slots of all of them together, if they train as one.
+        number: Number of slots of all of them together, if they train as one.
     """
 
     first: int
@@ -123,23 +123,23 @@ class Slots(NamedTuple):
 
 
 class PairwiseSum:
-    """A sum over the slots 0, 1, ..., merged in pairs as these come in.
+    """A sum over the slots 0, 1, ..., merged in pairs as they arrive.
 
-    A run covers as many slots as a power of two, beginning at a multiple of it. Two runs that make
-    up a longer one are merged at once. The slot that begins a run's neighbour differs from its own
-    in one bit, the one of the run's length: ``first ^ count``.
+    A run covers ``count`` slots, a power of two, and begins at a multiple of it. Two neighbouring
+    runs are merged at once into one of twice the length. The first slot of a run's neighbour is
+    ``first ^ count``.
     """
 
     def __init__(self) -> None:
         self.runs: dict[tuple[int, int], WeightedSum | None] = {}
-        """(first slot, slots) -> the sum, or None if nobody there gave an update."""
+        """(first slot, count) -> the sum, or None if no client in it gave an update."""
 
     def add(self, first: int, count: int, total: WeightedSum | None) -> None:
-        """Takes in a run.
+        """Adds a run.
 
         Args:
             first: Its first slot, a multiple of `count`.
-            count: How many slots it covers, a power of two.
+            count: Number of slots that it covers, a power of two.
             total: The sum over it, which may be written to; None if it is empty.
         """
         while (first ^ count, count) in self.runs:
@@ -151,12 +151,12 @@ class PairwiseSum:
         self.runs[first, count] = total
 
     def merge(self, other: PairwiseSum) -> None:
-        """Takes in runs that were merged elsewhere."""
+        """Adds the runs of another process."""
         for (first, count), total in other.runs.items():
             self.add(first, count, total)
 
     def total(self) -> WeightedSum | None:
-        """The sum of all runs, added in the order of slots; to be taken once."""
+        """The sum of all runs in the order of slots; may be called once, as memory is reused."""
         total = None
         for _, run in sorted(self.runs.items(), key=lambda item: item[0]):
             total = merged(total, run)
@@ -166,7 +166,7 @@ class PairwiseSum:
 
 
 def merged(first: WeightedSum | None, second: WeightedSum | None) -> WeightedSum | None:
-    """The sum of two, either of which may be empty; the first one's memory may be used for it."""
+    """The sum of both, either of which may be empty; the first one's memory may be reused."""
     if first is None or second is None:
         return first or second
     return first.merge(second)
@@ -176,7 +176,7 @@ def merged(first: WeightedSum | None, second: WeightedSum | None) -> WeightedSum
 
 
 class PreaggregatedArray(Array):
-    """An array of an update that only exists in a sum with those of other clients."""
+    """Dtype and shape of an update's array whose values exist only in the sum over clients."""
 
     def __init__(self, dtype: str, shape: tuple[int, ...]) -> None:
         self.dtype = dtype
@@ -185,20 +185,20 @@ class PreaggregatedArray(Array):
 
     @property
     def data(self) -> NoReturn:  # type: ignore[override]
-        """There are no bytes of this client alone."""
+        """Raises ValueError: there are no bytes of this client alone."""
         raise ValueError(ONLY_THE_SUM)
 
     def numpy(self) -> NoReturn:
-        """There are no values of this client alone."""
+        """Raises ValueError: there are no values of this client alone."""
         raise ValueError(ONLY_THE_SUM)
 
 
 class PreaggregatedRecord(ArrayRecord):
-    """What stands in every client's reply for values that only exist as a sum.
+    """The record in a client's reply for values that exist only as a sum over clients.
 
     Args:
         total: The sum.
-        record: Which of its records this is.
+        record: The record's name in the sum.
     """
 
     total: WeightedSum

@@ -1,7 +1,6 @@
-"""What a reply has to look like: the names, types and shapes of the tensors in it.
+"""The expected layout of a reply: names, types and shapes of its tensors.
 
-A server knows all of that before anybody answers, from what it sends down and from its method, and
-believes nobody who answers otherwise.
+The server derives it from the message and the method, and refuses replies that differ.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from fedlab.records import array_records
 
 EXPECTED = "expected"
-"""Name of the record by which a message says what its reply looks like; it does not travel."""
+"""Name of a message's record with the reply's layout; it is not sent to the client."""
 
 METRICS = frozenset({"loss", "accuracy", "steps"})
 """Metrics of every local round."""
 
 
 class Free(NamedTuple):
-    """A dimension that the client decides on, such as the number of classes that it has.
+    """A dimension that differs between clients, such as the number of a client's classes.
 
     Attributes:
         name: Dimensions of one name are equal within a record.
-        most: The largest it may be.
+        most: Its upper bound.
     """
 
     name: str
@@ -46,7 +45,7 @@ class Form:
         low: The smallest value it may have; None for any.
         high: The largest.
         distinct: Whether no value may occur twice.
-        counts: Whether its values count samples, of which a client has no more than it said.
+        counts: Whether its values count samples; their sum may not exceed the client's samples.
     """
 
     dtype: str
@@ -58,17 +57,17 @@ class Form:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Form:
-        """The form of a tensor that is here."""
+        """The form of a tensor."""
         return cls(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
 
     @property
     def largest(self) -> int:
-        """Bytes of its values, at most."""
+        """Largest number of bytes of its values."""
         sizes = [size.most if isinstance(size, Free) else size for size in self.shape]
         return math.prod(sizes) * np.dtype(self.dtype).itemsize
 
     def fault(self, dtype: str, shape: tuple[int, ...], free: dict[str, int]) -> str:
-        """What is wrong with an array of that type and shape; empty if nothing is.
+        """The difference of an array from this form, in words; empty if there is none.
 
         Args:
             dtype: The array's type.
@@ -93,11 +92,11 @@ Layout = Mapping[str, Mapping[str, Form]]
 
 
 class Expected(ConfigRecord):
-    """What replies to a message look like, where that is not what the message itself looks like.
+    """The layout of replies to a message, where it differs from that of the message.
 
     Args:
-        layout: Their tensors.
-        metrics: Their metrics besides ``num-examples``.
+        layout: The replies' tensors.
+        metrics: Names of the replies' metrics besides ``num-examples``.
     """
 
     layout: Layout
@@ -119,6 +118,6 @@ def record_layout(record: ArrayRecord) -> dict[str, Form]:
 
 
 def expected_of(content: RecordDict) -> Expected:
-    """What replies to a message look like: what it says itself, or as it looks itself."""
+    """The layout of replies to a message: its `EXPECTED` record, or its own layout."""
     said = content.get(EXPECTED)
     return said if isinstance(said, Expected) else Expected(layout_of(content))

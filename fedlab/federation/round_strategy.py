@@ -1,4 +1,4 @@
-"""What the round loop and the observers of a run need of a strategy."""
+"""The interface of a strategy for the round loop and for observers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ may train, and returns their answers in the order of client indices (see `Client
 
 
 class RoundStrategy(Protocol):
-    """A strategy as the round loop sees it; `fedlab.strategies.base.Strategy` says what each does.
+    """The members of `fedlab.strategies.base.Strategy` that the round loop uses.
 
     Attributes:
         parameters: The scenario's ``strategy`` block.
         settings: Sampling, evaluation and tolerance.
         state: The server's tensors by record, which a checkpoint keeps.
-        clock: Virtual time; None where time does not matter.
-        anatomy: What is known of the network.
+        clock: Virtual time; None if the scenario has no devices.
+        anatomy: Names and kinds of the network's tensors.
     """
 
     parameters: Any
@@ -43,7 +43,7 @@ class RoundStrategy(Protocol):
         ...
 
     def before_rounds(self, ask: Ask) -> None:
-        """Asks the clients whatever the method wants to know before the first round."""
+        """Queries the clients before the first round."""
         ...
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
@@ -55,7 +55,7 @@ class RoundStrategy(Protocol):
         ...
 
     def upload_bytes(self, down: int) -> int:
-        """Bytes that come up from a client to which so many went down."""
+        """Bytes that come up from a client to which `down` bytes went down."""
         ...
 
     def saved(self) -> Tensors:
@@ -63,11 +63,11 @@ class RoundStrategy(Protocol):
         ...
 
     def round_metrics(self, server_round: int) -> dict[str, float]:
-        """Numbers of a round as a whole, by metric."""
+        """The round's own values for the history, by metric."""
         ...
 
     def expect(self, content: RecordDict, question: str = "") -> None:
-        """Has a message say what its reply looks like."""
+        """Adds the reply's layout to a message."""
         ...
 
     def accept(self, server_round: int, replies: Iterable[Message]) -> list[ClientUpdate]:
@@ -77,27 +77,27 @@ class RoundStrategy(Protocol):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One message for each client that is to train."""
+        """One message for each client that trains."""
         ...
 
     def plan(self, server_round: int, messages: Sequence[Message], grid: Grid) -> RoundPlan | None:
-        """What becomes of the messages on the virtual clock."""
+        """The outcome of the messages on the virtual clock; None without a clock."""
         ...
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """The next state, from the replies of those that trained."""
+        """The next state, from the replies to training messages."""
         ...
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """One message for each client that is to test."""
+        """One message for each client that tests."""
         ...
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """What the tests say, from their replies."""
+        """The mean metrics of the replies to evaluation messages."""
         ...

@@ -1,7 +1,7 @@
-"""The round loop: train, aggregate, evaluate, tell the observers.
+"""The round loop: train, aggregate, evaluate, notify the observers.
 
-Flower's own loop starts at round 1, cannot stop early, throws per-client numbers away and has no
-hooks. This one serves every strategy, ours and Flower's.
+Flower's own loop starts at round 1, cannot stop early, discards per-client numbers and has no
+hooks. This one runs every strategy, fedlab's and Flower's.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ def _ask(
 def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> list[Message]:
     """Sends messages and returns exactly one reply to each, ordered by client.
 
-    A client that did not answer in time gets an error reply, so that it is counted and named like
-    one that failed. (A SuperLink reports a lost node under its own id, with the id of the message.)
+    For a client that did not answer in time, the reply is an error, as for one that failed. (A
+    SuperLink reports a lost node under its own id, with the id of the message.)
     """
     if not messages:
         return []
@@ -184,7 +184,7 @@ def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> 
 
 
 def failures_by_name(grid: Grid, replies: Iterable[Message]) -> dict[str, str]:
-    """The reason of every failed client, by the name that the grid has for its node."""
+    """The reason of every failed client, by its node's name in the grid."""
     failed = {r.metadata.src_node_id: reason(r) for r in replies if r.has_error()}
     if not failed:
         return {}
@@ -193,7 +193,7 @@ def failures_by_name(grid: Grid, replies: Iterable[Message]) -> dict[str, str]:
 
 
 def _notify(callbacks: Iterable[Callback], strategy: RoundStrategy, report: RoundReport) -> bool:
-    """Tells every observer; returns whether one of them wants to stop."""
+    """Calls every observer; returns whether one of them raised `StopIteration`."""
     stop = False
     for callback in callbacks:
         try:

@@ -1,4 +1,4 @@
-"""Updates that must not enter a mean: one that is not finite makes the mean none, for everybody."""
+"""Refuses updates that must not enter a mean: not finite, or with too large a norm."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from fedlab.flower_compat import refused_reply
 from fedlab.records import array_records
 
 NOT_FINITE = "its update is not finite"
-"""What the reason of a client begins with that has left the numbers."""
+"""Beginning of the reason of a client whose update has NaN or infinite values."""
 
 REMEDY = "lower training.optimizer.lr or set training.optimizer.clip_norm"
 
 
 def sum_fault(total: WeightedSum | None) -> str:
-    """Why a sum cannot be used, naming the first tensor that is to blame; empty if it can."""
+    """Why a sum cannot be used, with the first tensor that is not finite; empty if it can."""
     if total is None:
         return ""
     parts = {
@@ -33,9 +33,9 @@ def sum_fault(total: WeightedSum | None) -> str:
         for name, value in tensors.items()
         if value.dtype.is_floating_point
     }
-    # Whatever is not finite makes its sum none, and that of all.
+    # A single value that is not finite makes the sum not finite.
     sums = [part.sum() for part in chain.from_iterable(parts.values())]
-    if any(each.is_cuda for each in sums):  # asked once, since a GPU has to be waited for
+    if any(each.is_cuda for each in sums):  # one value, so one synchronisation with the GPU
         sums = [torch.stack([each.double() for each in sums]).sum()]
     if math.isfinite(sum(each.item() for each in sums)):
         return ""
@@ -44,7 +44,7 @@ def sum_fault(total: WeightedSum | None) -> str:
 
 
 def update_fault(reply: Message) -> str:
-    """Why an update cannot be used, naming the first tensor that is to blame; empty if it can."""
+    """Why an update cannot be used, with the first tensor that is not finite; empty if it can."""
     if not reply.has_content():
         return ""
     for record in array_records(reply.content).values():
@@ -58,15 +58,15 @@ def update_fault(reply: Message) -> str:
 def screen(
     sent: Sequence[Message], replies: Iterable[Message], most: float | None
 ) -> list[Message]:
-    """Replies, with a refusal in the place of those whose updates go too far.
+    """Replies, with refusals in the place of updates whose norm is too large.
 
-    The distance is the norm over all tensors of floats of what came up, less what went down where
-    there is a tensor of that name in the same record.
+    The norm is the L2 norm over all floating-point tensors that came up, less the tensors of the
+    same record and name that went down, if there are any.
 
     Args:
-        sent: The messages that were answered.
-        replies: Their replies, or those of some of them.
-        most: How far an update may go; None for any distance.
+        sent: The messages.
+        replies: The replies to all or some of them.
+        most: The largest norm; None for no limit.
     """
     if most is None:
         return list(replies)
@@ -93,7 +93,7 @@ def _screened(message: Message, reply: Message, most: float) -> Message:
 
 
 def _square(record: ArrayRecord, down: Mapping[str, Array]) -> float:
-    """The square of how far a record is from the one that went down."""
+    """The squared L2 distance of a record from the one that went down."""
     total = 0.0
     for name, array in record.items():
         values = array.numpy()
@@ -106,7 +106,7 @@ def _square(record: ArrayRecord, down: Mapping[str, Array]) -> float:
 
 
 def _parts(value: torch.Tensor | LowRankSum) -> list[torch.Tensor]:
-    """The tensors that a summand is made of."""
+    """The tensors of a summand."""
     return list(chain.from_iterable(value.terms)) if isinstance(value, LowRankSum) else [value]
 
 

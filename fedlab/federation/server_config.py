@@ -1,4 +1,4 @@
-"""What a scenario tells every strategy, whatever the method."""
+"""Settings of the server that do not depend on the method."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedlab.virtual_time.device_population import DevicePopulation
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What the server does whatever the method.
+    """Sampling, evaluation and tolerance, for every method.
 
     Attributes:
         seed: Seed of the cohorts.
@@ -58,14 +58,14 @@ class ServerSettings:
         return [node for k, node in enumerate(sorted(nodes)) if k in self.held_out]
 
     def needed(self, messages: int) -> int:
-        """How many of a round's messages must be answered for the run to go on."""
+        """Number of replies that a round of `messages` messages needs."""
         if self.min_replies is not None:
             return max(1, min(self.min_replies, messages))
         return max(1, math.ceil(messages * (1 - self.max_failed_share) - 1e-9))
 
     @property
     def tolerance(self) -> str:
-        """The setting that says so, for errors."""
+        """The setting that determines `needed`, for error messages."""
         if self.min_replies is not None:
             return f"participation.min_replies is {self.min_replies}"
         return f"participation.max_failed_share is {self.max_failed_share:g}"

@@ -1,4 +1,4 @@
-"""How updates become one: exact sums, in an order that does not depend on who answered first."""
+"""Weighted means of updates in float64, in the order of clients."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def weighted_mean(
 ) -> Tensors:
     """The weighted mean of named tensors, summed in float64, with dtypes kept.
 
-    Integer tensors (a batch normalisation's step counter) are not averaged: the largest is taken,
-    which does not depend on the order either.
+    For integer tensors (a batch normalisation's step counter) the largest is taken.
 
     Args:
         updates: One dictionary of tensors per client, all with the same names and shapes.
         weights: One non-negative number per client; they need not sum to one.
-        kept: Names of tensors that are not averaged: that of the last client that counts is taken.
+        kept: Names of tensors that are not averaged: that of the last client with a positive
+            weight is taken.
 
     Raises:
         ValueError: If the weights do not have a positive sum or names differ.

@@ -1,4 +1,4 @@
-"""Weighted sums of updates, in double precision, that can be made in parts wherever clients run."""
+"""Weighted sums of updates in float64, which can be made in parts by several processes."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from fedlab.federation.low_rank_sum import LowRankSum
 from fedlab.records import Tensors, as_tensor
 
 Summands = dict[str, "torch.Tensor | LowRankSum"]
-"""Named tensors, or weights that are known as a sum of products."""
+"""Named tensors, or dense layers' weights in low-rank form."""
 
 
 class WeightedSum:
     """The sum of weight times update over some clients.
 
-    Integer tensors (a batch normalisation's step counter) are not summed: the largest is kept. Nor
-    are tensors whose mean means nothing: that of the last client that counts is kept.
+    For integer tensors (a batch normalisation's step counter) the largest is kept; for tensors
+    whose mean is meaningless, that of the last client with a positive weight.
 
     Args:
         kept: Names of the latter.
 
     Attributes:
         weight: Sum of the weights.
-        clients: How many clients are in it.
-        arrays: The sums by record and name, float64, where the updates were made; those of layers
-            in low-rank form may be `LowRankSum` until the whole sum is there.
-        dtypes: What the mean will be in, by record and name.
+        clients: Number of clients in it.
+        arrays: The sums by record and name, float64, on the device of the updates; those of layers
+            in low-rank form may be `LowRankSum` until the sum is complete.
+        dtypes: Dtypes of the mean, by record and name.
     """
 
     def __init__(self, kept: Iterable[str] = ()) -> None:
@@ -47,12 +47,12 @@ class WeightedSum:
         dtypes: dict[str, dict[str, torch.dtype]],
         weights: Sequence[float],
     ) -> WeightedSum:
-        """A sum that was made elsewhere.
+        """A sum from its parts.
 
         Args:
             arrays: The sums by record and name, float64.
-            dtypes: What the mean will be in, by record and name.
-            weights: What each client counts in them.
+            dtypes: Dtypes of the mean, by record and name.
+            weights: Each client's weight.
         """
         total = cls()
         total.arrays, total.dtypes = arrays, dtypes
@@ -62,14 +62,14 @@ class WeightedSum:
     def add(
         self, updates: Sequence[Mapping[str, Mapping[str, Any]]], weights: Sequence[float]
     ) -> None:
-        """Takes in clients' updates, which stay as they are, in this order.
+        """Adds clients' updates in this order; they are not changed.
 
         Args:
-            updates: The tensors of each by record and name, or `LowRankSum` weights.
-            weights: What each of them counts.
+            updates: Each client's tensors by record and name, or `LowRankSum` weights.
+            weights: Each client's weight.
 
         Raises:
-            ValueError: If they have other names than each other, or than those before.
+            ValueError: If their names differ from each other's, or from those before.
         """
         if not self.clients:
             first = updates[0]
@@ -98,7 +98,7 @@ class WeightedSum:
         self.clients += len(updates)
 
     def merge(self, other: WeightedSum) -> WeightedSum:
-        """The sum of both; this one's memory is used for it where that is possible.
+        """The sum of both, in this one's memory where possible.
 
         Raises:
             ValueError: If they have different names.
@@ -121,7 +121,7 @@ class WeightedSum:
         return value.clone() if name in self.kept else _weighted(value, weight)
 
     def form(self) -> dict[str, Tensors]:
-        """The sums by record and name, all of them formed from now on."""
+        """The sums by record and name, with `LowRankSum` evaluated in place."""
         formed = {
             record: {name: _formed(value) for name, value in tensors.items()}
             for record, tensors in self.arrays.items()
@@ -146,7 +146,7 @@ class WeightedSum:
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travels as NumPy arrays, which a shared memory can hold."""
+        """State as NumPy arrays, which Ray's object store shares without copies."""
         arrays = {
             record: {
                 name: value if isinstance(value, LowRankSum) else value.cpu().contiguous().numpy()
@@ -157,7 +157,7 @@ class WeightedSum:
         return self.__dict__ | {"arrays": arrays}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes over arrays that may be read-only."""
+        """Restores tensors from arrays that may be read-only."""
         self.__dict__.update(state)
         self.arrays = {
             record: {
@@ -170,14 +170,14 @@ class WeightedSum:
 
 
 def _weighted(value: Any, weight: float) -> Any:
-    """A sum of one; its own memory, in the same order."""
+    """The sum of one client, in new memory with the same strides."""
     if isinstance(value, LowRankSum):
         return _small(value.times(weight))
     return weighted(value, weight) if value.is_floating_point() else value.clone()
 
 
 def _together(first: Any, second: Any, writable: bool = True) -> Any:
-    """The sum of two, in the memory of the first if that may be written to."""
+    """The sum of both, in the memory of the first if it is writable."""
     if isinstance(first, LowRankSum) and isinstance(second, LowRankSum):
         return _small(first.joined(second))
     writable &= not isinstance(first, LowRankSum)
@@ -187,7 +187,7 @@ def _together(first: Any, second: Any, writable: bool = True) -> Any:
 
 
 def _small(value: LowRankSum) -> Any:
-    """The sum as it is, as long as it has few rows."""
+    """The sum, as a matrix if it has many rows."""
     return value.formed() if value.large else value
 
 

@@ -1,4 +1,4 @@
-"""FedDyn, strategy: a dynamic penalty makes the clients' optima agree with the server's.
+"""FedDyn, strategy: dynamic regularisation aligns the clients' optima with the global one.
 
 Federated Learning Based on Dynamic Regularization, Acar, Zhao, Matas Navarro, Mattina, Whatmough,
 Saligrama, ICLR 2021, arXiv 2111.04263.

@@ -70,7 +70,7 @@ class FedLabelParameters(StrategyParameters):
     burn_in: NonNegativeInt = 0
 
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
-        """Samples count as often as they are read."""
+        """An upper bound in which samples count as often as they are read."""
         training, size = scenario.training, scenario.training.batch_size
         batch = train if size == "full" else min(size, train)
         labelled, unlabelled = (
@@ -84,7 +84,7 @@ class FedLabelParameters(StrategyParameters):
 
     @property
     def clients_count(self) -> ClientsCount:
-        """By the samples used, or by the authors' code, which weighs its phases differently."""
+        """`weighting`, or ``rule`` for the authors' code, which weighs its phases differently."""
         return "rule" if self.aggregation == "flute" else self.weighting
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:

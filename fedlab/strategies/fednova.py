@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class FedNovaParameters(StrategyParameters):
-    """FedNova has none of its own."""
+    """FedNova has no parameters of its own."""
 
     name: str = "fednova"
 
@@ -47,7 +47,7 @@ class FedNova(ServerStep[FedNovaParameters]):
     needs_only_mean = True
 
     def upload_bytes(self, down: int) -> int:
-        """The sum that normalised the change comes on top."""
+        """`down` and the normalising sum, one float64."""
         return down + torch.float64.itemsize
 
     def sent_up(self, down: Layout, question: str = "") -> Layout:
@@ -61,7 +61,7 @@ class FedNova(ServerStep[FedNovaParameters]):
         }
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """Steps along the mean direction, as far as the clients went on average."""
+        """Steps along the mean direction, multiplied by the mean of the coefficient sums."""
         length = float(self.weighted_mean(updates, "coefficients")["sum"])
         model = plus(self.state["arrays"], self.weighted_mean(updates, "direction"), -length)
         others = (

@@ -117,7 +117,7 @@ class Flower(Strategy[FlowerParameters]):
         """The inner strategy's aggregate of trainable tensors; the mean of the buffers."""
         replies = list(replies)
         updates = self.accept(server_round, replies)
-        if not any(update.examples for update in updates):  # which Flower would divide by
+        if not any(update.examples for update in updates):  # Flower would divide by zero
             return to_record(self.state["arrays"]), mean_metrics(updates)
         kept = [reply for reply in replies if reply.has_content()]
         try:
@@ -205,7 +205,7 @@ class Flower(Strategy[FlowerParameters]):
                 self.state[key] = {str(n): torch.from_numpy(a.copy()) for n, a in arrays.items()}
 
     def _restore(self) -> None:
-        """Puts them back when the run was resumed: the inner strategy is new, the state is not."""
+        """Copies them back into the inner strategy, which is new after a run was resumed."""
         for key, tensors in self.state.items():
             attribute = key.removesuffix(LIST_MARK)
             if key in ("arrays", CLOCK) or getattr(self.inner, attribute, None) is not None:

@@ -47,24 +47,26 @@ class FRAugParameters(StrategyParameters):
     0.1 to 10.
 
     Attributes:
-        latent: Numbers of noise, and width of RTNet's hidden layer; half the features by default.
-        noise: Where noise is drawn from: [0, 1) as in the authors' code, or a standard normal.
-        schedule: How the ratio r goes with round t = 0, 1, ... of T: ``exponential`` is
+        latent: Length of a noise vector and width of RTNet's hidden layer; by default half the
+            number of features.
+        noise: Distribution of the noise: uniform on [0, 1) as in the authors' code, or a standard
+            normal.
+        schedule: The ratio r of round t = 0, 1, ... of T: ``exponential`` is
             exp(gamma (t - T)), ``inverse`` 1 - 1 / (gamma t + 1), ``constant`` 0.5.
-        gamma: Its speed; by default 3 / T, which is the authors' 0.01 in their 300 rounds.
-        interpolate: Whether synthetic representations are r parts themselves and 1 - r parts the
-            anchor that they started from.
+        gamma: The schedule's rate; by default 3 / T, which is the authors' 0.01 in 300 rounds.
+        interpolate: Whether a synthetic representation x with anchor a becomes r x + (1 - r) a.
         memory_rate: Weight of a batch in the class means.
         lr_generator: The generator's learning rate (plain SGD).
         lr_rtnet: RTNet's learning rate (plain SGD).
-        generator_distance: What the generator is driven away by: ``l2`` from the client's class
-            means, ``mmd`` and ``mean_cov`` from its representations.
+        generator_distance: The distance that the generator maximises: ``l2`` from the client's
+            class means, ``mmd`` and ``mean_cov`` from its representations.
         lambda_generator: Weight of that distance.
-        rtnet_distance: What keeps RTNet's representations near their anchors.
+        rtnet_distance: The distance from their anchors that RTNet's representations minimise.
         lambda_rtnet: Weight of that distance.
         share_generator: Whether the generator's normalisation layers are averaged as well.
-        unseen_classes: Whether synthetic samples ``skip`` classes that the client has met in no
-            batch yet, or ``use`` them, with a class mean of zeros, as the authors' code does.
+        unseen_classes: Whether synthetic samples ``skip`` classes that were in none of the
+            client's batches yet, or ``use`` them, with a class mean of zeros, as in the authors'
+            code.
     """
 
     space: ClassVar[Mapping[str, Range]] = {
@@ -89,22 +91,22 @@ class FRAugParameters(StrategyParameters):
     unseen_classes: Literal["skip", "use"] = "skip"
 
     def ratio(self, server_round: int, rounds: int) -> float:
-        """The ratio r of a round (from 1) of so many."""
+        """The ratio r of round `server_round` (from 1) of `rounds`."""
         t, gamma = server_round - 1, self.gamma or 3 / rounds
         if self.schedule == "exponential":
             return math.exp(gamma * (t - rounds))
         return 0.5 if self.schedule == "constant" else 1 - 1 / (gamma * t + 1)
 
     def latent_of(self, head: Head) -> int:
-        """Numbers of noise for one representation."""
+        """Length of the noise vector of one representation."""
         return self.latent or max(1, head.features // 2)
 
     def generator(self, head: Head) -> Generator:
-        """A generator of what a network's head is given."""
+        """A generator of the head's inputs."""
         return Generator(self.latent_of(head), head.layer.out_features, head.features)
 
     def rtnet(self, head: Head) -> RTNet:
-        """A transformation network for what a network's head is given."""
+        """A transformation network for the head's inputs."""
         return RTNet(self.latent_of(head), head.layer.out_features, head.features)
 
     def shared_of(self, generator: Generator) -> tuple[str, ...]:
@@ -115,7 +117,7 @@ class FRAugParameters(StrategyParameters):
     def trained_beside(self, model: nn.Module) -> int:
         """Those of the generator and of the transformation network."""
         head = cast(Head, find_head(model))
-        with torch.device("meta"):  # which draws no random numbers
+        with torch.device("meta"):  # initialisation there draws no random numbers
             return learning(self.generator(head)) + learning(self.rtnet(head))
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:

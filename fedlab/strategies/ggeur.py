@@ -1,12 +1,12 @@
-"""GGEUR, strategy: clients complete each other's clouds of features before any other method.
+"""GGEUR, strategy: augments clients' features by global class covariances, before a base method.
 
 Geometric Knowledge-Guided Localized Global Distribution Alignment for Federated Learning, Ma, Dai,
 Huang, Chen, CVPR 2025, arXiv 2503.06457.
 
 Before the first round clients send, once, the count, mean and covariance of each class of their
-features; the server pools them, exactly, and answers with the axes of every class's cloud
-(eigen-pairs of the global covariance). Clients draw new features along them, and the `base` method
-trains on real and new features together.
+features; the server pools them exactly and answers with the eigen-pairs of every class's global
+covariance. Clients draw new features along them, and the `base` method trains on real and new
+features together.
 
 Up, once: for each class a count, a mean and a covariance (upper triangle, or a factor of low rank).
 Down, once: the eigen-pairs of each class, and the other clients' class means.
@@ -46,32 +46,32 @@ if TYPE_CHECKING:
 class GGEURParameters(StrategyParameters):
     """GGEUR's parameters; those of rounds are the base's.
 
-    A class with a single sample in all has no axes, and what is drawn is that sample again; of a
-    class whose moments nobody sends nothing is drawn. A client without labels sends nothing and,
-    with prototypes, trains on draws alone. Draws make epochs longer: whoever compares methods by
-    rounds gives all of them the same ``training.local_steps``.
+    For a class with a single sample over all clients, every draw equals that sample; for a class
+    whose moments no client sends, there are no draws. A client without labels sends nothing and,
+    with prototypes, trains on draws alone. Draws make epochs longer: to compare methods by rounds,
+    set the same ``training.local_steps`` for all of them.
 
-    What leaves a client is not private by itself. The mean and covariance of a class with one
-    sample are that sample; with few samples they come close to it, and counts tell the client's
-    class distribution. `min_class_count` keeps the moments of small classes at home. `noise`
-    blurs what is sent; it bounds nothing (features are not clipped, so one sample may move a
-    moment by any amount) and is not differential privacy. In a simulation it follows from the
-    run's seed, which the server knows.
+    The sent moments are not private. The mean of a class with one sample is that sample; with few
+    samples, mean and covariance come close to the samples, and counts reveal the client's class
+    distribution. With `min_class_count`, moments of smaller classes are not sent. `noise` perturbs
+    what is sent, without a bound (features are not clipped, so one sample may move a moment by any
+    amount): it is not differential privacy. In a simulation it follows from the run's seed, which
+    the server knows.
 
     Attributes:
         base: The method that trains on real and new features.
         prototypes: Whether clients also draw around the class means of all other clients (several
-            domains, Algorithm 2), and not around their own samples alone (one domain,
-            Algorithm 1).
-        per_class: A class a client has is filled up with draws around its own samples to this
-            many; by default the paper's 2000 without and 500 with prototypes.
+            domains, Algorithm 2), or around their own samples alone (one domain, Algorithm 1).
+        per_class: Features of each of a client's classes after draws around its own samples; by
+            default the paper's 2000 without and 500 with prototypes.
         per_prototype: Draws around each mean of another client; there are as many means of a
             class as there are clients that sent it.
-        scale: How far draws go along an axis with eigenvalue λ: ``sqrt_eig`` has the standard
-            deviation √λ, so that draws have the covariance that was measured, as in the authors'
-            code; ``eig`` has λ, as in the paper's formula, and so the square of that covariance.
+        scale: Standard deviation of draws along an axis with eigenvalue λ: ``sqrt_eig`` is √λ, so
+            that draws have the measured covariance, as in the authors' code; ``eig`` is λ, as in
+            the paper's formula, which gives the square of that covariance.
         rank: Eigen-pairs kept of each covariance, up and down; all by default.
-        min_class_count: Samples of a class that a client must have for their moments to leave it.
+        min_class_count: Smallest number of samples of a class with which a client sends its
+            moments.
         noise: Standard deviation of Gaussian noise on each entry of the means, in units of the
             features, and of the covariances, in their squares.
     """
@@ -92,7 +92,7 @@ class GGEURParameters(StrategyParameters):
 
     @property
     def filled_to(self) -> int:
-        """Real and new features of a class together, those around prototypes not counted."""
+        """Number of real and new features of a class, without draws around prototypes."""
         return self.per_class or (500 if self.prototypes else 2000)
 
     @model_validator(mode="after")
@@ -106,27 +106,27 @@ class GGEURParameters(StrategyParameters):
 
     @property
     def clients_count(self) -> ClientsCount:
-        """As for the base, which does all rounds."""
+        """That of the base, which runs all rounds."""
         return self.base.clients_count
 
     def trained_beside(self, model: nn.Module) -> int:
-        """As many as with the base."""
+        """That of the base."""
         return self.base.trained_beside(model)
 
     def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
-        """As the base says."""
+        """Those of the base."""
         return self.base.local_parameter_names(model, policy)
 
     def adapt(self, model: nn.Module) -> nn.Module:
-        """As the base wants it."""
+        """The network adapted to the base."""
         return self.base.adapt(model)
 
     def reassign(self, partition: Partition) -> Partition:
-        """As the base wants it."""
+        """The base's partition."""
         return self.base.reassign(partition)
 
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
-        """Drawn features count like samples."""
+        """That of the base, with drawn features counted as samples."""
         around = self.per_prototype * scenario.partition.clients if self.prototypes else 0
         drawn = classes * (self.filled_to + around)
         return self.base.most_examples(scenario, train + drawn, phases, classes)
@@ -158,7 +158,7 @@ class GGEURParameters(StrategyParameters):
 
 
 class GGEUR(Strategy):
-    """The phase before the first round; from then on the base, to which everything else is left."""
+    """Exchanges moments and geometry before the first round; all rounds are the base's."""
 
     Parameters = GGEURParameters
 
@@ -181,13 +181,13 @@ class GGEUR(Strategy):
         self.ggeur = parameters
         dense = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
         self.features = dense[0].in_features if dense else 0
-        """Features of a sample, where the network begins with a dense layer."""
+        """Number of features of a sample, the inputs of the first dense layer."""
         self.classes = dense[-1].out_features if dense else 0
 
     def sent_up(self, down: Layout, question: str = "") -> Layout:
-        """The moments of the classes that a client has; once it has drawn, nothing; then as ever.
+        """The layout of moments (`fedlab.clients.ggeur.moments_record`), or of the base's reply.
 
-        (`fedlab.clients.ggeur.moments_record`)
+        Answers to ``draw`` have no tensors.
         """
         if not question:
             return super().sent_up(down)
@@ -258,7 +258,7 @@ def _geometry(clouds: dict[int, Moments], rank: int | None) -> Tensors:
 
 
 def _prototypes(answers: Sequence[ClientUpdate]) -> Tensors:
-    """The record that goes down: whose mean of which class, and the mean."""
+    """The record that goes down: client, class and mean of each prototype."""
     records = [answer.arrays["moments"] for answer in answers]
     owners = [
         torch.full_like(record["classes"], answer.client)

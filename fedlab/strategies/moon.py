@@ -1,4 +1,4 @@
-"""MOON, strategy: averages networks whose clients learn by comparing representations.
+"""MOON, strategy: FedAvg of clients trained with a model-contrastive loss.
 
 Model-Contrastive Federated Learning, Li, He, Song, CVPR 2021, arXiv 2103.16257; authors' code in
 QinbinLi/MOON.
@@ -81,4 +81,4 @@ class MOONParameters(StrategyParameters):
 
 
 class MOON(Strategy[MOONParameters]):
-    """Averages as FedAvg does; the contrastive term is the clients' affair."""
+    """Averages as FedAvg does; the client trainer adds the contrastive term."""

@@ -1,4 +1,4 @@
-"""SCAFFOLD, strategy: control variates take the clients' drift out of their steps.
+"""SCAFFOLD, strategy: control variates correct the clients' steps for client drift.
 
 SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, Karimireddy, Kale, Mohri, Reddi,
 Stich, Suresh, ICML 2020, arXiv 1910.06378.
