@@ -1,7 +1,7 @@
 """Gradients of an objective with respect to named tensors.
 
-As in PyTorch, a tensor that a step's objective does not depend on has no gradient, which is another
-thing than one of zeros: optimisers leave it alone, with its momentum and its weight decay.
+As in PyTorch, a tensor that a step's objective does not depend on has no gradient. This differs
+from a gradient of zeros: optimisers then skip the tensor, including momentum and weight decay.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 from fedlab.records import Tensors
 
 Objective = Callable[[Tensors, Tensors], tuple[torch.Tensor, Any]]
-"""(tensors to differentiate by, tensors it may write to) -> (scalar, anything worth keeping)."""
+"""(tensors to differentiate by, tensors it may write to) -> (scalar, auxiliary result)."""
 
 Differentiate = Callable[[Objective, Tensors, Tensors], tuple[Tensors, torch.Tensor, Any]]
 """(objective, its two arguments) -> (gradients by name, value, the objective's second result).
 
-Names are missing of tensors that the objective did not use.
+Tensors that the objective did not use have no entry.
 """
 
 
 def value_and_gradients(
     objective: Objective, at: Tensors, buffers: Tensors
 ) -> tuple[Tensors, torch.Tensor, Any]:
-    """Gradients by ordinary autograd: the quick way for one client."""
+    """Gradients by ordinary autograd, the fastest for one client."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
         value, extra = objective(leaves, buffers)
@@ -37,9 +37,9 @@ def value_and_gradients(
 def value_and_gradients_nested(
     objective: Objective, at: Tensors, buffers: Tensors
 ) -> tuple[Tensors, torch.Tensor, Any]:
-    """The same by `torch.func`, which `torch.func.vmap` can take for many clients as one.
+    """The same by `torch.func`, which composes with `torch.func.vmap` over stacked clients.
 
-    It gives zeros for what the objective did not use (see `fedlab.engine.execution.vmapped`).
+    Tensors that the objective did not use get zeros (see `fedlab.engine.execution.vmapped`).
     """
     differentiated = torch.func.grad_and_value(objective, has_aux=True)
     gradients, (value, extra) = differentiated(at, buffers)
@@ -49,9 +49,9 @@ def value_and_gradients_nested(
 def value_and_gradients_by_backward(
     objective: Objective, at: Tensors, buffers: Tensors
 ) -> tuple[Tensors, torch.Tensor, Any]:
-    """The same by ``backward()``, for networks whose backward pass runs parts of them again.
+    """The same by ``backward()``, for networks with activation checkpointing.
 
-    Checkpointing of PyTorch's reentrant kind works in no other way.
+    PyTorch's reentrant checkpointing does not work with `torch.autograd.grad`.
     """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
@@ -61,12 +61,12 @@ def value_and_gradients_by_backward(
 
 
 def known(gradients: Mapping[str, torch.Tensor | None]) -> Tensors:
-    """The gradients that there are."""
+    """The gradients without the names whose gradient is None."""
     return {name: grad for name, grad in gradients.items() if grad is not None}
 
 
 def with_zeros(gradients: Tensors, parameters: Tensors) -> Tensors:
-    """A gradient for every parameter, of zeros where it has none: for methods that add to it.
+    """The gradients with zeros for parameters that have none, for methods that add to them.
 
     Args:
         gradients: By name.

@@ -1,6 +1,6 @@
-"""What a local round is made of: what comes down, what steps hand on, what goes up, and phases.
+"""The data types of a local round: `Received`, `Carry`, `Update` and `Phase`.
 
-`fedlab.clients.base` has them all by name, for whoever writes a client trainer.
+`fedlab.clients.base` exports all of them for client trainers.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Carry(NamedTuple):
         parameters: The client's trainable tensors.
         buffers: Its other model tensors (running statistics).
         optimizer: The optimiser's slots.
-        extra: Whatever else the method needs, by name; ``loss`` is what the loss keeps.
+        extra: The method's own records, by name; ``loss`` is the loss's state.
     """
 
     parameters: Tensors
@@ -92,7 +92,7 @@ class Update(NamedTuple):
 
 
 Objective = Callable[[Tensors, Carry, Batch], tuple[torch.Tensor, torch.Tensor]]
-"""(tensors to differentiate by, all else, samples) -> (scalar to minimise, outputs)."""
+"""(tensors to differentiate by, carry, samples) -> (scalar to minimise, outputs)."""
 
 Step = Callable[[Carry, Batch, int], tuple[Carry, dict[str, torch.Tensor]]]
 """(carry, samples, server round) -> (new carry, metrics averaged over the batch)."""
@@ -100,19 +100,19 @@ Step = Callable[[Carry, Batch, int], tuple[Carry, dict[str, torch.Tensor]]]
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of local training.
+    """One phase of local training.
 
     Attributes:
         split: Which of the client's training samples it reads.
         epochs: Passes over them.
         steps: Steps instead of passes, or None.
         trained: Names of the parameters that learn; the others stay as they are. All by default.
-        enter: Changes the carry before the first step; by default nothing is changed.
-        objective: What its steps minimise; by default `ClientTrainer.objective`.
-        step: A step of its own instead of an optimiser's; it cannot be stacked.
-        strong_views: Whether batches bring strongly changed views (``Batch.strong``).
-        unlabelled: Unlabelled samples that a step reads for each sample of its batch, behind
-            them; a client without samples of `split` reads these alone. None by default.
+        enter: Maps the carry before the first step; the identity by default.
+        objective: The objective of its steps; by default `ClientTrainer.objective`.
+        step: A custom step in place of the optimiser's; such clients cannot be stacked.
+        strong_views: Whether batches contain strongly augmented views (``Batch.strong``).
+        unlabelled: Unlabelled samples that a step reads for each sample of its batch, appended
+            to the batch; a client without samples of `split` reads these alone. None by default.
     """
 
     split: Literal["all", "labelled", "unlabelled"] = "labelled"

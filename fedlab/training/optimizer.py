@@ -1,11 +1,11 @@
-"""Optimisers as functions of named tensors, for one client or for many that are stacked.
+"""Optimisers as functions of named tensors, for one client or for stacked clients.
 
-The rules are those of `torch.optim`, also in that a parameter without a gradient is left alone, and
-counts its own steps. Its functional forms take one step count for all tensors they are given, and
-stacked clients may have taken different numbers of steps.
+The update rules are those of `torch.optim`: a parameter without a gradient is skipped, and each
+parameter has its own step count. The functional forms of `torch.optim` are not used, as they take
+one step count for all tensors, and stacked clients may have taken different numbers of steps.
 """
 
-# `torch.optim` is made of the same foreach operations, which PyTorch does not export by name.
+# `torch.optim` uses the same foreach operations, which PyTorch does not export by name.
 # pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ OptimizerState = dict[str, Tensors]
 ``steps`` with the numbers of steps that each of them has taken under ``taken``."""
 
 EPS = 1e-8
-"""What Adam adds to the root of the mean square."""
+"""Adam's ε, added to the root of the mean square."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimiser without hidden state: `start` makes its slots, `apply` steps in place.
+    """A stateless optimiser: `start` creates its slots, `apply` steps in place.
 
-    The update rules act element by element, so they work on a single client's tensors and on the
-    stacked tensors of many clients alike; `clip` needs one client's tensors.
+    The update rules act element by element, so they work on one client's tensors and on the
+    stacked tensors of many clients; `clip` needs one client's tensors.
     """
 
     spec: OptimizerSpec
@@ -42,7 +42,7 @@ class Optimizer:
         return self.spec.lr * self.spec.lr_decay ** (server_round - 1)
 
     def start(self, parameters: Tensors) -> OptimizerState:
-        """Fresh slots for `parameters`."""
+        """Initial slots for `parameters`."""
         if self.spec.name == "sgd":
             slots = ["momentum"] if self.spec.momentum else []
         else:
@@ -50,7 +50,7 @@ class Optimizer:
         state = {slot: {n: torch.zeros_like(p) for n, p in parameters.items()} for slot in slots}
         if self.spec.name != "sgd":
             device = next((value.device for value in parameters.values()), None)
-            # In double precision, or 1 - 0.999 would be known to four digits only.
+            # In float64, as 1 - 0.999**n loses digits in float32.
             taken = torch.zeros(len(parameters), dtype=torch.float64, device=device)
             state["steps"] = {"taken": taken}
         return state
@@ -76,13 +76,13 @@ class Optimizer:
         """One step, in place on `parameters`, all or some of those started with, and `state`.
 
         Args:
-            parameters: What learns.
-            gradients: Its gradients, by the same names; what has none stays as it is, and so do
-                its slots.
+            parameters: The tensors to update.
+            gradients: Their gradients by the same names; a parameter without one, and its slots,
+                stay as they are.
             state: The slots.
             lr: The learning rate.
-            taken: Whether there is a step at all: a bool, or one for each stacked client. Where
-                there is none, parameters and slots stay as they are.
+            taken: Whether to take the step: a bool, or one for each stacked client. Where False,
+                parameters and slots stay as they are. None is True.
         """
         parameters = {name: value for name, value in parameters.items() if name in gradients}
         if not parameters:
@@ -133,7 +133,7 @@ class Optimizer:
         some: list[int],
         lr: float,
     ) -> None:
-        """Adam's rule for all parameters, or for some of them by their places in `taken`."""
+        """Adam's rule for all parameters, or for those with the indices `some` in `taken`."""
         if self.spec.weight_decay and self.spec.name == "adamw":
             torch._foreach_mul_(values, 1 - lr * self.spec.weight_decay)
         elif self.spec.weight_decay:
@@ -168,5 +168,5 @@ def _all_beside(numbers: Sequence[Tensor], values: list[Tensor]) -> list[Tensor]
 
 
 def _beside(numbers: Tensor, value: Tensor) -> Tensor:
-    """One number, or one for each stacked client, shaped to go with `value`."""
+    """One number, or one for each stacked client, reshaped to broadcast with `value`."""
     return numbers.view(numbers.shape + (1,) * (value.dim() - numbers.dim()))

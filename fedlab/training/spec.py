@@ -16,7 +16,7 @@ Remainder = Literal["keep", "drop", "merge"]
 BETAS = (0.9, 0.999)
 
 Fading = Annotated[float, Field(ge=0, lt=1)]
-"""How much of a mean is kept from step to step."""
+"""Decay rate of an exponential moving average, in [0, 1)."""
 
 
 class OptimizerSpec(ConfigBlock):
@@ -27,7 +27,7 @@ class OptimizerSpec(ConfigBlock):
         lr: Learning rate.
         lr_decay: Factor on the learning rate per round.
         momentum: Momentum of ``sgd``.
-        nesterov: Nesterov's form of it.
+        nesterov: Whether momentum is Nesterov's.
         weight_decay: L2 penalty (decoupled for ``adamw``).
         betas: Decay rates of ``adam`` and ``adamw``.
         clip_norm: Largest L2 norm of a client's gradient; no clipping by default.
@@ -64,22 +64,22 @@ class OptimizerSpec(ConfigBlock):
 
 
 class TrainingSpec(ConfigBlock):
-    """What a client does in one round.
+    """Local training of a client in one round.
 
     Attributes:
         local_epochs: Passes over the client's training samples.
         local_steps: Optimiser steps instead of epochs, drawn from repeated passes. Only one of the
-            two can be said; an override of one takes the place of the other.
+            two can be given; an override of one replaces the other.
         batch_size: Samples per step; ``full`` is all of the client's samples.
-        remainder: What becomes of the samples at the end of a pass that do not fill a batch.
-            ``keep`` makes a smaller batch of them, as PyTorch's loaders do; a step on few samples
-            can throw a model that is tested as its client leaves it. ``drop`` leaves them out of
-            the pass, ``merge`` adds them to the last batch. A pass always has one batch.
+        remainder: Samples at the end of a pass that do not fill a batch. ``keep`` makes a smaller
+            batch of them, as PyTorch's loaders do; a step on few samples can disturb a personal
+            model. ``drop`` leaves them out of the pass, ``merge`` adds them to the last batch. A
+            pass always has one batch.
         optimizer: The optimiser.
-        loss: What outputs are judged by.
-        precision: What networks compute in while they train. ``bf16`` has products and
-            convolutions take bfloat16, which is quicker where the processor or the GPU knows it;
-            parameters, gradients, losses and tests stay float32, and results change slightly.
+        loss: The loss function.
+        precision: Precision of training. With ``bf16``, matrix products and convolutions are
+            computed in bfloat16, which is faster where the hardware supports it; parameters,
+            gradients, losses and tests stay float32, and results change slightly.
     """
 
     local_epochs: PositiveInt = 1

@@ -1,4 +1,4 @@
-"""What every client trainer is built with: the network and how to learn with it."""
+"""The learning task of all client trainers: network, optimiser and loss."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ class Batch(NamedTuple):
     Attributes:
         inputs: float32 of shape (batch, ...).
         labels: int64 of shape (batch,).
-        indices: Which of the client's training samples they are, int64 of shape (batch,).
-        labelled: Whose labels may be used, bool of shape (batch,); only in phases that read
-            labelled and unlabelled samples alike.
-        strong: The same samples changed more strongly, of the shape of `inputs`; only in phases
-            that ask for it. Where a phase reads unlabelled samples beside the labelled ones
-            (``Phase.unlabelled``), they are the last of the batch, and these are views of them
-            alone.
+        indices: Indices into the client's training samples, int64 of shape (batch,).
+        labelled: Whether a sample's label may be used, bool of shape (batch,); only in phases with
+            ``split="all"``.
+        strong: The same samples with strong augmentation, of the shape of `inputs`; only in phases
+            with ``strong_views``. With ``Phase.unlabelled``, the unlabelled samples are the last
+            of the batch, and `strong` has views of these alone.
     """
 
     inputs: torch.Tensor
@@ -54,23 +53,23 @@ class Task:
     """The learning problem that all clients share.
 
     Attributes:
-        model: The network. Its values are the starting values of whatever a client neither
-            receives nor remembers; nobody writes to them.
+        model: The network. Its values are the initial values of tensors that a client neither
+            receives nor keeps; they are never written to.
         optimizer: The local optimiser.
         classes: Number of classes.
-        loss: What the outputs are judged by.
+        loss: The loss function.
         local_epochs: Passes over the client's samples in a round.
         local_steps: Steps in a round instead of passes, or None.
-        remainder: What becomes of samples that do not fill the last batch of a pass.
-        differentiate: How gradients are taken.
-        constant: Names of parameters that no step writes to, beside those that are frozen.
-        precision: What the network computes in while it trains; parameters, gradients and losses
-            are float32 in any case.
-        holds: Whether a client's tensors stay in the network until gradients are taken, because
-            its backward pass runs parts of it again.
-        alone: Whether clients train one by one, because the network cannot be stacked.
-        formed: Whether dense layers learn with their weights formed (not in low-rank form, see
-            `fedlab.engine.execution.low_rank`), because something else of the network reads them.
+        remainder: Treatment of samples that do not fill the last batch of a pass.
+        differentiate: The function that computes gradients.
+        constant: Names of parameters that no step writes to, in addition to frozen ones.
+        precision: Precision of the network while it trains; parameters, gradients and losses are
+            always float32.
+        holds: Whether a client's tensors stay in the network until gradients are computed, as the
+            backward pass runs parts of it again (activation checkpointing).
+        alone: Whether clients train one by one, as the network cannot be stacked.
+        formed: Whether low-rank form (`fedlab.engine.execution.low_rank`) is excluded for dense
+            layers, as other parts of the network read their weights.
     """
 
     model: nn.Module
@@ -88,17 +87,17 @@ class Task:
     formed: bool = False
 
     def for_vmap(self) -> Task:
-        """The same task, made of what `torch.func.vmap` can do, and does quickly."""
+        """The same task with a loss and gradients that `torch.func.vmap` supports."""
         return replace(self, loss=self.loss.for_vmap(), differentiate=value_and_gradients_nested)
 
     @cached_property
     def anatomy(self) -> Anatomy:
-        """What the network is made of."""
+        """Names and kinds of the network's tensors."""
         return anatomy_of(self.model)
 
     @cached_property
     def initial(self) -> Tensors:
-        """The network's own tensors by their first names; not to be written to."""
+        """The network's own tensors by their first names; must not be written to."""
         return {name: tensor.detach() for name, tensor in self._places.own.items()}
 
     @cached_property
@@ -106,9 +105,9 @@ class Task:
         return Places(self.model)
 
     def split(self, state: Tensors) -> tuple[Tensors, Tensors]:
-        """Divides a state into (parameters that learn, buffers).
+        """Splits a state into (trainable parameters, buffers).
 
-        What it lacks, of buffers that never travel, has its initial value.
+        Buffers that are not in the state, as they never travel, have their initial values.
         """
         parameters = {name: state[name] for name in self.anatomy.learning}
         initial = self.initial
@@ -120,7 +119,7 @@ class Task:
     def outputs(self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor) -> torch.Tensor:
         """The network's outputs, shape (batch, classes); training mode updates `buffers`.
 
-        Frozen parameters are the network's own.
+        Frozen parameters are taken from the network.
         """
         places = self._places
         try:
@@ -138,7 +137,7 @@ class Task:
     def gradients(
         self, objective: Objective, at: Tensors, buffers: Tensors
     ) -> tuple[Tensors, torch.Tensor, Any]:
-        """Gradients (see `fedlab.training.gradients`), past the hooks of parameters."""
+        """Gradients (see `fedlab.training.gradients`), after the hooks of parameters."""
         try:
             gradients, value, extra = self.differentiate(objective, at, buffers)
         finally:
@@ -152,7 +151,7 @@ class Task:
 
     @cached_property
     def _hooks(self) -> dict[str, list[Callable[[torch.Tensor], torch.Tensor | None]]]:
-        """What a parameter's gradient passes (`torch.Tensor.register_hook`), by its name."""
+        """Hooks of parameters' gradients (`torch.Tensor.register_hook`), by name."""
         named = self.model.named_parameters()
         hooks = {name: list((tensor._backward_hooks or {}).values()) for name, tensor in named}
         return {name: each for name, each in hooks.items() if each}
@@ -175,7 +174,7 @@ class Task:
     def features_and_outputs(
         self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the last dense layer is given, shape (batch, features), and the outputs."""
+        """The inputs of the last dense layer, shape (batch, features), and the outputs."""
         with self.head.listen() as heard:
             outputs = self.outputs(parameters, buffers, inputs)
         return heard[-1].to(outputs.dtype), outputs

@@ -1,4 +1,17 @@
-"""Which samples a client reads in each step of a round: the same however clients are executed."""
+"""The samples that a client reads in each step of a round, the same for all executors.
+
+An example: a client with 5 labelled samples (rows 0 to 4), batches of 2, two local epochs, and a
+method with one phase. `plan_phase` computes the sizes, `plan_round` draws an order for each pass::
+
+    batch sizes of a pass    keep: 2, 2, 1    drop: 2, 2    merge: 2, 3
+    pass 1, order 3 0 4 2 1  keep: [3 0] [4 2] [1]
+    pass 2, order 1 4 0 3 2  keep: [1 4] [0 3] [2]
+
+    Schedule(examples=5, phases=[[[3 0], [4 2], [1], [1 4], [0 3], [2]]])    steps 6, seen 10
+
+With batch normalisation, ``keep`` leaves out the batches of one sample ([1] and [2]). The orders
+depend on the seed, the client and the round alone.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +33,7 @@ class Schedule:
     """A client's round.
 
     Attributes:
-        examples: Distinct samples that are used, counted once for each phase that uses them.
+        examples: Number of distinct samples, counted once for each phase that uses them.
         phases: Phase -> step -> row indices into the client's samples, int64 on the CPU.
     """
 
@@ -29,7 +42,7 @@ class Schedule:
 
     @cached_property
     def steps(self) -> int:
-        """Optimiser steps in all."""
+        """Number of optimiser steps in all phases."""
         return sum(len(phase) for phase in self.phases)
 
     @cached_property
@@ -38,7 +51,7 @@ class Schedule:
         return sum(rows.shape[0] for phase in self.phases for rows in phase)
 
     def metrics(self, means: Mapping[str, float], update: Update) -> dict[str, float]:
-        """A round's metrics: what the schedule, the steps and the method's last word say."""
+        """A round's metrics: the schedule's, the steps' means, and those of the update."""
         own = {name: float(value) for name, value in update.metrics.items()}
         return {"num-examples": self.examples, "steps": self.steps, **means, **own}
 
@@ -48,8 +61,8 @@ class Portion:
     """The beginning of a round.
 
     Attributes:
-        steps: Of each phase, at most.
-        rows: Samples of a step, at most; None for all.
+        steps: Largest number of steps of each phase.
+        rows: Largest number of samples of a step; None for all.
     """
 
     steps: int
@@ -70,17 +83,16 @@ def plan_phase(
     batch_size: BatchSize,
     learns_from_one: bool,
 ) -> PhasePlan:
-    """How many samples a client reads in each step of a phase.
+    """The number of samples that a client reads in each step of a phase.
 
     Args:
         trainer: The method's client trainer.
         phase: One of its phases.
-        labelled: The client's labelled training samples.
-        unlabelled: Its other training samples.
+        labelled: Number of the client's labelled training samples.
+        unlabelled: Number of its other training samples.
         batch_size: Samples per step.
         learns_from_one: Whether the network can train on a single sample (see
-            `fedlab.models.norms.learns_from_one`); if not, a client that has no other takes no
-            step.
+            `fedlab.models.norms.learns_from_one`); if not, a client with one sample takes no step.
     """
     counts = {"all": labelled + unlabelled, "labelled": labelled, "unlabelled": unlabelled}
     rows = counts[phase.split]
@@ -97,7 +109,7 @@ def plan_phase(
         plan = own(rows, smallest=2 if trainer.normalises_batches else 1)
         return PhasePlan(plan, Passes((), 0), rows)
     more = batch_size if batch_size == "full" else phase.unlabelled * batch_size
-    # Without a remainder, so that each step is taught by as many as any other.
+    # Without the remainder, so that every step has equally many unlabelled samples.
     beside = partial(Passes.over, unlabelled, more, remainder="drop")
     if not rows:
         return PhasePlan(own(0), beside(epochs=phase.epochs, steps=phase.steps), unlabelled)
@@ -118,10 +130,10 @@ def plan_round(
 ) -> Schedule:
     """Draws the order of a client's samples for all phases of a round.
 
-    A client that has a single sample, and a network that cannot normalise it, takes no step.
+    A client with a single sample takes no step if the network cannot normalise one sample.
 
     Args:
-        trainer: The method's client trainer, which says what the phases are.
+        trainer: The method's client trainer, for its phases.
         data: The client's samples.
         batch_size: Samples per step.
         seed: The scenario's seed; the order is keyed on it, the client and the round.
@@ -148,10 +160,10 @@ def plan_round(
 
 
 def first_of_views(phase: Phase, labelled: torch.Tensor) -> int:
-    """The place in a batch from which on samples have strong views.
+    """The index in a batch of the first sample with a strong view.
 
     Args:
-        phase: The phase, which asks for strong views.
-        labelled: Which of the batch's samples are, bool of shape (batch,) on the CPU.
+        phase: A phase with strong views.
+        labelled: Whether a sample of the batch is labelled, bool of shape (batch,) on the CPU.
     """
     return 0 if phase.unlabelled is None else int(labelled.sum())

@@ -1,12 +1,11 @@
-"""A local round of many clients side by side, for networks that are a chain of dense layers.
+"""A local round of many clients in batched products, for networks that are chains of dense layers.
 
-`fedlab.engine.execution.vmapped` serves any network and method by `torch.func.vmap`. The networks
-that gain most from a stack are small and dense, and for them the stack can be written out: every
+`fedlab.engine.execution.vmapped` supports more networks and methods, by `torch.func.vmap`. Small
+dense networks gain most from stacking clients, and for them this file writes the stack out: every
 dense layer is one batched product, activations act on all clients' samples at once, and the
-gradients of the sum of all clients' losses are each client's own. Where few samples meet wide
-layers, these take their low-rank form (`fedlab.engine.execution.low_rank`). Short batches are
-filled up with samples of no weight, which change nothing because no layer of such a network mixes
-samples.
+gradient of the summed losses by a client's tensors is that client's gradient. Wide layers with few
+samples take their low-rank form (`fedlab.engine.execution.low_rank`). Short batches are padded with
+samples of weight 0, which have no effect as no layer of such a network mixes samples.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from fedlab.records import Tensors
 
 
 def chain_of(trainer: ClientTrainer, preprocess: Preprocess) -> Chain | None:
-    """The network of a method whose clients can train side by side, or None if they cannot."""
+    """The network as a chain, or None if the method or the network is not supported here."""
     own = ("begin", "personal_model", "set_train_mode", "training_data")
     usual = (
         all(getattr(type(trainer), name) is getattr(ClientTrainer, name) for name in own)
@@ -58,15 +57,15 @@ class BatchedMLP(Executor):
 
     @cached_property
     def chain(self) -> Chain | None:
-        """The network as a chain of dense layers, if it is one."""
+        """The network as a chain of dense layers, or None."""
         return chain_of(self.setting.trainer, self.setting.preprocess)
 
     def supports(self, cohort: Cohort) -> bool:
-        """Whether the network is a chain, and the clients keep nothing."""
+        """Whether the network is a chain and no client keeps a state."""
         return self.chain is not None and not any(cohort.states)
 
     def train(self, cohort: Cohort, into: Preaggregation | None = None) -> list[Trained]:
-        """See `Executor.train`; with `into`, no client's own weights are ever formed."""
+        """See `Executor.train`; with `into`, single clients' weights are not formed."""
         assert self.chain is not None
         inside = into if sends_the_model(self.setting.trainer) else None
         trained = train_batched(
@@ -97,12 +96,12 @@ def train_batched(
     linear: Form = "auto",
     into: Preaggregation | None = None,
 ) -> list[tuple[Update, dict[str, float]]]:
-    """Runs a round for many clients that received the same and keep nothing.
+    """Runs a round for many clients that received the same and keep no state.
 
     Numbers differ from those of `train_one` by rounding only.
 
     Args:
-        chain: What `chain_of` made of the trainer.
+        chain: The result of `chain_of`.
         trainer: The method's client trainer.
         preprocess: Normalises samples.
         received: What came down; not written to.
@@ -111,10 +110,10 @@ def train_batched(
         seed: The scenario's seed; the order of samples is keyed on it, the client and the round.
         clients: The clients' indices.
         linear: How dense layers are computed.
-        into: Takes in the updates of a method that `sends_the_model`.
+        into: Sum to which the updates are added; only for methods that `sends_the_model`.
 
     Returns:
-        For each client what `train_one` returns, but with `into` without tensors.
+        For each client what `train_one` returns; with `into`, updates have no tensors.
     """
     round_ = received.server_round
     schedules = [
@@ -123,7 +122,7 @@ def train_batched(
         )
         for client, data in zip(clients, datas, strict=True)
     ]
-    # Those that take part in a step are then the first of them: a slice, not a copy.
+    # Sorted by steps, the clients of every step are a prefix: a slice instead of a copy.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].steps)
     planned = [schedules[k] for k in order]
     steps = list(_steps(planned))
@@ -144,11 +143,11 @@ def train_batched(
 
 
 def _steps(schedules: Sequence[Schedule]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Step after step, the rows of the clients that take it, and how many of them are real.
+    """The clients' rows for every step, padded to equal length, and their lengths.
 
     Yields:
-        Rows of shape (clients, batch), the shorter batches filled up with row 0; and lengths of
-        shape (clients, 1).
+        Rows of shape (clients, batch), shorter batches padded with row 0; and lengths of shape
+        (clients, 1).
     """
     steps = [[rows for phase in schedule.phases for rows in phase] for schedule in schedules]
     for number in range(len(steps[0])):
@@ -158,13 +157,13 @@ def _steps(schedules: Sequence[Schedule]) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _beside(tensors: list[Tensor]) -> Tensor:
-    """One tensor of all, the shorter ones filled up with zeros."""
+    """The tensors stacked, shorter ones padded with zeros."""
     equal = len({len(tensor) for tensor in tensors}) == 1
     return torch.stack(tensors) if equal else pad_sequence(tensors, batch_first=True)
 
 
 class _SideBySide:
-    """The samples and layers of many clients, one behind the other.
+    """The stacked samples and layers of many clients.
 
     Args:
         chain: The network.
@@ -172,7 +171,7 @@ class _SideBySide:
         preprocess: Normalises samples.
         received: What came down.
         datas: The clients' samples.
-        work: What the longest of them does.
+        work: Steps and samples of the client with the most steps.
         linear: How dense layers are computed.
     """
 
@@ -199,7 +198,7 @@ class _SideBySide:
         self.later = [self._later_layer(number, work, linear) for number in range(1, len(chain))]
 
     def _weights(self, number: int) -> tuple[Tensor, Tensor | None]:
-        """Where a layer starts from."""
+        """Initial weight and bias of a layer."""
         state = self.trainer.personal_model(self.received, {})
         weight, bias = self.chain.names[number]
         return state[weight], state[bias] if bias else None
@@ -220,8 +219,8 @@ class _SideBySide:
         """One optimiser step of the first clients.
 
         Args:
-            rows: Of shape (clients, batch): which of its samples each client reads.
-            lengths: Of shape (clients, 1): how many of them count.
+            rows: Indices into each client's samples, shape (clients, batch).
+            lengths: Number of rows that are not padding, shape (clients, 1).
             lr: The learning rate.
         """
         clients, batch = rows.shape
@@ -241,7 +240,7 @@ class _SideBySide:
         self.hits[:clients] += ((outputs.detach().argmax(dim=2) == labels) * real).sum(dim=1)
 
     def _outputs(self, rows: Tensor) -> Tensor:
-        """The network's outputs for some samples of the first clients."""
+        """The network's outputs for rows of the first clients."""
         if isinstance(self.first, FirstLayer):
             outputs = self.first.outputs(rows)
         else:
@@ -256,7 +255,7 @@ class _SideBySide:
         return outputs
 
     def finish(self, schedules: Sequence[Schedule]) -> Iterator[tuple[Update, dict[str, float]]]:
-        """What each client sends, and its metrics."""
+        """Each client's update and metrics."""
         stacked = {}
         for layer, (weight, bias) in zip([self.first, *self.later], self.chain.names, strict=True):
             stacked[weight] = layer.weights()
@@ -273,7 +272,7 @@ class _SideBySide:
     def add_up(
         self, schedules: Sequence[Schedule], into: Preaggregation
     ) -> Iterator[tuple[Update, dict[str, float]]]:
-        """Adds what clients send, and gives what is left of it: their metrics."""
+        """Adds the clients' updates to `into`; yields updates without tensors, and metrics."""
         nothing = Update({}, {})
         metrics = [
             schedule.metrics(means, nothing)
@@ -296,7 +295,7 @@ class _SideBySide:
         return ((nothing, each) for each in metrics)
 
     def _means(self, schedules: Sequence[Schedule]) -> Iterator[dict[str, float]]:
-        """Loss and accuracy of each client, if it has read any sample."""
+        """Mean loss and accuracy of each client; empty for clients without a step."""
         losses, hits = self.losses.tolist(), self.hits.tolist()
         for loss, hit, schedule in zip(losses, hits, schedules, strict=True):
             seen = schedule.seen

@@ -1,4 +1,4 @@
-"""Dense layers of many clients with weights of their own, one behind the other."""
+"""A dense layer with stacked weights, one set for each client."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from fedlab.training.optimizer import Optimizer
 
 
 class DenseLayer:
-    """A dense layer of many clients with weights of their own.
+    """A dense layer with stacked weights, one set for each client.
 
     Args:
-        weight: What each of them starts from, shape (outputs, inputs).
-        bias: Shape (outputs,), or None.
+        weight: Initial weight of all clients, shape (outputs, inputs).
+        bias: Initial bias, shape (outputs,), or None.
         clients: Number of clients.
-        optimizer: Without clipping.
-        steps: How many the clients take; where they take none, all of them have what they started
-            from, in the same memory.
+        optimizer: The optimiser, without clipping.
+        steps: Number of steps; with 0, the initial values are not copied.
 
     Attributes:
-        probes: What to differentiate by after `outputs`.
+        probes: The tensors to differentiate by after `outputs`.
     """
 
     def __init__(
@@ -70,11 +69,11 @@ class DenseLayer:
         return self.tensors.get("bias")
 
     def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
-        """Weights and biases of all clients, weighted and added up in double precision."""
+        """Weighted sums of all clients' weights and biases, in float64."""
         weight, bias = self.weights(), self.biases()
         return sum_of_stack(weight, weights), None if bias is None else sum_of_stack(bias, weights)
 
 
 def _first(tensors: Tensors, clients: int) -> Tensors:
-    """The part of the first clients, detached, in the same memory."""
+    """Detached views of the first clients' part."""
     return {name: tensor[:clients].detach() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""How well a model does on test samples, domain by domain."""
+"""Evaluation of a model on test samples, by domain."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class DomainScore:
     Attributes:
         domain: Domain index.
         examples: Number of samples.
-        accuracy: Share that was classified correctly.
+        accuracy: Share of correctly classified samples.
         loss: Mean cross-entropy.
-        counts: What other metrics have counted, by their titles.
+        counts: Counts of the other metrics, by their titles.
     """
 
     domain: int
@@ -36,7 +36,7 @@ class DomainScore:
 
 
 class TestSamples(NamedTuple):
-    """What a model is tested on.
+    """Test samples of a client or a domain.
 
     Attributes:
         inputs: Raw inputs of shape (n, ...).
@@ -58,15 +58,15 @@ def evaluate(
     batch_size: int,
     metrics: Sequence[Metric] = (),
 ) -> list[list[DomainScore]]:
-    """Tests a model on the samples of one or many clients, without regard to where one ends.
+    """Tests a model on the samples of one or many clients, in batches across clients.
 
     Args:
-        model: The network, whose own values are not used.
+        model: The network; its own values are not used.
         state: Its state dict.
         preprocess: Normalises batches.
         tests: The samples of each client.
         batch_size: Samples per forward pass.
-        metrics: What is counted besides accuracy and loss.
+        metrics: Metrics besides accuracy and loss.
 
     Returns:
         For each client one score for each domain that occurs, in the order of domain indices.
@@ -76,7 +76,7 @@ def evaluate(
         return [[] for _ in tests]
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
-    losses, hits, told = [], [], []
+    losses, hits, logits = [], [], []
     with session_classes(model, state):
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
@@ -84,7 +84,7 @@ def evaluate(
             losses.append(functional.cross_entropy(outputs, labels[rows], reduction="none"))
             hits.append(outputs.argmax(dim=1) == labels[rows])
             if metrics:
-                told.append(outputs.float().cpu())
+                logits.append(outputs.float().cpu())
     sizes = torch.tensor([len(test.labels) for test in tests], device=labels.device)
     clients = torch.arange(len(tests), device=labels.device).repeat_interleave(sizes)
     width = int(domains.max()) + 1
@@ -95,7 +95,7 @@ def evaluate(
 
     counts: dict[int, dict[str, Counts]] = {}
     if metrics:
-        counts = counts_by_group(metrics, torch.cat(told), labels.cpu(), group.cpu())
+        counts = counts_by_group(metrics, torch.cat(logits), labels.cpu(), group.cpu())
     counted = totals(), totals(torch.cat(hits).double()), totals(torch.cat(losses).double())
     return [
         [
@@ -116,13 +116,13 @@ def evaluate(
 def counts_by_group(
     metrics: Sequence[Metric], outputs: torch.Tensor, labels: torch.Tensor, group: torch.Tensor
 ) -> dict[int, dict[str, Counts]]:
-    """What metrics count of each group of samples.
+    """The metrics' counts for each group of samples.
 
-    A group is counted at once, however its samples fell into batches, and on the CPU, where sums
-    have one order: a client's counts are then the same whoever else was tested with it.
+    Each group is counted in one call, and on the CPU, where sums have a fixed order: a client's
+    counts then do not depend on batches or on the clients tested with it.
 
     Args:
-        metrics: What is counted.
+        metrics: The metrics.
         outputs: Logits of shape (n, classes).
         labels: int64 of shape (n,).
         group: The group of each sample, int64 of shape (n,).

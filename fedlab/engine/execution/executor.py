@@ -1,8 +1,8 @@
-"""What a way of running clients is: it takes a cohort and gives each client's update.
+"""The interface of executors, which train a cohort of clients and return their updates.
 
 There are three, tried in the order of `fedlab.engine.execution.executors.EXECUTORS`. They give the
-same numbers up to rounding, and `Sequential`, which supports everything, is the reference. A new
-way is one file with an `Executor` and one line in that list; without its line, a way is gone.
+same numbers up to rounding; `Sequential`, which supports everything, is the reference. A new one is
+a file with a subclass of `Executor` and a line in that list.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Trained = tuple[Update, dict[str, float]]
 
 
 class Setting(NamedTuple):
-    """What is the same for all clients and rounds of a run.
+    """The constants of a run, the same for all clients and rounds.
 
     Attributes:
         trainer: The method's client trainer, with its network.
@@ -32,7 +32,7 @@ class Setting(NamedTuple):
         batch_size: Samples per step.
         seed: The scenario's seed; all randomness is keyed on it, the client and the round.
         dense_layers: How dense layers are computed.
-        few: Two stored samples, by which layers are looked at.
+        few: Two stored samples, for finding the layers that can take low-rank form.
     """
 
     trainer: ClientTrainer
@@ -49,7 +49,7 @@ class Cohort(NamedTuple):
     Attributes:
         clients: Their indices.
         received: What came down; not written to.
-        states: What each of them keeps; not written to.
+        states: Their client states; not written to.
         datas: The samples of each.
     """
 
@@ -69,10 +69,10 @@ class Cohort(NamedTuple):
 
 
 class Executor(ABC):
-    """A way of running clients.
+    """Trains cohorts of clients.
 
     Args:
-        setting: What is the same for all clients and rounds.
+        setting: The constants of the run.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -80,7 +80,7 @@ class Executor(ABC):
 
     @abstractmethod
     def supports(self, cohort: Cohort) -> bool:
-        """Whether these clients can be run this way."""
+        """Whether this executor can train these clients."""
 
     @abstractmethod
     def train(self, cohort: Cohort, into: Preaggregation | None = None) -> list[Trained]:
@@ -88,17 +88,17 @@ class Executor(ABC):
 
         Args:
             cohort: The clients.
-            into: Takes in the updates, if no more than their sum is wanted.
+            into: Sum to which the updates are added, if only their sum is needed.
 
         Returns:
             For each client its update and its metrics, averaged over samples, with
-            ``num-examples`` (distinct samples used) and ``steps``. With `into`, updates come
-            without the tensors that went into it.
+            ``num-examples`` (distinct samples used) and ``steps``. With `into`, updates have
+            no tensors.
         """
 
 
 def add(trained: list[Trained], into: Preaggregation | None) -> list[Trained]:
-    """Adds what clients would send to a sum, where one is wanted; metrics and states are left."""
+    """Moves the updates' tensors into a sum, if `into` is given; metrics and states stay."""
     if into is None:
         return trained
     into.add([update.arrays for update, _ in trained], [metrics for _, metrics in trained])

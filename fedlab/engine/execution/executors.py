@@ -1,4 +1,4 @@
-"""The ways of running clients, the quickest first."""
+"""The list of executors, the fastest first."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""Dense layers that learn without their weights ever being formed.
+"""Dense layers in low-rank form: they learn without forming their weights.
 
-Plain SGD moves the weights of a dense layer by sums of outer products: after some steps they are
+SGD changes the weights of a dense layer by sums of outer products: after some steps they are
 
     W = k W_0 + Aᵀ X        X: inputs the layer has seen, A: one coefficient vector for each of them
 
-with k = 1 unless weights decay. So the outputs for new inputs Z are k Z W_0ᵀ + (Z Xᵀ) A: a product
-with W_0, which all clients share, and two small ones. The bias is one more input that is always 1.
-SGD with momentum and weight decay is linear in the gradients it has seen, so the optimiser may step
-on k and A as it would step on W, and the result is exact up to rounding. It is quicker as long as
-fewer inputs are seen than the layer is wide: weights are neither copied for each client nor written
-in each step.
+with k = 1 without weight decay. The outputs for new inputs Z are k Z W_0ᵀ + (Z Xᵀ) A: a product
+with W_0, which all clients share, and two small ones. The bias is an additional input of value 1.
+SGD with momentum and weight decay is linear in the gradients it has seen, so the optimiser can step
+on k and A as it would step on W, and the result is exact up to rounding. It is faster if the layer
+sees fewer inputs than it is wide, as weights are neither copied for each client nor written in each
+step.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ class Factors:
 
     Args:
         weight: W_0, shape (outputs, inputs).
-        bias: What the bias started from, shape (outputs,), or None.
-        rows: X, shape (clients, rows, inputs); what was not seen yet may hold anything finite.
-        optimizer: Steps on A and k; SGD without clipping.
+        bias: Initial bias, shape (outputs,), or None.
+        rows: X, shape (clients, rows, inputs); rows that were not seen yet may be any finite
+            numbers.
+        optimizer: Optimiser of A and k; SGD without clipping.
     """
 
     def __init__(
@@ -49,15 +50,14 @@ class Factors:
         self.state: OptimizerState = optimizer.start(tensors)
 
     def kept(self, outputs: Tensor) -> Tensor:
-        """What is left of outputs of W_0, shape (clients, batch, outputs), or gradients of it."""
+        """Outputs of W_0, shape (clients, batch, outputs), or their gradients, times k."""
         return outputs * self.keep[: len(outputs)] if self.decays else outputs
 
     def descend(self, grads: Tensor, lr: float) -> None:
         """One step of the first clients.
 
         Args:
-            grads: Gradients by the outputs, those of the first rows, shape (clients, rows,
-                outputs).
+            grads: Gradients by the outputs of the first rows, shape (clients, rows, outputs).
             lr: The learning rate.
         """
         clients, count, _ = grads.shape
@@ -85,11 +85,11 @@ class Factors:
         return self.keep[:, 0] * self.bias + self.coefficients.sum(dim=1)
 
     def unformed(self) -> LowRankSum:
-        """W of a single client, as it is."""
+        """W of a single client in low-rank form."""
         return LowRankSum(self.weight, float(self.keep), [(self.coefficients[0], self.rows[0])])
 
     def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
-        """W and bias of all clients, weighted and added up, without one that is a client's own."""
+        """Weighted sums of W and bias over all clients, without forming single clients' W."""
         weight = torch.tensor(weights, dtype=torch.float64, device=self.rows.device)
         scaled = (self.coefficients * weight.to(self.rows.dtype).view(-1, 1, 1)).flatten(0, 1)
         kept = weight.dot(self.keep.flatten().double())
@@ -100,9 +100,9 @@ class Factors:
 
 
 class FirstLayer:
-    """A layer whose inputs are the samples: all products with them are taken before the first step.
+    """A layer whose inputs are the samples; all products with them are computed before step 1.
 
-    However many passes are made over the samples, there are as many rows as samples.
+    The number of rows is the number of samples, for any number of passes.
 
     Args:
         weight: W_0, shape (outputs, inputs).
@@ -111,7 +111,7 @@ class FirstLayer:
         optimizer: SGD without clipping.
 
     Attributes:
-        probes: What to differentiate by after `outputs`.
+        probes: The tensors to differentiate by after `outputs`.
     """
 
     def __init__(
@@ -126,10 +126,10 @@ class FirstLayer:
         self._index = self.gram.new_empty(0, dtype=torch.int64)
 
     def outputs(self, rows: Tensor) -> Tensor:
-        """Outputs for some samples of the first clients.
+        """Outputs for samples of the first clients.
 
         Args:
-            rows: Which of its samples, for each client, int64 of shape (clients, batch).
+            rows: Indices into each client's samples, int64 of shape (clients, batch).
 
         Returns:
             Shape (clients, batch, outputs).
@@ -165,10 +165,10 @@ class FirstLayer:
 
 
 class _Product(torch.autograd.Function):
-    """Z -> k (Z W_0ᵀ + b_0) + (Z Xᵀ + 1) A, with all products in the order that is quickest.
+    """Z -> k (Z W_0ᵀ + b_0) + (Z Xᵀ + 1) A, with the fastest order of products.
 
-    Of a product with a few rows it depends on the order whether it reads W_0 well, and autograd
-    would make a tensor for every term.
+    For few rows, the order determines whether W_0 is read contiguously; autograd would also
+    allocate a tensor for every term.
     """
 
     @staticmethod
@@ -187,7 +187,7 @@ class _Product(torch.autograd.Function):
             if factors.bias is not None:
                 gram.add_(1)
             outputs.baddbmm_(gram.transpose(1, 2), past)
-        return outputs.contiguous()  # dropout draws in the order of memory, as of a usual layer
+        return outputs.contiguous()  # so that dropout draws in the order of a usual layer's memory
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -203,17 +203,17 @@ class _Product(torch.autograd.Function):
 
 
 class LaterLayer:
-    """A layer whose inputs change while the network learns: every step adds rows.
+    """A layer whose inputs are another layer's outputs: every step adds rows.
 
     Args:
         weight: W_0, shape (outputs, inputs).
         bias: Shape (outputs,), or None.
         clients: Number of clients.
-        rows: Inputs that each of them will give it in all.
+        rows: Number of inputs of each client in all steps together.
         optimizer: SGD without clipping.
 
     Attributes:
-        probes: What to differentiate by after `outputs`.
+        probes: The tensors to differentiate by after `outputs`.
     """
 
     def __init__(
@@ -240,7 +240,7 @@ class LaterLayer:
             factors.rows[:clients, past],
             factors.coefficients[:clients, past],
         )
-        if not outputs.requires_grad:  # nothing before this layer learns by gradients
+        if not outputs.requires_grad:  # no tensor before this layer needs a gradient
             outputs.requires_grad_()
         self._inputs = inputs.detach()
         self.probes = [outputs]

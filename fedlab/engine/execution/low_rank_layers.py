@@ -1,7 +1,7 @@
 """One client's round with the wide dense layers of its network in low-rank form.
 
-All else of the network learns as usual. See `fedlab.engine.execution.low_rank` for the form and for
-when it is exact.
+The other layers learn as usual. See `fedlab.engine.execution.low_rank` for the form and for when it
+is exact.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from fedlab.training.gradients import Objective, known
 
 
 class _Slot(nn.Linear):
-    """A dense layer that can be put into low-rank form for a while."""
+    """A dense layer that can be switched to low-rank form."""
 
     low_rank: LaterLayer | None = None
 
     @classmethod
     def of(cls, layer: nn.Linear) -> _Slot:
-        """A slot in the place of a layer, with the layer's parameters."""
+        """A slot with a layer's parameters."""
         slot = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         slot.weight, slot.bias = layer.weight, layer.bias
         return slot
@@ -62,11 +62,11 @@ class WideLayers:
 
     Args:
         trainer: The method's client trainer.
-        form: What the scenario wants.
-        paths: Where in the network the layers are.
+        form: The scenario's ``engine.dense_layers``.
+        paths: Paths of the layers in the network.
 
     Attributes:
-        trainer: The method with a network of its own, whose layers here can take low-rank form.
+        trainer: The client trainer with a copy of the network in which these layers are slots.
     """
 
     def __init__(self, trainer: ClientTrainer, form: Form, paths: list[str]) -> None:
@@ -89,11 +89,12 @@ class WideLayers:
     def of(cls, trainer: ClientTrainer, form: Form, samples: Tensor) -> WideLayers | None:
         """The layers of a method's network that can take low-rank form, or None.
 
-        Where nothing is stacked, smaller ones are not worth their bookkeeping.
+        With ``auto``, only layers of at least `LARGE` weights: for a single client, the overhead
+        outweighs the gain in smaller ones.
 
         Args:
             trainer: The method's client trainer.
-            form: What the scenario wants.
+            form: The scenario's ``engine.dense_layers``.
             samples: Inputs of the network, shape (n, ...) with n > 1.
         """
         spec = trainer.task.optimizer.spec
@@ -105,7 +106,7 @@ class WideLayers:
         ):
             return None
         if trainer.task.holds or trainer.task.formed:
-            return None  # parts of the network run again in its backward pass, or it goes wrong
+            return None  # activation checkpointing, or something else reads the weights
         model = trainer.task.model
         paths = [
             path
@@ -115,7 +116,7 @@ class WideLayers:
         return cls(trainer, form, paths) if paths else None
 
     def choose(self, work: LayerWork) -> ClientTrainer:
-        """The method as it trains a client whose round is so long; call it before `begin`."""
+        """The client trainer for a round of this length; to be called before `begin`."""
         optimizer = self.trainer.task.optimizer
         self._chosen = tuple(
             path
@@ -134,7 +135,7 @@ class WideLayers:
         """Puts the chosen layers into low-rank form.
 
         Args:
-            carry: What the method's `begin` made.
+            carry: The result of the trainer's `begin`.
             received: What came down.
             seen: Samples that the client will read in all steps together.
 
@@ -155,7 +156,7 @@ class WideLayers:
     def _differentiate_and_learn(
         self, objective: Objective, at: Tensors, buffers: Tensors
     ) -> tuple[Tensors, Tensor, Any]:
-        """As `fedlab.training.gradients.value_and_gradients`; layers in low-rank form step."""
+        """`fedlab.training.gradients.value_and_gradients`, with a step of low-rank layers."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
         layers = [slot.low_rank for slot in self.slots.values() if slot.low_rank]
         for layer in layers:
@@ -166,7 +167,7 @@ class WideLayers:
         probes = [layer.probes[0] for layer in called]
         grads = torch.autograd.grad(value, [*leaves.values(), *probes], allow_unused=True)
         for layer, grad in zip(called, grads[len(leaves) :], strict=True):
-            if grad is not None:  # what has no gradient takes no step
+            if grad is not None:  # a layer without a gradient takes no step
                 layer.learn([grad], self._lr)
         return known(dict(zip(leaves, grads, strict=False))), value.detach(), extra
 
@@ -174,9 +175,9 @@ class WideLayers:
         """The carry with all weights and biases, after the last step.
 
         Args:
-            carry: What the last step made.
-            summed: Whether the update will only be added to others: a method that sends weights as
-                they are then sends `fedlab.federation.low_rank_sum.LowRankSum` ones.
+            carry: The carry after the last step.
+            summed: Whether the update will only be added to others: if the method sends the model
+                unchanged, weights are then `fedlab.federation.low_rank_sum.LowRankSum`.
         """
         formed: dict[str, Any] = dict(carry.parameters)
         as_they_are = (
@@ -210,9 +211,9 @@ def _names(path: str, layer: nn.Linear) -> tuple[str, str | None]:
 def _plainly_used(model: nn.Module, samples: Tensor) -> list[str]:
     """Paths of the dense layers that are called once for a batch, with one row for each sample.
 
-    Layers are left out that share their parameters with others, that have hooks, or whose
-    parameters are frozen or have hooks. That nothing else reads a layer's weights cannot be seen
-    from here; `fedlab.engine.step_check` finds it out.
+    Layers that share parameters with others, have hooks, or whose parameters are frozen or have
+    hooks, are left out. Whether something else reads a layer's weights is not checked here but in
+    `fedlab.engine.step_check`.
     """
     names = Counter(parameter for _, parameter in model.named_parameters(remove_duplicate=False))
 

@@ -1,4 +1,4 @@
-"""When dense layers take low-rank form (see `low_rank`): where it is exact, and pays."""
+"""The rule by which dense layers take low-rank form (`low_rank`): if it is exact and faster."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from fedlab.engine.execution.batch_schedule import Schedule
 from fedlab.training.optimizer import Optimizer
 
 Form = Literal["auto", "dense", "low_rank"]
-"""How dense layers are computed; ``auto`` is the quicker way by rule."""
+"""How dense layers are computed; ``auto`` is the faster form by rule."""
 
 LARGE = 2**20
-"""Weights from which a layer does not fit into the caches that a core has for itself."""
+"""Number of weights above which a layer does not fit into a core's own caches."""
 
 FIRST_PAYS = {"small": 64, "large": 256}
 LATER_PAYS = {"small": 16, "large": 128}
-"""Below which ``rows² / (steps · width)`` the low-rank form was quicker on a CPU: the work on rows
-grows with their square, that of writing weights with the steps, and with the width (of a layer of
-i inputs and o outputs, i o / (i + o)) by which the second is the larger. Measured at 50 to 800
-rows, batches of 10 and 32, 1 and 4 passes, and layers from 512 x 10 to 12544 x 128."""
+"""Thresholds of ``rows² / (steps · width)`` below which the low-rank form was faster on a CPU. Its
+work grows with rows², that of the dense form with steps · width (i o / (i + o) for i inputs and o
+outputs). Measured at 50 to 800 rows, batches of 10 and 32, 1 and 4 passes, and layers from 512 x 10
+to 12544 x 128."""
 
 
 @dataclass(frozen=True)
 class LayerWork:
-    """What a client does in a round.
+    """A client's work in a round.
 
     Attributes:
         steps: Optimiser steps.
-        seen: Samples read in all of them together.
-        samples: Different samples among those.
+        seen: Samples read in all steps together.
+        samples: Distinct samples among these.
     """
 
     steps: int
@@ -42,7 +42,7 @@ class LayerWork:
 
     @classmethod
     def of(cls, schedule: Schedule) -> LayerWork:
-        """What a schedule says."""
+        """The work of a schedule."""
         return cls(schedule.steps, schedule.seen, schedule.examples)
 
     def low_rank_first(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
@@ -69,10 +69,10 @@ class LayerWork:
 
 
 def takes_usual_steps(trainer: ClientTrainer) -> bool:
-    """Whether a method minimises the scenario's loss by the scenario's optimiser, and no more.
+    """Whether a method only minimises the scenario's loss by the scenario's optimiser.
 
-    Whatever else a method may do with weights or gradients would miss the weights of layers in
-    low-rank form, and momentum that a method sends would be missing.
+    In low-rank form, weights, gradients and momentum of a layer are not available to the method's
+    own code.
     """
     own = ["objective", "loss", "gradients", "step"]
     if trainer.task.optimizer.spec.momentum:
@@ -84,5 +84,5 @@ def takes_usual_steps(trainer: ClientTrainer) -> bool:
 
 
 def sends_the_model(trainer: ClientTrainer) -> bool:
-    """Whether a method sends what the steps made of the model, and nothing else."""
+    """Whether a method's update is the trained model (`finish` is not overridden)."""
     return type(trainer).finish is ClientTrainer.finish

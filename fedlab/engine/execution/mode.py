@@ -1,8 +1,8 @@
-"""Whether a cohort's clients train one by one, or many of them as one.
+"""The choice between training a cohort's clients one by one and in stacks.
 
-The two ways give the same numbers up to rounding. So that the same scenario, seed and machine give
-the same bytes, the choice follows from a rule, not from the clock; ``measured`` asks the clock
-once, and remembers.
+Both give the same numbers up to rounding. The choice follows from a rule, so that the same
+scenario, seed and machine give the same bytes; with ``measured``, it follows from one timing, which
+is stored.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from fedlab.models.layers import only_dense
 from fedlab.scenario import EngineSpec, Scenario
 
 MOST = 32
-"""Clients in a stack, at most: more gain little, and leave other processes without work."""
+"""Largest number of clients in a stack: more gain little and leave other processes idle."""
 
 FEWEST = 8
-"""Clients in a stack from which it is quicker than one client after another on a CPU."""
+"""Number of clients from which a stack is faster than one client after another on a CPU."""
 
 STACK_BYTES = {"cpu": 16 * 2**20, "cuda": 2 * 2**30}
-"""Parameters of a stack, at most: on a CPU what its caches hold, on a GPU a part of its memory."""
+"""Largest size of a stack's parameters in bytes: a CPU's caches, or a part of a GPU's memory."""
 
 
 class ExecutionPlan(NamedTuple):
     """How clients are executed.
 
     Attributes:
-        stack: Clients that train as one, at most; 1 is one by one.
-        reason: In words.
+        stack: Largest number of clients in a stack; 1 is one by one.
+        reason: The reason of the choice, in words.
     """
 
     stack: int
@@ -52,17 +52,17 @@ class ExecutionPlan(NamedTuple):
 def from_rule(
     engine: EngineSpec, trainer: ClientTrainer, device: str, cohort: int
 ) -> ExecutionPlan:
-    """Chooses by what is known beforehand.
+    """Chooses by network, method and device.
 
-    Stacked convolutions are grouped convolutions, which CPUs are slow in. Dense layers gain from
-    being stacked as long as the stack stays in the caches, because small clients keep the
-    interpreter busier than the arithmetic.
+    Stacked convolutions are grouped convolutions, which are slow on CPUs. Stacking dense layers is
+    faster while the stack fits into the caches, as the interpreter's overhead per operation
+    dominates for small clients.
 
     Args:
         engine: The scenario's ``engine`` block; ``measured`` is treated like ``vmap``.
         trainer: The method's client trainer.
         device: ``cpu`` or ``cuda``.
-        cohort: Clients of a round.
+        cohort: Number of clients of a round.
     """
     if engine.execution == "sequential":
         return ExecutionPlan(1, "the scenario says so")
@@ -90,15 +90,15 @@ def from_timing(
     alone: Callable[[], object],
     together: Callable[[], object],
 ) -> ExecutionPlan:
-    """Chooses by the clock, once for every kind of work on this machine.
+    """Chooses by a timing, made once for every workload on this machine.
 
     Args:
         scenario: The experiment.
-        stack: Clients that would train as one, at most.
-        clients: Clients that `alone` and `together` train.
+        stack: Largest number of clients in a stack.
+        clients: Number of clients that `alone` and `together` train.
         device: ``cpu`` or ``cuda``.
-        alone: Trains some clients one by one, and forgets what they learnt.
-        together: Trains the same clients as one, and forgets what they learnt.
+        alone: Trains some clients one by one and discards the results.
+        together: Trains the same clients as a stack and discards the results.
     """
     path = (
         array_cache.folder().parent
@@ -118,7 +118,7 @@ def from_timing(
 
 
 def _kind_of_work(scenario: Scenario, clients: int, device: str) -> str:
-    """Names everything that the times depend on."""
+    """A hash of everything that the times depend on."""
     processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     blocks = scenario.model_dump(mode="json", include={"data", "model", "strategy", "training"})
     machine = [device, processor, platform.node(), torch.get_num_threads(), torch.__version__]
@@ -137,7 +137,7 @@ def _seconds(action: Callable[[], object]) -> float:
 
 
 def _remember(path: Path, seconds: dict[str, float]) -> None:
-    """Keeps times where the next run finds them, unless nothing can be written there."""
+    """Stores times for later runs; does nothing if the folder cannot be written to."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(seconds), shared=True)

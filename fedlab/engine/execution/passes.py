@@ -1,4 +1,4 @@
-"""How samples are read in batches, pass after pass: numbers alone, for planning and for drawing."""
+"""Batch sizes and orders of passes over samples, for planning and for drawing batches."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ BatchSize = int | Literal["full"]
 
 @dataclass(frozen=True)
 class Passes:
-    """Passes over some samples, each in an order of its own.
+    """Passes over samples, each in a new random order.
 
     Attributes:
-        sizes: Samples of every batch of one pass.
-        steps: Batches in all passes together.
+        sizes: Size of every batch of one pass.
+        steps: Number of batches in all passes together.
     """
 
     sizes: tuple[int, ...]
@@ -37,18 +37,17 @@ class Passes:
         remainder: Remainder = "keep",
         smallest: int = 1,
     ) -> Passes:
-        """The passes over so many samples.
+        """The passes over `rows` samples.
 
         Args:
-            rows: How many samples there are; none give no step.
-            batch_size: Samples of a batch; where there are fewer in all, they are one batch.
-            epochs: Passes.
-            steps: Batches in all instead of passes, from as many passes as needed.
-            remainder: What becomes of the samples that are left when a pass has no full batch
-                more: a batch of their own (``keep``), none (``drop``), or part of the batch before
-                (``merge``).
-            smallest: Fewer samples than this are no batch of their own, unless there are no others
-                (batch normalisation cannot train on a single sample).
+            rows: Number of samples; 0 gives no step.
+            batch_size: Samples of a batch; fewer samples in all are one batch.
+            epochs: Number of passes.
+            steps: Number of batches instead of passes, from as many passes as needed.
+            remainder: Treatment of the samples after the last full batch of a pass: a smaller
+                batch (``keep``), left out (``drop``), or added to the batch before (``merge``).
+            smallest: With ``keep``, a smaller remainder than this is left out, unless there are no
+                other samples (batch normalisation cannot train on a single sample).
         """
         size = rows if batch_size == "full" else min(batch_size, rows)
         full, rest = divmod(rows, size) if rows else (0, 0)
@@ -80,12 +79,12 @@ class Passes:
 
 @dataclass(frozen=True)
 class PhasePlan:
-    """What a client reads in one phase of a round.
+    """The samples that a client reads in one phase of a round.
 
     Attributes:
         own: The passes over the samples of the phase's split.
-        beside: Those over the unlabelled samples that are read with them, step by step.
-        examples: Distinct samples that may be read.
+        beside: The passes over the unlabelled samples that are appended to each batch.
+        examples: Number of distinct samples that may be read.
     """
 
     own: Passes
@@ -105,13 +104,13 @@ class PhasePlan:
     def draw(
         self, rows: torch.Tensor, beside: torch.Tensor, generator: torch.Generator
     ) -> Iterator[torch.Tensor]:
-        """The samples of every step, those beside the others behind them."""
+        """The samples of every step, with those of `beside` last."""
         if not self.beside.steps:
             yield from self.own.draw(rows, generator)
             return
         nothing = repeat(rows[:0])
         first = list(self.own.draw(rows, generator))
         second = self.beside.draw(beside, generator)
-        pairs = zip(chain(first, nothing), chain(second, nothing), strict=True)  # without an end
+        pairs = zip(chain(first, nothing), chain(second, nothing), strict=True)  # infinite
         for parts in islice(pairs, self.steps):
             yield torch.cat(parts)

@@ -1,4 +1,4 @@
-"""What clients have to do in a round, and on what devices: known before any of them trains."""
+"""The clients' work in a round and their devices, computed before training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logging.getLogger("fedlab")
 
 
 class RoundWorkload(NamedTuple):
-    """What each client does in a round.
+    """Every client's work in a round.
 
     Attributes:
         steps: Optimiser steps, int64 of shape (clients,).
-        samples: Samples read in all of them together, int64 of shape (clients,).
+        samples: Samples read in all steps together, int64 of shape (clients,).
     """
 
     steps: np.ndarray
@@ -36,12 +36,12 @@ class RoundWorkload(NamedTuple):
 def work_per_round(
     trainer: ClientTrainer, partition: Partition, batch_size: BatchSize, inputs: torch.Tensor
 ) -> RoundWorkload:
-    """What each client does in a round; in numbers what `batch_schedule` draws.
+    """Every client's numbers of steps and samples, as in the schedules of `batch_schedule`.
 
-    What a method adds to a client's samples (`ClientTrainer.training_data`) is not counted.
+    Samples that a method adds (`ClientTrainer.training_data`) are not counted.
 
     Args:
-        trainer: The method's client trainer, which says what the phases of a round are.
+        trainer: The method's client trainer, for the phases of a round.
         partition: Which samples belong to which client.
         batch_size: Samples per step.
         inputs: Some samples, of which only the shape matters.
@@ -64,12 +64,11 @@ def work_per_round(
 def check_work(
     scenario: Scenario, trainer: ClientTrainer, partition: Partition, work: RoundWorkload
 ) -> None:
-    """Refuses a run in which nobody can learn, and tells how many clients cannot.
+    """Refuses a run in which no client can take a step, and warns of clients that cannot.
 
-    Also tells of short last steps, which can throw a model that is tested as its client leaves it.
-    What a method adds to a client's samples (`ClientTrainer.training_data`) is not known here, and
-    whoever does that is let pass. So is a trainer that has no phases, which says itself that its
-    clients take no steps.
+    Also warns of short last steps, which can disturb personal models. Not checked: methods that
+    add samples (`ClientTrainer.training_data`), and trainers without phases, whose clients take no
+    steps by intention.
 
     Raises:
         InputError: If no client can take a step.
@@ -111,7 +110,7 @@ def check_work(
 
 
 def _why_idle(trainer: ClientTrainer, partition: Partition, client: int) -> tuple[str, str]:
-    """Why a client takes no step, and what helps."""
+    """Why a client takes no step, and the remedy."""
     known = partition[client].labelled
     if not len(known):
         return "has no training samples", "use fewer clients, or a milder skew"
@@ -139,8 +138,8 @@ def devices_of(
     Args:
         scenario: The experiment.
         data: Its samples.
-        partition: Who has which.
-        work: What each client does in a round.
+        partition: Which samples belong to which client.
+        work: Every client's work in a round.
 
     Raises:
         InputError: If the profiles do not fit the data's domains.

@@ -1,4 +1,4 @@
-"""Everything one process needs to answer for any client: data, network, client trainer."""
+"""Data, network and client trainer of a scenario in one process, for any of its clients."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from fedlab.updates.client_side import outgoing
 log = logging.getLogger("fedlab")
 
 CACHED_CLIENTS = 64
-"""Clients whose samples stay on the device between rounds."""
+"""Number of clients whose samples stay on the device between rounds."""
 
 
 class Runtime:
@@ -52,7 +52,7 @@ class Runtime:
         data: The pooled samples.
         partition: Which of them belong to which client.
         device: Where to compute.
-        observed: What was found by running the scenario's network in another process.
+        observed: Observations of the network from another process.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Runtime:
 
     @cached_property
     def executors(self) -> list[Executor]:
-        """The ways of running clients, the quickest first; the last one supports everything."""
+        """The executors, the fastest first; the last one supports everything."""
         setting = Setting(
             self.trainer,
             self.preprocess,
@@ -111,7 +111,7 @@ class Runtime:
         client_state: ClientState,
         into: Preaggregation | None = None,
     ) -> Trained:
-        """A local round of one client: what all other ways of running it must equal."""
+        """A local round of one client by the last executor, the reference."""
         cohort = self._cohort([client], received, [client_state])
         (trained,) = self.executors[-1].train(cohort, into)
         return trained
@@ -120,7 +120,7 @@ class Runtime:
         self,
         clients: Sequence[int],
         received: Received,
-        own_states: Sequence[ClientState],
+        client_states: Sequence[ClientState],
         into: Preaggregation | None = None,
     ) -> list[Trained]:
         """A local round of many clients as one, by the first executor that supports them.
@@ -130,18 +130,19 @@ class Runtime:
         Args:
             clients: Their indices.
             received: What came down.
-            own_states: What they keep.
-            into: Takes in what they send, if no more than its sum is wanted.
+            client_states: Their states.
+            into: Sum to which the updates are added, if only their sum is needed.
 
         Returns:
             For each client its update and its metrics (see `Executor.train`).
         """
-        return self._train(self._cohort(clients, received, own_states), into)
+        return self._train(self._cohort(clients, received, client_states), into)
 
     def _cohort(
-        self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
+        self, clients: Sequence[int], received: Received, client_states: Sequence[ClientState]
     ) -> Cohort:
-        return Cohort(clients, received, own_states, [self.client_data(each) for each in clients])
+        datas = [self.client_data(each) for each in clients]
+        return Cohort(clients, received, client_states, datas)
 
     def _train(self, cohort: Cohort, into: Preaggregation | None) -> list[Trained]:
         executor = next(each for each in self.executors if each.supports(cohort))
@@ -150,7 +151,7 @@ class Runtime:
         except (MemoryError, RuntimeError) as error:
             if len(cohort.clients) == 1 or not out_of_memory(error):
                 raise
-        # Out here: within, the error would keep the tensors of the failed attempt.
+        # After the except block, whose error keeps the tensors of the failed attempt alive.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         log.warning("%d clients do not fit into memory as one; halving them", len(cohort.clients))
@@ -159,7 +160,7 @@ class Runtime:
     def outgoing(
         self, client: int, received: Received, client_state: ClientState, update: Update
     ) -> Update:
-        """A client's update as the scenario's ``updates`` block has it sent."""
+        """A client's update, transformed by the scenario's ``updates`` block."""
         spec = self.scenario.updates
         if not spec.changes_updates:
             return update
@@ -169,13 +170,13 @@ class Runtime:
 
     @cached_property
     def learning(self) -> dict[str, torch.Size]:
-        """Shapes of the parameters that learn, by name."""
+        """Shapes of the trainable parameters, by name."""
         model = self.trainer.task.model
         names = set(self.trainer.task.anatomy.learning)
         return {name: t.shape for name, t in model.named_parameters() if name in names}
 
     def answer(self, client: int, question: str, received: Received) -> Update:
-        """A client's answer to a strategy's question; the question's values name the client."""
+        """A client's answer to a strategy's query; the client's index is added to the config."""
         asked = replace(received, config={**received.config, "client": client})
         return self.trainer.answer(question, asked, self.client_data(client))
 
@@ -186,9 +187,9 @@ class Runtime:
         return self.evaluate_many([client], received, [client_state])[0]
 
     def evaluate_many(
-        self, clients: Sequence[int], received: Received, own_states: Sequence[ClientState]
+        self, clients: Sequence[int], received: Received, client_states: Sequence[ClientState]
     ) -> list[list[DomainScore]]:
-        """Tests clients' own models; those that keep nothing have the same and share batches.
+        """Tests clients' own models; clients without a state have the same one and share batches.
 
         What came down says on which split (``split`` of its plain values): that for tests, or the
         samples that clients have set aside.
@@ -199,8 +200,8 @@ class Runtime:
         samples are one batch.
         """
         mixes = mixes_test_samples(self.trainer.task.model)
-        alike = [place for place, state in enumerate(own_states) if not state and not mixes]
-        groups = [[place] for place, state in enumerate(own_states) if state or mixes]
+        alike = [place for place, state in enumerate(client_states) if not state and not mixes]
+        groups = [[place] for place, state in enumerate(client_states) if state or mixes]
         validates = received.config.get("split") == "validation"
         own_samples = self.client_validations if validates else self.client_tests
         if steps := int(received.config.get(ADAPT_STEPS, 0)):
@@ -209,7 +210,7 @@ class Runtime:
             return [self._score(state, [tests])[0] for state, tests in each]
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
-            state = self.trainer.evaluated_model(received, own_states[places[0]])
+            state = self.trainer.evaluated_model(received, client_states[places[0]])
             tests = [own_samples(clients[place]) for place in places]
             scores |= zip(places, self._score(state, tests), strict=True)
         return [scores[place] for place in range(len(clients))]
@@ -230,7 +231,7 @@ class Runtime:
         )
 
     def evaluate_domain(self, domain: str, received: Received) -> list[DomainScore]:
-        """Tests the received model, as it is, on a domain's whole test set."""
+        """Tests the received model on a domain's whole test set."""
         return self._score(received.model, [self.domain_tests(domain)])[0]
 
     def _score(self, state: Tensors, tests: Sequence[TestSamples]) -> list[list[DomainScore]]:
@@ -242,7 +243,7 @@ class Runtime:
 
 
 def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:
-    """Samples of a pool that a model is tested on."""
+    """The samples of a pool at the given rows, on a device."""
     columns = (pool.inputs, pool.labels, pool.domains)
     return TestSamples(*(as_tensor(column[rows]).to(device) for column in columns))
 
@@ -260,11 +261,11 @@ def build_client_trainer(
         scenario: The experiment.
         data: The pooled samples.
         device: Where to compute.
-        preprocess: Normalises samples; made anew where it is not given.
-        observed: What was found by running the network in another process.
+        preprocess: Normalises samples; created if not given.
+        observed: Observations of the network from another process.
 
     Raises:
-        InputError: If the network cannot be made, or cannot be trained rightly.
+        InputError: If the network cannot be built, or cannot be trained correctly.
     """
     samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
     classes = len(data.class_names)
@@ -286,12 +287,12 @@ def initial_model(
 
     Args:
         scenario: The experiment.
-        data: The pooled samples, or what a server without data knows of them.
-        samples: What the network is looked at with.
-        observed: What was found by that in another process.
+        data: The pooled samples, or a server's description of them.
+        samples: Samples for a trial run of the network.
+        observed: Observations of such a run in another process.
 
     Raises:
-        InputError: If the network cannot be made.
+        InputError: If the network cannot be built.
     """
     return build_model(
         scenario.model,
@@ -305,7 +306,7 @@ def initial_model(
 
 
 def client_trainer_of(scenario: Scenario, model: nn.Module, classes: int) -> ClientTrainer:
-    """The method's client trainer with a network that is there already."""
+    """The method's client trainer with a given network."""
     task = Task(
         model=model,
         optimizer=Optimizer(scenario.training.optimizer),
@@ -322,7 +323,7 @@ def client_trainer_of(scenario: Scenario, model: nn.Module, classes: int) -> Cli
 def tried_trainer(
     trainer: ClientTrainer, scenario: Scenario, samples: TrialSamples
 ) -> tuple[ClientTrainer, str | None]:
-    """A client trainer whose steps are right (see `fedlab.engine.step_check.tried`)."""
+    """A client trainer whose steps were checked (see `fedlab.engine.step_check.tried`)."""
     stacks = trainer.supports_vmap and scenario.engine.execution != "sequential"
     form = scenario.engine.dense_layers if takes_usual_steps(trainer) else "dense"
     task, why = tried(trainer.task, samples, scenario.model.name, stacks, form)

@@ -1,4 +1,4 @@
-"""A local round of one client, step after step: the reference that every quicker way must equal."""
+"""A local round of one client, step after step: the reference for all other executors."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ def train_one(
         trainer: The method's client trainer.
         preprocess: Normalises and augments batches.
         received: What came down; not written to.
-        client_state: What the client keeps; not written to.
+        client_state: The client's state; not written to.
         data: The client's samples.
         batch_size: Samples per step.
         seed: The scenario's seed; order, augmentation and dropout are keyed on it, the client and
             the round.
         client: The client's index.
-        wide: The layers of the network that may take low-rank form, if there are any.
+        wide: The layers of the network that may take low-rank form, or None.
         summed: Whether the update will only be added to those of other clients; weights in
-            low-rank form may then come as `fedlab.federation.low_rank_sum.LowRankSum`.
-        portion: How much of the round is run; all of it by default.
+            low-rank form may then be `fedlab.federation.low_rank_sum.LowRankSum`.
+        portion: The part of the round to run; all of it by default.
 
     Returns:
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
@@ -130,5 +130,5 @@ def train_one(
 
 
 def client_stats_of(trainer: ClientTrainer, data: ClientData) -> ClientStats:
-    """What a method may know of a client's samples."""
+    """Class counts and number of a client's samples."""
     return ClientStats(data.class_counts(trainer.task.classes), len(data.labels))

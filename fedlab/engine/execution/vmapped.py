@@ -1,9 +1,9 @@
-"""A local round of many clients as one: their tensors stacked, their steps taken together.
+"""A local round of many clients with stacked tensors, by `torch.func.vmap`.
 
 A method is written for one client. `torch.func.vmap` turns its gradients into those of a stack of
-clients; optimisers work on stacked tensors as they are. Nothing is padded, because padded samples
-would enter the statistics of batch normalisation: at each step, the clients whose next batches are
-equally long step together.
+clients; optimisers work on stacked tensors without changes. Batches are not padded, as padding
+would enter the statistics of batch normalisation: at each step, the clients whose next batches have
+the same length step together.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from fedlab.models.memory_format import channels_last
 from fedlab.training.task import Batch
 
 Unused = dict[Hashable, frozenset[str]]
-"""Which parameters a kind of step leaves without a gradient: those that the objective does not use,
-in a phase, for batches of a shape."""
+"""(phase, shapes of the batch) -> names of the parameters that the objective of such a step does
+not use, so that they have no gradient."""
 
 
 class Vmapped(Executor):
-    """Any network and method that `torch.func.vmap` can take."""
+    """Supports every network and method that `torch.func.vmap` supports."""
 
     @cached_property
     def unused(self) -> Unused:
-        """What steps of a run were found not to use."""
+        """Cache of unused parameters, for the whole run."""
         return {}
 
     def supports(self, cohort: Cohort) -> bool:
@@ -71,7 +71,7 @@ def train_many(
     trainer: ClientTrainer,
     preprocess: Preprocess,
     received: Received,
-    own_states: Sequence[ClientState],
+    client_states: Sequence[ClientState],
     datas: Sequence[ClientData],
     *,
     batch_size: int | Literal["full"],
@@ -81,19 +81,19 @@ def train_many(
 ) -> list[tuple[Update, dict[str, float]]]:
     """Runs all phases of a round for many clients that received the same.
 
-    Numbers differ from those of `train_one` by rounding only. They depend, in their last bits, on
-    which clients are given together.
+    Numbers differ from those of `train_one` by rounding only; the rounding depends on which clients
+    are in the stack.
 
     Args:
-        trainer: The method's client trainer, which must be `supports_vmap`.
+        trainer: The method's client trainer, whose `supports_vmap` must be true.
         preprocess: Normalises and augments batches.
         received: What came down; not written to.
-        own_states: What each client keeps; not written to.
+        client_states: Each client's state; not written to.
         datas: The clients' samples.
         batch_size: Samples per step.
         seed: The scenario's seed; order and augmentation are keyed on it, the client and the round.
         clients: The clients' indices.
-        unused: What is known of steps of the same run, to which is added.
+        unused: Cache of unused parameters; added to.
 
     Returns:
         For each client what `train_one` returns.
@@ -101,7 +101,7 @@ def train_many(
     round_ = received.server_round
     datas = [
         trainer.training_data(data, received, state)
-        for data, state in zip(datas, own_states, strict=True)
+        for data, state in zip(datas, client_states, strict=True)
     ]
     schedules = [
         plan_round(
@@ -109,14 +109,14 @@ def train_many(
         )
         for client, data in zip(clients, datas, strict=True)
     ]
-    # Next to each other are clients that end together: groups are then slices, not copies.
+    # Clients that end together are then neighbours, so that groups are slices instead of copies.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].seen)
     device = datas[0].inputs.device
     stack = _Stack(
         trainer,
         preprocess,
         received,
-        [own_states[k] for k in order],
+        [client_states[k] for k in order],
         [datas[k] for k in order],
         [rng.torch_generator(seed, "augment", clients[k], round_, device=device) for k in order],
         {} if unused is None else unused,
@@ -141,11 +141,11 @@ def out_of_memory(error: Exception) -> bool:
 def _groups(
     phases: Sequence[list[torch.Tensor]], views: Callable[[int, torch.Tensor], int]
 ) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
-    """Step after step of a phase, the clients whose batches are alike in shape, and their rows.
+    """The clients whose batches have the same shape, and their rows, for every step of a phase.
 
     Args:
         phases: The rows of every client's steps.
-        views: (client, rows) -> how many of them have strong views.
+        views: (client, rows) -> number of rows with strong views.
     """
     for step in range(max(len(phase) for phase in phases)):
         groups: dict[tuple[int, int], list[int]] = {}
@@ -158,21 +158,21 @@ def _groups(
 
 
 def _present(phase: Phase) -> tuple[int | None, int | None]:
-    """Which of a batch's last two tensors there are in a phase, as `torch.func.vmap` wants it."""
+    """``in_dims`` of a batch's last two tensors, which exist only in some phases."""
     return 0 if phase.split == "all" else None, 0 if phase.strong_views else None
 
 
 class _Stack:
-    """The carries and samples of many clients, one behind the other.
+    """The stacked carries and samples of many clients.
 
     Args:
         trainer: The method's client trainer.
         preprocess: Normalises and augments batches.
         received: What came down.
-        own_states: What each client keeps.
+        client_states: Each client's state.
         datas: The clients' samples.
-        generators: Each client's own, for augmentation.
-        unused: What is known of steps; added to.
+        generators: Each client's generator for augmentation.
+        unused: Cache of unused parameters; added to.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class _Stack:
         trainer: ClientTrainer,
         preprocess: Preprocess,
         received: Received,
-        own_states: Sequence[ClientState],
+        client_states: Sequence[ClientState],
         datas: Sequence[ClientData],
         generators: Sequence[torch.Generator],
         unused: Unused,
@@ -200,14 +200,14 @@ class _Stack:
         trainer.set_train_mode(received)
         carries = [
             trainer.begin(received, state, client_stats_of(trainer, data))
-            for state, data in zip(own_states, datas, strict=True)
+            for state, data in zip(client_states, datas, strict=True)
         ]
         self.carry = carries[0].map(lambda *tensors: torch.stack(tensors), *carries[1:])
         self.lr = trainer.task.optimizer.learning_rate(received.server_round)
         self.stacked_trainer = trainer.for_vmap()
 
     def enter(self, phase: int) -> None:
-        """Goes on to a phase of the round."""
+        """Enters a phase of the round."""
         self.number, self.phase = phase, self.trainer.phases()[phase]
         stacked = self.stacked_trainer.phases()[phase]
         self.gradients = torch.func.vmap(
@@ -215,27 +215,27 @@ class _Stack:
             in_dims=(0, Batch(0, 0, 0, *_present(stacked))),  # type: ignore[arg-type]
         )
         if stacked.enter:
-            # What does not depend on the client comes back as one tensor seen many times.
+            # Tensors that do not depend on the client come back expanded, with stride 0.
             self.carry = torch.func.vmap(stacked.enter)(self.carry).map(torch.Tensor.contiguous)
 
     def views(self, client: int, rows: torch.Tensor) -> int:
-        """How many of a client's rows have strong views in this phase."""
+        """Number of a client's rows with strong views in this phase."""
         if not self.phase.strong_views:
             return 0
         known = self.labelled[rows + self.starts[client]]
         return len(rows) - first_of_views(self.phase, known)
 
     def step(self, members: list[int], rows: list[torch.Tensor]) -> None:
-        """One optimiser step of some clients, each on as many of its own rows.
+        """One optimiser step of some clients, on equally many rows each.
 
         Args:
             members: The clients' places in the stack, ascending.
-            rows: For each of them the rows of its samples, all of one length.
+            rows: For each of them the rows of its samples, all of the same length.
         """
         where = self._where(members)
         batch = self._batch(members, rows)
         part = self.carry.map(lambda stacked: stacked[where])
-        if isinstance(where, int):  # alone, as it would be in a round of its own
+        if isinstance(where, int):  # one client: the same step as in `train_one`
             _, metrics = self.trainer.step(part, batch, self.phase, self.received.server_round)
         else:
             unused = self._unused(part, batch)
@@ -253,10 +253,11 @@ class _Stack:
             self.sums[name][where] += value * len(rows[0])
 
     def _unused(self, part: Carry, batch: Batch) -> frozenset[str]:
-        """Parameters that have no gradient in such a step, as a client by itself finds them.
+        """Names of the parameters that have no gradient in such a step.
 
-        Under `torch.func.vmap` they have one of zeros. What is used cannot depend on values there,
-        only on shapes, so that one client's step tells for all that are alike.
+        Under `torch.func.vmap` they have a gradient of zeros. Which ones are used cannot depend on
+        values under vmap, only on shapes, so the gradients of one client are computed without vmap
+        once for each phase and shape.
         """
         shapes = tuple(None if tensor is None else tensor.shape[1:] for tensor in batch)
         kind = (self.number, shapes, tuple(part.extra))
@@ -270,7 +271,7 @@ class _Stack:
         return self.unused[kind]
 
     def _where(self, members: list[int]) -> int | slice | torch.Tensor:
-        """An index that yields views if the members stand in a row, and copies otherwise."""
+        """An index that yields views if the members are consecutive, and copies otherwise."""
         first, last = members[0], members[-1]
         if first == last:
             return first
@@ -299,12 +300,12 @@ class _Stack:
         return batch
 
     def finish(self, schedules: Sequence[Schedule]) -> Iterator[tuple[Update, dict[str, float]]]:
-        """What each client sends and keeps, and its metrics."""
+        """Each client's update and metrics."""
         sums = {name: values.tolist() for name, values in self.sums.items()}
         for client, schedule in enumerate(schedules):
             carry = self.carry.map(lambda stacked, k=client: stacked[k])
             update = self.trainer.finish(carry, self.received, schedule.steps)
-            # What is kept for rounds must not keep the other clients' tensors alive.
+            # Clones, as views would keep the whole stack alive.
             client_state = {
                 record: {name: tensor.clone() for name, tensor in tensors.items()}
                 for record, tensors in update.client_state.items()
