@@ -1,4 +1,4 @@
-"""What clients keep between rounds: in memory as far as it fits, and on disk beyond that."""
+"""Clients' states between rounds: in memory up to a budget, and on disk beyond it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from flwr.app import RecordDict
 
 BUDGET = 512 * 2**20
-"""Bytes of states that stay in the memory of the process that holds them."""
+"""Bytes of states that stay in this process's memory."""
 
 
 class ClientStates:
-    """Client -> what it keeps, as a record or as whatever stands for one.
+    """Client -> its state, as a record or as a reference to one (a Ray object reference).
 
-    Those that were not needed for longest go to a temporary folder once the budget is spent. It is
-    no part of a run: what a run can go on from is in its checkpoints.
+    Beyond the budget, the least recently used states are moved to a temporary folder. A run is not
+    resumed from there but from its checkpoints.
 
     Args:
-        fetch: Gives the record that something in here stands for.
+        fetch: Resolves a reference to its record.
         budget: Bytes that stay in memory.
     """
 
@@ -33,12 +33,12 @@ class ClientStates:
         self._fetch = fetch
         self._left = budget
         self._here: OrderedDict[int, tuple[Any, int]] = OrderedDict()
-        self._elsewhere: dict[int, Any] = {}  # what stands for records that other memory holds
+        self._elsewhere: dict[int, Any] = {}  # references to records in other memory
         self._spilled: set[int] = set()
         self._folder: Path | None = None
 
     def get(self, client: int) -> Any:
-        """What a client keeps, or None if it keeps nothing."""
+        """A client's state, or None if it has none."""
         if client in self._here:
             self._here.move_to_end(client)
             return self._here[client][0]
@@ -47,12 +47,12 @@ class ClientStates:
         return self._elsewhere.get(client)
 
     def put(self, client: int, state: Any, size: int) -> None:
-        """Takes in what a client keeps from now on.
+        """Replaces a client's state.
 
         Args:
             client: The client.
-            state: A record, or what stands for one.
-            size: Its bytes in this process's memory; 0 if it is held elsewhere.
+            state: A record, or a reference to one.
+            size: Its bytes in this process's memory; 0 if it is in other memory.
         """
         _, old = self._here.pop(client, (None, 0))
         self._left += old - size
@@ -66,7 +66,7 @@ class ClientStates:
             self._spill()
 
     def records(self, clients: Iterable[int]) -> dict[int, RecordDict]:
-        """What these clients keep, as records in this process."""
+        """These clients' states, as records in this process."""
         states = {client: self.get(client) for client in clients}
         return {
             client: state if isinstance(state, RecordDict) else self._fetch(state)
@@ -75,7 +75,7 @@ class ClientStates:
         }
 
     def close(self) -> None:
-        """Forgets everything."""
+        """Drops all states and deletes the temporary folder."""
         for held in (self._here, self._spilled, self._elsewhere):
             held.clear()
         if self._folder is not None:
@@ -83,7 +83,7 @@ class ClientStates:
             self._folder = None
 
     def _spill(self) -> None:
-        """Writes the state that was not needed for longest to disk."""
+        """Writes the least recently used state to disk."""
         client = next(iter(self._here))
         self._file(client).write_bytes(pickle.dumps(self.records([client])[client], protocol=5))
         _, size = self._here.pop(client)

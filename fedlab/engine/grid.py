@@ -1,4 +1,4 @@
-"""What fedlab's grids share: node ids, message ids, and client states between rounds."""
+"""The base of fedlab's grids: node ids, message ids, and client states between rounds."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from fedlab.flower_compat import NodeInfo, Run, assume_identity, stamp
 log = logging.getLogger("fedlab")
 
 LATE = "not finished before the deadline"
-"""Why a client counts as failed that takes too long."""
+"""Reason of a client that failed because it took too long."""
 
 
 class ClientGrid(Grid):
     """A Flower grid whose nodes are the logical clients 0, 1, ... of a partition.
 
-    Ids are in order and known at once, so that cohorts drawn over them are reproducible and no
-    round starts before its clients exist.
+    Node ids are consecutive and known from the start, so that cohorts drawn from them are
+    reproducible and no round has to wait for clients to register.
 
     Args:
-        sizes: Training samples of each logical client.
-        tested: Clients that are tested as one, at most.
+        sizes: Number of training samples of each logical client.
+        tested: Largest number of clients that are tested as one.
         run: Flower's description of the run; by default that of a simulation.
     """
 
@@ -46,7 +46,7 @@ class ClientGrid(Grid):
         self.sizes = sizes
         self.tested = tested
         self.choice: ExecutionPlan | None = None
-        """How clients are executed; chosen when the first of them are to train."""
+        """How clients are executed; set before the first training messages are processed."""
         self._run = run or assume_identity()
         self._pending: dict[str, Message] = {}
         self.states = ClientStates(self._fetch)
@@ -59,7 +59,7 @@ class ClientGrid(Grid):
         return self._run
 
     def set_run(self, run: Run) -> None:
-        """Takes over Flower's description of the run."""
+        """Sets Flower's description of the run."""
         self._run = run
 
     def create_message(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -77,17 +77,17 @@ class ClientGrid(Grid):
         )
 
     def turned_away(self) -> dict[str, str]:
-        """Those that wanted to be clients since this was last asked and could not, and why."""
+        """Refused clients since the last call, by name, with the reasons."""
         return {}
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Takes messages in; they are worked on when their replies are pulled."""
+        """Stores messages; they are processed when their replies are pulled."""
         stamped = [stamp(message) for message in messages]
         self._pending.update({message.metadata.message_id: message for message in stamped})
         return [message.metadata.message_id for message in stamped]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Works on messages that were pushed and returns their replies."""
+        """Processes messages that were pushed and returns their replies."""
         wanted = [self._pending.pop(i) for i in message_ids if i in self._pending]
         return self.send_and_receive(wanted)
 
@@ -115,32 +115,32 @@ class ClientGrid(Grid):
         return cut(group, self.sizes, stack, self.tested, self._travelling(len(group)))
 
     def _travelling(self, messages: int) -> int:
-        """How many of some messages, answered one by one, go to a process at once, at most."""
+        """Largest number of messages, answered one by one, in a work unit."""
         return 1
 
     @abstractmethod
     def _choose(self, messages: Sequence[Message]) -> ExecutionPlan:
-        """How clients are to be executed, given those of the first round."""
+        """How clients are executed, chosen with the first round's messages."""
 
     @abstractmethod
     def _execute(self, units: Sequence[WorkUnit], timeout: float | None) -> Iterator[Message]:
         """Yields one reply to each message of all work units, in any order."""
 
     def _keep(self, client: int, state: Any, size: int) -> None:
-        """Takes over what a client keeps; a size of 0 says that this process does not hold it."""
+        """Stores a client's new state; `size` is 0 if it is not in this process's memory."""
         self.states.put(client, state, size)
         self.changed.add(client)
 
     @abstractmethod
     def _hold(self, record: RecordDict) -> tuple[Any, int]:
-        """What stands for a record here, and its bytes in the memory of this process."""
+        """The stored form of a record, and its bytes in this process's memory."""
 
     @abstractmethod
     def _fetch(self, state: Any) -> RecordDict:
-        """The record that something stands for."""
+        """The record of a stored form."""
 
     def export_states(self, clients: Iterable[int]) -> dict[int, RecordDict]:
-        """What these clients keep, as records in this process."""
+        """These clients' states, as records in this process."""
         return self.states.records(clients)
 
     def replace_states(self, states: Mapping[int, RecordDict]) -> None:
@@ -149,12 +149,12 @@ class ClientGrid(Grid):
         self.import_states(states)
 
     def import_states(self, states: Mapping[int, RecordDict]) -> None:
-        """Puts client states back, as after a resume."""
+        """Restores client states, after a resume."""
         for client, record in states.items():
             self.states.put(client, *self._hold(record))
 
     def close(self) -> None:
-        """Releases whatever the grid holds."""
+        """Releases the grid's resources."""
         self.states.close()
 
     def __enter__(self) -> ClientGrid:
@@ -165,7 +165,7 @@ class ClientGrid(Grid):
 
 
 def attach_sums(units: Sequence[WorkUnit], replies: Sequence[Message]) -> None:
-    """Lets the sum over all clients stand in the replies of those whose updates are in it."""
+    """Puts the sum over all clients into the replies of those whose updates are in it."""
     sums = {id(unit.sums): unit.sums for unit in units if unit.sums is not None}
     total = None
     for part in sums.values():

@@ -1,4 +1,4 @@
-"""Clients in this very process: for tests, notebooks and debuggers."""
+"""A grid that runs clients in this process: for tests, notebooks and debuggers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class LocalGrid(ClientGrid):
 
     Args:
         runtime: Data, network and client trainer of the scenario.
-        threads: PyTorch threads while clients run. As many as a Ray actor has give the same bytes
-            as Ray.
+        threads: PyTorch threads while clients run. With as many as a Ray actor has, results have
+            the same bytes as with Ray.
     """
 
     def __init__(self, runtime: Runtime, threads: int = 1) -> None:

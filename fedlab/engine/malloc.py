@@ -1,4 +1,4 @@
-"""What the C library does with memory that was freed."""
+"""Settings of glibc's allocator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's ``mallopt`` (``malloc.h``)."""
 
 LARGEST_KEPT = 32 * 2**20
-"""Bytes of a block from which on it always goes back; glibc takes no more than this."""
+"""Largest ``M_MMAP_THRESHOLD`` that glibc accepts, in bytes; larger blocks are always returned."""
 
 CHOSEN_BY_HAND = (
     "GLIBC_TUNABLES",
@@ -21,12 +21,12 @@ CHOSEN_BY_HAND = (
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep what it frees, for the tensors that it makes next.
+    """Makes this process reuse freed memory instead of returning it to the system.
 
-    glibc hands large blocks back to the system and gets them again page by page, each filled with
-    zeros: about 140,000 page faults a round for 250 steps of a small convolutional network. Memory
-    that was needed once stays with the process until it ends. Does nothing where the C library is
-    another one, or where somebody has chosen its settings.
+    By default glibc returns large blocks and gets new, zeroed pages for the next ones: about
+    140,000 page faults a round for 250 steps of a small convolutional network. With this setting,
+    memory stays with the process until it ends. Does nothing with another C library, or if an
+    environment variable of `CHOSEN_BY_HAND` is set.
     """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in CHOSEN_BY_HAND):
         return

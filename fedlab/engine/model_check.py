@@ -1,4 +1,4 @@
-"""A scenario's network, made and tried before anything is trained: in a simulation, for devices."""
+"""Builds a scenario's network and checks it before training, in simulations and for devices."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def checked_model(scenario: Scenario, data: FederatedData) -> nn.Module:
 
 
 def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
-    """A method with the scenario's initial network, which can be trained, sent, copied and tested.
+    """A client trainer with the scenario's initial network, after all checks of the network.
 
     Args:
         scenario: The experiment.
-        data: The pooled samples, or what a server without data knows of them.
+        data: The pooled samples, or a server's description of them.
 
     Raises:
-        InputError: If the network cannot be made, does not fit the data or the method, or would
+        InputError: If the network cannot be built, does not fit the data or the method, or would
             not learn as it does in plain PyTorch.
     """
     classes = len(data.class_names)
@@ -56,29 +56,29 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
 
 
 def _refuse_what_remembers(scenario: Scenario, model: nn.Module) -> None:
-    """Refuses a network whose outputs depend on what it did before.
+    """Refuses a network whose outputs depend on earlier forward passes.
 
-    One module serves all clients of a process: what it keeps in no buffer would run on from client
-    to client, and be gone after a resume.
+    One module serves all clients of a process: state outside of buffers would leak from client to
+    client, and be lost after a resume.
 
     Raises:
         InputError: With the remedy.
     """
     observed = anatomy_of(model).observed
     if observed is not None and observed.remembers:
-        told = "give other outputs"
+        effect = "give other outputs"
         if observed.kept:
-            told = f"leave another value in '{observed.kept[0]}'"
+            effect = f"leave another value in '{observed.kept[0]}'"
         raise InputError(
             f"model: '{scenario.model.name}' keeps something between steps that is in no buffer "
-            f"(the same samples {told} the second time), which would go from client to "
+            f"(the same samples {effect} the second time), which would go from client to "
             "client; make it a tensor with register_buffer, and say with fedlab_buffers what "
             "becomes of it"
         )
 
 
 def _remarks(model: nn.Module, policy: NormPolicy, why_alone: str | None) -> list[str]:
-    """What of a network a user may not expect, a line each."""
+    """Warnings about unexpected treatment of the network, a line each."""
     anatomy = anatomy_of(model)
     lines = []
     if anatomy.unknown:

@@ -1,4 +1,4 @@
-"""From a scenario to a grid that answers for its clients."""
+"""Starts the grid of a scenario's clients."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from fedlab.scenario import Scenario
 
 
 def check_resources(scenario: Scenario) -> None:
-    """Refuses what this machine cannot give, before anything is started.
+    """Refuses resources that this machine does not have, before anything is started.
 
     Raises:
-        InputError: If the scenario asks for more than there is, or for a cluster that does not
-            answer (what that has is asked later).
+        InputError: If the scenario requests more than there is, or a cluster that does not answer
+            (the cluster's own resources are checked later).
     """
     resources = scenario.resources
     if resources.backend == "ray":
@@ -42,7 +42,7 @@ def check_resources(scenario: Scenario) -> None:
         import ray
 
         if ray.is_initialized():
-            return  # it may have more than this machine
+            return  # the cluster may have more than this machine
         if resources.address is not None:
             from fedlab.engine.ray.cluster import refuse_unreachable
 
@@ -57,16 +57,16 @@ def start_grid(
     partition: Partition,
     observed: Observed | None = None,
 ) -> tuple[ClientGrid, str]:
-    """Starts the engine the scenario asks for.
+    """Starts the scenario's engine.
 
     Args:
         scenario: The experiment.
         data: The pooled samples.
         partition: Which of them belong to which client.
-        observed: What was found by running the network here, to spare each process the same.
+        observed: Observations of the network in this process, so that others need not repeat them.
 
     Returns:
-        The grid, and one line that says what it runs on.
+        The grid, and one line that describes what it runs on.
     """
     if scenario.resources.backend == "local":
         on_gpu = torch.cuda.is_available() and scenario.resources.gpus_per_actor != 0
@@ -122,7 +122,7 @@ def make_runtime(
     session_classes: Mapping[str, Any] = MappingProxyType({}),
     observed: Observed | None = None,
 ) -> Runtime:
-    """A runtime in the process that calls this, with as many PyTorch threads as it was given.
+    """A runtime in the calling process; sets its number of PyTorch threads.
 
     Args:
         scenario: The experiment.
@@ -130,13 +130,13 @@ def make_runtime(
         threads: PyTorch threads.
         data: The pooled samples.
         partition: Which of them belong to which client.
-        session_classes: Classes that this process may be unable to import.
-        observed: What was found by running the network in the process that asks.
+        session_classes: Registered classes that this process may be unable to import.
+        observed: Observations of the network in the driver's process.
     """
     registry.register_classes(session_classes)
     torch.set_num_threads(threads)
     if device == "cuda":
-        # The same scenario, seed and machine give the same bytes; cuBLAS wants a fixed workspace.
+        # For reproducible results; deterministic cuBLAS needs a fixed workspace.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False

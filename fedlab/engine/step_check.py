@@ -1,8 +1,8 @@
-"""One training step of a network as clients take it, held against the same step in plain PyTorch.
+"""Compares one training step of a network in a client trainer with the same step in plain PyTorch.
 
-A client's tensors are lent to one network for as long as it runs. Whatever of a network runs
-outside of that (parts that activation checkpointing computes again, hooks that a module keeps of
-its own) would miss them; so the two steps start from other values than the network's own.
+A client's tensors are put into one shared network only during its forward pass. Parts of a network
+that run outside of it (activation checkpointing, hooks of a module) would use the network's own
+values. To detect this, both steps start from other values than the network's own.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from fedlab.training.spec import OptimizerSpec
 from fedlab.training.task import Batch, Task
 
 ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}
-"""Largest difference that is rounding, as a share of the tensor's and of all tensors' largest."""
+"""Largest difference due to rounding, relative to the largest entries of the tensor and of all."""
 
 LONGEST = 200
-"""Characters of what PyTorch says of a network that cannot be stacked, at most."""
+"""Largest length of PyTorch's message about a network that cannot be stacked, in characters."""
 
 LARGE = 20_000_000
-"""Parameters from which the steps are compared in single precision, to save memory."""
+"""Number of parameters above which steps are compared in float32, to save memory."""
 
 
 class Step(NamedTuple):
-    """What a step found and left behind.
+    """Gradients and buffers of a step.
 
     Attributes:
-        gradients: By parameter; where one is missing, it is zero.
-        buffers: By name, as they are after it.
+        gradients: By parameter; a missing one is zero.
+        buffers: Values after the step, by name.
     """
 
     gradients: Tensors
@@ -56,14 +56,14 @@ class Step(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Where two steps differ most.
+    """The largest difference between two steps.
 
     Attributes:
         tensor: Its name.
         what: ``gradient`` or ``buffer``.
-        size: The largest difference of an entry.
-        scale: The largest entry.
-        allowed: Up to which difference it is rounding.
+        size: The largest absolute difference of an entry.
+        scale: The largest absolute value of an entry.
+        allowed: The largest `size` due to rounding.
     """
 
     tensor: str
@@ -74,7 +74,7 @@ class Difference(NamedTuple):
 
     @property
     def is_rounding(self) -> bool:
-        """Whether arithmetic in another order explains it."""
+        """Whether the difference can be due to rounding."""
         return self.size <= self.allowed
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class Trial:
 
     Args:
         task: The learning problem.
-        samples: What the step is taken on.
+        samples: The samples of the step.
         name: The network's name, for messages.
     """
 
@@ -97,7 +97,7 @@ class Trial:
 
     @cached_property
     def model(self) -> nn.Module:
-        """A copy of the network, in double precision where it runs in it."""
+        """A copy of the network, in float64 if it supports that."""
         copied = copy_of(self.task.model).cpu()
         if sum(each.numel() for each in copied.parameters()) > LARGE:
             return copied
@@ -111,29 +111,29 @@ class Trial:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """What the steps are compared in."""
+        """The dtype in which the steps are compared."""
         return next(self.model.parameters()).dtype
 
     def _inputs(self, dtype: torch.dtype) -> torch.Tensor:
         inputs = self.samples.inputs.cpu()
-        if inputs.is_floating_point():  # equal pixels tie in a maximum, whose gradient is any's
+        if inputs.is_floating_point():  # noise, as ties in a maximum have no unique gradient
             generator = torch.Generator().manual_seed(0)
             inputs = inputs + 0.1 * torch.randn(inputs.shape, generator=generator).to(inputs)
         return channels_last(inputs.to(dtype) if inputs.is_floating_point() else inputs)
 
     @cached_property
     def inputs(self) -> torch.Tensor:
-        """The samples, in that type."""
+        """The samples, in `dtype`."""
         return self._inputs(self.dtype)
 
     @cached_property
     def start(self) -> Tensors:
-        """Values of the network's own size, but far from these, so that no unit is on as before."""
+        """Values of the same magnitude as the network's own, but with other active units."""
         generator = torch.Generator().manual_seed(0)
 
         def elsewhere(tensor: torch.Tensor) -> torch.Tensor:
             factor = 0.5 + torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
-            # What has one sign only may have to keep it (a scale, a variance).
+            # Tensors of one sign may have to keep it (a scale, a variance).
             if tensor.dim() > 1 and bool((tensor > 0).any() and (tensor < 0).any()):
                 factor *= 1 - 2 * (torch.rand(tensor.shape, generator=generator) < 0.25).to(factor)
             return tensor.detach() * factor
@@ -171,7 +171,7 @@ class Trial:
         return Step(gradients, dict(network.named_buffers()))
 
     def clients(self, task: Task) -> Step:
-        """The step as a client takes it that trains by itself."""
+        """The step of a client that trains one by one."""
         trainer = self._trainer(task)
         trainer.task.model.train()
         parameters, buffers = self._started(trainer)
@@ -185,7 +185,7 @@ class Trial:
         return Step(gradients, carry.buffers)
 
     def stacked(self) -> Step:
-        """The step of the first of two clients that take it as one."""
+        """The step of the first of two stacked clients."""
         trainer = self._trainer(self.task).for_vmap()
         trainer.task.model.train()
         started = self._started(trainer)
@@ -212,7 +212,7 @@ class Trial:
         )
 
     def low_rank(self, task: Task, form: Form) -> Step:
-        """The step of a client whose wide dense layers are in low-rank form, where they can be."""
+        """The step of a client whose wide dense layers are in low-rank form, where supported."""
         trainer = self._trainer(task)
         wide = WideLayers.of(trainer, form, self.inputs)
         if wide is None:
@@ -250,7 +250,7 @@ class Trial:
         return Batch(self.inputs, labels, torch.arange(len(labels)))
 
     def compare(self, step: Step) -> Difference | None:
-        """Where a step differs most from that in plain PyTorch; None if there is nothing."""
+        """The largest difference of a step from that in plain PyTorch; None without tensors."""
         largest = max(
             (float(g.abs().max()) for g in self.plain.gradients.values() if g.numel()), default=0.0
         )
@@ -280,17 +280,17 @@ def tried(
 
     Args:
         task: The learning problem.
-        samples: What a step is tried on.
+        samples: The samples of the step.
         name: The network's name.
-        stacks: Whether many clients might train as one.
-        form: What form dense layers might take (see `fedlab.engine.execution.low_rank_layers`).
+        stacks: Whether clients may be stacked.
+        form: The form that dense layers may take (see `fedlab.engine.execution.low_rank_layers`).
 
     Returns:
-        The task, with what it takes to be right; and why clients train one by one where they could
-        otherwise train as one.
+        The task with the settings that the network needs; and why clients cannot be stacked, or
+        None.
 
     Raises:
-        InputError: If the network fails in training, or there is no way to train it rightly.
+        InputError: If the network fails in training, or no settings give the right step.
     """
     trial = Trial(task, samples, name)
     ways = (
@@ -320,11 +320,11 @@ def tried(
 
 
 def _wrong(trial: Trial, step: Callable[[], Step]) -> str | None:
-    """What is wrong with a step, in words."""
+    """The step's error or difference in words; None if it is right."""
     _ = trial.plain
     try:
         difference = trial.compare(step())
-    except Exception as error:  # what a user's network does under vmap, anything
+    except Exception as error:  # a user's network may raise anything under vmap
         return told(error, longest=LONGEST)
     return None if difference is None or difference.is_rounding else str(difference)
 

@@ -1,8 +1,7 @@
-"""How a round's messages are cut into work units that a process answers at once.
+"""Divides a round's messages into work units, each answered by one call of a worker.
 
-Nothing here may change a result. Who trains as one, and in which order updates are added, follow
-from the messages and the clients' sizes alone; only how many clients travel together may depend on
-the number of processes.
+The division does not change results: stacks and the order of sums depend only on the messages and
+the clients' sizes. Only the size of other work units may depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from fedlab.federation.preaggregation import REQUEST, PairwiseSum, Slots
 from fedlab.partition.partition import Partition
 
 FIRST_NODE_ID = 1000
-"""Node id of client 0; Flower keeps small ids for itself."""
+"""Node id of client 0; Flower reserves small ids."""
 
 
 @dataclass
@@ -28,7 +27,7 @@ class WorkUnit:
 
     Attributes:
         messages: One message for each client.
-        sums: Takes in the clients' updates; None if the update of each client is wanted.
+        sums: Sum to which the clients' updates are added; None if each update is needed.
         start: The first client's slot in these sums.
         places: Slots of all clients together if they train as one; else each has one.
         together: Whether they train, or are tested, as one.
@@ -47,26 +46,26 @@ class WorkUnit:
 
     @property
     def tasks(self) -> list[ClientTask]:
-        """What is each client's own in the messages."""
+        """The metadata and client of each message."""
         return [client_task_of(message) for message in self.messages]
 
     @property
     def where(self) -> Slots | None:
-        """Where the clients' updates belong in a sum; None if no sum is wanted."""
+        """The slots of the clients' updates in `sums`; None without a sum."""
         return None if self.sums is None else Slots(self.start, self.places)
 
     def take(self, sums: PairwiseSum | None) -> None:
-        """Takes in what a worker has added."""
+        """Adds a worker's sums."""
         if self.sums is not None and sums is not None:
             self.sums.merge(sums)
 
     def split(self) -> Iterator[WorkUnit]:
-        """The same clients, one by one."""
+        """One work unit for each client."""
         for place, message in enumerate(self.messages, self.start):
             yield WorkUnit([message], self.sums, place)
 
     def lose(self) -> None:
-        """Leaves the clients' slots empty."""
+        """Marks the clients' slots as empty, after a failure."""
         if self.sums is None:
             return
         if self.together:
@@ -79,14 +78,14 @@ class WorkUnit:
 def cut(
     messages: Sequence[Message], sizes: Sequence[int], stack: int, tested: int, travelling: int
 ) -> list[WorkUnit]:
-    """Cuts messages that share their content into work units, the largest clients first.
+    """Divides messages that share their content into work units, the largest clients first.
 
     Args:
         messages: The messages.
-        sizes: Training samples of each logical client.
-        stack: Clients that train as one, at most; 1 is one by one.
-        tested: Clients that are tested as one, at most.
-        travelling: Clients of a work unit that train one by one, at most.
+        sizes: Number of training samples of each logical client.
+        stack: Largest number of clients that train as one; 1 is one by one.
+        tested: Largest number of clients that are tested as one.
+        travelling: Largest number of clients that train one by one in a work unit.
     """
     ordered = largest_first(messages, sizes)
     sums = PairwiseSum() if REQUEST in messages[0].content else None
@@ -98,7 +97,7 @@ def cut(
         ]
     if tested > 1 and messages[0].metadata.message_type == MessageType.EVALUATE:
         return [WorkUnit(members, together=True) for members in stacks(ordered, tested)]
-    # A power of two, at a multiple of it, is summed as its clients are when they travel alone.
+    # Units of a power of two, at multiples of it, have the same order of sums as single clients.
     several = 1 << max(1, travelling).bit_length() - 1
     return [
         WorkUnit(ordered[start : start + several], sums, start)
@@ -107,15 +106,15 @@ def cut(
 
 
 def clients_per_batch(partition: Partition, batch_size: int) -> int:
-    """Clients whose test samples fill one forward pass: so many are tested as one.
+    """Number of clients whose test samples fill one forward pass: so many are tested as one.
 
-    More would gain nothing, and leave other processes without work.
+    More are not faster and would leave other processes idle.
     """
     return max(1, batch_size * len(partition) // max(1, len(partition.test)))
 
 
 def client_task_of(message: Message) -> ClientTask:
-    """The part of a message that is its client's own."""
+    """The metadata and client of a message."""
     return ClientTask(message.metadata, message.metadata.dst_node_id - FIRST_NODE_ID)
 
 
@@ -128,12 +127,12 @@ def by_content(messages: Sequence[Message]) -> list[list[Message]]:
 
 
 def is_training(messages: Sequence[Message]) -> bool:
-    """Whether messages (of one kind) ask clients to train."""
+    """Whether messages (of one type) are training messages."""
     return messages[0].metadata.message_type == MessageType.TRAIN
 
 
 def largest_first(messages: Sequence[Message], sizes: Sequence[int]) -> list[Message]:
-    """Messages by their clients' training samples, then by client."""
+    """Messages by their clients' training samples, descending, then by client."""
 
     def key(message: Message) -> tuple[int, int]:
         client = message.metadata.dst_node_id - FIRST_NODE_ID
@@ -143,10 +142,10 @@ def largest_first(messages: Sequence[Message], sizes: Sequence[int]) -> list[Mes
 
 
 def stacks(messages: Sequence[Message], most: int) -> list[Sequence[Message]]:
-    """Cuts messages into as few equal stacks as hold at most so many clients each.
+    """Divides messages into the fewest equal stacks of at most `most` clients.
 
-    Where a stack begins depends on nothing but the messages: numbers may depend, in their last
-    bits, on who is in a stack, and must not depend on how many processes there are.
+    Stacks depend only on the messages: rounding depends on which clients are in a stack, and must
+    not depend on the number of processes.
     """
     count = math.ceil(len(messages) / most)
     edges = [len(messages) * k // count for k in range(count + 1)]

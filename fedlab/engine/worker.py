@@ -1,4 +1,17 @@
-"""Answers messages with a ClientApp; the same in this process and inside a Ray actor."""
+"""Answers messages with a ClientApp, in this process or in a Ray actor.
+
+An example: clients 3, 7 and 9 received the same training message, client 7 raises in training, and
+only the sum of their updates is needed, from slot 4 on::
+
+    worker.answer(content, tasks of 3, 7, 9, states, slots=Slots(4, 1))
+
+    answers   3: reply with metrics, new state   7: error reply, state None   9: as 3
+    sums      slots 4-5: w3 u3    slot 6: w9 u9    (u: update, w: weight; 7 adds nothing)
+
+With ``together=True`` the three train as one stack, with one sum for all of their slots. If that
+raises, or an update is not finite, the whole stack is repeated client by client, which confines the
+error to its client.
+"""
 
 from __future__ import annotations
 
@@ -29,28 +42,28 @@ log = logging.getLogger("fedlab")
 
 
 class ClientTask(NamedTuple):
-    """One message for one client, without its content, which many clients share."""
+    """Metadata and client of a message; its content is shared by many clients."""
 
     metadata: Metadata
     client: int
 
 
 class ClientReply(NamedTuple):
-    """A reply, and the client's state where the client changed it."""
+    """A reply, and the client's state if it changed, else None."""
 
     reply: Message
     state: RecordDict | None
 
 
 class WorkResult(NamedTuple):
-    """Answers, and the sums of the updates, where these were wanted instead of each update."""
+    """Answers, and the sums of the updates if slots were given, else None."""
 
     answers: list[ClientReply]
     sums: PairwiseSum | None
 
 
 class Worker:
-    """Runs the ClientApp for one client after another, or for many as one.
+    """Runs the ClientApp for one client after another, or for a stack of clients.
 
     Args:
         runtime: Data, network and client trainer of the scenario.
@@ -66,12 +79,12 @@ class Worker:
     def choose(
         self, content: RecordDict, tasks: Sequence[ClientTask], states: Sequence[RecordDict | None]
     ) -> ExecutionPlan:
-        """How clients are to be executed (see `fedlab.engine.execution.mode`).
+        """How clients are executed (see `fedlab.engine.execution.mode`).
 
         Args:
-            content: What the clients of the first cohort received.
-            tasks: Some of them, for measuring; they are trained and forget it.
-            states: What they keep.
+            content: The first cohort's message content.
+            tasks: Some of its clients, for a timing; the results are discarded.
+            states: Their states.
         """
         scenario, device = self.runtime.scenario, self.runtime.device.type
         choice = from_rule(scenario.engine, self.runtime.trainer, device, scenario.cohort_size)
@@ -101,11 +114,11 @@ class Worker:
         A client that raises gives an error reply with its traceback and keeps its old state.
 
         Args:
-            content: What the clients received.
-            tasks: Who they are.
-            states: What they keep.
+            content: The message content.
+            tasks: The clients.
+            states: Their states.
             together: Whether they train, or are tested, as one.
-            slots: Where their updates belong in a sum, if no more than that is wanted.
+            slots: The slots of their updates in a sum, if only the sum is needed.
         """
 
         def visits() -> list[_Visit]:
@@ -115,7 +128,7 @@ class Worker:
         if together:
             answered = self._together(visits(), bool(slots))
             if answered is None:
-                # It may be one client's fault: alone, each of them fails or succeeds for itself.
+                # One client may have caused it: one by one, only that client fails.
                 alone = [self._alone(visit, bool(slots)) for visit in visits()]
                 answered = [answer for answer, _ in alone], reduce(merged, (t for _, t in alone))
             answers, total = answered
@@ -131,7 +144,7 @@ class Worker:
     def _together(
         self, visits: Sequence[_Visit], preaggregate: bool
     ) -> tuple[list[ClientReply], WeightedSum | None] | None:
-        """Answers of clients as one, and their sum; None if one of them cannot be used."""
+        """Answers of clients as one, and their sum; None if any of them fails or is not finite."""
         messages, contexts = [v.message for v in visits], [v.context for v in visits]
         into = _into(visits[0], preaggregate)
         try:
@@ -148,7 +161,7 @@ class Worker:
         return [v.answered(reply) for v, reply in zip(visits, replies, strict=True)], total
 
     def _alone(self, visit: _Visit, preaggregate: bool) -> tuple[ClientReply, WeightedSum | None]:
-        """One client's answer, and its summand; neither if its update cannot be used."""
+        """One client's answer and its summand; an error reply and None if it fails."""
         into = _into(visit, preaggregate)
         try:
             if into is not None:
@@ -165,7 +178,7 @@ class Worker:
         return visit.answered(reply), total
 
     def _visit(self, content: RecordDict, task: ClientTask, state: RecordDict | None) -> _Visit:
-        # Shallow copies, so that a client can add records and drop them.
+        # Shallow copies, so that a client can add and remove records.
         message = message_for(task.metadata, content.copy())
         before = dict(state) if state is not None else {}
         own = state.copy() if state is not None else RecordDict()
@@ -174,7 +187,7 @@ class Worker:
 
 
 class _Visit(NamedTuple):
-    """A message as its client sees it."""
+    """A message and its client's context."""
 
     client: int
     message: Message
@@ -183,7 +196,7 @@ class _Visit(NamedTuple):
 
     @property
     def trains(self) -> bool:
-        """Whether the message asks the client to train."""
+        """Whether this is a training message."""
         return self.message.metadata.message_type == MessageType.TRAIN
 
     def answered(self, reply: Message) -> ClientReply:
@@ -197,10 +210,10 @@ def _into(visit: _Visit, preaggregate: bool) -> Preaggregation | None:
 
 
 def _total(into: Preaggregation | None) -> WeightedSum | None:
-    """The sum, if any client is in it."""
+    """The sum, or None if no client is in it."""
     return into.total if into is not None and into.total.clients else None
 
 
 def _replaced(state: RecordDict, before: dict[str, Any]) -> bool:
-    """Whether any record is another object than before (comparing values would cost a pass)."""
+    """Whether any record is another object than before (values are not compared, for speed)."""
     return state.keys() != before.keys() or any(state[key] is not before[key] for key in before)

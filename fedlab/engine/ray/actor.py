@@ -1,4 +1,4 @@
-"""A worker in a process of its own, and what it returns."""
+"""A worker in a Ray actor, and its return value."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ log = logging.getLogger("fedlab")
 
 
 class Returned(NamedTuple):
-    """What an actor returns of a work unit, besides what clients keep in objects of their own.
+    """An actor's return value for a work unit, without states that are returned as objects.
 
     Attributes:
         replies: One for each client.
-        sizes: Bytes of what each client keeps from now on; None where nothing has changed.
-        states: What they keep, if it was not to be put into objects.
-        sums: Sums of their updates, where these were wanted.
-        warnings: What the actor has to say.
+        sizes: Bytes of each client's new state; None where it has not changed.
+        states: The clients' states, unless they are returned as separate objects.
+        sums: Sums of their updates, if requested.
+        warnings: Warnings in the actor's log.
     """
 
     replies: list[Message]
@@ -39,27 +39,27 @@ class Returned(NamedTuple):
 
 
 class Actor:
-    """A `Worker` in a process of its own (see `fedlab.engine.ray.ray_grid.RayGrid`)."""
+    """A `Worker` in a Ray actor (see `fedlab.engine.ray.ray_grid.RayGrid`)."""
 
     def __init__(self) -> None:
         self.warnings = Warnings()
         self.rest()
 
     def rest(self) -> None:
-        """Forgets the run it has worked for."""
+        """Releases everything of the last run."""
         self._worker: Worker | None = None
         self._content = "", RecordDict()
         self.warnings.take()
         gc.collect()
         if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # others may want that memory meanwhile
+            torch.cuda.empty_cache()  # for other processes
 
     def prepare(self, import_path: Sequence[str], make_runtime: bytes, *shared: Any) -> None:
-        """Makes what a run needs.
+        """Creates the worker of a run.
 
         Args:
-            import_path: Where the driver finds modules: a user's own are found there here, too.
-            make_runtime: Makes the runtime, pickled.
+            import_path: The driver's ``sys.path``, for a user's own modules.
+            make_runtime: A pickled function that creates the runtime.
             *shared: Its arguments.
         """
         if sys.path[0] in import_path[1:]:  # Ray puts the current folder first
@@ -69,14 +69,14 @@ class Actor:
 
     @property
     def worker(self) -> Worker:
-        """Who answers, once `prepare` has been called."""
+        """The worker; only after `prepare`."""
         assert self._worker is not None
         return self._worker
 
     def choose(
         self, content: RecordDict, tasks: Sequence[ClientTask], *states: RecordDict | None
     ) -> ExecutionPlan:
-        """How clients are to be executed."""
+        """See `Worker.choose`."""
         return self.worker.choose(content, tasks, states)
 
     def answer(
@@ -90,13 +90,12 @@ class Actor:
         """Answers messages that share their content.
 
         Args:
-            key: Tells contents from each other: the same one is then the same object, and decoded
-                once.
-            content: What the clients received.
-            unit: Who they are, whether they train as one, and where their updates belong.
-            as_objects: Whether to return what each of them keeps as an object of its own (or
-                None), after all else.
-            *states: What they keep; nothing at all if none of them keeps anything.
+            key: Identifies the content: work units with the same key use one decoded object.
+            content: The message content.
+            unit: The clients, whether they train as one, and the slots of their updates.
+            as_objects: Whether to return each client's state (or None) as a separate object, after
+                the `Returned`.
+            *states: The clients' states; omitted if none of them has one.
         """
         if key != self._content[0]:
             self._content = key, content
@@ -116,7 +115,7 @@ class Actor:
 
 
 class Warnings(logging.Handler):
-    """Keeps what an actor's log has to say until it is taken to where somebody reads it."""
+    """Collects warnings in an actor's log, for the driver's log."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -124,10 +123,10 @@ class Warnings(logging.Handler):
         log.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps a warning."""
+        """Stores a warning."""
         self._texts.append(record.getMessage())
 
     def take(self) -> list[str]:
-        """What has come since the last time."""
+        """The warnings since the last call."""
         texts, self._texts = self._texts, []
         return texts

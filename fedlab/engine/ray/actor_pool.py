@@ -1,4 +1,4 @@
-"""Ray actors of one size, which work for one run after another."""
+"""A pool of Ray actors of one size, which can be reused by later runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedlab.engine.ray.session import current
 
 
 class ActorSize(NamedTuple):
-    """What an actor occupies.
+    """Resources of an actor.
 
     Attributes:
         cpus: CPU cores.
@@ -24,11 +24,11 @@ class ActorSize(NamedTuple):
 
 
 class ActorPool:
-    """Gives actors to a run, and takes back those that are still alive when it ends.
+    """Provides actors to a run, and takes living ones back at its end.
 
     Args:
-        size: Of each of them.
-        keep: Whether those that come back wait for the next run.
+        size: Size of each actor.
+        keep: Whether returned actors are kept for the next run.
     """
 
     def __init__(self, size: ActorSize, keep: bool = False) -> None:
@@ -39,18 +39,18 @@ class ActorPool:
         self._waiting: list[Any] = []
 
     def take(self) -> Any:
-        """An actor that waits, or else a new one, which starts meanwhile."""
+        """A kept actor, or a new one, which starts in the background."""
         while self._waiting:
             actor = self._waiting.pop()
             try:
                 ray.get(actor.rest.remote())
-            except ray.exceptions.RayError:  # its machine was lost, or somebody wanted its memory
+            except ray.exceptions.RayError:  # its machine was lost, or it ran out of memory
                 continue
             return actor
         return self._make.remote()
 
     def give_back(self, actor: Any) -> None:
-        """Takes back an actor that has nothing to do."""
+        """Takes back an idle actor."""
         if self.keep:
             actor.rest.remote()
             self._waiting.append(actor)
@@ -58,13 +58,13 @@ class ActorPool:
             ray.kill(actor)
 
     def end(self) -> None:
-        """Ends the actors that wait."""
+        """Ends the kept actors."""
         while self._waiting:
             ray.kill(self._waiting.pop())
 
 
 def pool_of(size: ActorSize) -> ActorPool:
-    """A pool for a run: that of the session, if there is one and its actors are as large."""
+    """A pool for a run; within a session, the session's pool, replaced if the size differs."""
     kept = current()
     if kept is None:
         return ActorPool(size)

@@ -1,4 +1,4 @@
-"""A connection to Ray: a cluster of our own, or one that is already there."""
+"""Connects to Ray: starts a local cluster, or uses a running one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedlab.engine.ray.resources import Hardware
 from fedlab.errors import InputError, RunError
 
 ANSWER_SECONDS = 10.0
-"""How long a cluster may take to answer."""
+"""Timeout for a cluster's answer, in seconds."""
 
 
 def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
@@ -25,8 +25,8 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
             machine, unless this process is connected already.
 
     Returns:
-        What the cluster has, and a function that undoes the connection (and nothing, if it was
-        there before, or a session keeps it).
+        The cluster's hardware, and a function that disconnects (and does nothing if the connection
+        existed before, or belongs to a session).
 
     Raises:
         InputError: If there is no cluster at that address.
@@ -46,7 +46,7 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    except Exception as error:  # of a machine that is too busy, Ray tells by a bare one
+    except Exception as error:  # on a machine that is too busy, Ray raises a bare Exception
         if address is None:
             raise RunError(
                 f"Ray cannot start on this machine: {str(error).rstrip('.')}; run without it by "
@@ -60,10 +60,10 @@ def connect(address: str | None) -> tuple[Hardware, Callable[[], None]]:
 
 
 def refuse_unreachable(address: str) -> None:
-    """Refuses an address where nobody listens; Ray itself would try for a quarter of an hour.
+    """Refuses an address without a server; Ray itself would retry for a quarter of an hour.
 
     Args:
-        address: ``host:port`` is tried out; anything else is left to Ray.
+        address: ``host:port`` is checked; any other form is left to Ray.
 
     Raises:
         InputError: If no server answers there.

@@ -1,9 +1,9 @@
-"""Clients on long-lived Ray actors, wherever Ray has CPUs and GPUs.
+"""A grid that runs clients on long-lived Ray actors.
 
-Flower's own simulator polls, ships model, app and state with every message, and keeps dead actors
-in its pool. Here a round is driven by events alone; a content that many clients share enters the
-object store once; what a client keeps stays in the object store, owned by the driver, so that an
-actor that dies takes nothing with it: its work is sent again to a new one, from the same inputs.
+Flower's own simulator polls, sends model, app and state with every message, and keeps dead actors
+in its pool. Here a round is driven by events; content that many clients share enters the object
+store once; clients' states stay in the object store, owned by the driver, so that nothing is lost
+when an actor dies: its work is sent again to a new one, with the same inputs.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from fedlab.flower_compat import error_reply
 log = logging.getLogger("fedlab")
 
 RESTART_SECONDS = 300.0
-"""How long to wait for a new actor where no other is left, as after the loss of a machine."""
+"""Timeout for a new actor if no other is left, as after the loss of a machine, in seconds."""
 
 INLINED = 100 * 1024
-"""Bytes below which Ray keeps what an actor returns in the memory of the driver."""
+"""Bytes below which Ray stores an actor's return value in the driver's memory."""
 
 LOST_PROCESS = (
     ray.exceptions.RayActorError,
@@ -49,15 +49,15 @@ LOST_PROCESS = (
 
 @dataclass
 class Dispatch:
-    """A work unit of a round on its way to an actor and back.
+    """A work unit that was sent to an actor.
 
     Attributes:
         unit: The messages.
-        content: What they share.
-        died: How many actors died of it.
-        last: Whether it is not sent again if one more does.
-        as_objects: Whether what clients keep comes back as objects of their own.
-        outputs: What the actor will return.
+        content: Their shared content.
+        died: Number of actors that died while processing it.
+        last: Whether it is not sent again if another actor dies.
+        as_objects: Whether clients' states are returned as separate objects.
+        outputs: References to the actor's return values.
     """
 
     unit: WorkUnit
@@ -68,10 +68,10 @@ class Dispatch:
     outputs: list[ray.ObjectRef[Any]] = field(default_factory=list)
 
     def again(self) -> list[Dispatch]:
-        """What to send after the actor died, if anything.
+        """The work units to send after the actor died; empty to give up.
 
-        In work units of one client, so that one that kills takes no other along. A stack is sent as
-        it was before that, because the clients in it would not give the same bytes without it.
+        Work units of one client, so that a client that kills its actor affects no other. A stack
+        is first repeated once as it was, as its clients' results depend on it by rounding.
         """
         self.died += 1
         if self.unit.together and self.died == 1:
@@ -85,12 +85,12 @@ class RayGrid(ClientGrid):
     """Answers messages on Ray actors.
 
     Args:
-        make_runtime: Makes an actor's runtime; called in the actor.
+        make_runtime: Creates an actor's runtime; called in the actor.
         shared: References to its arguments, which all actors of a machine share in memory.
-        sizes: Training samples of each client; the largest clients go first.
-        tested: Clients that are tested as one, at most.
+        sizes: Number of training samples of each client; the largest clients go first.
+        tested: Largest number of clients that are tested as one.
         actors: Number of actors.
-        pool: Where they come from.
+        pool: The pool of the actors.
         on_close: Called when the grid is closed, after its actors are gone.
     """
 
@@ -114,14 +114,14 @@ class RayGrid(ClientGrid):
         self._busy: dict[ray.ObjectRef[Any], tuple[Dispatch, Any]] = {}
         self._abandoned: dict[ray.ObjectRef[Any], Any] = {}
         self._starting: dict[ray.ObjectRef[Any], Any] = {}
-        self._keeping: dict[str, bool] = {}  # by type of message: whether clients keep anything
+        self._keeping: dict[str, bool] = {}  # by type of message: whether clients have states
         self._on_close = on_close
 
     def wait_until_ready(self) -> None:
         """Waits for the actors; closes the grid if that fails.
 
         Raises:
-            RunError: If an actor cannot be made, with the reason.
+            RunError: If an actor cannot start, with the reason.
         """
         try:
             ray.get([self._prepare(actor) for actor in self._idle])
@@ -178,10 +178,10 @@ class RayGrid(ClientGrid):
             yield from self._collect(work, returned)
 
     def _next(self, deadline: float | None) -> ray.ObjectRef[Any] | None:
-        """Waits for whatever happens first; None if that is the deadline.
+        """Waits for the next event (a result or a started actor); None at the deadline.
 
         Raises:
-            RunError: If nobody works and no actor can be started.
+            RunError: If no actor is left and none can be started.
         """
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         working = [*self._busy, *self._abandoned]
@@ -198,13 +198,13 @@ class RayGrid(ClientGrid):
         return done[0] if done else None
 
     def _travelling(self, messages: int) -> int:
-        """A few work units for each actor, so that all of them end at about the same time."""
+        """About four work units per actor, so that all actors finish at about the same time."""
         return min(MOST, messages // (4 * self._actors))
 
     def _send(self, work: Dispatch, actor: Any) -> ray.ObjectRef[Any]:
         unit, tasks = work.unit, work.unit.tasks
         states = [self.states.get(task.client) for task in tasks]
-        # An object for each client costs time, which methods without client state need not spend.
+        # One object per client is slower and not needed for methods without client states.
         work.as_objects = self._keeping.get(unit.kind, True)
         outputs = actor.answer.options(num_returns=1 + len(tasks) * work.as_objects).remote(
             work.content.hex(),
@@ -217,7 +217,7 @@ class RayGrid(ClientGrid):
         return work.outputs[0]
 
     def _collect(self, work: Dispatch, returned: Returned) -> Iterator[Message]:
-        """Yields replies and takes over the references to what the clients now keep."""
+        """Yields replies and stores the references to the clients' new states."""
         for text in returned.warnings:
             log.warning("%s", text)
         unit = work.unit
@@ -233,7 +233,7 @@ class RayGrid(ClientGrid):
             yield reply
 
     def _give_up(self, queue: deque[Dispatch]) -> Iterator[Message]:
-        """The deadline has passed: late work is dropped, its actors come back when they finish."""
+        """After the deadline: drops late work; its actors are used again once they finish."""
         late = [work for work, _ in self._busy.values()]
         self._abandoned.update({output: actor for output, (_, actor) in self._busy.items()})
         self._busy.clear()
@@ -241,10 +241,10 @@ class RayGrid(ClientGrid):
             yield from _lost(work, LATE)
 
     def _come_back(self, output: ray.ObjectRef[Any]) -> None:
-        """A new actor is ready, or one that was late is idle again (or died, and is replaced).
+        """Handles an actor that has started, or a late one that has finished or died.
 
         Raises:
-            RunError: If a new actor cannot be made.
+            RunError: If a new actor cannot start.
         """
         if output in self._starting:
             actor = self._starting.pop(output)
@@ -262,8 +262,8 @@ class RayGrid(ClientGrid):
             self._replace(actor)
 
     def _replace(self, dead: Any) -> None:
-        """Starts an actor instead of one that died; it gets work once it is ready."""
-        ray.kill(dead)  # Ray may take it for dead and be wrong; it must not keep its CPU
+        """Replaces an actor that died; the new one is used once it has started."""
+        ray.kill(dead)  # Ray may be wrong about its death, and it must not keep its CPU
         actor = self._pool.take()
         self._starting[self._prepare(actor)] = actor
 
@@ -277,7 +277,7 @@ class RayGrid(ClientGrid):
             raise RunError(f"what clients keep is lost: {_why(error)}; resume the run") from error
 
     def close(self) -> None:
-        """Gives the actors back, and ends those that are still at work."""
+        """Gives idle actors back to the pool, and ends the others."""
         for actor in self._idle:
             self._pool.give_back(actor)
         busy = [actor for _, actor in self._busy.values()]
@@ -297,7 +297,7 @@ def _lost(work: Dispatch, reason: str) -> Iterator[Message]:
 
 
 def _why(error: ray.exceptions.RayError) -> str:
-    """What Ray says, without the colours it puts into the tracebacks of its workers."""
+    """Ray's message without ANSI colour codes."""
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
 
 

@@ -1,4 +1,4 @@
-"""How many actors of what size, on the hardware there is."""
+"""Number and size of actors on the available hardware."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ACTORS_PER_GPU = 4
 
 @dataclass(frozen=True)
 class Hardware:
-    """What there is to use.
+    """Available hardware.
 
     Attributes:
-        cpus: CPU cores.
-        gpus: GPUs.
-        where: Words for error messages.
+        cpus: Number of CPU cores.
+        gpus: Number of GPUs.
+        where: Its name in error messages.
     """
 
     cpus: float
@@ -31,13 +31,13 @@ class Hardware:
 
     @classmethod
     def here(cls) -> Hardware:
-        """The machine this process runs on."""
+        """The hardware of this machine."""
         return cls(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
 
 
 @dataclass(frozen=True)
 class ActorPlan:
-    """How the hardware is divided.
+    """Division of the hardware among actors.
 
     Attributes:
         actors: Number of actors.
@@ -55,7 +55,7 @@ class ActorPlan:
 
 
 def plan_actors(spec: ResourcesSpec, hardware: Hardware, cohort: int) -> ActorPlan:
-    """Divides the hardware among actors, never more of them than a round has clients.
+    """Divides the hardware among actors, at most as many as a round has clients.
 
     Raises:
         InputError: If the scenario asks for more than there is.

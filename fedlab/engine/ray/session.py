@@ -1,4 +1,4 @@
-"""What runs in one process leave to each other: Ray, and actors that are ready to work."""
+"""A session: Ray and its actors, shared by the runs of one process."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Protocol
 
 
 class Pool(Protocol):
-    """Actors that may wait for the next run."""
+    """A pool of actors kept for the next run."""
 
     def end(self) -> None:
-        """Ends those that wait."""
+        """Ends the kept actors."""
 
 
 class Session:
-    """What is kept from one run to the next.
+    """The cluster and the actors that are kept from one run to the next.
 
     Attributes:
-        address: Of the cluster that is kept; None is one of this machine.
-        connected: Whether there is one.
+        address: Address of the kept cluster; None is a local one.
+        connected: Whether a cluster is kept.
         pool: The actors of the last run.
     """
 
@@ -35,17 +35,17 @@ class Session:
         self._undo.callback(disconnect)
 
     def keep_actors(self, pool: Pool) -> None:
-        """Keeps these actors, and ends those that it kept before, which would be in their way."""
+        """Keeps these actors, and ends those kept before, which occupy the same resources."""
         self.end_actors()
         self.pool = pool
 
     def end_actors(self) -> None:
-        """Ends the actors that wait for the next run."""
+        """Ends the actors kept for the next run."""
         if self.pool is not None:
             self.pool.end()
 
     def close(self) -> None:
-        """Ends the actors, and the connection that is kept."""
+        """Ends the actors and the kept connection."""
         self.end_actors()
         self.pool, self.connected = None, False
         self._undo.close()
@@ -55,25 +55,25 @@ _current: Session | None = None
 
 
 def current() -> Session | None:
-    """The session that this process is in, if any."""
+    """The active session of this process, or None."""
     return _current
 
 
 def end_waiting_actors() -> None:
-    """Makes room for whoever needs the cluster's cores for something else than the next run."""
+    """Ends the kept actors, to free the cluster's cores for other work."""
     if _current is not None:
         _current.end_actors()
 
 
 @contextmanager
 def session() -> Generator[None]:
-    """Lets the runs within share one Ray and its actors, which take seconds to start.
+    """Shares one Ray cluster and its actors, which take seconds to start, among the runs within.
 
     >>> with fedlab.session():
     ...     runs = [fedlab.simulate("smoke", seed=seed) for seed in range(5)]
 
-    Results do not change by it. Actors import a module of yours once: leave the session before you
-    change its code. A session within another is a part of that one.
+    Results are the same as without it. Actors import your modules once: leave the session before
+    you change their code. A session within another one has no effect.
     """
     global _current
     if _current is not None:

@@ -1,8 +1,8 @@
-"""What hooks of a client trainer may answer, looked at where they do so.
+"""Checks of the return values of a client trainer's hooks.
 
-Whatever is wrong in an answer would otherwise show elsewhere, later, or not at all: a gradient of
-another shape is spread over its parameter, a tensor that is not sent up is missed by the server,
-and a loss that is no number looks like a learning rate that is too high.
+Without them, errors would show in other places, later, or not at all: a gradient of another shape
+is broadcast to its parameter, the server fails on a tensor that was not sent up, and a loss that is
+NaN looks like a learning rate that is too high.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from fedlab.training.task import Batch
 
 
 class Elsewhere(NamedTuple):
-    """What is wrong with an answer, where another hook than the one that gave it is to blame."""
+    """An error in a return value that was caused by another hook."""
 
     hook: str
     wrong: str
 
 
 class AnswerChecks:
-    """Looks at the answers of a client trainer during one round.
+    """Checks the return values of a client trainer's hooks during one round.
 
-    Values are held to be a hook's fault only where all that it was given is finite, and before the
-    first step is over: later a learning rate may be to blame.
+    Values that are not finite are reported only if all arguments are finite, and only in the first
+    step: later, the learning rate may be the cause.
 
     Args:
-        trainer: The client trainer; what takes its gradients is listened to from now on.
-        wanted: What the strategy takes, by record, and whether it takes nothing else; None where
-            that is not known.
+        trainer: The client trainer; its `Task.differentiate` is wrapped.
+        wanted: The layout that the strategy accepts, by record, and whether it accepts nothing
+            else; None if that is not known.
         server: The strategy's name.
     """
 
@@ -56,19 +56,19 @@ class AnswerChecks:
     ) -> None:
         self.trainer, self.wanted, self.server = trainer, wanted, server
         self.first = True
-        self.slopes: Tensors = {}
+        self.grads: Tensors = {}
         self.sound = True
         differentiate = trainer.task.differentiate
 
-        def heard(*args: Any) -> Any:
+        def recorded(*args: Any) -> Any:
             found = differentiate(*args)
-            self.slopes = {**self.slopes, **found[0]}
+            self.grads = {**self.grads, **found[0]}
             return found
 
-        trainer.task = replace(trainer.task, differentiate=heard)
+        trainer.task = replace(trainer.task, differentiate=recorded)
 
     def begin(self, carry: Any, received: Received, *_: Any) -> str:
-        """Everything that the network has, of its form, and finite."""
+        """Requires a carry with all tensors of the network, of their shapes, and finite."""
         if not isinstance(carry, Carry):
             return f"returns {kind_of(carry)}; return a Carry, such as super().begin(...) makes"
         task = self.trainer.task
@@ -95,7 +95,7 @@ class AnswerChecks:
     def objective(
         self, answer: Any, parameters: Tensors, carry: Carry, batch: Batch, *_: Any
     ) -> str:
-        """A scalar that depends on the parameters, and one row of outputs for each sample."""
+        """Requires a scalar that depends on the parameters, and a row of outputs per sample."""
         if not (isinstance(answer, tuple | list) and len(answer) == 2):
             return f"returns {kind_of(answer)}; return two tensors: the loss and the outputs"
         loss, outputs = answer
@@ -135,21 +135,21 @@ class AnswerChecks:
     def gradients(
         self, answer: Any, carry: Carry, batch: Batch, phase: Phase, *_: Any
     ) -> str | Elsewhere:
-        """A gradient of its parameter's shape for all that learns."""
-        known, self.slopes = self.slopes, {}
+        """Requires a gradient of its parameter's shape for every trained parameter."""
+        known, self.grads = self.grads, {}
         if not (isinstance(answer, tuple | list) and len(answer) == 2):
             return f"returns {kind_of(answer)}; return two dictionaries: gradients and metrics"
-        slopes, metrics = answer
-        if not isinstance(slopes, Mapping):
-            return f"returns {kind_of(slopes)} as the gradients; return a dictionary by parameter"
+        grads, metrics = answer
+        if not isinstance(grads, Mapping):
+            return f"returns {kind_of(grads)} as the gradients; return a dictionary by parameter"
         trained = trained_part(carry.parameters, phase)
-        for name in slopes:
+        for name in grads:
             if name not in carry.parameters:
                 return f"returns a gradient of '{name}', which is no parameter that learns"
-            if wrong := other_form("the gradients", slopes, name, carry.parameters[name]):
+            if wrong := other_form("the gradients", grads, name, carry.parameters[name]):
                 return f"{wrong}; a gradient has its parameter's shape"
         for name in trained:
-            if name in known and name not in slopes:
+            if name in known and name not in grads:
                 return (
                     f"leaves the gradient of '{name}' out, which would then never learn; return "
                     "it, or say with Phase(trained=...) what learns"
@@ -161,12 +161,12 @@ class AnswerChecks:
                     f"has a gradient by '{bad}' that is not finite, though its value is; look for "
                     "the root or the norm of something that is zero when a round begins",
                 )
-            if bad := not_finite({"": slopes}):
+            if bad := not_finite({"": grads}):
                 return f"makes the gradient of '{bad}' not finite; look for a division by zero"
         return wrong_metrics(metrics)
 
     def step(self, answer: Any, carry: Carry, *_: Any) -> str:
-        """The next carry, of the form of the last one."""
+        """Requires the next carry, with the names and shapes of the last one."""
         first, self.first = self.first, False
         if not (isinstance(answer, tuple | list) and len(answer) == 2):
             return f"returns {kind_of(answer)}; return the new carry and a dictionary of metrics"
@@ -186,7 +186,7 @@ class AnswerChecks:
         return type(self.trainer).step is not ClientTrainer.step
 
     def finish(self, update: Any, carry: Carry, *_: Any) -> str:
-        """Named tensors for the strategy and for the client, finite if the steps' are."""
+        """Requires named tensors for strategy and client, finite if the carry's are."""
         if not isinstance(update, Update):
             return f"returns {kind_of(update)}; return an Update, such as super().finish(...) makes"
         for part in ("arrays", "client_state"):
@@ -201,7 +201,7 @@ class AnswerChecks:
         if self.wanted and (wrong := self._wrongly_sent(update.arrays)):
             return wrong
         if not_finite({"": carry.parameters, "buffers": carry.buffers, **carry.extra}):
-            return ""  # steps that went too far are told of in the run
+            return ""  # the run itself reports diverged steps
         for part in (update.arrays, update.client_state):
             if bad := not_finite(part):
                 return (
@@ -211,7 +211,7 @@ class AnswerChecks:
         return ""
 
     def _wrongly_sent(self, arrays: Mapping[str, Tensors]) -> str:
-        """What the strategy would miss, or not know what to do with."""
+        """A tensor that the strategy needs and does not get, or does not accept."""
         assert self.wanted is not None
         wanted, nothing_else = self.wanted
         for record, forms in wanted.items():

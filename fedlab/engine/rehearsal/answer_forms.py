@@ -1,4 +1,4 @@
-"""In words, how an answer of a hook differs from what it has to be: empty where it does not."""
+"""Differences of a hook's return value from the required form, in words; empty if none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def other_form(where: str, tensors: Mapping[str, Any], name: str, like: torch.Tensor) -> str:
-    """How a tensor differs in form from what it has to be."""
+    """The difference of a tensor's shape from the required one."""
     if name not in tensors:
         return f"leaves '{name}' out of {where}"
     value = tensors[name]
@@ -24,7 +24,7 @@ def other_form(where: str, tensors: Mapping[str, Any], name: str, like: torch.Te
 
 
 def no_tensors(where: str, tensors: Any) -> str:
-    """What keeps something from being named tensors."""
+    """Why a value is not a dictionary of tensors."""
     if not isinstance(tensors, Mapping):
         return f"puts {kind_of(tensors)} into {where}; put a dictionary of tensors there"
     for name, value in tensors.items():
@@ -36,7 +36,7 @@ def no_tensors(where: str, tensors: Any) -> str:
 
 
 def wrong_metrics(metrics: Any) -> str:
-    """What keeps something from being named scalars."""
+    """Why a value is not a dictionary of scalars."""
     if not isinstance(metrics, Mapping):
         return f"returns {kind_of(metrics)} as the metrics; return a dictionary of scalars"
     for name, value in metrics.items():
@@ -51,7 +51,7 @@ def wrong_metrics(metrics: Any) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """What something is: ``a dict``, ``a tuple of 3``, ``nothing``."""
+    """The kind of a value: ``a dict``, ``a tuple of 3``, ``nothing``."""
     if value is None:
         return "nothing"
     if isinstance(value, tuple | list):
@@ -71,7 +71,7 @@ def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
 
 
 def not_finite(records: Mapping[str, Mapping[str, torch.Tensor]]) -> str:
-    """The first tensor that has a number which is not finite."""
+    """Name of the first tensor with a value that is not finite; empty if there is none."""
     for tensors in records.values():
         for name, tensor in tensors.items():
             if not all_finite([tensor]):

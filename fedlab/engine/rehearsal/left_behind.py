@@ -1,4 +1,4 @@
-"""What a rehearsed round must not leave behind: clients of a process share one client trainer."""
+"""Checks that a rehearsed round changes no shared state: a process has one client trainer."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fedlab.models.anatomy.kept import changed, kept_by
 from fedlab.records import Tensors, copied
 
 LEFT_OUT = frozenset({*HOOKS, "task", "parameters", "shared", "local"})
-"""Attributes of every client trainer, and what listens to it."""
+"""Attributes that are not compared: those of every client trainer, and the watched hooks."""
 
 
 class StaysBehindError(HookError):
-    """Something that would run on from one client to the next; no other client makes it right."""
+    """State that would leak from one client to the next; not retried with other clients."""
 
 
 @contextmanager
 def nothing_stays(watched: WatchedTrainer, received: Received, initial: Tensors) -> Generator[None]:
-    """Within it, a client's round is run.
+    """Compares shared state before and after a client's round, which runs within the context.
 
     Args:
         watched: The client trainer.
-        received: What came down, which all clients are given.
+        received: What came down, shared by all clients.
         initial: The tensors of the network that all clients start from.
 
     Raises:
@@ -35,7 +35,7 @@ def nothing_stays(watched: WatchedTrainer, received: Received, initial: Tensors)
     """
     trainer, loss = watched.trainer, watched.trainer.task.loss
     own_loss = not is_ours(type(loss))
-    # What the network keeps is looked at where it is tried.
+    # The network's own state is checked in `fedlab.engine.model_check`.
     network = {id(module) for module in trainer.task.model.modules()}
     out = LEFT_OUT | {name for name, value in vars(trainer).items() if id(value) in network}
     before, kept = kept_by(trainer, out), kept_by(loss) if own_loss else {}
@@ -70,7 +70,7 @@ def nothing_stays(watched: WatchedTrainer, received: Received, initial: Tensors)
 
 
 def _differs(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> str:
-    """The name of a tensor that is not what it was."""
+    """Name of the first tensor that has changed; empty if there is none."""
     for name, tensor in before.items():
         other = after[name].to(tensor.device) if name in after else None
         if other is None or other.shape != tensor.shape:

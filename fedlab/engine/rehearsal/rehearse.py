@@ -1,8 +1,8 @@
-"""The beginning of a local round, rehearsed with a user's own method before anything is trained.
+"""Runs the beginning of a local round with a user's own method before training.
 
-An error in it would otherwise cost every client of the first round, after all else was found good.
-What a client is given there must be known beforehand: nothing is rehearsed of methods that first
-ask clients questions, or whose server writes messages of its own.
+Otherwise an error in it would fail every client of the first round, after all other preparation.
+The first round's message must be known in advance: methods that query clients before the first
+round, or whose strategy overrides `configure_train`, are not rehearsed.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ from fedlab.server_app import server_settings
 from fedlab.strategies.base import Strategy
 
 FEW = Portion(steps=2, rows=8)
-"""What is rehearsed of each phase, to be quick."""
+"""The part of each phase that is run first, as it is fast."""
 
 WHOLE = Portion(steps=2)
-"""What has to fail, too: a method may want more samples than a few."""
+"""The part that has to fail, too: a method may need full batches."""
 
 CLIENTS = 3
-"""Clients with which it has to fail: a method may refuse one."""
+"""Number of clients for which it has to fail: a method may refuse one."""
 
 
 def rehearse(
     scenario: Scenario, data: FederatedData, partition: Partition, trainer: ClientTrainer
 ) -> None:
-    """Tries the beginning of a first local round, where the method or the loss is a user's own.
+    """Runs the beginning of a first local round, if the method or the loss is a user's own.
 
-    Every answer of a hook is looked at (see `answer_checks`), and what the trainer keeps in its
-    attributes (see `left_behind`). Nothing is kept of it, and no generator is advanced.
+    Checks the return values of hooks (see `answer_checks`) and the trainer's attributes (see
+    `left_behind`). The results are discarded, and no random generator is advanced.
 
     Args:
         scenario: The experiment.
         data: The pooled samples.
         partition: Which of them belong to which client.
-        trainer: The method's client trainer; it is left as it is.
+        trainer: The method's client trainer; not changed.
 
     Raises:
-        InputError: If it fails for every client that was tried, or something would run on from one
+        InputError: If it fails for every client that was tried, or if state would leak from one
             client to the next.
     """
     own = not (is_ours(type(trainer)) and is_ours(type(scenario.training.loss)))
-    # On a cluster it may find what is not here.
+    # On a cluster, the method may need resources that this machine lacks.
     if not own or scenario.resources.address is not None:
         return
     trained = np.flatnonzero(np.diff(partition.train_offsets))
@@ -95,7 +95,7 @@ def rehearse(
             return
         except (Exception, SystemExit) as error:  # a user's own code may raise anything
             if first is None or isinstance(first, InputError):
-                first, message = error, _told(watched, error)
+                first, message = error, _described(watched, error)
             continue
         return
     if isinstance(first, InputError):
@@ -105,18 +105,18 @@ def rehearse(
 
 
 def _attempts(clients: list[int]) -> Iterator[tuple[int, Portion, torch.device]]:
-    """What is tried until something succeeds; usually the first does."""
+    """The attempts in order, until one succeeds; usually the first does."""
     cpu = torch.device("cpu")
     if clients:
         yield clients[0], FEW, cpu
     for client in clients:
         yield client, WHOLE, cpu
-    if clients and torch.cuda.is_available():  # it may be written for GPUs alone
+    if clients and torch.cuda.is_available():  # the method may require a GPU
         yield clients[0], WHOLE, torch.device("cuda")
 
 
 def _own_trainer(trainer: ClientTrainer, device: torch.device) -> ClientTrainer:
-    """The same trainer, made anew, with a network of its own."""
+    """A new instance of the trainer, with a copy of the network."""
     model = copy_of(trainer.task.model).to(device)
     return type(trainer)(trainer.parameters, replace(trainer.task, model=model))
 
@@ -124,7 +124,7 @@ def _own_trainer(trainer: ClientTrainer, device: torch.device) -> ClientTrainer:
 def _server(
     scenario: Scenario, trainer: ClientTrainer, clients: int
 ) -> tuple[Strategy, Received] | None:
-    """The strategy, and what it would send in the first round; None where that is not known."""
+    """The strategy and its first message to a client; None if that is not known."""
     cls = strategy_class(scenario)
     if (
         cls.before_rounds is not Strategy.before_rounds
@@ -138,7 +138,7 @@ def _server(
         strategy.initialise({n: t.detach().clone() for n, t in model.state_dict().items()})
         down = {record: copied(tensors) for record, tensors in strategy.broadcast(1).items()}
         return strategy, Received(down, strategy.config(1))
-    except Exception:  # a user's own, which may need what only a run has
+    except Exception:  # a user's strategy may need objects that exist only in a run
         return None
 
 
@@ -162,7 +162,7 @@ def _round(
     client: int,
     portion: Portion,
 ) -> None:
-    """The round, and the records of what goes up and of what stays."""
+    """Runs the round and creates the records of its results."""
     update, metrics = train_one(
         trainer,
         preprocess,
@@ -179,7 +179,7 @@ def _round(
     MetricRecord(dict(metrics))
 
 
-def _told(watched: WatchedTrainer, error: BaseException) -> str:
+def _described(watched: WatchedTrainer, error: BaseException) -> str:
     """The class, the method and the error, with file and line."""
     files = own_files(type(watched.trainer))
     own = [
@@ -187,12 +187,12 @@ def _told(watched: WatchedTrainer, error: BaseException) -> str:
         for frame, _ in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_filename in files or is_own_frame(frame.f_code.co_filename)
     ]
-    # The innermost of the methods that fedlab knows; what else a user calls is in the last words.
+    # The innermost hook; the error's own text names the other functions of the user.
     known = [
         code for code in own if hasattr(ClientTrainer, code.co_name) or hasattr(Loss, code.co_name)
     ]
     places = [code.co_qualname.rpartition("<locals>.")[2] for code in (*known[-1:], *own)]
-    if not places:  # it is fedlab or PyTorch that cannot go on with what a method has answered
+    if not places:  # raised in fedlab or PyTorch, by a hook's return value
         last = watched.last_asked()
         places = [place_of(last) if last else type(watched.trainer).__name__]
     return (

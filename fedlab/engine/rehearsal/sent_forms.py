@@ -1,4 +1,4 @@
-"""What a strategy takes from a client that answers it in the first round, as far as is known."""
+"""The layout that a strategy accepts from a client in the first round, as far as it is known."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from fedlab.strategies.base import Strategy
 
 
 def taken_by(strategy: Strategy, received: Received) -> tuple[Layout, bool] | None:
-    """The tensors that a strategy needs from every client, and whether it takes no others.
+    """The tensors that a strategy needs from every client, and whether it accepts no others.
 
-    What a user's `Strategy.aggregate` reads is known only where `Strategy.sent_up` says so, and a
-    record that a user's `Strategy.broadcast` adds need not come back.
+    The tensors that a user's `Strategy.aggregate` reads are known only from `Strategy.sent_up`;
+    records that a user's `Strategy.broadcast` adds need not come back.
 
     Args:
         strategy: The strategy.
         received: What it has sent down.
 
     Returns:
-        None where nothing is known.
+        None if the layout is not known.
     """
     cls = type(strategy)
     down = {

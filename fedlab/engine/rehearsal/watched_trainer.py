@@ -1,4 +1,4 @@
-"""A client trainer whose hooks are listened to: who was asked, who answered, and with what."""
+"""A client trainer with wrapped hooks, which record calls and check return values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOOKS = tuple(
     for name, value in vars(ClientTrainer).items()
     if inspect.isfunction(value) and not name.startswith("_")
 )
-"""What the engine, or one hook, asks a client trainer."""
+"""The methods of a client trainer that the engine, or other hooks, call."""
 
 ASKS = {
     "begin": ("personal_model",),
@@ -29,26 +29,26 @@ ASKS = {
     "gradients": ("objective", "loss"),
     "step": ("gradients", "objective", "loss"),
 }
-"""The hooks that a hook asks by itself: whose answers become its own."""
+"""The hooks that a hook calls and whose results enter its own."""
 
 
 class HookError(InputError):
-    """An answer of a hook that cannot be used, with its place and the remedy."""
+    """An invalid return value of a hook, with file, line and remedy."""
 
 
 Check = Callable[..., "str | Elsewhere"]
-"""(the answer, the arguments) -> what is wrong with it, and the remedy; empty if nothing is."""
+"""(return value, arguments) -> the error and the remedy; empty if there is none."""
 
 
 class WatchedTrainer:
-    """Listens to a client trainer.
+    """Wraps the hooks of a client trainer's instance.
 
-    What is asked through the instance is heard, ``super().objective(...)`` is not: an answer is
-    looked at when it leaves a user's hand.
+    Calls through the instance are checked; calls by ``super()`` are not, so that only the final
+    result of a user's method is.
 
     Args:
         trainer: The client trainer; its instance is changed.
-        checks: By hook, what looks at its answers.
+        checks: The check of each hook.
 
     Attributes:
         trainer: The same trainer.
@@ -80,7 +80,7 @@ class WatchedTrainer:
     def _look(
         self, name: str, answer: Any, given: tuple[Any, ...], own: Callable[..., Any] | None
     ) -> None:
-        """Refuses an answer that is wrong, if a user's function can be blamed for it."""
+        """Refuses a wrong return value, if a user's function has caused it."""
         if name not in self._checks or own is None:
             return
         wrong = self._checks[name](answer, *given)
@@ -90,7 +90,7 @@ class WatchedTrainer:
             raise HookError(f"{place_of(own)} {wrong}")
 
     def _listening(self, phases: Sequence[Phase]) -> Sequence[Phase]:
-        """The phases, with objectives of their own that are listened to."""
+        """The phases, with their own objectives wrapped."""
         return [
             replace(phase, objective=self._objective(phase.objective)) if phase.objective else phase
             for phase in phases
@@ -105,11 +105,11 @@ class WatchedTrainer:
         return self._phases.setdefault(function, heard)
 
     def is_own(self, name: str) -> bool:
-        """Whether a user's class says what a hook does."""
+        """Whether a user's class defines a hook."""
         return not is_ours(_defined(type(self.trainer), name))
 
     def culprit(self, name: str) -> Callable[..., Any] | None:
-        """The user's function that most likely made what a hook answered; None if there is none."""
+        """The user's function that most likely caused a hook's return value, or None."""
         for each in (name, *ASKS.get(name, ())):
             if self.is_own(each):
                 return _defined(type(self.trainer), each)
@@ -118,14 +118,14 @@ class WatchedTrainer:
         return None
 
     def last_asked(self) -> Callable[..., Any] | None:
-        """The user's function behind what went wrong outside of all of a user's code."""
+        """The user's function that most likely caused an error raised outside of user code."""
         found = self.culprit(self._asked) if self._asked else None
         if found is None and self._answered:
             found = _defined(type(self.trainer), self._answered)
         return found
 
     def who_sets(self, attribute: str) -> str:
-        """Where a user's class, or one that it builds on, sets an attribute, or else reads it."""
+        """The place where a user's class or its bases set an attribute, or else read it."""
         reads = None
         for cls in type(self.trainer).__mro__:
             for value in () if is_ours(cls) else vars(cls).values():
@@ -154,7 +154,7 @@ def place_of(function: Callable[..., Any]) -> str:
 
 
 def own_files(cls: type) -> frozenset[str]:
-    """The files of a user's classes, which may lie where packages are installed."""
+    """The files of a user's classes, including those of installed packages."""
     functions = (
         inspect.unwrap(value)
         for each in cls.__mro__
