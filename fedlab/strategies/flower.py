@@ -1,9 +1,9 @@
 """Any strategy of Flower's, by name: ``strategy: {name: "flwr:FedAdam", eta: 0.01}``.
 
-A subclass of one that somebody has written is named by its module:
+A custom subclass of one is named by its module:
 ``strategy: {name: "flwr:my_module:MyStrategy"}``.
 
-The strategy keeps its own rules of sampling and aggregation. Three things are mended around it:
+The strategy keeps its own rules of sampling and aggregation. The wrapper changes three things:
 its sampling is seeded, it sees trainable tensors alone (Flower's averaging would turn step counters
 into floats and an adaptive server would push a running variance below zero), and its arrays are
 part of the checkpoint.
@@ -42,7 +42,7 @@ REBUILT = ("current_arrays",)  # Flower sets it anew in every round
 
 
 class Cohort(NamedTuple):
-    """As much of a grid as Flower's sampling looks at, with those alone that fedlab has drawn."""
+    """The part of a grid that Flower's sampling reads, with only the nodes drawn by fedlab."""
 
     nodes: Sequence[int]
 
@@ -52,7 +52,7 @@ class Cohort(NamedTuple):
 
 
 class Flower(Strategy[FlowerParameters]):
-    """Runs a Flower strategy inside ours."""
+    """Runs a Flower strategy inside one of fedlab's."""
 
     needs_only_mean = False
     takes_changed_updates = False

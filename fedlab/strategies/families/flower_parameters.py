@@ -75,7 +75,7 @@ def constructor_of(name: str) -> type[flower_strategies.FedAvg]:
 
 
 def constructor_arguments(name: str) -> dict[str, tuple[Any, Any]]:
-    """What a Flower strategy can be told, as (type, default); ``...`` where there is no default.
+    """A Flower strategy's arguments as (type, default); ``...`` where there is no default.
 
     Raises:
         InputError: If fedlab cannot run a strategy of that name.
@@ -89,7 +89,7 @@ def constructor_arguments(name: str) -> dict[str, tuple[Any, Any]]:
 
 
 class FlowerParameters(StrategyParameters):
-    """Whatever the named strategy's constructor takes, except what the scenario says elsewhere."""
+    """The arguments of the named strategy's constructor that no other scenario key sets."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -100,7 +100,7 @@ class FlowerParameters(StrategyParameters):
 
     @property
     def clients_count(self) -> ClientsCount:
-        """By their examples, but for Flower's robust strategies and those of somebody's own."""
+        """``examples``, except for robust and custom strategies, and QFedAvg."""
         if issubclass(self.constructor, flower_strategies.QFedAvg):
             return "rule"
         if issubclass(self.constructor, UNWEIGHTED):
@@ -109,7 +109,7 @@ class FlowerParameters(StrategyParameters):
         return "rule" if own and "aggregate_train" in vars(self.constructor) else "examples"
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a weighting that the strategy would not hear of.
+        """Refuses a weighting that the strategy would ignore.
 
         Raises:
             InputError: With the remedy.
