@@ -1,6 +1,6 @@
-"""What outputs are judged by.
+"""Loss functions.
 
-A loss of one's own subclasses `Loss`.
+A custom loss subclasses `Loss`.
 """
 
 from typing import TYPE_CHECKING

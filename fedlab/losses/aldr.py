@@ -1,4 +1,4 @@
-"""LDR-KL with a temperature for every sample: high where the network is unsure.
+"""LDR-KL with an adaptive temperature for every sample.
 
 Label Distributionally Robust Losses for Multi-class Classification: Consistency, Robustness and
 Adaptivity, Zhu, Ying, Yang, ICML 2023, arXiv 2112.14869; authors' code in
@@ -20,18 +20,18 @@ from fedlab.records import Tensors
 
 
 class ALDRKL(Loss):
-    """ALDR-KL: LDR-KL whose λ adapts to each sample, so that doubtful labels count less.
+    """ALDR-KL: LDR-KL whose λ adapts to each sample, which reduces the effect of wrong labels.
 
-    Whenever a sample is read, its λ becomes λ₀ (1 - KL(softmax(f/λ) ‖ uniform) / (α log K)): less
-    for samples that the network is sure of. Every round starts from λ₀ again: λ belongs to a
-    network, and a client gets another one in every round. With one local epoch each sample is
-    therefore adapted once, from λ₀.
+    Whenever a sample is read, its λ becomes λ₀ (1 - KL(softmax(f/λ) ‖ uniform) / (α log K)):
+    smaller for confident predictions. Every round starts again from λ₀, as λ depends on the network
+    and a client receives another one in every round. With one local epoch each sample is therefore
+    adapted once, from λ₀.
 
     Attributes:
         temperature: λ₀; 1 here, 10 in the authors' code.
         alpha: α; λ stays above λ₀ (1 - 1/α).
-        margin: What the label's score has to be ahead of every other.
-        scores: What f is (see ``ldr_kl``); the authors' code divides by the mean of absolute
+        margin: Margin between the label's score and every other.
+        scores: Definition of f (see ``ldr_kl``); the authors' code divides by the mean of absolute
             values.
     """
 
@@ -51,7 +51,7 @@ class ALDRKL(Loss):
     def value(
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
-        """Adapts the samples' λ, then judges with them."""
+        """Adapts the samples' λ, then computes the loss with them."""
         scores = scored(outputs, self.scores)
         most = self.alpha * log(outputs.shape[-1])
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a loss is: a block of the scenario that judges a network's outputs."""
+"""The base class of losses, the scenario's ``training.loss`` block."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fedlab.renamed import old_names
 
 
 class ClientStats(NamedTuple):
-    """What a loss or a method may know of a client's labelled training samples.
+    """Statistics of a client's training samples, for losses and methods.
 
     Attributes:
-        class_counts: Labelled samples of every class, int64 of shape (classes,).
+        class_counts: Number of labelled samples of every class, int64 of shape (classes,).
         samples: Number of training samples, labelled or not.
     """
 
@@ -25,22 +25,22 @@ class ClientStats(NamedTuple):
 
 
 class Loss(Component):
-    """The ``training.loss`` block: a function of outputs and labels, and of who the client is."""
+    """The ``training.loss`` block: a function of outputs, labels and the client's statistics."""
 
     group: ClassVar[str] = "losses"
     personal: ClassVar[bool] = False
     """Whether `start` depends on the client."""
     supports_vmap: ClassVar[bool] = True
-    """Whether what `start` makes has the same shapes for all clients, and `value` only reads it, so
-    that the clients' can be stacked; otherwise clients train one by one."""
+    """Whether the tensors of `start` have the same shapes for all clients, and `value` only reads
+    them, so that clients can be stacked; otherwise clients train one by one."""
 
     def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
-        """What the loss keeps beside a client's model during a round, by name; often nothing.
+        """The loss's own tensors of a client for one round, by name; empty by default.
 
         Args:
-            stats: What the client's samples are like.
+            stats: Statistics of the client's samples.
             server_round: The round, from 1.
-            rounds: Rounds of the whole run.
+            rounds: Number of rounds of the run.
         """
         return {}
 
@@ -53,12 +53,12 @@ class Loss(Component):
         Args:
             outputs: Logits of shape (batch, classes).
             labels: int64 of shape (batch,).
-            indices: Which of the client's samples they are, int64 of shape (batch,).
-            kept: What `start` made; may be written to in place.
+            indices: Indices into the client's samples, int64 of shape (batch,).
+            kept: The tensors of `start`; may be written to in place.
         """
 
     def for_vmap(self) -> Loss:
-        """The same loss, made of what `torch.func.vmap` does quickly."""
+        """The same loss with operations that are fast under `torch.func.vmap`."""
         return self
 
 

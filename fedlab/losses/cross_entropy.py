@@ -17,11 +17,11 @@ class CrossEntropy(Loss):
     def value(
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
-        """PyTorch's own."""
+        """PyTorch's cross-entropy."""
         return cross_entropy(outputs, labels)
 
     def for_vmap(self) -> Loss:
-        """In few operations: `torch.func.vmap` takes PyTorch's own apart into dozens."""
+        """In few operations: `torch.func.vmap` decomposes PyTorch's function into dozens."""
         return _Gathered()
 
 

@@ -1,4 +1,4 @@
-"""Cross-entropy that does not want to be sure.
+"""Cross-entropy with smoothed labels.
 
 Rethinking the Inception Architecture for Computer Vision, Szegedy, Vanhoucke, Ioffe, Shlens, Wojna,
 CVPR 2016, arXiv 1512.00567.
@@ -16,10 +16,10 @@ from fedlab.records import Tensors
 
 
 class LabelSmoothing(Loss):
-    """Cross-entropy whose labels share a part of their weight with all classes.
+    """Cross-entropy in which a part of the label's weight is spread over all classes.
 
     Attributes:
-        smoothing: The part ε; 0 is cross-entropy.
+        smoothing: ε, that part; 0 is cross-entropy.
     """
 
     name: str = "label_smoothing"

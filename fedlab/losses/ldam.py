@@ -1,4 +1,4 @@
-"""A margin that rare classes are given more of.
+"""A margin loss with larger margins for rarer classes.
 
 Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss, Cao, Wei, Gaidon, Arechiga,
 Ma, NeurIPS 2019, arXiv 1906.07413; authors' code in kaidic/LDAM-DRW. The paper counts the classes
@@ -28,10 +28,9 @@ class LDAM(Loss):
     Attributes:
         margin: Δ of the client's rarest class.
         scale: s. The authors' code has 30, for outputs that are cosines of features and weights;
-            outputs of ordinary dense layers have no bounds, and need no scale.
+            outputs of ordinary dense layers are unbounded and need no scale.
         reweight_from: Share of the rounds after which classes are weighted; 1 for never.
-        beta: β of these weights; 0 weighs all classes the same, and the closer to 1, the closer
-            weights are to 1/n.
+        beta: β of these weights; 0 weighs all classes equally, values close to 1 approach 1/n.
     """
 
     name: str = "ldam"

@@ -1,4 +1,4 @@
-"""Losses that expect the worst of how labels are distributed, within limits.
+"""Label-distributionally robust losses: the worst case over a set of label distributions.
 
 Label Distributionally Robust Losses for Multi-class Classification: Consistency, Robustness and
 Adaptivity, Zhu, Ying, Yang, ICML 2023, arXiv 2112.14869; authors' code in
@@ -24,15 +24,15 @@ class LDRKL(Loss):
     """LDR-KL: one temperature between the worst wrong class and the mean over all classes.
 
     λ log((1/K) Σ_k exp(δ_k/λ)) with δ_k = f_k - f_label + margin, and 0 for the label. Small λ
-    gives the hinge loss of Crammer and Singer (the worst class counts), λ = 1 without a margin
+    gives the hinge loss of Crammer and Singer (only the worst class), λ = 1 without a margin
     cross-entropy less log K, large λ the mean over classes, which is robust to wrong labels.
 
     Attributes:
         temperature: λ; 1 here, 10 in the authors' code, which also mentions 0.1 and 1.
-        margin: What the label's score has to be ahead of every other.
-        scores: What f is: ``softplus`` of the outputs divided by their mean over classes, as in the
-            authors' code; ``l1``, the outputs divided by the mean of their absolute values; or the
-            outputs themselves, ``raw``, with which large λ has no lower bound.
+        margin: Margin between the label's score and every other.
+        scores: Definition of f: ``softplus`` of the outputs divided by their mean over classes, as
+            in the authors' code; ``l1``, the outputs divided by the mean of their absolute values;
+            or the outputs themselves, ``raw``, with which large λ has no lower bound.
     """
 
     name: str = "ldr_kl"
@@ -49,7 +49,7 @@ class LDRKL(Loss):
 
 
 def scored(outputs: torch.Tensor, scores: Scores) -> torch.Tensor:
-    """Outputs on a scale of their own (see `LDRKL.scores`)."""
+    """The scores f of outputs (see `LDRKL.scores`)."""
     if scores == "raw":
         return outputs
     values = softplus(outputs) if scores == "softplus" else outputs
@@ -57,7 +57,7 @@ def scored(outputs: torch.Tensor, scores: Scores) -> torch.Tensor:
 
 
 def leads_over_label(scores: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
-    """δ of shape (batch, classes): how far each class is ahead of the label; 0 for the label."""
+    """δ of shape (batch, classes): scores less the label's, plus margin; 0 for the label."""
     of_label = scores.gather(-1, labels.unsqueeze(-1))
     is_label = labels.unsqueeze(-1) == torch.arange(scores.shape[-1], device=labels.device)
     return scores - of_label + margin * ~is_label

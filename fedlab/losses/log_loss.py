@@ -1,4 +1,4 @@
-"""The logarithmic loss of each sample, from which the losses of this folder are made."""
+"""The logarithmic loss of each sample, used by the losses of this folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from torch.nn.functional import log_softmax
 def log_loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """-log softmax(outputs)[label], shape (batch,).
 
-    In few operations: `torch.func.vmap` takes PyTorch's own cross-entropy apart into dozens.
+    In few operations: `torch.func.vmap` decomposes PyTorch's cross-entropy into dozens.
     """
     return -log_softmax(outputs, dim=-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)

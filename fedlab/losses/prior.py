@@ -1,13 +1,13 @@
-"""Losses that know how often a client has each class, and take that out of what it learns.
+"""Losses that correct for the client's class distribution.
 
 Balanced softmax: Balanced Meta-Softmax for Long-Tailed Visual Recognition, Ren, Yu, Sheng, Ma,
 Zhao, Yi, Li, NeurIPS 2020, arXiv 2007.10740. Logit adjustment: Long-tail Learning via Logit
 Adjustment, Menon, Jayasumana, Rawat, Jain, Veit, Kumar, ICLR 2021, arXiv 2007.07314.
 
-The papers count the classes of one training set. Here a client counts its own: outputs plus the
-logarithm of the client's class shares are to predict its labels, so that outputs by themselves are
-free of its shares, and those of all clients can be averaged. Classes a client does not have are
-left as they are, not unlearnt. Tests use the outputs as they are.
+The papers use the class counts of one training set. Here each client uses its own: outputs plus the
+logarithm of the client's class shares are trained to predict its labels, so that the outputs
+themselves do not depend on the shares, and the clients' models can be averaged. Classes that a
+client does not have are not unlearnt. Tests use the outputs without correction.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from fedlab.losses.log_loss import log_loss
 from fedlab.records import Tensors
 
 ABSENT = 1e-9
-"""Samples that a client is taken to have of a class it has none of: its chance is as good as zero,
-and the loss stays finite where such a class is somebody's label after all (pseudo-labels)."""
+"""Count used for a class without samples: its probability is almost zero, and the loss stays finite
+if a sample has that label after all (pseudo-labels)."""
 
 
 class BalancedSoftmax(Loss):
-    """Cross-entropy in which classes count as if the client had all of them equally often."""
+    """Cross-entropy of outputs plus the logarithms of the client's class counts."""
 
     name: str = "balanced_softmax"
     personal: ClassVar[bool] = True
@@ -44,10 +44,10 @@ class BalancedSoftmax(Loss):
 
 
 class LogitAdjustment(BalancedSoftmax):
-    """Balanced softmax with a dial: the logarithm of the client's class shares, times τ.
+    """Balanced softmax with the logarithms of the client's class counts multiplied by τ.
 
     Attributes:
-        tau: τ; 1 is balanced softmax, and the smaller, the closer to cross-entropy.
+        tau: τ; 1 is balanced softmax, small values approach cross-entropy.
     """
 
     name: str = "logit_adjustment"

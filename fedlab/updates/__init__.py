@@ -1,6 +1,7 @@
-"""What happens to updates between a client's `finish` and the server's `aggregate`, by any method.
+"""Transformations of updates between a client's `finish` and the server's `aggregate`.
 
-One's own subclasses `UpdateTransform`, `Compression` or `AggregationRule`.
+They work with any method. Custom ones subclass `UpdateTransform`, `Compression` or
+`AggregationRule`.
 """
 
 from typing import TYPE_CHECKING

@@ -1,12 +1,12 @@
-"""The three kinds of parts that stand between a client's update and the server's next state.
+"""The base classes of update transforms, compressions and aggregation rules.
 
-They see *changes*: for every learnable tensor, what the client sends up less what came down under
-the same name, or the tensor itself where nothing came down (SCAFFOLD's control variates are changes
-already). Buffers and frozen tensors travel as they are.
+They operate on *changes*: for every trainable tensor, the tensor that goes up less the one of the
+same name that came down, or the tensor itself if none came down (SCAFFOLD's control variates are
+changes already). Buffers and frozen tensors are sent unchanged.
 
 An example: a model of one weight that goes down as 1.0 and comes back from a client as 3.0 has the
 change 2.0. ``clip`` with norm 0.5 makes it 0.5, ``int8`` sends it as one byte and a scale, and the
-server, which knows the 1.0, hands 1.5 to the method's `aggregate`.
+server adds it to the 1.0 that it has sent and passes 1.5 to the method's `aggregate`.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ Changes = dict[str, Tensors]
 
 
 class UpdateTransform(Component):
-    """Changes a client's update on the client, before it is compressed and sent."""
+    """Transforms a client's update on the client, before it is compressed and sent."""
 
     group: ClassVar[str] = "update_transforms"
 
     @abstractmethod
     def transform(self, changes: Changes, generator: torch.Generator) -> Changes:
-        """The changes that the client sends instead.
+        """The transformed changes.
 
         Args:
-            changes: The client's, which may not be written to.
-            generator: Randomness of this client and round alone, on the CPU.
+            changes: The client's changes; must not be written to.
+            generator: Random generator of this client and round, on the CPU.
         """
 
 
 class Compression(Component):
-    """Packs one tensor of changes into fewer bytes on the client, and unpacks it on the server.
+    """Compresses one tensor of changes on the client, and decompresses it on the server.
 
     Attributes:
-        feedback: Whether what a client could not send is added to its next change. A client that
-            sits out rounds sends it when it takes part again.
+        feedback: Error feedback: whether a client adds the compression error to its next change,
+            which may be several rounds later.
     """
 
     group: ClassVar[str] = "compressions"
@@ -56,22 +56,22 @@ class Compression(Component):
 
         Args:
             change: One tensor of changes, of any shape, in float32 or another float type.
-            generator: Randomness of this client and round alone, on the CPU.
+            generator: Random generator of this client and round, on the CPU.
 
         Returns:
-            Tensors by name; the same names, types and shapes for every change of one shape.
+            Tensors by name; names, dtypes and shapes depend only on the shape of the change.
         """
 
     @abstractmethod
     def decode(self, encoded: Tensors, shape: torch.Size) -> torch.Tensor:
-        """The change, as far as it was sent, in float32 of shape `shape`."""
+        """The decompressed change, float32 of shape `shape`."""
 
 
 class AggregationRule(Component):
-    """How the clients' tensors become one, in the place of the weighted mean.
+    """Aggregates the clients' tensors in place of the weighted mean.
 
     Attributes:
-        weighted: Whether the rule heeds what clients count; otherwise all must count the same.
+        weighted: Whether the rule uses the clients' weights; otherwise all must have the same.
     """
 
     group: ClassVar[str] = "aggregation_rules"
@@ -79,16 +79,16 @@ class AggregationRule(Component):
 
     @abstractmethod
     def combine(self, tensors: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
-        """One tensor out of several.
+        """The aggregate of the clients' tensors.
 
         Args:
             tensors: float64 of shape (clients, ...), in the order of client indices.
-            weights: What each client counts, one number per client.
+            weights: One weight per client.
 
         Returns:
             A tensor of shape (...).
         """
 
     def least(self, clients: int) -> str:
-        """Why so many clients are too few for the rule; empty if they are enough."""
+        """Why `clients` clients are too few for the rule; empty if they are enough."""
         return ""

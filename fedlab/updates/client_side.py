@@ -1,4 +1,4 @@
-"""The client's side: from what `finish` returns to what travels."""
+"""The client's side of `updates`: transforms and compresses the update that `finish` returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlab.updates.packing import Shapes, pack, unpack
 from fedlab.updates.spec import UpdatesSpec
 
 MEMORY = "updates"
-"""Name of the client's record of what it could not send yet."""
+"""Name of the client-state record of accumulated compression errors (error feedback)."""
 
 
 def outgoing(
@@ -24,18 +24,18 @@ def outgoing(
     learning: Shapes,
     generator: torch.Generator,
 ) -> Update:
-    """An update as it is sent.
+    """The transformed and compressed update.
 
-    One that is not finite stays as it is: nothing can be made of it, and whoever looks at updates
-    before they enter a mean (`fedlab.federation.screening`) names the tensor.
+    An update that is not finite is returned unchanged; `fedlab.federation.screening` refuses it
+    later and names the tensor.
 
     Args:
-        spec: What is to be done.
-        update: What the client's local round ended with.
+        spec: The scenario's ``updates`` block.
+        update: The update of the client's local round.
         received: What came down.
-        client_state: What the client kept from earlier rounds.
-        learning: Shapes of the parameters that learn, by name.
-        generator: Randomness of this client and round alone, on the CPU.
+        client_state: The client's state from earlier rounds.
+        learning: Shapes of the trainable parameters, by name.
+        generator: Random generator of this client and round, on the CPU.
     """
     changes = changes_of(update.arrays, received.arrays, learning)
     every = [tensor for tensors in changes.values() for tensor in tensors.values()]
@@ -57,7 +57,7 @@ def outgoing(
 
 
 def changes_of(up: Mapping[str, Tensors], down: Mapping[str, Tensors], learning: Shapes) -> Changes:
-    """What goes up for parameters that learn, less what came down under the same names."""
+    """The trainable tensors that go up, less those of the same names that came down."""
     return {
         record: {
             name: tensor - down[record][name] if name in down.get(record, {}) else tensor
@@ -71,7 +71,7 @@ def changes_of(up: Mapping[str, Tensors], down: Mapping[str, Tensors], learning:
 def changed(
     up: Mapping[str, Tensors], down: Mapping[str, Tensors], changes: Changes
 ) -> dict[str, Tensors]:
-    """The tensors of an update with other changes: `changes_of` the other way round."""
+    """The tensors of an update with other changes: the inverse of `changes_of`."""
     return {
         record: {
             name: restored(changes[record][name], down.get(record, {}).get(name), tensor.dtype)
@@ -84,12 +84,12 @@ def changed(
 
 
 def restored(change: torch.Tensor, base: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
-    """What went up: the change added to what came down."""
+    """The tensor that goes up: the change added to the tensor that came down, if any."""
     return (change if base is None else base + change).to(dtype)
 
 
 def _left(compression: Compression, packed: Mapping[str, Tensors], changes: Changes) -> Tensors:
-    """What compression has left out of every change."""
+    """The compression error of every change."""
     kept: Tensors = {}
     for record, tensors in changes.items():
         sent = unpack(compression, packed, record, {n: t.shape for n, t in tensors.items()})

@@ -1,4 +1,4 @@
-"""Clients' updates, none longer than a given norm.
+"""Clips clients' updates to a largest norm.
 
 Can You Really Backdoor Federated Learning?, Sun, Kairouz, Suresh, McMahan, 2019, arXiv 1911.07963
 (section 4: norm thresholding).
@@ -15,8 +15,8 @@ from fedlab.updates.base import Changes, UpdateTransform
 class Clip(UpdateTransform):
     """Δ · min(1, M / ‖Δ‖), the norm over all tensors of all records together.
 
-    Clients do it themselves: it keeps honest updates short, and is no defence against a client that
-    does not (`participation.update_norm` refuses those) and no promise of privacy (`privacy`).
+    Clients apply it themselves: it limits honest updates, but does not protect against malicious
+    clients (`participation.update_norm` does) and gives no privacy guarantee (`privacy` does).
 
     Attributes:
         norm: M, the largest Euclidean norm.

@@ -1,4 +1,4 @@
-"""Changes in 8 bits, rounded by chance so that no direction is preferred.
+"""Quantises changes to 8 bits with stochastic, unbiased rounding.
 
 A form of QSGD with the largest magnitude as its scale: QSGD: Communication-Efficient SGD via
 Gradient Quantization and Encoding, Alistarh, Grubic, Li, Tomioka, Vojnovic, NeurIPS 2017, arXiv
@@ -18,7 +18,7 @@ LEVELS = 127
 class Int8(Compression):
     """⌊v / s + u⌋ with s = max |v| / 127 and u uniform on [0, 1), for each tensor.
 
-    The mean of what is decoded is v. A tensor of d numbers takes d + 4 bytes.
+    The expectation of the decoded change is v. A tensor of d numbers takes d + 4 bytes.
     """
 
     name: str = "int8"

@@ -1,8 +1,8 @@
-"""Compressed changes as records that travel.
+"""Records of compressed changes.
 
-What is compressed of a record ``arrays`` is in a record ``arrays.encoded``, in which a tensor
-``fc.weight`` has the parts ``fc.weight:values``, ``fc.weight:places``; what is not compressed stays
-in ``arrays``.
+The compressed tensors of a record ``arrays`` are in a record ``arrays.encoded``, in which a tensor
+``fc.weight`` has the parts ``fc.weight:values``, ``fc.weight:places``; the others stay in
+``arrays``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ def pack(
     """The records of an update with its changes compressed.
 
     Args:
-        compression: Compresses each tensor by itself.
+        compression: Compresses each tensor separately.
         arrays: The update's records.
-        changes: Those of their tensors that are to be compressed.
-        generator: Randomness of this client and round alone.
+        changes: The changes of those tensors that are compressed.
+        generator: Random generator of this client and round.
     """
     packed: dict[str, Tensors] = {}
     for record, tensors in arrays.items():
@@ -53,7 +53,7 @@ def pack(
 def unpack(
     compression: Compression, packed: Mapping[str, Tensors], record: str, shapes: Shapes
 ) -> Tensors:
-    """The changes in the packed form of a record, float32; none if it has no such form."""
+    """The decompressed changes of a record, float32; empty if none are compressed."""
     parts: dict[str, Tensors] = {}
     for key, tensor in packed.get(record + ENCODED, {}).items():
         name, _, part = key.rpartition(":")
@@ -64,12 +64,12 @@ def unpack(
 def packed_layout(
     compression: Compression, layout: Layout, learning: Shapes
 ) -> dict[str, dict[str, Form]]:
-    """The tensors of a packed update, where the plain one looks like `layout`.
+    """The layout of a compressed update.
 
     Args:
-        compression: How it is packed.
-        layout: The plain tensors.
-        learning: Shapes of the parameters that learn, by name.
+        compression: The compression.
+        layout: The layout of the uncompressed update.
+        learning: Shapes of the trainable parameters, by name.
     """
     packed: dict[str, dict[str, Form]] = {}
     for record, forms in layout.items():

@@ -1,4 +1,4 @@
-"""What stands where a scenario says nothing: no compression, and the weighted mean."""
+"""The defaults of the ``updates`` block: no compression, and the weighted mean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedlab.updates.base import AggregationRule, Compression
 
 
 class NoCompression(Compression):
-    """Updates travel as they are."""
+    """Sends updates uncompressed."""
 
     name: str = "none"
 
@@ -26,7 +26,7 @@ class NoCompression(Compression):
 
 
 class Mean(AggregationRule):
-    """The weighted mean, in which methods keep exact sums."""
+    """The weighted mean, the default of all methods."""
 
     name: str = "mean"
     weighted: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The server's side, in front of any strategy: unpacks updates, and makes one of them by a rule."""
+"""The server's side of `updates`, for any strategy: decompression and aggregation rules."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from fedlab.updates.spec import UpdatesSpec
 
 
 class WithUpdates(Strategy):
-    """Hands updates to the method as it would have got them without compression.
+    """Decompresses updates and passes them to the method, with its mean replaced by the rule.
 
-    They travel one by one: what is packed cannot be added up, and a rule has to see each.
+    Updates are sent one by one, as compressed ones cannot be summed, and rules need each update.
     """
 
     needs_only_mean = False
@@ -43,24 +43,24 @@ class WithUpdates(Strategy):
 
     @property
     def updates(self) -> UpdatesSpec:
-        """What the scenario asks for."""
+        """The scenario's ``updates`` block."""
         assert self.settings.updates is not None
         return self.settings.updates
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """What the method sends, which is remembered: changes are added to it."""
+        """The method's tensors; stored, as changes are added to them."""
         self.down = super().broadcast(server_round)
         return self.down
 
     def sent_up(self, down: Layout, question: str = "") -> Layout:
-        """The method's tensors, those that learn in packed form."""
+        """The method's layout, with trainable tensors compressed."""
         plain = super().sent_up(down, question)
         if question or self.updates.compression.name == "none":
             return plain
         return packed_layout(self.updates.compression, plain, self.learning)
 
     def upload_bytes(self, down: int) -> int:
-        """What the method sends up, less what is saved."""
+        """The method's bytes, less those saved by compression."""
         plain = super().upload_bytes(down)
         if self.updates.compression.name == "none":
             return plain
@@ -73,10 +73,10 @@ class WithUpdates(Strategy):
         return plain - _bytes(sent) + _bytes(packed)
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """As the method does, of updates that are unpacked, and by the rule.
+        """The method's `aggregate` with decompressed updates and the rule in place of the mean.
 
         Raises:
-            RunError: If there are too few clients for the rule, or the method asks for no mean.
+            RunError: If there are too few clients for the rule, or the method computes no mean.
         """
         rule, self.asked = self.updates.rule, False
         counting = sum(self.weight(update) > 0 for update in updates)
@@ -90,7 +90,7 @@ class WithUpdates(Strategy):
             )
 
     def weighted_mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
-        """What the rule makes of the tensors; integers, and what is never averaged, as before."""
+        """The rule's aggregate; integers and tensors that are never averaged, as without a rule."""
         self.asked = True
         mean = super().weighted_mean(updates, record)
         rule = self.updates.rule
@@ -105,7 +105,7 @@ class WithUpdates(Strategy):
         return mean
 
     def _plain(self, update: ClientUpdate) -> ClientUpdate:
-        """The update as the client's `finish` left it, as far as it was sent."""
+        """The decompressed update."""
         compression, parameters = self.updates.compression, self.learning
         if compression.name == "none":
             return update
@@ -120,7 +120,7 @@ class WithUpdates(Strategy):
 
 
 def in_order(tensors: Tensors, like: Mapping[str, object]) -> Tensors:
-    """Tensors in the order of others, those that are not among them last."""
+    """Tensors in the order of `like`; those that it lacks come last."""
     first = {name: tensors[name] for name in like if name in tensors}
     return {**first, **tensors}
 

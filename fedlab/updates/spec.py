@@ -7,12 +7,12 @@ from fedlab.updates.base import AggregationRule, Compression, UpdateTransform
 
 
 class UpdatesSpec(ConfigBlock):
-    """What happens to updates on their way from a client to the server's next state.
+    """Transformation, compression and aggregation of clients' updates.
 
     Attributes:
-        transforms: What each client does to its update, one after the other.
-        compression: How it is packed for the way up.
-        rule: How the server makes one of several; the weighted mean by default.
+        transforms: Transforms that each client applies to its update, in this order.
+        compression: Compression of the update before it is sent.
+        rule: Aggregation rule of the server; the weighted mean by default.
     """
 
     transforms: tuple[Chosen[UpdateTransform], ...] = ()
@@ -21,10 +21,10 @@ class UpdatesSpec(ConfigBlock):
 
     @property
     def changes_updates(self) -> bool:
-        """Whether anything is done on the client."""
+        """Whether clients transform or compress their updates."""
         return bool(self.transforms) or self.compression.name != "none"
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing to do at all, so that sums over clients will do."""
+        """Whether the block has no effect, so that clients' updates may be summed early."""
         return not self.changes_updates and self.rule.name == "mean"

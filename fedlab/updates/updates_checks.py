@@ -1,4 +1,4 @@
-"""What an ``updates`` block may not ask for, refused before anything is trained."""
+"""Checks of the ``updates`` block before training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_updates(scenario: Scenario, strategy: type[Strategy], model: nn.Module) -> None:
-    """Refuses what a method cannot do, or would not heed.
+    """Refuses settings that the method does not support, or that would have no effect.
 
     Args:
         scenario: The experiment.
