@@ -18,7 +18,7 @@ from fedlab.export.program import Program, Standardise
 from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import FrozenNetwork
 from fedlab.models.anatomy import fill
-from fedlab.models.anatomy.places import session_classes
+from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
 from fedlab.partition.partition import make_partition
@@ -68,7 +68,7 @@ class Original:
         """Logits of samples as the run had them, as its tests make them."""
         batch = channels_last(self.runtime.preprocess.inputs(stored))
         model = self.runtime.trainer.task.model.eval()
-        with session_classes(
+        with with_tensors(
             model, {name: channels_last(tensor) for name, tensor in self.state.items()}
         ):
             return model(batch)

@@ -1,6 +1,6 @@
-"""Networks, and what is known of any network.
+"""Networks and their analysis.
 
-Any `torch.nn.Module` is a network; one with parameters and checks subclasses `ModelSpec`.
+Any `torch.nn.Module` can be used; a network with its own block and checks subclasses `ModelSpec`.
 """
 
 from typing import TYPE_CHECKING

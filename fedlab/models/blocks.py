@@ -1,7 +1,7 @@
-"""A network as a row of parts, for methods that share some of its layers and keep the others.
+"""A network as a sequence of parts, for methods that share some layers and keep the others local.
 
-A part is a layer with weights, or a block that is no plain sequence (a residual block, say): blocks
-are not torn apart. A normalisation layer belongs to the part before it.
+A part is a layer with weights, or a block that is not a plain sequence (a residual block), which is
+not divided. A normalisation layer belongs to the part before it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def parts(model: nn.Module) -> list[tuple[str, ...]]:
-    """The parts of a network, in the order in which data pass them.
+    """The parts of a network, in the order of the forward pass.
 
-    The part that has the head is the last, and those that no data pass are the first. Of a network
-    that was not run the order is that in which they were registered.
+    The part with the head is last; unused parts are first. For a network that was not run, the
+    order is that of registration.
 
     Args:
-        model: Any network. Tensors that it owns itself, in no layer, belong to no part.
+        model: Any network. Its own tensors, outside of its layers, belong to no part.
 
     Returns:
         For each part the names of its tensors as in ``model.state_dict()``, buffers included.
@@ -48,14 +48,14 @@ def last_parts(model: nn.Module, count: int) -> tuple[str, ...]:
 
 
 def _when(place: str, calls: Mapping[str, int], head: str | None) -> float:
-    """When a part had done its work: with its last call, or that of a module within it."""
+    """The place of a part in the forward pass: its last call, or that of a module within it."""
     if head is not None and f"{head}.".startswith(place):
         return math.inf
     return max((k for path, k in calls.items() if path.startswith(place)), default=-1)
 
 
 def _collect(module: nn.Module, prefix: str, places: list[list[str]]) -> None:
-    """Adds the name prefixes of each part within a module."""
+    """Appends the name prefixes of each part within a module."""
     for name, child in module.named_children():
         place = f"{prefix}{name}."
         if isinstance(child, CONTAINERS):

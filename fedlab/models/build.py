@@ -1,4 +1,4 @@
-"""A scenario's network as a module, with the same initial values in every process."""
+"""Builds a scenario's network, with the same initial values in every process."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def build_model(
     samples: torch.Tensor | None = None,
     observed: Observed | None = None,
 ) -> nn.Module:
-    """Builds, initialises and adapts a network, and finds out what it is made of.
+    """Builds, initialises, adapts and analyses a network.
 
     Layers that two choices of ``norm`` or of the strategy have in common start from the same
     values; PyTorch's global generators are neither read nor advanced.
 
     Args:
         spec: The network.
-        strategy: The method, which may want the network changed.
+        strategy: The method, which may adapt the network.
         input_shape: (channels, height, width) or (features,).
         classes: Number of outputs.
         seed: The scenario's seed.
-        samples: Two samples to try it on, shape (2, ...), as clients will give them; by default
+        samples: Two samples for a trial run, shape (2, ...), as clients read them; by default
             noise.
-        observed: What was found by running the same network elsewhere, which is then not run; no
-            matter where the strategy changes it.
+        observed: Observations of the same network in another process, which replace the trial run;
+            not used for the run before the strategy adapts the network.
 
     Raises:
-        InputError: If the network cannot be made, cannot take inputs of that shape, or is asked
-            for another normalisation and has none.
+        InputError: If the network cannot be built, does not accept inputs of that shape, or has no
+            normalisation layer that ``norm`` could replace.
     """
     with rng.torch_seed(seed, "model"):
         try:
@@ -68,5 +68,5 @@ def build_model(
 
 
 def noise(input_shape: tuple[int, ...]) -> torch.Tensor:
-    """Two samples of nothing, shape (2, ...)."""
+    """Two samples of standard normal noise, shape (2, ...)."""
     return torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))

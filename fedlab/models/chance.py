@@ -1,4 +1,4 @@
-"""Whether a network draws random numbers while it trains."""
+"""Detects networks that draw random numbers in training mode."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ DROPOUTS = (
 
 
 def draws_random_numbers(model: nn.Module) -> bool:
-    """Whether a network draws random numbers while it trains.
-
-    Layers that drop activations tell, and having run it once.
-    """
+    """Whether a network draws random numbers in training mode: observed in a run, or by dropout."""
     observed = anatomy_of(model).observed
     if observed is not None and observed.random:
         return True

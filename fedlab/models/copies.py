@@ -1,4 +1,4 @@
-"""Copies of any network, with all that `copy.deepcopy` leaves out or stumbles over."""
+"""Copies of any network, including what `copy.deepcopy` drops or refuses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 
 def copy_of(model: nn.Module) -> nn.Module:
-    """A network of the same values, in memory of its own.
+    """A copy of a network in new memory.
 
-    `copy.deepcopy` alone refuses tensors that a forward pass has left in an attribute (PyTorch's
-    older weight norm does), and drops the hooks of parameters.
+    `copy.deepcopy` alone refuses non-leaf tensors in attributes (as PyTorch's older weight norm
+    leaves them), and drops the hooks of parameters.
     """
     memo: dict[int, Any] = {
         id(value): value.detach().clone()

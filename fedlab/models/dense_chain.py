@@ -1,4 +1,4 @@
-"""Networks that are a chain of dense layers with activations between them."""
+"""Recognises networks that are chains of dense layers with activations between them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ ELEMENTWISE = (
     nn.Softsign,
     nn.Tanh,
 )
-"""Modules without parameters that act on every number by itself."""
+"""Element-wise modules without parameters."""
 
 
 @dataclass(frozen=True)
 class Chain:
-    """A network taken apart at its dense layers.
+    """A network divided at its dense layers.
 
     Attributes:
-        names: The names of each dense layer's weight and bias (None where it has none).
-        before: What is done with a batch of samples before the first dense layer.
-        between: What each dense layer's outputs pass before the next one.
-        after: What the last one's outputs pass.
+        names: The names of each dense layer's weight and bias (None without a bias).
+        before: Modules before the first dense layer.
+        between: Modules between each dense layer and the next one.
+        after: Modules after the last dense layer.
     """
 
     names: list[tuple[str, str | None]]
@@ -53,9 +53,9 @@ class Chain:
 
     @classmethod
     def of(cls, model: nn.Module) -> Chain | None:
-        """The chain that a network is, or None if it is something else.
+        """The network as a chain, or None if it is not one.
 
-        Only modules of exactly the known types count: a subclass may do anything.
+        Only modules of exactly the known types are accepted, as a subclass may behave differently.
         """
         names: list[tuple[str, str | None]] = []
         passed: list[list[nn.Module]] = [[]]
@@ -68,7 +68,7 @@ class Chain:
                 names.append((f"{prefix}weight", bias))
                 passed.append([])
             elif _flattens(module) and names:
-                pass  # what dense layers yield is flat
+                pass  # outputs of dense layers are flat already
             elif _flattens(module) or type(module) in ELEMENTWISE:
                 passed[-1].append(module)
             elif type(module) is not nn.Sequential:
@@ -82,12 +82,12 @@ class Chain:
 
 
 def _flattens(module: nn.Module) -> bool:
-    """Whether all but the first dimension become one."""
+    """Whether the module flattens all dimensions but the first."""
     return type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1)
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether anything listens to the module, or changes what it does."""
+    """Whether the module has forward or backward hooks."""
     return any(
         (
             module._forward_hooks,

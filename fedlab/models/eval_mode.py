@@ -1,4 +1,4 @@
-"""Training and evaluation mode for a stretch of code."""
+"""Evaluation mode within a context."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Generator[None]:
-    """Normalisation uses running statistics, dropout drops nothing; modes are put back after."""
+    """Puts all modules into evaluation mode, and restores their modes afterwards."""
     before = {module: module.training for module in model.modules()}
     model.eval()
     try:

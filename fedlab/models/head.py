@@ -1,7 +1,7 @@
-"""The head of a network: the dense layer that makes its outputs; all before it is the body.
+"""The head of a network: the dense layer that computes its outputs; the layers before are the body.
 
-Features are what the head is given. They are overheard while the network runs, so that any network
-will do, under `torch.func.functional_call` and `torch.func.vmap` alike.
+Features are the inputs of the head. They are recorded by a forward hook, which works for any
+network, also under `torch.func.functional_call` and `torch.func.vmap`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fedlab.records import Tensors
 
 @dataclass(frozen=True)
 class Head:
-    """The dense layer that makes a network's outputs.
+    """The dense layer that computes a network's outputs.
 
     Attributes:
         path: Its name within the network; empty if it is the network.
@@ -39,13 +39,13 @@ class Head:
 
     @property
     def features(self) -> int:
-        """Number of features it is given."""
+        """Number of its inputs."""
         return self.layer.in_features
 
     def outputs(self, parameters: Tensors, features: torch.Tensor) -> torch.Tensor:
-        """Its outputs, shape (batch, classes), with its parameters taken from the network's.
+        """Its outputs, shape (batch, classes), computed with `parameters` of the network.
 
-        Those that are not among them (frozen ones) are its own.
+        Parameters that are missing there (frozen ones) are taken from the layer.
         """
         names = self.names
         if type(self.layer) is nn.Linear and all(name in parameters for name in names):
@@ -56,7 +56,7 @@ class Head:
 
     @contextmanager
     def listen(self) -> Generator[list[torch.Tensor]]:
-        """Overhears the features of every forward pass within the context."""
+        """Records the features of every forward pass within the context."""
         heard: list[torch.Tensor] = []
         handle = self.layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
         try:
@@ -66,10 +66,10 @@ class Head:
 
 
 def find_head(model: nn.Module) -> Head | None:
-    """The dense layer that makes a network's outputs, if there is one.
+    """The dense layer that computes a network's outputs, or None.
 
-    Found by running the network, or stated in the scenario (``model.head``). Of a network that
-    nobody has run it is the dense layer that was registered last.
+    Found by running the network, or given in the scenario (``model.head``). For a network that was
+    not run, the dense layer that was registered last.
     """
     anatomy = anatomy_of(model)
     layers = {p: m for p, m in model.named_modules() if isinstance(m, nn.Linear)}

@@ -1,4 +1,4 @@
-"""What the networks ask of the shape of a sample."""
+"""Requirements of networks on the shape of a sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fedlab.errors import InputError
 Stem = Literal["imagenet", "cifar"]
 
 LARGEST_CIFAR_SIDE = 64
-"""Up to this many pixels a side, networks drawn for ImageNet keep the resolution in their stem."""
+"""Largest side, in pixels, for which ImageNet networks keep the resolution in their stem."""
 
 
 def image_shape(
@@ -43,5 +43,5 @@ def image_shape(
 
 
 def stem_for(stem: Stem | None, height: int, width: int) -> Stem:
-    """The chosen stem, or else the one that suits images of `height` x `width` pixels."""
+    """The given stem, or the default for images of `height` x `width` pixels."""
     return stem or ("cifar" if max(height, width) <= LARGEST_CIFAR_SIDE else "imagenet")

@@ -1,4 +1,4 @@
-"""What kinds of layers a network has, told by their types."""
+"""Kinds of layers of a network, by their types."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CONVOLUTIONS = (
 
 
 def only_dense(model: nn.Module) -> bool:
-    """Whether all that has parameters is a dense layer or normalises one."""
+    """Whether a network has no convolution, recurrent or attention layer."""
     slow = (*CONVOLUTIONS, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
     return not any(isinstance(module, slow) for module in model.modules())
 
 
 def learning(model: nn.Module) -> int:
-    """How many parameters of a network learn; those that are frozen do not count."""
+    """Number of trainable parameters of a network, without frozen ones."""
     return sum(each.numel() for each in model.parameters() if each.requires_grad)

@@ -1,4 +1,4 @@
-"""The memory order that convolution kernels are quickest in."""
+"""Channels-last memory format, in which convolutions are fastest."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2
 
 
 def channels_last(tensor: torch.Tensor) -> torch.Tensor:
-    """Images and kernels, shape (n, c, h, w), with channels innermost in memory; others as is.
+    """Tensors of shape (n, c, h, w) in channels-last format; other tensors unchanged.
 
-    Values and shape stay. Convolutions on a CPU skip a reordering of every batch; on a GPU this is
-    what tensor cores read.
+    Values and shape are the same. On a CPU, convolutions need not reorder every batch; on a GPU,
+    tensor cores read this format.
     """
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
 @contextmanager
 def channels_last_gradients(model: nn.Module) -> Generator[None]:
-    """Within the context, pooling layers are handed their gradients with channels innermost.
+    """Within the context, pooling layers get their gradients in channels-last format.
 
-    A dense layer hands back gradients with channels outermost, and the backward pass of pooling
-    then copies the larger gradient that it makes twice. Not for `torch.func.vmap`.
+    A dense layer returns gradients with channels first, with which the backward pass of pooling
+    copies its larger gradient twice. Not for use under `torch.func.vmap`.
     """
     handles = [
         module.register_forward_hook(_reorder_gradient)

@@ -1,4 +1,4 @@
-"""Whether a network's outputs for a sample depend on the other samples of the batch."""
+"""Detects networks whose outputs for a sample depend on the other samples of the batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from fedlab.models.normalisation import normalises_batch
 
 
 def mixes_test_samples(model: nn.Module) -> bool:
-    """Whether it does so when it is tested: batch normalisation without running statistics does."""
+    """Whether outputs depend on other samples in evaluation mode.
+
+    This was observed in a run, or follows from batch normalisation without running statistics.
+    """
     observed = anatomy_of(model).observed
     if observed is not None and observed.mixes_in_tests:
         return True

@@ -1,4 +1,4 @@
-"""Which layers normalise: PyTorch's by their type, anybody's own by what their class says.
+"""Recognises normalisation layers: PyTorch's by type, custom ones by an attribute of their class.
 
 class MyNorm(nn.Module):
     fedlab_normalises = "samples"      # each sample by itself; "batch": over the batch
@@ -25,7 +25,7 @@ NORMALISATION = (
 )
 
 SAYS = "fedlab_normalises"
-"""The attribute by which a class says that it normalises, and over what."""
+"""The attribute of a custom normalisation's class: over what it normalises."""
 
 KINDS = ("batch", "samples")
 
@@ -38,14 +38,14 @@ def normalises(module: nn.Module) -> bool:
 
 
 def normalises_batch(module: nn.Module) -> bool:
-    """Whether a layer normalises over the samples of a batch while it trains."""
+    """Whether a layer normalises over the samples of a batch in training mode."""
     return isinstance(module, BATCH_NORMALISATION) or _said(module) == "batch"
 
 
 def looks_like_normalisation(model: nn.Module) -> Iterator[tuple[str, str]]:
-    """Paths and types of layers that are called a normalisation, and are of no known type.
+    """Paths and types of layers whose class name suggests a normalisation of unknown type.
 
-    Only those with parameters that learn: what has none has nothing that a method could keep local.
+    Only those with trainable parameters, which a method could keep local.
     """
     for path, module in model.named_modules():
         kind = type(module).__name__

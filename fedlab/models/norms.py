@@ -1,4 +1,4 @@
-"""Normalisation layers: which of their tensors travel, and what may take their place.
+"""Normalisation layers: which of their tensors travel, and their replacement.
 
 Layers are recognised by their type (`fedlab.models.normalisation`), never by their name: the batch
 normalisation of a residual shortcut in torchvision is called ``downsample.1``.
@@ -23,7 +23,7 @@ from fedlab.models.surgery import replace_modules
 LINEAR_MAPS = (nn.Linear, *CONVOLUTIONS)
 
 MOST_GROUPS = 32
-"""Groups of a group normalisation, where the width allows (Wu and He, ECCV 2018, use 32)."""
+"""Largest number of groups of a group normalisation (Wu and He, ECCV 2018, use 32)."""
 
 
 class NormPolicy(StrEnum):
@@ -42,17 +42,16 @@ class NormPolicy(StrEnum):
 def local_names(model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
     """Names of the tensors that never leave the client.
 
-    ``LOCAL_ALL`` keeps every tensor of every normalisation layer: of batch normalisation and of
-    whatever took its place (group, layer, instance, RMS). ``SHARE_AFFINE`` keeps running
-    statistics only, which group and layer normalisation do not have; their scales and shifts then
-    travel like any other parameter.
+    ``LOCAL_ALL`` keeps every tensor of every normalisation layer (batch, group, layer, instance,
+    RMS). ``SHARE_AFFINE`` keeps running statistics only, which group and layer normalisation do
+    not have; their scales and shifts then travel like any other parameter.
 
     Args:
         model: Any network.
-        policy: What stays.
+        policy: Which tensors stay.
 
     Returns:
-        Names of tensors that training moves, in the order of ``model.state_dict()``.
+        Names of tensors that training changes, in the order of ``model.state_dict()``.
     """
     if policy is NormPolicy.SHARE_ALL:
         return ()
@@ -80,8 +79,8 @@ def has_batch_norm(model: nn.Module) -> bool:
 def learns_from_one(model: nn.Module, samples: torch.Tensor) -> bool:
     """Whether the network can train on a single sample.
 
-    Batch normalisation cannot where a channel has no more than one value: behind dense layers, and
-    on feature maps of one pixel.
+    Batch normalisation cannot if a channel has a single value: after dense layers, and on feature
+    maps of one pixel.
 
     Args:
         model: Any network; neither its tensors nor its mode are changed.
@@ -94,7 +93,7 @@ def learns_from_one(model: nn.Module, samples: torch.Tensor) -> bool:
     try:
         with torch.no_grad(), rng.torch_seed(0, "trial"):
             copied(torch.zeros(1, *samples.shape[1:], dtype=dtype, device=samples.device))
-    except ValueError:  # what PyTorch says to a single value per channel
+    except ValueError:  # raised by PyTorch for a single value per channel
         return False
     return True
 
@@ -104,14 +103,14 @@ def convert_normalisation(
 ) -> nn.Module:
     """Replaces the batch normalisation of any network by another kind.
 
-    Draws no random number and leaves the values of all other layers alone.
+    Draws no random numbers and does not change the values of other layers.
 
     Args:
         model: The network; changed in place.
-        norm: ``batch`` changes nothing. ``group`` has as many groups as divide the width, at most
-            32 and, where possible, of at least two channels. ``layer`` normalises over all
-            channels and positions; after a dense layer it is `torch.nn.LayerNorm` in all but name.
-            ``none`` is `remove_normalisation`.
+        norm: ``batch`` changes nothing. ``group`` uses the largest number of groups that divides
+            the width, at most 32, with at least two channels each where possible. ``layer``
+            normalises over all channels and positions; after a dense layer it is equivalent to
+            `torch.nn.LayerNorm`. ``none`` is `remove_normalisation`.
 
     Returns:
         The network: `model`, unless it is itself a batch normalisation.
@@ -124,11 +123,11 @@ def convert_normalisation(
 
 
 def remove_normalisation(model: nn.Module) -> nn.Module:
-    """Takes every normalisation layer, of any type, out of a network.
+    """Removes every normalisation layer, of any type, from a network.
 
-    The layer before each gets a bias of zeros if it had none, for the shift that is gone.
-    Activations stop to work in place: one that followed a normalisation would otherwise write
-    into what the normalisation used to protect (the input of a pre-activation residual block).
+    The layer before each gets a bias of zeros if it has none, in place of the removed shift.
+    Activations are set to work out of place: one that followed a normalisation would otherwise
+    overwrite the normalisation's input (the input of a pre-activation residual block).
 
     Args:
         model: The network; changed in place.

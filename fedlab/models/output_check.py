@@ -1,4 +1,4 @@
-"""What every network must fulfil, found out before anything is trained."""
+"""Checks of every network before training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fedlab.models.spec import ModelSpec
 
 
 def check_module(spec: ModelSpec, made: object) -> nn.Module:
-    """What a model's `network` has made, if that is a module with parameters that can be sent.
+    """Returns a model's `network` result if it is a module that clients can train and send.
 
     Raises:
-        InputError: If it is something else.
+        InputError: If it is not.
     """
     if not isinstance(made, nn.Module):
         raise InputError(
@@ -39,7 +39,7 @@ def check_module(spec: ModelSpec, made: object) -> nn.Module:
 
 
 def _refuse_wrappers(spec: ModelSpec, model: nn.Module) -> None:
-    """Refuses modules that keep tensors where a client's cannot be put."""
+    """Refuses modules whose tensors cannot be replaced by a client's."""
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     for module in model.modules():
         if isinstance(module, parallel):
@@ -63,7 +63,7 @@ def _refuse_wrappers(spec: ModelSpec, model: nn.Module) -> None:
 
 
 def head_of(spec: ModelSpec, model: nn.Module) -> str | None:
-    """The path of the head, where the scenario says it.
+    """The path of the head if the scenario gives it, else None.
 
     Raises:
         InputError: If the network has no dense layer there.
@@ -80,17 +80,17 @@ def head_of(spec: ModelSpec, model: nn.Module) -> str | None:
 
 
 def check_outputs(spec: ModelSpec, model: nn.Module, samples: torch.Tensor, classes: int) -> None:
-    """Tries a network on two samples.
+    """Runs a network on two samples and checks its outputs.
 
     Args:
-        spec: What it was made of.
+        spec: The scenario's ``model`` block.
         model: The network, as clients train it.
-        samples: Two samples, as clients give them.
+        samples: Two samples, as clients read them.
         classes: Number of classes.
 
     Raises:
-        InputError: If it fails on them, gives something else than a finite number for each class,
-            or has nothing to learn.
+        InputError: If it fails, does not give a finite number for each class, or has no trainable
+            parameter.
     """
     name = f"model '{spec.name}'"
     if not any(parameter.requires_grad for parameter in model.parameters()):

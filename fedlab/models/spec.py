@@ -1,9 +1,10 @@
-"""The model block of a scenario: fedlab's own networks, and those that anybody writes.
+"""The ``model`` block of a scenario: fedlab's networks, and custom ones.
 
-A network of one's own is a `torch.nn.Module` class, or a function that makes a module.
+A custom network is a `torch.nn.Module` class, or a function that returns a module.
 ``model: {name: "nets:Net", width: 64}`` calls ``nets.Net(width=64)``. The arguments of the call are
-the keys of the block, so that ranges of types, defaults, ``fedlab show`` and error messages come by
-themselves; what the data decide (`GIVEN`) fedlab passes wherever the arguments ask for it.
+the keys of the block: types, ranges, defaults, ``fedlab show`` and error messages follow from the
+signature. Arguments of `GIVEN`, which the data determine, are passed by fedlab if the signature has
+them.
 """
 
 from __future__ import annotations
@@ -20,36 +21,36 @@ from torch import nn
 from fedlab.config.component import Component
 
 ALLOWED = ("head",)
-"""Keys of every network that an argument of the same name may take over."""
+"""Keys of every network that an argument of the same name may replace."""
 
 GIVEN = ("input_shape", "classes", "num_classes")
-"""Arguments that are no keys: the shape of a sample, and the number of classes by two names."""
+"""Arguments that are not keys: the shape of a sample, and the number of classes by two names."""
 
 
 class ModelSpec(Component):
-    """A network's name and its parameters; `fedlab.models.build.build_model` makes the module.
+    """A network's name and its parameters; `fedlab.models.build.build_model` builds the module.
 
     Attributes:
-        norm: What takes the place of each batch normalisation: ``batch`` keeps it, ``group`` and
-            ``layer`` put group or layer normalisation there, ``none`` nothing.
-        head: Path of the dense layer that makes the outputs, for methods that treat it by itself;
-            by default it is found by running the network.
+        norm: Replacement of each batch normalisation: ``batch`` keeps it, ``group`` and ``layer``
+            use group or layer normalisation, ``none`` removes it.
+        head: Path of the dense layer that computes the outputs, for methods that treat the head
+            separately; by default it is found by running the network.
     """
 
     group: ClassVar[str] = "models"
     norm: Literal["batch", "group", "layer", "none"] = "batch"
     head: str | None = None
     taken: ClassVar[frozenset[str]] = frozenset()
-    """Keys of these that a network of somebody's own has taken for an argument of its own."""
+    """Keys of `ALLOWED` that a custom network uses as its own arguments."""
 
     @classmethod
     def block_of(cls, target: Any) -> Any:
-        """The class that reads a model's block; that of a plain module is made of its arguments."""
+        """The class that reads a model's block; for a plain module, created from its signature."""
         return plain_network(target) if makes_modules(target) else super().block_of(target)
 
     @abstractmethod
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """The network as its paper draws it (with batch normalisation, where it has any).
+        """The network as in its paper, with its batch normalisation, if any.
 
         Args:
             input_shape: (channels, height, width) or (features,).
@@ -61,14 +62,14 @@ class ModelSpec(Component):
 
 
 class PlainNetwork(ModelSpec):
-    """A network of somebody's own; its keys are those of the call that makes it."""
+    """A custom network; its keys are the arguments of the class or function that creates it."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
     maker: ClassVar[Callable[..., Any]]
     given: ClassVar[tuple[str, ...]]
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Calls the class or the function."""
+        """Calls the class or function."""
         known = {"input_shape": input_shape, "classes": classes, "num_classes": classes}
         own = {key: getattr(self, key) for key in type(self).model_fields}
         ours = ModelSpec.model_fields.keys() - type(self).taken
@@ -76,13 +77,13 @@ class PlainNetwork(ModelSpec):
         return type(self).maker(**{key: known[key] for key in self.given}, **own)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Goes to another process with its maker: the class of its block is made there anew."""
+        """Pickles the class or function; the block's class is created again when unpickled."""
         return _again, (type(self).maker, self.model_dump())
 
 
 @cache
 def plain_network(maker: Callable[..., Any]) -> type[PlainNetwork]:
-    """The block of a class or function that makes a module.
+    """The block's class for a class or function that creates a module.
 
     Raises:
         ValueError: If its arguments cannot be the keys of a block.
@@ -108,7 +109,7 @@ def plain_network(maker: Callable[..., Any]) -> type[PlainNetwork]:
             default = ... if argument.default is argument.empty else argument.default
             fields[key] = (kind, Field(default=default, validate_default=False))
     if open_ended and not {"classes", "num_classes"} & set(given):
-        given.append("num_classes")  # as the functions of torchvision.models take it
+        given.append("num_classes")  # an argument of the functions of torchvision.models
     block = create_model(
         maker.__name__, __base__=PlainNetwork, __module__=maker.__module__, **fields
     )
@@ -119,7 +120,7 @@ def plain_network(maker: Callable[..., Any]) -> type[PlainNetwork]:
 
 
 def makes_modules(target: Any) -> bool:
-    """Whether something is a class of modules, or a function, which may make one."""
+    """Whether a value is a class of modules, or a function, which may create one."""
     return inspect.isfunction(target) or (
         isinstance(target, type) and issubclass(target, nn.Module)
     )

@@ -1,4 +1,4 @@
-"""Replacing layers of any network, wherever they are nested."""
+"""Replaces layers of any network at any depth."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import nn
 
 
 def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    """Puts ``replacement(module)`` in the place of every module of a network.
+    """Replaces every module of a network by ``replacement(module)``.
 
     Args:
         model: The network; changed in place.
-        replacement: Returns the new module, or the module itself to keep it. It is asked once per
+        replacement: Returns the new module, or the module itself to keep it. It is called once per
             module, in the order of registration, so a module used in two places stays shared.
 
     Returns:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fedlab.data.preprocess import Preprocess
 from fedlab.metrics.base import Counts, Metric
-from fedlab.models.anatomy.places import session_classes
+from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 
@@ -77,7 +77,7 @@ def evaluate(
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits, logits = [], [], []
-    with session_classes(model, state):
+    with with_tensors(model, state):
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
             outputs = model(channels_last(preprocess.inputs(inputs[rows])))

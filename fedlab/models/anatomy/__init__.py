@@ -1,4 +1,4 @@
-"""What fedlab understands of a `torch.nn.Module`, asked by everything that handles one."""
+"""Analysis of a `torch.nn.Module`: its tensors, their roles, and observations from a run."""
 
 from fedlab.models.anatomy.anatomy import Anatomy, anatomy_of, fill, study
 from fedlab.models.anatomy.buffers import Role

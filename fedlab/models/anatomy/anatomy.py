@@ -1,4 +1,4 @@
-"""A network as a federation sees it: what learns, what stays as it is, what travels and how."""
+"""The tensors of a network: which are trained, which are frozen, which travel and how."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from fedlab.models.anatomy.observed import Observed, observe
 from fedlab.records import Tensors
 
 NOTE = "_fedlab_anatomy"
-"""Under which a network remembers what was found out of it."""
+"""Attribute of a network that stores its `Anatomy`."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a network is made of. Tensors go by the first of their names.
+    """The tensors of a network by kind, under their first names.
 
     Attributes:
-        learning: Parameters that learn (``requires_grad``).
-        frozen: Parameters that do not. They are the same everywhere, and never travel.
+        learning: Trainable parameters (``requires_grad``).
+        frozen: Frozen parameters. They are the same everywhere, and never travel.
         buffers: The role of every other tensor.
-        aliases: Further names of a tensor (tied weights, a module in two places), and its first.
+        aliases: Further name -> first name of a tensor (tied weights, a module in two places).
         persistent: Every name in the state dict, in its order.
-        unknown: Buffers of floating-point numbers that training moves and nobody knows.
-        observed: What was found by running it; None where it was not run.
-        stated_head: The path of the head, where the scenario says it.
+        unknown: Floating-point buffers that training changes and whose role is not known.
+        observed: Observations from running it; None if it was not run.
+        stated_head: The path of the head, if the scenario gives it.
     """
 
     learning: tuple[str, ...]
@@ -45,15 +45,15 @@ class Anatomy:
     def of(
         cls, model: nn.Module, observed: Observed | None = None, head: str | None = None
     ) -> Anatomy:
-        """Reads a network.
+        """Analyses a network.
 
         Args:
             model: Any network.
-            observed: What was found by running it.
-            head: The path of its head, if that is stated.
+            observed: Observations from running it.
+            head: The path of its head, if given.
 
         Raises:
-            InputError: If a module says something of a buffer that cannot be.
+            InputError: If a module's ``fedlab_buffers`` is invalid.
         """
         learns = {name: tensor.requires_grad for name, tensor in model.named_parameters()}
         roles, unknown = buffer_roles(model, observed.moving if observed else None)
@@ -72,9 +72,9 @@ class Anatomy:
 
     @property
     def moving(self) -> tuple[str, ...]:
-        """Tensors that differ from client to client or from round to round.
+        """Tensors that differ between clients or rounds.
 
-        In the order of the state dict; what is no part of that comes last.
+        In the order of the state dict; tensors that are not in it come last.
         """
         kept = (name for name, role in self.buffers.items() if role is not Role.NONE)
         moving = {*self.learning, *kept}
@@ -84,27 +84,27 @@ class Anatomy:
 
     @property
     def local(self) -> frozenset[str]:
-        """Buffers that stay with their client whatever the method."""
+        """Buffers that stay with their client for every method."""
         return self._with(Role.LOCAL)
 
     @property
     def kept_whole(self) -> frozenset[str]:
-        """Buffers of which one client's is taken, since their mean means nothing."""
+        """Buffers of which one client's is taken, as their mean is meaningless."""
         return self._with(Role.LAST, Role.DERIVED)
 
     @property
     def derived(self) -> frozenset[str]:
-        """Buffers that are made to fit the combined weights again."""
+        """Buffers that are recomputed from the aggregated weights."""
         return self._with(Role.DERIVED)
 
     @property
     def was_run(self) -> bool:
-        """Whether running the network has told where its outputs come from."""
+        """Whether the network was run and its order of calls is known."""
         return self.observed is not None and bool(self.observed.order)
 
     @property
     def head(self) -> str | None:
-        """Path of the dense layer that makes the outputs; None where there is none."""
+        """Path of the dense layer that computes the outputs, or None."""
         if self.stated_head is not None or self.observed is None:
             return self.stated_head
         return self.observed.head
@@ -113,17 +113,17 @@ class Anatomy:
         return frozenset(name for name, role in self.buffers.items() if role in roles)
 
     def among(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The moving tensors that some names stand for, in the order of `moving`."""
+        """The moving tensors with these names or aliases, in the order of `moving`."""
         first = {self.aliases.get(name, name) for name in names}
         return tuple(name for name in self.moving if name in first)
 
     def pick(self, state: Mapping[str, torch.Tensor]) -> Tensors:
-        """The tensors of a state dict by their first names; other tensors are left out."""
+        """The tensors of a state dict by their first names; unknown names are left out."""
         known = (*self.learning, *self.frozen, *self.buffers)
         return {name: state[name] for name in known if name in state}
 
     def state_dict(self, tensors: Mapping[str, torch.Tensor]) -> Tensors:
-        """Tensors by all the names of the network's state dict, as far as there are any."""
+        """The given tensors by all names that they have in the network's state dict."""
         whole = {}
         for name in self.persistent:
             first = self.aliases.get(name, name)
@@ -134,7 +134,7 @@ class Anatomy:
 
 
 def anatomy_of(model: nn.Module) -> Anatomy:
-    """What is known of a network: what `study` found, or else what can be read without running."""
+    """The anatomy stored by `study`, or else one without observations from a run."""
     found = vars(model).get(NOTE)
     return Anatomy.of(model) if found is None else found
 
@@ -145,19 +145,19 @@ def study(
     head: str | None = None,
     observed: Observed | None = None,
 ) -> nn.Module:
-    """Runs a network once and has it remember what was found.
+    """Runs a network and stores its anatomy in it.
 
     Args:
-        model: Any network; its tensors stay as they are.
-        samples: Two samples as training will give them, shape (2, ...).
-        head: The path of its head, if that is stated.
-        observed: What was found by running it elsewhere; it is then not run.
+        model: Any network; its tensors are not changed.
+        samples: Two samples as in training, shape (2, ...).
+        head: The path of its head, if given.
+        observed: Observations from another process; the network is then not run.
 
     Returns:
         The network.
 
     Raises:
-        InputError: If a module says something of a buffer that cannot be.
+        InputError: If a module's ``fedlab_buffers`` is invalid.
     """
     if observed is None and samples is not None:
         observed = observe(model, samples)
@@ -167,11 +167,11 @@ def study(
 
 @torch.no_grad()
 def fill(model: nn.Module, state: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Puts a state into a network, in place.
+    """Copies a state into a network, in place.
 
     Args:
         model: The network.
-        state: Tensors by their first names; those that are missing stay as they are.
+        state: Tensors by their first names; missing ones are not changed.
     """
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if name in state:

@@ -1,13 +1,13 @@
-"""What becomes of a buffer in a federation: whether its mean means anything, and what to do if not.
+"""Roles of buffers in aggregation: averaged, taken from one client, or kept local.
 
-A module says it of its own buffers, or of those of modules within it:
+A module declares the roles of its own buffers, or of those of its submodules:
 
     class Quantiser(nn.Module):
         fedlab_buffers = {"codebook": "last", "usage": "local", "scratch": "none"}
 
 Running statistics of PyTorch's normalisation, and the singular vectors of its spectral norm, are
-known. Of what nobody says anything, floating-point numbers are averaged and integers take the
-largest; buffers that are no part of the state dict stay what they are, unless training moves them.
+known. By default, floating-point buffers are averaged and of integers the largest is taken; buffers
+that are not in the state dict keep their initial values, unless training changes them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from fedlab.models.normalisation import normalises
 from fedlab.records import Tensors
 
 SAYS = "fedlab_buffers"
-"""The attribute by which a module says what its buffers are."""
+"""The attribute with which a module declares the roles of its buffers."""
 
 
 class Role(StrEnum):
-    """What becomes of a buffer when clients' models become one."""
+    """Treatment of a buffer when clients' models are aggregated."""
 
     MEAN = "mean"
     """The weighted mean (running statistics)."""
@@ -41,33 +41,33 @@ class Role(StrEnum):
     """The largest (integers: counters)."""
 
     LAST = "last"
-    """One client's, whole: that of the last client, in the order of their indices."""
+    """That of the last client, in the order of their indices."""
 
     DERIVED = "derived"
-    """One client's, made to fit the combined weights again (spectral norm's singular vectors)."""
+    """Recomputed from the aggregated weights (spectral norm's singular vectors)."""
 
     LOCAL = "local"
-    """It never leaves its client, who goes on with it."""
+    """It stays with its client and is kept from round to round."""
 
     NONE = "none"
-    """It never leaves its client, and every round starts from its initial value."""
+    """It stays with its client, and every round starts from its initial value."""
 
 
 SAID = (Role.MEAN, Role.LAST, Role.LOCAL, Role.NONE)
-"""What a module may say."""
+"""The roles that a module may declare."""
 
 
 @dataclass(frozen=True)
 class SingularVectors:
-    """A weight that is divided by its largest singular value, for which vectors are kept.
+    """The singular vectors of a spectrally normalised weight.
 
     Attributes:
         left: Name of the buffer u.
         right: Name of the buffer v.
-        inputs: Names of the parameters that the weight is made of.
-        module: Path of the module that has them.
-        tensor: Name of the weight there; of a parametrised one, its place in the list follows.
-        place: Which of the weight's parametrisations it is; None for the older form.
+        inputs: Names of the parameters from which the weight is computed.
+        module: Path of the module with the weight.
+        tensor: Name of the weight in the module.
+        place: Index among the weight's parametrisations; None for the older form of spectral norm.
         dim: The dimension of the weight that becomes the rows of the matrix.
     """
 
@@ -83,14 +83,14 @@ class SingularVectors:
 def buffer_roles(
     model: nn.Module, moving: Collection[str] | None
 ) -> tuple[dict[str, Role], tuple[str, ...]]:
-    """The role of every buffer by its first name, and the buffers of whose meaning nobody knows.
+    """The role of every buffer by its first name, and the buffers whose role is a default.
 
     Args:
         model: Any network.
-        moving: Buffers that a training step changes, if that was tried.
+        moving: Buffers that a training step changes, if that was observed.
 
     Raises:
-        InputError: If a module says something of a buffer that cannot be.
+        InputError: If a module's ``fedlab_buffers`` is invalid.
     """
     _, buffers = first_names(model)
     named = dict(model.named_buffers())
@@ -148,7 +148,7 @@ def _stated(model: nn.Module, buffers: dict[str, str]) -> Iterator[tuple[str, Ro
 
 
 def singular_vectors(model: nn.Module) -> list[SingularVectors]:
-    """Every spectral norm of a network, of PyTorch's newer and older kind."""
+    """All spectral norms of a network, of PyTorch's newer and older form."""
     found = []
     parameters, buffers = first_names(model)
     for path, module in model.named_modules():
@@ -174,17 +174,17 @@ def singular_vectors(model: nn.Module) -> list[SingularVectors]:
 
 
 ROUNDS = 200
-"""Power iterations, at most, until singular vectors fit a weight."""
+"""Largest number of power iterations for singular vectors."""
 
 
 @torch.no_grad()
 def fitting_vectors(model: nn.Module, each: SingularVectors, state: Tensors) -> Tensors:
-    """Singular vectors u and v for the weight in a state: unit vectors for which uᵀ W v is largest.
+    """Singular vectors u and v of the weight in a state: unit vectors with the largest uᵀ W v.
 
     Args:
         model: The network, with that state in it.
-        each: Where they are.
-        state: Has the vectors to start from.
+        each: Names of the weight and its vectors.
+        state: The tensors, with the vectors to start from.
 
     Returns:
         Both by name.
@@ -209,7 +209,7 @@ def fitting_vectors(model: nn.Module, each: SingularVectors, state: Tensors) -> 
 
 
 def _before(parametrised: nn.Module, place: int) -> torch.Tensor:
-    """A parametrised weight as its parametrisation of that place is given it."""
+    """A parametrised weight as the input of its parametrisation with index `place`."""
     assert isinstance(parametrised, ParametrizationList)
     training = parametrised.training
     parametrised.eval()

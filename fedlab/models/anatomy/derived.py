@@ -1,8 +1,8 @@
-"""Buffers that follow from weights, made to fit them again after several clients' were combined.
+"""Recomputes buffers that are derived from weights, after aggregation.
 
-Spectral normalisation divides a weight by its largest singular value, uᵀ W v, with vectors that
-each step of training brings a little nearer to the weight. The mean of clients' vectors is no unit
-vector, and fits no weight.
+Spectral normalisation divides a weight by its largest singular value, uᵀ W v; each training step
+improves the vectors by a power iteration. The mean of clients' vectors is not a unit vector and
+does not belong to the aggregated weight.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fedlab.records import Tensors
 
 
 def fitted(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Tensors:
-    """A state whose derived buffers fit its weights, those of frozen weights included.
+    """The state with derived buffers recomputed, also for frozen weights.
 
     Args:
         model: The network; not changed.
-        state: Tensors by their first names. Of weights that are not among them, buffers stay.
+        state: Tensors by their first names. Buffers whose weights are missing are not changed.
     """
     filled = fill(copy_of(model), state)
     frozen = {name for name, tensor in model.named_parameters() if not tensor.requires_grad}

@@ -1,7 +1,7 @@
-"""What an object keeps in its attributes, so that two moments of it can be held against each other.
+"""Snapshots of an object's attributes, to detect changes.
 
-Networks and client trainers serve all clients of a process, one after the other: what a step leaves
-in an attribute goes on from client to client, and is gone after a resume.
+Networks and client trainers serve all clients of a process, one after the other: state in an
+attribute would leak from client to client, and be lost after a resume.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from torch import nn
 from fedlab.errors import is_own_frame
 
 DEEPEST = 12
-"""Levels of containers and objects that are looked into."""
+"""Largest depth of nested containers and objects that are compared."""
 
 PLAIN = (bool, int, float, complex, str, bytes, bytearray, range, slice, type(None), enum.Enum)
 
 OF_MODULES = frozenset(vars(nn.Module())) | {"training"}
-"""What every module has: tensors, submodules, hooks, and the mode, which every round sets."""
+"""Attributes of every module: tensors, submodules, hooks, and the mode, which every round sets."""
 
 
 def kept_by(instance: object, leave_out: frozenset[str] = frozenset()) -> dict[str, Hashable]:
-    """The attributes of an object by name, as values that are equal where the attributes are.
+    """The attributes of an object by name, as hashable values that can be compared.
 
-    Attributes of its class, if that is a user's own, are among them. What
-    `functools.cached_property` keeps is not: it does not depend on when it was asked for.
+    Includes attributes of its class, if that is a user's own. Values of
+    `functools.cached_property` are left out, as they do not depend on the time of access.
 
     Args:
         instance: Any object.
-        leave_out: Names that do not matter.
+        leave_out: Names to leave out.
     """
     reader = _Reader()
     return {n: reader.value(v) for n, v in _attributes(instance) if n not in leave_out}
 
 
 def kept_by_modules(model: nn.Module) -> dict[str, Hashable]:
-    """What the modules of a network keep in attributes, beside parameters and buffers, by path."""
+    """The attributes of a network's modules by path, without parameters and buffers."""
     return {
         f"{path}.{name}" if path else name: value
         for path, module in model.named_modules()
@@ -56,14 +56,14 @@ def kept_by_modules(model: nn.Module) -> dict[str, Hashable]:
 
 
 def changed(before: Mapping[str, Hashable], after: Mapping[str, Hashable]) -> list[str]:
-    """The names under which two moments of an object differ."""
+    """The names of attributes that differ between two snapshots."""
     missing = object()
     every = dict.fromkeys((*before, *after))
     return [name for name in every if before.get(name, missing) != after.get(name, missing)]
 
 
 def _attributes(instance: object) -> Iterator[tuple[str, Any]]:
-    """An object's attributes, and those of the classes that are a user's own."""
+    """An object's attributes, and those of its classes that are a user's own."""
     cls = type(instance)
     for owner in reversed(cls.__mro__):
         if _is_users(owner):
@@ -78,7 +78,7 @@ def _attributes(instance: object) -> Iterator[tuple[str, Any]]:
 
 
 def _says_how(name: str, value: object) -> bool:
-    """Whether an attribute of a class is code, or describes what instances have."""
+    """Whether an attribute of a class is a method, a descriptor or a special name."""
     return name.startswith("__") or callable(value) or hasattr(type(value), "__get__")
 
 
@@ -93,13 +93,13 @@ def _is_users(cls: type) -> bool:
 
 
 class _Reader:
-    """Turns values into hashable ones that are equal where they are; each object is read once."""
+    """Converts values to hashable ones with the same equality; each object is read once."""
 
     def __init__(self) -> None:
         self.seen: dict[int, tuple[int, object]] = {}
 
     def value(self, value: Any, depth: int = 0) -> Hashable:
-        """The same for any value."""
+        """The hashable form of any value."""
         if isinstance(value, PLAIN):
             return (type(value).__name__, repr(value))
         if id(value) in self.seen:
@@ -150,7 +150,7 @@ def _digest(values: np.ndarray) -> str:
 
 
 def _pickled(value: object) -> Hashable:
-    """What another package's object holds, if it can be told."""
+    """A digest of another package's object, or None if it cannot be pickled."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

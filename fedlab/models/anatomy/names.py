@@ -1,4 +1,4 @@
-"""The names of a network's tensors: of several that one tensor has, the first counts."""
+"""The names of a network's tensors; a tensor with several names goes by the first."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import nn
 
 
 def joined(path: str, name: str) -> str:
-    """A tensor's or module's name within the network, by the path of the module that has it."""
+    """The full name of a tensor or module, from the path of its owner."""
     return f"{path}.{name}" if path else name
 
 
 def first_names(model: nn.Module) -> tuple[dict[str, str], dict[str, str]]:
-    """Every name of a parameter, and of a buffer, and the first name of the same tensor.
+    """Name -> first name of the same tensor, for parameters and for buffers.
 
-    A tensor has several names where weights are tied, and where one module stands in two places.
+    A tensor has several names if weights are tied, or if a module is used in two places.
     """
     parameters: dict[int, str] = {}
     buffers: dict[int, str] = {}

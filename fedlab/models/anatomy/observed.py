@@ -1,4 +1,4 @@
-"""What can only be found out by running a network: its head, what moves, chance, mixing."""
+"""Observations from running a network: its head, changing buffers, random numbers, mixing."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from fedlab.models.copies import copy_of
 T = TypeVar("T")
 
 ROUNDING = 1e-4
-"""Difference, as a share of the largest output, up to which two outputs are the same."""
+"""Largest difference of equal outputs, relative to the largest output."""
 
 MANY = 15
-"""Other samples in a large batch."""
+"""Number of other samples in a large batch."""
 
 RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "Flatten", "UnsafeView")
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What a network did with two samples. What could not be tried is None.
+    """Observations of a network on two samples; None where the run failed.
 
     Attributes:
         order: Paths of modules in the order in which their last calls ended.
         head: Path of the dense layer that all outputs come from, if there is one.
-        head_is_last: Whether its outputs are the network's, and nothing is done with them.
-        moving: Buffers that a training step changed.
-        random: Whether it drew random numbers while it trained.
+        head_is_last: Whether the head's outputs are the network's outputs, without further layers.
+        moving: Buffers that a forward pass in training mode changed.
+        random: Whether it drew random numbers in training mode.
         mixes_in_training: Whether a sample's output depended on the other sample in training mode.
-        mixes_in_tests: The same in evaluation mode, in larger batches, too.
-        remembers: Whether it keeps something between steps that is in no buffer: the same samples
-            and tensors leave other attributes, or give other outputs, the second time.
-        kept: Those attributes, by path.
+        mixes_in_tests: The same in evaluation mode, also in larger batches.
+        remembers: Whether it has state outside of buffers: the same samples and tensors give other
+            outputs, or other attributes, the second time.
+        kept: Paths of those attributes.
     """
 
     order: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Observed:
 def observe(model: nn.Module, samples: Tensor) -> Observed:
     """Runs a copy of a network in both modes.
 
-    No generator is advanced, and nothing is raised: what fails here is refused by the checks, with
+    No generator is advanced, and nothing is raised: the later checks refuse what fails here, with
     the reason.
 
     Args:
@@ -87,7 +87,7 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
 
 @contextmanager
 def same_chance(seed: int = 0) -> Generator[None]:
-    """Within it, PyTorch's, NumPy's and Python's generators start from a seed; put back after."""
+    """Seeds PyTorch's, NumPy's and Python's generators; restores their states afterwards."""
     with rng.torch_seed(seed, "trial"):
         yield
 
@@ -100,7 +100,7 @@ def _tried(find: Callable[[], T]) -> T | None:
 
 
 def _trace(model: nn.Module, samples: Tensor) -> tuple[tuple[str, ...], str | None, bool]:
-    """The order of calls, and the head by what autograd knows of the outputs."""
+    """The order of calls, and the head, found in the autograd graph of the outputs."""
     copied = copy_of(model).requires_grad_().eval()
     order: dict[str, None] = {}
     heads: dict[Any, str] = {}
@@ -123,7 +123,7 @@ def _trace(model: nn.Module, samples: Tensor) -> tuple[tuple[str, ...], str | No
 
 
 def _origin(outputs: Tensor, heads: dict[Any, str]) -> tuple[str | None, bool]:
-    """The one dense layer through which all that the outputs depend on has passed last."""
+    """The only dense layer that is last on all paths of the autograd graph, or None."""
     found, others, last = set[str](), 0, True
     ahead, seen = [outputs.grad_fn], set[Any]()
     while ahead:
@@ -134,7 +134,7 @@ def _origin(outputs: Tensor, heads: dict[Any, str]) -> tuple[str | None, bool]:
         if node in heads:
             found.add(heads[node])
         elif (leaf := getattr(node, "variable", None)) is not None:
-            # A scale or a temperature behind the head is no second origin.
+            # A scale or a temperature after the head does not count.
             others += leaf.numel() > outputs.shape[-1]
         else:
             last &= node.name().removesuffix("Backward0") in RESHAPING
@@ -145,7 +145,7 @@ def _origin(outputs: Tensor, heads: dict[Any, str]) -> tuple[str | None, bool]:
 
 
 def _train(model: nn.Module, samples: Tensor) -> tuple[frozenset[str], bool]:
-    """Which buffers a forward pass in training mode changes, and whether it draws by chance."""
+    """Buffers that a forward pass in training mode changes, and whether it draws random numbers."""
     copied = copy_of(model).train()
     before = {name: tensor.clone() for name, tensor in copied.named_buffers()}
     chance = _states()
@@ -171,10 +171,10 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _mixes(model: nn.Module, samples: Tensor, *, training: bool) -> bool:
-    """Whether the first sample of a batch comes out differently where the others are other ones.
+    """Whether the output of a batch's first sample depends on the others.
 
-    In evaluation mode, where batches are larger and no chance depends on their size, also among
-    samples of the opposite sign and among many: a network may branch on a mean, or fill up experts.
+    In evaluation mode, which draws no random numbers, also with samples of the opposite sign and
+    with many: a network may branch on a mean, or have experts of limited capacity.
     """
     first = samples[:1]
     batches = [samples[[0, 0]], samples]
@@ -192,9 +192,9 @@ def _mixes(model: nn.Module, samples: Tensor, *, training: bool) -> bool:
 
 
 def _remembers(model: nn.Module, samples: Tensor) -> tuple[bool, tuple[str, ...]]:
-    """Whether a pass differs after others, with the same tensors and the same chance.
+    """Whether a pass depends on earlier ones, with the same tensors and the same seed.
 
-    In what comes out, or in the attributes that it leaves, which may show in outputs only later.
+    Compares outputs, and attributes after the pass, which may affect outputs only later.
     """
     copied = copy_of(model).train()
     tensors = {name: tensor.clone() for name, tensor in copied.named_buffers()}

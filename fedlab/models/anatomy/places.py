@@ -1,8 +1,7 @@
-"""Where a network keeps its tensors, so that those of a client can be put there and taken back.
+"""Replaces a network's tensors by those of a client, and restores them.
 
-What `torch.func.functional_call` does, with the places looked up once instead of in every step; and
-a network whose backward pass runs parts of it again (activation checkpointing) can keep a client's
-tensors until that is done.
+Like `torch.func.functional_call`, but the places are looked up once instead of in every step, and a
+network with activation checkpointing can keep a client's tensors until its backward pass is done.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Places:
     """The places of a network's tensors.
 
     Args:
-        model: The network; its tensors at this moment are those that `restore` puts back.
+        model: The network; `restore` puts back its current tensors.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,14 +37,14 @@ class Places:
         self.own = {name: slots[0][0][slots[0][1]] for name, slots in self.slots.items()}
 
     def put(self, tensors: Tensors) -> None:
-        """Puts tensors in their places, under all their names."""
+        """Puts tensors into the network, under all their names."""
         slots = self.slots
         for name, tensor in tensors.items():
             for own, key in slots[name]:
                 own[key] = tensor
 
     def take(self, buffers: Tensors) -> None:
-        """Takes over buffers for which the network has put others in their places."""
+        """Updates `buffers` with those that the network has replaced by new tensors."""
         slots = self.slots
         for name, tensor in buffers.items():
             own, key = slots[name][0]
@@ -58,12 +57,12 @@ class Places:
 
 
 @contextmanager
-def session_classes(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Generator[nn.Module]:
-    """Within it, a network has the tensors of a state, by all their names.
+def with_tensors(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Generator[nn.Module]:
+    """Within the context, a network has the tensors of a state, under all their names.
 
     Args:
-        model: The network; its own tensors are back after.
-        state: A state dict, whole or in part.
+        model: The network; its own tensors are restored afterwards.
+        state: A state dict, complete or in part.
     """
     places = Places(model)
     try:

@@ -17,7 +17,7 @@ from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import Received
 from fedlab.errors import InputError
-from fedlab.models.anatomy.places import session_classes
+from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.checkpoint import load_client_state
@@ -119,7 +119,7 @@ def _features(trained: Trained, state: Tensors, samples: np.ndarray) -> np.ndarr
     inputs = as_tensor(runtime.data.test.inputs[samples]).to(runtime.device)
     whole = {name: channels_last(tensor) for name, tensor in state.items()}
     batch = channels_last(runtime.preprocess.inputs(inputs))
-    with runtime.trainer.task.head.listen() as heard, session_classes(model, whole):
+    with runtime.trainer.task.head.listen() as heard, with_tensors(model, whole):
         model(batch)
     return heard[0].flatten(1).double().cpu().numpy()
 
