@@ -1,4 +1,19 @@
-"""Label skew drawn from a Dirichlet distribution, in the two forms of the literature."""
+"""Label skew drawn from a Dirichlet distribution, in the two forms of the literature.
+
+By class (the default), samples get their owners in three steps. An example of one domain with 10
+samples of class A and 6 of class B, and two clients that see it equally:
+
+    1. Draws: proportions of every class over clients, from Dirichlet(alpha).
+    2. Quotas: exact numbers of samples, proportion times samples of the class (a `_Cell` each).
+    3. Owners: quotas rounded to whole numbers, randomly and unbiased; owners of the pool's slice.
+
+    class   samples   1. draws     2. quotas    3. owners
+                      0     1      0     1
+    A       10        0.75  0.25   7.5   2.5    0 0 0 0 0 0 0 0 1 1    (or seven 0s, three 1s)
+    B       6         0.3   0.7    1.8   4.2    0 0 1 1 1 1            (or one 0, five 1s)
+
+Clients with fewer samples than `min_samples` repeat step 1 with new draws for themselves alone.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +37,7 @@ from fedlab.partition.sample_pool import Pool
 from fedlab.scenarios.label_skew import refuse_sole_owners
 
 TRIES = 100
-"""Draws after which no client is expected to reach the smallest size any more."""
+"""Largest number of repeated draws for clients with fewer samples than `min_samples`."""
 
 
 class _Cell(NamedTuple):
@@ -30,8 +45,8 @@ class _Cell(NamedTuple):
 
     Attributes:
         samples: Its slice of the pool.
-        owners: The clients that see the domain, and -1 for nobody, int64 of shape (n + 1,).
-        quotas: The exact number of samples for each of them, float64 of shape (n + 1,).
+        owners: The clients that see the domain, and -1 for unused samples, int64 of shape (n + 1,).
+        quotas: The exact number of samples of each of them, float64 of shape (n + 1,).
     """
 
     samples: slice
@@ -44,31 +59,31 @@ class Dirichlet(LabelSkew):
 
     By default each class is divided among the clients in proportions drawn from Dirichlet(alpha),
     so that sizes differ as well. NIID-Bench (Li et al., "Federated Learning on Non-IID Data Silos:
-    An Experimental Study", 2021, arXiv 2102.02079) draws the same proportions; its code moreover
-    gives nothing of the classes that follow to a client that has its even share already, and wants
-    ten samples for everybody. `capped` and ``min_samples: 10`` do that here. There, too few samples
-    for one client make all draws start again; here only the clients concerned draw again, which
-    finds a partition for large populations, too.
+    An Experimental Study", 2021, arXiv 2102.02079) draws the same proportions; its code also gives
+    a client that has its even share nothing of the following classes, and requires ten samples per
+    client. `capped` and ``min_samples: 10`` do that here. There, a client with too few samples
+    makes all draws start again; here only such clients draw again, which also finds a partition for
+    large populations.
 
     With `balanced`, sizes are as without label skew, and each client draws the classes of its
     samples from its own Dirichlet(alpha) proportions: Hsu et al., "Measuring the Effects of
     Non-Identical Data Distribution for Federated Visual Classification", 2019, arXiv 1909.06335
-    (with a uniform prior). All clients draw at once; where a class runs out, chance decides who
-    gets the last samples, and the others draw from the classes that remain.
+    (with a uniform prior). All clients draw at once; where a class runs out, its last samples are
+    assigned at random, and the other clients draw from the remaining classes.
 
     Attributes:
         alpha: Every parameter of the distribution: 0.1 gives a few classes per client, 100 nearly
             IID labels.
-        per_domain: Whether a client that sees several domains draws its proportions anew for each
-            of them.
-        balanced: Whether the label skew leaves the clients' sizes alone.
-        among: Among whom a class of a domain is divided. ``domain_clients``: the clients that see
-            the domain, who use up all samples. ``all_clients``: the parts of clients that do not
-            see the domain stay unused, so that even the only client of a domain gets skewed
-            labels, as in the Office-Home-LDS benchmark of GGEUR, CVPR 2025, arXiv 2503.06457.
+        per_domain: Whether a client that sees several domains draws new proportions for each.
+        balanced: Whether the clients' sizes are those without label skew.
+        among: The clients among which a class of a domain is divided. ``domain_clients``: those
+            that see the domain, so that all samples are used. ``all_clients``: all clients; the
+            parts of those that do not see the domain stay unused, so that even the only client of
+            a domain gets skewed labels, as in the Office-Home-LDS benchmark of GGEUR, CVPR 2025,
+            arXiv 2503.06457.
         capped: Whether a client that has its even share of a domain gets none of the classes that
-            are still to be divided (NIID-Bench's code).
-        min_samples: Samples that every client must have.
+            are divided after that (NIID-Bench's code).
+        min_samples: Smallest number of samples of every client.
     """
 
     name: Literal["dirichlet"] = "dirichlet"
@@ -112,11 +127,11 @@ class Dirichlet(LabelSkew):
         return log_gamma(self.alpha, (domains if self.per_domain else 1, clients, classes), rng)
 
     def _by_class(self, pool: Pool, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Each class of each domain, divided among clients."""
+        """Owners by class: the three steps of the module's docstring."""
         draws = self._draw(pool, len(shares), rng)
         poor = np.empty(0, dtype=np.int64)
         for _ in range(TRIES):
-            expected = np.zeros(len(shares) + 1)  # the last is nobody's, whose index is -1
+            expected = np.zeros(len(shares) + 1)  # the last is for unused samples, index -1
             for cell in self._cells(pool, shares, draws):
                 expected[cell.owners] += cell.quotas
             poor = np.flatnonzero(expected[:-1] < self.min_samples - ROUNDING)
@@ -135,7 +150,7 @@ class Dirichlet(LabelSkew):
         )
 
     def _cells(self, pool: Pool, shares: np.ndarray, draws: np.ndarray) -> Iterator[_Cell]:
-        """The cells that have samples and clients."""
+        """Step 2: the cells that have samples and clients, with their quotas."""
         classes, edges = pool.counts.shape[1], pool.edges
         for domain in np.flatnonzero(shares.any(axis=0)):
             sees = shares[:, domain] > 0
@@ -160,7 +175,7 @@ class Dirichlet(LabelSkew):
     def _deal(
         self, pool: Pool, shares: np.ndarray, draws: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Rounds all quotas, such that everybody gets the samples it must have."""
+        """Step 3: rounds all quotas such that every client gets at least `min_samples`."""
         sure = np.zeros(len(shares) + 1)
         for cell in self._cells(pool, shares, draws):
             sure[cell.owners] += np.floor(cell.quotas + ROUNDING)
@@ -181,7 +196,7 @@ class Dirichlet(LabelSkew):
         return owners
 
     def _by_client(self, pool: Pool, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Sizes first, then the classes of each client's samples."""
+        """Owners by client: sizes first, then the classes of each client's samples."""
         sizes = seat_sizes(pool.domain_sizes, shares, rng)
         smallest = int(sizes.sum(axis=1).min())
         if smallest < self.min_samples:
@@ -203,10 +218,10 @@ class Dirichlet(LabelSkew):
 def _fill(
     supply: np.ndarray, sizes: np.ndarray, draws: np.ndarray, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Deals a domain's classes to clients of given sizes.
+    """Divides a domain's classes among clients of given sizes.
 
     Args:
-        supply: Samples of each class, shape (classes,); together as many as all `sizes`.
+        supply: Samples of each class, shape (classes,); the sum equals that of `sizes`.
         sizes: Samples of each client, shape (clients,).
         draws: Unnormalised log proportions, shape (clients, classes).
         rng: Source of randomness.

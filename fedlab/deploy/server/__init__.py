@@ -1,1 +1,1 @@
-"""The server of a deployment: its SuperLink, the devices that come, what they send."""
+"""The server of a deployment: its SuperLink, the registry of devices, checks of their replies."""

@@ -1,4 +1,4 @@
-"""Clients on real devices, as a grid: what `LocalGrid` and `RayGrid` are for a simulation."""
+"""A grid whose clients are real devices, in place of a simulation's `LocalGrid` and `RayGrid`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from fedlab.records import array_records, arrays_of, to_wire
 log = logging.getLogger("fedlab")
 
 LOOK_SECONDS = 0.05
-"""How often replies are looked for."""
+"""Interval between checks for replies, in seconds."""
 
 PATIENCE = 3600.0
-"""Seconds that a round may take where the scenario sets no deadline."""
+"""Timeout of a round in seconds if the scenario sets no deadline."""
 
 DOMAIN_TEST = "evaluate.domain"
 
@@ -43,14 +43,14 @@ class PendingRequest:
     """A message for a client, until it is answered.
 
     Attributes:
-        message: The message, as the strategy has made it.
-        client: The client it is for.
-        unit: Where it belongs in the round.
-        content: Its content in a form that can be sent, shared by all clients that get the same.
-        expectation: What its reply may be.
-        visit: The process of the device that it was sent to.
-        parcel: What was sent to it; None once that is lost.
-        reply: The answer.
+        message: The strategy's message.
+        client: The client's index.
+        unit: Its work unit.
+        content: Its content in wire format, shared by all clients that get the same.
+        expectation: The requirements on its reply.
+        visit: The device's connection over which it was sent.
+        parcel: The message under way; None once that is lost.
+        reply: The reply.
     """
 
     message: Message
@@ -64,37 +64,37 @@ class PendingRequest:
 
 
 class DeviceGrid(ClientGrid):
-    """Sends a round's messages to the devices that are the clients.
+    """Sends a round's messages to the clients' devices.
 
-    A device that is not connected gets its message as soon as it is; one that was restarted gets
-    it again; one that is still at an earlier message gets it when it has answered that. A round
-    ends when all have answered; when its deadline has passed; or when enough have answered and
-    nobody who is connected still works.
+    A device that is not connected gets its message once it is; one that was restarted gets it
+    again; one that is still processing an earlier message gets it after its reply. A round ends
+    when all have answered; at its deadline; or when enough have answered and no connected device
+    is still working.
 
     Args:
-        post: Carries messages to devices.
-        roll: Knows which device is which client.
-        enough: How many of a number of messages must be answered.
-        check: Called while waiting; raises if there is nothing left to wait for.
+        post: Sends messages to devices.
+        devices: The registry of devices and clients.
+        enough: Number of messages -> number of replies that are needed.
+        check: Called while waiting; raises if the SuperLink has ended.
         tester: Tests the global model on domains that no device has.
-        most_examples: How many samples a device with so many may say that it has learnt from.
-        counts: What metrics count in a test of so many samples, by metric and name.
+        most_examples: Training samples of a device -> largest ``num-examples`` of its replies.
+        counts: Test samples of a device -> layout of its metric counts, by metric and name.
     """
 
     def __init__(
         self,
         post: Mailbox,
-        roll: DeviceRegistry,
+        devices: DeviceRegistry,
         enough: Callable[[int], int],
         check: Callable[[], None],
         tester: Worker | None = None,
         most_examples: Callable[[int], int] = lambda train: train,
         counts: Callable[[int], Mapping[str, Form]] = lambda test: {},
     ) -> None:
-        seats = sorted(roll.seats.values(), key=lambda seat: seat.client)
+        seats = sorted(devices.seats.values(), key=lambda seat: seat.client)
         super().__init__([seat.train for seat in seats], run=post.grid.run)
         self.post = post
-        self.roll = roll
+        self.devices = devices
         self.enough = enough
         self.check = check
         self.tester = tester
@@ -104,13 +104,13 @@ class DeviceGrid(ClientGrid):
     def get_nodes(self) -> Iterator[NodeInfo]:
         """All clients, by the names of their devices."""
         return (
-            NodeInfo(node_id=node, name=f"device '{self.roll.name(node - FIRST_NODE_ID)}'")
+            NodeInfo(node_id=node, name=f"device '{self.devices.name(node - FIRST_NODE_ID)}'")
             for node in self.get_node_ids()
         )
 
     def turned_away(self) -> dict[str, str]:
-        """Devices that could not take part since this was last asked, and why."""
-        return self.roll.turned_away()
+        """Devices that were refused since the last call, with the reasons."""
+        return self.devices.turned_away()
 
     def _choose(self, messages: Sequence[Message]) -> ExecutionPlan:
         return ExecutionPlan(1, "on their devices")
@@ -134,7 +134,7 @@ class DeviceGrid(ClientGrid):
 
     def _errand(self, message: Message, unit: WorkUnit, content: RecordDict) -> PendingRequest:
         client, about = client_task_of(message).client, message.metadata
-        seat = self.roll.seat(client)
+        seat = self.devices.seat(client)
         tests = about.message_type == MessageType.EVALUATE
         config: Any = message.content.get("config", {})
         own = seat.train if config.get("split") == "validation" else seat.test
@@ -151,12 +151,12 @@ class DeviceGrid(ClientGrid):
         return PendingRequest(message, client, unit, content, expectation)
 
     def _wait(self, errands: Sequence[PendingRequest], seconds: float) -> None:
-        """Sends messages, again where needed, until a round may end."""
+        """Sends messages, repeatedly where needed, until a round may end."""
         end = time.monotonic() + seconds
         needed = self.enough(len(errands))
         while True:
-            self.roll.look()
-            here = self.roll.seated()
+            self.devices.look()
+            here = self.devices.seated()
             open_errands = [errand for errand in errands if errand.reply is None]
             working = [e for e in open_errands if self._sent(e, here.get(e.client))]
             answered = sum(
@@ -168,13 +168,13 @@ class DeviceGrid(ClientGrid):
                 break
             self.check()
             time.sleep(LOOK_SECONDS)
-        here = self.roll.seated()
+        here = self.devices.seated()
         for errand in errands:
             if errand.reply is None:
                 self._give_up(errand, seconds, connected=errand.client in here)
 
     def _sent(self, errand: PendingRequest, visit: Visit | None) -> bool:
-        """Sends a device its message as soon as it can be; False if it is not connected."""
+        """Sends a device its message once possible; False if it is not connected."""
         if visit is None:
             return False
         parcel = errand.parcel
@@ -182,12 +182,12 @@ class DeviceGrid(ClientGrid):
             if not parcel.lost:
                 return True
             errand.parcel = None
-            self.roll.miss(visit)  # and tried again should the SuperLink know it after all
+            self.devices.miss(visit)  # sent again if the SuperLink still lists the device
             return False
         if visit.busy:
-            return True  # with an earlier round's message; those of all rounds would pile up
+            return True  # with an earlier round's message; otherwise messages would accumulate
         if errand.visit is not None:
-            log.warning("device '%s' is back and begins again", self.roll.name(errand.client))
+            log.warning("device '%s' is back and begins again", self.devices.name(errand.client))
             if parcel is not None:
                 self.post.ignore(parcel)
         task = errand.expectation.task
@@ -206,31 +206,31 @@ class DeviceGrid(ClientGrid):
         return True
 
     def _answered(self, errand: PendingRequest, reply: Message) -> None:
-        """Takes in a device's reply, as that of the client that it is."""
-        name = self.roll.name(errand.client)
+        """Checks a device's reply and stores it as that of its client."""
+        name = self.devices.name(errand.client)
         if is_lost(reply):
             errand.parcel = None  # the device gets its message again when it is back
             if errand.visit is not None:
-                self.roll.miss(errand.visit)
+                self.devices.miss(errand.visit)
             return
         try:
             if reply.has_error():
                 raise ValueError(reason(reply))
             content = errand.expectation.admit(reply.content)
             errand.reply = Message(content, reply_to=errand.message)
-        except Exception as error:  # nothing that a device sends may end the run
+        except Exception as error:  # no reply of a device may end the run
             wrong = shown(str(error) or type(error).__name__)
             errand.reply = error_reply(errand.message, f"device '{name}': {wrong}")
 
     def _give_up(self, errand: PendingRequest, seconds: float, connected: bool) -> None:
-        name = self.roll.name(errand.client)
+        name = self.devices.name(errand.client)
         if errand.parcel is not None:
             self.post.ignore(errand.parcel)
         why = f"has not answered within {seconds:g} seconds" if connected else "is not connected"
         errand.reply = error_reply(errand.message, f"device '{name}' {why}")
 
     def _settled(self, errand: PendingRequest) -> Message:
-        """The reply, whose update goes into the sum where no more than that is wanted."""
+        """The reply; its update is added to the unit's sum, if there is one."""
         reply, unit = errand.reply, errand.unit
         assert reply is not None
         if unit.sums is None:

@@ -1,4 +1,4 @@
-"""Who takes part: which devices are there, and which client each of them is."""
+"""The registry of a run's devices: which are connected, and which client each of them is."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fedlab.flower_compat import NodeInfo
 log = logging.getLogger("fedlab")
 
 MOST_SAMPLES = 10**9
-"""Training or test samples that a device can have said to have."""
+"""Largest number of training or test samples that a device may report."""
 
 MANY = 0.5
-"""Share of all training samples from which on a device is worth a word."""
+"""Share of all training samples above which a device's size is logged as a warning."""
 
 LOOK_SECONDS = 0.5
-"""How often the SuperLink is asked which nodes are there."""
+"""Interval between queries of the SuperLink's nodes, in seconds."""
 
 
 TAKEN = "all seats of this run are taken"
@@ -33,14 +33,14 @@ TAKEN = "all seats of this run are taken"
 
 @dataclass(frozen=True)
 class Assignment:
-    """A client of the run, and the device that is it.
+    """The device that is assigned to a client.
 
     Attributes:
         client: The client's index.
         device: The device's name.
         domain: Its domain.
-        train: Its training samples.
-        test: Its test samples.
+        train: Number of its training samples.
+        test: Number of its test samples.
     """
 
     client: int
@@ -52,13 +52,13 @@ class Assignment:
 
 @dataclass
 class Visit:
-    """A process of a device's, for as long as it is connected.
+    """A connected process of a device.
 
     Attributes:
-        node: Flower's id of the node.
-        since: When it was activated, which tells it from an earlier process of the same device.
-        presence: What it has answered to the invitation; None while it looks at its data.
-        task: The last message of the method's that it was sent.
+        node: Flower's node id.
+        since: Time of activation, which distinguishes it from earlier processes of the device.
+        presence: Its reply to the invitation; None until it has read its data.
+        task: The last message of the method that was sent to it.
     """
 
     node: int
@@ -68,7 +68,7 @@ class Visit:
 
     @property
     def busy(self) -> bool:
-        """Whether it still works on its last message."""
+        """Whether it is still processing its last message."""
         return self.task is not None and not (self.task.answered or self.task.lost)
 
 
@@ -76,10 +76,10 @@ class DeviceRegistry:
     """The devices, by name.
 
     Args:
-        post: Carries messages to them.
-        invitation: What they are asked to take part in.
-        homes: For every client the domain that a simulation would give it; None for any.
-        seats: Who has which seat already, where a run goes on.
+        post: Sends messages to devices.
+        invitation: The invitation to the run.
+        homes: Every client's domain in a simulation; None for any.
+        seats: Existing assignments of devices to clients, if a run is resumed.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class DeviceRegistry:
 
     @property
     def complete(self) -> bool:
-        """Whether there is a device for every client, and all of them are here."""
+        """Whether a connected device exists for every client."""
         return len(self.here()) >= len(self.homes)
 
     def here(self) -> dict[str, Visit]:
@@ -113,29 +113,29 @@ class DeviceRegistry:
         return found
 
     def seated(self) -> dict[int, Visit]:
-        """The devices that have a seat and are connected, by client."""
+        """The devices that are assigned and connected, by client."""
         here = self.here()
         return {seat.client: here[name] for name, seat in self.seats.items() if name in here}
 
     def seat(self, client: int) -> Assignment:
-        """The seat of a client."""
+        """A client's assignment."""
         return next(seat for seat in self.seats.values() if seat.client == client)
 
     def name(self, client: int) -> str:
-        """The name of the device that is a client."""
+        """The name of a client's device."""
         return self.seat(client).device
 
     def turned_away(self) -> dict[str, str]:
-        """Devices that could not take part, by name, and why; each of them once."""
+        """Devices that were refused since the last call, by name, with the reasons."""
         named, self._turned_away = self._turned_away, {}
         return named
 
     def miss(self, visit: Visit) -> None:
-        """Takes a device for gone until the SuperLink says otherwise."""
+        """Marks a device as disconnected until the SuperLink lists it again."""
         self._online.discard(visit.node)
 
     def look(self) -> None:
-        """Takes in replies, and every now and then sees who has come and gone."""
+        """Processes replies and, every `LOOK_SECONDS`, invites new nodes."""
         self.post.collect()
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
@@ -162,14 +162,14 @@ class DeviceRegistry:
                 self._accept(visit, node.name or presence.name, presence, known)
             except InputError as error:
                 self._dismiss(visit, known, str(error))
-            except Exception as error:  # nothing that a device says may end the run
+            except Exception as error:  # no reply of a device may end the run
                 self._dismiss(visit, known, f"its answer cannot be read: {shown(repr(error))}")
 
         self._visits[node.node_id] = visit
         self.post.send(node.node_id, self.invitation.to_content(), INVITE, answered)
 
     def _accept(self, visit: Visit, name: str, presence: DeviceInfo, known: str) -> None:
-        """Takes a device in, or says why not."""
+        """Accepts a device, or dismisses it with a reason."""
         presence = DeviceInfo(**{**asdict(presence), "name": name})
         seat = self.seats.get(name)
         if wrong := _fault(presence):
@@ -184,7 +184,8 @@ class DeviceRegistry:
             self._dismiss(
                 visit,
                 name,
-                f"the run was begun with {_told(seat)}, and the device now has {_told(presence)}; "
+                f"the run was begun with {_data_of(seat)}, and the device now has "
+                f"{_data_of(presence)}; "
                 "give it the data that it had",
             )
         else:
@@ -200,7 +201,7 @@ class DeviceRegistry:
             )
 
     def _note(self, name: str, why: str) -> None:
-        """Has a device named that cannot take part."""
+        """Logs a refused device and keeps the reason for `turned_away`."""
         log.warning("device '%s' %s", shown(name, 2 * LONGEST_NAME), why)
         self._turned_away[f"device '{shown(name, 2 * LONGEST_NAME)}'"] = why
 
@@ -211,11 +212,11 @@ class DeviceRegistry:
         self.post.send(visit.node, content, FAREWELL, lambda reply: None)
 
     def assign(self) -> None:
-        """Gives every client its device, whatever the order in which they came.
+        """Assigns a device to every client, independently of the order of arrival.
 
-        A device becomes the first client that a simulation would give its domain to; devices of
-        other domains take the seats that are left. Both in the order of their names. Who has come
-        too many is sent away.
+        A device gets the first client that has its domain in a simulation; devices of other
+        domains get the remaining clients; both in the order of their names. Surplus devices are
+        dismissed.
         """
         devices = {name: visit.presence for name, visit in self.here().items() if visit.presence}
         left = list(range(len(self.homes)))
@@ -242,7 +243,7 @@ class DeviceRegistry:
                 )
 
     def say_farewell(self, seconds: float) -> None:
-        """Tells all devices that the run has ended, and waits a little for them to hear it."""
+        """Notifies all devices of the run's end, and waits up to `seconds` for their replies."""
         content = Farewell(finished=True).to_content()
         heard: list[Message] = []
         visits = list(self.here().values())
@@ -255,7 +256,7 @@ class DeviceRegistry:
 
 
 def _fault(presence: DeviceInfo) -> str:
-    """Why a device cannot be what it says it is; empty if it can."""
+    """Why a device's reply to the invitation is invalid; empty if it is valid."""
     for what, name in (("name", presence.name), ("domain", presence.domain)):
         if wrong := fault_of_name(what, name):
             return wrong
@@ -268,5 +269,5 @@ def _has(who: Assignment | DeviceInfo) -> tuple[str, int, int]:
     return who.domain, who.train, who.test
 
 
-def _told(who: Assignment | DeviceInfo) -> str:
+def _data_of(who: Assignment | DeviceInfo) -> str:
     return f"{who.train} training and {who.test} test samples of '{who.domain}'"

@@ -1,8 +1,8 @@
-"""What stands in front of the SuperLink: limits for those of whom nothing is known yet.
+"""A filter in front of the SuperLink, with limits for unauthenticated connections.
 
-Flower reads a request's whole body before it looks at the signature in its headers, waits for ever
-for a request that never comes, and takes a signed request as often as it is sent. Here connections
-are counted and timed, and a request whose sender is not known by its headers is never read.
+Flower reads a request's whole body before it checks the signature in its headers, waits without a
+timeout for requests, and accepts replayed signed requests. Here connections are limited and timed,
+and the body of a request is read only if its headers have a known key.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from fedlab.flower_compat.superlink_client import FRESH_SECONDS, KEY, SIGNATURE,
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol as AutoHTTPProtocol
-else:  # the quickest of those that are installed
+else:  # the fastest of the installed ones
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 BODY_BYTES = 8 << 20
-"""A request's body, at most. What is larger travels in parts of 5 MiB."""
+"""Largest size of a request's body. Larger content is sent in parts of 5 MiB."""
 
 HEADER_SECONDS = 10.0
-"""For how long a connection may take to say what it wants, its TLS handshake by itself."""
+"""Timeout for a request's headers in seconds, and separately for the TLS handshake."""
 
 IDLE_SECONDS = 75
-"""For how long a connection may do nothing between two requests: longer than devices do."""
+"""Timeout between two requests of a connection in seconds; devices pause for less."""
 
 PAUSE_SECONDS = 30.0
-"""The longest pause within a body."""
+"""Timeout between two parts of a body in seconds."""
 
 SPARE_FILES = 64
-"""Open files that are not connections."""
+"""Number of open files reserved for other uses than connections."""
 
 Scope = dict[str, Any]
 Receive = Callable[[], Any]
@@ -47,13 +47,11 @@ Send = Callable[[dict[str, Any]], Any]
 
 
 class Door(socket.socket):
-    """A listening socket that takes no more connections than there are places.
-
-    Of all places nobody, by address, gets more than half.
+    """A listening socket with a limited number of connections, of which an address gets half.
 
     Args:
-        listening: The socket that it takes the place of.
-        places: Connections at a time, at most.
+        listening: The socket to replace.
+        places: Largest number of simultaneous connections.
     """
 
     def __init__(self, listening: socket.socket, places: int) -> None:
@@ -67,7 +65,7 @@ class Door(socket.socket):
         """The next connection.
 
         Raises:
-            BlockingIOError: If there is none that has a place.
+            BlockingIOError: If no connection is waiting, or it exceeds a limit and was closed.
         """
         connection, address = super().accept()
         self._open = [(host, each) for host, each in self._open if each.fileno() != -1]
@@ -80,21 +78,21 @@ class Door(socket.socket):
 
 
 class TimedProtocol(AutoHTTPProtocol):
-    """Uvicorn's protocol, which also drops those that never finish saying what they want."""
+    """Uvicorn's protocol with a timeout for incomplete requests."""
 
     def connection_made(self, transport: Any) -> None:
-        """Starts the clock."""
+        """Starts the timer."""
         super().connection_made(transport)
         self._timer: asyncio.TimerHandle | None = None
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Stops the clock where a request has come in, and starts it where one has begun to."""
+        """Stops the timer when a request is complete, and starts it when one has begun."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the clock."""
+        """Stops the timer."""
         self._stop()
         super().connection_lost(exc)
 
@@ -115,18 +113,18 @@ class TimedProtocol(AutoHTTPProtocol):
 
     def _drop(self) -> None:
         self._timer = None
-        # Between two requests, uvicorn has a clock of its own.
+        # Between two requests, uvicorn has its own timeout.
         if not self._works and self.timeout_keep_alive_task is None:
             self.transport.close()
 
 
 class Front:
-    """The SuperLink's application behind a look at the headers.
+    """The SuperLink's ASGI application behind a check of the headers.
 
     Args:
         app: The application.
-        token: By which the server itself is known.
-        keys: Public keys of the devices as they stand in headers; None lets everybody in.
+        token: The token of the server's own requests.
+        keys: Public keys of the devices in the form used in headers; None accepts all devices.
     """
 
     def __init__(
@@ -138,7 +136,7 @@ class Front:
         self._seen: OrderedDict[tuple[bytes, bytes, int], float] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers those that are not let in, and passes on the others' requests."""
+        """Refuses requests by their headers, or forwards them."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -150,12 +148,12 @@ class Front:
         await self.app(scope, _Body(receive), send)
 
     def _refuses(self, path: str, headers: dict[bytes, bytes]) -> int:
-        """The status that a request is refused with by its headers; 0 for one that is let in."""
+        """The HTTP status of a refused request; 0 for an accepted one."""
         if path.startswith("/v1/runtime/"):
             known = headers.get(TOKEN) == self.token
         elif path.startswith("/v1/fleet/"):
             known = self.keys is None or self._known(headers)
-        else:  # no pages, and nobody registers nodes or starts runs
+        else:  # the control interface, which registers nodes and starts runs, is closed
             return 401 if path.startswith("/v1/control/") else 404
         if not known:
             return 401
@@ -163,18 +161,18 @@ class Front:
         return 0 if size.isdigit() and int(size) <= BODY_BYTES else 413
 
     def _known(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether a request has a device's key, and was not sent before.
+        """Whether a request has a device's key and is not a replay.
 
-        The signature itself is Flower's to check; of a captured one only its half that nobody can
-        change without the key is remembered.
+        Flower verifies the signature itself. To detect replays, only the first half (r) of an ECDSA
+        signature is stored, which cannot be changed without the key.
         """
         assert self.keys is not None
         try:
             key = headers[KEY]
             if b64decode(key, validate=True) not in self.keys():
                 return False
-            trainer, _ = decode_dss_signature(b64decode(headers[SIGNATURE], validate=True))
-            request = key, headers[TIMESTAMP], trainer
+            r, _ = decode_dss_signature(b64decode(headers[SIGNATURE], validate=True))
+            request = key, headers[TIMESTAMP], r
         except (KeyError, ValueError):
             return False
         now = time.monotonic()
@@ -187,7 +185,7 @@ class Front:
 
 
 class _Body:
-    """A request's body, which neither grows nor pauses without end."""
+    """A request's body, with limits on its size and pauses."""
 
     def __init__(self, receive: Receive) -> None:
         self.receive = receive
@@ -195,7 +193,7 @@ class _Body:
         self.whole = False
 
     async def __call__(self) -> dict[str, Any]:
-        if self.whole:  # then it only waits for the connection to end
+        if self.whole:  # further calls wait for the end of the connection
             return await self.receive()
         try:
             message = await asyncio.wait_for(self.receive(), PAUSE_SECONDS)
@@ -215,7 +213,7 @@ async def _answer(send: Send, status: int) -> None:
 
 
 def places() -> int:
-    """How many connections there may be, with as many files open as the system allows."""
+    """Largest number of connections, after raising the limit of open files to the system's."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,7 +1,7 @@
-"""Whether a device's reply is one: looked at before it is decoded, and believed in nothing.
+"""Validation of a device's reply, before and while it is decoded.
 
-What a reply may be follows from the message that was sent and from what the device said of itself
-when it was invited. A device that answers with anything else loses its round, and no more happens.
+The requirements follow from the message that was sent and from the device's reply to its
+invitation. An invalid reply fails the device's round; the run continues.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from fedlab.metrics.metric_set import ACCURACY, ALWAYS, LOSS
 from fedlab.records import PACKED, unpacked
 
 HEAD_BYTES = 1024
-"""What an array takes in an archive besides its values and twice its name, at most."""
+"""Largest overhead of an array in an archive in bytes, without its values and twice its name."""
 
 WORDS_BYTES = 1 << 18
-"""What a reply takes besides its arrays, at most: metrics, and words about an error."""
+"""Largest size of a reply without its arrays in bytes: metrics, and error messages."""
 
 LARGEST = float(np.finfo(np.float32).max)
-"""No number that clients measure is beyond those of single precision."""
+"""Largest magnitude of a metric."""
 
 FAR_OFF = 2.0**31
-"""Integer tensors (step counters) do not move further than this in a round."""
+"""Largest change of an integer tensor (step counters) in a round."""
 
 OLD = "install the same version of fedlab on both sides"
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the reply to one message may be.
+    """The requirements on the reply to a message.
 
     Attributes:
-        client: The client it is from.
-        task: What tells the message from others.
-        expected: Its tensors, and the names of its metrics.
+        client: The client's index.
+        task: The message's id.
+        expected: The reply's tensors, and the names of its metrics.
         sent: The tensors that went down.
-        examples: The largest number of samples that it may speak of.
-        train: Training samples of the device.
-        domain: The domain that it tests on, for a test; None for anything else.
-        counts: What metrics count in a test that has samples, by metric and name.
+        examples: The largest number of samples that it may report.
+        train: Number of training samples of the device.
+        domain: The device's domain, for a test; None for other messages.
+        counts: The layout of metric counts in a test with samples, by metric and name.
     """
 
     client: int
@@ -61,15 +61,15 @@ class Expectation:
 
     @property
     def largest(self) -> int:
-        """Bytes of the reply, at most."""
+        """Largest size of the reply in bytes."""
         layout = self.expected.layout.values() if self.domain is None else [self.counts]
         return WORDS_BYTES + sum(map(_packed_bytes, layout))
 
     def admit(self, content: RecordDict) -> RecordDict:
-        """The reply with its tensors decoded, in the order in which they are expected.
+        """The reply with its tensors decoded, in the expected order.
 
         Raises:
-            ValueError: With what is wrong, if it is not what was expected.
+            ValueError: If it does not meet the requirements, with the reason.
         """
         self._check_sender(content.get("client"))
         layout = self.expected.layout if self.domain is None else self._counted(content)
@@ -90,7 +90,7 @@ class Expectation:
         return RecordDict({**content, **records})
 
     def _counted(self, content: RecordDict) -> Layout:
-        """The record of counts, which is there where the device has anything to count."""
+        """The layout of the record of counts; empty if the device has no test samples."""
         table = content.get("domains")
         tested = isinstance(table, ConfigRecord) and bool(table.get("domain"))
         return {COUNTS: self.counts} if tested and self.counts else {}
@@ -118,7 +118,7 @@ class Expectation:
         _check_share("its accuracy", metrics.get(ACCURACY, 0.0))
 
     def _check_scores(self, domains: object) -> None:
-        """Looks at the results of a test, which has one domain and no more samples than said."""
+        """Checks the results of a test: one domain, and at most the device's samples."""
         number = (int, float)
         wanted = {"domain": str, "examples": int, ACCURACY: number, LOSS: number}
         if not isinstance(domains, ConfigRecord) or domains.keys() != wanted.keys():
@@ -138,7 +138,7 @@ class Expectation:
             _check_share("its accuracy", accuracy)
 
     def _record(self, record: str, packed: object, forms: Mapping[str, Form]) -> ArrayRecord:
-        """One record, decoded; its forms are looked at first, then its values."""
+        """One record, decoded; its layout is checked first, then its values."""
         if not isinstance(packed, ArrayRecord):
             raise ValueError(f"'{record}' has no tensors")
         array = packed.get(PACKED)
@@ -167,7 +167,7 @@ class Expectation:
         return ordered
 
     def _fault(self, form: Form, values: np.ndarray, sent: Any) -> str:
-        """What is wrong with a tensor's values; empty if nothing is."""
+        """Why a tensor's values are invalid; empty if they are valid."""
         if values.size == 0:
             return ""
         if np.issubdtype(values.dtype, np.floating):
@@ -176,7 +176,7 @@ class Expectation:
             if not np.isfinite(length):
                 return "has values that are not finite, or so large that their squares are not"
         elif form.low is None and form.high is None and sent is not None:
-            # As floats: the difference of two integers may be none itself.
+            # As floats, since the difference of two integers may overflow.
             moved = np.abs(values.astype(np.float64) - sent.numpy().astype(np.float64)).max()
             if moved > FAR_OFF:
                 return f"has moved by {moved:.3g}"
@@ -193,7 +193,7 @@ class Expectation:
 
 
 def _packed_bytes(forms: Mapping[str, Form]) -> int:
-    """Bytes of a record as it travels, at most."""
+    """Largest size of a packed record in bytes."""
     return HEAD_BYTES + sum(
         form.largest + HEAD_BYTES + 2 * len(name.encode()) for name, form in forms.items()
     )

@@ -1,4 +1,4 @@
-"""Messages under way through a Flower grid, and who waits for their replies."""
+"""Sends messages through a Flower grid and passes replies to callbacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedlab.flower_compat.run_grid import RunGrid
 OnReply = Callable[[Message], None]
 
 REPLY_BYTES = 1 << 18
-"""Bytes of a reply without tensors, at most."""
+"""Largest size of a reply without tensors in bytes."""
 
 
 @dataclass
@@ -22,9 +22,9 @@ class PendingMessage:
 
     Attributes:
         on_reply: Called with the reply, once.
-        most: Bytes of the reply, at most.
-        lost: Whether it could not be handed over, because its node is gone.
-        answered: Whether there has been a reply, or the word that there will be none.
+        most: Largest size of the reply in bytes.
+        lost: Whether it could not be delivered, as its node is gone.
+        answered: Whether a reply, or an error in its place, has arrived.
     """
 
     on_reply: OnReply
@@ -34,10 +34,10 @@ class PendingMessage:
 
 
 class Mailbox:
-    """Sends messages and hands replies to whoever waits for them.
+    """Sends messages and calls their callbacks with the replies.
 
-    Flower's own `Grid.send_and_receive` waits for all of a round's messages, and looks for replies
-    every three seconds; this uses the same grid's public halves of it.
+    Flower's `Grid.send_and_receive` waits for all of a round's messages and polls every three
+    seconds; this uses the grid's `push_messages` and `pull_messages` directly.
 
     Args:
         grid: Flower's grid.
@@ -59,15 +59,15 @@ class Mailbox:
         group: str = "",
         most: int = REPLY_BYTES,
     ) -> PendingMessage:
-        """Takes a message in; it goes out, together with others, with the next `collect`.
+        """Queues a message; the next `collect` sends it, together with others.
 
         Args:
-            node: Flower's id of the node that it is for.
+            node: Flower's id of the receiving node.
             content: Its content.
             kind: Its type.
             on_reply: Called with the reply, once.
             group: Flower's group of messages: the round.
-            most: Bytes of the reply, at most.
+            most: Largest size of the reply in bytes.
         """
         message = Message(content, dst_node_id=node, message_type=kind, group_id=group)
         parcel = PendingMessage(on_reply, most)
@@ -75,10 +75,10 @@ class Mailbox:
         return parcel
 
     def collect(self) -> None:
-        """Sends what is to be sent, and takes in the replies that are there."""
+        """Sends the queued messages, and passes arrived replies to their callbacks."""
         if self._outbox:
-            # Together, so that what several messages share is sent once. Parcels do not hold them:
-            # a device that never answers would keep the models of all rounds in memory.
+            # Together, so that shared content is sent once. Parcels do not refer to messages, as a
+            # device that never answers would keep the models of all rounds in memory.
             sent, self._outbox = self._outbox, []
             numbers = list(self.grid.push_messages([message for message, _ in sent]))
             for (_, parcel), number in zip(sent, numbers, strict=True):
@@ -89,19 +89,19 @@ class Mailbox:
             for reply in self.grid.pull_messages(list(self._waiting)):
                 parcel = self._waiting.pop(reply.metadata.reply_to_message_id, None)
                 if parcel is not None:
-                    on_reply, parcel.on_reply = parcel.on_reply, _nobody
+                    on_reply, parcel.on_reply = parcel.on_reply, _discard
                     parcel.answered = True
                     on_reply(reply)
 
     def _most(self, number: str) -> int:
-        """Bytes that the reply to a message may have."""
+        """Largest size of the reply to a message in bytes."""
         parcel = self._waiting.get(number)
         return REPLY_BYTES if parcel is None else parcel.most
 
     def ignore(self, parcel: PendingMessage) -> None:
-        """Throws a message's reply away when it comes, so that it does not stay in memory."""
-        parcel.on_reply = _nobody
+        """Discards a message's reply when it arrives, so that it does not stay in memory."""
+        parcel.on_reply = _discard
 
 
-def _nobody(reply: Message) -> None:
-    """Whoever waited for a reply, and all that is known to them, need not be kept any longer."""
+def _discard(reply: Message) -> None:
+    """Ignores a reply; in place of a callback, whose objects can then be freed."""

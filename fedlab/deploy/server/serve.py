@@ -1,4 +1,4 @@
-"""Runs a scenario on real devices: a SuperLink, the devices that come, and the ServerApp."""
+"""Runs a scenario on real devices: a SuperLink, the devices that join, and the ServerApp."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger("fedlab")
 
 LOOK_SECONDS = 0.2
 FAREWELL_SECONDS = 15.0
-"""Longer than devices wait until they look for messages again."""
+"""Timeout for the devices' farewell in seconds; longer than their polling interval."""
 
 
 def serve(
@@ -52,7 +52,7 @@ def serve(
     callbacks: Sequence[Callback] = (),
     on_ready: Callable[[str], None] = lambda address: None,
 ) -> Run:
-    """Runs a scenario on the devices that join; goes on with it where its folder has begun.
+    """Runs a scenario on the devices that join; resumes the run if its folder exists.
 
     Args:
         source: A scenario, its file, or the name of one that comes with fedlab.
@@ -86,12 +86,12 @@ def serve(
                 )
             )
             invitation = task.invitation(notes["run"], scenario)
-            roll = DeviceRegistry(
+            devices = DeviceRegistry(
                 post, invitation, task.homes, [Assignment(**seat) for seat in notes["devices"]]
             )
             on_ready(f"{endpoint.host}:{superlink.port}")
-            _gather(roll, superlink)
-            _note(folder, notes["run"], roll)
+            _gather(devices, superlink)
+            _note(folder, notes["run"], devices)
             tolerant = as_on_devices(scenario)
             most = partial(_most_examples, scenario, task)
             needed = server_settings(tolerant).needed
@@ -100,23 +100,23 @@ def serve(
             run = conduct(
                 tolerant,
                 task.model,
-                DeviceGrid(post, roll, needed, superlink.check, task.tester, most, counts),
+                DeviceGrid(post, devices, needed, superlink.check, task.tester, most, counts),
                 folder,
                 checkpoint=checkpoint,
                 test_domains=task.test_domains,
                 callbacks=callbacks,
             )
-            roll.say_farewell(FAREWELL_SECONDS)
+            devices.say_farewell(FAREWELL_SECONDS)
     return run
 
 
 def as_on_devices(scenario: Scenario) -> Scenario:
-    """The scenario with what is different where clients are real devices.
+    """The scenario with the defaults for real devices.
 
-    There is a checkpoint after every round: a device can go back by one round and no further
-    (`fedlab.deploy.device.state_file`). And a round needs one reply where the scenario does not say
-    how many clients may fail: in a simulation that is a mistake in somebody's code, but devices
-    fail, and whoever has the key of one must not end everybody's run.
+    A checkpoint is written after every round, as a device can go back by at most one round
+    (`fedlab.deploy.device.state_file`). If the scenario does not say how many clients may fail, a
+    round needs one reply: in a simulation a failure is an error in the code, but devices fail, and
+    a single device must not be able to end the run.
     """
     output = scenario.output.model_copy(update={"checkpoint_every": 1})
     participation = scenario.participation
@@ -126,25 +126,25 @@ def as_on_devices(scenario: Scenario) -> Scenario:
 
 
 def _most_examples(scenario: Scenario, task: ServeSetup, train: int) -> int:
-    """How many samples a device that has so many may say that it has learnt from."""
+    """Largest ``num-examples`` of a device with `train` training samples."""
     return scenario.strategy.most_examples(scenario, train, task.phases, len(task.classes))
 
 
-def _gather(roll: DeviceRegistry, superlink: SuperLink) -> None:
-    """Waits until every client has its device."""
-    clients = len(roll.homes)
+def _gather(devices: DeviceRegistry, superlink: SuperLink) -> None:
+    """Waits until every client has a device."""
+    clients = len(devices.homes)
     log.info("waiting for %d device%s", clients, "s" * (clients > 1))
-    while not roll.complete:
-        roll.look()
+    while not devices.complete:
+        devices.look()
         superlink.check()
         time.sleep(LOOK_SECONDS)
-    if not roll.seats:
-        roll.assign()
+    if not devices.seats:
+        devices.assign()
 
 
 @contextmanager
 def _watched(superlink: SuperLink) -> Generator[None]:
-    """Tells an error of a SuperLink that has died from others.
+    """Converts connection errors of the SuperLink to `RunError`.
 
     Raises:
         RunError: If the SuperLink cannot be reached.
@@ -159,7 +159,7 @@ def _watched(superlink: SuperLink) -> Generator[None]:
 
 
 def _refuse_another(path: Path, scenario: Scenario) -> None:
-    """Refuses a folder that holds a finished run, or one of something else."""
+    """Refuses a folder that holds a finished run, or a run of another scenario."""
     folder = RunFolder(path)
     if folder.finished or not folder.scenario_file.is_file():
         RunFolder.refuse_used(path)
@@ -184,7 +184,7 @@ def _folder(path: Path, scenario: Scenario) -> RunFolder:
 
 
 def _notes(folder: RunFolder) -> dict[str, Any]:
-    """The run's identity, and its devices where these are known already."""
+    """The run's id, and its assigned devices, if any."""
     try:
         notes = json.loads(folder.devices_file.read_text())
         return {"run": str(notes["run"]), "devices": list(notes["devices"])}
@@ -195,7 +195,7 @@ def _notes(folder: RunFolder) -> dict[str, Any]:
         ) from error
 
 
-def _note(folder: RunFolder, run: str, roll: DeviceRegistry) -> None:
-    seats = sorted(roll.seats.values(), key=lambda seat: seat.client)
+def _note(folder: RunFolder, run: str, devices: DeviceRegistry) -> None:
+    seats = sorted(devices.seats.values(), key=lambda seat: seat.client)
     notes = {"run": run, "devices": [asdict(seat) for seat in seats]}
     write_whole(folder.devices_file, json.dumps(notes, indent=1) + "\n")

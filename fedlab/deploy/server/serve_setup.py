@@ -1,4 +1,4 @@
-"""What a server must know of a scenario whose samples are elsewhere."""
+"""The server's setup for a scenario whose samples are on devices."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from fedlab.version import __version__
 
 @dataclass(frozen=True)
 class ServeSetup:
-    """What is to be learnt, without the samples.
+    """The learning task without the samples.
 
     Attributes:
         model: The initial network.
         classes: Names of the classes.
         shape: Shape of one sample.
-        homes: For every client the domain that a simulation would give it; None for any.
+        homes: Every client's domain in a simulation; None for any.
         test_domains: Domains that the server tests the global model on.
-        tester: Does that; None where there is nothing to test on.
-        phases: Phases of a client's local round.
-        own_tensors: What tells the network's tensors that no message carries.
+        tester: The worker for these tests; None without test data.
+        phases: Number of phases of a client's local round.
+        own_tensors: Checksums of the network's tensors that are not in messages.
     """
 
     model: nn.Module
@@ -58,10 +58,10 @@ class ServeSetup:
     own_tensors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def invitation(self, run: str, scenario: Scenario) -> Invitation:
-        """What devices are asked to take part in.
+        """The invitation to devices.
 
         Args:
-            run: Identifies the run, over restarts of the server.
+            run: The run's id, which is kept over restarts of the server.
             scenario: The experiment.
         """
         return Invitation(
@@ -76,10 +76,10 @@ class ServeSetup:
 
 
 def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeSetup:
-    """Finds out what a scenario is about.
+    """Builds the setup of a scenario.
 
-    Its own data tell that where the server has them, as after a simulation; the server then also
-    tests on domains that no device has. Where it has none, the classes must be named.
+    If the server has the scenario's data, classes and shapes are taken from them, and the server
+    also tests on domains that no device has. Otherwise the classes must be given.
 
     Args:
         scenario: The experiment.
@@ -127,7 +127,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
 
 
 def _no_data(scenario: Scenario, classes: Sequence[str]) -> FederatedData:
-    """What a server without data knows of them: images, and what they are to show."""
+    """A description of data that the server does not have: image shape and class names."""
     spec = scenario.data
     nothing = np.zeros(0, np.int64)
     images = np.zeros((0, spec.channels, spec.image_size, spec.image_size), np.uint8)
@@ -146,7 +146,7 @@ def _own_data(scenario: Scenario) -> FederatedData:
 
 
 def _refuse_what_is_simulated(scenario: Scenario) -> None:
-    """Refuses what takes all data in one place.
+    """Refuses settings that need all data in one place.
 
     Raises:
         InputError: With the key and the remedy.

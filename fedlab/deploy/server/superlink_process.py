@@ -1,10 +1,9 @@
-"""Flower's SuperLink as a process of its own, which ends with the one that started it.
+"""Flower's SuperLink as a child process, which ends with its parent.
 
     python -m fedlab.deploy.server.superlink_process <<< '{"socket": 3, ...}'
 
-It gets its settings in the first line of its input and the listening socket from its parent, and
-answers with one line that holds the run's ticket. When its input ends, its parent is gone, and so
-is it.
+It reads its settings from the first line of stdin, inherits the listening socket, and writes one
+line with the run's ticket. It ends when stdin is closed, as that means that its parent has ended.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from fedlab.errors import InputError, RunError
 from fedlab.flower_compat.superlink_client import Link, Ticket
 
 START_SECONDS = 120.0
-"""For how long a SuperLink may take to start."""
+"""Timeout for the start of a SuperLink, in seconds."""
 
 STOP_SECONDS = 5.0
 LOOK_SECONDS = 0.5
-"""How often the folder of keys is looked at."""
+"""Interval between checks of the folder of keys, in seconds."""
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -43,7 +42,7 @@ class Endpoint:
     Attributes:
         host: Name or address to listen at; ``0.0.0.0`` for all.
         port: Port; 0 takes a free one.
-        keys: The server's keys; None speaks in the clear and lets everybody in.
+        keys: The server's keys; None for plain HTTP without authentication.
     """
 
     host: str
@@ -52,11 +51,11 @@ class Endpoint:
 
 
 class SuperLink:
-    """The process, seen from the one that starts it.
+    """A handle of the process in its parent.
 
     Args:
         endpoint: Where to listen.
-        log_file: What the process writes goes here.
+        log_file: File for the process's output.
 
     Raises:
         InputError: If the port is taken or the address is not this machine's.
@@ -110,15 +109,15 @@ class SuperLink:
 
     @property
     def authority(self) -> bytes | None:
-        """What to trust it by; None where it speaks in the clear."""
+        """The certificate of its authority; None for plain HTTP."""
         return self.keys.authority.read_bytes() if self.keys else None
 
     def is_alive(self) -> bool:
-        """Whether it is still there."""
+        """Whether it is still running."""
         return self._process.poll() is None
 
     def check(self) -> None:
-        """Checks that it is still there.
+        """Checks that it is still running.
 
         Raises:
             RunError: If it has ended.
