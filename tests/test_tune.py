@@ -204,6 +204,22 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
     assert mus.between(0.5, 1).all()
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "qmc"])
+def test_a_sampler_proposes_what_it_proposed_before_and_knows_what_came_of_it(
+    tmp_path: Path, sampler: str
+) -> None:
+    pytest.importorskip("optuna", reason="the extra tune is not installed")
+    whole = tuned(tmp_path / "whole", budget=4, sampler=sampler)
+    tuned(tmp_path / "part", budget=2, sampler=sampler)
+    tuned(tmp_path / "part", budget=4, sampler=sampler)
+    file = "ledger.csv"
+    assert (whole.folder / file).read_bytes() == (tmp_path / "part" / file).read_bytes()
+    lrs = whole.ledger.groupby("method")["training.optimizer.lr"].nunique()
+    assert lrs.tolist() == [4, 4]
+    with pytest.raises(InputError, match="halving: tpe proposes from what whole runs came to"):
+        tuned(tmp_path / "other", sampler="tpe", halving=True)
+
+
 # ---------------------------------------------------------------------- refusals
 
 

@@ -13,6 +13,16 @@ from fedlab.cli.app import Changing, Overrides, Source, app, err, out
 from fedlab.cli.comparing import Format, show
 
 
+class SamplerChoice(StrEnum):
+    """Where the values of draws come from."""
+
+    random = "random"
+    tpe = "tpe"
+    gp = "gp"
+    cmaes = "cmaes"
+    qmc = "qmc"
+
+
 class Select(StrEnum):
     """What chooses."""
 
@@ -50,6 +60,10 @@ def tune(
         bool,
         typer.Option("--halving", help="Give up the worse half after 1/4 and 1/2 of the rounds."),
     ] = False,
+    sampler: Annotated[
+        SamplerChoice,
+        typer.Option(help="What proposes draws; all but random need the extra tune."),
+    ] = SamplerChoice.random,
     before: Annotated[
         bool, typer.Option("--before", help="Compare with the scenario as it stands, too.")
     ] = False,
@@ -88,6 +102,7 @@ def tune(
             select=select.value,
             metric=metric,
             halving=halving,
+            sampler=sampler.value,
             before=before,
             out=folder,
             max_parallel=max_parallel,

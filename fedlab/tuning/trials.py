@@ -14,7 +14,7 @@ from fedlab.config import overrides as override
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
-from fedlab.tuning.draws import draw
+from fedlab.tuning.samplers import OptunaSampler, RandomSampler, Sampler, SamplerName
 from fedlab.tuning.space import Space
 
 
@@ -71,29 +71,49 @@ class Asked:
         return load_scenario(self.source, changes, **(self.fields or {}))
 
 
-def trials(asked: Asked, space: Space, budget: int, seeds: Sequence[int]) -> list[Trial]:
-    """All of them: method by method, draw by draw, seed by seed.
+def samplers_of(
+    asked: Asked, space: Space, name: SamplerName, seed: int
+) -> list[tuple[Any, str, Sampler]]:
+    """Each method as it was asked for, its label, and what proposes its draws.
+
+    Raises:
+        InputError: If a method stands there twice, or the sampler cannot be had.
+    """
+    found: list[tuple[Any, str, Sampler]] = []
+    for strategy in asked.strategies or [None]:
+        plain = asked.scenario(strategy, {}, seed)
+        method, own = strategy_label(plain.strategy), space.of(plain)
+        if any(method == known for _, known, _ in found):
+            raise InputError(f"strategies: {method} stands there twice; name each method once")
+        if name == "random":
+            sampler: Sampler = RandomSampler(space.shared, own, method, seed)
+        else:
+            sampler = OptunaSampler(name, {**space.shared, **own}, method, seed)
+        found.append((strategy, method, sampler))
+    return found
+
+
+def trials_of(
+    asked: Asked,
+    strategy: Any,
+    method: str,
+    number: int,
+    values: Mapping[str, Any],
+    seeds: Sequence[int],
+) -> list[Trial]:
+    """One draw of a method, with every seed.
 
     Raises:
         InputError: If a drawn value, or a key of the space, is refused.
     """
     found: list[Trial] = []
-    for strategy in asked.strategies or [None]:
-        plain = asked.scenario(strategy, {}, seeds[0])
-        method = strategy_label(plain.strategy)
-        if any(method == each.method for each in found):
-            raise InputError(f"strategies: {method} stands there twice; name each method once")
-        for number in range(budget):
-            values = draw(space.shared, space.of(plain), method, number, plain.seed)
-            for seed in seeds:
-                try:
-                    chosen = asked.scenario(strategy, values, seed)
-                except InputError as error:
-                    told = ", ".join(f"{key}={value}" for key, value in values.items())
-                    raise InputError(
-                        f"space: {method} with {told or 'nothing drawn'}: {error}"
-                    ) from error
-                found.append(Trial(method, number, values, chosen))
+    for seed in seeds:
+        try:
+            chosen = asked.scenario(strategy, values, seed)
+        except InputError as error:
+            told = ", ".join(f"{key}={value}" for key, value in values.items())
+            raise InputError(f"space: {method} with {told or 'nothing drawn'}: {error}") from error
+        found.append(Trial(method, number, values, chosen))
     return found
 
 

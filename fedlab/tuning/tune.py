@@ -10,7 +10,7 @@ comparison/         the chosen settings on fresh seeds (a folder of `fedlab.comp
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,10 +34,11 @@ from fedlab.tuning.final_runs import final_runs
 from fedlab.tuning.ledger import best_draws, ledger, write_ledger
 from fedlab.tuning.plan_file import keep_plan
 from fedlab.tuning.result import COMPARISON, TUNED, Tuning
+from fedlab.tuning.samplers import SamplerName
 from fedlab.tuning.scores import rule_of
 from fedlab.tuning.space import Space, default_space, read_space
-from fedlab.tuning.trial_runs import planned_run, run_trials, runs_of
-from fedlab.tuning.trials import Asked, trials
+from fedlab.tuning.trial_runs import planned_run, run_trials, runs_of, score_of_draw
+from fedlab.tuning.trials import Asked, Trial, samplers_of, trials_of
 
 FIRST_TUNING_SEED = 1000
 """Seeds of the draws count from here, so that none of them is a seed of the comparison."""
@@ -62,6 +63,7 @@ def tune(
     select: Select = "validation",
     metric: str | None = None,
     halving: bool = False,
+    sampler: SamplerName = "random",
     before: bool = False,
     out: str | Path | None = None,
     max_parallel: int | None = None,
@@ -87,6 +89,9 @@ def tune(
         metric: What is chosen by; by default the first of the scenario's metrics.
         halving: Whether the worse half of a method's draws is given up after a quarter, and again
             after half, of the rounds.
+        sampler: ``random``, whose draws are the same for all methods in what they share; or one of
+            Optuna's (``tpe``, ``gp``, ``cmaes``, ``qmc``; extra ``tune``), which propose from what
+            each method's earlier draws came to.
         before: Whether every method is also compared as the scenario has it.
         out: Folder of the tuning; by default one inside ``output.dir``, named after the scenario.
         max_parallel: Runs at the same time, at most.
@@ -113,7 +118,23 @@ def tune(
         first = asked.scenario(listed[0] if listed else None, {}, own[0])
     rule = rule_of(first, metric, select == "oracle")
     chosen_space = _space(space, first)
-    every = trials(asked, chosen_space, budget, own)
+    if sampler != "random" and halving:
+        raise InputError(
+            f"halving: {sampler} proposes from what whole runs came to, and halving ends runs "
+            "before; leave one of the two out"
+        )
+    methods = samplers_of(asked, chosen_space, sampler, own[0])
+
+    def drawn(numbers: Iterable[int]) -> list[Trial]:
+        return [
+            trial
+            for number in numbers
+            for strategy, method, proposes in methods
+            for trial in trials_of(asked, strategy, method, number, proposes.propose(number), own)
+        ]
+
+    # What a sampler proposes depends on what came before, but for the first draw of all.
+    every = drawn(range(budget) if sampler == "random" else [0])
     folder = Path(out) if out else first.output.dir / f"{first.name}-tuning"
     check_resources(first)
     check_trackers(first)
@@ -127,6 +148,7 @@ def tune(
         "metric": rule.score.name,
         "sign": rule.score.sign,
         "halving": halving,
+        "sampler": sampler,
         "space": chosen_space.told(),
     }
     load = memory_of_data()
@@ -139,6 +161,14 @@ def tune(
             return run_all(tasks, load, watch, max_parallel)
 
     reasons = run_trials(every, folder, train, rule, halving)
+    for number in range(1, budget if sampler != "random" else 1):
+        for _, method, proposes in methods:
+            proposes.tell(number - 1, score_of_draw(every, folder, method, number - 1, rule))
+        new = drawn([number])
+        refuse_strangers([planned_run(trial) for trial in new], folder)
+        every += new
+        reasons |= run_trials(new, folder, train, rule, halving=False)
+    every.sort(key=lambda trial: [method for _, method, _ in methods].index(trial.method))
     frame = ledger(every, runs_of(every, folder), reasons, rule)
     write_ledger(frame, folder)
     best = best_draws(frame, "oracle" if select == "oracle" else "score", rule.score.sign)
