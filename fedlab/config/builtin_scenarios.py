@@ -12,7 +12,7 @@ from fedlab.errors import InputError
 
 
 class Shipped(NamedTuple):
-    """A scenario that comes with fedlab: what it shows, in a sentence, and its file."""
+    """A scenario that comes with fedlab: its title, one sentence, and its file."""
 
     title: str
     path: Path
@@ -25,15 +25,15 @@ def shipped_scenarios() -> dict[str, Shipped]:
 
 
 def is_scenario(source: str) -> bool:
-    """Whether `find` would find it."""
+    """Whether `find` finds a scenario."""
     return Path(source).is_file() or source in shipped_scenarios()
 
 
 def find(source: str | Path) -> Path:
-    """The file of a scenario that is given by its path or its shipped name.
+    """The file of a scenario, given by its path or its shipped name.
 
     Raises:
-        InputError: If there is neither; the nearest shipped name is offered.
+        InputError: If there is neither; suggests the nearest shipped name.
     """
     path = Path(source)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""What can be named in a scenario, and what it is, in a sentence; for the command line."""
+"""Lists and describes the components that a scenario can name, for the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 PAPERS = {"strategies", "models", "losses", "metrics"}
-"""Groups whose files name the paper that a part is from."""
+"""Groups whose module docstrings name the component's paper."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Parameter:
 
     Attributes:
         name: The key.
-        kind: What it may be: a type or the choices, and the range.
-        default: Its default; None where it has none and must be given.
-        text: What it means.
+        kind: Its type or choices, and its range.
+        default: Its default; None if it must be given.
+        text: Its meaning.
     """
 
     name: str
@@ -43,9 +43,9 @@ class Parameter:
 
 
 def sentences(group: str) -> dict[str, str]:
-    """Every name of a group with the first sentence about it.
+    """Every name of a group with the first sentence of its docstring.
 
-    Sources are read, not imported: a list must not take the seconds that PyTorch takes.
+    Sources are parsed instead of imported, as importing PyTorch takes seconds.
     """
     rows = {
         name: _sentence(registry.path_of(group, name), of_module=group == "strategies")
@@ -69,7 +69,7 @@ def groups_with(name: str) -> list[str]:
 
 
 def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
-    """A component's own words, and the keys that its block may hold.
+    """A component's docstring, and the keys of its block.
 
     Raises:
         InputError: If there is no such component.
@@ -90,7 +90,7 @@ def describe(group: str, name: str) -> tuple[str, list[Parameter]]:
 
 
 def keys_of(block: type[ConfigBlock]) -> list[Parameter]:
-    """The keys that a block of a scenario may hold, but for its ``name``."""
+    """The keys of a scenario's block, without a component's ``name``."""
     from fedlab.config.component import Component
 
     texts = _attribute_texts(block)
@@ -107,7 +107,7 @@ def keys_of(block: type[ConfigBlock]) -> list[Parameter]:
 
 
 def _block(target: Any) -> type[Component] | None:
-    """The class that reads the block of what a name stands for, if it can stand in a scenario."""
+    """The class that reads the block of a named target, or None if it has no block."""
     from fedlab.config.component import Component
     from fedlab.models.spec import ModelSpec
 
@@ -132,7 +132,7 @@ def _module(name: str) -> ast.Module | None:
 
 
 def _sentence(path: str, of_module: bool) -> str:
-    """The first sentence of a class's docstring; for a method, of the file that is the method."""
+    """The first sentence of a class's docstring; for a method, of its module's."""
     module, _, name = path.partition(":")
     tree = _module(module)
     if tree is None:
@@ -143,13 +143,13 @@ def _sentence(path: str, of_module: bool) -> str:
 
 
 def paragraphs(text: str) -> str:
-    """A docstring's words without its sections, one line a paragraph."""
+    """A docstring without its sections, one line for each paragraph."""
     words = re.split(r"\n\s*(?:Attributes|Args):\n", inspect.cleandoc(text))[0]
     return "\n\n".join(" ".join(part.split()) for part in words.split("\n\n"))
 
 
 def _attribute_texts(block: type) -> dict[str, str]:
-    """What Google docstrings say about attributes, those of base classes included."""
+    """The descriptions of attributes in Google docstrings, including those of base classes."""
     texts: dict[str, str] = {}
     for cls in reversed(block.__mro__):
         section = re.search(
@@ -192,17 +192,17 @@ def _bounds(constraints: Sequence[Any]) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     # A bound stands by itself, or in the `Field` of the annotation.
     parts = [part for each in constraints for part in getattr(each, "metadata", [each])]
-    told = [
+    bounds = [
         f"{sign} {getattr(part, name):g}"
         for part in parts
         for name, sign in signs.items()
         if getattr(part, name, None) is not None
     ]
-    return " " * bool(told) + ", ".join(told)
+    return " " * bool(bounds) + ", ".join(bounds)
 
 
 def _plain(default: Any) -> str:
-    """A default as it would stand in YAML."""
+    """A default as YAML."""
     from fedlab.config.defaults import as_written
 
     return in_words(as_written(default))

@@ -1,4 +1,4 @@
-"""Parts of a scenario that are chosen by name and bring their own typed parameters."""
+"""Blocks of a scenario, and components: blocks whose class is chosen by name."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from fedlab.errors import InputError, told
 
 
 class ConfigBlock(BaseModel):
-    """A block of the scenario: immutable, and without room for keys it does not know."""
+    """A block of the scenario: immutable; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
     unbounded: ClassVar[frozenset[str]] = frozenset()
-    """Keys that may be infinite, or no number at all."""
+    """Keys that may be infinite or NaN."""
     renamed: ClassVar[Mapping[str, str]] = {}
-    """Old names of keys, which are read as well -> the names that they have now."""
+    """Old name of a key, which is still accepted -> its current name."""
     respelt: ClassVar[Mapping[str, Mapping[str, str]]] = {}
-    """Key -> other spellings of its values, which are read as well -> how they are spelt now."""
+    """Key -> accepted other spelling of a value -> its current spelling."""
 
     either: ClassVar[tuple[str, ...]] = ()
-    """Keys of which one is said: an override of one takes the place of the others."""
+    """Keys of which only one may be given: an override of one replaces the others."""
 
     @model_validator(mode="before")
     @classmethod
     def _reads_old_names(cls, values: Any) -> Any:
-        """Puts what was written under an old name under the new one."""
+        """Moves values of old names to the new ones."""
         old = [name for name in cls.renamed if isinstance(values, dict) and name in values]
         for name in old:
             if cls.renamed[name] in values:
@@ -53,7 +53,7 @@ class ConfigBlock(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuses what pydantic would take for a number and nobody means as one."""
+        """Refuses values that pydantic would convert to a number by mistake."""
         field = cls.model_fields[info.field_name or ""]
         spellings = cls.respelt.get(info.field_name or "", {})
         value = spellings.get(value, value) if isinstance(value, str) else value
@@ -71,7 +71,7 @@ class Component(ConfigBlock):
 
     group: ClassVar[str]
     if TYPE_CHECKING:
-        name: Any  # a subclass narrows it to its own literal, which `str` would not allow
+        name: Any  # a subclass narrows it to its own literal, which a type of `str` would forbid
     else:
         name: str
 
@@ -79,7 +79,7 @@ class Component(ConfigBlock):
     def choose(cls, value: Any) -> Any:
         """Turns ``name`` or ``{name: ..., **parameters}`` into an instance of the named class.
 
-        In Python, the class (or function) itself may stand in the place of its name.
+        In Python, the class (or function) itself may be given instead of its name.
 
         Raises:
             ValueError: If the name is missing or unknown, or a parameter is refused.
@@ -125,12 +125,12 @@ class Component(ConfigBlock):
 
     @classmethod
     def block_of(cls, target: Any) -> Any:
-        """The class that reads the block of what a name stands for."""
+        """The class that reads the block of a named target."""
         return getattr(target, "Parameters", target)
 
 
 def _is_defined(value: Any) -> bool:
-    """Whether a value is what a name stands for."""
+    """Whether a value is a class or a function."""
     return isinstance(value, type) or inspect.isfunction(value)
 
 
@@ -143,5 +143,5 @@ else:
         """``Chosen[Base]``: a field that holds any registered subclass of ``Base``."""
 
         def __class_getitem__(cls, base: type[Component]) -> Any:
-            """The annotation pydantic understands."""
+            """The annotation for pydantic."""
             return Annotated[SerializeAsAny[base], BeforeValidator(base.choose)]

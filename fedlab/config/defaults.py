@@ -1,4 +1,4 @@
-"""What of a block of a scenario was chosen, and what is as it is by default."""
+"""The values of a scenario's block that differ from the defaults."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from fedlab.config.component import Component, ConfigBlock
 
 
 def chosen(block: ConfigBlock) -> dict[str, Any]:
-    """The keys whose values are not the default ones, but for a component's ``name``.
+    """The keys with other values than the defaults, without a component's ``name``.
 
     Returns:
-        Values as one writes them: a block inside is a mapping of what was chosen there, a
-        component its name alone, or a mapping of its name and of what was chosen.
+        Values in the form of YAML: an inner block is a mapping of its chosen keys, a component its
+        name alone, or a mapping with its name and its chosen keys.
     """
     found = {}
     for key, field in type(block).model_fields.items():
@@ -28,7 +28,7 @@ def chosen(block: ConfigBlock) -> dict[str, Any]:
 
 
 def as_written(value: Any) -> Any:
-    """A value in the shortest form that stands for it in a scenario."""
+    """A value in its shortest form in a scenario."""
     if isinstance(value, tuple | list):
         return [as_written(each) for each in value]
     if isinstance(value, dict):

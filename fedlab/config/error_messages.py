@@ -1,4 +1,4 @@
-"""What pydantic found wrong, told to the author of a scenario: one line for each problem."""
+"""Converts pydantic's validation errors to messages for the author of a scenario."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedlab.config.yaml_text import KeyPath
 from fedlab.errors import InputError
 
 SHOWN = 5
-"""Problems that are told one by one; the rest is counted."""
+"""Largest number of problems with a line each; the others are counted."""
 
 _FIELD = re.compile(r"[a-z_][a-z0-9_]*")
 _TYPES = {"int", "float", "str", "bool", "tuple", "list", "dict", "is_instance", "none"}
@@ -33,11 +33,11 @@ def describe(
     """All problems of a scenario, one a line: ``file:line: key: value: what; remedy``.
 
     Args:
-        error: What pydantic raised.
+        error: The validation error.
         root: The class that was validated.
-        values: What the user wrote, overrides included.
+        values: The user's values, with overrides.
         where: Name of the file.
-        origins: Where values came from (``file:line`` or an override), by their place.
+        origins: Origin of values (``file:line`` or an override), by their place.
     """
     found: dict[KeyPath, list[tuple[dict[str, Any], bool]]] = {}
     for detail in _flatten(error, ()):
@@ -46,13 +46,13 @@ def describe(
             place = (*place, "name")
         found.setdefault(place, []).append((detail, is_branch))
     around = {place[:n] for place in found for n in range(len(place))}
-    told = [
+    problems = [
         (place, details)
-        for place, details in found.items()  # but for what only follows from what is further inside
+        for place, details in found.items()  # without those that only follow from inner problems
         if place not in around
         or not all(branch or detail["type"] == "too_short" for detail, branch in details)
     ]
-    shown = told if len(told) <= SHOWN + 1 else told[:SHOWN]
+    shown = problems if len(problems) <= SHOWN + 1 else problems[:SHOWN]
     lines = []
     for place, details in shown:
         origin = _origin(place, where, origins)
@@ -60,32 +60,32 @@ def describe(
         what = " or ".join(said).replace(" or must be ", " or ")
         parts = [origin, ".".join(map(_short, place)), _value(details[0][0]), what]
         lines.append(": ".join(filter(None, parts)))
-    if len(told) > len(shown):
-        lines.append(f"... and {len(told) - len(shown)} more problems")
+    if len(problems) > len(shown):
+        lines.append(f"... and {len(problems) - len(shown)} more problems")
     return "\n".join(lines)
 
 
 def _origin(place: KeyPath, where: str, origins: dict[KeyPath, str]) -> str:
-    """Where a value came from: its own line, that of a block around it, or of one inside."""
+    """The origin of a value: its own line, or that of the nearest outer or inner block."""
     around = [origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins]
     inside = (origin for other, origin in origins.items() if place == other[: len(place)])
     return next(iter(around), next(inside, where) if place else where)
 
 
 def _short(key: str | int) -> str:
-    """A key as it is shown, cut where nobody reads on."""
+    """A key, shortened to 60 characters."""
     text = str(key)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Offers the nearest of the known words, or all of them."""
+    """Suggests the nearest of the known words, or all of them."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(known)}"
 
 
 def _flatten(error: ValidationError, prefix: KeyPath) -> Iterator[dict[str, Any]]:
-    """All details; a component's own problems stand inside those of the block around it."""
+    """All details, with those of components, which are nested in the outer block's errors."""
     for detail in error.errors(include_url=False):
         inner = detail.get("ctx", {}).get("error")
         if isinstance(inner, ValidationError):
@@ -95,7 +95,7 @@ def _flatten(error: ValidationError, prefix: KeyPath) -> Iterator[dict[str, Any]
 
 
 def _without_union_tags(loc: KeyPath, kind: str, values: Any) -> tuple[KeyPath, bool]:
-    """Takes out the names that pydantic puts into a place for each form that a value may have."""
+    """Removes pydantic's union tags from a place; returns whether there were any, too."""
     place: list[str | int] = []
     for position, key in enumerate(loc, start=1):
         is_missing = kind == "missing" and position == len(loc)
@@ -109,13 +109,13 @@ def _without_union_tags(loc: KeyPath, kind: str, values: Any) -> tuple[KeyPath, 
 
 
 def _is_about_name(detail: dict[str, Any]) -> bool:
-    """Whether a component written as a block was given a name that there is not."""
+    """Whether a component written as a block has an unknown name."""
     refused = isinstance(getattr(detail.get("ctx", {}).get("error"), "__cause__", None), InputError)
     return refused and isinstance(detail["input"], dict)
 
 
 def _value(detail: dict[str, Any]) -> str:
-    """The refused value as one writes it on a line of YAML, cut short; empty where none helps."""
+    """The refused value as YAML, shortened to 60 characters; empty for blocks."""
     value = detail["input"]
     if detail["type"] == "missing" or isinstance(value, dict | BaseModel):
         return ""
@@ -126,7 +126,7 @@ def _value(detail: dict[str, Any]) -> str:
 
 
 def _sentence(detail: dict[str, Any], place: KeyPath, root: type[ConfigBlock], values: Any) -> str:
-    """What is wrong with a value, and what to write instead."""
+    """The problem of a value, and the remedy."""
     kind = detail["type"]
     if kind == "missing":
         return "is missing; write it, for it has no default"
@@ -147,9 +147,9 @@ def _sentence(detail: dict[str, Any], place: KeyPath, root: type[ConfigBlock], v
 
 
 def _known(place: KeyPath, root: type[ConfigBlock], values: Any) -> str:
-    """Offers a key in place of an unknown one: of its block, or of the same name elsewhere.
+    """Suggests a key for an unknown one: of its block, or of the same name in another one.
 
-    Elsewhere is another block of the scenario, or another component in the place of this one.
+    Others are blocks of the scenario, and components that could be chosen instead of this one.
     """
     section = section_at(root, place[:-1], values)
     siblings = list(section.model_fields) if section else []
@@ -165,7 +165,7 @@ def _known(place: KeyPath, root: type[ConfigBlock], values: Any) -> str:
 
 
 def _components_with(key: str, section: type[ConfigBlock] | None) -> list[str]:
-    """Names of the components that could stand in the place of one and have a key."""
+    """Names of the components of the same group that have a key."""
     if section is None or not issubclass(section, Component):
         return []
     found = []

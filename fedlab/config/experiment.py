@@ -1,4 +1,4 @@
-"""A scenario as its own blocks see it."""
+"""The interface of a scenario for its own blocks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Protocol, Self
 
 
 class Experiment(Protocol):
-    """What a block of a scenario may ask of the whole; `fedlab.scenario.Scenario` is one.
+    """The members of `fedlab.scenario.Scenario` that its blocks use in their checks.
 
-    The blocks are typed there. Here they are not, since a scenario is made of them: a method's
-    parameters, for one, are checked against the whole that they are a part of.
+    Blocks have no types here, which avoids import circles: a method's parameters are a part of the
+    scenario against which they are checked.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Experiment(Protocol):
 
     @property
     def cohort_size(self) -> int:
-        """Clients that are drawn for a round."""
+        """Number of clients that are drawn for a round."""
         ...
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """The same with other values."""
+        """A copy with other values."""
         ...
 
     def model_dump(self, *, mode: str = "python") -> dict[str, Any]:
-        """Plain values of everything that it says."""
+        """All values as plain Python objects."""
         ...

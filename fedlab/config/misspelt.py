@@ -1,9 +1,9 @@
-"""Whether a user's class has a method whose name is nearly that of one that fedlab would call.
+"""Detects methods of a user's class whose names are misspellings of fedlab's hooks.
 
-Nobody would call it, and the class would do what its base does: plain FedAvg, without a word. It is
-refused, and not only warned of, since a run that does something else than its author believes is
-worth nothing; an honest helper is used by the class or its module, or begins with an underscore,
-and is let pass. So is a variant of a hook that the class overrides as well.
+Such a method would never be called, and the class would silently behave like its base: plain
+FedAvg. It is refused instead of warned about, as the run's result would be another than intended.
+Accepted are helpers that the class or its module uses, names with a leading underscore, and
+variants of a hook that the class overrides as well.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from fedlab.config.signatures import is_ours
 from fedlab.errors import InputError
 
 ALIKE = 0.8
-"""Share of letters in common from which two names are taken for one (`difflib`): ``begins`` and
-``begin``, ``finsh`` and ``finish``, not ``mixed`` and ``mean``."""
+"""Similarity (`difflib`) above which a name is taken for a misspelling: ``begins`` and ``begin``,
+``finsh`` and ``finish``, not ``mixed`` and ``mean``."""
 
 
 def refuse_misspelt_hooks(cls: type, where: str) -> None:
@@ -29,10 +29,10 @@ def refuse_misspelt_hooks(cls: type, where: str) -> None:
 
     Args:
         cls: A subclass of one of fedlab's classes.
-        where: The key and the name that stand for it, for the error.
+        where: The key and the name of the class in the scenario, for the error.
 
     Raises:
-        InputError: With the hook that is meant.
+        InputError: With the intended hook.
     """
     known = {name: owner for owner in cls.__mro__ if is_ours(owner) for name in _public(owner)}
     own = {
@@ -53,7 +53,7 @@ def refuse_misspelt_hooks(cls: type, where: str) -> None:
 
 
 def _is_beside(owner: type, cls: type) -> bool:
-    """Whether a base was written together with a class, and is not another package's."""
+    """Whether a base belongs to the same package as a class."""
     return owner.__module__.split(".")[0] == cls.__module__.split(".")[0]
 
 
@@ -62,7 +62,7 @@ def _public(cls: type) -> Iterator[str]:
 
 
 def _used(cls: type, besides: Any) -> set[str]:
-    """Names that code of a class, or of its module, reads; of other classes none of their own."""
+    """Names used in a class's code or its module; in other classes, without attributes of self."""
     module = vars(sys.modules.get(cls.__module__, object))
     beside = [each for each in module.values() if _module_of(each) == cls.__module__]
     own = [value for each in cls.__mro__ if not is_ours(each) for value in vars(each).values()]
@@ -88,7 +88,7 @@ def _code(value: Any) -> CodeType | None:
 
 
 def _read(value: Any, *, of_self: bool = True) -> Iterator[str]:
-    """Names that code looks up, and its strings, which may be for `getattr`."""
+    """Names that code looks up, and its strings, which may be arguments of `getattr`."""
     code = value if isinstance(value, CodeType) else _code(value)
     before = ""
     for each in get_instructions(code) if code else ():

@@ -1,4 +1,4 @@
-"""Changes to a scenario from the command line or from Python: ``strategy.name=fedbn seed=3``."""
+"""Overrides of a scenario from the command line or from Python: ``strategy.name=fedbn seed=3``."""
 
 from __future__ import annotations
 
@@ -47,23 +47,22 @@ def apply(
 ) -> dict[str, Any]:
     """A changed copy of `values`.
 
-    A block with a ``name`` is taken as it stands: what it does not say has its default. A block
-    without one changes the keys that it says. A component whose ``name`` alone changes loses the
-    parameters it had: they belonged to another one. Of keys of which one is said
-    (`ConfigBlock.either`), the one that is changed stays.
+    A block with a ``name`` replaces the old one: missing keys have their defaults. A block without
+    a name changes the given keys. If only the ``name`` of a component changes, its old parameters
+    are dropped. Of mutually exclusive keys (`ConfigBlock.either`), the changed one stays.
 
     Args:
-        root: Class of the whole (it tells which blocks are components, and their defaults).
+        root: Class of the whole scenario, with its components and defaults.
         values: The scenario as it was written.
         changes: From `parse`.
 
     Raises:
         InputError: If a place leads through a value that is not a block, or past a list's end; or
-            if two changes are of one of several keys of which one is said.
+            if two changes are of mutually exclusive keys.
     """
     values = copy.deepcopy(values)
-    # `strategy=fedprox` and `strategy.name=fedprox` come before `strategy.mu=1`, in any order
-    # of writing: the parameter is meant for the strategy that is chosen in the end.
+    # `strategy=fedprox` and `strategy.name=fedprox` are applied before `strategy.mu=1`, in any
+    # order of writing: parameters belong to the strategy that is finally chosen.
     for place in sorted(changes, key=lambda place: len(place) - (place[-1] == "name")):
         value = changes[place]
         *way, last = place
@@ -91,7 +90,7 @@ def apply(
 def _drop_others(
     root: type[ConfigBlock], values: Any, place: KeyPath, changes: Mapping[KeyPath, Any]
 ) -> None:
-    """Drops what a change takes the place of (`ConfigBlock.either`), and says so."""
+    """Drops the keys that a change replaces (`ConfigBlock.either`), with a warning."""
     *way, last = place
     section = section_at(root, tuple(way), values)
     if section is None or last not in section.either:
@@ -120,7 +119,7 @@ def _drop_others(
 
 
 def _open(root: type[ConfigBlock], values: Any, block: Any, way: KeyPath, key: str | int) -> Any:
-    """Steps into `key` of `block`, writing a short form or a default out as a block."""
+    """Steps into `key` of `block`; a short form or a default becomes a block."""
     if isinstance(block, list):
         _check_index(block, way, key)
     elif not isinstance(block, dict):
@@ -140,7 +139,7 @@ def _open(root: type[ConfigBlock], values: Any, block: Any, way: KeyPath, key: s
 
 
 def _name_now(root: type[ConfigBlock], values: Any, way: KeyPath, key: str | int) -> str | int:
-    """The name that a key has now: its old one would stand beside it in a block written out."""
+    """The current name of a key that may be given by its old one."""
     section = section_at(root, way, values)
     return section.renamed.get(str(key), key) if section else key
 
@@ -158,7 +157,7 @@ def _check_index(block: list[Any], way: KeyPath, key: str | int) -> None:
 
 
 def _leaves(place: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Any]]:
-    """The changes that a value makes: key by key, but for a block with a name, which is whole."""
+    """The changes of a value: one for each key, or one for a block with a name."""
     is_whole = bool(place) and isinstance(value, Mapping) and "name" in value
     if is_whole:
         yield place, _nested(value)
@@ -170,7 +169,7 @@ def _leaves(place: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Any]]:
 
 
 def _nested(value: Any) -> Any:
-    """A mapping whose dotted keys are written out as blocks."""
+    """A mapping whose dotted keys are converted to nested blocks."""
     if not isinstance(value, Mapping):
         return value
     block: dict[str, Any] = {}

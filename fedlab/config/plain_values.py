@@ -1,4 +1,4 @@
-"""Plain values of a scenario: numbers, words and paths that can be what somebody meant."""
+"""Checks of a scenario's plain values: numbers, texts and paths."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 LARGEST, SMALLEST = 1e30, 1e-30
-"""Between these, in magnitude, a number is one for float32 too."""
+"""Range of magnitudes of numbers; all are valid in float32."""
 
 LARGEST_INTEGER = 2**63 - 1
 
 LONGEST = 4096
-"""Characters of a text; as many as a path may have."""
+"""Largest length of a text in characters, that of a path."""
 
 
 def refuse_unmeant(value: Any, annotation: Any) -> Any:
-    """Returns a value as it is, unless its key cannot mean it.
+    """Returns a value unchanged, unless it is not valid for its key.
 
-    YAML's ``true`` is no 1 and ``1_0`` no 10, and neither infinity nor a number that float32 does
-    not have is a setting of anything.
+    YAML's ``true`` is not accepted as 1, ``1_0`` not as 10, and infinity and numbers outside of
+    float32's range are refused.
 
     Args:
-        value: What a scenario says.
+        value: The scenario's value.
         annotation: The type of the key.
 
     Raises:
-        ValueError: With what is wrong; the caller names the key.
+        ValueError: With the reason; the caller adds the key.
     """
     kinds = set(_leaves(annotation))
     for each in _values(value):
@@ -63,7 +63,7 @@ def _refuse_odd_text(text: str, kinds: set[Any]) -> None:
 
 
 def _values(value: Any) -> Iterator[Any]:
-    """The plain values of a value: itself, or those within lists of it."""
+    """The value itself, or all values of nested lists."""
     if isinstance(value, list | tuple):
         for each in value:
             yield from _values(each)
@@ -72,7 +72,7 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation is made of; texts of a ``Literal`` stand for themselves."""
+    """The types in an annotation; texts of a ``Literal`` are yielded as they are."""
     arguments = get_args(annotation)
     if not arguments:
         yield annotation

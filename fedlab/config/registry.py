@@ -1,11 +1,11 @@
-"""Names in a scenario -> classes, without importing what is not used.
+"""Maps names in a scenario to classes, without importing unused modules.
 
-A name is looked up in three places, in this order: fedlab's own table below, the entry points of
+A name is looked up in three places, in this order: fedlab's own table, the entry points of
 installed packages (group ``fedlab.<group>``), and, if it has the form ``package.module:Class``, the
-Python path. A user's own method, model or data source thus comes in by the same door as ours.
+Python path. Custom methods, models and data sources are resolved in the same way as fedlab's own.
 
-A class that no other process can import, because a notebook or a function defines it, is lent: it
-travels by value to the processes that need it (`session_classes`, `register_classes`).
+Classes that other processes cannot import, as a notebook or a function defines them, are sent to
+these processes by value (`session_classes`, `register_classes`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from fedlab.config.builtin_names import BUILTIN
 from fedlab.errors import InputError, told
 
 OTHER_SPELLINGS = {"centralized": "centralised"}
-"""Names as others spell them -> as they stand in the tables."""
+"""Other spelling of a name -> its registered name."""
 
 _LENT: dict[str, Any] = {}
-"""Classes that others may not be able to import, by path."""
+"""Classes that other processes may be unable to import, by path."""
 
 
 @cache
@@ -38,14 +38,14 @@ def names(group: str) -> list[str]:
 
 
 def path_of(group: str, name: str) -> str:
-    """Where the class behind a name is: ``package.module:Class``; nothing is imported.
+    """The import path of a named class, ``package.module:Class``; nothing is imported.
 
     Args:
         group: A key of `BUILTIN`, e.g. ``"strategies"``.
         name: A registered name or ``package.module:Class``.
 
     Raises:
-        InputError: If there is no such name; the nearest one is offered.
+        InputError: If there is no such name; suggests the nearest one.
     """
     if group == "strategies" and name.startswith("flwr:"):
         return "fedlab.strategies.flower:Flower"
@@ -70,7 +70,7 @@ def path_of(group: str, name: str) -> str:
 
 
 def resolve(group: str, name: str) -> Any:
-    """The class behind a name (see `path_of`).
+    """The class of a name (see `path_of`).
 
     Raises:
         InputError: If there is no such name or its module cannot be imported.
@@ -94,7 +94,7 @@ def resolve(group: str, name: str) -> Any:
 
 
 def name_of(group: str, target: type) -> str:
-    """The name that stands for a class in a scenario; the class is lent from now on.
+    """The name of a class in a scenario; an unregistered class becomes a session class.
 
     Args:
         group: A key of `BUILTIN`.
@@ -114,17 +114,17 @@ def registered_name(group: str, target: type) -> str | None:
 
 
 def session_classes() -> dict[str, Any]:
-    """The classes that another process must be given, by path."""
+    """The classes to send to other processes, by path."""
     return dict(_LENT)
 
 
 def register_classes(classes: Mapping[str, Any]) -> None:
-    """Takes over what another process lends."""
+    """Registers the session classes of another process."""
     _LENT.update(classes)
 
 
 def _class_at(path: str) -> Any:
-    """The class at a path; one that is lent stands in where nothing can be imported."""
+    """The class at a path; a session class if it cannot be imported."""
     module, _, attribute = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)

@@ -1,7 +1,7 @@
-"""Whether two scenarios are the same experiment: what differs, and what may.
+"""Differences between two scenarios, with blocks that may differ.
 
-A run that goes on, a comparison, a folder that is taken again, a deployment that goes on and the
-commands on a report's page all ask this, and each may ignore other blocks: named below.
+Used for resumed runs and deployments, comparisons, reused folders and the commands on a report's
+page. The blocks that each of them ignores are named below.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pydantic import BaseModel
 from fedlab.config.yaml_text import in_words
 
 IN_MID_RUN = ("name", "description", "rounds", "evaluation", "resources", "output")
-"""Blocks that may change before a run goes on: no round that was trained would have been another.
-Of `resources`, the threads of an actor must stay: sums over more of them are rounded otherwise."""
+"""Blocks that may change before a run is resumed, as they do not affect the trained rounds. Of
+`resources`, the threads of an actor must stay, as the rounding of sums depends on them."""
 
 NO_RESULT = ("name", "description", "engine", "resources", "output")
-"""Blocks that change no result, or rounding at most: two runs that differ in them are one run."""
+"""Blocks that do not affect results beyond rounding."""
 
 METHOD_AND_SEED = ("strategy", "seed")
-"""Blocks that the runs of one comparison differ in."""
+"""Blocks in which the runs of a comparison differ."""
 
 
 class Difference(NamedTuple):
@@ -38,7 +38,7 @@ class Difference(NamedTuple):
     after: Any
 
     def __str__(self) -> str:
-        """What is there, and what is wanted, as YAML has it."""
+        """Both values as YAML."""
         return f"{self.key}={in_words(self.before)} and not {in_words(self.after)}"
 
 
@@ -49,7 +49,7 @@ def flatten(values: BaseModel | Mapping[str, Any], ignore: Collection[str] = ())
     {'model.name': 'mlp', 'model.norm': None}
 
     Args:
-        values: A scenario, or what it is as JSON.
+        values: A scenario, or its JSON values.
         ignore: Dotted keys, of blocks or of values, to leave out.
     """
     if isinstance(values, BaseModel):
@@ -62,13 +62,12 @@ def differences(
     after: BaseModel | Mapping[str, Any],
     ignore: Collection[str] = (),
 ) -> list[Difference]:
-    """What differs between two scenarios, in the order of the first one's keys.
+    """The differences between two scenarios, in the order of the first one's keys.
 
-    A key that one of them lacks counts as null there: scenarios of an earlier version lack those
-    that have been added since.
+    A missing key counts as null: scenarios of an earlier version lack keys that were added later.
 
     Args:
-        before: A scenario, or what it is as JSON.
+        before: A scenario, or its JSON values.
         after: Another one.
         ignore: Dotted keys, of blocks or of values, that may differ.
     """
@@ -77,7 +76,7 @@ def differences(
 
 
 def differing_keys(*flat: Mapping[str, Any]) -> list[str]:
-    """Keys that have not the same value in all of several flattened scenarios."""
+    """Keys whose values are not the same in all flattened scenarios."""
     keys = dict.fromkeys(key for each in flat for key in each)
     return [key for key in keys if any(each.get(key) != flat[0].get(key) for each in flat)]
 

@@ -1,4 +1,4 @@
-"""Which class reads which block of a scenario: the way from a key to the fields around it."""
+"""Finds the class that reads a block of a scenario, from the block's place."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def section_in(annotation: Any) -> type[ConfigBlock] | None:
 
 
 def chosen(section: type[ConfigBlock], value: Any) -> type[ConfigBlock]:
-    """The class that reads `value`: `section` itself, or the component that the value names."""
+    """The class that reads `value`: `section` itself, or the component named by the value."""
     name = value.get("name") if isinstance(value, dict) else value
     if not issubclass(section, Component) or not isinstance(name, str):
         return section
     try:
         return section.block_of(registry.resolve(section.group, name))
     except (InputError, ValueError):
-        return section  # validation says what is wrong with the name
+        return section  # validation reports the wrong name
 
 
 def section_at(root: type[ConfigBlock], place: KeyPath, values: Any) -> type[ConfigBlock] | None:
@@ -37,7 +37,7 @@ def section_at(root: type[ConfigBlock], place: KeyPath, values: Any) -> type[Con
     Args:
         root: Class of the whole.
         place: The keys and list indices that lead to the block.
-        values: What the user wrote for the whole; it says which components are chosen.
+        values: The user's values of the whole scenario, with the chosen components.
     """
     section: type[ConfigBlock] | None = chosen(root, values)
     for key in place:
@@ -55,7 +55,7 @@ def section_at(root: type[ConfigBlock], place: KeyPath, values: Any) -> type[Con
 
 
 def child(values: Any, key: str | int) -> Any:
-    """What stands under a key or index; None where there is nothing."""
+    """The value of a key or index, or None."""
     if isinstance(values, dict):
         return values.get(key)
     if isinstance(values, list | tuple) and isinstance(key, int) and key < len(values):
@@ -64,7 +64,7 @@ def child(values: Any, key: str | int) -> Any:
 
 
 def written_out(section: type[ConfigBlock], value: Any) -> dict[str, Any]:
-    """A block that stands as a short form or as a default, as a mapping that can be changed."""
+    """A block given as a short form or a default, as a mapping that can be changed."""
     if isinstance(value, BaseModel):
         return value.model_dump()
     is_named = issubclass(section, Component) and isinstance(value, str | type)

@@ -1,4 +1,4 @@
-"""Whether methods that a user's class overrides can be called as fedlab calls them."""
+"""Checks that methods overridden by a user's class have compatible signatures."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from fedlab.errors import InputError
 
 
 def refuse_other_signatures(cls: type, where: str) -> None:
-    """Refuses a class that overrides a method of fedlab's and takes other arguments.
+    """Refuses a class that overrides a method of fedlab with other arguments.
 
-    It would fail in the middle of a round otherwise, far from the line that is wrong.
+    Otherwise it would fail within a round, far from the wrong line.
 
     Args:
         cls: A subclass of one of fedlab's classes.
-        where: The key and the name that stand for it, for the error.
+        where: The key and the name of the class in the scenario, for the error.
 
     Raises:
-        InputError: With the arguments that it takes, and those that it is given.
+        InputError: With its arguments, and the required ones.
     """
     if is_ours(cls):
         return
@@ -36,12 +36,12 @@ def refuse_other_signatures(cls: type, where: str) -> None:
 
 
 def is_ours(defined: Any) -> bool:
-    """Whether a class or a function comes with fedlab."""
+    """Whether a class or a function belongs to fedlab."""
     return defined.__module__.split(".")[0] == "fedlab"
 
 
 def _accepts(own: Any, given: Any) -> bool:
-    """Whether a method can be called with all that another one takes."""
+    """Whether a method can be called with the arguments of another one."""
     parameters = inspect.signature(given).parameters.values()
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
         return True

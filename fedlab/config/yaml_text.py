@@ -1,4 +1,4 @@
-"""YAML as people mean it: 1.2 scalars, no key twice, and the line that every value came from."""
+"""Reads YAML with 1.2 scalars, without duplicate keys, and with the line of every value."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from yaml.scanner import ScannerError
 from fedlab.errors import InputError
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands in a document: the keys and list indices that lead to it."""
+"""The place of a value in a document: the keys and list indices that lead to it."""
 
 LONGEST = 2**19
-"""Characters of a document; a scenario has some thousands."""
+"""Largest length of a document in characters; a scenario has some thousands."""
 
 DEEPEST = 40
-"""Blocks within blocks."""
+"""Largest depth of nested blocks."""
 
 MOST = 100_000
-"""Values of a document, those that aliases repeat counted each time."""
+"""Largest number of values of a document, with those repeated by aliases."""
 
 _SCALARS = [  # the core schema of YAML 1.2, section 10.3.2
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -38,7 +38,7 @@ _SCALARS = [  # the core schema of YAML 1.2, section 10.3.2
 
 
 class _Reader(yaml.SafeLoader):
-    """PyYAML's safe loader, where ``1e-3`` is a number and ``no`` and ``010`` are not surprises."""
+    """PyYAML's safe loader with YAML 1.2: ``1e-3`` is a number, ``no`` a text, ``010`` is 10."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
@@ -77,7 +77,7 @@ for _kind, _pattern, _first in _SCALARS:
 
 
 class _Writer(yaml.SafeDumper):
-    """Quotes every string that YAML 1.1 or 1.2 would read as something else."""
+    """Quotes every string that YAML 1.1 or 1.2 would read as another type."""
 
 
 for _letter, _resolvers in _Reader.yaml_implicit_resolvers.items():
@@ -94,16 +94,16 @@ def read(
 
     Args:
         text: The document.
-        where: What to call it in errors: a file name, or the option it came from.
+        where: Its name in errors: a file name, or an option.
         numbered: Whether errors name the line.
-        bounded: Whether the text may be anybody's; one that was written here may be of any length.
+        bounded: Whether to limit length and depth, for texts that fedlab has not written itself.
 
     Returns:
         The value, and the line (from 1) of every key and list item in it.
 
     Raises:
-        InputError: If the text is no YAML, a key stands twice in one block, or it is longer, deeper
-            or more repetitive than a scenario can be.
+        InputError: If the text is not valid YAML, has a duplicate key, or exceeds the limits of
+            length, depth or repetition.
     """
     try:
         if bounded:
@@ -126,7 +126,7 @@ def read(
 
 
 def _check_extent(text: str) -> None:
-    """Refuses what would take long, or much memory, to build; looks at one token after the other.
+    """Refuses documents that would take too much time or memory, by streaming over its events.
 
     Raises:
         YAMLError: If the text is too long, too deep, or aliases repeat too much of it.
@@ -191,7 +191,7 @@ def _lines(node: yaml.Node, place: KeyPath) -> list[tuple[KeyPath, int]]:
 
 
 def in_words(value: Any) -> str:
-    """A value as one writes it on a line of YAML; paths and the like are the text that is read."""
+    """A value as a line of YAML; paths and other objects as text."""
     plain = to_jsonable_python(value, fallback=str, inf_nan_mode="constants")
     text = yaml.safe_dump(
         plain, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False
