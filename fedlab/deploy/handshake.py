@@ -1,4 +1,4 @@
-"""What server and device tell each other besides the method's own messages.
+"""Messages between server and device besides those of the method.
 
 server -> device   query.invite     what is to be learnt; the device looks at its data
 device -> server                    who it is and what it has, or why it cannot take part
@@ -26,7 +26,7 @@ T = TypeVar("T", bound="WireRecord")
 
 @dataclass(frozen=True)
 class WireRecord:
-    """Plain values that travel as one record."""
+    """Plain values in one record of a message."""
 
     def to_content(self) -> RecordDict:
         """The content of a message."""
@@ -60,15 +60,15 @@ class WireRecord:
 
 @dataclass(frozen=True)
 class Invitation(WireRecord):
-    """What a device is asked to take part in.
+    """A server's invitation to a run.
 
     Attributes:
-        run: Identifies the run, over restarts of the server.
+        run: The run's id, which is kept over restarts of the server.
         version: The server's version of fedlab.
         scenario: The scenario as YAML.
         classes: Names of the classes, in the order of their indices.
         shape: Shape of one sample: (channels, height, width) or (features,).
-        own_tensors: Names and forms of the network's tensors that no message carries.
+        own_tensors: Names and forms of the network's tensors that are not in messages.
         own_sums: Norm and weighted sum of each (see `fedlab.deploy.device.own_tensors`), one after
             the other.
     """
@@ -83,20 +83,20 @@ class Invitation(WireRecord):
 
     @property
     def sketch(self) -> dict[str, tuple[float, float]]:
-        """What the server has of the tensors that no message carries."""
+        """The server's checksums of the tensors that are not in messages."""
         pairs = zip(self.own_sums[::2], self.own_sums[1::2], strict=False)
         return dict(zip(self.own_tensors, pairs, strict=False))
 
 
 @dataclass(frozen=True)
 class DeviceInfo(WireRecord):
-    """A device's answer to an invitation.
+    """A device's reply to an invitation.
 
     Attributes:
-        name: What the device calls itself; where it has a key, the server knows better.
-        domain: Name of the domain its samples belong to.
-        train: Training samples.
-        test: Test samples.
+        name: The device's name; with a key, the server uses the key's name instead.
+        domain: Name of its samples' domain.
+        train: Number of training samples.
+        test: Number of test samples.
         refused: Why it cannot take part; empty if it can.
     """
 
@@ -109,11 +109,11 @@ class DeviceInfo(WireRecord):
 
 @dataclass(frozen=True)
 class Farewell(WireRecord):
-    """The server's last word to a device.
+    """The server's last message to a device.
 
     Attributes:
-        finished: Whether the run has come to its end.
-        reason: Why the device is sent away, if not.
+        finished: Whether the run has ended.
+        reason: Why the device is dismissed, if not.
     """
 
     finished: bool

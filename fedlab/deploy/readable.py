@@ -1,21 +1,21 @@
-"""Words that come from a device, made fit to be shown and kept."""
+"""Sanitises texts that come from a device."""
 
 from __future__ import annotations
 
 LONGEST = 3000
-"""Characters of a reason that are kept: of its beginning, and its end, where errors are told."""
+"""Largest length of a reason in characters; its beginning and its end are kept."""
 
 LONGEST_NAME = 100
 
 
 def shown(text: str, most: int = LONGEST) -> str:
-    """A text without control characters, and no longer than is worth reading.
+    """A text without control characters, shortened.
 
     Lines are kept, and all but the first are indented, so that none can pass for one of ours.
 
     Args:
         text: The text.
-        most: Characters to keep, about.
+        most: Approximate largest length in characters.
     """
     lines = text.replace("\r\n", "\n").strip().split("\n")
     text = "\n".join("".join(map(_plain, line)) for line in lines)
@@ -30,7 +30,7 @@ def _plain(character: str) -> str:
 
 
 def fault_of_name(what: str, name: str) -> str:
-    """Why a text cannot be the name of a device or a domain; empty if it can."""
+    """Why a text is not a valid name of a device or a domain; empty if it is."""
     if len(name) > LONGEST_NAME:
         return f"its {what} has {len(name)} characters; choose one of {LONGEST_NAME} at most"
     if not name.isprintable() or set("<>") & set(name):

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, who may write to it, and what can be read from it."""
+"""The folder of a run: its files, its lock, and reading its results."""
 
 from typing import TYPE_CHECKING
 

@@ -1,12 +1,12 @@
-"""Checkpoints: whatever a run needs to go on as if nothing had happened.
+"""Checkpoints: the state from which a run is resumed with identical results.
 
     checkpoints/round-000012/server.safetensors      the strategy's state, by record
     checkpoints/round-000012/checkpoint.json         round, sizes of the histories, client files,
-                                                     and what of the scenario must not change
-    checkpoints/clients/000003-r000012.safetensors   what client 3 kept after round 12
+                                                     and the scenario's fixed settings
+    checkpoints/clients/000003-r000012.safetensors   the state of client 3 after round 12
 
-Every file has a checksum, and the checkpoint knows what the histories were. Whatever of all that is
-damaged, the checkpoint before is gone back to.
+Every file has a checksum, and the checkpoint has digests of the histories. If any of them is
+damaged, the run is resumed from the checkpoint before.
 
 A client's file is written when its state has changed and is shared by all later checkpoints until
 it changes again. A checkpoint counts once its folder has its final name; the two newest are kept.
@@ -48,9 +48,9 @@ class Checkpoint:
     Attributes:
         round: The last finished round.
         server: The strategy's state, by record.
-        clients: What each client keeps, by client and record.
-        history: How far the history files went, to cut off what a lost round left there.
-        fixed_settings: What of the scenario must not change (see `fedlab.runs.resume_check`).
+        clients: The clients' states, by client and record.
+        history: Sizes of the history files, to cut off rows of lost rounds.
+        fixed_settings: Scenario settings that must not change (see `fedlab.runs.resume_check`).
         data: Fingerprint of the samples (see `fedlab.runs.fingerprint`).
     """
 
@@ -62,7 +62,7 @@ class Checkpoint:
     data: dict[str, Any]
 
     def client_records(self) -> dict[int, RecordDict]:
-        """The clients' states as a grid takes them."""
+        """The clients' states as records for a grid."""
         return {
             client: RecordDict({name: to_record(tensors) for name, tensors in state.items()})
             for client, state in self.clients.items()
@@ -75,10 +75,10 @@ class CheckpointWriter:
     Args:
         folder: The run's ``checkpoints`` folder.
         grid: Holds the clients' states.
-        history: Its sizes belong to the checkpoint; must be told of a round before this is.
+        history: Its sizes belong to the checkpoint; must be notified of a round before this is.
         every: Rounds between checkpoints; the last round always gets one.
         client_files: Files of earlier checkpoints that are still valid, by client.
-        fixed_settings: What of the scenario must not change while the run goes on.
+        fixed_settings: Scenario settings that must not change when the run is resumed.
         data: Fingerprint of the samples, which must not change either.
     """
 
@@ -100,7 +100,7 @@ class CheckpointWriter:
         self.fixed_settings = dict(fixed_settings)
         self.data = dict(data)
         self.kept_round: int | None = None
-        """A round whose checkpoint stays, besides the newest: the best so far."""
+        """A round whose checkpoint is kept besides the newest: the best so far."""
         self._seen = self._written = 0
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
@@ -122,7 +122,7 @@ class CheckpointWriter:
 
     @property
     def last_round(self) -> int | None:
-        """The last round that there is a checkpoint of; None if there is none."""
+        """The last round with a checkpoint, or None."""
         rounds = _rounds(self.folder)
         return int(rounds[-1].name[6:]) if rounds else None
 

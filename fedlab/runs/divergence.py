@@ -1,4 +1,4 @@
-"""A word on training that has left the numbers."""
+"""Warnings about diverged training (NaN or infinite values)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ log = logging.getLogger("fedlab")
 
 
 class DivergenceWarning:
-    """Observer that warns, once, when what clients learn stops being finite, and tells at the end.
+    """Observer that warns once when clients' updates stop being finite, and again at the end.
 
-    Their updates are left out of the mean, which stays finite for everybody else, and each of them
-    is named in ``failures.csv``. The run goes on: a client may recover where others hold the mean,
-    and a comparison wants to know what a setting comes to.
+    Such updates are left out of the mean, and the clients are named in ``failures.csv``. The run
+    continues: a client may recover from the mean of the others, and diverged settings are a result
+    in a comparison.
     """
 
     def __init__(self) -> None:
-        self.told = False
+        self.warned = False
         self.fruitless: list[int] = []
-        """Rounds in which nobody's update was finite."""
+        """Rounds in which no client's update was finite."""
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
-        """There is nothing to warn of yet."""
+        """Does nothing."""
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Looks at the round's training losses, and at the updates that were left out."""
+        """Checks the round's training losses and refused updates."""
         losses = {
             f"client {row.client}": row.value
             for row in report.rows
@@ -40,8 +40,8 @@ class DivergenceWarning:
         lost = [*left_out, *(name for name, loss in losses.items() if not math.isfinite(loss))]
         if left_out and not losses:
             self.fruitless.append(report.round)
-        if lost and not self.told:
-            self.told = True
+        if lost and not self.warned:
+            self.warned = True
             log.warning(
                 "round %d: training has left the numbers for %d of %d clients (%s, for one), and "
                 "what they learn is lost; %s",
@@ -53,7 +53,7 @@ class DivergenceWarning:
             )
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Tells how often the model could not learn from anybody."""
+        """Warns of the number of rounds without any finite update."""
         if self.fruitless:
             log.warning(
                 "in %d rounds, from round %d on, no client's update was finite and the model "

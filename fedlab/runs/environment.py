@@ -1,4 +1,4 @@
-"""What a run was made with: versions, hardware, commit."""
+"""The software and hardware of a run: versions, devices, commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("fedlab-sim", "torch", "torchvision", "flwr", "ray", "numpy", "panda
 
 
 def describe_environment() -> dict[str, Any]:
-    """Everything outside the scenario that a number may depend on."""
+    """Everything outside the scenario that may affect results."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),
@@ -35,7 +35,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the repository one works in, with a plus where its files differ from it."""
+    """Commit of the current folder's repository, with a plus if tracked files have changed."""
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + "+" * bool(_git("status", "--porcelain", "--untracked-files=no"))

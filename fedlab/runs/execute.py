@@ -1,4 +1,4 @@
-"""A run from its first round, or from where it was interrupted, to its end."""
+"""Executes a run from its first round, or from a checkpoint, to its end."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def conduct(
     Args:
         scenario: The experiment.
         model: The initial network.
-        grid: Answers for the clients, wherever these are.
+        grid: Sends messages to the clients.
         folder: The run's folder, locked by this process.
-        checkpoint: What to go on from; None starts at round 1.
-        test_domains: Domains whose whole test sets the global model meets.
+        checkpoint: The checkpoint to resume from; None starts at round 1.
+        test_domains: Domains on whose whole test sets the global model is tested.
         callbacks: Further observers of the run.
-        fleet: The clients' devices, where virtual time is to pass.
+        fleet: The clients' devices, for virtual time; None without.
         data: Fingerprint of the samples, where they are here (see `fedlab.runs.fingerprint`).
         held_out: Clients that never train.
 

@@ -1,4 +1,4 @@
-"""The end of a run: the model, and the mark that nothing is left to do."""
+"""Writes the final model and the mark of a finished run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fedlab.federation.round_strategy import RoundStrategy
 
 ALIASES = "aliases"
-"""The model's note of further names of its tensors (tied weights): JSON, the first name by each."""
+"""The model file's note of aliases (tied weights): JSON, further name -> first name."""
 
 
 class FinishWriter:
@@ -30,7 +30,7 @@ class FinishWriter:
         self.chosen: int | None = None
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
-        """Remembers what is done already."""
+        """Sets the number of rounds done before."""
         self.rounds = first_round - 1
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
@@ -41,7 +41,7 @@ class FinishWriter:
             self.rounds = report.round
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Writes the server's tensors, and after them the mark."""
+        """Writes the server's tensors, then the mark."""
         aliases = dict(strategy.anatomy.aliases)
         notes = {ALIASES: json.dumps(aliases)} if aliases else {}
         ended = {"rounds": self.rounds}

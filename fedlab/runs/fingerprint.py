@@ -1,4 +1,4 @@
-"""Whether the samples are still those that a run was begun with."""
+"""Checks that a resumed run has the same samples as before."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from fedlab.data.samples import FederatedData
 
 MOST_BYTES = 1 << 28
-"""Bytes of an array that are looked at: all of it up to here, every so many samples beyond."""
+"""Largest number of bytes of an array in its digest; of larger ones, every n-th sample is used."""
 
 
 def fingerprint(data: FederatedData) -> dict[str, Any]:
-    """What tells samples from others: names, shapes, and a digest of each array, as JSON values."""
+    """Identifies samples by names, shapes, and a digest of each array, as JSON values."""
     arrays = {
         f"{split} {part}": getattr(samples, part)
         for split, samples in (("training", data.train), ("test", data.test))
@@ -36,15 +36,15 @@ def fingerprint(data: FederatedData) -> dict[str, Any]:
 
 
 def refuse_other_data(begun: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuses to go on with other samples than a run was begun with.
+    """Refuses to resume a run with other samples.
 
     Args:
-        begun: Their fingerprint then.
-        now: Their fingerprint now.
+        begun: The samples' fingerprint at the start of the run.
+        now: Their current fingerprint.
         folder: The run's folder, for the error.
 
     Raises:
-        InputError: With what of them is another.
+        InputError: With the arrays and names that differ.
     """
     other = [name for name in begun if begun[name] != now.get(name)]
     if begun and now and other:

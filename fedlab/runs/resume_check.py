@@ -1,4 +1,4 @@
-"""Whether a run that goes on is still the one that was begun."""
+"""Checks that a resumed run has the same scenario as before."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 
 CHOOSING = {"validation", "select", "patience", "every", "metrics"}
-"""What of the evaluation says which round is chosen."""
+"""Keys of the evaluation that determine which round is chosen."""
 
 
 def fixed_settings(scenario: Scenario) -> dict[str, Any]:
-    """All that must stay as it is, as JSON values."""
+    """The settings that must not change, as JSON values."""
     threads = scenario.resources.model_dump(include={"cpus_per_actor"})
     fixed = {**scenario.model_dump(mode="json", exclude=set(IN_MID_RUN)), "resources": threads}
     if scenario.evaluation.validation is not None:  # who trains on what, and what was chosen
@@ -25,15 +25,15 @@ def fixed_settings(scenario: Scenario) -> dict[str, Any]:
 
 
 def check_resumable(begun: Mapping[str, Any], scenario: Scenario, file: Path) -> None:
-    """Refuses to go on with another scenario than a checkpoint was made with.
+    """Refuses to resume with another scenario than that of the checkpoint.
 
     Args:
-        begun: What `fixed_settings` was then.
-        scenario: What the run would go on with.
+        begun: The checkpoint's `fixed_settings`.
+        scenario: The scenario to resume with.
         file: The run's scenario, for the error.
 
     Raises:
-        InputError: With every key that is another, its value now and then.
+        InputError: With every key that differs, and both values.
     """
     changed = differences(begun, fixed_settings(scenario))
     if changed:

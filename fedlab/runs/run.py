@@ -1,4 +1,4 @@
-"""A run as people handle it: its numbers, its pictures, its network."""
+"""A run with its numbers, figures and network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder: its files, and the lock that keeps it to one writer.
+"""A run's folder: its files, and the lock that ensures a single writer.
 
 scenario.yaml        the scenario, with every default written out
 environment.json     versions, hardware, commit
@@ -60,7 +60,7 @@ class RunFolder:
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             with folder:
-                cls.refuse_used(path)  # now that nobody else can write to it
+                cls.refuse_used(path)  # under the lock, so that no other process can write to it
                 environment = json.dumps(describe_environment(), indent=2) + "\n"
                 write_whole(folder.environment_file, environment)
                 if devices is not None:
@@ -76,7 +76,7 @@ class RunFolder:
 
     @classmethod
     def refuse_used(cls, path: str | Path) -> None:
-        """Refuses a place that cannot be the folder of a new run.
+        """Refuses a path that cannot be the folder of a new run.
 
         Raises:
             InputError: If it is a file, or a folder that holds anything.
@@ -90,7 +90,7 @@ class RunFolder:
 
     @property
     def _leftovers(self) -> set[str]:
-        """What may be in the folder of a run that was killed before it had begun."""
+        """Files that may be in the folder of a run that was killed before it started."""
         if not (self.path / LOCK).exists():
             return set()
         first = (self.environment_file, self.devices_file, self.scenario_file)
@@ -113,13 +113,13 @@ class RunFolder:
         return "is not empty; choose another with --out"
 
     def reopen(self, scenario: Scenario) -> None:
-        """Lets a run go on under a scenario of which only what is free was changed."""
+        """Replaces the scenario of a resumed run; only free settings may differ."""
         self.finished_file.unlink(missing_ok=True)
         write_whole(self.scenario_file, to_yaml(scenario))
 
     @property
     def goes_on_with(self) -> str:
-        """The command that goes on with an interrupted run."""
+        """The command that resumes an interrupted run."""
         return f"fedlab {'serve' if self.devices_file.is_file() else f'resume {self.path}'}"
 
     @classmethod
@@ -149,7 +149,7 @@ class RunFolder:
 
     @property
     def workload_file(self) -> Path:
-        """How many parameters a client trains."""
+        """File with the number of parameters that a client trains."""
         return self.path / "workload.json"
 
     @property
@@ -169,7 +169,7 @@ class RunFolder:
 
     @property
     def devices_file(self) -> Path:
-        """Which device is which client, in a run on real devices."""
+        """File with the devices of the clients, in a run on real devices."""
         return self.path / "devices.json"
 
     @property
@@ -189,7 +189,7 @@ class RunFolder:
 
     @property
     def busy(self) -> bool:
-        """Whether a process writes to it at this moment."""
+        """Whether a process holds its lock."""
         try:
             with (self.path / LOCK).open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -200,7 +200,7 @@ class RunFolder:
         return False
 
     def __enter__(self) -> RunFolder:
-        """Takes the lock; the system frees it when the process ends, however it ends.
+        """Takes the lock; the operating system releases it when the process ends.
 
         Raises:
             InputError: If another process writes to this run.
@@ -228,7 +228,7 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Frees the lock, also where another thread's child process still has the file."""
+        """Releases the lock, even if a child process of another thread has inherited the file."""
         if self._lock:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             self._lock.close()

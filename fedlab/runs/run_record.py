@@ -1,4 +1,4 @@
-"""What lies in a run's folder: its scenario, its numbers, its model's tensors."""
+"""The data in a run's folder: its scenario, its numbers, its model's tensors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RunRecord:
 
     @property
     def metric_set(self) -> MetricSet:
-        """What was measured of it, and which way is better."""
+        """The run's metrics, with the direction in which they improve."""
         return self.scenario.evaluation.metric_set
 
     @cached_property

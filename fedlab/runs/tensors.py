@@ -38,7 +38,7 @@ DIGEST, NOTED = slice(len(NO_DIGEST)), slice(len(NO_DIGEST), None)
 
 
 class DamagedError(InputError):
-    """A file is not what was written."""
+    """A file is missing, damaged, or was not written by `write_tensors`."""
 
 
 def write_tensors(
@@ -48,13 +48,13 @@ def write_tensors(
     *,
     private: bool = False,
 ) -> None:
-    """Writes a file so that it is there as a whole or not at all (see `fedlab.files`).
+    """Writes a file atomically (see `fedlab.files`).
 
     Args:
-        path: The file; replaced if it is there. Readable to whoever the umask lets.
+        path: The file; replaced if it exists. Its permissions follow the umask.
         tensors: Tensors by name.
         notes: Texts to keep with them.
-        private: Whether nobody but its owner may read it.
+        private: Whether only its owner may read it.
     """
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     kept = {**(notes or {}), ORDER: json.dumps(list(tensors))}
@@ -129,15 +129,15 @@ def read_records(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, st
 
 
 def digest_of(content: bytes | bytearray) -> str:
-    """What tells bytes from all others."""
+    """A digest of bytes."""
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def _place_of(content: bytearray, digest: str) -> int:
-    """Where a file's checksum stands.
+    """The position of a file's checksum.
 
     Raises:
-        ValueError: If it stands nowhere.
+        ValueError: If the file has none.
     """
     entry = f'"{NOTES}":"'.encode()
     return content.index(entry + digest.encode()) + len(entry)

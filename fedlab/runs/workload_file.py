@@ -1,4 +1,4 @@
-"""What a round of a method asks of a client: told when a run starts, and kept in its folder."""
+"""A client's work in a round: logged when a run starts, and stored in the run's folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logging.getLogger("fedlab")
 
 
 class WorkloadWriter:
-    """Observer that tells what a client trains and is sent, and writes ``workload.json``.
+    """Observer that logs a client's parameters and traffic, and writes ``workload.json``.
 
     Args:
         folder: The run's folder.
-        model: The network, as the method wants it.
+        model: The network, adapted to the method.
     """
 
     def __init__(self, folder: RunFolder, model: nn.Module) -> None:
@@ -53,7 +53,7 @@ class WorkloadWriter:
         )
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """There is nothing to add."""
+        """Does nothing."""
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Everything was written."""
+        """Does nothing."""

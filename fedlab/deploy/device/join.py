@@ -1,4 +1,4 @@
-"""Takes part in a server's run from this device, through lost connections and restarts."""
+"""Connects a device to a server's run, over lost connections and restarts."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from fedlab.flower_compat.fleet_client import (
 log = logging.getLogger("fedlab")
 
 LOOK_SECONDS = (0.05, 10.0)
-"""How long a device waits before it looks for a message again: at first, and at most."""
+"""Shortest and longest interval between polls for messages, in seconds."""
 
 LOOK_SHARE = 0.1
-"""How long it waits in between, as a share of the time since its last message: whatever a device is
-waiting for, it loses no more than that by looking seldom, and a server is left in peace."""
+"""Polling interval as a share of the time since the last message, which bounds the relative delay
+and the load of the server."""
 
 BACK_OFF_SECONDS = (0.5, 30.0)
-"""How long it waits before it tries to reach the server again: at first, and at most."""
+"""Shortest and longest interval between attempts to reconnect, in seconds."""
 
 HEARTBEAT_SHARE = 0.8
-"""Share of the time after which it would be taken for lost that lies between heartbeats."""
+"""Interval between heartbeats as a share of the server's timeout."""
 
 PATIENCE = 3600.0
-"""For how long it tries to reach a server that is gone, unless it is told otherwise."""
+"""Default timeout for reaching a server that is gone, in seconds."""
 
 PARTING_SECONDS = 60.0
-"""For how long it does so after its answer for the last round: then it has missed the farewell."""
+"""The same after its reply for the last round, when it has missed only the farewell."""
 
 GRACE_SECONDS = 2.0
-"""For how long it waits for a last heartbeat to get through."""
+"""Timeout for the last heartbeat, in seconds."""
 
 
 def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
-    """The key of a device that has none of the server's: made once, kept in its folder.
+    """The key of a device without a key from the server: created once, stored in its folder.
 
     Raises:
         InputError: If it cannot be written, or what is there is no key.
@@ -80,14 +80,14 @@ def take_part(
     folder: Path,
     patience: float = PATIENCE,
 ) -> Farewell:
-    """Answers a server's messages until it says farewell, or is gone for too long.
+    """Answers a server's messages until its farewell, or until it is gone for too long.
 
     Args:
         address: Host and port of the server.
-        identity: By what the server knows this device.
+        identity: The device's name and key.
         participant: Answers the messages.
-        folder: Where the device keeps what must survive a restart.
-        patience: Seconds without the server after which it is given up.
+        folder: The device's folder for data that must survive a restart.
+        patience: Seconds without the server after which to give up.
 
     Raises:
         InputError: If the server does not let this device in, or its data do not fit; or if it
@@ -109,7 +109,7 @@ def take_part(
                 finally:
                     reached = time.monotonic()
         except InputError:
-            leaves = False  # a SuperLink drops what a node that has left still had to say
+            leaves = False  # a SuperLink drops pending replies of a node that has left
             raise
         except (UnreachableError, httpx.HTTPError, ObjectPullError, ObjectPushError) as error:
             known = error if isinstance(error, UnreachableError) else explain(error, address)
@@ -174,7 +174,7 @@ def _writing(file: Path) -> Generator[None]:
 
 
 def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
-    """Answers one message after the other.
+    """Answers messages one by one.
 
     Raises:
         httpx.HTTPError: If the connection is lost.
@@ -203,12 +203,12 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
 
 @contextmanager
 def _beating(link: FleetLink) -> Generator[None]:
-    """Sends heartbeats while the block runs, however long it takes to answer a message."""
+    """Sends heartbeats in a thread while the block runs."""
     ended = threading.Event()
 
     def beat() -> None:
         while not ended.wait(HEARTBEAT_SHARE * HEARTBEAT_SECONDS):
-            with suppress(httpx.HTTPError):  # whoever looks for messages meets the same error
+            with suppress(httpx.HTTPError):  # polling for messages raises the same error
                 link.heartbeat()
 
     thread = threading.Thread(target=beat, daemon=True)
@@ -223,7 +223,7 @@ def _beating(link: FleetLink) -> Generator[None]:
 
 @contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Keeps a device's folder to one process.
+    """Locks a device's folder for one process.
 
     Raises:
         InputError: If another process takes part with it, or it cannot be written.

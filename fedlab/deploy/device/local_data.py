@@ -1,4 +1,4 @@
-"""A device's own samples in the place of those that a scenario names."""
+"""A device's own samples, in place of the scenario's data sources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class OwnData:
-    """What a device trains and is tested on.
+    """A device's samples and its view of the scenario.
 
     Attributes:
         scenario: The scenario, with the device's own source.
@@ -77,7 +77,7 @@ def load_own_data(
     classes: Sequence[str],
     shape: tuple[int, ...],
 ) -> OwnData:
-    """Loads a device's samples and checks that they are what the scenario is about.
+    """Loads a device's samples and checks that they fit the scenario.
 
     Args:
         values: The scenario's plain values, as the server has sent them.
@@ -160,7 +160,7 @@ def _known(kind: str, domain: str, sources: Sequence[Values]) -> Values:
 
 
 def _data_set(path: Path, domain: str | None, sources: Sequence[Values]) -> str | None:
-    """Which of torchvision's data sets a folder has."""
+    """The torchvision data set in a folder."""
     from fedlab.data.torchvision_source import EXPECTED  # torchvision takes seconds to import
 
     first = {name: pattern.partition("{")[0] for name, pattern in EXPECTED.items()}
@@ -183,7 +183,7 @@ def _data_set(path: Path, domain: str | None, sources: Sequence[Values]) -> str 
 
 
 def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> FederatedData:
-    """The same samples, with labels by the scenario's classes."""
+    """The same samples, with labels as indices of the scenario's classes."""
     places = {name: place for place, name in enumerate(comparable(classes))}
     own = comparable(data.class_names)
     used = np.union1d(data.train.labels, data.test.labels)

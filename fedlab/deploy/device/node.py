@@ -1,4 +1,4 @@
-"""From the options of `fedlab join` to a device that takes part."""
+"""Runs a device with the options of `fedlab join`."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from fedlab.errors import InputError
 
 @dataclass(frozen=True)
 class Settings:
-    """What `fedlab join` can be told.
+    """The options of `fedlab join`.
 
     Attributes:
         data: The device's samples.
         domain: Name of their domain; by default that of the file, folder or data set.
         key: File with the device's key.
         name: The device's name, where it has no key; by default the domain's.
-        state: Folder for what devices keep, each in a folder of its name.
-        insecure: Whether to speak in the clear.
-        force: Whether to do so on the network, too.
+        state: Folder for devices' states, each in a subfolder of its name.
+        insecure: Whether to use plain HTTP without authentication.
+        force: Whether to allow that on the network, too.
         device: ``cpu`` or ``cuda``; by default ``cuda`` where there is one.
         threads: PyTorch threads; by default as many as there are cores.
-        patience: Seconds without the server after which it is given up.
+        patience: Seconds without the server after which to give up.
     """
 
     data: Path
@@ -47,7 +47,7 @@ class Settings:
 
 
 def join_server(address: str, settings: Settings) -> Farewell:
-    """Takes part in the run of a server until it ends.
+    """Takes part in a server's run until it ends.
 
     Raises:
         InputError: If an option is wrong, the server does not let this device in, or the data do

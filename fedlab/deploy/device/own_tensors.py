@@ -18,14 +18,14 @@ from torch import nn
 from fedlab.errors import InputError
 
 TOLERANCE = 1e-4
-"""Difference of the sums by which tensors are other ones, as a share of the tensor's norm."""
+"""Largest difference of equal tensors' sums, relative to the tensor's norm."""
 
 PIECE = 1 << 16
-"""Elements that are summed at once."""
+"""Number of elements in a block of a sum."""
 
 
 def sketch(model: nn.Module, sent: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Tells a network's tensors that are not sent, without their values.
+    """Checksums of a network's tensors that are not in messages.
 
     Args:
         model: The initial network.
@@ -45,7 +45,7 @@ def sketch(model: nn.Module, sent: Sequence[str]) -> dict[str, tuple[float, floa
 def check_own_tensors(
     theirs: Mapping[str, tuple[float, float]], ours: Mapping[str, tuple[float, float]]
 ) -> None:
-    """Refuses to take part with other tensors than the server's.
+    """Refuses to take part if the network's own tensors differ from the server's.
 
     Args:
         theirs: The server's `sketch`.
@@ -74,7 +74,7 @@ def _alike(one: tuple[float, float] | None, other: tuple[float, float] | None) -
 
 @torch.no_grad()
 def _sums(tensor: torch.Tensor) -> tuple[float, float]:
-    """The norm and the weighted sum of a tensor; what is not finite counts as a small number."""
+    """The norm and the weighted sum of a tensor; values that are not finite count as small ones."""
     real = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
     squares = weighted = 0.0
     for place, piece in enumerate(real.detach().cpu().reshape(-1).split(PIECE)):
@@ -86,5 +86,5 @@ def _sums(tensor: torch.Tensor) -> tuple[float, float]:
 
 @lru_cache
 def _weights() -> torch.Tensor:
-    """Weights that no two neighbours share, so that tensors of the same numbers differ."""
+    """Weights that differ between neighbours, so that permuted tensors have other sums."""
     return torch.cos(torch.arange(PIECE, dtype=torch.float64))

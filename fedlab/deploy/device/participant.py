@@ -1,4 +1,4 @@
-"""A device's side of a run: looks at its data when invited, then answers as one client."""
+"""A device's side of a run: loads its data when invited, then answers as one client."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Participant:
     """Answers the messages of a server.
 
     Args:
-        name: What the device is called.
+        name: The device's name.
         data: Its samples (see `fedlab.deploy.device.local_data`).
         domain: Name of their domain, if the user has given one.
-        folder: Where the client's state is kept.
-        device: Where to compute: ``cpu`` or ``cuda``.
+        folder: Folder of the client's state.
+        device: The PyTorch device, ``cpu`` or ``cuda``.
         threads: PyTorch threads.
     """
 
@@ -49,7 +49,7 @@ class Participant:
         self._state: StateFile | None = None
         self._run = ""
         self.has_ended = False
-        """Whether it has answered for the last round, after which there is only the farewell."""
+        """Whether it has answered the last round, after which only the farewell follows."""
         self._workers: dict[tuple[int, int], Worker] = {}
 
     def answer(self, message: Message) -> Message | None:
@@ -66,11 +66,11 @@ class Participant:
         return self._work(message)
 
     def refusal(self, message: Message, reason: str) -> Message:
-        """The reply that tells the server why this device cannot take part."""
+        """The reply with the reason why this device cannot take part."""
         return Message(DeviceInfo(self.name, refused=reason).to_content(), reply_to=message)
 
     def _look(self, message: Message) -> DeviceInfo:
-        """Loads the data, unless this is known from before."""
+        """Loads the data, unless they were loaded before."""
         invitation = Invitation.of(message.content)
         if self._own is None or invitation.run != self._run:
             if invitation.version != __version__:
@@ -84,19 +84,19 @@ class Participant:
                 values, self.path, self.domain, invitation.classes, invitation.shape
             )
             file = f"{own.scenario.name}-{invitation.run}.safetensors"
-            if not invitation.run.isalnum():  # the server's word is part of a path here
+            if not invitation.run.isalnum():  # it becomes part of a path
                 raise InputError(f"the server calls its run '{invitation.run}', which is no name")
             self._state = StateFile(self.folder / file)
             self._workers.clear()
             self._own, self._run = own, invitation.run
-            trainer = self._worker(0, 1).runtime.trainer  # what this device lacks is told now
+            trainer = self._worker(0, 1).runtime.trainer  # early, to report missing requirements
             check_own_tensors(invitation.sketch, sketch(trainer.task.model, trainer.shared))
             self._workers.clear()
         own = self._own
         return DeviceInfo(self.name, own.domain, len(own.data.train), len(own.data.test))
 
     def _work(self, message: Message) -> Message:
-        """Trains, tests or answers as the client whose seat the message names."""
+        """Trains, tests or answers as the client in the message's `SEAT` record."""
         began = time.perf_counter()
         try:
             content = from_wire(message.content)
@@ -123,7 +123,7 @@ class Participant:
                 log.error("%s: %s", task, reason)
                 return error_reply(message, reason)
         self.has_ended = self._is_last(message)
-        # Which message this answers: an answer to another one is none.
+        # The id of the answered message; the server refuses replies to other ones.
         reply.content["client"] = ConfigRecord({"id": client, "task": seat.get("task", "")})
         log.info("%s: %.1f s", task, time.perf_counter() - began)
         return Message(to_wire(reply.content), reply_to=message)
@@ -140,7 +140,7 @@ class Participant:
         return last and message.metadata.message_type == kind
 
     def _worker(self, client: int, clients: int) -> Worker:
-        """What answers for a client; the device is the same client for a whole run."""
+        """The worker for a client; a device is the same client for a whole run."""
         assert self._own is not None
         if (client, clients) not in self._workers:
             partition = self._own.partition(client, clients)
@@ -152,7 +152,7 @@ class Participant:
 
 
 def _task_of(message: Message) -> str:
-    """What tells a message from the others of a run, also when it is sent a second time."""
+    """The id of a message within a run; the same when it is sent again."""
     config = message.content.get("config", {})
     question = str(config.get("question", config.get("split", "")))  # type: ignore[union-attr]
     kind = message.metadata.message_type

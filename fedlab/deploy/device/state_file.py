@@ -1,4 +1,4 @@
-"""What a client keeps between rounds, on its device's disk.
+"""A client's state between rounds, on its device's disk.
 
 The file has the state after the last message that changed it, and the state before: should the same
 message come again, because the server or the device was killed meanwhile, the client starts from
@@ -23,7 +23,7 @@ class StateFile:
     """One client's state in one run.
 
     Args:
-        path: The file; it is there once there is something to keep.
+        path: The file; created with the first state.
 
     Raises:
         InputError: If the file is there and cannot be read.
@@ -32,7 +32,7 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.task = ""
-        """The message after which the state is what it is."""
+        """Id of the message that led to the current state."""
         self.before = self.after = RecordDict()
         if path.exists():
             self._load()
@@ -56,7 +56,7 @@ class StateFile:
         self.before, self.after = _records(states["before"]), _records(states["after"])
 
     def start_of(self, task: str) -> RecordDict:
-        """What the client keeps when it begins with a message.
+        """The client's state before a message.
 
         Args:
             task: Identifies the message within the run.
@@ -64,7 +64,7 @@ class StateFile:
         return (self.before if task == self.task else self.after).copy()
 
     def keep(self, task: str, before: RecordDict, after: RecordDict) -> None:
-        """Writes the state that a message has led to; it is on disk when this returns.
+        """Writes the state after a message; it is on disk when this returns.
 
         Args:
             task: Identifies the message within the run.
