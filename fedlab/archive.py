@@ -26,7 +26,7 @@ LONGEST_HEADER = 1024
 MOST_DIMENSIONS = 32
 
 Accept = Callable[[Mapping[str, tuple[np.dtype, tuple[int, ...]]]], None]
-"""Is told types and shapes by name before any value is read; raises `ValueError` to refuse."""
+"""Called with dtypes and shapes by name before values are read; raises `ValueError` to refuse."""
 
 
 def read_arrays(data: bytes, accept: Accept = lambda arrays: None) -> dict[str, np.ndarray]:

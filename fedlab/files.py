@@ -51,7 +51,7 @@ def write_whole(
 
 
 def write_new_private(path: Path, content: bytes) -> None:
-    """Writes a file that nobody but its owner can read, and that must not be there yet.
+    """Writes a file that only its owner can read, and that must not exist yet.
 
     Raises:
         FileExistsError: If it is.
@@ -64,6 +64,6 @@ def write_new_private(path: Path, content: bytes) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder that nobody but its owner can look into; what is there becomes one."""
+    """Creates a folder that only its owner can read, or makes an existing one private."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)

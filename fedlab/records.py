@@ -74,7 +74,7 @@ def from_wire(content: RecordDict) -> RecordDict:
     """The records that `to_wire` was given.
 
     Raises:
-        ValueError: If tensors are damaged, or were packed by somebody else.
+        ValueError: If tensors are damaged, or were packed by another program.
     """
     return RecordDict(
         {
@@ -100,7 +100,7 @@ def unpacked(packed: ArrayRecord, accept: Accept = lambda arrays: None) -> Array
         accept: Looks at names, types and shapes before any value is read.
 
     Raises:
-        ValueError: If it is damaged, was packed by somebody else, or is not accepted.
+        ValueError: If it is damaged, was packed by another program, or is not accepted.
     """
     array = packed.get(PACKED)
     if array is None or len(packed) != 1:

@@ -23,7 +23,7 @@ def seed_of(seed: int, purpose: str, *key: int | str) -> int:
     Args:
         seed: The scenario's seed.
         purpose: What the randomness is for, e.g. ``"cohort"`` or ``"order"``.
-        *key: Whatever else tells this use from others, e.g. the client and the round.
+        *key: Further values that distinguish this use from others, e.g. the client and the round.
 
     Returns:
         A number in [0, 2**63), the same on every machine and in every process.

@@ -128,7 +128,7 @@ def start_or_resume(
 
     Args:
         prepared: What is run.
-        grid: Answers for its clients; whoever made it closes it.
+        grid: The grid of its clients; the caller closes it.
         target: The run's folder.
         callbacks: Observers of the run.
 

@@ -57,7 +57,7 @@ class Changing(TyperCommand):
 
 
 def main() -> None:
-    """Runs the command line; errors are told in words, without a traceback."""
+    """Runs the command line; prints errors without a traceback."""
     _look_here_last()
     try:
         app()

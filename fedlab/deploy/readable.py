@@ -39,4 +39,4 @@ def fault_of_name(what: str, name: str) -> str:
 
 
 NOT_LET_IN = "not let in"
-"""What a server answers to whoever has no key that it knows."""
+"""A server's answer to requests without a known key."""

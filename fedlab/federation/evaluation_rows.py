@@ -82,7 +82,7 @@ def pooled_rows(
         global_model: Whether they have tested the global model, and their test splits add up to
             the domains' test sets: then these figures are that model's.
         split: What they have tested on.
-        others: Results of clients that nobody trains, which belong to a domain's test set, too.
+        others: Results of held-out clients, which belong to a domain's test set, too.
     """
     rows: list[Row] = []
     by_domain = _grouped(tests, lambda tested: tested.domain)

@@ -1,4 +1,4 @@
-"""One test of a round: messages to clients, and what is made of their replies."""
+"""One evaluation of a round: messages to clients, and rows from their replies."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
 
 @dataclass(frozen=True)
 class Measured:
-    """What a test has come to.
+    """The results of an evaluation.
 
     Attributes:
         sent: The messages to clients.
         answers: Their replies.
-        beside: Replies of clients that nobody trains. They are no part of a federation, so that
-            what they are sent is no traffic.
+        beside: Replies of held-out clients. These are not part of the federation, so that their
+            messages do not count as traffic.
         rows: Rows of the history.
-        counts: Counts that are kept.
-        clients: Means over clients, as Flower's result has them; None where nobody was asked.
-        central: What the server has measured; None where it has not.
+        counts: The kept counts.
+        clients: Means over clients, for Flower's result; None if no client was tested.
+        central: The server's metrics; None if it has not tested.
     """
 
     sent: Sequence[Message]
@@ -50,17 +50,17 @@ def measure(
     evaluate_fn: EvaluateFunction | None,
     grid: Grid,
 ) -> Measured:
-    """Has clients test their own models, and the server the global one.
+    """Tests the clients' own models on the clients, and the global one on the server.
 
     Args:
         strategy: The method.
         server_round: The round.
         arrays: The server's model.
         config: Plain values that go down.
-        split: What is tested on. The server has samples for tests alone.
-        send: Sends messages and gives one reply to each, by client.
+        split: The split to test on. The server only has test samples.
+        send: Sends messages and returns one reply to each, by client.
         evaluate_fn: The server's test.
-        grid: Knows the clients.
+        grid: The grid of the clients.
     """
     settings = strategy.settings
     asked = ConfigRecord({**config, "split": split}) if settings.splits != ("test",) else config
@@ -73,9 +73,9 @@ def measure(
     others: list[Tested] = []
     beside: list[Message] = []
     if settings.held_out and split == "test":
-        told = _ask_held_out(strategy, server_round, arrays, config, send, grid)
-        others = read_tests(told["held_out"])
-        for state, replies in told.items():
+        by_state = _ask_held_out(strategy, server_round, arrays, config, send, grid)
+        others = read_tests(by_state["held_out"])
+        for state, replies in by_state.items():
             found = read_tests(replies)
             rows += client_rows(server_round, found, settings.metrics, state)
             rows += pooled_rows(server_round, found, settings.metrics, False, state)
@@ -96,19 +96,19 @@ def _ask_held_out(
     send: Callable[[Sequence[Message]], list[Message]],
     grid: Grid,
 ) -> dict[Split, list[Message]]:
-    """Has clients that nobody trains test what came down, as it is and adapted to them.
+    """Tests the model on held-out clients, as received and after adaptation to each of them.
 
-    Whatever a method keeps with its clients has the network's initial values there.
+    Tensors that the method keeps on clients have the network's initial values there.
 
     Returns:
-        Their replies, by what was tested.
+        Their replies, by the tested state (``held_out``, ``adapted``).
     """
     settings = strategy.settings
     plain = {**config, **strategy.config(server_round)}
     tests: dict[Split, dict[str, int]] = {"held_out": {}}
     if settings.adapt_steps:
         tests["adapted"] = {ADAPT_STEPS: settings.adapt_steps}
-    told: dict[Split, list[Message]] = {}
+    answers: dict[Split, list[Message]] = {}
     for split, how in tests.items():
         content = RecordDict({"arrays": arrays, "config": ConfigRecord({**plain, **how})})
         messages = [
@@ -120,6 +120,6 @@ def _ask_held_out(
             )
             for node in settings.never_train(grid.get_node_ids())
         ]
-        told[split] = send(messages)
-        strategy.accept(server_round, told[split])  # or too many have failed
-    return told
+        answers[split] = send(messages)
+        strategy.accept(server_round, answers[split])  # raises if too many have failed
+    return answers

@@ -54,7 +54,7 @@ class ServerSettings:
         return [node for k, node in enumerate(sorted(nodes)) if k not in self.held_out]
 
     def never_train(self, nodes: Iterable[int]) -> list[int]:
-        """Those of all nodes whose clients nobody trains, sorted."""
+        """The nodes of held-out clients, sorted."""
         return [node for k, node in enumerate(sorted(nodes)) if k in self.held_out]
 
     def needed(self, messages: int) -> int:

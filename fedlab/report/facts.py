@@ -1,4 +1,4 @@
-"""What is told of a run's clients and domains, in the same words in terminal and notebook."""
+"""Facts about a run's clients and domains, in the same words in terminal and notebook."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
     Clients that have never trained are counted, and the mean and the worst client are told
     without them, too.
     """
-    told = [
+    lines = [
         (
             "mean over clients",
             f"{spread.mean_over_clients:.3f} ± {spread.deviation:.3f} (standard deviation over "
@@ -35,13 +35,13 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
     if spread.undefined:
         tested = spread.clients + spread.undefined
         words = f"for {spread.undefined} of {tested} clients, which are left out"
-        told.append(("not defined", words))
+        lines.append(("not defined", words))
     if spread.untrained:
         words = f"{spread.untrained} of the {spread.clients} clients have not been drawn to train"
-        told.append(("never trained", words))
+        lines.append(("never trained", words))
     trained = spread.of_trained
     if trained:
-        told += [
+        lines += [
             (
                 "mean over trained",
                 f"{trained.mean_over_clients:.3f} ± {trained.deviation:.3f} (over the "
@@ -49,18 +49,18 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
             ),
             ("worst trained", _worst(trained)),
         ]
-    return told
+    return lines
 
 
 def held_out_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
     """How a run does on clients that nobody trains, as titles and words."""
     score, steps = run.metric_set.first, run.scenario.evaluation.adapt_steps
     whole = metrics.has_global_rows(run.history, last)
-    told = []
+    lines = []
     for title, adapted in (("nobody trained", False), (f"after {steps} steps", True)):
         spread = metrics.generalisation(run.history, last, score, adapted)
         if spread is not None:
-            told.append(
+            lines.append(
                 (
                     title,
                     f"{spread.mean_over_clients:.3f} ± {spread.deviation:.3f} (over "
@@ -69,19 +69,19 @@ def held_out_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
                     + ")",
                 )
             )
-    return told
+    return lines
 
 
 def other_scores(run: RunRecord, last: int) -> list[tuple[str, str]]:
     """What other metrics of the scenario say, as titles and words: over domains, and the worst."""
-    told = []
+    lines = []
     for score in run.metric_set.others:
         mean = metrics.mean_over_domains(run.history, last, score.name)
         spread = metrics.spread_in(run.history, last, score)
         words = f"{number_or_dash(mean)} mean over domains"
         words += f", worst client {_worst(spread)}" if spread else ""
-        told.append((score.words, words))
-    return told
+        lines.append((score.words, words))
+    return lines
 
 
 def work_of(run: RunRecord) -> str:
@@ -89,12 +89,12 @@ def work_of(run: RunRecord) -> str:
     history, trained = run.history, run.trained_parameters
     steps = metrics.mean_steps(history)
     up = metrics.bytes_per_client(history, "up")
-    told = [
+    lines = [
         "" if math.isnan(steps) else f"{steps:.1f} steps".replace(".0 ", " "),
         "" if trained is None else f"{trained:,} parameters trained",
         "" if math.isnan(up) else f"{size(up)} sent up",
     ]
-    return ", ".join(filter(None, told))
+    return ", ".join(filter(None, lines))
 
 
 def domain_titles(scenario: Scenario) -> dict[str, str]:

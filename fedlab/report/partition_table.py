@@ -65,7 +65,7 @@ def _test_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[obje
 
 
 def _owners(samples: int, indices: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The client of every sample of a pool; -1 where nobody has it."""
+    """The client of every sample of a pool; -1 for unused samples."""
     owners = np.full(samples, -1)
     owners[indices] = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     return owners

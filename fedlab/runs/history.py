@@ -71,7 +71,7 @@ class HistoryWriter:
             self._append(path, [])
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Appends the round's rows; whoever opens the files then sees them."""
+        """Appends the round's rows and closes the files, so that readers see them."""
         rows = [
             (
                 row.round,

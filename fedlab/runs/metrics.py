@@ -181,7 +181,7 @@ def generalisation(
     score: Score = ACCURACY_SCORE,
     adapted: bool = False,
 ) -> Spread | None:
-    """How a metric is spread over the clients that nobody trains; None where there are none.
+    """How a metric is spread over the held-out clients; None without such clients.
 
     Args:
         history: Of a run.

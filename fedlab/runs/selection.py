@@ -55,7 +55,7 @@ class ValidationObserver:
     Args:
         scenario: What is run; it has a validation split.
         folder: The run's folder, with the rounds that are done.
-        writer: Writes checkpoints; is told of a round after this is.
+        writer: Writes checkpoints; is notified of a round after this is.
         grid: Holds the clients' states.
     """
 

@@ -78,7 +78,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = dict(file.metadata() or {})
         content = bytearray(path.read_bytes())
         if not metadata:
-            return load(bytes(content)), {}  # somebody else's
+            return load(bytes(content)), {}  # written by another program
         said, kept = (metadata[NOTES][part] for part in (DIGEST, NOTED))
         place = _place_of(content, said)
         content[place : place + len(said)] = NO_DIGEST.encode()
@@ -101,7 +101,7 @@ def write_records(
     *,
     private: bool = False,
 ) -> None:
-    """Writes tensors by record and name, whatever the names are; see `write_tensors`."""
+    """Writes tensors by record and name, with any names; see `write_tensors`."""
     flat = {
         f"{index}/{name}": tensor
         for index, tensors in enumerate(records.values())

@@ -36,7 +36,7 @@ IN_FLIGHT = "in-flight"
 VERSION = "version-{:06d}"
 """Names of the records of models that clients began with."""
 
-NOBODY = BufferResult((), (), 0, 0, 0.0)
+EMPTY = BufferResult((), (), 0, 0, 0.0)
 
 
 class FedBuffParameters(ServerOptimizerParameters):
@@ -98,7 +98,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
 
     needs_only_mean = False
     takes_changed_updates = False
-    ended = NOBODY
+    ended = EMPTY
     """What happened in this round on the virtual clock."""
 
     @property

@@ -156,7 +156,7 @@ class Flower(Strategy[FlowerParameters]):
     # ------------------------------------------------------------------ around the inner strategy
 
     def _of_training(self, grid: Grid) -> Grid:
-        """The grid without clients that nobody trains."""
+        """The grid without held-out clients."""
         if not self.settings.held_out:
             return grid
         return cast(Grid, Cohort(self.settings.may_train(grid.get_node_ids())))

@@ -50,8 +50,8 @@ class TrackingObserver:
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Tells it of the round."""
-        told = ((row.split, row.metric, row.client) for row in report.rows)
-        self.trained |= {client for *what, client in told if what == ["train", LOSS]}
+        places = ((row.split, row.metric, row.client) for row in report.rows)
+        self.trained |= {client for *what, client in places if what == ["train", LOSS]}
         scores = self.scenario.evaluation.metric_set.scores.values()
         numbers = numbers_of(report, self.trained or None, tuple(scores))
         self._tell(lambda tracker: tracker.log(report.round, numbers))
@@ -65,7 +65,7 @@ class TrackingObserver:
             return
         try:
             message(self.tracker)
-        except Exception as error:  # somebody else's code, and perhaps the network
+        except Exception as error:  # a tracker may raise anything, as on network failures
             log.warning(
                 "the tracker '%s' fails and is left out: %r", self.tracker.parameters.name, error
             )

@@ -129,7 +129,7 @@ class Participant:
         return Message(to_wire(reply.content), reply_to=message)
 
     def _is_last(self, message: Message) -> bool:
-        """Whether a message is the last one of a run: the test, or training where nobody tests."""
+        """Whether a message is the last one of a run: the test, or training without a test."""
         assert self._own is not None
         scenario, config = self._own.scenario, cast(Any, message.content.get("config", {}))
         kind = MessageType.EVALUATE if scenario.evaluation.fraction > 0 else MessageType.TRAIN

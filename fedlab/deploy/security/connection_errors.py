@@ -18,7 +18,7 @@ TOLERATED_SECONDS = 300
 """By how much a device's clock may differ from the server's before it is shut out."""
 
 NOT_READY = (500, 502, 503, 504)
-"""What servers, and whatever stands before them, answer while they cannot."""
+"""HTTP statuses of a server or proxy that is temporarily unavailable."""
 
 NOT_YET_VALID, EXPIRED, HOST_MISMATCH, ADDRESS_MISMATCH = 9, 10, 62, 64
 """OpenSSL's codes."""
@@ -50,7 +50,7 @@ def explain(error: Exception, address: str, name: str = "") -> InputError | Unre
 def _answered(
     error: httpx.HTTPStatusError, address: str, name: str
 ) -> InputError | UnreachableError:
-    status, told = error.response.status_code, refusal(error)
+    status, answer = error.response.status_code, refusal(error)
     if not name:
         return UnreachableError(f"{address} does not know this device any more (status {status})")
     if status in NOT_READY:
@@ -66,7 +66,7 @@ def _answered(
             f"this device's clock is {abs(ahead) / 60:.0f} minutes {side} by the server's, which "
             "therefore refuses its signature; set the clock, e.g. `timedatectl set-ntp true`"
         )
-    if told.get("code") == UNKNOWN_NODE or told.get("detail") == NOT_LET_IN:
+    if answer.get("code") == UNKNOWN_NODE or answer.get("detail") == NOT_LET_IN:
         return InputError(
             f"{address} does not let '{name}' in: its key was never added there, was revoked, or "
             "is in use by another process (a killed one is forgotten after 20 seconds); on the "

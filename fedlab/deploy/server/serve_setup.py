@@ -197,8 +197,8 @@ def _tester(scenario: Scenario, data: FederatedData) -> Worker:
 
 def _runtime(scenario: Scenario, data: FederatedData) -> Runtime:
     """A runtime without clients."""
-    nobody = np.zeros(0, np.int64)
+    empty = np.zeros(0, np.int64)
     offsets = np.zeros(scenario.partition.clients + 1, np.int64)
-    partition = Partition(nobody, nobody, nobody.astype(bool), offsets, nobody, offsets)
+    partition = Partition(empty, empty, empty.astype(bool), offsets, empty, offsets)
     threads = scenario.resources.cpus_per_actor
     return make_runtime(scenario, "cpu", threads, data, partition)

@@ -17,7 +17,7 @@ from fedlab.training.task import Task
 
 
 class LocalAdaptation(ClientTrainer):
-    """Steps on the labelled samples with the scenario's optimiser and loss, whatever the method."""
+    """Steps on the labelled samples with the scenario's optimiser and loss, for every method."""
 
     def phases(self) -> Sequence[Phase]:
         """One."""

@@ -55,8 +55,8 @@ def _of_group(group: Group, metric: str) -> dict[str, np.ndarray]:
 def _confusion(label: str, counts: dict[str, np.ndarray]) -> Figure:
     matrix = counts["matrix"].astype(int)
     right = matrix.trace() / max(matrix.sum(), 1)
-    told = f"{matrix.sum():,} test samples, {right:.1%} of them on the diagonal"
-    chart = confusion_chart(matrix, label=f"Confusion matrix of {label}: {told}")
+    caption = f"{matrix.sum():,} test samples, {right:.1%} of them on the diagonal"
+    chart = confusion_chart(matrix, label=f"Confusion matrix of {label}: {caption}")
     words = "Labels by row, predictions by column; the depth is the share of the row"
     return Figure(f"{label}: confusion", chart, words)
 

@@ -117,7 +117,7 @@ def _axes(
 
 
 def _thinned(curve: Curve) -> Curve:
-    """At most so many points as can be told apart, the last one among them."""
+    """The points, thinned to as many as can be distinguished, with the last one."""
     step = -(-len(curve.x) // MOST_POINTS) or 1
     kept = slice((len(curve.x) - 1) % step, None, step)
     return replace(curve, x=curve.x[kept], y=curve.y[kept], deviation=curve.deviation[kept])
@@ -164,7 +164,7 @@ def _names(curves: Sequence[Curve], across: Scale, up: Scale, letters: int) -> l
 def _reading(
     curve: Curve, across: Scale, up: Scale, x_text: Callable[[float], str], score: Score
 ) -> dict[str, object]:
-    """What is told of a curve where the reader points at it."""
+    """The tooltip of a curve."""
     points = [
         [round(across(x), 1), round(up(y), 1), x_text(x), score.text(y)]
         for x, y in zip(curve.x, curve.y, strict=True)

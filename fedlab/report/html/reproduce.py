@@ -52,7 +52,8 @@ def repeat(comparison: Comparison) -> Repeat:
     blocks = {block: in_short(getattr(first, block)) for block in BLOCKS}
     methods = ", ".join(group.label for group in comparison.groups)
     return Repeat(
-        settings={"strategies": methods} | {block: told for block, told in blocks.items() if told},
+        settings={"strategies": methods}
+        | {block: shown for block, shown in blocks.items() if shown},
         together=together(comparison),
         commands=[command(run) for run in comparison.runs],
         environment=_environment(comparison),
@@ -67,14 +68,14 @@ def in_short(value: Any) -> str:
     if not isinstance(value, ConfigBlock):
         return in_words(value)
     name = value.name if isinstance(value, Component) else ""
-    told = []
+    shown = []
     for key, field in type(value).model_fields.items():
         inner = getattr(value, key)
         default = field.get_default(call_default_factory=True)
         if key != "name" and (isinstance(inner, Component) or inner != default):
             words = in_short(inner)
-            told.append(f"{key}: {f'({words})' if words and is_block(inner) else words}")
-    more = ", ".join(told)
+            shown.append(f"{key}: {f'({words})' if words and is_block(inner) else words}")
+    more = ", ".join(shown)
     return f"{name} ({more})" if name and more else name or more
 
 
@@ -149,10 +150,10 @@ def _environment(comparison: Comparison) -> dict[str, str]:
             ) from error
         words.pop("packages", None)
         for name, value in words.items():
-            told = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            told = told[:12] + "+" * told.endswith("+") if name == "git_commit" else told
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            shown = shown[:12] + "+" * shown.endswith("+") if name == "git_commit" else shown
             if value not in (None, []):
-                found.setdefault(TITLES.get(name, name), {})[told] = None
+                found.setdefault(TITLES.get(name, name), {})[shown] = None
     return {name: " / ".join(values) for name, values in found.items()}
 
 

@@ -97,7 +97,7 @@ def draw(partition: Partition, data: FederatedData, path: Path) -> None:
 
 
 def _headline(partition: Partition, data: FederatedData) -> str:
-    """The sums, and whatever is unusual: samples without owner, without label, with a wrong one."""
+    """The sums, and the samples without owner, without label, and with a wrong label."""
     parts = [
         f"[bold]{len(partition):,}[/] client{'s' * (len(partition) != 1)}",
         f"[bold]{len(partition.train):,}[/] training samples",
@@ -118,7 +118,7 @@ def _headline(partition: Partition, data: FederatedData) -> str:
 
 
 def _held_out(clients: Sequence[int]) -> str:
-    """Clients that nobody trains, the first of many by their indices."""
+    """The held-out clients, the first of many by their indices."""
     named = ", ".join(map(str, clients[:ALL_SHOWN])) + " …" * (len(clients) > ALL_SHOWN)
     return f"[bold]{len(clients):,}[/] held out, never trained: {named}"
 

@@ -128,9 +128,9 @@ class ProgressReporter:
 
     def _conclude(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Tells the test of the round that was chosen on validation."""
-        told = scores(to_frame(report.rows), report.round, strategy.settings.metrics.first)
+        test_scores = scores(to_frame(report.rows), report.round, strategy.settings.metrics.first)
         self._tell_failures(report)
-        words = f"round {report.round} is best on validation; its test: {told}"
+        words = f"round {report.round} is best on validation; its test: {test_scores}"
         self.console.print(words, soft_wrap=True, highlight=False)
 
     def _tell_failures(self, report: RoundReport) -> None:

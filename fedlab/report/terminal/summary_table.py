@@ -65,16 +65,16 @@ def _scores(run: Run, last: int) -> list[tuple[str, str]]:
     score = run.metric_set.first
     domains = metrics.by_domain(run.history, last, score.name)
     mean = metrics.mean_over_domains(run.history, last, score.name)
-    told = [("mean over domains", number_or_dash(mean))]
-    told *= len(domains) > 1
+    lines = [("mean over domains", number_or_dash(mean))]
+    lines *= len(domains) > 1
     spread = metrics.spread_in(run.history, last, score)
-    told += client_facts(spread) if spread else []
-    told += held_out_facts(run, last)
+    lines += client_facts(spread) if spread else []
+    lines += held_out_facts(run, last)
     untested = [name for name in run.scenario.data.unseen_domains if name not in domains.index]
     if untested and run.scenario.evaluation.domains:
         named = short(", ".join(untested), LONGEST)
-        told.append(("not tested", f"{named} (unseen): {run.scenario.strategy.name} {NO_MODEL}"))
-    return told
+        lines.append(("not tested", f"{named} (unseen): {run.scenario.strategy.name} {NO_MODEL}"))
+    return lines
 
 
 def _domains(run: Run, last: int) -> Table:

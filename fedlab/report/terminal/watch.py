@@ -47,16 +47,16 @@ def watch(run: Run, console: Console) -> None:
             for state in _states(run):
                 live.update(_picture(state, console), refresh=True)
     else:
-        told = 0
+        shown_round = 0
         for state in _states(run):
             history = state.history
             followed = history["split"] == metrics.followed_split(history)
             rounds = history.loc[followed, "round"].unique()
-            for number in rounds[rounds > told]:
-                told = int(number)
-                line = f"round {told:>{len(str(run.scenario.rounds))}}/{run.scenario.rounds}"
+            for number in rounds[rounds > shown_round]:
+                shown_round = int(number)
+                line = f"round {shown_round:>{len(str(run.scenario.rounds))}}/{run.scenario.rounds}"
                 console.print(
-                    f"{line}  {scores(history, told, run.metric_set.first)}",
+                    f"{line}  {scores(history, shown_round, run.metric_set.first)}",
                     soft_wrap=True,
                     highlight=False,
                 )
@@ -68,7 +68,7 @@ def watch(run: Run, console: Console) -> None:
 
 
 def _states(run: Run) -> Iterator[Run]:
-    """The run as it is now, and whenever its history has grown, until nobody writes to it."""
+    """The run now, and whenever its history has grown, until no process writes to it."""
     folder, seen = RunFolder(run.folder), -1
     while True:
         over = folder.finished or not folder.busy  # looked at first: what came before is read below

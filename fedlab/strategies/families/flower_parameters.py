@@ -1,4 +1,4 @@
-"""Flower's strategies as scenarios name them, and what their constructors may be told."""
+"""Names of Flower's strategies in scenarios, and the arguments of their constructors."""
 
 from __future__ import annotations
 
