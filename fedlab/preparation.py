@@ -14,6 +14,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round
 from fedlab.engine.model_check import checked_trainer
+from fedlab.engine.rehearsal.pass_count import RoundPasses, count_passes
 from fedlab.engine.rehearsal.rehearse import rehearse
 from fedlab.errors import no_exit
 from fedlab.features.base import ExtractionContext
@@ -37,6 +38,7 @@ class Prepared:
         partition: Which of them belong to which client.
         model: The initial network.
         fleet: The clients' devices; None where the scenario says nothing of them.
+        passes: What a round asks of a client's network; None where that is not known beforehand.
     """
 
     scenario: Scenario
@@ -44,6 +46,7 @@ class Prepared:
     partition: Partition
     model: nn.Module
     fleet: DevicePopulation | None = None
+    passes: RoundPasses | None = None
 
 
 @no_exit("a source, network or method of the scenario")
@@ -99,7 +102,8 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)
         refuse_hopeless_deadline(scenario, model, fleet)
-    return Prepared(scenario, data, partition, model, fleet)
+    passes = count_passes(scenario, data, partition, trainer, work)
+    return Prepared(scenario, data, partition, model, fleet, passes)
 
 
 def prepare_again(scenario: Scenario) -> Prepared:

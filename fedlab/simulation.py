@@ -190,5 +190,6 @@ def _run(
         callbacks=callbacks,
         fleet=prepared.fleet,
         data=fingerprint(prepared.data),
+        passes=prepared.passes.numbers() if prepared.passes else {},
         held_out=prepared.partition.held_out.tolist(),
     )

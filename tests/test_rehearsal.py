@@ -135,13 +135,13 @@ class Drawing(ClientTrainer):
         return super().begin(received, client_state, stats)
 
 
-def test_nothing_is_kept_and_it_costs_once_a_run() -> None:
+def test_nothing_is_kept_of_what_is_tried_before_a_run() -> None:
     scenario = chosen(Drawing, partition={"clients": 3})
     before = random.getstate(), repr(np.random.get_state()), torch.get_rng_state()
     first = prepare(toy.scenario(model={"name": "mlp", "hidden": [8]})).model.state_dict()
     BEGUN.clear()
     model = prepare(scenario).model
-    assert len(BEGUN) == 1
+    assert len(BEGUN) == 2  # it is rehearsed, and its passes are counted
     assert random.getstate() == before[0]
     assert repr(np.random.get_state()) == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])

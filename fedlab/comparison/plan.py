@@ -13,6 +13,7 @@ from typing import Any
 
 from fedlab.comparison.arguments import strategy_change
 from fedlab.comparison.comparison_folder import RunEntry
+from fedlab.comparison.equal_weighting import WEIGHTING, weighted
 from fedlab.comparison.group import label_of, strategy_label
 from fedlab.config import overrides as override
 from fedlab.config.scenario_diff import NO_RESULT, differences
@@ -80,7 +81,10 @@ def plan(
     planned: list[PlannedRun] = []
     for change, setting in itertools.product(chosen, settings):
         changes = fixed | change | setting
+        wanted = setting.get(WEIGHTING, None if WEIGHTING in change else fixed.get(WEIGHTING))
         try:
+            if wanted is not None:
+                changes = weighted(source, changes, fields, wanted)
             scenarios = [load_scenario(source, changes | {"seed": s}, **fields) for s in seeds]
         except InputError as error:
             problems[_in_short(change, setting)] = str(error)

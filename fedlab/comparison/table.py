@@ -28,7 +28,9 @@ NEVER, CLIENTS = "never trained", "mean over clients"
 TRAINED, WORST_TRAINED = "mean over trained clients", "worst trained client"
 HELD_OUT, ADAPTED = "clients nobody trained", "clients nobody trained, adapted"
 STEPS, PARAMETERS, UP, DOWN = "steps", "parameters trained", "bytes up", "bytes down"
-WORK = (STEPS, PARAMETERS, UP, DOWN)
+FORWARD, BACKWARD = "samples forward", "samples backward"
+LABELLED, UNLABELLED = "labelled samples a step", "unlabelled samples a step"
+WORK = (STEPS, LABELLED, UNLABELLED, FORWARD, BACKWARD, PARAMETERS, UP, DOWN)
 """What a round asks of a client."""
 
 
@@ -210,9 +212,16 @@ def work(group: Group, measure: str) -> float:
         group: The method.
         measure: One of `WORK`.
     """
-    if measure == PARAMETERS:
-        told = [group.runs[seed].trained_parameters for seed in group.outcomes]
-        return estimate([math.nan if one is None else one for one in told]).mean
+    written = {
+        PARAMETERS: "parameters",
+        FORWARD: "forward",
+        BACKWARD: "backward",
+        LABELLED: "labelled",
+        UNLABELLED: "unlabelled",
+    }
+    if measure in written:
+        told = [group.runs[seed].workload for seed in group.outcomes]
+        return estimate([one.get(written[measure], math.nan) for one in told]).mean
     of_run = {STEPS: "steps", UP: "up", DOWN: "down"}[measure]
     return estimate([getattr(one, of_run) for one in group.outcomes.values()]).mean
 
@@ -220,7 +229,7 @@ def work(group: Group, measure: str) -> float:
 def differing_work(comparison: Compared) -> list[str]:
     """What a round asks of a client, and not of every method the same."""
     found = []
-    for measure in (STEPS, PARAMETERS, UP):
+    for measure in (each for each in WORK if each != DOWN):
         told = [work(group, measure) for group in comparison.groups]
         known = [value for value in told if not math.isnan(value)]
         if known and not math.isclose(min(known), max(known), rel_tol=1e-9):

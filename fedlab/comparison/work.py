@@ -6,7 +6,19 @@ import math
 from typing import TYPE_CHECKING
 
 from fedlab.comparison.sentences import NONE, Column, words
-from fedlab.comparison.table import DOWN, PARAMETERS, STEPS, UP, WORK, differing_work, work
+from fedlab.comparison.table import (
+    BACKWARD,
+    DOWN,
+    FORWARD,
+    LABELLED,
+    PARAMETERS,
+    STEPS,
+    UNLABELLED,
+    UP,
+    WORK,
+    differing_work,
+    work,
+)
 from fedlab.report.units import size
 
 if TYPE_CHECKING:
@@ -20,7 +32,16 @@ IN_WORDS = {
     "alone": "each alone",
     "rule": "by its own rule",
 }
-TITLES = {STEPS: "steps", PARAMETERS: "parameters trained", UP: "sent up", DOWN: "sent down"}
+TITLES = {
+    STEPS: "steps",
+    FORWARD: "samples forward",
+    BACKWARD: "samples backward",
+    LABELLED: "labelled a step",
+    UNLABELLED: "unlabelled a step",
+    PARAMETERS: "parameters trained",
+    UP: "sent up",
+    DOWN: "sent down",
+}
 
 
 def work_columns(comparison: Compared) -> list[Column]:
@@ -62,6 +83,12 @@ def work_notes(comparison: Compared) -> list[str]:
             f"{names}: of a client in a round (mean over clients, rounds and seeds); what a "
             "method asks before the first round counts as sent."
         )
+    if {FORWARD, BACKWARD} & set(found):
+        told.append(
+            "samples forward, samples backward: through the network, in a round of a client (mean "
+            "over those that may train); a sample that goes through twice counts twice, and one "
+            "whose gradients go back through a part counts as well."
+        )
     return told
 
 
@@ -95,6 +122,6 @@ def _asked(comparison: Compared, measure: str) -> Column:
 
 
 def _in_words(measure: str, value: float) -> str:
-    if measure == STEPS:
-        return f"{value:.1f}".removesuffix(".0")
+    if measure in (STEPS, LABELLED, UNLABELLED, FORWARD, BACKWARD):
+        return f"{value:,.1f}".removesuffix(".0")
     return f"{value:,.0f}" if measure == PARAMETERS else size(value)

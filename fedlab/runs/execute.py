@@ -46,6 +46,7 @@ def conduct(
     fleet: DevicePopulation | None = None,
     data: Mapping[str, Any] = MappingProxyType({}),
     held_out: Sequence[int] = (),
+    passes: Mapping[str, float] = MappingProxyType({}),
 ) -> Run:
     """Runs a scenario's ServerApp on a grid and writes the run's folder.
 
@@ -60,6 +61,7 @@ def conduct(
         fleet: The clients' devices, for virtual time; None without.
         data: Fingerprint of the samples, where they are here (see `fedlab.runs.fingerprint`).
         held_out: Clients that never train.
+        passes: What a round asks of a client's network, by name, as far as that is known.
 
     Raises:
         InputError: If the scenario, or the data, are not those that the checkpoint was made with.
@@ -92,7 +94,12 @@ def conduct(
     first_round = checkpoint.round + 1 if checkpoint else 1
     if validation is not None and validation.exhausted:
         scenario = scenario.model_copy(update={"rounds": first_round - 1})
-    observers += [writer, WorkloadWriter(folder, model), FinishWriter(folder), DivergenceWarning()]
+    observers += [
+        writer,
+        WorkloadWriter(folder, model, passes),
+        FinishWriter(folder),
+        DivergenceWarning(),
+    ]
     app = build_server_app(
         scenario,
         model,

@@ -2,7 +2,7 @@
 
 scenario.yaml        the scenario, with every default written out
 environment.json     versions, hardware, commit
-workload.json        how many parameters a client trains
+workload.json        what a round asks of a client: parameters, passes
 history.csv          every number of every round; byte-identical in an equal run
 counts.csv           what metrics have counted, where they keep it; byte-identical as well
 timings.csv          wall-clock seconds by round and phase, which are not

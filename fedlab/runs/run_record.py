@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas
     from torch import Tensor
 
+PASSES = ("forward", "backward", "labelled", "unlabelled")
+"""What ``workload.json`` may say beside parameters."""
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -77,22 +80,39 @@ class RunRecord:
         return json.loads(file.read_text()).get("chosen") if file.is_file() else None
 
     @property
+    def workload(self) -> dict[str, float]:
+        """What a round asks of a client: empty of a run that did not tell yet.
+
+        ``parameters`` that it trains, samples that go ``forward`` and ``backward`` through its
+        network, ``labelled`` and ``unlabelled`` ones of a step; all but the first where they are
+        known beforehand.
+
+        Raises:
+            InputError: If ``workload.json`` is damaged.
+        """
+        file = RunFolder(self.folder).workload_file
+        if not file.is_file():
+            return {}
+        try:
+            told = json.loads(file.read_text(encoding="utf-8"))
+            return {"parameters": int(told["parameters"])} | {
+                name: float(told[name]) for name in PASSES if name in told
+            }
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{file}: is not as `fedlab simulate` writes it ({error}); delete it, and the "
+                "parameters that a client trains are not told"
+            ) from error
+
+    @property
     def trained_parameters(self) -> int | None:
         """How many parameters a client trains; None of a run that did not tell yet.
 
         Raises:
             InputError: If its ``workload.json`` is damaged.
         """
-        file = RunFolder(self.folder).workload_file
-        if not file.is_file():
-            return None
-        try:
-            return int(json.loads(file.read_text(encoding="utf-8"))["parameters"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{file}: is not as `fedlab simulate` writes it ({error}); delete it, and the "
-                "parameters that a client trains are not told"
-            ) from error
+        told = self.workload
+        return int(told["parameters"]) if told else None
 
     def summary(self) -> pandas.DataFrame:
         """The first metric, accuracy as a rule, on every domain in the last evaluated round.

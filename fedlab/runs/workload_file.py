@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -27,17 +29,25 @@ class WorkloadWriter:
     Args:
         folder: The run's folder.
         model: The network, adapted to the method.
+        passes: Samples that go forward and backward through it, and labelled ones of a step, by
+            name; empty where that is not known.
     """
 
-    def __init__(self, folder: RunFolder, model: nn.Module) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        model: nn.Module,
+        passes: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self.model = model
+        self.passes = passes
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Counts parameters and bytes."""
         method = strategy.parameters
         network, beside = learning(self.model), method.trained_beside(self.model)
-        counted = json.dumps({"parameters": network + beside}) + "\n"
+        counted = json.dumps({"parameters": network + beside, **self.passes}) + "\n"
         write_whole(self.folder.workload_file, counted)
         if first_round > 1:
             return

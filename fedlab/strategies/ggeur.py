@@ -80,6 +80,7 @@ class GGEURParameters(StrategyParameters):
         "per_class": Values((100, 500, 2000)),
         "per_prototype": Values((100, 500, 2000)),
     }
+    weighting_key: ClassVar[str] = "base.weighting"
     name: str = "ggeur"
     base: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
     prototypes: bool = True

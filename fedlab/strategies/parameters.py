@@ -33,6 +33,8 @@ class StrategyParameters(Component):
     """
 
     group: ClassVar[str] = "strategies"
+    weighting_key: ClassVar[str] = "weighting"
+    """Which of the parameters says how clients count; a comparison sets it for all its methods."""
     server_half: ClassVar[type | None] = None
     """The strategy whose parameters these are, if it has them to itself."""
     space: ClassVar[Mapping[str, Range]] = {}

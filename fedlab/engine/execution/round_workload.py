@@ -27,10 +27,17 @@ class RoundWorkload(NamedTuple):
     Attributes:
         steps: Optimiser steps, int64 of shape (clients,).
         samples: Samples read in all steps together, int64 of shape (clients,).
+        own: Of these, those of a phase's own split, int64 of shape (phases, clients).
+        beside: The unlabelled ones that are read beside them, of the same shape.
+        labelled: Those whose label may be used, of shape (clients,); the expected number where a
+            phase reads labelled and unlabelled samples alike.
     """
 
     steps: np.ndarray
     samples: np.ndarray
+    own: np.ndarray
+    beside: np.ndarray
+    labelled: np.ndarray
 
 
 def work_per_round(
@@ -51,14 +58,23 @@ def work_per_round(
     unlabelled = np.diff(partition.train_offsets) - labelled
     kinds, places = np.unique(np.stack([labelled, unlabelled]), axis=1, return_inverse=True)
     alone = bool((kinds != 1).all()) or learns_from_one(trainer.task.model, inputs)
-    totals = np.zeros((2, kinds.shape[1]), dtype=np.int64)
+    phases = trainer.phases()
+    steps, taught = np.zeros(kinds.shape[1], dtype=np.int64), np.zeros(kinds.shape[1])
+    own, beside = np.zeros((2, len(phases), kinds.shape[1]), dtype=np.int64)
     for kind, (known_samples, others) in enumerate(kinds.T.tolist()):
-        for phase in trainer.phases():
+        share = known_samples / max(known_samples + others, 1)
+        for place, phase in enumerate(phases):
             plan = plan_phase(
                 trainer, phase, known_samples, others, batch_size=batch_size, learns_from_one=alone
             )
-            totals[:, kind] += plan.steps, plan.samples
-    return RoundWorkload(*totals[:, places.ravel()])
+            steps[kind] += plan.steps
+            own[place, kind] = plan.own.samples
+            beside[place, kind] = plan.beside.samples
+            part = {"labelled": 1.0, "all": share, "unlabelled": 0.0}[phase.split]
+            taught[kind] += part * plan.own.samples
+    samples = own.sum(axis=0) + beside.sum(axis=0)
+    found = (steps, samples, own, beside, taught)
+    return RoundWorkload(*(numbers[..., places.ravel()] for numbers in found))
 
 
 def check_work(
