@@ -84,11 +84,11 @@ def run(
 def double(monkeypatch: pytest.MonkeyPatch) -> None:
     """Double precision, in which rounding cannot hide a difference or make one."""
     from fedlab.data.preprocess import Preprocess
-    from fedlab.engine.execution import runtime
+    from fedlab.engine.execution import build_trainer
 
-    inputs, build = Preprocess.inputs, runtime.build_model
+    inputs, build = Preprocess.inputs, build_trainer.build_model
     monkeypatch.setattr(Preprocess, "inputs", lambda *given, **own: inputs(*given, **own).double())
-    monkeypatch.setattr(runtime, "build_model", lambda *given: build(*given).double())
+    monkeypatch.setattr(build_trainer, "build_model", lambda *given: build(*given).double())
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.config import registry
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.batch_schedule import plan_round
+from fedlab.engine.execution.build_trainer import build_client_trainer
 from fedlab.engine.execution.round_workload import work_per_round
-from fedlab.engine.execution.runtime import build_client_trainer
 from fedlab.errors import InputError
 from fedlab.preparation import prepare
 from fedlab.report.html.cost import cost

@@ -13,7 +13,7 @@ import fedlab
 from fedlab.clients.base import Received
 from fedlab.config import registry
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution.runtime import client_trainer_of
+from fedlab.engine.execution.build_trainer import client_trainer_of
 from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of, fill
 from fedlab.models.copies import copy_of

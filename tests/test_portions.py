@@ -129,7 +129,7 @@ def test_a_strategy_that_looks_at_single_updates_gets_them_unless_it_says_otherw
     looked = simulate(many(LOCAL, strategy=strategy), out=tmp_path / "run", progress=False)
     assert looked.finished
     strategy = {"name": "test_portions:Claims", "client": "fedavg"}
-    with pytest.raises(ValueError, match="linear = False"):
+    with pytest.raises(ValueError, match="needs_only_mean = False"):
         simulate(many(LOCAL, strategy=strategy), out=tmp_path / "claims", progress=False)
 
 

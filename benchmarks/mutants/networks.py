@@ -8,7 +8,8 @@ ANATOMY = "fedlab/models/anatomy/anatomy.py"
 BUFFERS = "fedlab/models/anatomy/buffers.py"
 OBSERVED = "fedlab/models/anatomy/observed.py"
 PLACES = "fedlab/models/anatomy/places.py"
-TRIAL = "fedlab/engine/step_check.py"
+TRIAL = "fedlab/engine/step_trial.py"
+CHECK = "fedlab/engine/step_check.py"
 PASSES = "fedlab/engine/execution/passes.py"
 SCREENING = "fedlab/federation/screening.py"
 
@@ -121,14 +122,14 @@ MUTANTS = (
     ),
     Mutant(
         "a-wrong-step-is-no-reason-to-refuse-a-network",
-        TRIAL,
+        CHECK,
         "return None if difference is None or difference.is_rounding else str(difference)",
         "return None",
         (f"{ODD}::test_what_would_go_wrong_in_training_is_refused_before",),
     ),
     Mutant(
         "a-wrong-step-of-a-stack-is-not-looked-for",
-        TRIAL,
+        CHECK,
         "wrong = _wrong(trial, trial.stacked)",
         "wrong = None",
         (f"{ODD}::test_what_cannot_be_stacked_is_found_out_once",),

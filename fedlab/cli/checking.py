@@ -41,9 +41,9 @@ def check(
 def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.data.preprocess import Preprocess
     from fedlab.data.trial_samples import trial_samples
+    from fedlab.engine.execution.build_trainer import client_trainer_of, tried_trainer
     from fedlab.engine.execution.mode import from_rule
-    from fedlab.engine.execution.runtime import client_trainer_of, tried_trainer
-    from fedlab.engine.step_check import Trial
+    from fedlab.engine.step_trial import Trial
     from fedlab.models.anatomy import anatomy_of
     from fedlab.models.head import find_head
     from fedlab.models.normalisation import normalises

@@ -11,7 +11,11 @@ from fedlab.clients.base import ClientTrainer
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial_samples import trial_samples
-from fedlab.engine.execution.runtime import client_trainer_of, initial_model, tried_trainer
+from fedlab.engine.execution.build_trainer import (
+    client_trainer_of,
+    initial_model,
+    tried_trainer,
+)
 from fedlab.errors import InputError
 from fedlab.methods import client_trainer_class
 from fedlab.models.anatomy import anatomy_of

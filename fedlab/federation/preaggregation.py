@@ -38,7 +38,7 @@ REQUEST = "sum"
 
 ONLY_THE_SUM = (
     "a client's update was asked for and only the sum over the clients is there; a strategy that "
-    "looks at single updates has to say `linear = False`"
+    "looks at single updates has to say `needs_only_mean = False`"
 )
 
 

@@ -9,33 +9,25 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from torch import nn
 
 from fedlab import rng
-from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
-from fedlab.config.signatures import is_ours
+from fedlab.clients.base import ClientState, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData, Samples
-from fedlab.data.trial_samples import TrialSamples, trial_samples
+from fedlab.engine.execution.build_trainer import build_client_trainer
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
 from fedlab.engine.execution.local_adaptation import adapted
-from fedlab.engine.execution.low_rank_rule import takes_usual_steps
 from fedlab.engine.execution.vmapped import out_of_memory
-from fedlab.engine.step_check import tried
 from fedlab.federation.evaluation_reply import ADAPT_STEPS
 from fedlab.federation.preaggregation import Preaggregation
-from fedlab.methods import client_trainer_class
 from fedlab.models.anatomy.observed import Observed
-from fedlab.models.build import build_model
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
-from fedlab.training.optimizer import Optimizer
-from fedlab.training.task import Task
 from fedlab.updates.client_side import outgoing
 
 log = logging.getLogger("fedlab")
@@ -246,87 +238,3 @@ def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSam
     """The samples of a pool at the given rows, on a device."""
     columns = (pool.inputs, pool.labels, pool.domains)
     return TestSamples(*(as_tensor(column[rows]).to(device) for column in columns))
-
-
-def build_client_trainer(
-    scenario: Scenario,
-    data: FederatedData,
-    device: torch.device,
-    preprocess: Preprocess | None = None,
-    observed: Observed | None = None,
-) -> ClientTrainer:
-    """The method's client trainer with the scenario's network and optimiser.
-
-    Args:
-        scenario: The experiment.
-        data: The pooled samples.
-        device: Where to compute.
-        preprocess: Normalises samples; created if not given.
-        observed: Observations of the network from another process.
-
-    Raises:
-        InputError: If the network cannot be built, or cannot be trained correctly.
-    """
-    samples = trial_samples(data, preprocess or Preprocess(scenario.data, data))
-    classes = len(data.class_names)
-    model = initial_model(scenario, data, samples, observed)
-    if is_ours(type(scenario.model)):  # `fedlab.prepare` tries it once for all processes
-        return client_trainer_of(scenario, model.to(device), classes)
-    trainer, _ = tried_trainer(client_trainer_of(scenario, model, classes), scenario, samples)
-    task = replace(trainer.task, model=model.to(device))
-    return client_trainer_class(scenario)(scenario.strategy, task)
-
-
-def initial_model(
-    scenario: Scenario,
-    data: FederatedData,
-    samples: TrialSamples,
-    observed: Observed | None = None,
-) -> nn.Module:
-    """The network that all clients start from.
-
-    Args:
-        scenario: The experiment.
-        data: The pooled samples, or a server's description of them.
-        samples: Samples for a trial run of the network.
-        observed: Observations of such a run in another process.
-
-    Raises:
-        InputError: If the network cannot be built.
-    """
-    return build_model(
-        scenario.model,
-        scenario.strategy,
-        data.input_shape,
-        len(data.class_names),
-        scenario.seed,
-        samples.inputs,
-        observed,
-    )
-
-
-def client_trainer_of(scenario: Scenario, model: nn.Module, classes: int) -> ClientTrainer:
-    """The method's client trainer with a given network."""
-    task = Task(
-        model=model,
-        optimizer=Optimizer(scenario.training.optimizer),
-        classes=classes,
-        loss=scenario.training.loss,
-        local_epochs=scenario.training.local_epochs,
-        local_steps=scenario.training.local_steps,
-        remainder=scenario.training.remainder,
-        precision=scenario.training.precision,
-    )
-    return client_trainer_class(scenario)(scenario.strategy, task)
-
-
-def tried_trainer(
-    trainer: ClientTrainer, scenario: Scenario, samples: TrialSamples
-) -> tuple[ClientTrainer, str | None]:
-    """A client trainer whose steps were checked (see `fedlab.engine.step_check.tried`)."""
-    stacks = trainer.supports_vmap and scenario.engine.execution != "sequential"
-    form = scenario.engine.dense_layers if takes_usual_steps(trainer) else "dense"
-    task, why = tried(trainer.task, samples, scenario.model.name, stacks, form)
-    if task is not trainer.task:
-        trainer = client_trainer_class(scenario)(scenario.strategy, task)
-    return trainer, why
