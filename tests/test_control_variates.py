@@ -66,6 +66,23 @@ def test_weighted_by_examples_the_optimum_is_that_of_all_samples(method: dict, l
     assert error(bed, 50, weights=(1, 2, 5)) < 1e-10
 
 
+@pytest.mark.parametrize("method", [{"name": "scaffold"}, {"name": "feddyn", "alpha": 2.0}])
+def test_weighted_by_examples_and_with_a_part_of_the_clients_it_is_missed_and_told(
+    method: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    bed = Bed(method | {"weighting": "examples"}, copies=(1, 2, 5), lr=0.2, fraction=0.67)
+    assert error(bed, 60, weights=(1, 2, 5)) > 0.1
+    partly = {"participation": {"fraction": 0.67}}
+    for weighting, changes, warned in (
+        ("examples", partly, True),
+        ("uniform", partly, False),
+        ("examples", {}, False),
+    ):
+        caplog.clear()
+        prepare(toy.scenario(strategy=method | {"weighting": weighting}, **changes))
+        assert ("has the optimum of all examples only" in caplog.text) == warned
+
+
 def test_by_share_the_optimum_is_that_of_all_samples_though_clients_count_the_same() -> None:
     method = {"name": "feddc", "alpha": 0.5, "by_share": True}
     assert error(Bed(method, copies=(1, 2, 5), lr=0.2), 150, weights=(1, 2, 5)) < 1e-10

@@ -10,23 +10,31 @@ model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveFloat
+from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
+from fedlab.strategies.families.requirements import warn_of_weighted_parts
 from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
 
 
 class FedDynParameters(StrategyParameters):
     """FedDyn's parameters.
 
     Attributes:
-        weighting: Every client counts the same, as in the paper; where they count by their
-            examples, the server's h is exact only if all clients take part.
+        weighting: Every client counts the same, as in the paper, whose analysis holds however many
+            of them train in a round. Where they count by their examples, the optimum of all
+            examples is reached exactly if all clients train in every round; where some do and
+            clients are of different size, the server's h is off and so is the result, of which a
+            warning tells.
         alpha: α, weight of the penalty, commonly 0.01 to 0.5. The smaller it is, the further the
             server's correction reaches, and the more local steps it takes for clients to follow.
     """
@@ -35,6 +43,10 @@ class FedDynParameters(StrategyParameters):
     name: str = "feddyn"
     weighting: Literal["examples", "uniform"] = "uniform"
     alpha: PositiveFloat = 0.1
+
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
+        """Tells where the weighted objective is not reached."""
+        warn_of_weighted_parts(scenario, self.weighting)
 
 
 class FedDyn(ServerStep[FedDynParameters]):

@@ -18,7 +18,7 @@ from torch import nn
 from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
-from fedlab.strategies.families.requirements import refuse_unless_plain_sgd
+from fedlab.strategies.families.requirements import refuse_unless_plain_sgd, warn_of_weighted_parts
 from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -30,8 +30,11 @@ class ScaffoldParameters(StrategyParameters):
     """SCAFFOLD's parameters.
 
     Attributes:
-        weighting: Every client counts the same, as in the paper; where they count by their
-            examples, the server's control variate is exact only if all clients take part.
+        weighting: Every client counts the same, as in the paper, whose analysis holds however many
+            of them train in a round. Where they count by their examples, the optimum of all
+            examples is reached exactly if all clients train in every round; where some do and
+            clients are of different size, the server's control variate is off and so is the
+            result, of which a warning tells.
         server_lr: η_g, the server's step along the clients' mean change; commonly 1. The paper of
             GGEUR has 0.25.
     """
@@ -44,6 +47,7 @@ class ScaffoldParameters(StrategyParameters):
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses local optimisers other than plain SGD."""
         refuse_unless_plain_sgd(scenario)
+        warn_of_weighted_parts(scenario, self.weighting)
 
 
 class Scaffold(ServerStep[ScaffoldParameters]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -11,6 +12,9 @@ from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
+
+
+log = logging.getLogger("fedlab")
 
 
 def refuse_if_nothing_stays(
@@ -88,3 +92,19 @@ def refuse_unless_plain_sgd(scenario: Experiment) -> None:
         f"training.optimizer.{wrong} does not go with {name}, which takes a client's mean gradient "
         f"from how far plain SGD went; use training.optimizer.{remedy}, or strategy.name=feddyn"
     )
+
+
+def warn_of_weighted_parts(scenario: Experiment, weighting: str) -> None:
+    """Tells that a server's correction is wrong where few clients train and count by examples.
+
+    The correction is to be the mean over all clients, each by its share of all examples; a server
+    that hears of a round's clients alone knows their shares of these clients' examples.
+    """
+    if weighting == "examples" and scenario.participation.fraction < 1:
+        log.warning(
+            "%s with strategy.weighting=examples has the optimum of all examples only where all "
+            "clients train in every round; with participation.fraction=%g it may settle elsewhere "
+            "if clients are of different size (strategy.weighting=uniform does not)",
+            scenario.strategy.name,
+            scenario.participation.fraction,
+        )
