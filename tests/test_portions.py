@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedlab.clients.base import Carry, Received, Update
 from fedlab.clients.fedavg import FedAvg as FedAvgHalf
-from fedlab.engine.ray.ray_grid import Dispatch
+from fedlab.engine.ray.dispatch import Dispatch
 from fedlab.engine.start import start_grid
 from fedlab.engine.work_units import cut
 from fedlab.federation.client_updates import ClientUpdate, decode

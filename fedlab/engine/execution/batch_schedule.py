@@ -15,11 +15,12 @@ depend on the seed, the client and the round alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from fedlab import rng
 from fedlab.clients.base import ClientTrainer, Phase, Update
@@ -167,3 +168,42 @@ def first_of_views(phase: Phase, labelled: torch.Tensor) -> int:
         labelled: Whether a sample of the batch is labelled, bool of shape (batch,) on the CPU.
     """
     return 0 if phase.unlabelled is None else int(labelled.sum())
+
+
+def groups_by_shape(
+    phases: Sequence[list[torch.Tensor]], views: Callable[[int, torch.Tensor], int]
+) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
+    """The clients whose batches have the same shape, and their rows, for every step of a phase.
+
+    Args:
+        phases: The rows of every client's steps.
+        views: (client, rows) -> number of rows with strong views.
+    """
+    for step in range(max(len(phase) for phase in phases)):
+        groups: dict[tuple[int, int], list[int]] = {}
+        for client, phase in enumerate(phases):
+            if step < len(phase):
+                shape = len(phase[step]), views(client, phase[step])
+                groups.setdefault(shape, []).append(client)
+        for members in groups.values():
+            yield members, [phases[client][step] for client in members]
+
+
+def padded_steps(schedules: Sequence[Schedule]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The clients' rows for every step, padded to equal length, and their lengths.
+
+    Yields:
+        Rows of shape (clients, batch), shorter batches padded with row 0; and lengths of shape
+        (clients, 1).
+    """
+    steps = [[rows for phase in schedule.phases for rows in phase] for schedule in schedules]
+    for number in range(len(steps[0])):
+        taken = [rows[number] for rows in steps if number < len(rows)]
+        lengths = torch.tensor([[len(rows)] for rows in taken])
+        yield stacked_with_zeros(taken), lengths
+
+
+def stacked_with_zeros(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The tensors stacked, shorter ones padded with zeros."""
+    equal = len({len(tensor) for tensor in tensors}) == 1
+    return torch.stack(list(tensors)) if equal else pad_sequence(list(tensors), batch_first=True)

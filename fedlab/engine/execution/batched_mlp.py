@@ -17,12 +17,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.nn.utils.rnn import pad_sequence
 
 from fedlab.clients.base import Carry, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution.batch_schedule import Schedule, plan_round
+from fedlab.engine.execution.batch_schedule import (
+    Schedule,
+    padded_steps,
+    plan_round,
+    stacked_with_zeros,
+)
 from fedlab.engine.execution.dense_layer import DenseLayer
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer
@@ -125,7 +129,7 @@ def train_batched(
     # Sorted by steps, the clients of every step are a prefix: a slice instead of a copy.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].steps)
     planned = [schedules[k] for k in order]
-    steps = list(_steps(planned))
+    steps = list(padded_steps(planned))
     work = LayerWork(
         steps=len(steps),
         seen=sum(rows.shape[1] for rows, _ in steps),
@@ -140,26 +144,6 @@ def train_batched(
     ended = list(side.finish(planned) if into is None else side.add_up(planned, into))
     results = dict(zip(order, ended, strict=True))
     return [results[k] for k in range(len(clients))]
-
-
-def _steps(schedules: Sequence[Schedule]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The clients' rows for every step, padded to equal length, and their lengths.
-
-    Yields:
-        Rows of shape (clients, batch), shorter batches padded with row 0; and lengths of shape
-        (clients, 1).
-    """
-    steps = [[rows for phase in schedule.phases for rows in phase] for schedule in schedules]
-    for number in range(len(steps[0])):
-        taken = [rows[number] for rows in steps if number < len(rows)]
-        lengths = torch.tensor([[len(rows)] for rows in taken])
-        yield _beside(taken), lengths
-
-
-def _beside(tensors: list[Tensor]) -> Tensor:
-    """The tensors stacked, shorter ones padded with zeros."""
-    equal = len({len(tensor) for tensor in tensors}) == 1
-    return torch.stack(tensors) if equal else pad_sequence(tensors, batch_first=True)
 
 
 class _SideBySide:
@@ -186,8 +170,8 @@ class _SideBySide:
         linear: Form,
     ) -> None:
         self.chain, self.trainer, self.received = chain, trainer, received
-        self.labels = _beside([data.labels for data in datas])
-        stored = _beside([data.inputs for data in datas])
+        self.labels = stacked_with_zeros([data.labels for data in datas])
+        stored = stacked_with_zeros([data.inputs for data in datas])
         samples = preprocess.inputs(stored, own=True).flatten(0, 1)
         for module in chain.before:
             samples = module(samples)

@@ -20,7 +20,7 @@ from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluat
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
 from fedlab.engine.execution.local_adaptation import adapted
-from fedlab.engine.execution.vmapped import out_of_memory
+from fedlab.engine.execution.memory import out_of_memory
 from fedlab.federation.evaluation_reply import ADAPT_STEPS
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.models.anatomy.observed import Observed

@@ -8,7 +8,7 @@ the same length step together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Literal
 
@@ -26,7 +26,12 @@ from fedlab.clients.base import (
 )
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution.batch_schedule import Schedule, first_of_views, plan_round
+from fedlab.engine.execution.batch_schedule import (
+    Schedule,
+    first_of_views,
+    groups_by_shape,
+    plan_round,
+)
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.federation.preaggregation import Preaggregation
@@ -124,37 +129,10 @@ def train_many(
     planned = [schedules[k] for k in order]
     for phase, steps in enumerate(zip(*(schedule.phases for schedule in planned), strict=True)):
         stack.enter(phase)
-        for members, rows in _groups(steps, stack.views):
+        for members, rows in groups_by_shape(steps, stack.views):
             stack.step(members, rows)
     results = dict(zip(order, stack.finish(planned), strict=True))
     return [results[k] for k in range(len(clients))]
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error means that a smaller stack may fit."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    words = ("DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return any(text in str(error) for text in words)
-
-
-def _groups(
-    phases: Sequence[list[torch.Tensor]], views: Callable[[int, torch.Tensor], int]
-) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
-    """The clients whose batches have the same shape, and their rows, for every step of a phase.
-
-    Args:
-        phases: The rows of every client's steps.
-        views: (client, rows) -> number of rows with strong views.
-    """
-    for step in range(max(len(phase) for phase in phases)):
-        groups: dict[tuple[int, int], list[int]] = {}
-        for client, phase in enumerate(phases):
-            if step < len(phase):
-                shape = len(phase[step]), views(client, phase[step])
-                groups.setdefault(shape, []).append(client)
-        for members in groups.values():
-            yield members, [phases[client][step] for client in members]
 
 
 def _present(phase: Phase) -> tuple[int | None, int | None]:

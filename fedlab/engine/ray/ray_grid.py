@@ -14,7 +14,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -27,6 +26,7 @@ from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import LATE, ClientGrid
 from fedlab.engine.ray.actor import Returned
 from fedlab.engine.ray.actor_pool import ActorPool
+from fedlab.engine.ray.dispatch import Dispatch
 from fedlab.engine.work_units import WorkUnit, client_task_of
 from fedlab.errors import RunError
 from fedlab.flower_compat import error_reply
@@ -45,40 +45,6 @@ LOST_PROCESS = (
     ray.exceptions.OutOfMemoryError,
     ray.exceptions.NodeDiedError,
 )
-
-
-@dataclass
-class Dispatch:
-    """A work unit that was sent to an actor.
-
-    Attributes:
-        unit: The messages.
-        content: Their shared content.
-        died: Number of actors that died while processing it.
-        last: Whether it is not sent again if another actor dies.
-        as_objects: Whether clients' states are returned as separate objects.
-        outputs: References to the actor's return values.
-    """
-
-    unit: WorkUnit
-    content: ray.ObjectRef[Any]
-    died: int = 0
-    last: bool = False
-    as_objects: bool = True
-    outputs: list[ray.ObjectRef[Any]] = field(default_factory=list)
-
-    def again(self) -> list[Dispatch]:
-        """The work units to send after the actor died; empty to give up.
-
-        Work units of one client, so that a client that kills its actor affects no other. A stack
-        is first repeated once as it was, as its clients' results depend on it by rounding.
-        """
-        self.died += 1
-        if self.unit.together and self.died == 1:
-            return [self]
-        if self.last:
-            return []
-        return [Dispatch(one, self.content, self.died, last=True) for one in self.unit.split()]
 
 
 class RayGrid(ClientGrid):
