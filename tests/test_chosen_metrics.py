@@ -23,6 +23,7 @@ from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.federation.evaluation_reply import COUNTS, counts_layout, counts_record
 from fedlab.federation.record_layout import Expected
+from fedlab.metrics.base import Metric, SampleMean
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.preparation import prepare
 from fedlab.records import to_wire
@@ -393,3 +394,30 @@ def nothing_at_all(counts: dict) -> None:
 def test_counts_that_cannot_be_are_refused(change: Callable[[dict], None]) -> None:
     with pytest.raises(ValueError, match=r"its reply|counts'"):
         expectation(MEASURED).admit(reply(MEASURED, change))
+
+
+class MeanOfMeans(Metric):
+    name: str = "mean_of_means"
+
+    def count(self, outputs, labels):
+        hits = outputs.argmax(1) == labels
+        return {"acc": hits.double().mean() if len(labels) else torch.zeros((), dtype=torch.double)}
+
+    def compute(self, counts):
+        return {self.title: float(counts["acc"])}
+
+
+class OneNumber(SampleMean):
+    name: str = "one_number"
+
+    def values(self, outputs, labels):
+        return outputs.mean()
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [(MeanOfMeans, "does not add up: its 'acc'"), (OneNumber, "give one number for each")],
+)
+def test_a_metric_that_does_not_add_up_is_refused(metric: type[Metric], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        fedlab.prepare(toy.scenario(evaluation={"metrics": [metric]}))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import fedlab
 from fedlab import ClientTrainer, Strategy
@@ -207,3 +208,23 @@ def test_a_scenario_is_built_of_typed_parts_as_it_is_written_in_yaml(tmp_path):
     file.write_text(to_yaml(typed))
     assert typed == plain == load_scenario(file) == load_scenario(typed)
     assert load_scenario(typed, ["model.widths=[4, 4, 8]"]).model.widths == (4, 4, 8)
+
+
+class Forgetful(Strategy):
+    """Sends a value down and forgets the base's."""
+
+    def config(self, server_round):
+        return {"mine": 1}
+
+
+def test_a_config_that_forgets_its_base_keeps_the_round(tmp_path) -> None:
+    """Batches are drawn by the round, and the learning rate falls with it."""
+    fields = {"training": {"optimizer": {"lr": 0.05, "lr_decay": 0.5}}, "rounds": 3}
+    plain, mine = (
+        fedlab.simulate(
+            toy.scenario(**fields, strategy=strategy), out=tmp_path / name, progress=False
+        )
+        for name, strategy in (("plain", "fedavg"), ("mine", Forgetful))
+    )
+    ours, theirs = (run.model().state_dict() for run in (mine, plain))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

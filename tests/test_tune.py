@@ -220,6 +220,12 @@ def test_a_sampler_proposes_what_it_proposed_before_and_knows_what_came_of_it(
         tuned(tmp_path / "other", sampler="tpe", halving=True)
 
 
+def test_what_is_written_out_is_not_drawn(tmp_path: Path) -> None:
+    ledger = tuned(tmp_path, ["fedprox mu=5"], 3).ledger
+    assert "strategy.mu" not in ledger
+    assert set(ledger.method) == {"fedprox mu=5.0"}
+
+
 # ---------------------------------------------------------------------- refusals
 
 
@@ -231,6 +237,8 @@ def test_a_sampler_proposes_what_it_proposed_before_and_knows_what_came_of_it(
         ("shared: {training.optimizer.lr: []}", "has no value to choose from"),
         ("shared: {training.optimizer.lr: 0.1}", "is no range; write a list of values"),
         ("shared: {training.batch_size: {integers: [1, 2.5]}}", "needs two whole numbers"),
+        ("shared: {rounds: [1, 4]}", "rounds: is not drawn, since draws are compared"),
+        ("shared: {partition.clients: [3, 6]}", "they need the same data, clients, rounds"),
         ("elsewhere: {}", "must be a block with the keys shared and own"),
         ("own: {fedprox: 3}", "own: fedprox: must be a block of ranges by key"),
         ("own: {fedporx: {mu: [1]}}", "there is no strategy 'fedporx'; did you mean 'fedprox'?"),

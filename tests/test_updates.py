@@ -236,6 +236,23 @@ def test_actors_send_the_same_bytes(tmp_path: Path) -> None:
     assert result(here.folder) == result(there.folder)
 
 
+def test_private_means_are_of_unpacked_updates(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "strategy": {"name": "fedavg", "weighting": "uniform"},
+        "model": {"name": "mlp", "hidden": [8]},
+        "privacy": {"noise_multiplier": 1e-6, "clipping_norm": 100.0, "delta": 1e-3},
+        "rounds": 1,
+    }
+    plain, packed = (
+        fedlab.simulate(
+            scenario(**fields, updates=updates), out=tmp_path / str(len(updates)), progress=False
+        )
+        for updates in ({}, {"compression": {"name": "top_k", "share": 1.0}})
+    )
+    ours, theirs = (run.model().state_dict() for run in (packed, plain))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
 # ---------------------------------------------------------------------- one's own
 
 

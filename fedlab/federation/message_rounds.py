@@ -133,7 +133,10 @@ class MessageRounds(FlowerStrategy):
         records: dict[str, ArrayRecord | ConfigRecord] = {
             name: to_record(tensors) for name, tensors in down.items()
         }
-        records["config"] = ConfigRecord({**config, **self.config(server_round)})
+        # Clients draw their batches by the round, also under a method whose `config` omits it.
+        standard = {"server-round": server_round, "rounds": self.rounds}
+        own = {**standard, **config, **self.config(server_round)}
+        records["config"] = ConfigRecord(own)
         # The norm of each client's update cannot be computed from a sum.
         if train and self.needs_only_mean and self.settings.update_norm is None:
             records[REQUEST] = request(self.parameters.weighting, self.anatomy.kept_whole)

@@ -11,6 +11,7 @@ import torch
 from fedlab.config.component import Component
 from fedlab.config.defaults import chosen
 from fedlab.config.yaml_text import in_words
+from fedlab.errors import InputError
 
 Counts = dict[str, torch.Tensor]
 """Named sums over samples, int64 or float64; those of two sets add up to those of both together."""
@@ -93,6 +94,11 @@ class SampleMean(Metric):
     def count(self, outputs: torch.Tensor, labels: torch.Tensor) -> Counts:
         """The sum of the numbers, in double precision, and how many there are."""
         values = self.values(outputs, labels)
+        if values.shape != labels.shape:
+            raise InputError(
+                f"{type(self).__qualname__}.values gives the shape {tuple(values.shape)} for "
+                f"{len(labels)} samples; give one number for each"
+            )
         total = values.sum() if values.dtype == torch.bool else values.double().sum()
         return {"total": total, "samples": torch.tensor(len(labels))}
 

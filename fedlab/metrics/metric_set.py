@@ -161,12 +161,27 @@ class MetricSet:
                 f"evaluation.metrics: '{metric.name}' must count int64 or float64 tensors of the "
                 "same names and shapes for any number of samples, none among them"
             )
+        self._refuse_means(metric, outputs.shape[1])
         for counts in (some, none):
             found = metric.compute(counts)
             if metric.scalar and metric.title not in found:
                 raise InputError(
                     f"evaluation.metrics: '{metric.name}'.compute must give '{metric.title}', and "
                     f"gives {', '.join(found) or 'nothing'}"
+                )
+
+    def _refuse_means(self, metric: Metric, classes: int) -> None:
+        """Refuses counts of a union that are not the sums of the counts of its parts."""
+        labels = torch.arange(7) % classes
+        outputs = torch.arange(7.0 * classes).view(7, classes).sin()  # any numbers, none alike
+        whole = metric.count(outputs, labels)
+        parts = summed([metric.count(outputs[p], labels[p]) for p in (slice(3), slice(3, 7))])
+        for name, count in whole.items():
+            if not torch.allclose(count.double(), parts[name].double(), rtol=1e-6, equal_nan=True):
+                raise InputError(
+                    f"evaluation.metrics: '{metric.name}' does not add up: its '{name}' of seven "
+                    "samples is not the sum of those of three and four of them; count sums over "
+                    "samples, and divide in compute"
                 )
 
 

@@ -45,7 +45,9 @@ def jensen_shannon(shares: np.ndarray) -> float:
 
     From 0 to the logarithm of the number of classes, or clients if these are fewer.
     """
-    return float(_entropy(shares.mean(axis=0)) - _entropy(shares).mean()) if len(shares) else 0.0
+    if not len(shares):
+        return 0.0
+    return max(0.0, round(float(_entropy(shares.mean(axis=0)) - _entropy(shares).mean()), 12))
 
 
 def gini(sizes: np.ndarray) -> float:

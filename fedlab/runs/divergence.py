@@ -25,6 +25,8 @@ class DivergenceWarning:
         self.warned = False
         self.fruitless: list[int] = []
         """Rounds in which no client's update was finite."""
+        self.rounds = self.unused = 0
+        """Rounds, and those of them in which no client's update was used."""
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Does nothing."""
@@ -38,6 +40,8 @@ class DivergenceWarning:
         }
         left_out = [name for name, why in report.failures.items() if NOT_FINITE in why]
         lost = [*left_out, *(name for name, loss in losses.items() if not math.isfinite(loss))]
+        self.rounds += 1
+        self.unused += bool(report.failures) and not losses
         if left_out and not losses:
             self.fruitless.append(report.round)
         if lost and not self.warned:
@@ -54,7 +58,13 @@ class DivergenceWarning:
 
     def on_end(self, strategy: RoundStrategy) -> None:
         """Warns of the number of rounds without any finite update."""
-        if self.fruitless:
+        if self.rounds and self.unused == self.rounds:
+            log.warning(
+                "no client's update was used in any of %d rounds, so that the model is the one it "
+                "started from and the run is no result; failures.csv says why",
+                self.rounds,
+            )
+        elif self.fruitless:
             log.warning(
                 "in %d rounds, from round %d on, no client's update was finite and the model "
                 "stayed as it was: what the run comes to is that of the other rounds",

@@ -12,6 +12,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.config import yaml_text
 from fedlab.errors import InputError
 from fedlab.files import write_whole
+from fedlab.metrics.metric_set import Score
 from fedlab.runs.run import load_run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
@@ -92,6 +93,12 @@ class Tuning:
                 "oracle": means.loc[(method, oracle[method]), "oracle"],
             }
         return pandas.DataFrame.from_dict(rows, orient="index")
+
+    @property
+    def score(self) -> Score:
+        """What draws are judged by."""
+        run = load_run(next((self.folder / "draws").iterdir()))
+        return run.scenario.evaluation.metric_set.scores[self.plan["metric"]]
 
     def scenarios(self) -> dict[str, Scenario]:
         """For each method the scenario with what was chosen, and the seed 0."""

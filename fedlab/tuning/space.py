@@ -14,6 +14,9 @@ from fedlab.scenario import Scenario
 
 LEARNING_RATE = "training.optimizer.lr"
 
+TUNABLE = ("training", "model", "updates")
+"""Blocks whose keys may be drawn for all methods alike."""
+
 FACTOR = 10.0
 """The learning rate of a scenario is tried from a tenth of it to ten times it."""
 
@@ -84,6 +87,12 @@ def read_space(file: str | Path, scenario: Scenario) -> Space:
     for key, block in blocks.items():
         if block is not None and not isinstance(block, Mapping):
             raise InputError(f"{path}: {key}: must be a block of ranges by key")
+    for key in shared or {}:
+        if str(key).partition(".")[0] not in TUNABLE:
+            raise InputError(
+                f"{path}: shared: {key}: is not drawn, since draws are compared with one another: "
+                f"they need the same data, clients, rounds and measures; draw {', '.join(TUNABLE)}"
+            )
     for name in own:
         try:
             registry.path_of("strategies", str(name))

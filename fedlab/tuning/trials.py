@@ -82,7 +82,10 @@ def samplers_of(
     found: list[tuple[Any, str, Sampler]] = []
     for strategy in asked.strategies or [None]:
         plain = asked.scenario(strategy, {}, seed)
-        method, own = strategy_label(plain.strategy), space.of(plain)
+        method = strategy_label(plain.strategy)
+        written = strategy_change(strategy) if strategy is not None else {}
+        # "fedprox mu=5" is meant as it is written.
+        own = {key: each for key, each in space.of(plain).items() if key not in written}
         if any(method == known for _, known, _ in found):
             raise InputError(f"strategies: {method} stands there twice; name each method once")
         if name == "random":

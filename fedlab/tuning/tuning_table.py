@@ -31,8 +31,8 @@ def print_tuning(tuning: Tuning, console: Console) -> None:
         table.add_row(
             str(method),
             values or "the default",
-            _per_cent(row["score"]),
-            _per_cent(row["default"]),
+            _text(tuning, row["score"]),
+            _text(tuning, row["default"]),
             f"{row['draw']:.0f}",
             f"{row['oracle draw']:.0f}",
         )
@@ -48,5 +48,5 @@ def print_tuning(tuning: Tuning, console: Console) -> None:
     console.print(Text(f"ledger: {tuning.folder / 'ledger.csv'}"), soft_wrap=True)
 
 
-def _per_cent(value: float) -> str:
-    return NONE if math.isnan(value) else f"{100 * value:.1f}"
+def _text(tuning: Tuning, value: float) -> str:
+    return NONE if math.isnan(value) else tuning.score.text(value)

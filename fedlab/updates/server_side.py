@@ -78,12 +78,12 @@ class WithUpdates(Strategy):
         Raises:
             RunError: If there are too few clients for the rule, or the method computes no mean.
         """
-        rule, self.asked = self.updates.rule, False
+        rule, self.mean_taken = self.updates.rule, False
         counting = sum(self.weight(update) > 0 for update in updates)
         if too_few := rule.least(counting):
             raise RunError(f"round {server_round}: updates.rule: {rule.name}: {too_few}")
         super().aggregate(server_round, [self._plain(update) for update in updates])
-        if rule.name != "mean" and not self.asked:
+        if rule.name != "mean" and not self.mean_taken:
             raise RunError(
                 f"updates.rule: {rule.name} has no effect on {self.parameters.name}, whose "
                 "aggregate asks for no weighted_mean; leave updates.rule out"
@@ -91,7 +91,7 @@ class WithUpdates(Strategy):
 
     def weighted_mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:
         """The rule's aggregate; integers and tensors that are never averaged, as without a rule."""
-        self.asked = True
+        self.mean_taken = True
         mean = super().weighted_mean(updates, record)
         rule = self.updates.rule
         if rule.name == "mean":
