@@ -395,7 +395,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tiny, run, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(compare, "_run", stopped)
+    monkeypatch.setattr(compare, "run_all", stopped)
     code, _, err = run("compare", tiny)
     assert (code, err) == (130, "stopped; the same command goes on where it was\n")
 

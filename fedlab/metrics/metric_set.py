@@ -174,6 +174,7 @@ class MetricSet:
         """Refuses counts of a union that are not the sums of the counts of its parts."""
         labels = torch.arange(7) % classes
         outputs = torch.arange(7.0 * classes).view(7, classes).sin()  # any numbers, none alike
+        outputs[::2] += 5 * torch.eye(classes)[labels[::2]]  # four right, and others wrong
         whole = metric.count(outputs, labels)
         parts = summed([metric.count(outputs[p], labels[p]) for p in (slice(3), slice(3, 7))])
         for name, count in whole.items():
