@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fedlab.clients.base import ClientTrainer
 from fedlab.config import registry
-from fedlab.config.misspelt import refuse_misspelt_hooks
+from fedlab.config.misspelt import refuse_misspelt_hooks, refuse_without_hooks
 from fedlab.config.signatures import refuse_other_signatures
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
@@ -26,6 +26,7 @@ def strategy_class(scenario: Scenario) -> type[Strategy]:
         )
     refuse_other_signatures(strategy, f"strategy.name: '{name}'")
     refuse_misspelt_hooks(strategy, f"strategy.name: '{name}'")
+    refuse_without_hooks(strategy, f"strategy.name: '{name}'")
     return strategy
 
 
@@ -65,4 +66,5 @@ def client_trainer_class(scenario: Scenario) -> type[ClientTrainer]:
         )
     refuse_other_signatures(trainer, f"strategy.client: '{name}'")
     refuse_misspelt_hooks(trainer, f"strategy.client: '{name}'")
+    refuse_without_hooks(trainer, f"strategy.client: '{name}'")
     return trainer

@@ -467,3 +467,19 @@ def test_a_network_that_has_collapsed_can_be_reported(tmp_path, factor):
         points = feature_map(run).points
         assert np.isfinite(points).all()
         assert (points == 0).all() == (factor == 0)
+
+
+class Unheard(ClientTrainer):
+    """Methods of other frameworks, which nothing calls here."""
+
+    def compute_loss(self, outputs, labels):
+        return outputs.sum()
+
+    def penalty(self, parameters):
+        return 0.0
+
+
+def test_a_class_without_a_hook_is_refused(tmp_path):
+    said = told(tmp_path, strategy={"name": "fedavg", "client": Unheard})
+    assert "Unheard overrides nothing of ClientTrainer, and nothing calls its compute_loss" in said
+    assert "objective" in said

@@ -139,6 +139,8 @@ def _sentence(detail: dict[str, Any], place: KeyPath, root: type[ConfigBlock], v
         return f"must be a block with the keys {', '.join(section.model_fields if section else ())}"
     if kind == "too_short":
         return f"needs at least {detail['ctx']['min_length']} item(s)"
+    if kind in {"tuple_type", "list_type"}:
+        return "must be a list, in brackets and with commas"
     if kind == "dict_type":
         return "must be a block of keys and values, such as {name: value}"
     said = detail["msg"].replace("Input should be", "must be").split(", unable to parse")[0]

@@ -52,6 +52,35 @@ def refuse_misspelt_hooks(cls: type, where: str) -> None:
             )
 
 
+def refuse_without_hooks(cls: type, where: str) -> None:
+    """Refuses a class with methods of its own, none of which is called and none of which is a hook.
+
+    It would behave like its base, which nobody writes methods for.
+
+    Args:
+        cls: A subclass of one of fedlab's classes.
+        where: The key and the name of the class in the scenario, for the error.
+
+    Raises:
+        InputError: With the hooks that there are.
+    """
+    own = [each for each in cls.__mro__ if each is not object and not is_ours(each)]
+    own = [each for each in own if each.__module__ == cls.__module__]
+    known = {name for each in cls.__mro__ if is_ours(each) for name in vars(each)}
+    written = [name for each in own for name in vars(each)]
+    methods = [n for each in own for n in _public(each) if inspect.isfunction(vars(each)[n])]
+    special = {"__module__", "__doc__", "__qualname__", "__parameters__", "__orig_bases__"}
+    changes = {name for name in written if name in known} - special
+    idle = [n for n in methods if n not in _used(cls, besides=getattr(cls, n))]
+    if methods and not changes and idle == methods:
+        base = next(each for each in cls.__mro__ if is_ours(each))
+        hooks = [n for n in _public(base) if inspect.isfunction(vars(base)[n])]
+        raise InputError(
+            f"{where}: {cls.__qualname__} overrides nothing of {base.__qualname__}, and nothing "
+            f"calls its {', '.join(methods)}; hooks are {', '.join(hooks)}"
+        )
+
+
 def _is_beside(owner: type, cls: type) -> bool:
     """Whether a base belongs to the same package as a class."""
     return owner.__module__.split(".")[0] == cls.__module__.split(".")[0]

@@ -11,6 +11,7 @@ import torch
 from flwr.app import Array, ArrayRecord, Message
 
 from fedlab.federation.client_updates import client_of
+from fedlab.federation.evaluation_reply import COUNTS
 from fedlab.federation.low_rank_sum import LowRankSum
 from fedlab.federation.preaggregation import PreaggregatedRecord
 from fedlab.federation.weighted_sum import WeightedSum
@@ -47,10 +48,13 @@ def update_fault(reply: Message) -> str:
     """Why an update cannot be used, with the first tensor that is not finite; empty if it can."""
     if not reply.has_content():
         return ""
-    for record in array_records(reply.content).values():
+    for record_name, record in array_records(reply.content).items():
         for name, array in record.items():
             values = array.numpy()
             if np.issubdtype(values.dtype, np.floating) and not _is_finite(values):
+                if record_name == COUNTS:
+                    metric = name.partition("/")[0]
+                    return f"what the metric '{metric}' counts is not finite ('{name}'); mend it"
                 return f"{NOT_FINITE} ('{name}'); {REMEDY}"
     return ""
 
