@@ -279,3 +279,12 @@ def test_what_builds_on_a_shipped_method_and_changes_nothing_is_let_pass(method:
     for hook in ("begin", "objective", "gradients", "step", "finish"):
         own = trainer_of(hook, lambda answer, *_: answer, own)
     prepare(chosen(own, strategy=method))
+
+
+@pytest.mark.parametrize(("strategy", "client"), [("fedproto", "fedavg"), ("scaffold", "fedavg")])
+def test_a_shipped_trainer_that_lacks_what_the_strategy_reads_is_refused(
+    strategy: str, client: str
+) -> None:
+    chosen = toy.scenario(strategy={"name": strategy, "client": client})
+    with pytest.raises(InputError, match="strategy.client: fedavg does not send up"):
+        fedlab.prepare(chosen)

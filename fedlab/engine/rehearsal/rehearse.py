@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from flwr.app import MetricRecord
 
-from fedlab.clients.base import ClientTrainer, Received
+from fedlab.clients.base import ClientTrainer, Received, Update
 from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
@@ -27,6 +27,7 @@ from fedlab.engine.rehearsal.left_behind import StaysBehindError, nothing_stays
 from fedlab.engine.rehearsal.sent_forms import taken_by
 from fedlab.engine.rehearsal.watched_trainer import WatchedTrainer, own_files, place_of
 from fedlab.errors import InputError, is_own_frame, told
+from fedlab.federation.record_layout import Layout
 from fedlab.losses.base import Loss
 from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
@@ -66,6 +67,8 @@ def rehearse(
             client to the next.
     """
     own = not (is_ours(type(trainer)) and is_ours(type(scenario.training.loss)))
+    # A trainer that was written for another strategy may lack what this one sends or expects.
+    own = own or scenario.strategy.client not in (None, scenario.strategy.name)
     # On a cluster, the method may need resources that this machine lacks.
     if not own or scenario.resources.address is not None:
         return
@@ -86,9 +89,10 @@ def rehearse(
                 samples = _samples_of(data, partition, client, device)
                 preprocess = Preprocess(scenario.data, data).to(device)
                 with nothing_stays(watched, server[1], trainer.task.initial):
-                    _round(
+                    update = _round(
                         watched.trainer, preprocess, server[1], samples, scenario, client, portion
                     )
+            _check_records(scenario, taken_by(*server), update)
         except StaysBehindError:
             raise
         except MemoryError:
@@ -102,6 +106,17 @@ def rehearse(
         raise first
     if first is not None:
         raise InputError(message) from first
+
+
+def _check_records(scenario: Scenario, wanted: tuple[Layout, bool] | None, update: Update) -> None:
+    """Refuses a shipped trainer that does not send what the strategy reads."""
+    missing = [record for record in (wanted[0] if wanted else ()) if record not in update.arrays]
+    if missing:
+        raise InputError(
+            f"strategy.client: {scenario.strategy.client} does not send up {', '.join(missing)}, "
+            f"which {scenario.strategy.name} needs from every client; leave strategy.client out, "
+            "or choose another strategy"
+        )
 
 
 def _attempts(clients: list[int]) -> Iterator[tuple[int, Portion, torch.device]]:
@@ -161,7 +176,7 @@ def _round(
     scenario: Scenario,
     client: int,
     portion: Portion,
-) -> None:
+) -> Update:
     """Runs the round and creates the records of its results."""
     update, metrics = train_one(
         trainer,
@@ -177,6 +192,7 @@ def _round(
     for tensors in (*update.arrays.values(), *update.client_state.values()):
         to_record(tensors)
     MetricRecord(dict(metrics))
+    return update
 
 
 def _described(watched: WatchedTrainer, error: BaseException) -> str:
