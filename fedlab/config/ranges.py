@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,52 +29,58 @@ class Range(ABC):
 
 
 @dataclass(frozen=True)
-class LogUniform(Range):
-    """Uniform in the logarithm: as often between 0.001 and 0.01 as between 0.01 and 0.1."""
+class _Between(Range):
+    """A range between two numbers.
 
+    Attributes:
+        low: The lower end.
+        high: The upper end.
+    """
+
+    kind: ClassVar[str]
+    """What a space file calls it."""
     low: float
     high: float
+
+    def told(self) -> Any:
+        """``{kind: [low, high]}``."""
+        return {self.kind: [self.low, self.high]}
+
+
+@dataclass(frozen=True)
+class LogUniform(_Between):
+    """Uniform in the logarithm: as often between 0.001 and 0.01 as between 0.01 and 0.1."""
+
+    kind: ClassVar[str] = "log"
 
     def draw(self, generator: np.random.Generator) -> float:
         """One number."""
         value = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         return float(f"{value:.{DIGITS}g}")
 
-    def told(self) -> Any:
-        """``{log: [low, high]}``."""
-        return {"log": [self.low, self.high]}
-
 
 @dataclass(frozen=True)
-class Uniform(Range):
+class Uniform(_Between):
     """Every number between two as likely as any other."""
 
-    low: float
-    high: float
+    kind: ClassVar[str] = "uniform"
 
     def draw(self, generator: np.random.Generator) -> float:
         """One number."""
         return float(f"{generator.uniform(self.low, self.high):.{DIGITS}g}")
 
-    def told(self) -> Any:
-        """``{uniform: [low, high]}``."""
-        return {"uniform": [self.low, self.high]}
-
 
 @dataclass(frozen=True)
-class Integers(Range):
+class Integers(_Between):
     """Every whole number from one to another, both included."""
 
+    kind: ClassVar[str] = "integers"
     low: int
     high: int
 
     def draw(self, generator: np.random.Generator) -> int:
         """One number."""
         return int(generator.integers(self.low, self.high, endpoint=True))
-
-    def told(self) -> Any:
-        """``{integers: [low, high]}``."""
-        return {"integers": [self.low, self.high]}
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,7 @@ class Values(Range):
         return list(self.options)
 
 
-KINDS: Mapping[str, type[LogUniform] | type[Uniform] | type[Integers]] = {
-    "log": LogUniform,
-    "uniform": Uniform,
-    "integers": Integers,
-}
+KINDS = {each.kind: each for each in (LogUniform, Uniform, Integers)}
 
 
 def read_range(written: Any, where: str) -> Range:

@@ -90,6 +90,11 @@ def _going_on(trials: Sequence[Trial], folder: Path, rule: Rule, rung: int) -> d
     }
 
 
+def is_finished(trial: Trial, folder: Path) -> bool:
+    """Whether a trial's run has come to its end."""
+    return RunFolder(folder / trial.folder).finished
+
+
 def _is_there(trial: Trial, folder: Path, rung: int) -> bool:
     run = RunFolder(folder / trial.folder)
     if not run.scenario_file.is_file():

@@ -37,7 +37,7 @@ from fedlab.tuning.result import COMPARISON, TUNED, Tuning
 from fedlab.tuning.samplers import SamplerName
 from fedlab.tuning.scores import rule_of
 from fedlab.tuning.space import Space, default_space, read_space
-from fedlab.tuning.trial_runs import planned_run, run_trials, runs_of, score_of_draw
+from fedlab.tuning.trial_runs import is_finished, planned_run, run_trials, runs_of, score_of_draw
 from fedlab.tuning.trials import Asked, Trial, samplers_of, trials_of
 
 FIRST_TUNING_SEED = 1000
@@ -152,8 +152,8 @@ def tune(
         "space": chosen_space.told(),
     }
     load = memory_of_data()
-    todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
-    check_groups([one for one in todo if "-d0-s" in one.entry.folder], load)
+    begun = [trial for trial in every if trial.number == 0 and not is_finished(trial, folder)]
+    check_groups([planned_run(trial) for trial in begun], load)
     keep_plan(folder, plan)
 
     def train(tasks: Sequence[RunTask]) -> dict[str, str]:

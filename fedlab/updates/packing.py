@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 
 from fedlab.federation.record_layout import Form, Layout
+from fedlab.models.anatomy import anatomy_of
 from fedlab.records import Tensors
 from fedlab.updates.base import Changes, Compression
 
@@ -19,6 +21,12 @@ ENCODED = ".encoded"
 
 Shapes = Mapping[str, torch.Size]
 """Shapes of tensors by name."""
+
+
+def learnt(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters that learn, by name: those whose changes are transformed and compressed."""
+    names = set(anatomy_of(model).learning)
+    return {name: tensor for name, tensor in model.named_parameters() if name in names}
 
 
 def pack(

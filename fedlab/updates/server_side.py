@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
-from torch import nn
 
 from fedlab.errors import RunError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Layout
-from fedlab.federation.server_config import ServerSettings
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.parameters import StrategyParameters
 from fedlab.updates.client_side import restored
-from fedlab.updates.packing import ENCODED, packed_layout, unpack
+from fedlab.updates.packing import ENCODED, learnt, packed_layout, unpack
 from fedlab.updates.spec import UpdatesSpec
 
 
@@ -29,17 +27,15 @@ class WithUpdates(Strategy):
     needs_only_mean = False
     dp_compatible = True
 
-    def __init__(
-        self,
-        model: nn.Module,
-        parameters: StrategyParameters | None = None,
-        settings: ServerSettings | None = None,
-    ) -> None:
-        super().__init__(model, parameters, settings)
-        learning = set(self.anatomy.learning)
-        tensors = {n: t for n, t in model.named_parameters() if n in learning}
-        self.learning = {name: tensor.shape for name, tensor in tensors.items()}
-        self.dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+    @cached_property
+    def learnt(self) -> dict[str, torch.Tensor]:
+        """The parameters that learn, by name."""
+        return learnt(self.model)
+
+    @cached_property
+    def learning(self) -> dict[str, torch.Size]:
+        """Their shapes."""
+        return {name: tensor.shape for name, tensor in self.learnt.items()}
 
     @property
     def updates(self) -> UpdatesSpec:
@@ -113,7 +109,7 @@ class WithUpdates(Strategy):
         for record in dict.fromkeys(name.removesuffix(ENCODED) for name in update.arrays):
             base = self.down.get(record, {})
             changes = unpack(compression, update.arrays, record, parameters)
-            whole = {n: restored(t, base.get(n), self.dtypes[n]) for n, t in changes.items()}
+            whole = {n: restored(t, base.get(n), self.learnt[n].dtype) for n, t in changes.items()}
             rest = dict(update.arrays[record]) if record in update.arrays else {}
             arrays[record] = in_order({**rest, **whole}, base)
         return replace(update, arrays=arrays)

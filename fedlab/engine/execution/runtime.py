@@ -29,6 +29,7 @@ from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
 from fedlab.updates.client_side import outgoing
+from fedlab.updates.packing import learnt
 
 log = logging.getLogger("fedlab")
 
@@ -163,9 +164,7 @@ class Runtime:
     @cached_property
     def learning(self) -> dict[str, torch.Size]:
         """Shapes of the trainable parameters, by name."""
-        model = self.trainer.task.model
-        names = set(self.trainer.task.anatomy.learning)
-        return {name: t.shape for name, t in model.named_parameters() if name in names}
+        return {name: tensor.shape for name, tensor in learnt(self.trainer.task.model).items()}
 
     def answer(self, client: int, question: str, received: Received) -> Update:
         """A client's answer to a strategy's query; the client's index is added to the config."""

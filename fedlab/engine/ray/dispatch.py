@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-import ray.exceptions
 
 from fedlab.engine.work_units import WorkUnit
-
-log = logging.getLogger("fedlab")
-
-RESTART_SECONDS = 300.0
-"""Timeout for a new actor if no other is left, as after the loss of a machine, in seconds."""
-
-INLINED = 100 * 1024
-"""Bytes below which Ray stores an actor's return value in the driver's memory."""
-
-LOST_PROCESS = (
-    ray.exceptions.RayActorError,
-    ray.exceptions.WorkerCrashedError,
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.NodeDiedError,
-)
 
 
 @dataclass
