@@ -19,6 +19,7 @@ from fedlab.comparison.group import Group
 from fedlab.comparison.sentences import NONE
 from fedlab.data.npz import Npz
 from fedlab.errors import InputError
+from fedlab.report.colours import domain_colours, method_colours
 from fedlab.report.html.client_chart import Clients, client_chart
 from fedlab.report.html.curve_chart import Curve, curve_chart
 from fedlab.report.html.page import render, write_report
@@ -125,6 +126,13 @@ def test_every_section_is_there_with_heading_and_content(page: Page) -> None:
         assert heading["id"] == section["aria-labelledby"]
         assert page.within(section, "svg") or section["id"] == "repeat"
     assert not [p for p in page.all("p") if p.get("class") == "missing"]
+
+
+def test_the_page_has_the_colours_of_pictures(text: str) -> None:
+    for number, colour in enumerate(method_colours(8)):
+        assert f"--m{number}: {colour};" in text
+    for number, colour in enumerate(domain_colours(10)):
+        assert f"--k{number}: {colour};" in text
 
 
 def test_the_page_is_made_for_keyboards_and_screen_readers(page: Page) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.comparison import sameness
 from fedlab.comparison.compared import Compared
+from fedlab.comparison.curves import ALL_DOMAINS, curve_of
 from fedlab.comparison.group import Group, checked_target, group_of, strategy_label
 from fedlab.config.scenario_diff import differing_keys
 from fedlab.errors import InputError
+from fedlab.runs.curves import MEAN_OVER_DOMAINS
 from fedlab.runs.run import Run, load_run
 
 if TYPE_CHECKING:
@@ -158,7 +160,16 @@ class Comparison(Compared):
         """
         from fedlab.report.figures.comparison_curves import comparison_figure
 
-        return comparison_figure(self, metric)
+        score = self.score if metric is None else self.metric_set.score(metric)
+        names = [*self.domains, *[ALL_DOMAINS] * (len(self.domains) > 1)]
+        panels = {name: [curve_of(group, name, score) for group in self.groups] for name in names}
+        titles = {ALL_DOMAINS: MEAN_OVER_DOMAINS}
+        return comparison_figure(
+            {titles.get(name, name): curves for name, curves in panels.items()},
+            [group.label for group in self.groups],
+            score,
+            self.followed,
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

@@ -7,7 +7,8 @@ no client tests, that of the global model. A frame of history has the columns of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fedlab.metrics.metric_set import ACCURACY, ACCURACY_SCORE, Score
 from fedlab.row import GLOBAL, POOLED
@@ -15,6 +16,33 @@ from fedlab.runs import metrics
 
 if TYPE_CHECKING:
     import pandas
+
+
+MEAN_OVER_DOMAINS = "mean over domains"
+"""What pictures call the mean of the curves of all domains."""
+
+
+class Over(NamedTuple):
+    """A curve over seeds: two series by evaluated round.
+
+    Attributes:
+        mean: The mean, in the rounds that all seeds have; NaN where a seed's value is.
+        deviation: The standard deviation (n - 1); NaN of a single seed.
+    """
+
+    mean: pandas.Series
+    deviation: pandas.Series
+
+
+def over_seeds(curves: Sequence[pandas.Series]) -> Over:
+    """Mean and deviation of the curves of several seeds; empty where there is none."""
+    import pandas
+
+    if not curves:
+        nothing = pandas.Series(dtype=float)
+        return Over(nothing, nothing)
+    table = pandas.concat(list(curves), axis="columns", join="inner")
+    return Over(table.mean(axis="columns", skipna=False), table.std(axis="columns", ddof=1))
 
 
 def learning_curves(

@@ -3,60 +3,67 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fedlab.comparison.compared import Compared
-from fedlab.comparison.group import Group
 from fedlab.errors import InputError
-from fedlab.report.figures.learning_curves import ALL, curves_of, frame, score_of
-from fedlab.report.figures.partition_figure import INK, colours_of
+from fedlab.metrics.metric_set import Score
+from fedlab.report.colours import METHODS, method_colours
+from fedlab.report.figures.learning_curves import frame
+from fedlab.report.figures.partition_figure import INK
+from fedlab.runs.curves import Over
 
 MOST_COLUMNS = 3
 
 
-def comparison_figure(comparison: Compared, metric: str | None = None) -> Figure:
+def comparison_figure(
+    panels: Mapping[str, Sequence[Over]], labels: Sequence[str], score: Score, followed: str
+) -> Figure:
     """Many runs: a panel for each domain and their mean; in each, a line for every group.
 
     The band around a line is the standard deviation over seeds.
 
     Args:
-        comparison: The runs.
-        metric: One that they have measured; by default their first.
+        panels: The curves of all groups, by what a panel shows; empty ones are left out.
+        labels: What the groups are called, in the same order.
+        score: What is drawn.
+        followed: What it was measured on: ``test`` or ``validation``.
 
     Raises:
-        InputError: If there is no such metric, or no run that has finished.
+        InputError: If there is no curve.
     """
-    curves = {place: _over_seeds(group, metric) for place, group in enumerate(comparison.groups)}
-    shown = {place: found for place, found in curves.items() if found}
+    shown = [
+        place
+        for place in range(len(labels))
+        if any(len(curves[place].mean) for curves in panels.values())
+    ]
     if not shown:
         raise InputError("no run of the comparison has finished; there is nothing to draw")
-    score = comparison.score if metric is None else score_of(comparison.runs[0], metric)
-    panels = [*comparison.domains, *[ALL] * (len(comparison.domains) > 1)]
     wide = min(len(panels), MOST_COLUMNS)
     high = math.ceil(len(panels) / wide)
     size = (3.0 * wide + 0.4, 2.3 * high + 0.6)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     grid = list(figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False).flat)
-    colours = colours_of(len(comparison.groups))
-    for axes, panel in zip(grid, panels, strict=False):
-        for place, seeds in shown.items():
-            _band(axes, [curve[panel] for curve in seeds if panel in curve], colours[place])
+    looks: list[dict[str, Any]] = [
+        {"color": colour, "linestyle": "--" if place >= len(METHODS) else "-"}
+        for place, colour in enumerate(method_colours(len(labels)))
+    ]
+    for axes, (panel, curves) in zip(grid, panels.items(), strict=False):
+        for place in shown:
+            _band(axes, curves[place], looks[place])
         frame(axes, panel, score)
     for axes in grid[::wide]:
-        axes.set_ylabel(f"{comparison.followed} {score.words}", color=INK, fontsize=9)
+        axes.set_ylabel(f"{followed} {score.words}", color=INK, fontsize=9)
     for axes in grid[max(len(panels) - wide, 0) : len(panels)]:  # nothing stands below these
         axes.set_xlabel("round", color=INK, fontsize=9)
         axes.tick_params(labelbottom=True)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    handles = [
-        Line2D([], [], color=colours[place], label=comparison.groups[place].label)
-        for place in shown
-    ]
+    handles = [Line2D([], [], label=labels[place], **looks[place]) for place in shown]
     figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -68,22 +75,18 @@ def comparison_figure(comparison: Compared, metric: str | None = None) -> Figure
     return figure
 
 
-def _over_seeds(group: Group, metric: str | None) -> list[pandas.DataFrame]:
-    """The curves of every finished run, their mean over domains included."""
-    runs = [group.runs[seed] for seed in group.outcomes]
-    found = [curves_of(run, score_of(run, metric)) for run in runs]
-    return [c.assign(**{ALL: c.mean(axis="columns", skipna=False)}) for c in found]
-
-
-def _band(axes: Axes, curves: list[pandas.Series], colour: str) -> None:
-    """Mean and standard deviation over seeds, in the rounds that all of them have."""
-    if not curves:
+def _band(axes: Axes, curve: Over, look: Mapping[str, Any]) -> None:
+    """A line, and its band where there is one."""
+    mean, spread = curve
+    if mean.empty:
         return
-    table = pandas.concat(curves, axis="columns", join="inner")
-    mean = table.mean(axis="columns", skipna=False)
-    axes.plot(mean.index, mean, color=colour, linewidth=1.4)
-    if len(curves) > 1:
-        spread = table.std(axis="columns", ddof=1, skipna=False)
+    axes.plot(mean.index, mean, linewidth=1.4, **look)
+    if spread.notna().any():
         axes.fill_between(
-            mean.index, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0
+            mean.index,
+            mean - spread,
+            mean + spread,
+            color=look["color"],
+            alpha=0.2,
+            linewidth=0,
         )

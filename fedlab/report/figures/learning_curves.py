@@ -11,14 +11,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
-from fedlab.report.figures.partition_figure import FAINT, INK, colours_of
-from fedlab.runs.curves import learning_curves
+from fedlab.report.colours import domain_colours
+from fedlab.report.figures.partition_figure import FAINT, INK
+from fedlab.runs.curves import MEAN_OVER_DOMAINS, learning_curves
 from fedlab.runs.metrics import followed_split
 
 if TYPE_CHECKING:
     from fedlab.runs.run_record import RunRecord
-
-ALL = "mean over domains"
 
 
 def run_figure(run: RunRecord, metric: str | None = None) -> Figure:
@@ -35,12 +34,12 @@ def run_figure(run: RunRecord, metric: str | None = None) -> Figure:
     curves = curves_of(run, score)
     figure = Figure(figsize=(6.5, 3.6), dpi=150, layout="constrained")
     axes = figure.subplots()
-    colours = colours_of(len(curves.columns))
+    colours = domain_colours(len(curves.columns))
     for domain, colour in zip(curves.columns, colours, strict=True):
         axes.plot(curves.index, curves[domain], color=colour, linewidth=1.4, label=domain)
     if len(curves.columns) > 1:
         mean = curves.mean(axis="columns", skipna=False)
-        axes.plot(curves.index, mean, color=INK, linewidth=2, label=ALL)
+        axes.plot(curves.index, mean, color=INK, linewidth=2, label=MEAN_OVER_DOMAINS)
     scenario = run.scenario
     frame(axes, f"{scenario.name}, {scenario.strategy.name}, seed {scenario.seed}", score)
     axes.set_xlabel("round", color=INK, fontsize=9)

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fedlab.data.samples import FederatedData
 from fedlab.partition.partition import Partition
+from fedlab.report.colours import domain_colours
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
 from fedlab.report.units import short
 
-# After Okabe and Ito: colours that colour-blind readers can tell apart.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
-# Those of the report's page, so that a domain looks the same in both.
-DOMAINS = (
-    *("#3f9c8f", "#cc6677", "#b59a2d", "#5a4fb0", "#58a6d2"),
-    *("#2c7a42", "#8c2a5e", "#8f8f2e", "#d98a4a", "#7a7a7a"),
-)
 INK, FAINT = "#333333", "#DDDDDD"
 FEW_CLIENTS = 60  # up to which bubbles and client numbers are readable
 FEW_CLASSES = 30  # up to which bubbles and class names are readable
@@ -86,18 +79,6 @@ def _spaced(clients: np.ndarray) -> np.ndarray:
     """As many evenly spaced ones as there is room for."""
     number = min(len(clients), MOST_COLUMNS)
     return clients[np.linspace(0, len(clients) - 1, number).round().astype(int)]
-
-
-def domain_colours(number: int) -> list[str]:
-    """The colours of so many domains; beyond ten they begin again, as on the report's page."""
-    return [DOMAINS[domain % len(DOMAINS)] for domain in range(number)]
-
-
-def colours_of(number: int) -> list[str]:
-    """So many colours that can be told apart."""
-    if number <= len(PALETTE):
-        return list(PALETTE[:number])
-    return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.9, number))]
 
 
 def _bubbles(axes: Axes, counts: np.ndarray, colours: list[str], spacing: float) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.curves import curve_of, spent
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, PageSection
 from fedlab.report.html.format import capital, told
 from fedlab.report.html.scales import scores
-from fedlab.report.html.seeds import curve_of, spent
 
 WIDE, NARROW = (500.0, 280.0), (340.0, 220.0)
 BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.curves import curve_of, worst
 from fedlab.comparison.group import Group
 from fedlab.metrics.metric_set import Score
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, Numbers, PageSection
 from fedlab.report.html.format import capital, told, with_deviation
 from fedlab.report.html.scales import scores
-from fedlab.report.html.seeds import Over, curve_of, worst
+from fedlab.runs.curves import Over
 
 LARGE, SMALL = (1040.0, 360.0), (340.0, 220.0)
 ROWS = 12

@@ -12,6 +12,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.notes import missing, notes
 from fedlab.comparison.work import all_work, work_notes
 from fedlab.errors import InputError
+from fedlab.report import colours
 from fedlab.report.html.clients import clients
 from fedlab.report.html.cost import cost
 from fedlab.report.html.counts_section import counted
@@ -64,6 +65,7 @@ def render(comparison: Comparison, *, data: bool = True) -> str:
         .get_template("page.html")
         .render(
             version=__version__,
+            palette=colours,
             score=comparison.score,
             head=overview(comparison),
             results=results(comparison),
