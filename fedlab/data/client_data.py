@@ -26,7 +26,7 @@ class ClientData:
     @cached_property
     def known(self) -> int:
         """How many of its labels are known."""
-        return int(self.labelled.sum())
+        return int(self.labelled.count_nonzero())
 
     def class_counts(self, classes: int) -> torch.Tensor:
         """Labelled training samples of every class, int64 of shape (classes,)."""

@@ -144,8 +144,8 @@ def plan_round(
     generator = rng.torch_generator(seed, "order", client, server_round)
     labelled, unlabelled = data.known, data.labelled.shape[0] - data.known
     alone = (
-        1 not in (labelled, unlabelled)
-        or not trainer.normalises_batches
+        not trainer.normalises_batches
+        or 1 not in (labelled, unlabelled)
         or learns_from_one(trainer.task.model, data.inputs)
     )
     examples, phases = 0, []

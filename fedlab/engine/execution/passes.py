@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate, chain, islice, repeat
 from typing import Literal
 
@@ -27,6 +28,7 @@ class Passes:
     steps: int
 
     @classmethod
+    @lru_cache(maxsize=1024)  # most clients of a round have equally many samples as others
     def over(
         cls,
         rows: int,
@@ -69,10 +71,11 @@ class Passes:
 
     def draw(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
         """The samples of every batch, int64, out of `rows`, in an order drawn for every pass."""
-        left, taken, sizes = self.steps, sum(self.sizes), list(self.sizes)
+        left, taken = self.steps, sum(self.sizes)
         while left > 0:
             order = rows[torch.randperm(rows.shape[0], generator=generator)]
-            parts = order[:taken].split(sizes)
+            whole = order if taken == rows.shape[0] else order[:taken]
+            parts = whole.split_with_sizes(self.sizes)
             yield from parts[:left]
             left -= len(parts)
 
@@ -106,8 +109,12 @@ class PhasePlan:
     ) -> Iterator[torch.Tensor]:
         """The samples of every step, with those of `beside` last."""
         if not self.beside.steps:
-            yield from self.own.draw(rows, generator)
-            return
+            return self.own.draw(rows, generator)
+        return self._draw_both(rows, beside, generator)
+
+    def _draw_both(
+        self, rows: torch.Tensor, beside: torch.Tensor, generator: torch.Generator
+    ) -> Iterator[torch.Tensor]:
         nothing = repeat(rows[:0])
         first = list(self.own.draw(rows, generator))
         second = self.beside.draw(beside, generator)
