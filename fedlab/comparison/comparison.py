@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.comparison import sameness
 from fedlab.comparison.compared import Compared
-from fedlab.comparison.curves import ALL_DOMAINS, curve_of
+from fedlab.comparison.curves_over_seeds import ALL_DOMAINS, curve_of
 from fedlab.comparison.group import Group, checked_target, group_of, strategy_label
 from fedlab.config.scenario_diff import differing_keys
 from fedlab.errors import InputError

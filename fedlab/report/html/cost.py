@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.curves import curve_of, spent
+from fedlab.comparison.curves_over_seeds import curve_of, spent
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, PageSection

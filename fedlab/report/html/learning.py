@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.curves import curve_of, worst
+from fedlab.comparison.curves_over_seeds import curve_of, worst
 from fedlab.comparison.group import Group
 from fedlab.metrics.metric_set import Score
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
