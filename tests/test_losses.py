@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite, log
+from math import exp, isfinite, log
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, softmax
 from fedlab.config.registry import BUILTIN
 from fedlab.losses.aldr import ALDRKL
 from fedlab.losses.base import ClientStats, Loss
+from fedlab.losses.calibrated import FedLC, FedRS
 from fedlab.losses.label_smoothing import LabelSmoothing
 from fedlab.losses.ldam import LDAM
 from fedlab.losses.ldr import LDRKL
@@ -168,6 +169,38 @@ def test_aldr_kl_is_ldr_kl_where_the_network_is_unsure() -> None:
     )
 
 
+ZEROS = torch.zeros(1, 3, dtype=torch.float64)
+TWOS = torch.full((1, 3), 2.0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("loss", "counts", "outputs", "expected"),
+    [
+        (FedLC(tau=1.0), (16, 1, 0), ZEROS, 0.474077),  # margins 1/2, 1 and 100: ln(1 + e^(-1/2))
+        (FedLC(tau=2.0), (16, 1, 0), ZEROS, log(1 + exp(-1))),
+        (FedRS(alpha=0.5), (10, 5, 0), TWOS, 0.861995),  # scales 1, 1 and 1/2
+        (FedRS(alpha=0.5, soft=True), (10, 5, 0), TWOS, 0.680270),  # scales 1, 3/4 and 1/2
+        (FedRS(alpha=1.0, soft=True), (10, 5, 0), TWOS, log(3)),
+    ],
+)
+def test_calibrated_losses_by_hand(
+    loss: Loss, counts: tuple[int, ...], outputs: torch.Tensor, expected: float
+) -> None:
+    found = value(loss, outputs, torch.tensor([0]), torch.tensor(counts))
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_fedrs_shrinks_the_slope_of_absent_classes_alone() -> None:
+    outputs = torch.zeros(6, 4, dtype=torch.float64, requires_grad=True)  # scaled or not, the same
+    labels = torch.tensor([0, 2, 3, 0, 2, 0])
+    plain, restricted = (
+        torch.autograd.grad(value(FedRS(alpha=alpha), outputs, labels), outputs)[0]
+        for alpha in (1.0, 0.25)
+    )
+    torch.testing.assert_close(restricted[:, 1], plain[:, 1] / 4)
+    torch.testing.assert_close(restricted[:, [0, 2, 3]], plain[:, [0, 2, 3]])
+
+
 # ---------------------------------------------------------------------- all of them
 
 
@@ -207,6 +240,9 @@ def test_a_step_down_the_slope_makes_labels_likelier(block: dict) -> None:
         ({"name": "logit_adjustment", "tau": -1.0}, "tau"),
         ({"name": "balanced_softmax", "tau": 1.0}, "tau"),
         ({"name": "ldr_kl", "scores": "cosine"}, "scores"),
+        ({"name": "fedlc", "tau": 0.0}, "tau"),
+        ({"name": "fedrs", "alpha": 0.0}, "alpha"),
+        ({"name": "fedrs", "alpha": 1.1}, "alpha"),
     ],
 )
 def test_parameters_have_ranges(block: dict, key: str) -> None:

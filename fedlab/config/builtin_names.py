@@ -80,6 +80,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "ldam": "fedlab.losses.ldam:LDAM",
         "ldr_kl": "fedlab.losses.ldr:LDRKL",
         "aldr_kl": "fedlab.losses.aldr:ALDRKL",
+        "fedlc": "fedlab.losses.calibrated:FedLC",
+        "fedrs": "fedlab.losses.calibrated:FedRS",
     },
     "metrics": {
         "accuracy": "fedlab.metrics.accuracy:Accuracy",
