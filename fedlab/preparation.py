@@ -124,6 +124,6 @@ def domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:
     """
     if not scenario.evaluation.domains:
         return ()
-    if scenario.evaluation.fraction < 1:
+    if scenario.evaluation.fraction < 1 or scenario.strategy.tests_both:
         return data.domain_names
     return tuple(data.domain_names[index] for index in data.unseen_domains)

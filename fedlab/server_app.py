@@ -125,7 +125,8 @@ def build_server_app(
         strategy = build_strategy(scenario, model, fleet, held_out)
         if state is not None:
             strategy.state = state
-        tested = list(test_domains) if strategy.has_global_model else []
+        has_model = strategy.has_global_model or scenario.strategy.tests_both
+        tested = list(test_domains) if has_model else []
         deadline = scenario.participation.timeout
         strategy.start(
             grid,

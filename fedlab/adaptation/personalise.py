@@ -1,7 +1,7 @@
 """Personalisation after training: a client, or a domain nobody had, fine-tunes with few labels.
 
-Two ways: all layers at once (``fine_tune``), or the head alone first and then all layers
-(``lp_ft``), which distorts features less: Fine-Tuning can Distort Pretrained Features and
+Three ways: all layers at once (``fine_tune``), the head alone (``head``), or the head alone first
+and then all layers (``lp_ft``), which distorts features less: Fine-Tuning can Distort Pretrained Features and
 Underperform Out-of-Distribution, Kumar, Raghunathan, Jones, Ma, Liang, ICLR 2022, arXiv 2202.10054.
 Few-shot fine-tuning of large pretrained networks commonly takes Adam with 1e-4 for the head, 1e-5
 for all layers and 1000 steps of 32 samples; the small networks trained here need larger steps and
@@ -34,7 +34,7 @@ from fedlab.training.spec import OptimizerSpec
 if TYPE_CHECKING:
     import pandas
 
-Method = Literal["fine_tune", "lp_ft"]
+Method = Literal["fine_tune", "lp_ft", "head"]
 
 
 class FineTuning(ClientTrainer):
@@ -67,11 +67,11 @@ def personalise(
 
     Args:
         run: A finished run.
-        method: ``fine_tune`` or ``lp_ft``.
+        method: ``fine_tune``, ``lp_ft`` or ``head``.
         shots: Labelled training samples per class, as far as there are so many; None takes all.
         steps: Optimiser steps of each stage.
         lr: Learning rate of all layers.
-        head_lr: Learning rate of the head in the first stage of ``lp_ft``.
+        head_lr: Learning rate of the head alone.
         batch_size: Samples per step.
         domain: A domain to adapt the server's model to, for instance one that no client had,
             instead of every client's model to its client.
@@ -173,9 +173,11 @@ def _stages(
     trained: Trained, method: Method, steps: int, lr: float, head_lr: float
 ) -> list[FineTuning]:
     """What is tuned, one stage after another."""
-    rates: list[tuple[float, Collection[str] | None]] = [(lr, None)]
-    if method == "lp_ft":
-        rates.insert(0, (head_lr, trained.runtime.trainer.task.head.names))
+    rates: list[tuple[float, Collection[str] | None]] = []
+    if method != "fine_tune":
+        rates.append((head_lr, trained.runtime.trainer.task.head.names))
+    if method != "head":
+        rates.append((lr, None))
     stages = []
     for rate, names in rates:
         optimizer = Optimizer(OptimizerSpec(name="adam", lr=rate))

@@ -16,7 +16,7 @@ from fedlab.cli.app import app, out
 def personalise(
     run: Annotated[Path, typer.Argument()],
     method: Annotated[
-        str, typer.Option(help="fine_tune (all layers) or lp_ft (the head first).")
+        str, typer.Option(help="fine_tune (all layers), lp_ft (the head first) or head (it alone).")
     ] = "lp_ft",
     shots: Annotated[int, typer.Option(help="Labelled samples per class.", min=1)] = 5,
     steps: Annotated[int, typer.Option(help="Optimiser steps of each stage.", min=1)] = 100,

@@ -11,7 +11,7 @@ caller stores the client's state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Self
@@ -85,7 +85,8 @@ class ClientTrainer(Generic[P]):
         are seeded per client), batch normalisation in bf16, and losses without support. A method
         may override it.
         """
-        own_step = type(self).step is not ClientTrainer.step or any(p.step for p in self.phases())
+        own_step = type(self).step is not ClientTrainer.step
+        own_step = own_step or any(phase.step or phase.again for phase in self.phases())
         model = self.task.model
         # Under vmap, batch normalisation needs inputs of the dtype of its statistics.
         mixed = self.task.precision != "float32" and self.normalises_batches
@@ -137,6 +138,22 @@ class ClientTrainer(Generic[P]):
     def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
         """The full state dict with which this client is evaluated."""
         return self.personal_model(received, client_state)
+
+    chooses_on_samples: ClassVar[bool] = False
+    """Whether the model that a client is tested with depends on its training samples."""
+
+    def tested_model(
+        self, received: Received, client_state: ClientState, batches: Iterable[Batch]
+    ) -> Tensors:
+        """The full state dict with which this client is tested; by default `evaluated_model`.
+
+        Args:
+            received: What came down.
+            client_state: What the client kept.
+            batches: The client's labelled training samples, neither shuffled nor augmented; only
+                with `chooses_on_samples`.
+        """
+        return self.evaluated_model(received, client_state)
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Prepares the first step; the carry's tensors are copies, except those of `Task.constant`.

@@ -19,7 +19,7 @@ from fedlab.training.task import Batch
 
 
 class Ditto(ClientTrainer[DittoParameters]):
-    """Two models, one after the other (Algorithm 1), with the same optimiser and epochs.
+    """Two models, one after the other (Algorithm 1), with the same optimiser.
 
     A personal model v starts from the network's initial values and minimises F(v) + λ/2 ‖v - w‖²,
     w the global model as it came down. It has running statistics of its own.
@@ -28,7 +28,9 @@ class Ditto(ClientTrainer[DittoParameters]):
     def phases(self) -> Sequence[Phase]:
         """The global model, then the personal one."""
         (usual,) = super().phases()
-        personal = replace(usual, enter=self.turn_to_personal, objective=self.held_close)
+        epochs, steps = self.parameters.personal_epochs, self.parameters.personal_steps
+        own = replace(usual, epochs=epochs or 1, steps=steps) if epochs or steps else usual
+        personal = replace(own, enter=self.turn_to_personal, objective=self.held_close)
         return [usual, personal]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
+from fedlab.clients.families.shares import share_of
 from fedlab.clients.scaffold import mean_gradient_change
 from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
@@ -25,7 +26,7 @@ class FedDC(ClientTrainer[FedDCParameters]):
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers drift h_i and gradient s_i g_i, zeros at first, and what the penalty needs."""
         carry = super().begin(received, client_state, stats)
-        mean, share = received.arrays["gradient"], self.share(received, stats)
+        mean, share = received.arrays["gradient"], share_of(received, stats)
         zeros = {name: torch.zeros_like(tensor) for name, tensor in mean.items()}
         drift, gradient = client_state.get("drift", zeros), client_state.get("gradient", zeros)
         centre = {name: value - drift[name] for name, value in carry.parameters.items()}
@@ -33,11 +34,6 @@ class FedDC(ClientTrainer[FedDCParameters]):
         own = {"drift": drift, "gradient": gradient, "centre": centre, "correction": correction}
         shares = {"share": {"value": next(iter(mean.values())).new_tensor(share)}}
         return carry._replace(extra={**carry.extra, **own, **shares})
-
-    def share(self, received: Received, stats: ClientStats) -> float:
-        """s_i; 1 unless the server says how many samples a client has in the mean."""
-        mean = received.config.get("mean-examples")
-        return max(int(stats.class_counts.sum()), 1) / float(mean) if mean else 1.0
 
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch

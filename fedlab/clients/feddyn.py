@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
+from fedlab.clients.families.shares import share_of
 from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors, copied
 from fedlab.strategies.feddyn import FedDynParameters
@@ -15,7 +16,11 @@ from fedlab.training.task import Batch
 
 
 class FedDyn(ClientTrainer[FedDynParameters]):
-    """Minimises F_i(θ) - ⟨h_i, θ⟩ + α/2 ‖θ - w‖², then h_i ← h_i - α (θ - w) (Algorithm 1)."""
+    """Minimises F_i(θ) - ⟨h_i, θ⟩ + α/2 ‖θ - w‖², then h_i ← h_i - α (θ - w) (Algorithm 1).
+
+    With ``by_share``, α/s_i stands in the place of α, s_i being the client's number of samples over
+    the mean one. What it keeps is s_i h_i.
+    """
 
     @property
     def alpha(self) -> float:
@@ -27,7 +32,11 @@ class FedDyn(ClientTrainer[FedDynParameters]):
         carry = super().begin(received, client_state, stats)
         anchor = copied(carry.parameters)
         h = client_state.get("h") or {name: torch.zeros_like(w) for name, w in anchor.items()}
-        return carry._replace(extra={**carry.extra, "anchor": anchor, "h": h})
+        own = {"anchor": anchor, "h": h}
+        if self.parameters.by_share:
+            share = next(iter(anchor.values())).new_tensor(share_of(received, stats))
+            own["share"] = {"value": share}
+        return carry._replace(extra={**carry.extra, **own})
 
     def objective(
         self, parameters: Tensors, carry: Carry, batch: Batch
@@ -37,6 +46,9 @@ class FedDyn(ClientTrainer[FedDynParameters]):
         anchor, h = carry.extra["anchor"], carry.extra["h"]
         linear = sum((h[name] * parameters[name]).sum() for name in h)
         distance = sum((parameters[name] - anchor[name]).square().sum() for name in anchor)
+        if self.parameters.by_share:
+            share = carry.extra["share"]["value"]
+            return loss + (self.alpha / 2 * distance - linear) / share, outputs
         return loss - linear + self.alpha / 2 * distance, outputs
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:

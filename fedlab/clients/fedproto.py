@@ -12,9 +12,13 @@ from torch import Tensor
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.losses.base import ClientStats
+from fedlab.models.head import Head
 from fedlab.records import Tensors
 from fedlab.strategies.fedproto import FedProtoParameters
 from fedlab.training.task import Batch
+
+NEVER = 1e9
+"""How far away a class without prototype is."""
 
 
 class FedProto(ClientTrainer[FedProtoParameters]):
@@ -90,6 +94,14 @@ class FedProto(ClientTrainer[FedProtoParameters]):
             correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
             return {}, {"loss": self.loss(outputs, batch, carry), "accuracy": correct}
 
+    def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
+        """The client's model; with ``prediction: prototypes``, one whose head is made of them."""
+        model = super().evaluated_model(received, client_state)
+        down = received.arrays.get("prototypes")
+        if self.parameters.prediction == "head" or down is None:
+            return model
+        return {**model, **nearest(down, self.task.head, model)}
+
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the prototypes of the classes there are, and keeps the model."""
         sums, counts = carry.extra["sums"]["features"], carry.extra["sums"]["counts"]
@@ -100,3 +112,19 @@ class FedProto(ClientTrainer[FedProtoParameters]):
             "features": sums[classes] / counts[classes, None],
         }
         return super().finish(carry, received, steps)._replace(arrays={"prototypes": record})
+
+
+def nearest(prototypes: Tensors, head: Head, model: Tensors) -> Tensors:
+    """A head whose outputs are ‖f‖² - ‖f - c‖² for features f and prototypes c: 2 cᵀf - ‖c‖².
+
+    Args:
+        prototypes: ``classes`` of shape (k,) and ``features`` of shape (k, features).
+        head: The network's.
+        model: Its tensors, for their shapes.
+    """
+    weight, bias = (torch.zeros_like(model[name]) for name in head.names)
+    classes, centres = prototypes["classes"], prototypes["features"].to(weight)
+    weight[classes] = 2 * centres
+    bias -= NEVER
+    bias[classes] = -centres.square().sum(dim=1)
+    return dict(zip(head.names, (weight, bias), strict=True))

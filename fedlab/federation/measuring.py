@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 from fedlab.federation.evaluation_reply import ADAPT_STEPS, Tested, read_tests
 from fedlab.federation.evaluation_rows import central_rows, client_rows, count_rows, pooled_rows
 from fedlab.federation.round_strategy import RoundStrategy
+from fedlab.records import to_record
 from fedlab.row import CountRow, Row, Split
 
 EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
@@ -73,7 +74,7 @@ def measure(
     others: list[Tested] = []
     beside: list[Message] = []
     if settings.held_out and split == "test":
-        by_state = _ask_held_out(strategy, server_round, arrays, config, send, grid)
+        by_state = _ask_held_out(strategy, server_round, config, send, grid)
         others = read_tests(by_state["held_out"])
         for state, replies in by_state.items():
             found = read_tests(replies)
@@ -91,7 +92,6 @@ def measure(
 def _ask_held_out(
     strategy: RoundStrategy,
     server_round: int,
-    arrays: ArrayRecord,
     config: ConfigRecord,
     send: Callable[[Sequence[Message]], list[Message]],
     grid: Grid,
@@ -108,9 +108,10 @@ def _ask_held_out(
     tests: dict[Split, dict[str, int]] = {"held_out": {}}
     if settings.adapt_steps:
         tests["adapted"] = {ADAPT_STEPS: settings.adapt_steps}
+    records = {name: to_record(t) for name, t in strategy.sent_to_test(server_round).items()}
     answers: dict[Split, list[Message]] = {}
     for split, how in tests.items():
-        content = RecordDict({"arrays": arrays, "config": ConfigRecord({**plain, **how})})
+        content = RecordDict({**records, "config": ConfigRecord({**plain, **how})})  # type: ignore[arg-type]
         messages = [
             Message(
                 content,

@@ -68,6 +68,10 @@ class MessageRounds(FlowerStrategy):
         """Tensors for every client that trains, by record name."""
 
     @abstractmethod
+    def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
+        """Tensors for every client that tests, by record name."""
+
+    @abstractmethod
     def config(self, server_round: int) -> dict[str, Any]:
         """Plain values that go down with them."""
 
@@ -128,8 +132,8 @@ class MessageRounds(FlowerStrategy):
         self, server_round: int, config: ConfigRecord, nodes: Iterable[int], message_type: str
     ) -> list[Message]:
         train = message_type == MessageType.TRAIN
-        # Evaluation needs only the model, without the records that training uses.
-        down = self.broadcast(server_round) if train else {"arrays": self.state["arrays"]}
+        # A test mostly needs only the model, without the records that training uses.
+        down = self.broadcast(server_round) if train else self.sent_to_test(server_round)
         records: dict[str, ArrayRecord | ConfigRecord] = {
             name: to_record(tensors) for name, tensors in down.items()
         }

@@ -1,7 +1,7 @@
 """Losses that calibrate logits by a client's class counts: FedLC and FedRS.
 
-FedLC: Federated Learning with Label Distribution Skew via Logits Calibration, Zhang, Li, Li, Xu, Wu,
-Ding, Wu, ICML 2022, arXiv 2209.00189. FedRS: FedRS: Federated Learning with Restricted Softmax for
+FedLC: Federated Learning with Label Distribution Skew via Logits Calibration, Zhang, Li, Li, Xu,
+Wu, Ding, Wu, ICML 2022, arXiv 2209.00189. FedRS: Federated Learning with Restricted Softmax for
 Label Distribution Non-IID Data, Li, Zhan, KDD 2021; authors' code in lxcnju/FedRepo.
 
 Both are local losses: nothing else of a method changes, and tests use the outputs as they are.

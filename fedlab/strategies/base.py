@@ -135,6 +135,10 @@ class Strategy(MessageRounds, Generic[P]):
         """What goes down to every client that trains, by record name."""
         return {"arrays": self.state["arrays"]}
 
+    def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
+        """What goes down to every client that tests, by record name; by default the model alone."""
+        return {"arrays": self.state["arrays"]}
+
     def config(self, server_round: int) -> dict[str, Any]:
         """Plain values that go down with the tensors."""
         return {"server-round": server_round, "rounds": self.rounds}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import NonNegativeFloat
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
@@ -26,11 +26,25 @@ class DittoParameters(StrategyParameters):
     Attributes:
         lam: Weight λ of the distance between a personal model and the global one; 0 is local
             training. The authors' code chooses among 0.1, 1 and 2.
+        personal_epochs: Passes that train the personal model; by default as long as the global one
+            is trained (``training.local_epochs`` or ``local_steps``).
+        personal_steps: Steps instead of passes.
     """
 
     space: ClassVar[Mapping[str, Range]] = {"lam": LogUniform(0.01, 10.0)}
     name: str = "ditto"
     lam: NonNegativeFloat = 1.0
+    personal_epochs: PositiveInt | None = None
+    personal_steps: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _says_how_long_once(self) -> DittoParameters:
+        if self.personal_epochs is not None and self.personal_steps is not None:
+            raise ValueError(
+                f"personal_steps {self.personal_steps} is instead of passes, and personal_epochs "
+                f"{self.personal_epochs} would not be heeded; leave one of them out"
+            )
+        return self
 
     def trained_beside(self, model: nn.Module) -> int:
         """Those of the personal model."""

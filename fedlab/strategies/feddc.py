@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import PositiveFloat
 from torch import nn
 
@@ -21,6 +20,7 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.families.requirements import refuse_unless_plain_sgd
 from fedlab.strategies.families.server_update import ServerStep, plus
+from fedlab.strategies.families.shares import mean_examples, sizes_with
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -75,24 +75,13 @@ class FedDC(ServerStep[FedDCParameters]):
 
     def config(self, server_round: int) -> dict[str, Any]:
         """Adds the mean number of samples of a client, with `by_share` and once it is known."""
-        sizes = self.state["sizes"]
-        mean = {"mean-examples": float(sizes["examples"] / sizes["updates"])} if sizes else {}
-        return {**super().config(server_round), **mean}
+        return {**super().config(server_round), **mean_examples(self.state["sizes"])}
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Brings the means of all clients up to date, and adds the drift to the mean model."""
-        sizes = self.sizes(updates) if self.parameters.by_share else {}
+        sizes = sizes_with(self.state["sizes"], updates) if self.parameters.by_share else {}
         average, share = self.weighted_mean(updates, "arrays"), self.participation(updates)
         drift = plus(self.state["drift"], self.change(average), share)
         gradient = plus(self.state["gradient"], self.weighted_mean(updates, "gradient"), share)
         model = {**average, **plus(average, drift)}
         self.state = {"arrays": model, "drift": drift, "gradient": gradient, "sizes": sizes}
-
-    def sizes(self, updates: Sequence[ClientUpdate]) -> Tensors:
-        """The samples behind all updates so far, and how many updates these were."""
-        news = {"examples": sum(update.examples for update in updates), "updates": len(updates)}
-        before = self.state["sizes"]
-        return {
-            name: torch.tensor(float(new), dtype=torch.float64) + before.get(name, 0.0)
-            for name, new in news.items()
-        }

@@ -10,16 +10,18 @@ model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import PositiveFloat
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
+from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
 from fedlab.strategies.families.requirements import warn_of_weighted_parts
 from fedlab.strategies.families.server_update import ServerStep, plus
+from fedlab.strategies.families.shares import mean_examples, sizes_with
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -37,15 +39,34 @@ class FedDynParameters(StrategyParameters):
             warning tells.
         alpha: α, weight of the penalty, commonly 0.01 to 0.5. The smaller it is, the further the
             server's correction reaches, and the more local steps it takes for clients to follow.
+        by_share: Whether α is divided by the client's share of the samples (1 for a client of mean
+            size), as in the authors' code, but not by default here; the optimum is then that of
+            all samples though clients count the same. The server learns sizes from replies, so that
+            shares are 1 in the first round.
     """
 
     space: ClassVar[Mapping[str, Range]] = {"alpha": LogUniform(0.001, 1.0)}
     name: str = "feddyn"
     weighting: Literal["examples", "uniform"] = "uniform"
     alpha: PositiveFloat = 0.1
+    by_share: bool = False
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Tells where the weighted objective is not reached."""
+        """Tells where the weighted objective is not reached.
+
+        Raises:
+            InputError: If `by_share` would count samples twice, or give sizes away.
+        """
+        if self.by_share and self.weighting == "examples":
+            raise InputError(
+                "strategy.by_share: shares of the samples are in the clients' objective then, and "
+                "strategy.weighting=examples counts them once more; use one of the two"
+            )
+        if self.by_share and scenario.privacy is not None:
+            raise InputError(
+                "strategy.by_share: the server sends the mean number of a client's samples, which "
+                "has no noise; leave by_share or privacy out"
+            )
         warn_of_weighted_parts(scenario, self.weighting)
 
 
@@ -60,10 +81,17 @@ class FedDyn(ServerStep[FedDynParameters]):
         super().initialise(model)
         self.state["h"] = self.filled(0.0)
 
+    def config(self, server_round: int) -> dict[str, Any]:
+        """Adds the mean number of samples of a client, with `by_share` and once it is known."""
+        return {**super().config(server_round), **mean_examples(self.state.get("sizes", {}))}
+
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Keeps h the mean of all clients' h_i, and corrects the mean model by it."""
         alpha = self.parameters.alpha
         average = self.weighted_mean(updates, "arrays")
         share = self.participation(updates)
         h = plus(self.state["h"], self.change(average), -alpha * share)
+        sizes = self.state.get("sizes", {})
         self.state = {"arrays": {**average, **plus(average, h, -1 / alpha)}, "h": h}
+        if self.parameters.by_share:
+            self.state["sizes"] = sizes_with(sizes, updates)

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import Field, NonNegativeFloat
 from torch import nn
 
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Layout
+from fedlab.records import Tensors
 from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -26,9 +28,16 @@ if TYPE_CHECKING:
 
 
 class FedNovaParameters(StrategyParameters):
-    """FedNova has no parameters of its own."""
+    """FedNova's parameters.
+
+    Attributes:
+        mu: Weight of a proximal term in the clients' objective, as in FedProx; 0 for none.
+        server_momentum: β of a momentum of the server's steps; 0 for none.
+    """
 
     name: str = "fednova"
+    mu: NonNegativeFloat = 0.0
+    server_momentum: float = Field(default=0.0, ge=0, lt=1)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses adaptive local optimisers."""
@@ -39,12 +48,28 @@ class FedNovaParameters(StrategyParameters):
                 f"coefficients its gradients enter with, and with '{optimizer}' these depend on "
                 "the gradients; use training.optimizer.name=sgd (momentum is taken into account)"
             )
+        lr = scenario.training.optimizer.lr
+        if lr * self.mu >= 1:
+            raise InputError(
+                f"strategy.mu: {self.mu:g} with training.optimizer.lr={lr:g} makes the proximal "
+                "term overshoot in every step, so that the sum of coefficients means nothing; use "
+                f"a mu below {1 / lr:g}"
+            )
 
 
 class FedNova(ServerStep[FedNovaParameters]):
-    """w ← w - (Σ p_i a_i) Σ p_i d_i, d_i = (w - θ_i) / a_i."""
+    """w ← w - (Σ p_i a_i) Σ p_i d_i, d_i = (w - θ_i) / a_i.
+
+    With a server's momentum, v ← β v + (Σ p_i a_i) Σ p_i d_i and w ← w - v.
+    """
 
     needs_only_mean = True
+
+    def initialise(self, model: Tensors) -> None:
+        """Sets the model and, with momentum, a velocity of zeros."""
+        super().initialise(model)
+        if self.parameters.server_momentum:
+            self.state["velocity"] = self.filled(0.0)
 
     def upload_bytes(self, down: int) -> int:
         """`down` and the normalising sum, one float64."""
@@ -63,8 +88,11 @@ class FedNova(ServerStep[FedNovaParameters]):
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean direction, multiplied by the mean of the coefficient sums."""
         length = float(self.weighted_mean(updates, "coefficients")["sum"])
-        model = plus(self.state["arrays"], self.weighted_mean(updates, "direction"), -length)
+        step = {n: length * d for n, d in self.weighted_mean(updates, "direction").items()}
+        if momentum := self.parameters.server_momentum:
+            step = self.state["velocity"] = plus(step, self.state["velocity"], momentum)
+        model = plus(self.state["arrays"], step, -1)
         others = (
             self.weighted_mean(updates, "untrained") if "untrained" in updates[0].arrays else {}
         )
-        self.state = {"arrays": {name: {**model, **others}[name] for name in self.shared}}
+        self.state["arrays"] = {name: {**model, **others}[name] for name in self.shared}

@@ -43,6 +43,10 @@ class FedProtoParameters(StrategyParameters):
             ``classes`` is the formula (equations 7 and 8): squared distances between the mean
             features of a batch's classes and their global prototypes, summed over classes and
             features. It grows with the number of features and wants a smaller λ.
+        prediction: What a client is tested with: the ``head`` of its model, or the nearest of the
+            global ``prototypes``, which then go down for tests, too; outputs are squared distances
+            to them, less one that all classes share. A class without prototype is never predicted,
+            and its samples have a loss beyond all measure.
         weighting: ``examples`` weighs clients by their samples of the class (equation 6, without
             its further division by the number of clients, with which it would be no mean);
             ``uniform`` does not, as in the authors' code.
@@ -52,14 +56,26 @@ class FedProtoParameters(StrategyParameters):
     name: str = "fedproto"
     lam: NonNegativeFloat = 1.0
     distance: Literal["samples", "classes"] = "samples"
+    prediction: Literal["head", "prototypes"] = "head"
 
     def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """Every tensor."""
         return anatomy_of(model).moving
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a network without features: the samples themselves would be averaged and sent."""
-        if find_head(model) is None or len(parts(model)) < 2:
+        """Refuses a network without features: the samples themselves would be averaged and sent.
+
+        Raises:
+            InputError: Also if its head has no place for distances to prototypes.
+        """
+        head = find_head(model)
+        if self.prediction == "prototypes" and head is not None and head.layer.bias is None:
+            raise InputError(
+                "strategy.prediction: 'prototypes' puts distances into weight and bias of the last "
+                f"dense layer, and that of the model '{scenario.model.name}' has no bias; use a "
+                "layer with one, or prediction: head"
+            )
+        if head is None or len(parts(model)) < 2:
             raise InputError(
                 "strategy.name: fedproto needs features, what a last dense layer is given by the "
                 f"layers before it, and the model '{scenario.model.name}' has none; choose "
@@ -105,6 +121,12 @@ class FedProto(Strategy[FedProtoParameters]):
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """The global prototypes, once there are some."""
         return self.state
+
+    def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
+        """The global prototypes, where clients predict by them."""
+        if self.parameters.prediction == "prototypes":
+            return self.state
+        return super().sent_to_test(server_round)
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Means over the clients that have a class (equation 6), in float64."""

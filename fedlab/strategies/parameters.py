@@ -40,6 +40,8 @@ class StrategyParameters(Component):
     space: ClassVar[Mapping[str, Range]] = {}
     """What `fedlab tune` draws for the method, by the names of its parameters; about a tenth of a
     default to ten times it, or the values that are commonly tried."""
+    tests_both: ClassVar[bool] = False
+    """Whether the server's model is tested on whole domains although clients test their own."""
     client: str | None = None
     weighting: Literal["examples", "uniform"] = "examples"
 

@@ -111,6 +111,11 @@ class Phase:
         objective: The objective of its steps; by default `ClientTrainer.objective`.
         step: A custom step in place of the optimiser's; such clients cannot be stacked.
         strong_views: Whether batches contain strongly augmented views (``Batch.strong``).
+        share: Share of the split's samples that a pass reads, drawn anew for each pass; not with
+            `unlabelled`.
+        again: Whether to take all steps of the phase once more, asked after each time with the
+            carry; such clients cannot be stacked. The steps taken again are no part of the round's
+            workload or metrics.
         unlabelled: Unlabelled samples that a step reads for each sample of its batch, appended
             to the batch; a client without samples of `split` reads these alone. None by default.
     """
@@ -124,3 +129,5 @@ class Phase:
     step: Step | None = None
     strong_views: bool = False
     unlabelled: int | None = None
+    share: float = 1.0
+    again: Callable[[Carry], bool] | None = None

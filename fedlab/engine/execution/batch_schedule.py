@@ -15,6 +15,7 @@ depend on the seed, the client and the round alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -106,8 +107,9 @@ def plan_phase(
     )
     if phase.unlabelled is None:
         rows = 0 if rows == 1 and not learns_from_one else rows
+        read = math.ceil(phase.share * rows)
         # Batch normalisation cannot train on a single sample.
-        plan = own(rows, smallest=2 if trainer.normalises_batches else 1)
+        plan = own(read, smallest=2 if trainer.normalises_batches else 1)
         return PhasePlan(plan, Passes((), 0), rows)
     more = batch_size if batch_size == "full" else phase.unlabelled * batch_size
     # Without the remainder, so that every step has equally many unlabelled samples.

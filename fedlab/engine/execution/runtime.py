@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
@@ -24,10 +24,12 @@ from fedlab.engine.execution.memory import out_of_memory
 from fedlab.federation.evaluation_reply import ADAPT_STEPS
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.models.anatomy.observed import Observed
+from fedlab.models.memory_format import channels_last
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
+from fedlab.training.task import Batch
 from fedlab.updates.client_side import outgoing
 from fedlab.updates.packing import learnt
 
@@ -190,9 +192,9 @@ class Runtime:
         Not where a network's outputs depend on what else is in a batch: then each client's test
         samples are one batch.
         """
-        mixes = mixes_test_samples(self.trainer.task.model)
-        alike = [place for place, state in enumerate(client_states) if not state and not mixes]
-        groups = [[place] for place, state in enumerate(client_states) if state or mixes]
+        apart = mixes_test_samples(self.trainer.task.model) or self.trainer.chooses_on_samples
+        alike = [place for place, state in enumerate(client_states) if not state and not apart]
+        groups = [[place] for place, state in enumerate(client_states) if state or apart]
         validates = received.config.get("split") == "validation"
         own_samples = self.client_validations if validates else self.client_tests
         if steps := int(received.config.get(ADAPT_STEPS, 0)):
@@ -201,10 +203,23 @@ class Runtime:
             return [self._score(state, [tests])[0] for state, tests in each]
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
-            state = self.trainer.evaluated_model(received, client_states[places[0]])
+            state = self._tested(clients[places[0]], received, client_states[places[0]])
             tests = [own_samples(clients[place]) for place in places]
             scores |= zip(places, self._score(state, tests), strict=True)
         return [scores[place] for place in range(len(clients))]
+
+    def _tested(self, client: int, received: Received, client_state: ClientState) -> Tensors:
+        """The model that a client is tested with."""
+        batches = self._batches(client) if self.trainer.chooses_on_samples else ()
+        return self.trainer.tested_model(received, client_state, batches)
+
+    def _batches(self, client: int) -> Iterator[Batch]:
+        """A client's labelled training samples, in their order and not augmented."""
+        data = self.client_data(client)
+        for rows in data.split("labelled").split(self.scenario.evaluation.batch_size):
+            index = rows.to(self.device)
+            inputs = channels_last(self.preprocess.inputs(data.inputs[index]))
+            yield Batch(inputs, data.labels[index], index)
 
     def _adapted(self, client: int, received: Received, steps: int) -> Tensors:
         """The model that came down after so many steps on a client's samples."""
@@ -212,7 +227,7 @@ class Runtime:
         return adapted(
             self.trainer.task,
             self.preprocess,
-            self.trainer.evaluated_model(received, {}),
+            self._tested(client, received, {}),
             received,
             self.client_data(client),
             steps=steps,

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from fedlab import rng
-from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
+from fedlab.clients.base import ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Portion, first_of_views, plan_round
@@ -110,23 +110,38 @@ def train_one(
             if phase.enter:
                 carry = phase.enter(carry)
             for rows in steps:
-                index = rows.to(device)
-                stored = preprocess.inputs(data.inputs[index], own=True)
-                inputs = channels_last(preprocess.augment(stored, augment))
-                strong = None
-                if phase.strong_views:
-                    first = first_of_views(phase, data.labelled[rows])
-                    strong = preprocess.strong(stored[first:], augment)
-                labelled = data.labelled[rows].to(device) if phase.split == "all" else None
-                batch = Batch(inputs, data.labels[index], index, labelled, strong)
+                batch = _batch(preprocess, data, rows, phase, augment)
                 carry, metrics = trainer.step(carry, batch, phase, round_)
                 for name, value in metrics.items():
                     sums[name] += value * len(rows)
+            while steps and not portion and phase.again and phase.again(carry):
+                for rows in steps:
+                    batch = _batch(preprocess, data, rows, phase, augment)
+                    carry, _ = trainer.step(carry, batch, phase, round_)
         if wide:
             carry = wide.finish(carry, summed)
         update = trainer.finish(carry, received, schedule.steps)
     means = {name: float(total) / schedule.seen for name, total in sums.items()}
     return update, schedule.metrics(means, update)
+
+
+def _batch(
+    preprocess: Preprocess,
+    data: ClientData,
+    rows: torch.Tensor,
+    phase: Phase,
+    augment: torch.Generator,
+) -> Batch:
+    """The samples of one step of a phase."""
+    index = rows.to(data.inputs.device)
+    stored = preprocess.inputs(data.inputs[index], own=True)
+    inputs = channels_last(preprocess.augment(stored, augment))
+    strong = None
+    if phase.strong_views:
+        first = first_of_views(phase, data.labelled[rows])
+        strong = preprocess.strong(stored[first:], augment)
+    labelled = data.labelled[rows].to(index.device) if phase.split == "all" else None
+    return Batch(inputs, data.labels[index], index, labelled, strong)
 
 
 def client_stats_of(trainer: ClientTrainer, data: ClientData) -> ClientStats:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
 
 if TYPE_CHECKING:
@@ -54,10 +55,38 @@ def refuse_if_all_is_labelled(scenario: Experiment) -> None:
             "partition.label_budget.share is 1, which leaves none; use a smaller share, such as "
             "partition.label_budget.share=0.2, or strategy.name=fedavg"
         )
-    if scenario.training.loss.name != "cross_entropy":
+    refuse_other_losses(scenario)
+
+
+def refuse_other_losses(scenario: Experiment) -> None:
+    """Refuses a loss beside a method that has one of its own.
+
+    Raises:
+        InputError: If the scenario's loss is not the default.
+    """
+    name, loss = scenario.strategy.name, scenario.training.loss.name
+    if loss != "cross_entropy":
         raise InputError(
-            f"strategy.name: {name} has a loss of its own, to which training.loss "
-            f"'{scenario.training.loss.name}' would make no difference; leave training.loss out"
+            f"strategy.name: {name} has a loss of its own, to which training.loss '{loss}' would "
+            "make no difference; leave training.loss out"
+        )
+
+
+def refuse_without_head(scenario: Experiment, model: nn.Module, does: str) -> None:
+    """Refuses a network without a dense layer at the end.
+
+    Args:
+        scenario: Names the strategy and the model.
+        model: The network.
+        does: What the method does with that layer, in words ("replaces").
+
+    Raises:
+        InputError: If there is none.
+    """
+    if find_head(model) is None:
+        raise InputError(
+            f"strategy.name: {scenario.strategy.name} {does} the last dense layer, and the model "
+            f"'{scenario.model.name}' has no such layer; use a model that ends with one"
         )
 
 
