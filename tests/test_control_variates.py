@@ -83,9 +83,22 @@ def test_weighted_by_examples_and_with_a_part_of_the_clients_it_is_missed_and_to
         assert ("has the optimum of all examples only" in caplog.text) == warned
 
 
-def test_by_share_the_optimum_is_that_of_all_samples_though_clients_count_the_same() -> None:
-    method = {"name": "feddc", "alpha": 0.5, "by_share": True}
-    assert error(Bed(method, copies=(1, 2, 5), lr=0.2), 150, weights=(1, 2, 5)) < 1e-10
+@pytest.mark.parametrize(
+    ("method", "rounds"),
+    [({"name": "feddc", "alpha": 0.5}, 150), ({"name": "feddyn", "alpha": 2.0}, 150)],
+    ids=["feddc", "feddyn"],
+)
+def test_by_share_the_optimum_is_that_of_all_samples_though_clients_count_the_same(
+    method: dict, rounds: int
+) -> None:
+    bed = Bed(method | {"by_share": True}, copies=(1, 2, 5), lr=0.2)
+    assert error(bed, rounds, weights=(1, 2, 5)) < 1e-10
+
+
+def test_feddyn_does_not_count_samples_twice() -> None:
+    block = {"name": "feddyn", "by_share": True, "weighting": "examples"}
+    with pytest.raises(InputError, match="counts them once more"):
+        prepare(toy.scenario(strategy=block))
 
 
 # ---------------------------------------------------------------------- as the papers write it

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import ClientState, Received
 from fedlab.engine.execution.runtime import Runtime
+from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.preparation import prepare
 from fedlab.runs.checkpoint import latest_checkpoint
@@ -181,6 +182,46 @@ def test_together_is_one_by_one(distance: str, model: dict, name: str) -> None:
         alone = [runtime.train(k, given, state) for k, state in zip(clients, states, strict=True)]
         assert_same(alone, runtime.train_many(clients, given, states), 1e-9)
         states = [update.client_state for update, _ in alone]
+
+
+# ---------------------------------------------------------------------- prediction by prototypes
+
+
+def test_the_nearest_prototype_by_hand() -> None:
+    runtime = runtime_of(strategy={"name": "fedproto", "prediction": "prototypes"}, model=DEEP)
+    trainer = runtime.trainer
+    model = trainer.evaluated_model(received(**KNOWN), {})
+    features = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    outputs = trainer.task.head.outputs(model, features)
+    prototypes = KNOWN["prototypes"]["features"]
+    squares = (features[:, None] - prototypes).square().sum(dim=2)
+    expected = features.square().sum(dim=1, keepdim=True) - squares
+    torch.testing.assert_close(outputs[:, [0, 2, 3]], expected, rtol=1e-5, atol=1e-5)
+    assert (outputs[:, 1] < -1e8).all()  # a class without prototype
+    plain = runtime_of(strategy="fedproto", model=DEEP).trainer
+    assert torch.equal(
+        plain.evaluated_model(received(**KNOWN), {})["3.weight"], plain.task.initial["3.weight"]
+    )
+
+
+def test_prototypes_go_down_for_tests_where_they_predict(tmp_path: Path) -> None:
+    tested = {}
+    for prediction in ("head", "prototypes"):
+        block = {"name": "fedproto", "prediction": prediction}
+        chosen = toy.scenario(strategy=block, model=DEEP, rounds=1)
+        run = simulate(chosen, out=tmp_path / prediction, progress=False)
+        counted = run.history.query("split == 'round'").set_index("metric").value
+        assert counted["bytes_down"] == (prediction == "prototypes") * 3 * 4 * (6 * 4 + 8)
+        rows = run.history.query("split == 'test' and metric == 'loss'")
+        tested[prediction] = rows.value.tolist()
+    assert tested["head"] != tested["prototypes"]
+
+
+def test_a_head_without_bias_has_no_place_for_distances() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 4, bias=False))
+    FedProtoParameters().check(toy.scenario(), model)
+    with pytest.raises(InputError, match="has no bias"):
+        FedProtoParameters(prediction="prototypes").check(toy.scenario(), model)
 
 
 # ---------------------------------------------------------------------- whole runs

@@ -152,7 +152,7 @@ def test_the_body_learns_as_under_a_frozen_head() -> None:
     data = runtime.client_data(0)
     images = runtime.preprocess.inputs(data.inputs)
     model = copy.deepcopy(runtime.trainer.task.model)
-    *learning, weight, bias = model.parameters()
+    learning = list(model.parameters())[:-2]
     optimizer = torch.optim.SGD(learning, lr=0.2, momentum=0.5)
     for _ in range(2):
         optimizer.zero_grad()

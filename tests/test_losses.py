@@ -33,7 +33,7 @@ USING_THE_LOSS = [
     name
     for name in BUILTIN["strategies"]
     # Some have losses of their own; GGEUR leaves it to its base, FedBuff to FedAvg's clients.
-    if name not in ("fedlabel", "fixmatch", "uda", "ggeur", "fedbuff")
+    if name not in ("fedlabel", "fixmatch", "uda", "fedetf", "fedrod", "ggeur", "fedbuff")
 ]
 STACKED = {name: block for name, block in LOSSES.items() if name != "aldr_kl"}
 

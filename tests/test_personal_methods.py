@@ -151,9 +151,16 @@ def test_three_rounds_are_those_written_out(
         assert_close(run.model_state(client), model)
 
 
-def test_ditto_is_fedavg_and_a_penalised_model_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("own", "epochs"),
+    [({}, 2), ({"personal_epochs": 3}, 3), ({"personal_steps": 1}, 1)],
+    ids=["as-long", "epochs", "steps"],
+)
+def test_ditto_is_fedavg_and_a_penalised_model_beside_it(
+    own: dict[str, int], epochs: int, tmp_path: Path
+) -> None:
     chosen = toy.scenario(
-        strategy={"name": "ditto", "lam": 0.7}, model=DEEP, training=FULL, rounds=3
+        strategy={"name": "ditto", "lam": 0.7, **own}, model=DEEP, training=FULL, rounds=3
     )
     run = simulate(chosen, out=tmp_path / "run", progress=False)
     prepared = prepare(chosen)
@@ -167,7 +174,7 @@ def test_ditto_is_fedavg_and_a_penalised_model_beside_it(tmp_path: Path) -> None
                 pairs = zip(model.parameters(), anchor.parameters(), strict=True)
                 return 0.35 * sum(((v - w.detach()) ** 2).sum() for v, w in pairs)  # type: ignore[return-value]
 
-            passes(model, *personal.samples(client), penalty=penalty)
+            passes(model, *personal.samples(client), epochs=epochs, penalty=penalty)
         everything.round(passes)
     assert_close(run.model_state(), everything.models[0])
     for client, model in enumerate(personal.models):
@@ -330,9 +337,15 @@ def test_networks_that_are_not_divided_are_refused(
         {"name": "fedrep", "head_epochs": 0},
         {"name": "lg_fedavg", "layers": 0},
         {"name": "ditto", "lam": -0.1},
+        {"name": "ditto", "personal_steps": 0},
         {"name": "fedproto", "lam": -1},
     ],
 )
 def test_parameters_out_of_range_are_refused(block: dict) -> None:
     with pytest.raises(ValueError, match="greater than"):
         toy.scenario(strategy=block)
+
+
+def test_ditto_is_told_once_how_long_a_personal_model_is_trained() -> None:
+    with pytest.raises(ValueError, match="personal_epochs 2 would not be heeded"):
+        toy.scenario(strategy={"name": "ditto", "personal_epochs": 2, "personal_steps": 3})

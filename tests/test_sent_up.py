@@ -42,6 +42,8 @@ OTHERWISE: list[dict[str, Any]] = [
     {"name": "fedproto"},
     {"name": "scaffold"},
     {"name": "fedrep"},
+    {"name": "qfedavg"},
+    {"name": "ifca"},
     {"name": "ggeur", "rank": 2, "per_class": 20, "per_prototype": 2},
 ]
 """Methods that send up other tensors, or count other samples, than most."""

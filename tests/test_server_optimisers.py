@@ -25,7 +25,7 @@ from helpers import toy
 from helpers.cohorts import ragged, runtime_of
 from helpers.echo import Echo, Net, run
 from helpers.method_rounds import NORMALISED, assert_resumes, play, scenario, size
-from helpers.quadratic import SIZE, ZERO, Bed, error, optimum
+from helpers.quadratic import SIZE, ZERO, Bed, error, optimum, samples, system
 
 OPTIMISERS = ["fedavgm", "fedadam", "fedyogi", "fedadagrad"]
 
@@ -82,17 +82,51 @@ def test_coefficient_sums_by_hand() -> None:
     assert coefficient_sum(7, 0.0) == coefficient_sum(7, 0.0, nesterov=True) == 7
     assert coefficient_sum(3, 0.9) == pytest.approx(1 + 1.9 + 2.71)
     assert coefficient_sum(3, 0.9, nesterov=True) == pytest.approx(3 + 0.9 * 5.61)
+    assert coefficient_sum(3, 0.0, pull=0.1) == pytest.approx(1 + 0.9 + 0.81)
 
 
+@pytest.mark.parametrize("pull", [0.0, 0.2])
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_coefficient_sums_are_how_far_equal_gradients_go(nesterov: bool) -> None:
+def test_coefficient_sums_are_how_far_equal_gradients_go(nesterov: bool, pull: float) -> None:
     optimizer = Optimizer(OptimizerSpec(lr=1.0, momentum=0.8, nesterov=nesterov))
     place = {"x": torch.zeros((), dtype=torch.float64)}
     slots = optimizer.start(place)
     for steps in range(1, 12):
-        optimizer.apply(place, {"x": -torch.ones((), dtype=torch.float64)}, slots, 1.0)
-        expected = coefficient_sum(steps, 0.8, nesterov=nesterov)
+        # A slope of -1, and that of a proximal term around 0.
+        slope = torch.tensor(-1.0, dtype=torch.float64) + pull * place["x"]
+        optimizer.apply(place, {"x": slope}, slots, 1.0)
+        expected = coefficient_sum(steps, 0.8, nesterov=nesterov, pull=pull)
         assert place["x"].item() == pytest.approx(expected, rel=1e-13)
+
+
+def test_fednova_with_a_proximal_term_and_momentum_is_that_written_out() -> None:
+    lr, mu, beta, steps = 0.1, 0.5, 0.6, (1, 3, 6)
+    x, velocity = ZERO, ZERO
+    for _ in range(4):
+        directions, totals = [], []
+        for client, count in enumerate(steps):
+            a, b = system(samples(client))
+            y = x
+            for _ in range(count):
+                y = y - lr * (a @ y - b + mu * (y - x))
+            totals.append((1 - (1 - lr * mu) ** count) / (lr * mu))
+            directions.append((x - y) / totals[-1])
+        velocity = beta * velocity + sum(totals) / 3 * sum(directions) / 3
+        x = x - velocity
+    method = {"name": "fednova", "mu": mu, "server_momentum": beta, "weighting": "uniform"}
+    torch.testing.assert_close(Bed(method, lr=lr, steps=steps).run(4), x, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.usefixtures("double")
+def test_fednova_with_a_proximal_term_together_is_one_by_one() -> None:
+    training = {"batch_size": 8, "optimizer": {"lr": 0.05, "momentum": 0.9}}
+    block = {"name": "fednova", "mu": 0.3, "server_momentum": 0.5}
+    play(ragged(strategy=block, model=NORMALISED, training=training), 2, 1e-9)
+
+
+def test_a_proximal_term_that_overshoots_is_refused() -> None:
+    with pytest.raises(InputError, match=r"strategy\.mu: 30 with training\.optimizer\.lr=0\.05"):
+        prepare(toy.scenario(strategy={"name": "fednova", "mu": 30}))
 
 
 def test_fednova_by_hand() -> None:

@@ -32,6 +32,9 @@ WITHOUT_NORM = CONVOLUTIONS + HEAD + AFFINE
 PROJECTED = MODEL - HEAD + FLOAT * (8 * 8 + 8 + 8 * 6 + 6 + 6 * CLASSES + CLASSES)
 """MOON's, with a projection head of width 6."""
 
+ETF = FLOAT * (8 * CLASSES + CLASSES + 1)
+"""FedETF's dense layer before its fixed classifier, and the classifier's scale."""
+
 LATENT = 4
 GENERATOR = FLOAT * (8 * (LATENT + CLASSES + 1) + 8 * (8 + 1) + 2 * 4 * 8) + 2 * INTEGER
 PROTOTYPES = CLASSES * (FLOAT * 8 + 2 * INTEGER)
@@ -64,6 +67,15 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "local_only": ({}, 0, 0),
     "fedbuff": ({"buffer_size": 2, "concurrency": 3}, MODEL, MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
+    "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
+    "fedbabu": ({}, MODEL - HEAD, MODEL - HEAD),
+    "fedrod": ({}, MODEL, MODEL),
+    "fedala": ({}, MODEL, MODEL),
+    "qfedavg": ({}, MODEL + INTEGER, MODEL),
+    "afl": ({}, MODEL + INTEGER, MODEL),
+    "ifca": ({"clusters": 3}, MODEL + INTEGER, 3 * MODEL),
+    "feddyn, by share": ({"by_share": True}, MODEL, MODEL),
+    "fednova, momentum": ({"mu": 0.1, "server_momentum": 0.5}, MODEL + INTEGER, MODEL),
 }
 
 

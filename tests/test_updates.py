@@ -122,13 +122,14 @@ def test_the_mean_as_a_rule_is_weighted() -> None:
 
 # ---------------------------------------------------------------------- any method
 
-PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg"}
+PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg", "fedrod", "fedala"}
 """Methods without a global model."""
 
 METHODS = [
     pytest.param(name, marks=() if name in {"scaffold", "fedbn", "fednova"} else pytest.mark.slow)
     for name in registry.BUILTIN["strategies"]
-    if name not in {"fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto"}
+    if name
+    not in {"fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto", "ifca"}
 ]
 
 

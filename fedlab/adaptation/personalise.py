@@ -1,8 +1,9 @@
 """Personalisation after training: a client, or a domain nobody had, fine-tunes with few labels.
 
 Three ways: all layers at once (``fine_tune``), the head alone (``head``), or the head alone first
-and then all layers (``lp_ft``), which distorts features less: Fine-Tuning can Distort Pretrained Features and
-Underperform Out-of-Distribution, Kumar, Raghunathan, Jones, Ma, Liang, ICLR 2022, arXiv 2202.10054.
+and then all layers (``lp_ft``), which distorts features less: Fine-Tuning can Distort Pretrained
+Features and Underperform Out-of-Distribution, Kumar, Raghunathan, Jones, Ma, Liang, ICLR 2022,
+arXiv 2202.10054.
 Few-shot fine-tuning of large pretrained networks commonly takes Adam with 1e-4 for the head, 1e-5
 for all layers and 1000 steps of 32 samples; the small networks trained here need larger steps and
 fewer of them, which the defaults are.

@@ -101,9 +101,10 @@ class AFL(Strategy[AFLParameters]):
         """Averages by λ, then moves λ towards the clients with the largest losses."""
         model = self.weighted_mean(updates, "arrays")
         rounds = self.state["mixture"]["rounds"] + 1
-        self.state["arrays"] = model
         if self.parameters.output == "mean":
             self.state |= {"arrays": self._mean(model, float(rounds)), "iterate": model}
+        else:
+            self.state["arrays"] = model
         known = self.mixture()
         heard = [update for update in updates if update.examples > 0]
         weights = torch.tensor([self.weight(each) for each in heard], dtype=torch.float64)

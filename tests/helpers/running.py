@@ -48,6 +48,8 @@ LIKE_OTHERS = {
     *("fixmatch", "uda"),  # fedlabel
     *("fedadagrad", "fedyogi", "flwr:FedAdam"),  # fedadam, flwr:FedAvgM
     "fedper",  # lg_fedavg
+    *("fedetf", "fedbabu", "qfedavg"),  # fedavg
+    "fedrod",  # fedala
 }
 """Methods that keep from round to round what another one keeps; they are slow tests."""
 
