@@ -50,6 +50,16 @@ def test_every_methods_docstring_says_what_travels(name: str) -> None:
     assert words.paper or name in {"local_only", "centralised"}
 
 
+def test_one_table_has_all_methods_and_what_they_cost() -> None:
+    lines = method_pages.overview().splitlines()
+    rows = {line.split("](")[1].partition(".md")[0]: line for line in lines[2:]}
+    assert list(rows) == list(registry.BUILTIN["strategies"])
+    assert rows["fedavg"].endswith("| the whole model | 1 | 1 | 1 |")
+    assert rows["scaffold"].endswith("| 1 | 2 | 2 |")
+    assert rows["ifca"].endswith("| 1, and k passes forward | 1 | 2 |")
+    assert "(once: 15.0 MB)" in rows["ggeur"]
+
+
 def test_result_tables_are_found_with_their_section() -> None:
     text = (
         "## One\n\n| method | mean |\n|---|--:|\n| fedavg | 1 |\n| fedbn | 2 |\n\n## Two\n\nwords\n"

@@ -42,4 +42,11 @@ MUTANTS = (
         "average",
         TESTS,
     ),
+    Mutant(
+        "feddyn-by-share-multiplies-by-the-share",
+        "fedlab/clients/feddyn.py",
+        "distance - linear) / share",
+        "distance - linear) * share",
+        TESTS,
+    ),
 )

@@ -49,4 +49,25 @@ MUTANTS = (
         "self.task.model.train()",
         ("tests/test_fedproto.py",),
     ),
+    Mutant(
+        "fedproto-nearest-prototype-is-half-as-near",
+        "fedlab/clients/fedproto.py",
+        "2 * centres",
+        "centres",
+        ("tests/test_fedproto.py",),
+    ),
+    Mutant(
+        "fedproto-longest-prototype-is-nearest",
+        "fedlab/clients/fedproto.py",
+        "= -centres.square()",
+        "= centres.square()",
+        ("tests/test_fedproto.py",),
+    ),
+    Mutant(
+        "ditto-personal-model-is-trained-as-long-as-the-global-one",
+        "fedlab/clients/ditto.py",
+        "if epochs or steps else usual",
+        "if False else usual",
+        TESTS,
+    ),
 )

@@ -43,6 +43,27 @@ MUTANTS = (
         TESTS,
     ),
     Mutant(
+        "fednova-proximal-term-is-not-halved",
+        "fedlab/clients/fednova.py",
+        "self.parameters.mu / 2",
+        "self.parameters.mu",
+        TESTS,
+    ),
+    Mutant(
+        "fednova-sum-ignores-the-proximal-term",
+        "fedlab/clients/fednova.py",
+        "nesterov=spec.nesterov, pull=pull",
+        "nesterov=spec.nesterov",
+        TESTS,
+    ),
+    Mutant(
+        "fednova-server-forgets-its-velocity",
+        "fedlab/strategies/fednova.py",
+        'step = self.state["velocity"] = plus',
+        "step = plus",
+        TESTS,
+    ),
+    Mutant(
         "fedbuff-stale-updates-count-in-full",
         "fedlab/strategies/fedbuff.py",
         "weight * (1 + age) ** -chosen.staleness_exponent",

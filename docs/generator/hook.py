@@ -85,6 +85,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return method_pages.with_results(text)
     if place.stem == "index":
         text = text.replace("<!-- methods -->", method_pages.index())
+        text = text.replace("<!-- overview -->", method_pages.overview())
         return text.replace("<!-- keys -->", method_pages.common_keys())
     return method_pages.completed(place.stem, text)
 

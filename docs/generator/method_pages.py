@@ -1,6 +1,7 @@
 """What the code knows of a method, put around what is written about it in docs/methods.
 
-A page's front matter says its ``family``, a key of `FAMILIES`, and nothing else.
+A page's front matter says its ``family``, a key of `FAMILIES`, and for the table of all methods the
+``skew`` that it is for and a client's ``steps`` against FedAvg's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ FAMILIES = {
     "server": "Server optimisers",
     "labels": "Few labels",
     "personal": "Personal models",
+    "fair": "Fairness among clients",
+    "clustered": "Several global models",
     "systems": "Slow and absent clients",
 }
 FOLDER = ROOT / "docs" / "methods"
@@ -85,6 +88,41 @@ def index() -> str:
         if rows:
             parts.append(f"## {title}\n\n{tables.table(('method', 'name', 'idea'), rows)}")
     return "\n".join(parts)
+
+
+def overview() -> str:
+    """One table of all methods: what skew for, what travels, and the cost against FedAvg's."""
+    traffic = {
+        method.strip("`"): cells
+        for found in tables.result_tables((ROOT / "docs/deploy.md").read_text("utf-8"))
+        for method, *cells in found.rows
+        if found.head[1:3] == ["up", "down"]
+    }
+    rows = []
+    for name in registry.BUILTIN["strategies"]:
+        text = (FOLDER / f"{name}.md").read_text("utf-8")
+        title, skew = _match(r"^# (.+)", text), _match(r"^skew: (.+)", text)
+        up, down, what, _ = traffic.get(name, ["", "", "", ""])
+        pairs = zip((up, down), traffic["fedavg"][:2], strict=True)
+        against = [_times(each, base) for each, base in pairs]
+        steps = _match(r'^steps: "?(.+?)"?$', text)
+        rows.append((f"[{title}]({name}.md)", skew, what, steps, *against))
+    head = ("method", "skew", "what goes up", "steps", "bytes up", "bytes down")
+    return tables.table(head, rows)
+
+
+def _times(size: str, base: str) -> str:
+    """A size such as ``670.6 kB (once: 15.0 MB)`` as a multiple of another, with what is beside."""
+    number, _, beside = size.partition(" (")
+    if not number:
+        return ""
+    times = f"{_bytes(number) / _bytes(base):.2f}".rstrip("0").rstrip(".")
+    return times + f" ({beside}" * bool(beside)
+
+
+def _bytes(size: str) -> float:
+    value, unit = size.split()
+    return float(value) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit]
 
 
 def common_keys() -> str:
