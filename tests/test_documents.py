@@ -16,7 +16,17 @@ from fedlab import cli
 from fedlab.config import registry
 from helpers import documents
 
-TRAINS = {"partition", "simulate", "resume", "personalise", "audit", "compare", "report", "watch"}
+TRAINS = {
+    "partition",
+    "simulate",
+    "resume",
+    "personalise",
+    "calibrate",
+    "audit",
+    "compare",
+    "report",
+    "watch",
+}
 README = "README.md"
 PAGES = [page for page in documents.pages() if documents.blocks(page)]
 ALL = [(page, block) for page in PAGES for block in documents.blocks(page)]

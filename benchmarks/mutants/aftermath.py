@@ -6,6 +6,7 @@ from benchmarks.mutants.mutant import Mutant
 
 PRIVACY = ("tests/test_privacy.py",)
 ADAPTATION = ("tests/test_adaptation.py",)
+CALIBRATION = ("tests/test_calibration.py",)
 
 MUTANTS = (
     Mutant(
@@ -42,5 +43,33 @@ MUTANTS = (
         "np.bincount(labels, own, minlength=classes)",
         "np.bincount(labels, minlength=classes) * chances.mean(axis=0)",
         ADAPTATION,
+    ),
+    Mutant(
+        "calibrate-draws-with-the-eigenvalues",
+        "fedlab/adaptation/calibrate.py",
+        "geometry.values.sqrt(), generator",
+        "geometry.values, generator",
+        CALIBRATION,
+    ),
+    Mutant(
+        "calibrate-covariance-is-biased",
+        "fedlab/adaptation/calibrate.py",
+        "cloud.covariance * (cloud.count / max(cloud.count - 1, 1))",
+        "cloud.covariance",
+        CALIBRATION,
+    ),
+    Mutant(
+        "calibrate-takes-the-last-client-for-all",
+        "fedlab/adaptation/calibrate.py",
+        "clouds[label].merge(part) if label in clouds else part",
+        "part",
+        CALIBRATION,
+    ),
+    Mutant(
+        "calibrate-measures-features-in-training-mode",
+        "fedlab/adaptation/calibrate.py",
+        "torch.no_grad(), evaluation_mode(task.model)",
+        "torch.no_grad()",
+        CALIBRATION,
     ),
 )

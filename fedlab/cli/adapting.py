@@ -1,4 +1,4 @@
-"""Verbs for a finished run: personalise, audit."""
+"""Verbs for a finished run: personalise, calibrate, audit."""
 
 from __future__ import annotations
 
@@ -46,6 +46,27 @@ def personalise(
         domain=domain,
     )
     print_table(table, out, file)
+
+
+@app.command(rich_help_panel="After training")
+def calibrate(
+    run: Annotated[Path, typer.Argument()],
+    per_class: Annotated[int, typer.Option(help="Features drawn of each class.", min=1)] = 500,
+    steps: Annotated[int, typer.Option(help="Steps of the last layer.", min=1)] = 500,
+    lr: Annotated[float, typer.Option(help="Their learning rate (SGD, momentum 0.9).")] = 0.01,
+    file: Annotated[Path | None, typer.Option("--out", help="Table as CSV.")] = None,
+) -> None:
+    """Train a finished run's last layer anew, on features drawn like those of all clients.
+
+    [dim]fedlab calibrate runs/domain_and_label_skew-fedavg-s0 --per-class 1000[/dim]
+    """
+    from fedlab.adaptation.calibrate import calibrate as calibrated
+    from fedlab.report.terminal.tables import print_table
+    from fedlab.report.units import size
+
+    found = calibrated(fedlab.load_run(run), per_class=per_class, steps=steps, lr=lr)
+    print_table(found.table, out, file)
+    out.print(f"[dim]A client sends at most {size(found.bytes_up)} of moments, once.[/dim]")
 
 
 @app.command(rich_help_panel="After training")

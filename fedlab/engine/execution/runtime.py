@@ -210,10 +210,10 @@ class Runtime:
 
     def _tested(self, client: int, received: Received, client_state: ClientState) -> Tensors:
         """The model that a client is tested with."""
-        batches = self._batches(client) if self.trainer.chooses_on_samples else ()
+        batches = self.training_batches(client) if self.trainer.chooses_on_samples else ()
         return self.trainer.tested_model(received, client_state, batches)
 
-    def _batches(self, client: int) -> Iterator[Batch]:
+    def training_batches(self, client: int) -> Iterator[Batch]:
         """A client's labelled training samples, in their order and not augmented."""
         data = self.client_data(client)
         for rows in data.split("labelled").split(self.scenario.evaluation.batch_size):
