@@ -15,8 +15,8 @@ from fedlab.clients.families.received_loss import ReceivedLoss
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.preparation import prepare
-from fedlab.strategies.afl import AFL, onto_simplex
-from fedlab.strategies.qfedavg import QFedAvg
+from fedlab.strategies.afl import AFL, AFLParameters, onto_simplex
+from fedlab.strategies.qfedavg import QFedAvg, QFedAvgParameters
 from helpers import toy
 from helpers.cohorts import assert_same, both, ragged, received, runtime_of
 from helpers.method_rounds import NORMALISED
@@ -56,7 +56,7 @@ def test_a_round_of_q_fedavg_by_hand(q: float, expected: float) -> None:
         carry = Carry(parameters, {}, {}, {"received loss": measured})
         update = trainer.finish(carry, Received({"arrays": down}), 3)
         updates.append(ClientUpdate(client, update.arrays, {"num-examples": 4}))
-    strategy = QFedAvg(trainer.task.model, QFedAvg.Parameters(q=q))
+    strategy = QFedAvg(trainer.task.model, QFedAvgParameters(q=q))
     strategy.initialise(down)
     strategy.aggregate(1, updates)
     assert strategy.state["arrays"][name].view(-1)[0].item() == pytest.approx(expected, abs=1e-6)
@@ -129,8 +129,8 @@ def test_the_projection_by_hand(values: list[float], total: float, expected: lis
 
 
 @pytest.mark.parametrize(("output", "second"), [("last", 2.45), ("mean", 2.225)])
-def test_two_rounds_of_afl_by_hand(output: str, second: float) -> None:
-    strategy = AFL(one_weight(), AFL.Parameters(gamma=0.1, output=output))
+def test_two_rounds_of_afl_by_hand(output: Any, second: float) -> None:
+    strategy = AFL(one_weight(), AFLParameters(gamma=0.1, output=output))
     strategy.initialise({"weight": torch.ones(1, 1, dtype=torch.float64)})
     strategy.population = 2
 
@@ -151,7 +151,7 @@ def test_two_rounds_of_afl_by_hand(output: str, second: float) -> None:
 
 
 def test_a_client_that_a_round_misses_keeps_its_weight() -> None:
-    strategy = AFL(one_weight(), AFL.Parameters(gamma=0.1))
+    strategy = AFL(one_weight(), AFLParameters(gamma=0.1))
     strategy.initialise({"weight": torch.ones(1, 1, dtype=torch.float64)})
     strategy.population = 4
     replies = [

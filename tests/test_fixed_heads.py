@@ -73,6 +73,7 @@ def test_fedetf_is_that_of_plain_pytorch() -> None:
     model = copy.deepcopy(runtime.trainer.task.model)
     *body, head = model.children()
     projection, classifier = head.children()
+    assert isinstance(classifier, SimplexETF)
     assert projection.out_features == 7
     learning = [tensor for tensor in model.parameters() if tensor.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=0.2, momentum=0.5)
@@ -117,7 +118,7 @@ def test_what_makes_no_sense_is_refused(changes: dict[str, Any], words: str) -> 
 
 
 @pytest.mark.parametrize("model", [DEEP, CNN], ids=["mlp", "cnn"])
-def test_the_head_stays_as_it_was_and_is_never_sent(model: dict, tmp_path: Path) -> None:
+def test_the_head_stays_as_it_was_and_is_never_sent(model: dict[str, Any], tmp_path: Path) -> None:
     chosen = toy.scenario(strategy="fedbabu", model=model, training=DECAY, rounds=3)
     run = simulate(chosen, out=tmp_path / "run", progress=False)
     start = prepare(chosen).model.state_dict()

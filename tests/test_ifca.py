@@ -19,7 +19,7 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.preparation import prepare
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
-from fedlab.strategies.ifca import IFCA
+from fedlab.strategies.ifca import IFCA, IFCAParameters
 from helpers import toy
 from helpers.cohorts import assert_same, ragged, runtime_of
 from helpers.running import on, result
@@ -64,9 +64,9 @@ def test_the_least_loss_is_chosen_and_of_equals_the_first(values: Any, choice: i
 
 
 @pytest.mark.parametrize(("weighting", "first"), [("uniform", 4.0), ("examples", 4.5)])
-def test_models_are_means_of_those_who_chose_them(weighting: str, first: float) -> None:
+def test_models_are_means_of_those_who_chose_them(weighting: Any, first: float) -> None:
     model = nn.Linear(1, 1, bias=False)
-    strategy = IFCA(model, IFCA.Parameters(clusters=3, weighting=weighting))
+    strategy = IFCA(model, IFCAParameters(clusters=3, weighting=weighting))
     strategy.initialise(dict(model.state_dict()))
     nobodys = strategy.state["model-2"]["weight"].clone()
     updates = [
@@ -115,7 +115,7 @@ def test_models_start_differently_and_from_the_seed() -> None:
 
 @pytest.mark.parametrize("model", [DEEP, CNN], ids=["mlp", "cnn"])
 @pytest.mark.usefixtures("double")
-def test_a_client_trains_the_model_that_fits_it(model: dict) -> None:
+def test_a_client_trains_the_model_that_fits_it(model: dict[str, Any]) -> None:
     training = {"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.2, "momentum": 0.5}}
     runtime = runtime_of(strategy=THREE, model=model, training=training)
     down = received(runtime)

@@ -50,8 +50,8 @@ def test_fedrod_is_that_of_plain_pytorch(start: str) -> None:
     *body, generic = model.children()
     own = copy.deepcopy(generic)
     if start == "zero":
-        torch.nn.init.zeros_(own.weight)
-        torch.nn.init.zeros_(own.bias)
+        for tensor in own.parameters():
+            torch.nn.init.zeros_(tensor)
     counts = torch.bincount(labels, minlength=4).double()
     state: ClientState = {}
     for _ in range(2):  # the personal head goes on in the second round, its momentum does not
@@ -123,7 +123,7 @@ def test_both_predictions_are_tested(tmp_path: Path) -> None:
     "block", [{"name": "fedrod"}, {"name": "fedrod", "start": "copy"}], ids=str
 )
 @pytest.mark.usefixtures("double")
-def test_fedrod_together_is_one_by_one(block: dict) -> None:
+def test_fedrod_together_is_one_by_one(block: dict[str, Any]) -> None:
     training = {"batch_size": 8, "optimizer": {"name": "adam", "lr": 0.01}}
     runtime = ragged(strategy=block, model=CNN, training=training)
     assert runtime.trainer.supports_vmap
