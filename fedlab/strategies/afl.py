@@ -7,6 +7,7 @@ Up: the whole model and the loss of the received one. Down: the whole model. Sta
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -15,7 +16,6 @@ from pydantic import PositiveFloat, model_validator
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
-from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Layout
 from fedlab.records import Tensors
@@ -24,6 +24,8 @@ from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
+
+log = logging.getLogger("fedlab")
 
 
 class AFLParameters(StrategyParameters):
@@ -59,16 +61,13 @@ class AFLParameters(StrategyParameters):
         return "rule"
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses rounds with a part of the clients, whose losses are all needed.
-
-        Raises:
-            InputError: With the remedy.
-        """
+        """Tells what becomes of rounds with a part of the clients."""
         if scenario.participation.fraction < 1:
-            raise InputError(
-                "participation.fraction: afl compares the losses of all clients in every round, "
-                f"and {scenario.participation.fraction:g} of them take part; use 1, or "
-                "strategy.name=qfedavg"
+            log.warning(
+                "afl compares the losses of all clients in every round; with "
+                "participation.fraction=%g those of a round share the weight that they had "
+                "together, and it takes many more rounds (strategy.name=qfedavg is made for that)",
+                scenario.participation.fraction,
             )
 
 
