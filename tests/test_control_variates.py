@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,20 +68,34 @@ def test_weighted_by_examples_the_optimum_is_that_of_all_samples(method: dict, l
 
 
 @pytest.mark.parametrize("method", [{"name": "scaffold"}, {"name": "feddyn", "alpha": 2.0}])
-def test_weighted_by_examples_and_with_a_part_of_the_clients_it_is_missed_and_told(
-    method: dict, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("fraction", "rounds"), [(0.3, 400), (0.67, 150)])
+def test_weighted_by_examples_the_optimum_is_that_of_all_samples_with_a_part_of_the_clients(
+    method: dict, fraction: float, rounds: int
 ) -> None:
-    bed = Bed(method | {"weighting": "examples"}, copies=(1, 2, 5), lr=0.2, fraction=0.67)
-    assert error(bed, 60, weights=(1, 2, 5)) > 0.1
-    partly = {"participation": {"fraction": 0.67}}
-    for weighting, changes, warned in (
-        ("examples", partly, True),
-        ("uniform", partly, False),
-        ("examples", {}, False),
-    ):
-        caplog.clear()
-        prepare(toy.scenario(strategy=method | {"weighting": weighting}, **changes))
-        assert ("has the optimum of all examples only" in caplog.text) == warned
+    bed = Bed(method | {"weighting": "examples"}, copies=(1, 2, 5), lr=0.2, fraction=fraction)
+    assert error(bed, rounds, weights=(1, 2, 5)) < 1e-9
+    assert {len(cohort) for cohort in bed.cohorts} == {1 if fraction == 0.3 else 2}
+
+
+def test_a_mean_over_all_clients_by_examples_is_that_of_the_sums_by_hand() -> None:
+    # Of three clients, 0 and 1 train first (1 and 3 examples), then 2 (8) and 1.
+    scaffold = Scaffold(Net(), Scaffold.Parameters(weighting="examples"))
+    scaffold.initialise(ones())
+    scaffold.population = 3
+    zero = {"w": torch.zeros(1, dtype=torch.float64)}
+
+    def took(mean: dict, change: float, *clients: tuple[int, int]) -> float:
+        updates = [ClientUpdate(k, {}, {"num-examples": n}) for k, n in clients]
+        new = {"w": torch.tensor([change], dtype=torch.float64)}
+        mean["w"] = scaffold.take_in(mean, updates, new)["w"]
+        return float(mean["w"])
+
+    # c_0 = 4, c_1 = 0: their mean is (1 * 4 + 3 * 0) / 4 = 1. Client 2 counts as one of mean size,
+    # 2, with c_2 = 0: (1 * 4) / (1 + 3 + 2) = 2/3.
+    assert took(zero, 1.0, (0, 1), (1, 3)) == pytest.approx(2 / 3)
+    # Now c_2 = 6 and c_1 = 0 + 11, whose mean change is (8 * 6 + 3 * 11) / 11 = 81/11; all sizes
+    # are known: (1 * 4 + 3 * 11 + 8 * 6) / 12 = 85/12.
+    assert took(zero, 81 / 11, (1, 3), (2, 8)) == pytest.approx(85 / 12)
 
 
 @pytest.mark.parametrize(
@@ -273,8 +288,10 @@ def test_what_travels(method: str, up: int, down: int) -> None:
 
 
 @pytest.mark.slow  # test_engine interrupts every method; this is on another problem
-@pytest.mark.parametrize("method", METHODS)
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "method", [*METHODS, *({"name": n, "weighting": "examples"} for n in ("scaffold", "feddyn"))]
+)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: Any, tmp_path: Path) -> None:
     assert_resumes(method, tmp_path)
 
 

@@ -19,7 +19,6 @@ from fedlab.config.ranges import LogUniform, Range
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
-from fedlab.strategies.families.requirements import warn_of_weighted_parts
 from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.families.shares import mean_examples, sizes_with
 from fedlab.strategies.parameters import StrategyParameters
@@ -33,10 +32,9 @@ class FedDynParameters(StrategyParameters):
 
     Attributes:
         weighting: Every client counts the same, as in the paper, whose analysis holds however many
-            of them train in a round. Where they count by their examples, the optimum of all
-            examples is reached exactly if all clients train in every round; where some do and
-            clients are of different size, the server's h is off and so is the result, of which a
-            warning tells.
+            of them train in a round. Where they count by their examples, the optimum is that
+            of all examples, also with some clients a round: the server keeps the mean over all
+            clients, each by its examples, which it learns when a client first trains.
         alpha: α, weight of the penalty, commonly 0.01 to 0.5. The smaller it is, the further the
             server's correction reaches, and the more local steps it takes for clients to follow.
         by_share: Whether α is divided by the client's share of the samples (1 for a client of mean
@@ -52,7 +50,7 @@ class FedDynParameters(StrategyParameters):
     by_share: bool = False
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Tells where the weighted objective is not reached.
+        """Refuses shares where they do not belong.
 
         Raises:
             InputError: If `by_share` would count samples twice, or give sizes away.
@@ -67,11 +65,14 @@ class FedDynParameters(StrategyParameters):
                 "strategy.by_share: the server sends the mean number of a client's samples, which "
                 "has no noise; leave by_share or privacy out"
             )
-        warn_of_weighted_parts(scenario, self.weighting)
 
 
 class FedDyn(ServerStep[FedDynParameters]):
-    """h ← h - α |S|/M mean(θ_i - w), w ← mean θ_i - h/α (Algorithm 1 of the paper)."""
+    """h ← h - α |S|/M mean(θ_i - w), w ← mean θ_i - h/α (Algorithm 1 of the paper).
+
+    By examples, F = Σ p_i F_i with p_i = n_i / Σ n_j and h = Σ p_i h_i over all clients. In the
+    optimum w each θ_i is w, as h_i = ∇F_i there, and h = 0, so that w stays, whoever takes part.
+    """
 
     needs_only_mean = True
     dp_compatible = True
@@ -89,9 +90,7 @@ class FedDyn(ServerStep[FedDynParameters]):
         """Keeps h the mean of all clients' h_i, and corrects the mean model by it."""
         alpha = self.parameters.alpha
         average = self.weighted_mean(updates, "arrays")
-        share = self.participation(updates)
-        h = plus(self.state["h"], self.change(average), -alpha * share)
-        sizes = self.state.get("sizes", {})
-        self.state = {"arrays": {**average, **plus(average, h, -1 / alpha)}, "h": h}
+        h = self.take_in(self.state["h"], updates, self.change(average), -alpha)
+        self.state |= {"arrays": {**average, **plus(average, h, -1 / alpha)}, "h": h}
         if self.parameters.by_share:
-            self.state["sizes"] = sizes_with(sizes, updates)
+            self.state["sizes"] = sizes_with(self.state.get("sizes", {}), updates)

@@ -18,7 +18,7 @@ from torch import nn
 from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.records import Tensors
-from fedlab.strategies.families.requirements import refuse_unless_plain_sgd, warn_of_weighted_parts
+from fedlab.strategies.families.requirements import refuse_unless_plain_sgd
 from fedlab.strategies.families.server_update import ServerStep, plus
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -31,10 +31,9 @@ class ScaffoldParameters(StrategyParameters):
 
     Attributes:
         weighting: Every client counts the same, as in the paper, whose analysis holds however many
-            of them train in a round. Where they count by their examples, the optimum of all
-            examples is reached exactly if all clients train in every round; where some do and
-            clients are of different size, the server's control variate is off and so is the
-            result, of which a warning tells.
+            of them train in a round. Where they count by their examples, the optimum is that
+            of all examples, also with some clients a round: the server keeps the mean over all
+            clients, each by its examples, which it learns when a client first trains.
         server_lr: η_g, the server's step along the clients' mean change; commonly 1. The paper of
             GGEUR has 0.25.
     """
@@ -47,11 +46,14 @@ class ScaffoldParameters(StrategyParameters):
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses local optimisers other than plain SGD."""
         refuse_unless_plain_sgd(scenario)
-        warn_of_weighted_parts(scenario, self.weighting)
 
 
 class Scaffold(ServerStep[ScaffoldParameters]):
-    """w ← w + η_g mean Δy_i, c ← c + |S|/M mean Δc_i (Algorithm 1 of the paper)."""
+    """w ← w + η_g mean Δy_i, c ← c + |S|/M mean Δc_i (Algorithm 1 of the paper).
+
+    By examples, F = Σ p_i F_i with p_i = n_i / Σ n_j and c = Σ p_i c_i over all clients. In the
+    optimum c_i = ∇F_i and c = 0, so that no client moves from there, whoever takes part.
+    """
 
     needs_only_mean = True
 
@@ -69,9 +71,6 @@ class Scaffold(ServerStep[ScaffoldParameters]):
         server_lr = self.parameters.server_lr
         average = self.weighted_mean(updates, "arrays")
         model = plus(self.state["arrays"], self.change(average), server_lr)
-        control = plus(
-            self.state["control"],
-            self.weighted_mean(updates, "control"),
-            self.participation(updates),
-        )
-        self.state = {"arrays": {**average, **model}, "control": control}
+        news = self.weighted_mean(updates, "control")
+        control = self.take_in(self.state["control"], updates, news)
+        self.state |= {"arrays": {**average, **model}, "control": control}

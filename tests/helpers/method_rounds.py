@@ -46,12 +46,12 @@ def size(records: Sequence[Tensors]) -> int:
     return sum(tensor.nbytes for record in records for tensor in record.values())
 
 
-def scenario(method: str, **changes: Any) -> Scenario:
+def scenario(method: Any, **changes: Any) -> Scenario:
     model = {"name": "small_cnn", "widths": [4, 4, 4]}
     return toy.scenario(**{"strategy": method, "model": model} | changes)
 
 
-def assert_resumes(method: str, folder: Path) -> None:
+def assert_resumes(method: Any, folder: Path) -> None:
     """An interrupted run ends in the bytes of an uninterrupted one."""
 
     def interrupt() -> None:

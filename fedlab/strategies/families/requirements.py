@@ -121,19 +121,3 @@ def refuse_unless_plain_sgd(scenario: Experiment) -> None:
         f"training.optimizer.{wrong} does not go with {name}, which takes a client's mean gradient "
         f"from how far plain SGD went; use training.optimizer.{remedy}, or strategy.name=feddyn"
     )
-
-
-def warn_of_weighted_parts(scenario: Experiment, weighting: str) -> None:
-    """Tells that a server's correction is wrong where few clients train and count by examples.
-
-    The correction is to be the mean over all clients, each by its share of all examples; a server
-    that hears of a round's clients alone knows their shares of these clients' examples.
-    """
-    if weighting == "examples" and scenario.participation.fraction < 1:
-        log.warning(
-            "%s with strategy.weighting=examples has the optimum of all examples only where all "
-            "clients train in every round; with participation.fraction=%g it may settle elsewhere "
-            "if clients are of different size (strategy.weighting=uniform does not)",
-            scenario.strategy.name,
-            scenario.participation.fraction,
-        )

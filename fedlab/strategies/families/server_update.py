@@ -48,6 +48,43 @@ class ServerStep(Strategy[P]):
         """|S| / M: the share of all clients that sent an update."""
         return len(updates) / self.population
 
+    def take_in(
+        self, mean: Tensors, updates: Sequence[ClientUpdate], change: Tensors, factor: float = 1.0
+    ) -> Tensors:
+        """The mean of a quantity over all clients, after some of them have changed theirs.
+
+        Clients count alike, or by their examples: then the mean is Σ n_i c_i / Σ n_i over all
+        clients. The server knows n_i of clients that have trained and takes the others, whose c_i
+        is zero, to be of mean size; the mean is exact once each client has trained.
+
+        Args:
+            mean: The mean so far.
+            updates: The round's.
+            change: The mean change over the round's clients, as these are weighted.
+            factor: What the change is multiplied by.
+        """
+        if self.parameters.weighting == "uniform":
+            return plus(mean, change, factor * self.participation(updates))
+        sizes: Tensors = self.state.get("client_sizes", {})
+        known: dict[int, float] = {}
+        if sizes:
+            known = dict(zip(sizes["client"].tolist(), sizes["examples"].tolist(), strict=True))
+        news = {update.client: update.examples for update in updates}
+        before, after = (self._examples(each) for each in (known, known | news))
+        known |= news
+        self.state["client_sizes"] = {
+            "client": torch.tensor(list(known)),
+            "examples": torch.tensor(list(known.values()), dtype=torch.float64),
+        }
+        if not after:
+            return dict(mean)
+        kept = {name: tensor * ((before or after) / after) for name, tensor in mean.items()}
+        return plus(kept, change, factor * sum(news.values()) / after)
+
+    def _examples(self, known: Mapping[int, float]) -> float:
+        """Examples of all clients, of which those of some are known."""
+        return sum(known.values()) * self.population / len(known) if known else 0.0
+
 
 def plus(tensors: Mapping[str, torch.Tensor], others: Tensors, factor: float = 1.0) -> Tensors:
     """``tensors + factor * others``, for every name in `others`."""
