@@ -27,6 +27,7 @@ class Select(StrEnum):
     """What chooses."""
 
     validation = "validation"
+    leave_one_domain_out = "leave_one_domain_out"
     oracle = "oracle"
 
 
@@ -51,7 +52,11 @@ def tune(
     ] = None,
     tuning_seeds: Annotated[int, typer.Option(help="Seeds of each draw.")] = 1,
     select: Annotated[
-        Select, typer.Option(help="validation; or oracle, on test data, which is no result.")
+        Select,
+        typer.Option(
+            help="validation; leave_one_domain_out, by domains that nobody has trained on; or "
+            "oracle, on test data, which is no result."
+        ),
     ] = Select.validation,
     metric: Annotated[
         str | None, typer.Option(help="What is chosen by; the first of the metrics by default.")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedlab.comparison.statistics import outcome
 from fedlab.errors import InputError
 from fedlab.files import write_whole
+from fedlab.runs.curves import costs
 from fedlab.runs.run import Run
 from fedlab.tuning.scores import Rule
 from fedlab.tuning.trials import Trial, value_of
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 LEDGER = "ledger.csv"
 FIRST = ["method", "draw", "seed", "score", "oracle", "rounds", "bytes", "seconds", "state"]
-"""Columns of every ledger, before those of what was drawn."""
+"""Columns of every ledger, before those of what was drawn; and ``left_out`` after the seed, where a
+trial is trained without one of the domains."""
 
 
 def ledger(
@@ -50,18 +51,21 @@ def ledger(
             "draw": trial.number,
             "seed": trial.scenario.seed,
         }
+        if trial.left_out is not None:
+            row["left_out"] = trial.left_out
         if run is not None:
-            cost = outcome(run.history)
+            spent = costs(run.history).iloc[-1:]
             row |= {
-                "score": rule.value(run.history, "validation"),
-                "oracle": rule.value(run.history, "test"),
+                "score": rule.of_run(run, "validation"),
+                "oracle": rule.of_run(run, "test"),
                 "rounds": run.rounds,
-                "bytes": cost.traffic if cost else float("nan"),
-                "seconds": cost.seconds if cost else float("nan"),
+                "bytes": float(spent["bytes"].sum()),
+                "seconds": float(spent["seconds"].sum()),
             }
         row["state"] = reasons.get(trial.folder, "done" if run is not None else "not started")
         rows.append(row | {key: value_of(trial.scenario, key) for key in drawn[trial.method]})
-    return pandas.DataFrame(rows).reindex(columns=[*FIRST, *_drawn(trials)])
+    first = FIRST if trials[0].left_out is None else [*FIRST[:3], "left_out", *FIRST[3:]]
+    return pandas.DataFrame(rows).reindex(columns=[*first, *_drawn(trials)])
 
 
 def write_ledger(frame: pandas.DataFrame, folder: Path) -> None:

@@ -17,6 +17,7 @@ from fedlab.runs.run import load_run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import to_yaml
 from fedlab.tuning.ledger import LEDGER, best_draws
+from fedlab.tuning.left_out import restored
 from fedlab.tuning.plan_file import read_plan
 from fedlab.tuning.trials import folder_name
 
@@ -76,21 +77,25 @@ class Tuning:
 
         Returns:
             ``draw``, ``score`` (on validation), ``default`` (the score of draw 0), ``oracle draw``
-            and ``oracle`` (its result on test data, of the tuning's seeds), indexed by method.
+            and ``oracle`` (its result on test data, of the tuning's seeds; NaN where draws were
+            not tested), indexed by method.
         """
         import pandas
 
         means = self.ledger.groupby(["method", "draw"], sort=False)[["score", "oracle"]].mean()
         rows = {}
         sign = self.plan["sign"]
-        best, oracle = (best_draws(self.ledger, c, sign) for c in (self.rule, "oracle"))
+        best = best_draws(self.ledger, self.rule, sign)
+        tested = self.ledger["oracle"].notna().any()
+        oracle = best_draws(self.ledger, "oracle", sign) if tested else {}
         for method, draw in best.items():
+            by_test = oracle.get(method, float("nan"))
             rows[method] = {
                 "draw": draw,
                 "score": means.loc[(method, draw), "score"],
                 "default": means.loc[(method, 0), "score"],
-                "oracle draw": oracle[method],
-                "oracle": means.loc[(method, oracle[method]), "oracle"],
+                "oracle draw": by_test,
+                "oracle": means["oracle"].get((method, by_test), float("nan")),
             }
         return pandas.DataFrame.from_dict(rows, orient="index")
 
@@ -106,7 +111,9 @@ class Tuning:
         found = {}
         for method, draw in best.items():
             folder = next((self.folder / "draws").glob(f"{folder_name(method)}-d{draw}-s*"))
-            found[method] = load_run(folder).scenario.model_copy(update={"seed": 0})
+            scenario = load_run(folder).scenario.model_copy(update={"seed": 0})
+            kept = self.plan.get("kept")
+            found[method] = restored(scenario, kept) if kept else scenario
         return found
 
     def write(self, file: str | Path) -> list[Path]:

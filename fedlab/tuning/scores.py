@@ -9,6 +9,7 @@ from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
 from fedlab.row import Split
 from fedlab.runs.curves import learning_curves
+from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Rule:
     score: Score
     split: Split = "validation"
     best: bool = False
+
+    def of_run(self, run: Run, split: Split | None = None) -> float:
+        """The score of a run (see `value`)."""
+        return self.value(run.history, split)
 
     def value(self, history: pandas.DataFrame, split: Split | None = None) -> float:
         """The score of a run: on each domain that of all its samples, and the mean over domains.

@@ -68,13 +68,13 @@ def runs_of(trials: Sequence[Trial], folder: Path) -> dict[str, Run]:
 def score_of_draw(
     trials: Sequence[Trial], folder: Path, method: str, number: int, rule: Rule
 ) -> float:
-    """What a draw came to, the mean over its seeds, higher being better; NaN if a run failed."""
+    """What a draw came to, the mean over its runs, higher being better; NaN if a run failed."""
     own = [t for t in trials if t.method == method and t.number == number]
     runs = runs_of(own, folder)
     ended = [runs[t.folder] for t in own if t.folder in runs and runs[t.folder].finished]
     if len(ended) < len(own):
         return float("nan")
-    return rule.score.sign * float(np.mean([rule.value(run.history) for run in ended]))
+    return rule.score.sign * float(np.mean([rule.of_run(run) for run in ended]))
 
 
 def _going_on(trials: Sequence[Trial], folder: Path, rule: Rule, rung: int) -> dict[str, list[int]]:

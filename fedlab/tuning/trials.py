@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,20 @@ class Trial:
         number: Which draw, from 0.
         values: What was drawn, by dotted key; nothing for draw 0.
         scenario: What is run.
+        left_out: The domain that it is trained without and judged by, if there is one.
     """
 
     method: str
     number: int
     values: Mapping[str, Any]
     scenario: Scenario
+    left_out: str | None = None
 
     @property
     def folder(self) -> str:
         """Name of its run's folder inside that of the tuning."""
-        return f"draws/{folder_name(self.method)}-d{self.number}-s{self.scenario.seed}"
+        without = f"-without-{folder_name(self.left_out)}" if self.left_out is not None else ""
+        return f"draws/{folder_name(self.method)}-d{self.number}-s{self.scenario.seed}{without}"
 
 
 def folder_name(method: str) -> str:
@@ -63,11 +67,18 @@ class Asked:
     fields: Mapping[str, Any] | None = None
     standard: Mapping[str, Any] = field(default_factory=dict)
 
-    def scenario(self, strategy: Any, values: Mapping[str, Any], seed: int) -> Scenario:
-        """A method's scenario with some values and a seed."""
+    def scenario(
+        self,
+        strategy: Any,
+        values: Mapping[str, Any],
+        seed: int,
+        last: Mapping[str, Any] | None = None,
+    ) -> Scenario:
+        """A method's scenario with some values and a seed; `last` overrides all others."""
         fixed = {".".join(map(str, k)): v for k, v in override.parse(self.overrides).items()}
         change = strategy_change(strategy) if strategy is not None else {}
         changes = dict(self.standard) | fixed | change | dict(values) | {"seed": seed}
+        changes |= last or {}
         return load_scenario(self.source, changes, **(self.fields or {}))
 
 
@@ -103,20 +114,31 @@ def trials_of(
     number: int,
     values: Mapping[str, Any],
     seeds: Sequence[int],
+    left_out: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Trial]:
     """One draw of a method, with every seed.
+
+    Args:
+        asked: What is tuned.
+        strategy: The method as it was asked for.
+        method: Its label.
+        number: Which draw.
+        values: What was drawn.
+        seeds: The seeds.
+        left_out: Domains without which it is trained in turn, and what changes for each.
 
     Raises:
         InputError: If a drawn value, or a key of the space, is refused.
     """
     found: list[Trial] = []
-    for seed in seeds:
+    whole: dict[str | None, Mapping[str, Any]] = {None: {}}
+    for seed, (domain, last) in product(seeds, (left_out or whole).items()):
         try:
-            chosen = asked.scenario(strategy, values, seed)
+            chosen = asked.scenario(strategy, values, seed, last)
         except InputError as error:
             told = ", ".join(f"{key}={value}" for key, value in values.items())
             raise InputError(f"space: {method} with {told or 'nothing drawn'}: {error}") from error
-        found.append(Trial(method, number, values, chosen))
+        found.append(Trial(method, number, values, chosen, domain))
     return found
 
 

@@ -30,6 +30,7 @@ from fedlab.files import write_whole
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.tracking.observer import check_trackers
+from fedlab.tuning import left_out
 from fedlab.tuning.final_runs import final_runs
 from fedlab.tuning.ledger import best_draws, ledger, write_ledger
 from fedlab.tuning.plan_file import keep_plan
@@ -38,7 +39,7 @@ from fedlab.tuning.samplers import SamplerName
 from fedlab.tuning.scores import rule_of
 from fedlab.tuning.space import Space, default_space, read_space
 from fedlab.tuning.trial_runs import is_finished, planned_run, run_trials, runs_of, score_of_draw
-from fedlab.tuning.trials import Asked, Trial, samplers_of, trials_of
+from fedlab.tuning.trials import Asked, Trial, samplers_of, trials_of, value_of
 
 FIRST_TUNING_SEED = 1000
 """Seeds of the draws count from here, so that none of them is a seed of the comparison."""
@@ -48,7 +49,7 @@ SHARE = 0.2
 
 log = logging.getLogger("fedlab.comparison")
 
-Select = Literal["validation", "oracle"]
+Select = Literal["validation", "leave_one_domain_out", "oracle"]
 
 
 def tune(
@@ -85,7 +86,9 @@ def tune(
         space: What is drawn, or a YAML file that says so (`fedlab.tuning.space.read_space`); by
             default the learning rate, and what each method declares.
         tuning_seeds: Seeds of each draw, from 1000 on; a draw's score is the mean over them.
-        select: ``validation``, or ``oracle``, which chooses on test data, and is no result.
+        select: ``validation``; ``leave_one_domain_out``, by domains that nobody has trained on
+            (`fedlab.tuning.left_out`), at the cost of a run for each domain that clients own; or
+            ``oracle``, which chooses on test data, and is no result.
         metric: What is chosen by; by default the first of the scenario's metrics.
         halving: Whether the worse half of a method's draws is given up after a quarter, and again
             after half, of the rounds.
@@ -123,6 +126,17 @@ def tune(
             f"halving: {sampler} proposes from what whole runs came to, and halving ends runs "
             "before; leave one of the two out"
         )
+    if select == left_out.NAME and halving:
+        raise InputError(
+            f"halving: {select} judges finished runs, and halving ends runs before; leave one of "
+            "the two out"
+        )
+    load = memory_of_data()
+    without: dict[str, Mapping[str, Any]] = {}
+    if select == left_out.NAME:
+        rule = left_out.LeftOutRule(rule.score)
+        names = left_out.domains_to_leave_out(first, load(first.data))
+        without = {name: left_out.changes_without(first, name) for name in names}
     methods = samplers_of(asked, chosen_space, sampler, own[0])
 
     def drawn(numbers: Iterable[int]) -> list[Trial]:
@@ -130,7 +144,9 @@ def tune(
             trial
             for number in numbers
             for strategy, method, proposes in methods
-            for trial in trials_of(asked, strategy, method, number, proposes.propose(number), own)
+            for trial in trials_of(
+                asked, strategy, method, number, proposes.propose(number), own, without
+            )
         ]
 
     # What a sampler proposes depends on what came before, but for the first draw of all.
@@ -151,9 +167,15 @@ def tune(
         "sampler": sampler,
         "space": chosen_space.told(),
     }
-    load = memory_of_data()
+    if without:
+        keys = next(iter(without.values()))
+        plan["left_out"] = list(without)
+        plan["kept"] = {key: value_of(first, key) for key in keys}
     begun = [trial for trial in every if trial.number == 0 and not is_finished(trial, folder)]
     check_groups([planned_run(trial) for trial in begun], load)
+    if without:
+        methods_of = {trial.method: trial.scenario for trial in begun}
+        left_out.refuse_without_global_model(list(methods_of.values()), load)
     keep_plan(folder, plan)
 
     def train(tasks: Sequence[RunTask]) -> dict[str, str]:

@@ -14,10 +14,16 @@ from fedlab.tuning.result import Tuning
 
 NONE = "-"
 
+CHOSEN_BY = {
+    "validation": "validation",
+    "leave_one_domain_out": "the domain that was left out",
+    "oracle": "test data",
+}
+
 
 def print_tuning(tuning: Tuning, console: Console) -> None:
     """Prints for each method its chosen draw, and the one that test data would have chosen."""
-    chosen_by = "test data" if tuning.rule == "oracle" else "validation"
+    chosen_by = CHOSEN_BY[tuning.plan["select"]]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in ("method", "chosen"):
         table.add_column(title, overflow="fold")
@@ -34,14 +40,17 @@ def print_tuning(tuning: Tuning, console: Console) -> None:
             _text(tuning, row["score"]),
             _text(tuning, row["default"]),
             f"{row['draw']:.0f}",
-            f"{row['oracle draw']:.0f}",
+            NONE if math.isnan(row["oracle draw"]) else f"{row['oracle draw']:.0f}",
         )
     console.print(table)
     budget, seeds = tuning.plan["budget"], tuning.plan["tuning_seeds"]
+    runs = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} each"
+    if left_out := tuning.plan.get("left_out"):
+        runs += f", once without each of {', '.join(left_out)}"
     told = (
-        f"{budget} draws for each method, {len(seeds)} seed{'s' * (len(seeds) > 1)} each, chosen "
-        f"by {tuning.plan['metric']} on {chosen_by}; draw 0 is the default. The oracle's draw is "
-        "the best on test data: no choice may look at it. Below: what was chosen, on fresh seeds."
+        f"{budget} draws for each method, {runs}, chosen by {tuning.plan['metric']} on "
+        f"{chosen_by}; draw 0 is the default. The oracle's draw is the best on test data: no "
+        "choice may look at it. Below: what was chosen, on fresh seeds."
     )
     style = "yellow" if tuning.rule == "oracle" else "dim"
     console.print(Text(told, style=style))
