@@ -41,7 +41,8 @@ class ParticipationSpec(ConfigBlock):
             (``resources.backend: local``) nobody can be interrupted: who is at work when it passes
             is late all the same, but is waited for.
         update_norm: How far a client may go in a round: the norm of what it sends up, less what was
-            sent down to it, over all tensors of floats. Whoever goes further loses the round.
+            sent down to it, over all tensors of floats, running statistics of batch normalisation
+            among them, which enter the mean as weights do. Whoever goes further loses the round.
     """
 
     renamed: ClassVar = {"deadline": "timeout"}

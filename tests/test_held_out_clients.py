@@ -372,7 +372,7 @@ def test_the_closing_table_and_the_partition_tell_them(tmp_path: Path) -> None:
     data, partition = divide(scenario())
     console = Console(file=io.StringIO(), width=120)
     render(partition, data, console)
-    assert "2 held out, never trained: 1, 4" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 held out, never trained (*): 1, 4" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_client_without_labels_keeps_the_model_that_came_down(tmp_path: Path) -> None:

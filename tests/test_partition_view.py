@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,22 @@ def test_the_table_has_a_row_for_every_sample(tmp_path):
         assert [data.class_names[k] for k in split.labels[order]] == own.label.tolist()
         assert (own.labelled == "yes").tolist() == split.labelled[order].tolist()
         assert (rows_of.client[rows_of.split == "test"] == client).sum() == len(split.test)
+
+
+def test_clients_that_nobody_trains_are_marked_in_tables_and_file(tmp_path: Path) -> None:
+    data = pools(60, 20, domains=2)
+    partition = divided(data, 4, held_out_clients=[1, 3])
+    console = Console(file=StringIO(), width=120)
+    render(partition, data, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 held out, never trained (*): 1, 3" in shown
+    assert [len(re.findall(rf"\b{k}\* ", shown)) for k in range(4)] == [0, 2, 0, 2]
+    write_table(partition, data, tmp_path / "who.csv")
+    rows_of: Any = pd.read_csv(tmp_path / "who.csv")
+    owned = rows_of[rows_of.client.notna()]
+    assert ((owned.held_out == "yes") == owned.client.isin([1, 3])).all()
+    write_table(divided(data, 4), data, tmp_path / "all.csv")
+    assert "held_out" not in pd.read_csv(tmp_path / "all.csv").columns
 
 
 def test_beyond_ten_domains_colours_begin_again():

@@ -65,7 +65,9 @@ def screen(
     """Replies, with refusals in the place of updates whose norm is too large.
 
     The norm is the L2 norm over all floating-point tensors that came up, less the tensors of the
-    same record and name that went down, if there are any.
+    same record and name that went down, if there are any. Running statistics of normalisation are
+    among them: they enter the mean as weights do, and a bound on weights alone would let a client
+    ruin the model by them.
 
     Args:
         sent: The messages.
@@ -82,31 +84,34 @@ def _screened(message: Message, reply: Message, most: float) -> Message:
     if not reply.has_content():
         return reply
     down = array_records(message.content)
-    total = 0.0
+    squares: dict[str, float] = {}
     for name, record in array_records(reply.content).items():
         if isinstance(record, PreaggregatedRecord):
             raise ValueError("participation.update_norm needs every client's own update")
-        total += _square(record, down.get(name, {}))
-    if math.sqrt(total) <= most:
+        for tensor, square in _squares(record, down.get(name, {})).items():
+            squares[tensor] = squares.get(tensor, 0.0) + square
+    norm = math.sqrt(sum(squares.values()))
+    if norm <= most:
         return reply
+    furthest = max(squares, key=lambda tensor: squares[tensor])
     why = (
-        f"client {client_of(reply)}: its update goes {math.sqrt(total):.4g} far, further than "
-        f"participation.update_norm ({most:g})"
+        f"client {client_of(reply)}: its update goes {norm:.4g} far ('{furthest}' alone "
+        f"{math.sqrt(squares[furthest]):.4g}), further than participation.update_norm ({most:g})"
     )
     return refused_reply(message, why)
 
 
-def _square(record: ArrayRecord, down: Mapping[str, Array]) -> float:
-    """The squared L2 distance of a record from the one that went down."""
-    total = 0.0
+def _squares(record: ArrayRecord, down: Mapping[str, Array]) -> dict[str, float]:
+    """The squared L2 distance of each tensor of a record from the one that went down."""
+    squares: dict[str, float] = {}
     for name, array in record.items():
         values = array.numpy()
         if np.issubdtype(values.dtype, np.floating):
             away = values.astype(np.float64)
             if name in down:
                 away -= down[name].numpy()
-            total += float(np.vdot(away, away))
-    return total
+            squares[name] = float(np.vdot(away, away))
+    return squares
 
 
 def _parts(value: torch.Tensor | LowRankSum) -> list[torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 
 COLUMNS = ("split", "sample", "client", "domain", "class", "label", "labelled")
+HELD_OUT = "held_out"
 
 
 def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
@@ -21,7 +23,8 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
     domain's training or test samples, in the order of the source; the client, empty where nobody
     has it; its domain; its true class; the label that the client sees; whether it is among the
-    client's labelled samples. What is tested or validated on has its true label.
+    client's labelled samples. What is tested or validated on has its true label. Where clients are
+    held out of training, a last column tells whose samples are of one of them.
 
     Args:
         partition: Who owns which samples.
@@ -35,9 +38,10 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(_train_rows(partition, data))
-            writer.writerows(_test_rows(partition, data))
+            held_out = set(partition.held_out.tolist())
+            writer.writerow([*COLUMNS, HELD_OUT] if held_out else COLUMNS)
+            for row in chain(_train_rows(partition, data), _test_rows(partition, data)):
+                writer.writerow([*row, "yes" if row[2] in held_out else "no"] if held_out else row)
     except OSError as error:
         raise InputError(
             f"the table cannot be written to '{path}': {error.strerror or error}; choose another "

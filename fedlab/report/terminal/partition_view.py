@@ -39,6 +39,7 @@ ALL_SHOWN = 20  # clients up to which each gets its row
 FIRST_SHOWN = 8  # rows of a larger population
 MOST_FREQUENT = 3  # classes named where there are too many for columns
 EDGES = 12  # width of the column of clients, and of a table's edges
+HELD_OUT = "*"  # behind a client that nobody trains
 QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
 
 
@@ -120,7 +121,12 @@ def _headline(partition: Partition, data: FederatedData) -> str:
 def _held_out(clients: Sequence[int]) -> str:
     """The held-out clients, the first of many by their indices."""
     named = ", ".join(map(str, clients[:ALL_SHOWN])) + " …" * (len(clients) > ALL_SHOWN)
-    return f"[bold]{len(clients):,}[/] held out, never trained: {named}"
+    return f"[bold]{len(clients):,}[/] held out, never trained ({HELD_OUT}): {named}"
+
+
+def _name(partition: Partition, client: int) -> str:
+    """A client as a row is called, with a mark if nobody trains it."""
+    return f"{client}{HELD_OUT * bool((partition.held_out == client).any())}"
 
 
 def _table(title: str) -> Table:
@@ -150,7 +156,7 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
         for client in shown:
             own = [numbers[client] for numbers in others.values()]
             numbers = [*counts[client], counts[client].sum(), *own]
-            _row(table, str(client), [f"{number:,}" for number in numbers])
+            _row(table, _name(partition, client), [f"{number:,}" for number in numbers])
         _end(table, partition, shown, [*counts.sum(axis=0), counts.sum(), *sums])
         return table
     for title in ("domains", "all", *others):
@@ -160,7 +166,7 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
         own = counts[client]
         most = _largest(own, data.domain_names)
         numbers = [np.count_nonzero(own), own.sum(), *(n[client] for n in others.values())]
-        _row(table, str(client), [*(f"{number:,}" for number in numbers), most])
+        _row(table, _name(partition, client), [*(f"{number:,}" for number in numbers), most])
     _end(table, partition, shown, [len(data.domain_names), counts.sum(), *sums])
     return table
 
@@ -187,7 +193,7 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
         for name in data.class_names:
             table.add_column(escape(name), justify="right")
         for client in shown:
-            _row(table, str(client), [f"{number:,}" for number in counts[client]])
+            _row(table, _name(partition, client), [f"{number:,}" for number in counts[client]])
         _end(table, partition, shown, list(counts.sum(axis=0)))
         return table
     table.add_column("classes", justify="right")
@@ -195,7 +201,7 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     for client in shown:
         own = counts[client]
         most = _largest(own, data.class_names)
-        _row(table, str(client), [f"{np.count_nonzero(own)}", most])
+        _row(table, _name(partition, client), [f"{np.count_nonzero(own)}", most])
     if len(shown) < len(partition):
         table.add_row("…")
     return table
