@@ -19,6 +19,7 @@ from fedlab.engine.execution.evaluation import counts_by_group
 from fedlab.errors import InputError
 from fedlab.metrics import Metric, SampleMean
 from fedlab.metrics.metric_set import MetricSet, summed
+from fedlab.metrics.score_histogram import order_of
 from fedlab.preparation import prepare
 from fedlab.scenario import EvaluationSpec
 from helpers import toy
@@ -187,6 +188,40 @@ def test_rankings_are_as_close_to_scikit_learn_as_they_say(
         right = np.mean([exact(binary[:, k], samples.chances[:, k]) for k in chosen])
         assert abs(found[of.title] - right) <= found[f"{of.title}_error"] + 1e-9
         assert 0 <= found[of.title] <= 1 + 1e-12
+
+
+@settings(max_examples=40, deadline=None)
+@given(SPLITS)
+def test_in_float16_rankings_are_those_of_scikit_learn_for_the_rounded_scores(
+    samples: Samples,
+) -> None:
+    classes = samples.outputs.shape[1]
+    binary = np.eye(classes)[samples.labels]
+    chosen = [k for k in ([1] if classes == 2 else range(classes)) if 0 < binary[:, k].mean() < 1]
+    log_chance = torch.log_softmax(samples.outputs.double(), dim=-1)
+    log_odds = (log_chance - torch.log(-torch.expm1(log_chance))).half().double()
+    scores = log_odds.clamp(-1e6, 1e6).numpy()  # scikit-learn takes no infinite ones
+    for name, exact in (
+        ("auroc", oracle.roc_auc_score),
+        ("average_precision", oracle.average_precision_score),
+    ):
+        of = metric(name, scale="float16")
+        found = samples.figure(of)
+        if chosen:
+            right = np.mean([exact(binary[:, k], scores[:, k]) for k in chosen])
+            assert found[of.title] == pytest.approx(right, abs=1e-12)
+
+
+def test_float16_numbers_are_in_order_and_both_zeros_are_one() -> None:
+    values = [-math.inf, -65504.0, -1.0, -1e-7, -0.0, 0.0, 1e-7, 1.0, 65504.0, math.inf]
+    places = order_of(torch.tensor(values, dtype=torch.float16)).tolist()
+    assert places == sorted(places)
+    assert places[4] == places[5] == 2**15
+    assert len(set(places)) == len(places) - 1
+    assert min(places) >= 0
+    assert max(places) < 2**16
+    with pytest.raises(ValueError, match="bins 10 does not go with scale float16"):
+        metric("auroc", scale="float16", bins=10)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "confusion"])
