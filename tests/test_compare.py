@@ -91,9 +91,29 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
     assert arguments.seeds_of(text) == seeds
 
 
+def test_folders_of_runs_are_told_the_verb_that_puts_them_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"`fedlab report runs/a runs/b`"):
+        arguments.refuse_run_folders(["runs/a", "runs/b"])
+    arguments.refuse_run_folders(["smoke", "rounds=3", "runs/c"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "methods"),
+    [(["fedbn"], "fedavg,fedbn"), (["fedavg"], "fedavg"), (["fedavg", "fedbn"], "fedavg,fedbn")],
+)
+def test_methods_that_stand_alone_are_told_where_they_belong(texts, methods):
+    with pytest.raises(InputError, match=f"--strategies {methods}$"):
+        arguments.changes_of(texts)
+
+
 @pytest.mark.parametrize("text", ["", "three", "1,x", "-1", "[]"])
 def test_seeds_that_are_none_are_told(text):
-    with pytest.raises(InputError, match="is no number of seeds and no list such as 0,3,7"):
+    with pytest.raises(
+        InputError, match="is no number of seeds and no list of them; give how many"
+    ):
         arguments.seeds_of(text)
 
 

@@ -168,6 +168,8 @@ def test_overrides_do_not_change_the_mapping_they_apply_to(tiny):
     ("override", "message"),
     [
         ("foo", "override 'foo': is not of the form key=value; write for example strategy.name="),
+        ("fedbn", "override 'fedbn': is not of the form key=value; write strategy=fedbn"),
+        ("smoke", "a scenario is there already; several are compared by `fedlab compare`"),
         ("a..b=1", "override 'a..b=1': is not of the form key=value"),
         ("=1", "override '=1': is not of the form key=value"),
         ("strat=fedavg", "override: strat: fedavg: unknown key; did you mean 'strategy'?"),

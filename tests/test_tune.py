@@ -257,6 +257,7 @@ def test_a_space_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -
     ("more", "said"),
     [
         ({"budget": 0}, "budget: 0 draws are none"),
+        ({"max_parallel": 0}, "max_parallel: 0 is no number of runs"),
         ({"seeds": [0, 1000]}, "1000 is a seed of the tuning"),
         ({"metric": "f1"}, "the scenario measures accuracy, loss, and no f1"),
         ({"methods": ["fedavg", "fedavg"]}, "fedavg stands there twice"),

@@ -70,10 +70,17 @@ def compare(
     fedlab compare label_skew domain_skew --strategies fedavg,fedbn --seeds 6
     fedlab compare my.yaml --strategies "fedavg,fedprox mu=1" --format latex[/dim]
     """
-    from fedlab.comparison.arguments import changes_of, is_scenario, listed, seeds_of
+    from fedlab.comparison.arguments import (
+        changes_of,
+        is_scenario,
+        listed,
+        refuse_run_folders,
+        seeds_of,
+    )
     from fedlab.comparison.compare import compare as run_all
     from fedlab.comparison.compare_scenarios import compare_scenarios
 
+    refuse_run_folders([scenario, *(changes or ())])
     more = [text for text in changes or () if is_scenario(text)]
     given = changes_of([text for text in changes or () if text not in more])
     if more:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedlab.config import overrides as override
@@ -71,9 +72,11 @@ def changes_of(texts: Sequence[str]) -> Changes:
     for text in texts:
         key, equals, written = text.partition("=")
         if not equals and _is_method(text):
+            alone = [each for each in texts if "=" not in each.split(" ")[0] and _is_method(each)]
+            methods = ",".join(alone if len(alone) > 1 or text == "fedavg" else ["fedavg", text])
             raise InputError(
                 f"'{text}' stands alone, and names a method; name methods with commas between "
-                f"them, such as --strategies fedavg,{text}"
+                f"them, such as --strategies {methods}"
             )
         values = split(written)
         if len(values) == 1:
@@ -95,6 +98,19 @@ def is_scenario(text: str) -> bool:
     return "=" not in text and (text in shipped_scenarios() or text.endswith((".yaml", ".yml")))
 
 
+def refuse_run_folders(texts: Sequence[str]) -> None:
+    """Refuses folders of runs where scenarios and changes stand.
+
+    Raises:
+        InputError: With the verb that puts finished runs side by side.
+    """
+    if folders := [text for text in texts if "=" not in text and Path(text).is_dir()]:
+        raise InputError(
+            f"'{folders[0]}' is a folder, and compare trains what a scenario says; put runs that "
+            f"are there side by side with `fedlab report {' '.join(folders)}`"
+        )
+
+
 def _is_method(text: str) -> bool:
     name = text.partition(" ")[0]
     return name in registry.names("strategies") or name.startswith("flwr:")
@@ -110,7 +126,10 @@ def seeds_of(text: str) -> int | list[int]:
     is_list = "," in written or written.startswith("[")
     parts = [part.strip() for part in written.strip("[]").split(",") if part.strip()]
     if not parts or not all(part.isdecimal() for part in parts):
-        raise InputError(f"--seeds: '{text}' is no number of seeds and no list such as 0,3,7")
+        raise InputError(
+            f"--seeds: '{text}' is no number of seeds and no list of them; give how many, such as "
+            "5, or which, such as 0,3,7"
+        )
     return [int(part) for part in parts] if is_list else int(parts[0])
 
 

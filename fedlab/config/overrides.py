@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fedlab.config import yaml_text
+from fedlab.config import registry, yaml_text
+from fedlab.config.builtin_scenarios import shipped_scenarios
 from fedlab.config.component import Component, ConfigBlock
 from fedlab.config.schema import child, section_at, written_out
 from fedlab.config.yaml_text import KeyPath
@@ -32,14 +33,20 @@ def parse(overrides: Sequence[str] | Mapping[str, Any]) -> dict[KeyPath, Any]:
         for text in [overrides] if isinstance(overrides, str) else overrides:
             key, equals, written = text.partition("=")
             if not equals or not all(part.strip() for part in key.split(".")):
-                raise InputError(
-                    f"override '{text}': is not of the form key=value; "
-                    "write for example strategy.name=fedbn"
-                )
+                raise InputError(f"override '{text}': is not of the form key=value; {_form(text)}")
             where = f"override '{text}'"
             value = yaml_text.read(written, where, numbered=False)[0] if written.strip() else ""
             pairs.extend(_leaves(_place(key), value))
     return dict(pairs)
+
+
+def _form(text: str) -> str:
+    """What to write instead of a word that is no change."""
+    if text in shipped_scenarios() or text.endswith((".yaml", ".yml")):
+        return "a scenario is there already; several are compared by `fedlab compare`"
+    if text in registry.names("strategies"):
+        return f"write strategy={text}"
+    return "write for example strategy.name=fedbn"
 
 
 def apply(

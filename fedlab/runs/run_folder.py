@@ -131,6 +131,8 @@ class RunFolder:
         """
         folder = cls(Path(path))
         if not folder.scenario_file.is_file():
+            if folder.path.is_file():
+                raise InputError(f"'{path}' is a file; name a folder that `fedlab simulate` made")
             what = "holds no run (no scenario.yaml)" if folder.path.is_dir() else "is not there"
             raise InputError(
                 f"the folder '{path}' {what}; name a folder that `fedlab simulate` made"

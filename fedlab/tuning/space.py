@@ -77,7 +77,8 @@ def read_space(file: str | Path, scenario: Scenario) -> Space:
     try:
         written = yaml_text.read(path.read_text(encoding="utf-8"), str(path))[0]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"--space: '{path}' cannot be read: {why}; check the path") from error
     if not isinstance(written, Mapping) or not {*written} <= {"shared", "own"}:
         raise InputError(f"{path}: must be a block with the keys shared and own")
     shared = written.get("shared")

@@ -107,6 +107,8 @@ def tune(
     own, final = _seeds(tuning_seeds, seeds)
     if budget < 1:
         raise InputError(f"budget: {budget} draws are none; give at least 1")
+    if max_parallel is not None and max_parallel < 1:
+        raise InputError(f"max_parallel: {max_parallel} is no number of runs; give at least 1")
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
     asked = Asked(source, listed, overrides, fields)
