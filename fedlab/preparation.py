@@ -124,6 +124,8 @@ def domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:
     """
     if not scenario.evaluation.domains:
         return ()
-    if scenario.evaluation.fraction < 1 or scenario.strategy.tests_both:
+    if scenario.evaluation.fraction < 1:
+        return data.domain_names
+    if scenario.strategy.tests_both and len(data.test.labels):  # a server may have no samples
         return data.domain_names
     return tuple(data.domain_names[index] for index in data.unseen_domains)

@@ -22,6 +22,7 @@ from helpers.cohorts import assert_same, both, ragged, received, runtime_of
 DEEP = {"name": "mlp", "hidden": [16, 12]}
 CNN = {"name": "small_cnn", "widths": [4, 8, 8]}
 FULL = {"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.2, "momentum": 0.5}}
+SKEWED = {"clients": 3, "labels": {"name": "classes_per_client", "count": 2}}
 DECAY = {"batch_size": 16, "optimizer": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}}
 
 
@@ -66,7 +67,8 @@ def test_outputs_are_scaled_cosines() -> None:
 
 @pytest.mark.usefixtures("double")
 def test_fedetf_is_that_of_plain_pytorch() -> None:
-    runtime = runtime_of(strategy={"name": "fedetf", "width": 7}, model=DEEP, training=FULL)
+    block = {"name": "fedetf", "width": 7}
+    runtime = runtime_of(strategy=block, model=DEEP, training=FULL, partition=SKEWED)
     update, _ = runtime.train(0, received(runtime), {})
     data = runtime.client_data(0)
     images = runtime.preprocess.inputs(data.inputs)
@@ -78,6 +80,7 @@ def test_fedetf_is_that_of_plain_pytorch() -> None:
     learning = [tensor for tensor in model.parameters() if tensor.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=0.2, momentum=0.5)
     counts = torch.bincount(data.labels, minlength=4).double()
+    assert (counts == 0).any()  # a class that the client does not have is masked
     for _ in range(2):
         features = projection(torch.nn.Sequential(*body)(images))
         cosines = normalize(features, dim=1) @ classifier.vectors
@@ -166,8 +169,7 @@ def test_the_body_learns_as_under_a_frozen_head() -> None:
 
 
 def test_clients_tune_the_head_after_training(tmp_path: Path) -> None:
-    skewed = {"clients": 3, "labels": {"name": "classes_per_client", "count": 2}}
-    chosen = toy.scenario(strategy="fedbabu", model=DEEP, partition=skewed, rounds=3)
+    chosen = toy.scenario(strategy="fedbabu", model=DEEP, partition=SKEWED, rounds=3)
     run = simulate(chosen, out=tmp_path / "run", progress=False)
     head = personalise(run, method="head", shots=None, steps=60, head_lr=0.05)
     both_parts = personalise(run, method="lp_ft", shots=None, steps=60, head_lr=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.mutants.mutant import Mutant
 
 CALIBRATED = "fedlab/losses/calibrated.py"
+BY_HAND = ("tests/test_losses.py::test_calibrated_losses_by_hand",)
 
 MUTANTS = (
     Mutant(
@@ -19,27 +20,27 @@ MUTANTS = (
         CALIBRATED,
         'outputs - kept["margins"]',
         'outputs + kept["margins"]',
-        ("tests/test_losses.py",),
+        BY_HAND,
     ),
     Mutant(
         "fedlc-margin-is-of-the-square-root",
         CALIBRATED,
         "counts**-0.25",
         "counts**-0.5",
-        ("tests/test_losses.py",),
+        BY_HAND,
     ),
     Mutant(
         "fedrs-scales-the-classes-there-are",
         CALIBRATED,
         "(counts > 0)",
         "(counts == 0)",
-        ("tests/test_losses.py",),
+        BY_HAND,
     ),
     Mutant(
         "fedrs-soft-scale-is-of-shares",
         CALIBRATED,
         "counts.amax()",
         "counts.sum()",
-        ("tests/test_losses.py",),
+        BY_HAND,
     ),
 )

@@ -54,20 +54,20 @@ MUTANTS = (
         "fedlab/clients/fedproto.py",
         "2 * centres",
         "centres",
-        ("tests/test_fedproto.py",),
+        ("tests/test_fedproto.py::test_the_nearest_prototype_by_hand",),
     ),
     Mutant(
         "fedproto-longest-prototype-is-nearest",
         "fedlab/clients/fedproto.py",
         "= -centres.square()",
         "= centres.square()",
-        ("tests/test_fedproto.py",),
+        ("tests/test_fedproto.py::test_the_nearest_prototype_by_hand",),
     ),
     Mutant(
         "ditto-personal-model-is-trained-as-long-as-the-global-one",
         "fedlab/clients/ditto.py",
         "if epochs or steps else usual",
         "if False else usual",
-        TESTS,
+        ("tests/test_personal_methods.py::test_ditto_is_fedavg_and_a_penalised_model_beside_it",),
     ),
 )

@@ -6,6 +6,11 @@ from benchmarks.mutants.mutant import Mutant
 
 TESTS = ("tests/test_server_optimisers.py",)
 
+PROXIMAL = (
+    "tests/test_server_optimisers.py::"
+    "test_fednova_with_a_proximal_term_and_momentum_is_that_written_out",
+)
+
 MUTANTS = (
     Mutant(
         "fedavgm-forgets-its-velocity",
@@ -47,21 +52,21 @@ MUTANTS = (
         "fedlab/clients/fednova.py",
         "self.parameters.mu / 2",
         "self.parameters.mu",
-        TESTS,
+        PROXIMAL,
     ),
     Mutant(
         "fednova-sum-ignores-the-proximal-term",
         "fedlab/clients/fednova.py",
         "nesterov=spec.nesterov, pull=pull",
         "nesterov=spec.nesterov",
-        TESTS,
+        PROXIMAL,
     ),
     Mutant(
         "fednova-server-forgets-its-velocity",
         "fedlab/strategies/fednova.py",
         'step = self.state["velocity"] = plus',
         "step = plus",
-        TESTS,
+        PROXIMAL,
     ),
     Mutant(
         "fedbuff-stale-updates-count-in-full",

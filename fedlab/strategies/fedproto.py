@@ -119,13 +119,14 @@ class FedProto(Strategy[FedProtoParameters]):
         }
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """The global prototypes, once there are some."""
-        return self.state
+        """The global prototypes, once there are some (the state may hold a virtual clock, too)."""
+        records = ("arrays", "prototypes")
+        return {record: self.state[record] for record in records if record in self.state}
 
     def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
         """The global prototypes, where clients predict by them."""
         if self.parameters.prediction == "prototypes":
-            return self.state
+            return self.broadcast(server_round)
         return super().sent_to_test(server_round)
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
