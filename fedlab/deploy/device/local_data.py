@@ -211,4 +211,6 @@ def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> Federa
 def _kind(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f"a table with {shape[0]} features"
+    if len(shape) != 3:
+        return f"samples of that shape, {', '.join(map(str, shape))}"
     return f"images; they are brought to {shape[0]} channel(s) and {shape[1]} x {shape[2]} pixels"
