@@ -72,8 +72,9 @@ class DataSpec(ConfigBlock):
             the images.
         inputs: What the numbers of samples are. ``images`` are uint8 of 1 or 3 channels;
             ``numbers`` are measurements of any shape, channels first; ``ids`` (tokens, categories)
-            are whole numbers that reach the network as they are. ``auto`` takes uint8 for images and
-            everything else for numbers, whole ones with ``normalisation: none`` for ids.
+            are whole numbers that reach the network as they are. ``auto`` takes uint8 for images,
+            what a source of texts yields for ids, and everything else for numbers, whole ones with
+            ``normalisation: none`` for ids.
         ids: Vocabulary, padding and length of ids.
         normalisation: Applied on the device; ``auto`` is mean and std 0.5 for images and the
             pooled training mean and standard deviation of each feature for tables and for

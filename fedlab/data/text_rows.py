@@ -67,7 +67,8 @@ def read_rows(path: Path, columns: Columns, key: str, source: str, limits: Limit
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise InputError(
-            f"{where} ends with '{path.suffix}'; texts are read from {', '.join(TABLES)} and {PLAIN}"
+            f"{where} ends with '{path.suffix}'; texts are read from {', '.join(TABLES)} and "
+            f"{PLAIN}"
         )
     rows: list[TextRow] = []
     try:
@@ -106,8 +107,8 @@ def _check_columns(cells: dict[str, Any], columns: Columns, where: str, source: 
     for parameter, name in parameters:
         if name is not None and name not in cells:
             raise InputError(
-                f"{where} has no column '{name}', only {', '.join(map(str, list(cells)[:20]))}; set "
-                f"{source}.{parameter} to the one that is meant"
+                f"{where} has no column '{name}', only {', '.join(map(str, list(cells)[:20]))}; "
+                f"set {source}.{parameter} to the one that is meant"
             )
 
 
