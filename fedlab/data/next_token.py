@@ -26,7 +26,7 @@ def windows(ids: Sequence[int], length: int, stride: int) -> tuple[np.ndarray, n
     return found[:, :-1].copy(), found[:, -1].copy()
 
 
-def cut_in_time(ids: Sequence[int], test_share: float) -> tuple[Sequence[int], Sequence[int]]:
-    """The beginning of a text, to learn from, and its end, to be tested on: no token is in both."""
-    cut = len(ids) - round(test_share * len(ids))
-    return ids[:cut], ids[cut:]
+def cut_in_time(text: str, test_share: float) -> tuple[str, str]:
+    """The beginning of a text, to learn from, and its end, to be tested on."""
+    cut = len(text) - round(test_share * len(text))
+    return text[:cut], text[cut:]

@@ -54,7 +54,7 @@ class Signals(Source):
     def _sensor(self, place: int, context: LoadContext) -> Domain:
         name = SENSORS[place]
         own = rng.generator(context.seed, "signals", name, "sensor")
-        gain = own.uniform(0.5, 2.0, (self.channels, 1)) * own.choice([-1, 1], (self.channels, 1))
+        gain = own.uniform(0.3, 3.0, (self.channels, 1))
         offset = own.normal(0, 1, (self.channels, 1))
         noise = self.noise * (place + 1) / self.sensors
 

@@ -145,11 +145,11 @@ class TextSource(Source):
             name: composed("\n".join(row.text for row in rows)) for name, rows in texts.items()
         }
         cuts = {name: cut_in_time(text, self.test_share) for name, text in whole.items()}
-        learnt = [str(cuts[name][0]) for name in whole if name not in context.unseen_domains]
+        learnt = [cuts[name][0] for name in whole if name not in context.unseen_domains]
         vocabulary = self._vocabulary(learnt, context)
         names, domains = vocabulary.names(), []
         for name, parts in cuts.items():
-            train, test = (self._windows(str(each), name, vocabulary, context) for each in parts)
+            train, test = (self._windows(each, name, vocabulary, context) for each in parts)
             domains.append(Domain(name, *train, *test, names, ids=_ids(vocabulary)))
         return domains
 
