@@ -6,6 +6,8 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from fedlab.config import registry
+from fedlab.data.ids import Ids
+from fedlab.data.sample_shape import SampleShape, ids_in
 from fedlab.errors import InputError
 from fedlab.models.build import build_model
 from fedlab.models.spec import ModelSpec
@@ -23,7 +25,22 @@ SHAPES = {
     "resnet18": (3, 16, 16),
     "resnet20": (1, 12, 12),
     "mobilenet_v2": (3, 16, 16),
+    "cnn1d": (2, 9),
+    "cnn3d": (1, 8, 8, 8),
+    "gru": SampleShape((5,), Ids(vocabulary=11, pad=0)),
+    "lstm": (2, 5),
+    "transformer": SampleShape((6,), Ids(vocabulary=11, pad=0)),
+    "text_mean": SampleShape((4,), Ids(vocabulary=11)),
+    "text_cnn": SampleShape((6,), Ids(vocabulary=11, pad=0)),
 }
+
+
+def samples(name: str, *leading: int) -> torch.Tensor:
+    """Noise, or ids, for a network."""
+    shape = SHAPES[name]
+    if ids := ids_in(shape):
+        return torch.randint(ids.vocabulary or 1, (*leading, *shape))
+    return torch.randn(*leading, *shape)
 
 
 def build(name, shape=None, classes=10, seed=0, strategy=STRATEGY, **parameters) -> nn.Module:
@@ -42,7 +59,7 @@ def test_every_registered_network_is_tested_here():
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_sample_becomes_one_number_per_class(name):
     model = build(name, classes=3).eval()
-    assert model(torch.randn(2, *SHAPES[name])).shape == (2, 3)
+    assert model(samples(name, 2)).shape == (2, 3)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +72,9 @@ def test_a_sample_becomes_one_number_per_class(name):
         ("resnet18", (3, 224, 224), 11_181_642),  # torchvision's count with 10 classes
         ("resnet20", (3, 32, 32), 269_722),
         ("mobilenet_v2", (3, 224, 224), 2_236_682),  # torchvision's count with 10 classes
+        ("cnn1d", (3, 50), 3 * 8 * 32 + 32 * 5 * 64 + 64 * 3 * 64 + 2 * (32 + 64 + 64) + 650),
+        ("gru", (3, 50), 3 * 64 * (3 + 64 + 2) + 650),
+        ("lstm", (3, 50), 4 * 64 * (3 + 64 + 2) + 650),
     ],
 )
 def test_parameter_counts(name, shape, parameters):
@@ -221,7 +241,7 @@ def test_many_clients_at_once_get_the_gradients_of_each_alone(name, norm):
 def test_every_network_trains_many_clients_at_once(name):
     model = build(name).train()
     parameters, buffers = stack(model, clients=2)
-    inputs, labels = torch.randn(2, 2, *SHAPES[name]), torch.randint(10, (2, 2))
+    inputs, labels = samples(name, 2, 2), torch.randint(10, (2, 2))
     gradients = vmap(gradient_of(model), randomness="different")(
         parameters, buffers, inputs, labels
     )

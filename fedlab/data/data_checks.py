@@ -13,8 +13,13 @@ from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
 
 
-def check_loaded(loaded: Any, where: str) -> list[Domain]:
+def check_loaded(loaded: Any, where: str, ragged: bool = False) -> list[Domain]:
     """What a source has loaded, if that is domains of arrays.
+
+    Args:
+        loaded: What it has returned.
+        where: What that is, for errors.
+        ragged: Whether inputs may be lists of sequences.
 
     Raises:
         InputError: If it is something else.
@@ -30,6 +35,8 @@ def check_loaded(loaded: Any, where: str) -> list[Domain]:
     for domain in domains:
         for name in ("train_inputs", "train_labels", "test_inputs", "test_labels"):
             array = getattr(domain, name)
+            if ragged and isinstance(array, list) and name.endswith("inputs"):
+                continue
             if not isinstance(array, np.ndarray):
                 raise InputError(
                     f"{where}: {name} of domain '{domain.name}' is a {type(array).__name__}; it "
@@ -74,7 +81,8 @@ def check_domain(domain: Domain, context: LoadContext) -> None:
 
 
 def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
-    """Checks that inputs are images of the scenario's shape or finite features."""
+    """Checks that inputs are images of the scenario's shape, ids, or finite numbers."""
+    _check_kind(inputs, where, context)
     if inputs.dtype == np.uint8:
         image = (context.channels, context.image_size, context.image_size)
         if inputs.shape[1:] != image:
@@ -82,16 +90,42 @@ def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
                 f"{where} has images of shape {inputs.shape[1:]}, but data.channels and "
                 f"data.image_size ask for {image}; let the source bring them to that shape"
             )
-    elif inputs.dtype not in (np.float32, np.float64, np.int64) or inputs.ndim not in (2, 3):
+    elif not _holds_numbers(inputs, context.inputs):
         raise InputError(
             f"{where} has inputs of type {inputs.dtype} and shape {inputs.shape}; images must be "
-            "uint8 (n, channels, height, width), features float32, float64 or int64 of shape "
-            "(n, features) or (n, channels, length)"
+            "uint8 (n, channels, height, width), numbers float32, float64 or int64 of shape "
+            "(n, features) or (n, channels, length), or with data.inputs=numbers of any shape, "
+            "channels first"
         )
     elif 0 in inputs.shape:
         raise InputError(f"{where} has samples without a number in them, {inputs.shape}; give some")
     elif not np.isfinite(inputs).all():
         raise InputError(f"{where} has features that are not finite; replace them in the source")
+
+
+def _holds_numbers(inputs: np.ndarray, stated: str) -> bool:
+    """Whether inputs are numbers of a shape that may be taken for them without being asked."""
+    is_clear = inputs.ndim in (2, 3) or (stated == "numbers" and inputs.ndim > 3)
+    return inputs.dtype in (np.float32, np.float64, np.int64) and is_clear
+
+
+def _check_kind(inputs: np.ndarray, where: str, context: LoadContext) -> None:
+    """Checks that inputs are what ``data.inputs`` says."""
+    if inputs.dtype == np.object_:
+        raise InputError(
+            f"{where} has samples of different lengths (an array of objects); cut or fill them up "
+            "to one shape in the source, or say data.inputs=ids and data.ids.pad if they are ids"
+        )
+    if context.inputs == "images" and inputs.dtype != np.uint8:
+        raise InputError(
+            f"{where} has inputs of type {inputs.dtype}, and data.inputs says 'images', which are "
+            "uint8; use data.inputs=numbers for measurements on a grid"
+        )
+    if context.inputs == "numbers" and inputs.dtype == np.uint8:
+        raise InputError(
+            f"{where} has images (uint8), and data.inputs says 'numbers'; leave data.inputs out, "
+            "or let the source yield float32"
+        )
 
 
 def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:

@@ -11,10 +11,13 @@ import numpy as np
 from fedlab import rng
 from fedlab.data.array_cache import load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
+from fedlab.data.ids import Ids
+from fedlab.data.input_kind import ids_of, kind_of
 from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
+from fedlab.data.sequences import fitted
 from fedlab.data.source import LoadContext
-from fedlab.data.spec import DataSpec
+from fedlab.data.spec import DataSpec, Normalisation
 from fedlab.data.stratify import choose
 from fedlab.errors import InputError
 
@@ -41,6 +44,7 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
         domain_names=names,
         class_names=domains[0].class_names,
         unseen_domains=tuple(sorted(names.index(name) for name in spec.unseen_domains)),
+        ids=_ids(spec, domains),
     )
 
 
@@ -74,6 +78,8 @@ def _context(spec: DataSpec, index: int, base: Path) -> LoadContext:
         key=f"data.sources.{index}",
         unseen_domains=spec.unseen_domains,
         limits=spec.limits,
+        inputs=spec.inputs,
+        ids=spec.ids,
     )
 
 
@@ -85,7 +91,10 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for index, source in enumerate(spec.sources):
         context = _context(spec, index, base)
         loaded = load_cached(source, context) if source.cached else source.load(context)
-        loaded = check_loaded(loaded, f"{context.key}: '{source.name}'.load")
+        where = f"{context.key}: '{source.name}'.load"
+        loaded = check_loaded(loaded, where, ragged=spec.inputs == "ids")
+        if spec.inputs == "ids" and loaded:
+            loaded = fitted(loaded, spec.ids, context.key)
         remarks += source.remarks(context)
         derived = source.derive(loaded, context)
         if not derived:
@@ -101,13 +110,35 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for domain, context in selected:
         check_domain(domain, context)
     check_together(selected)
-    if spec.normalisation == "auto" and selected[0][0].train_inputs.dtype == np.int64:
+    whole = spec.inputs == spec.normalisation == "auto" and selected[0][0].ids is None
+    if whole and selected[0][0].train_inputs.dtype == np.int64:
         remarks.append(
             "data.normalisation: 'auto' standardises the whole numbers of the samples; if they "
-            "are ids (tokens, categories), data.normalisation=none leaves them as they are"
+            "are ids (tokens, categories), data.inputs=ids leaves them as they are"
         )
     tell([*remarks, *(remark for domain, _ in selected for remark in domain.remarks)])
     return [domain for domain, _ in selected]
+
+
+def _ids(spec: DataSpec, domains: Sequence[Domain]) -> Ids | None:
+    """Vocabulary and padding, where inputs are ids."""
+    inputs = domains[0].train_inputs
+    told = domains[0].ids is not None
+    if kind_of(spec.inputs, inputs.dtype, spec.normalisation != "none", told) != "ids":
+        return None
+    if isinstance(spec.normalisation, Normalisation):
+        raise InputError(
+            "data.normalisation has numbers, and the source yields ids, which cannot be scaled; "
+            "leave it out"
+        )
+    splits = [split for each in domains for split in (each.train_inputs, each.test_inputs)]
+    if (
+        spec.inputs == "auto"
+        and not told
+        and (inputs.ndim != 2 or min(each.min() for each in splits) < 0)
+    ):
+        return None  # whole numbers of which nobody has said that they are ids
+    return ids_of(domains, spec.ids)
 
 
 def _selected_names(spec: DataSpec, found: list[str]) -> Sequence[str]:

@@ -21,7 +21,7 @@ from fedlab.data.remarks import counted, listed
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
-from fedlab.data.stored_numbers import stored
+from fedlab.data.stored_numbers import as_floats, stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
 
@@ -31,8 +31,11 @@ class Npz(ImageSource):
 
     Images are uint8 of shape (n, height, width), (n, height, width, channels) or (n, channels,
     height, width) with 1 or 3 channels. Numbers of shape (n, features) are features; whole ones
-    stay whole (``data.normalisation``). Labels are whole numbers, text, booleans, or one column for
-    each class with a single 1 in a row; the classes are those that occur.
+    stay whole (``data.normalisation``). With ``data.inputs: numbers``, arrays of any type and shape
+    are numbers, channels first: series (n, channels, length), maps (n, channels, height, width),
+    volumes (n, channels, depth, height, width). With ``data.inputs: ids``, whole numbers of shape
+    (n, length), or an object array of sequences, are ids. Labels are whole numbers, text, booleans,
+    or one column for each class with a single 1 in a row; the classes are those that occur.
 
     Attributes:
         path: The file, where it is one; its domain is called `domain`, or else as the file.
@@ -46,7 +49,8 @@ class Npz(ImageSource):
             the file has no test arrays.
         class_names: Names of the classes: where labels are numbers below their number, the name of
             each number, and else those of the sorted labels; by default the labels themselves.
-        series: Whether inputs are series: floats of shape (n, channels, length).
+        series: Whether inputs are series, floats of shape (n, channels, length): as
+            ``data.inputs: numbers`` for this source alone.
     """
 
     name: Literal["npz"] = "npz"
@@ -139,7 +143,9 @@ class Npz(ImageSource):
                 if kind == "labels":
                     arrays.labels[split] = texts(saved[name], where)
                 else:
-                    arrays.inputs[split] = self._inputs(saved[name], where, context)
+                    ragged = context.inputs == "ids"
+                    array = saved.ragged(name) if ragged else saved[name]
+                    arrays.inputs[split] = self._inputs(array, where, context)
         for split, labels in arrays.labels.items():
             if len(arrays.inputs[split]) != len(labels):
                 raise InputError(
@@ -164,7 +170,11 @@ class Npz(ImageSource):
                     )
 
     def _inputs(self, inputs: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
-        """Numbers as int64 or floats, or images brought to the scenario's shape."""
+        """Numbers as int64 or floats, ids, or images brought to the scenario's shape."""
+        if context.inputs == "ids":
+            return inputs  # brought to one length with those of all domains
+        if context.inputs == "numbers" and inputs.ndim > 2 and inputs.dtype.kind in "biuf":
+            return as_floats(inputs)
         if inputs.ndim == 2 and inputs.dtype.kind in "iu":
             if inputs.dtype == np.uint64 and inputs.max(initial=0) > np.iinfo(np.int64).max:
                 raise InputError(f"{where} has numbers beyond those of int64; save them as float64")
@@ -186,7 +196,8 @@ class Npz(ImageSource):
         raise InputError(
             f"{where} has the shape {inputs.shape} and type {inputs.dtype}; images must be uint8 "
             "in 0 to 255 with 1 or 3 channels, features numbers of shape (n, features); floats of "
-            "shape (n, channels, length) are read with the source's series: true"
+            "shape (n, channels, length) are read with the source's series: true, and numbers of "
+            "any shape, channels first, with data.inputs=numbers"
         )
 
     def _domain(
@@ -236,6 +247,11 @@ def _together(inputs: list[np.ndarray]) -> list[np.ndarray]:
     """Numbers of all files in the one type that they need; images as they are."""
     kinds = {each.dtype.name for each in inputs}
     alike = len({each.shape[1:] for each in inputs}) == 1
-    if alike and "uint8" not in kinds and ("float64" in kinds or len(kinds) > 1):
+    if (
+        alike
+        and "object" not in kinds
+        and "uint8" not in kinds
+        and ("float64" in kinds or len(kinds) > 1)
+    ):
         return stored([each.astype(np.float64) for each in inputs])
     return inputs

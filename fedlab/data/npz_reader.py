@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from fedlab.data.limits import Limits
+from fedlab.data.object_array import read_objects
 from fedlab.errors import InputError
 
 LONGEST_HEADER = 10_000
@@ -57,7 +58,10 @@ class Archive:
         with self._telling(), self._zip.open(f"{name}.npy") as file:
             shape, fortran, kind = _header(file)
             if kind.hasobject:
-                raise ValueError(f"array '{name}' holds Python objects")
+                raise ValueError(
+                    f"array '{name}' holds Python objects; sequences of different lengths are read "
+                    "as ids, with data.inputs=ids and data.ids.pad"
+                )
             what = f"{self.where}: array '{name}' of shape {shape}"
             self.limits.check_array(shape, max(kind.itemsize, 1), what)
             flat = np.empty(int(np.prod(shape, dtype=object)), kind)
@@ -65,6 +69,25 @@ class Archive:
             order: Any = "F" if fortran else "C"
             native = flat.astype(kind.newbyteorder("="), copy=False)
             return native.reshape(shape, order=order)
+
+    def ragged(self, name: str) -> np.ndarray:
+        """Reads an array, which may be one of sequences of different lengths.
+
+        Raises:
+            InputError: As for any array, or if its objects are no sequences of numbers.
+        """
+        with self._telling():
+            entry = self._zip.getinfo(f"{name}.npy")
+            with self._zip.open(entry) as file:
+                shape, _, kind = _header(file)
+                if not kind.hasobject:
+                    return self[name]
+                what = f"{self.where}: array '{name}' of shape {shape}"
+                self.limits.check_array((entry.file_size,), 1, what)
+                read = read_objects(file)
+        if shape != read.shape:
+            raise InputError(f"{what} has {len(read)} sequences; save it anew")
+        return read
 
     def _telling(self) -> _Telling:
         return _Telling(self.where)

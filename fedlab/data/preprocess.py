@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedlab.data.augment import change, draw
+from fedlab.data.input_kind import kind_of
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
 from fedlab.errors import InputError
@@ -33,16 +34,18 @@ class Preprocess:
     def __init__(self, spec: DataSpec, data: FederatedData) -> None:
         self.augmentation = spec.augmentation
         self.augments = spec.augmentation != Augmentation()
-        self.images = data.train.inputs.dtype == np.uint8
+        stored = data.train.inputs.dtype
+        told = data.ids is not None
+        kind = kind_of(spec.inputs, stored, spec.normalisation != "none", told)
+        self.images, self.ids = kind == "images", kind == "ids"
         if self.augments and not self.images:
             raise InputError(
                 "data.augmentation changes images, but the sources yield features; leave it out"
             )
-        whole = np.issubdtype(data.train.inputs.dtype, np.integer) and not self.images
-        self.ids = whole and spec.normalisation == "none"
-        mean, std = _statistics(spec.normalisation, data, self.images)
+        normalisation = "none" if self.ids else spec.normalisation
+        mean, std = _statistics(normalisation, data, self.images)
         # What float32 cannot tell apart is told apart only once it is standardised.
-        exact = whole or data.train.inputs.dtype == np.float64
+        exact = stored in (np.int64, np.float64)
         self.mean, self.std = (mean, std) if exact else (mean.float(), std.float())
         self._as_they_are = not mean.any() and bool((std == 1).all())
 
@@ -56,13 +59,14 @@ class Preprocess:
         """Normalises stored samples.
 
         Args:
-            batch: uint8 images of shape (..., channels, height, width), or features of shape
-                (..., features) or (..., channels, length); any number of leading dimensions.
+            batch: uint8 images of shape (..., channels, height, width), numbers of shape
+                (..., features) or (..., channels, ...), or ids of shape (..., length); any number
+                of leading dimensions.
             own: Whether the batch is the caller's to write to, and may be what is returned.
 
         Returns:
             float32 of the same shape: (x - mean) / std, images being scaled to [0, 1] before.
-            Whole numbers that ``normalisation: none`` leaves as they are stay int64.
+            Ids stay int64.
         """
         if self.ids:
             return batch
@@ -144,7 +148,7 @@ class Preprocess:
 def _statistics(
     normalisation: Normalisation | str, data: FederatedData, images: bool
 ) -> tuple[Tensor, Tensor]:
-    """Mean and std in float64, of shape (), (channels, 1, 1), (features,) or (channels, 1)."""
+    """Mean and std in float64, of shape (), (features,) or (channels, 1, ...)."""
     if isinstance(normalisation, Normalisation):
         return (
             _given(normalisation.mean, "mean", data, images),

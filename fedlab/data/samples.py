@@ -7,15 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fedlab.data.ids import Ids
+from fedlab.data.sample_shape import SampleShape
+
 
 @dataclass(frozen=True)
 class Samples:
     """Labelled samples in one array.
 
     Attributes:
-        inputs: Images as uint8 of shape (n, channels, height, width), or numbers as float32,
-            float64 (where float32 cannot tell them apart) or int64 (whole ones), of shape
-            (n, features) or, for series, (n, channels, length).
+        inputs: Images as uint8 of shape (n, channels, height, width); ids as int64 of shape
+            (n, length); or numbers as float32, float64 (where float32 cannot tell them apart) or
+            int64 (whole ones), of shape (n, features) or channels first: (n, channels, length),
+            (n, channels, height, width), (n, channels, depth, height, width).
         labels: Class indices, int64 of shape (n,).
         domains: Domain indices, int64 of shape (n,).
     """
@@ -40,6 +44,7 @@ class Domain:
         test_labels: Shape (m,) int64.
         class_names: Names of the classes, in the order of their indices.
         remarks: What the reader had to decide or left out, told once when the data are loaded.
+        ids: Vocabulary and padding of inputs that are ids, where the source knows them.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Domain:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    ids: Ids | None = None
 
     def with_remarks(self, remarks: Sequence[str]) -> Domain:
         """The same domain with further remarks."""
@@ -66,6 +72,7 @@ class FederatedData:
         class_names: Names by class index.
         unseen_domains: Indices of the domains that no client owns. Their samples are in both
             pools; a partition leaves them out, and the global model is tested on them.
+        ids: Vocabulary and padding of inputs that are ids; None for all others.
     """
 
     train: Samples
@@ -73,6 +80,7 @@ class FederatedData:
     domain_names: tuple[str, ...]
     class_names: tuple[str, ...]
     unseen_domains: tuple[int, ...] = ()
+    ids: Ids | None = None
 
     @property
     def seen_domains(self) -> tuple[int, ...]:
@@ -82,6 +90,6 @@ class FederatedData:
         )
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (channels, height, width), (features,) or (channels, length)."""
-        return self.train.inputs.shape[1:]
+    def input_shape(self) -> SampleShape:
+        """Shape of one sample, without the first axis of the inputs."""
+        return SampleShape(self.train.inputs.shape[1:], self.ids)

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from fedlab.config.component import Component
+from fedlab.data.ids import Ids
 from fedlab.data.limits import Limits
 from fedlab.data.samples import Domain
 
@@ -27,6 +28,8 @@ class LoadContext:
         unseen_domains: Names of the domains that nobody may learn from; their training samples
             must not enter any statistic.
         limits: How much a reader may take.
+        inputs: What the scenario says that the numbers are (``data.inputs``).
+        ids: Vocabulary, padding and length of ids, as the scenario states them.
     """
 
     root: Path
@@ -37,6 +40,8 @@ class LoadContext:
     key: str = "data.sources.0"
     unseen_domains: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    inputs: Literal["auto", "images", "numbers", "ids"] = "auto"
+    ids: Ids = field(default_factory=Ids)
 
     def locate(self, path: Path) -> Path:
         """`path` as an absolute path; relative ones start from `root`."""
@@ -61,9 +66,17 @@ class Source(Component):
     cached: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
+    @property
+    def vocabulary_is_fixed(self) -> bool:
+        """Whether the ids that it yields follow from its parameters and not from its samples."""
+        return False
+
     @abstractmethod
     def load(self, context: LoadContext) -> Sequence[Domain]:
-        """Reads or makes the samples, decoded once to uint8 (images) or float32 (features).
+        """Reads or makes the samples, decoded once: see the inputs of `Samples`.
+
+        Where the scenario says ``inputs: ids``, inputs may also be object arrays or lists of
+        sequences of different lengths.
 
         Raises:
             InputError: If the data are missing or cannot be read; the text names the file and

@@ -16,6 +16,8 @@ from pydantic import (
 
 from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.class_names import normal
+from fedlab.data.ids import Ids
+from fedlab.data.input_kind import Stated
 from fedlab.data.limits import Limits
 from fedlab.data.source import Source
 from fedlab.features.base import Extractor, NoExtractor
@@ -68,10 +70,16 @@ class DataSpec(ConfigBlock):
         test_samples_per_domain: Test samples kept of each domain; all by default.
         features: A frozen network whose features take the place of the images; ``none`` leaves
             the images.
+        inputs: What the numbers of samples are. ``images`` are uint8 of 1 or 3 channels;
+            ``numbers`` are measurements of any shape, channels first; ``ids`` (tokens, categories)
+            are whole numbers that reach the network as they are. ``auto`` takes uint8 for images,
+            what a source of texts yields for ids, and everything else for numbers, whole ones with
+            ``normalisation: none`` for ids.
+        ids: Vocabulary, padding and length of ids.
         normalisation: Applied on the device; ``auto`` is mean and std 0.5 for images and the
             pooled training mean and standard deviation of each feature for tables and for
-            `features`, and of each channel for series. ``none`` leaves numbers as they are: whole
-            ones (token ids) reach the network as integers, and images in 0 to 1.
+            `features`, and of each channel for numbers of any other shape; ids are left alone.
+            ``none`` leaves numbers as they are, and images in 0 to 1.
         augmentation: Applied on the device to training batches.
         limits: How much a reader of files may take.
         seed: Seed of splits and generated samples; data do not change with the run's seed.
@@ -87,6 +95,8 @@ class DataSpec(ConfigBlock):
     train_samples_per_domain: PositiveInt | None = None
     test_samples_per_domain: PositiveInt | None = None
     features: Chosen[Extractor] = NoExtractor()
+    inputs: Stated = "auto"
+    ids: Ids = Ids()
     normalisation: Normalisation | Literal["auto", "none"] = "auto"
     augmentation: Augmentation = Augmentation()
     limits: Limits = Limits()
@@ -120,6 +130,35 @@ class DataSpec(ConfigBlock):
                         f"unseen_domains names '{name}', which domains leaves out; "
                         "add it to domains"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _treats_ids_as_ids(self) -> DataSpec:
+        if self.inputs != "ids":
+            if self.ids != Ids():
+                raise ValueError(
+                    f"ids says what ids are, and inputs is '{self.inputs}'; set inputs to ids, or "
+                    "leave ids out"
+                )
+            return self
+        if isinstance(self.normalisation, Normalisation):
+            raise ValueError(
+                "normalisation has numbers, and ids are names that cannot be scaled; leave it out, "
+                "or set inputs to numbers"
+            )
+        if not isinstance(self.features, NoExtractor):
+            raise ValueError(
+                f"features '{self.features.name}' are those of images, and inputs is 'ids'; leave "
+                "one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _augments_images(self) -> DataSpec:
+        if self.augmentation != Augmentation() and self.inputs in ("numbers", "ids"):
+            raise ValueError(
+                f"augmentation changes images, and inputs is '{self.inputs}'; leave it out"
+            )
         return self
 
     @model_validator(mode="after")

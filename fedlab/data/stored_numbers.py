@@ -24,6 +24,14 @@ def stored(splits: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [each.astype(kind) for each in splits]
 
 
+def as_floats(numbers: np.ndarray) -> np.ndarray:
+    """Numbers of any type in the smallest type of floats that holds them as they are."""
+    if numbers.dtype.kind == "f":
+        return numbers.astype(np.float64 if numbers.dtype.itemsize > 4 else np.float32, copy=False)
+    small = numbers.dtype.kind == "b" or numbers.dtype.itemsize <= 2
+    return numbers.astype(np.float32 if small else np.float64)
+
+
 def _columns(splits: Sequence[np.ndarray]) -> list[np.ndarray]:
     """All numbers of each feature (or channel)."""
     width = splits[0].shape[1] if splits else 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from fedlab.data.preprocess import Preprocess
+from fedlab.data.sample_shape import ids_in
 from fedlab.data.samples import FederatedData
 from fedlab.records import as_tensor
 
@@ -24,18 +25,25 @@ class TrialSamples(NamedTuple):
 
 
 def trial_samples(data: FederatedData, preprocess: Preprocess) -> TrialSamples:
-    """Two training samples; noise where there are none.
+    """Two training samples; placeholders where there are none.
 
     Of whole numbers (ids) these are the samples with the largest and with the smallest one, which a
     table that is too short lacks; else the first and the last.
     """
     rows = [0, len(data.train) - 1]
     if not len(data.train):
-        generator = torch.Generator().manual_seed(0)
         labels = torch.arange(2) % max(len(data.class_names), 1)
-        return TrialSamples(torch.randn(2, *data.input_shape, generator=generator), labels)
+        return TrialSamples(placeholder(data.input_shape), labels)
     if preprocess.ids:
         flat = data.train.inputs.reshape(len(data.train), -1)
         rows = [int(flat.max(axis=1).argmax()), int(flat.min(axis=1).argmin())]
     inputs = as_tensor(data.train.inputs[rows])
     return TrialSamples(preprocess.inputs(inputs), as_tensor(data.train.labels[rows]))
+
+
+def placeholder(shape: tuple[int, ...]) -> torch.Tensor:
+    """Two samples where none are at hand, shape (2, ...): standard normal noise, or ids."""
+    ids = ids_in(shape)
+    if ids is not None and ids.vocabulary is not None:
+        return torch.arange(2 * shape[0]).view(2, -1) % ids.vocabulary
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from fedlab.data.samples import FederatedData
 from fedlab.features.base import NoExtractor
 from fedlab.scenario import Scenario
@@ -15,6 +17,14 @@ VERSION = 1
 
 BATCH = "batch"
 """Stands in a shape for a dimension of any length."""
+
+MEANINGS = {
+    1: "a row of the table: its features in their order, missing values filled in",
+    2: "a series: its channels, each in the order of time",
+    3: "a map: its channels, each of height and width",
+    4: "a volume: its channels, each of depth, height and width",
+}
+"""What a sample of numbers is, by its number of axes."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class TensorDescription:
         shape: Its dimensions; ``batch`` may be of any length.
         range: Least and largest value, where there are such.
         meaning: What the numbers are.
+        pad: The id that fills up, where the numbers are ids.
     """
 
     name: str
@@ -34,6 +45,7 @@ class TensorDescription:
     shape: tuple[str | int, ...]
     range: tuple[float, float] | None
     meaning: str
+    pad: int | None = None
 
     def __str__(self) -> str:
         shape = ", ".join(map(str, self.shape))
@@ -81,8 +93,8 @@ def describe_input(scenario: Scenario, data: FederatedData) -> TensorDescription
         scenario: The experiment.
         data: The samples that go in.
     """
-    shape = (BATCH, *data.input_shape)
-    if len(data.input_shape) == 3:
+    shape, kind = (BATCH, *data.input_shape), data.train.inputs.dtype
+    if kind == np.uint8:
         channels, height, width = data.input_shape
         colour = "red, green and blue" if channels == 3 else "grey (ITU-R BT.601 luma)"
         meaning = (
@@ -90,13 +102,17 @@ def describe_input(scenario: Scenario, data: FederatedData) -> TensorDescription
             "(bilinear, antialiased)"
         )
         return TensorDescription("images", "uint8", shape, (0, 255), meaning)
+    if data.ids is not None and data.ids.vocabulary is not None:
+        meaning = "ids of tokens"
+        if data.ids.pad is not None:
+            meaning += f", filled up at the end with {data.ids.pad}"
+        last = data.ids.vocabulary - 1
+        return TensorDescription("ids", "int64", shape, (0, last), meaning, data.ids.pad)
     meaning = f"features by the extractor '{scenario.data.features.name}'"
     if isinstance(scenario.data.features, NoExtractor):
-        meaning = "a row of the table: its features in their order, missing values filled in"
-        if len(data.input_shape) == 2:
-            meaning = "a series: its channels, each in the order of time"
-    kind: Any = str(data.train.inputs.dtype)
-    return TensorDescription("features", kind, shape, None, meaning)
+        meaning = MEANINGS.get(len(data.input_shape), "numbers, channels first")
+    named: Any = str(kind)
+    return TensorDescription("features", named, shape, None, meaning)
 
 
 def describe_output(classes: int) -> TensorDescription:

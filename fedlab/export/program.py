@@ -13,8 +13,8 @@ class Standardise(nn.Module):
     """`Preprocess.inputs` as a layer: the same arithmetic in the same order.
 
     Args:
-        mean: Of shape (), (channels, 1, 1), (features,) or (channels, 1), for images scaled to
-            [0, 1]; in float64 where inputs are.
+        mean: Of shape (), (features,) or (channels, 1, ...), for images scaled to [0, 1]; in
+            float64 where inputs are.
         std: Likewise.
         images: Whether inputs are bytes of images.
     """

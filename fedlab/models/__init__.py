@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from fedlab.models.anatomy import anatomy_of as anatomy_of
     from fedlab.models.build import build_model as build_model
     from fedlab.models.input_shape import image_shape as image_shape
+    from fedlab.models.input_shape import known_ids as known_ids
+    from fedlab.models.input_shape import series_shape as series_shape
+    from fedlab.models.input_shape import volume_shape as volume_shape
     from fedlab.models.norms import NormPolicy as NormPolicy
     from fedlab.models.spec import ModelSpec as ModelSpec
 
@@ -20,6 +23,9 @@ __all__ = [
     "anatomy_of",
     "build_model",
     "image_shape",
+    "known_ids",
+    "series_shape",
+    "volume_shape",
 ]
 
 __getattr__, __dir__ = doors(
@@ -30,5 +36,8 @@ __getattr__, __dir__ = doors(
         "anatomy_of": "fedlab.models.anatomy",
         "build_model": "fedlab.models.build",
         "image_shape": "fedlab.models.input_shape",
+        "known_ids": "fedlab.models.input_shape",
+        "series_shape": "fedlab.models.input_shape",
+        "volume_shape": "fedlab.models.input_shape",
     },
 )

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from fedlab import rng
+from fedlab.data.trial_samples import placeholder
 from fedlab.errors import FedlabError, InputError, told
 from fedlab.models.anatomy import anatomy_of, study
 from fedlab.models.anatomy.observed import Observed
@@ -32,11 +33,12 @@ def build_model(
     Args:
         spec: The network.
         strategy: The method, which may adapt the network.
-        input_shape: (channels, height, width) or (features,).
+        input_shape: Shape of one sample, with its vocabulary where it is one of ids
+            (`fedlab.data.sample_shape.SampleShape`).
         classes: Number of outputs.
         seed: The scenario's seed.
         samples: Two samples for a trial run, shape (2, ...), as clients read them; by default
-            noise.
+            `placeholder`.
         observed: Observations of the same network in another process, which replace the trial run;
             not used for the run before the strategy adapts the network.
 
@@ -59,14 +61,9 @@ def build_model(
                 f"model.norm '{spec.norm}' cannot be had: model '{spec.name}' has no normalisation "
                 "layer to replace; leave model.norm out"
             )
-        few = noise(input_shape) if samples is None else samples
+        few = placeholder(input_shape) if samples is None else samples
         model, head = convert_normalisation(model, spec.norm), head_of(spec, model)
         if type(strategy).adapt is StrategyParameters.adapt:
             return study(model, few, head, observed)
         adapted = strategy.adapt(study(model, few, head))
         return study(adapted, few, anatomy_of(adapted).stated_head)
-
-
-def noise(input_shape: tuple[int, ...]) -> torch.Tensor:
-    """Two samples of standard normal noise, shape (2, ...)."""
-    return torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Networks of dense layers, for images and for tables."""
+"""Networks of dense layers, for images, tables and numbers of any other shape."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 from torch import nn
 
+from fedlab.models.input_shape import refuse_ids
 from fedlab.models.spec import ModelSpec
 
 
@@ -18,7 +19,12 @@ class Linear(ModelSpec):
     name: Literal["linear"] = "linear"
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """One dense layer on the flattened input."""
+        """One dense layer on the flattened input.
+
+        Raises:
+            InputError: If samples are ids.
+        """
+        refuse_ids(self.name, input_shape)
         return nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), classes))
 
 
@@ -33,7 +39,12 @@ class MLP(ModelSpec):
     hidden: tuple[PositiveInt, ...] = Field(default=(128,), min_length=1)
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-        """Dense layers on the flattened input, without normalisation."""
+        """Dense layers on the flattened input, without normalisation.
+
+        Raises:
+            InputError: If samples are ids.
+        """
+        refuse_ids(self.name, input_shape)
         layers: list[nn.Module] = [nn.Flatten()]
         for narrow, wide in pairwise((prod(input_shape), *self.hidden)):
             layers += [nn.Linear(narrow, wide), nn.ReLU()]

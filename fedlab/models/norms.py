@@ -84,15 +84,22 @@ def learns_from_one(model: nn.Module, samples: torch.Tensor) -> bool:
 
     Args:
         model: Any network; neither its tensors nor its mode are changed.
-        samples: Inputs, shape (n, ...), of which only the shape matters.
+        samples: Inputs as they are stored, shape (n, ...), of which only the shape matters; int64
+            ones may be ids.
     """
     if not has_batch_norm(model):
         return True
     copied = copy_of(model).train()
-    dtype = next(copied.parameters()).dtype
+    one = torch.zeros(1, *samples.shape[1:], device=samples.device)
+    one = one.to(next(copied.parameters()).dtype)
     try:
         with torch.no_grad(), rng.torch_seed(0, "trial"):
-            copied(torch.zeros(1, *samples.shape[1:], dtype=dtype, device=samples.device))
+            try:
+                copied(one)
+            except RuntimeError:  # an embedding takes ids alone
+                if samples.dtype != torch.int64:
+                    raise
+                copied(one.long())
     except ValueError:  # raised by PyTorch for a single value per channel
         return False
     return True

@@ -53,7 +53,8 @@ class ModelSpec(Component):
         """The network as in its paper, with its batch normalisation, if any.
 
         Args:
-            input_shape: (channels, height, width) or (features,).
+            input_shape: (channels, height, width), (features,), or any other shape; where samples
+                are ids, ``input_shape.ids`` has the vocabulary and what fills up.
             classes: Number of outputs.
 
         Raises:

@@ -124,7 +124,8 @@ def _refuse_data(scenario: Scenario, data: FederatedData) -> None:
             "data.features: 'warm_up' trains on all clients without noise before the first round; "
             "use the features of a network that was trained elsewhere"
         )
-    if scenario.data.normalisation == "auto" and data.train.inputs.dtype != np.uint8:
+    measured = data.train.inputs.dtype != np.uint8 and data.ids is None
+    if scenario.data.normalisation == "auto" and measured:
         raise InputError(
             "data.normalisation: 'auto' is the mean and deviation of all clients' features, "
             "without noise; give numbers, such as {mean: 0, std: 1}"

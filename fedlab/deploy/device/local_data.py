@@ -13,6 +13,7 @@ from fedlab.data.data_checks import comparable
 from fedlab.data.image_tree import has_classes
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
+from fedlab.data.text_rows import PLAIN, TABLES
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.partition.validation import of_client
@@ -81,7 +82,8 @@ def load_own_data(
 
     Args:
         values: The scenario's plain values, as the server has sent them.
-        path: An image folder, a ``.npz`` or ``.csv`` file, or a root of torchvision's.
+        path: An image folder, a ``.npz`` or ``.csv`` file, a file of texts, or a root of
+            torchvision's.
         domain: Name of the domain; by default that of the file, the folder or the data set.
         classes: The scenario's classes.
         shape: Shape of its samples.
@@ -120,9 +122,15 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
         known = _known("npz", name, sources)
         known.pop("files", None)
         return known | {"name": "npz", "path": str(path), "domain": name}
-    if path.is_file() and path.suffix == ".csv":
+    is_table = not any(source["name"] == "text" for source in sources)
+    if path.is_file() and path.suffix == ".csv" and is_table:
         name = domain or path.stem
         return _known("csv", name, sources) | {"name": "csv", "files": {name: str(path)}}
+    if path.is_file() and path.suffix in (*TABLES, PLAIN):
+        name = domain or path.stem
+        known = _known("text", name, sources)
+        known |= {"path": None, "domain_column": None}
+        return known | {"name": "text", "files": {name: str(path)}}
     if path.is_dir():
         found = _data_set(path, domain, sources)
         if found:
@@ -140,8 +148,8 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
             return known | {"name": "image_folder", "path": str(path), "domain": name}
     is_there = "is neither" if path.exists() else "is not there; name"
     raise InputError(
-        f"--data: '{path}' {is_there} a .npz or .csv file, a folder with a folder of images for "
-        "each class, or one that torchvision reads (MNIST, USPS, SVHN, CIFAR10, ...)"
+        f"--data: '{path}' {is_there} a .npz or .csv file, a file of texts, a folder with a folder "
+        "of images for each class, or one that torchvision reads (MNIST, USPS, SVHN, CIFAR10, ...)"
     )
 
 
@@ -211,4 +219,6 @@ def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> Federa
 def _kind(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f"a table with {shape[0]} features"
+    if len(shape) != 3:
+        return f"samples of that shape, {', '.join(map(str, shape))}"
     return f"images; they are brought to {shape[0]} channel(s) and {shape[1]} x {shape[2]} pixels"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import nn
 
+from fedlab.config.signatures import is_ours
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.deploy.device.own_tensors import sketch
@@ -93,7 +94,9 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
     _refuse_what_is_simulated(scenario)
     refuse_known_noise(scenario)
     data = _no_data(scenario, classes) if classes else _own_data(scenario)
-    if data.train.inputs.dtype != np.uint8 and scenario.data.normalisation == "auto":
+    _refuse_own_vocabulary(scenario, data)
+    measured = data.train.inputs.dtype != np.uint8 and data.ids is None
+    if measured and scenario.data.normalisation == "auto":
         raise InputError(
             "data.normalisation: 'auto' takes mean and deviation from all tables together, which "
             "no device sees; give them as numbers, e.g. data.normalisation={mean: 0, std: 1} for "
@@ -126,9 +129,29 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
     )
 
 
+def _refuse_own_vocabulary(scenario: Scenario, data: FederatedData) -> None:
+    """Refuses a vocabulary that is taken from the samples: no two devices would have the same."""
+    fixed = all(source.vocabulary_is_fixed for source in scenario.data.sources)
+    stated = scenario.data.ids.vocabulary is not None or fixed
+    matters = scenario.data.inputs == "ids" or is_ours(type(scenario.model))
+    if data.ids is None or stated or not matters:
+        return
+    raise InputError(
+        f"data.ids.vocabulary: it is taken from all samples together ({data.ids.vocabulary}), "
+        "which no device sees; state it, with data.inputs=ids (for texts: a tokenizer file or "
+        "tokenizer: bytes)"
+    )
+
+
 def _no_data(scenario: Scenario, classes: Sequence[str]) -> FederatedData:
     """A description of data that the server does not have: image shape and class names."""
     spec = scenario.data
+    if spec.inputs in ("numbers", "ids"):
+        raise InputError(
+            f"--classes: the shape of samples is only known without data where they are images, "
+            f"and data.inputs is '{spec.inputs}'; let the server read samples of that shape "
+            "(data.sources), and leave --classes out"
+        )
     nothing = np.zeros(0, np.int64)
     images = np.zeros((0, spec.channels, spec.image_size, spec.image_size), np.uint8)
     samples = Samples(images, nothing, nothing)

@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fedlab.data.ids import Ids
+from fedlab.data.sample_shape import SampleShape
 from fedlab.errors import InputError
 from fedlab.export.description import Description
 from fedlab.export.formats.base import Format, Inference
@@ -65,17 +67,26 @@ def load_program(path: str | Path) -> Program:
             "`fedlab export --to safetensors` wrote"
         )
     scenario = load_scenario(about["scenario"])
-    shape = tuple(about["input"]["shape"][1:])
+    takes, shape = about["input"]["dtype"], _shape(about["input"])
     model = build_model(
         scenario.model, scenario.strategy, shape, len(about["classes"]), scenario.seed
     )
     model.load_state_dict(tensors)
-    takes = about["input"]["dtype"]
-    if takes == "int64" and scenario.data.normalisation == "none":
+    whole = takes == "int64" and scenario.data.normalisation == "none"
+    if shape.ids is not None or (whole and scenario.data.inputs == "auto"):
         return Program(model, nn.Identity()).eval()
     kind = torch.float64 if takes in ("float64", "int64") else torch.float32
     mean, std = (torch.tensor(about[key], dtype=kind) for key in ("mean", "std"))
     return Program(model, Standardise(mean, std, takes == "uint8")).eval()
+
+
+def _shape(taken: dict[str, Any]) -> SampleShape:
+    """Shape of a sample, with its vocabulary where it is one of ids."""
+    shape, ids = tuple(taken["shape"][1:]), None
+    if taken["name"] == "ids":
+        size = int(taken["range"][1]) + 1
+        ids = Ids(vocabulary=size, pad=taken.get("pad"), length=shape[0])
+    return SampleShape(shape, ids)
 
 
 def _description(text: str | None) -> dict[str, Any] | None:
