@@ -66,6 +66,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fedproto": ({}, PROTOTYPES, 0),
     "local_only": ({}, 0, 0),
     "fedbuff": ({"buffer_size": 2, "concurrency": 3}, MODEL, MODEL),
+    "fpl": ({}, MODEL + CLASSES * (FLOAT * 8 + INTEGER), MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
     "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
     "fedbabu": ({}, MODEL - HEAD, MODEL - HEAD),

@@ -41,6 +41,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "qfedavg": "fedlab.strategies.qfedavg:QFedAvg",
         "afl": "fedlab.strategies.afl:AFL",
         "ifca": "fedlab.strategies.ifca:IFCA",
+        "fpl": "fedlab.strategies.fpl:FPL",
     },
     "clients": {
         "fedavg": "fedlab.clients.fedavg:FedAvg",
@@ -75,6 +76,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "qfedavg": "fedlab.clients.qfedavg:QFedAvg",
         "afl": "fedlab.clients.afl:AFL",
         "ifca": "fedlab.clients.ifca:IFCA",
+        "fpl": "fedlab.clients.fpl:FPL",
     },
     "models": {
         "linear": "fedlab.models.dense:Linear",
