@@ -67,6 +67,8 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "local_only": ({}, 0, 0),
     "fedbuff": ({"buffer_size": 2, "concurrency": 3}, MODEL, MODEL),
     "fpl": ({}, MODEL + CLASSES * (FLOAT * 8 + INTEGER), MODEL),
+    "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
+    "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
     "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
     "fedbabu": ({}, MODEL - HEAD, MODEL - HEAD),

@@ -1,10 +1,11 @@
-"""Mistakes of methods against domain skew: FPL."""
+"""Mistakes of methods against domain skew: FPL, FedHEAL."""
 
 from __future__ import annotations
 
 from benchmarks.mutants.mutant import Mutant
 
 FPL = ("tests/test_fpl.py",)
+HEAL = ("tests/test_fedheal.py",)
 
 MUTANTS = (
     Mutant(
@@ -69,5 +70,68 @@ MUTANTS = (
         "fresh if known is None else renewed(known, fresh)",
         "fresh",
         FPL,
+    ),
+    Mutant(
+        "fedheal-keeps-what-is-inconsistent",
+        "fedlab/clients/fedheal.py",
+        "torch.where(up, grown, rounds - grown)",
+        "torch.where(up, rounds - grown, grown)",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-remembers-no-directions",
+        "fedlab/clients/fedheal.py",
+        "now[name] = grown[name] + up.to(torch.int16)",
+        "now[name] = grown[name]",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-forgets-how-many-rounds-there-were",
+        "fedlab/clients/fedheal.py",
+        "now = {ROUNDS: rounds + 1}",
+        "now = {ROUNDS: rounds}",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-masks-are-not-in-the-mean",
+        "fedlab/strategies/fedheal.py",
+        "kept += weight * mask[name]",
+        "kept += weight",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-weights-do-not-grow",
+        "fedlab/strategies/fedheal.py",
+        "table[update.client] = p + step, step",
+        "table[update.client] = p, step",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-lengths-are-not-shares",
+        "fedlab/strategies/fedheal.py",
+        "share = length / total if total else 1 / len(counting)",
+        "share = 1 / len(counting)",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-running-mean-of-lengths-is-the-last-one",
+        "fedlab/strategies/fedheal.py",
+        "step = (1 - beta) * step + beta * share",
+        "step = beta * share",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-loses-its-weights-to-the-base",
+        "fedlab/strategies/fedheal.py",
+        "        if fairness is not None:\n",
+        "        if fairness is None:\n",
+        HEAL,
+    ),
+    Mutant(
+        "fedheal-an-unchanged-parameter-becomes-zero",
+        "fedlab/strategies/fedheal.py",
+        "torch.where(kept > 0, change.to(value.dtype), before)",
+        "change.to(value.dtype)",
+        HEAL,
     ),
 )

@@ -42,6 +42,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "afl": "fedlab.strategies.afl:AFL",
         "ifca": "fedlab.strategies.ifca:IFCA",
         "fpl": "fedlab.strategies.fpl:FPL",
+        "fedheal": "fedlab.strategies.fedheal:FedHEAL",
     },
     "clients": {
         "fedavg": "fedlab.clients.fedavg:FedAvg",
@@ -77,6 +78,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "afl": "fedlab.clients.afl:AFL",
         "ifca": "fedlab.clients.ifca:IFCA",
         "fpl": "fedlab.clients.fpl:FPL",
+        "fedheal": "fedlab.clients.fedheal:FedHEAL",
     },
     "models": {
         "linear": "fedlab.models.dense:Linear",

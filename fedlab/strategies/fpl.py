@@ -1,7 +1,8 @@
 """FPL, strategy: clusters the clients' class means into several prototypes of each class.
 
 Rethinking Federated Learning with Domain Shift: A Prototype View, Huang, Ye, Shi, Li, Du, CVPR
-2023. Authors' code: WenkeHuang/RethinkFL; formulas and constants are those of the code.
+2023. Authors' code: WenkeHuang/RethinkFL; formulas and constants are those of the code. Clustering
+by first neighbours (FINCH): Sarfraz, Sharma, Stiefelhagen, CVPR 2019, arXiv 1902.11266.
 
 Up: the whole model, and for each class the client has the mean of its features. Down: the whole
 model, and the cluster means of these means, one or more for each class. Stays: nothing.
