@@ -86,6 +86,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "small_cnn": "fedlab.models.small_cnn:SmallCNN",
         "digits_cnn": "fedlab.models.digits_cnn:DigitsCNN",
         "alexnet": "fedlab.models.alexnet:AlexNet",
+        "resnet10": "fedlab.models.resnet:ResNet10",
         "resnet18": "fedlab.models.resnet:ResNet18",
         "resnet20": "fedlab.models.resnet:ResNet20",
         "mobilenet_v2": "fedlab.models.mobilenet:MobileNetV2",
