@@ -69,6 +69,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fpl": ({}, MODEL + CLASSES * (FLOAT * 8 + INTEGER), MODEL),
     "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
     "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
+    "f2dc": ({}, MODEL, MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
     "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
     "fedbabu": ({}, MODEL - HEAD, MODEL - HEAD),

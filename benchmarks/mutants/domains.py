@@ -1,10 +1,11 @@
-"""Mistakes of methods against domain skew: FPL, FedHEAL."""
+"""Mistakes of methods against domain skew: FPL, FedHEAL, F2DC."""
 
 from __future__ import annotations
 
 from benchmarks.mutants.mutant import Mutant
 
 FPL = ("tests/test_fpl.py",)
+F2DC = ("tests/test_f2dc.py",)
 HEAL = ("tests/test_fedheal.py",)
 
 MUTANTS = (
@@ -133,5 +134,68 @@ MUTANTS = (
         "torch.where(kept > 0, change.to(value.dtype), before)",
         "change.to(value.dtype)",
         HEAL,
+    ),
+    Mutant(
+        "f2dc-the-mask-is-the-other-way-round",
+        "fedlab/models/feature_split.py",
+        "robust, rest = mask * maps, (1 - mask) * maps",
+        "rest, robust = mask * maps, (1 - mask) * maps",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-has-noise-in-tests",
+        "fedlab/models/feature_split.py",
+        "if self.training:",
+        "if True:",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-noise-has-one-sign",
+        "fedlab/models/feature_split.py",
+        "scores + _gumbel(scores) - _gumbel(scores)",
+        "scores + _gumbel(scores) + _gumbel(scores)",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-calibrates-without-the-mask",
+        "fedlab/models/feature_split.py",
+        "rest + (1 - mask) * self.calibration(rest)",
+        "rest + self.calibration(rest)",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-pools-the-robust-part-alone",
+        "fedlab/models/feature_split.py",
+        "self.pool(robust + restored)",
+        "self.pool(robust)",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-the-rest-is-judged-for-the-right-class",
+        "fedlab/clients/f2dc.py",
+        "judged(rest, largest_wrong(outputs, batch.labels))",
+        "judged(rest, batch.labels)",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-cosine-pushes-parts-together",
+        "fedlab/clients/f2dc.py",
+        "judged(robust, batch.labels) + cosine",
+        "judged(robust, batch.labels) - cosine",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-weights-have-the-class-count-inverted",
+        "fedlab/strategies/f2dc.py",
+        "math.sqrt(classes / 2)",
+        "math.sqrt(2 / classes)",
+        F2DC,
+    ),
+    Mutant(
+        "f2dc-shares-its-modules",
+        "fedlab/strategies/f2dc.py",
+        'self.modules == "shared"',
+        'self.modules == "local"',
+        F2DC,
     ),
 )

@@ -43,6 +43,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "ifca": "fedlab.strategies.ifca:IFCA",
         "fpl": "fedlab.strategies.fpl:FPL",
         "fedheal": "fedlab.strategies.fedheal:FedHEAL",
+        "f2dc": "fedlab.strategies.f2dc:F2DC",
     },
     "clients": {
         "fedavg": "fedlab.clients.fedavg:FedAvg",
@@ -79,6 +80,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "ifca": "fedlab.clients.ifca:IFCA",
         "fpl": "fedlab.clients.fpl:FPL",
         "fedheal": "fedlab.clients.fedheal:FedHEAL",
+        "f2dc": "fedlab.clients.f2dc:F2DC",
     },
     "models": {
         "linear": "fedlab.models.dense:Linear",
