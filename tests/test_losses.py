@@ -34,6 +34,9 @@ USING_THE_LOSS = [
     for name in BUILTIN["strategies"]
     # Some have losses of their own; GGEUR leaves it to its base, FedBuff to FedAvg's clients.
     if name not in ("fedlabel", "fixmatch", "uda", "fedetf", "fedrod", "ggeur", "fedbuff")
+    # Some have losses of their own; GGEUR leaves it to its base, FedBuff and FedDG-GA to FedAvg's
+    # clients.
+    if name not in ("fedlabel", "fixmatch", "uda", "ggeur", "fedbuff", "feddg_ga")
 ]
 STACKED = {name: block for name, block in LOSSES.items() if name != "aldr_kl"}
 

@@ -48,7 +48,9 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
         ["fedavg", "fedprox", "feddyn", "fedavgm", "fedadam", "fedyogi", "fedadagrad"],
         ({}, MODEL, MODEL),
     ),
-    **dict.fromkeys(["fedntd", "fedsam", "fixbn", "ditto", "centralised"], ({}, MODEL, MODEL)),
+    **dict.fromkeys(
+        ["fedntd", "fedsam", "fedlesam", "fixbn", "ditto", "centralised"], ({}, MODEL, MODEL)
+    ),
     **dict.fromkeys(["fixmatch", "uda", "fedlabel"], ({"partition": FEW}, MODEL, MODEL)),
     "fedlabel, flute": ({"aggregation": "flute", "partition": FEW}, 2 * MODEL, MODEL),
     "fedsam, momentum": ({"own_share": 0.1}, MODEL, MODEL + TRAINED),
@@ -69,6 +71,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fpl": ({}, MODEL + CLASSES * (FLOAT * 8 + INTEGER), MODEL),
     "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
     "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
+    "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
     "f2dc": ({}, MODEL, MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
     "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
@@ -86,12 +89,14 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
 @pytest.mark.parametrize("method", SENT)
 def test_bytes_of_a_round_are_as_stated(method: str) -> None:
     more, up, down = SENT[method]
-    block = {key: value for key, value in more.items() if key != "partition"}
+    beside = {key: more[key] for key in ("evaluation",) if key in more}
+    block = {key: more[key] for key in more if key not in {"partition", *beside}}
     chosen = scenario(
         strategy={"name": method.partition(",")[0], **block},
         model={"name": "small_cnn", "widths": [4, 8, 8]},
         devices={"profiles": [DEVICE]},
         partition={"clients": 3, **more.get("partition", {})},
+        **beside,
     )
     prepared = prepare(chosen)
     runtime = Runtime(chosen, prepared.data, prepared.partition, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Mistakes of methods against domain skew: FPL, FedHEAL, F2DC."""
+"""Mistakes of methods against domain skew: FPL, FedHEAL, F2DC, FedDG-GA, FedLESAM."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from benchmarks.mutants.mutant import Mutant
 
 FPL = ("tests/test_fpl.py",)
 F2DC = ("tests/test_f2dc.py",)
+GA = ("tests/test_feddg_ga.py",)
+LESAM = ("tests/test_fedlesam.py",)
 HEAL = ("tests/test_fedheal.py",)
 
 MUTANTS = (
@@ -197,5 +199,68 @@ MUTANTS = (
         'self.modules == "shared"',
         'self.modules == "local"',
         F2DC,
+    ),
+    Mutant(
+        "feddg_ga-weighs-down-whom-the-mean-hurts",
+        "fedlab/strategies/feddg_ga.py",
+        "float(u.metrics[VALIDATION_RECEIVED]) - trained[u.client]",
+        "trained[u.client] - float(u.metrics[VALIDATION_RECEIVED])",
+        GA,
+    ),
+    Mutant(
+        "feddg_ga-steps-do-not-shrink",
+        "fedlab/strategies/feddg_ga.py",
+        "own.step * (1 - (server_round - 1) / rounds)",
+        "own.step",
+        GA,
+    ),
+    Mutant(
+        "feddg_ga-weights-do-not-sum-to-one",
+        "fedlab/strategies/feddg_ga.py",
+        "weight / total for client",
+        "weight for client",
+        GA,
+    ),
+    Mutant(
+        "feddg_ga-clients-count-by-examples",
+        "fedlab/strategies/feddg_ga.py",
+        "if not sum(weights):",
+        "if True:",
+        GA,
+    ),
+    Mutant(
+        "feddg_ga-tests-on-training-samples",
+        "fedlab/engine/execution/runtime.py",
+        "tests = self.client_validations(client)",
+        "tests = samples_at(self.data.train, self.partition[client].train, self.device)",
+        GA,
+    ),
+    Mutant(
+        "feddg_ga-both-losses-are-of-the-received-model",
+        "fedlab/engine/execution/runtime.py",
+        "VALIDATION_TRAINED: (sent, after)",
+        "VALIDATION_TRAINED: (received, state)",
+        GA,
+    ),
+    Mutant(
+        "fedlesam-goes-downhill",
+        "fedlab/clients/fedlesam.py",
+        "old.get(n, w) - w for",
+        "w - old.get(n, w) for",
+        LESAM,
+    ),
+    Mutant(
+        "fedlesam-takes-the-gradient-of-where-the-client-is",
+        "fedlab/clients/fedlesam.py",
+        "gradients(there, batch, phase)",
+        "gradients(carry, batch, phase)",
+        LESAM,
+    ),
+    Mutant(
+        "fedlesam-keeps-its-own-model",
+        "fedlab/clients/fedlesam.py",
+        "{name: received.model[name] for name",
+        "{name: carry.parameters[name] for name",
+        LESAM,
     ),
 )

@@ -44,6 +44,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fpl": "fedlab.strategies.fpl:FPL",
         "fedheal": "fedlab.strategies.fedheal:FedHEAL",
         "f2dc": "fedlab.strategies.f2dc:F2DC",
+        "feddg_ga": "fedlab.strategies.feddg_ga:FedDGGA",
+        "fedlesam": "fedlab.strategies.fedlesam:FedLESAM",
     },
     "clients": {
         "fedavg": "fedlab.clients.fedavg:FedAvg",
@@ -81,6 +83,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fpl": "fedlab.clients.fpl:FPL",
         "fedheal": "fedlab.clients.fedheal:FedHEAL",
         "f2dc": "fedlab.clients.f2dc:F2DC",
+        "feddg_ga": "fedlab.clients.feddg_ga:FedDGGA",
+        "fedlesam": "fedlab.clients.fedlesam:FedLESAM",
     },
     "models": {
         "linear": "fedlab.models.dense:Linear",

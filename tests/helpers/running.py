@@ -39,8 +39,9 @@ def on(backend: str) -> dict:
     return {"backend": backend, "actors": 2} if backend == "ray" else {"backend": backend}
 
 
-ELSEWHERE = {"ggeur", "fedbuff"}
-"""Methods that need features or devices, and are interrupted in test_ggeur and test_fedbuff."""
+ELSEWHERE = {"ggeur", "fedbuff", "feddg_ga"}
+"""Methods that need features, devices or validation samples, and are interrupted in tests of their
+own."""
 
 
 LIKE_OTHERS = {
@@ -50,6 +51,8 @@ LIKE_OTHERS = {
     "fedper",  # lg_fedavg
     *("fedetf", "fedbabu", "qfedavg"),  # fedavg
     "fedrod",  # fedala
+    *("fedper", "f2dc"),  # lg_fedavg
+    "fedlesam",  # moon
 }
 """Methods that keep from round to round what another one keeps; they are slow tests."""
 
