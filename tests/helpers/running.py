@@ -53,6 +53,7 @@ LIKE_OTHERS = {
     "fedrod",  # fedala
     *("fedper", "f2dc"),  # lg_fedavg
     "fedlesam",  # moon
+    "fedplvm",  # fpl
 }
 """Methods that keep from round to round what another one keeps; they are slow tests."""
 
