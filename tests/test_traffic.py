@@ -37,6 +37,8 @@ PROJECTED = MODEL - HEAD + FLOAT * (8 * 8 + 8 + 8 * 6 + 6 + 6 * CLASSES + CLASSE
 
 ETF = FLOAT * (8 * CLASSES + CLASSES + 1)
 """FedETF's dense layer before its fixed classifier, and the classifier's scale."""
+GAUSSIAN = MODEL - HEAD + FLOAT * (8 * 10 + 10 + 5 * CLASSES + CLASSES)
+"""FedSR's, with means and deviations of 5 numbers."""
 
 LATENT = 4
 GENERATOR = FLOAT * (8 * (LATENT + CLASSES + 1) + 8 * (8 + 1) + 2 * 4 * 8) + 2 * INTEGER
@@ -74,6 +76,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fpl": ({}, MODEL + CLASSES * (FLOAT * 8 + INTEGER), MODEL),
     "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
     "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
+    "fedsr": ({"width": 5}, GAUSSIAN, GAUSSIAN),
     "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
     "f2dc": ({}, MODEL, MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),

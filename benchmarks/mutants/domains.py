@@ -1,4 +1,4 @@
-"""Mistakes of methods against domain skew: FedHEAL, F2DC, FedDG-GA; and FedLESAM."""
+"""Mistakes of methods against domain skew: FedHEAL, F2DC, FedDG-GA, FedSR; and FedLESAM."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from benchmarks.mutants.mutant import Mutant
 
 F2DC = ("tests/test_f2dc.py",)
 GA = ("tests/test_feddg_ga.py",)
+SR = ("tests/test_fedsr.py",)
 LESAM = ("tests/test_fedlesam.py",)
 HEAL = ("tests/test_fedheal.py",)
 
@@ -198,5 +199,47 @@ MUTANTS = (
         "{name: received.model[name] for name",
         "{name: carry.parameters[name] for name",
         LESAM,
+    ),
+    Mutant(
+        "fedsr-the-divergence-is-the-other-way-round",
+        "fedlab/models/gaussian_head.py",
+        "spread.log() - own.log()",
+        "own.log() - spread.log()",
+        SR,
+    ),
+    Mutant(
+        "fedsr-penalises-squared-lengths",
+        "fedlab/clients/fedsr.py",
+        "given.drawn.norm(dim=-1).mean()",
+        "given.drawn.square().sum(dim=-1).mean()",
+        SR,
+    ),
+    Mutant(
+        "fedsr-factor-does-not-scale-means",
+        "fedlab/models/gaussian_head.py",
+        "(factor * given.mean - reference_mean)",
+        "(given.mean - reference_mean)",
+        SR,
+    ),
+    Mutant(
+        "fedsr-draws-anew-in-tests",
+        "fedlab/models/gaussian_head.py",
+        "self.draws, 1, mean.shape[-1], generator=generator",
+        "self.draws, 1, mean.shape[-1]",
+        SR,
+    ),
+    Mutant(
+        "fedsr-tests-average-outputs-and-no-probabilities",
+        "fedlab/models/gaussian_head.py",
+        "outputs.log_softmax(dim=-1).logsumexp(dim=0)",
+        "outputs.mean(dim=0)",
+        SR,
+    ),
+    Mutant(
+        "fedsr-shares-the-descriptions-of-classes",
+        "fedlab/strategies/fedsr.py",
+        "return anatomy_of(model).among(references(model))",
+        "return ()",
+        SR,
     ),
 )

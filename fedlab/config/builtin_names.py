@@ -46,6 +46,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fedplvm": "fedlab.strategies.fedplvm:FedPLVM",
         "f2dc": "fedlab.strategies.f2dc:F2DC",
         "feddg_ga": "fedlab.strategies.feddg_ga:FedDGGA",
+        "fedsr": "fedlab.strategies.fedsr:FedSR",
         "fedlesam": "fedlab.strategies.fedlesam:FedLESAM",
     },
     "clients": {
@@ -86,6 +87,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fedplvm": "fedlab.clients.fedplvm:FedPLVM",
         "f2dc": "fedlab.clients.f2dc:F2DC",
         "feddg_ga": "fedlab.clients.feddg_ga:FedDGGA",
+        "fedsr": "fedlab.clients.fedsr:FedSR",
         "fedlesam": "fedlab.clients.fedlesam:FedLESAM",
     },
     "models": {

@@ -52,6 +52,7 @@ LIKE_OTHERS = {
     *("fedetf", "fedbabu", "qfedavg"),  # fedavg
     "fedrod",  # fedala
     *("fedper", "f2dc"),  # lg_fedavg
+    *("fedper", "f2dc", "fedsr"),  # lg_fedavg
     "fedlesam",  # moon
     "fedplvm",  # fpl
 }
