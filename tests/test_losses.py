@@ -36,7 +36,7 @@ USING_THE_LOSS = [
     if name not in ("fedlabel", "fixmatch", "uda", "fedetf", "fedrod", "ggeur", "fedbuff")
     # Some have losses of their own; GGEUR leaves it to its base, FedBuff and FedDG-GA to FedAvg's
     # clients.
-    if name not in ("fedlabel", "fixmatch", "uda", "ggeur", "fedbuff", "feddg_ga")
+    if name not in ("fedlabel", "fixmatch", "uda", "ggeur", "fedbuff", "feddg_ga", "fediir")
 ]
 STACKED = {name: block for name, block in LOSSES.items() if name != "aldr_kl"}
 

@@ -76,6 +76,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fpl": ({}, MODEL + CLASSES * (FLOAT * 8 + INTEGER), MODEL),
     "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
     "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
+    "fediir": ({}, MODEL, MODEL + HEAD),
     "fedsr": ({"width": 5}, GAUSSIAN, GAUSSIAN),
     "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
     "f2dc": ({}, MODEL, MODEL),

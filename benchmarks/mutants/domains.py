@@ -1,4 +1,4 @@
-"""Mistakes of methods against domain skew: FedHEAL, F2DC, FedDG-GA, FedSR; and FedLESAM."""
+"""Mistakes of methods against domain skew: FedHEAL, F2DC, FedDG-GA, FedSR, FedIIR; and FedLESAM."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from benchmarks.mutants.mutant import Mutant
 
 F2DC = ("tests/test_f2dc.py",)
 GA = ("tests/test_feddg_ga.py",)
+IIR = ("tests/test_fediir.py",)
 SR = ("tests/test_fedsr.py",)
 LESAM = ("tests/test_fedlesam.py",)
 HEAL = ("tests/test_fedheal.py",)
@@ -241,5 +242,47 @@ MUTANTS = (
         "return anatomy_of(model).among(references(model))",
         "return ()",
         SR,
+    ),
+    Mutant(
+        "fediir-gradients-have-the-other-sign",
+        "fedlab/clients/fediir.py",
+        "own[name] - mean[name]",
+        "own[name] + mean[name]",
+        IIR,
+    ),
+    Mutant(
+        "fediir-the-bias-is-left-out",
+        "fedlab/clients/fediir.py",
+        "(wrong.T @ features, wrong.sum(dim=0))",
+        "(wrong.T @ features, 0 * wrong.sum(dim=0))",
+        IIR,
+    ),
+    Mutant(
+        "fediir-asks-in-training-mode",
+        "fedlab/clients/fediir.py",
+        "        self.task.model.eval()\n",
+        "        self.task.model.train()\n",
+        IIR,
+    ),
+    Mutant(
+        "fediir-mean-forgets-earlier-rounds",
+        "fedlab/strategies/fediir.py",
+        "ema * old + (1 - ema) * fresh[name]",
+        "(1 - ema) * fresh[name]",
+        IIR,
+    ),
+    Mutant(
+        "fediir-clients-count-the-same-in-the-gradient",
+        "fedlab/strategies/fediir.py",
+        "weighted_mean(sent, counts)",
+        "weighted_mean(sent, [1.0] * len(sent))",
+        IIR,
+    ),
+    Mutant(
+        "fediir-asks-everybody",
+        "fedlab/federation/rounds.py",
+        "few = strategy.asked(server_round, grid)",
+        "few = strategy.settings.may_train(grid.get_node_ids())",
+        IIR,
     ),
 )

@@ -47,6 +47,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "f2dc": "fedlab.strategies.f2dc:F2DC",
         "feddg_ga": "fedlab.strategies.feddg_ga:FedDGGA",
         "fedsr": "fedlab.strategies.fedsr:FedSR",
+        "fediir": "fedlab.strategies.fediir:FedIIR",
         "fedlesam": "fedlab.strategies.fedlesam:FedLESAM",
     },
     "clients": {
@@ -88,6 +89,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "f2dc": "fedlab.clients.f2dc:F2DC",
         "feddg_ga": "fedlab.clients.feddg_ga:FedDGGA",
         "fedsr": "fedlab.clients.fedsr:FedSR",
+        "fediir": "fedlab.clients.fediir:FedIIR",
         "fedlesam": "fedlab.clients.fedlesam:FedLESAM",
     },
     "models": {

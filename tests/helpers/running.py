@@ -54,6 +54,7 @@ LIKE_OTHERS = {
     *("fedper", "f2dc"),  # lg_fedavg
     *("fedper", "f2dc", "fedsr"),  # lg_fedavg
     "fedlesam",  # moon
+    # fediir keeps its gradient on the server, as fedavgm its momentum
     "fedplvm",  # fpl
 }
 """Methods that keep from round to round what another one keeps; they are slow tests."""

@@ -79,6 +79,7 @@ class Runtime:
             inputs=as_tensor(self.data.train.inputs[split.train]).to(self.device),
             labels=as_tensor(split.labels).to(self.device),
             labelled=as_tensor(split.labelled),
+            normalise=self.preprocess.inputs,
         )
 
     def domain_tests(self, domain: str) -> TestSamples:
