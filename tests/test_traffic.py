@@ -77,6 +77,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
     "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
     "fediir": ({}, MODEL, MODEL + HEAD),
+    "ccst": ({}, MODEL, MODEL),
     "fedsr": ({"width": 5}, GAUSSIAN, GAUSSIAN),
     "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
     "f2dc": ({}, MODEL, MODEL),

@@ -24,6 +24,7 @@ from benchmarks.mutants import (
     regularised,
     server_optimisers,
     skews,
+    styles,
 )
 from benchmarks.mutants.mutant import Mutant
 
@@ -45,5 +46,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *measuring.MUTANTS,
     *networks.MUTANTS,
     *skews.MUTANTS,
+    *styles.MUTANTS,
     *aftermath.MUTANTS,
 )
