@@ -37,6 +37,7 @@ PROJECTED = MODEL - HEAD + FLOAT * (8 * 8 + 8 + 8 * 6 + 6 + 6 * CLASSES + CLASSE
 
 ETF = FLOAT * (8 * CLASSES + CLASSES + 1)
 """FedETF's dense layer before its fixed classifier, and the classifier's scale."""
+
 GAUSSIAN = MODEL - HEAD + FLOAT * (8 * 10 + 10 + 5 * CLASSES + CLASSES)
 """FedSR's, with means and deviations of 5 numbers."""
 

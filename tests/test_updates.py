@@ -122,18 +122,18 @@ def test_the_mean_as_a_rule_is_weighted() -> None:
 
 # ---------------------------------------------------------------------- any method
 
-PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg", "fedrod", "fedala"}
-PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg", "f2dc"}
+PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg", "fedrod", "fedala", "f2dc"}
 """Methods without a global model."""
 
-NOT_HERE = {"fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto", "feddg_ga"}
+NOT_HERE = {
+    *("fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto", "ifca"),
+    "feddg_ga",
+}
 """Methods that send no model, or need more than these scenarios have."""
 
 METHODS = [
     pytest.param(name, marks=() if name in {"scaffold", "fedbn", "fednova"} else pytest.mark.slow)
     for name in registry.BUILTIN["strategies"]
-    if name
-    not in {"fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto", "ifca"}
     if name not in NOT_HERE
 ]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from benchmarks.mutants import (
     aftermath,
     control_variates,
-    fairness,
     domains,
+    fairness,
     features,
     few_labels,
     heads,

@@ -48,13 +48,10 @@ LIKE_OTHERS = {
     *("fedprox", "fedntd", "fedsam", "fixbn", "fedwon", "centralised"),  # fedavg: the model alone
     *("fixmatch", "uda"),  # fedlabel
     *("fedadagrad", "fedyogi", "flwr:FedAdam"),  # fedadam, flwr:FedAvgM
-    "fedper",  # lg_fedavg
-    *("fedetf", "fedbabu", "qfedavg"),  # fedavg
+    *("fedetf", "fedbabu", "qfedavg", "fediir"),  # fedavg, fedavgm
     "fedrod",  # fedala
-    *("fedper", "f2dc"),  # lg_fedavg
     *("fedper", "f2dc", "fedsr"),  # lg_fedavg
     "fedlesam",  # moon
-    # fediir keeps its gradient on the server, as fedavgm its momentum
     "fedplvm",  # fpl
 }
 """Methods that keep from round to round what another one keeps; they are slow tests."""

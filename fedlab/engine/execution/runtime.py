@@ -29,8 +29,8 @@ from fedlab.models.mixing import mixes_test_samples
 from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
-from fedlab.training.task import Batch
 from fedlab.strategies.parameters import VALIDATION_RECEIVED, VALIDATION_TRAINED
+from fedlab.training.task import Batch
 from fedlab.updates.client_side import outgoing
 from fedlab.updates.packing import learnt
 
