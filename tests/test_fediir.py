@@ -52,9 +52,13 @@ def test_the_mean_gradient_by_hand() -> None:
     torch.testing.assert_close(strategy.broadcast(2)["gradient"]["2.weight"], mean)
 
 
-def received(runtime: Runtime, gradient: float = 0.1) -> Received:
+def received(runtime: Runtime) -> Received:
+    """A model, and a mean gradient that differs between classes (those of a client sum to 0)."""
     state = {n: t.clone() for n, t in runtime.trainer.task.model.state_dict().items()}
-    head = {n: torch.full_like(state[n], gradient) for n in runtime.trainer.task.head.names}
+    head = {
+        n: torch.linspace(-1, 2, state[n].numel()).view_as(state[n]).to(state[n])
+        for n in runtime.trainer.task.head.names
+    }
     return Received({"arrays": state, "gradient": head}, {"server-round": 1, "rounds": 5})
 
 
@@ -83,7 +87,9 @@ def test_both_exchanges_are_those_written_out() -> None:
         optimizer.zero_grad()
         loss = cross_entropy(model(images), labels)
         gradients = torch.autograd.grad(loss, list(head.parameters()), create_graph=True)
-        loss = loss + 0.7 * sum((g - 0.1).square().sum() for g in gradients)
+        target = received(runtime).arrays["gradient"].values()
+        pairs = zip(gradients, target, strict=True)
+        loss = loss + 0.7 * sum((own - mean).square().sum() for own, mean in pairs)
         losses.append(loss.item())
         loss.backward()
         optimizer.step()
