@@ -22,6 +22,7 @@ SHAPES = {
     "small_cnn": (1, 8, 8),
     "digits_cnn": (3, 8, 8),
     "alexnet": (3, 63, 63),
+    "resnet10": (3, 8, 8),
     "resnet18": (3, 16, 16),
     "resnet20": (1, 12, 12),
     "mobilenet_v2": (3, 16, 16),
@@ -69,6 +70,7 @@ def test_a_sample_becomes_one_number_per_class(name):
         ("mlp", (20,), 20 * 128 + 128 + 128 * 10 + 10),
         ("small_cnn", (3, 28, 28), 83_626),
         ("digits_cnn", (3, 28, 28), 14_219_210),
+        ("resnet10", (3, 32, 32), 4_903_242),  # FPL's count, without the layers that nothing reads
         ("resnet18", (3, 224, 224), 11_181_642),  # torchvision's count with 10 classes
         ("resnet20", (3, 32, 32), 269_722),
         ("mobilenet_v2", (3, 224, 224), 2_236_682),  # torchvision's count with 10 classes
@@ -79,6 +81,16 @@ def test_a_sample_becomes_one_number_per_class(name):
 )
 def test_parameter_counts(name, shape, parameters):
     assert count(build(name, shape)) == parameters
+
+
+def test_resnet10_has_fpls_count_for_pacs_and_pytorchs_own_weights():
+    model = build("resnet10", (3, 128, 128), classes=7)
+    assert count(model) == 4_901_703
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert [layer.stride[0] for layer in convolutions].count(2) == 6  # three blocks, with shortcuts
+    for layer in convolutions:
+        bound = layer.weight[0].numel() ** -0.5  # uniform
+        assert 0.9 * bound < layer.weight.abs().max() <= bound
 
 
 def test_alexnets_dense_layers_can_be_narrow():

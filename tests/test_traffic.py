@@ -1,4 +1,7 @@
-"""What every method sends and is sent, counted in bytes; GGEUR's is in its own tests."""
+"""What every method sends and is sent, counted in bytes; GGEUR's and FedPLVM's depends on data.
+
+Those two are counted in tests of their own.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,9 @@ PROJECTED = MODEL - HEAD + FLOAT * (8 * 8 + 8 + 8 * 6 + 6 + 6 * CLASSES + CLASSE
 ETF = FLOAT * (8 * CLASSES + CLASSES + 1)
 """FedETF's dense layer before its fixed classifier, and the classifier's scale."""
 
+GAUSSIAN = MODEL - HEAD + FLOAT * (8 * 10 + 10 + 5 * CLASSES + CLASSES)
+"""FedSR's, with means and deviations of 5 numbers."""
+
 LATENT = 4
 GENERATOR = FLOAT * (8 * (LATENT + CLASSES + 1) + 8 * (8 + 1) + 2 * 4 * 8) + 2 * INTEGER
 PROTOTYPES = CLASSES * (FLOAT * 8 + 2 * INTEGER)
@@ -48,7 +54,9 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
         ["fedavg", "fedprox", "feddyn", "fedavgm", "fedadam", "fedyogi", "fedadagrad"],
         ({}, MODEL, MODEL),
     ),
-    **dict.fromkeys(["fedntd", "fedsam", "fixbn", "ditto", "centralised"], ({}, MODEL, MODEL)),
+    **dict.fromkeys(
+        ["fedntd", "fedsam", "fedlesam", "fixbn", "ditto", "centralised"], ({}, MODEL, MODEL)
+    ),
     **dict.fromkeys(["fixmatch", "uda", "fedlabel"], ({"partition": FEW}, MODEL, MODEL)),
     "fedlabel, flute": ({"aggregation": "flute", "partition": FEW}, 2 * MODEL, MODEL),
     "fedsam, momentum": ({"own_share": 0.1}, MODEL, MODEL + TRAINED),
@@ -66,6 +74,14 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fedproto": ({}, PROTOTYPES, 0),
     "local_only": ({}, 0, 0),
     "fedbuff": ({"buffer_size": 2, "concurrency": 3}, MODEL, MODEL),
+    "fpl": ({}, MODEL + CLASSES * (FLOAT * 8 + INTEGER), MODEL),
+    "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
+    "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
+    "fediir": ({}, MODEL, MODEL + HEAD),
+    "ccst": ({}, MODEL, MODEL),
+    "fedsr": ({"width": 5}, GAUSSIAN, GAUSSIAN),
+    "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
+    "f2dc": ({}, MODEL, MODEL),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
     "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
     "fedbabu": ({}, MODEL - HEAD, MODEL - HEAD),
@@ -82,12 +98,14 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
 @pytest.mark.parametrize("method", SENT)
 def test_bytes_of_a_round_are_as_stated(method: str) -> None:
     more, up, down = SENT[method]
-    block = {key: value for key, value in more.items() if key != "partition"}
+    beside = {key: more[key] for key in ("evaluation",) if key in more}
+    block = {key: more[key] for key in more if key not in {"partition", *beside}}
     chosen = scenario(
         strategy={"name": method.partition(",")[0], **block},
         model={"name": "small_cnn", "widths": [4, 8, 8]},
         devices={"profiles": [DEVICE]},
         partition={"clients": 3, **more.get("partition", {})},
+        **beside,
     )
     prepared = prepare(chosen)
     runtime = Runtime(chosen, prepared.data, prepared.partition, torch.device("cpu"))
@@ -103,4 +121,4 @@ def test_bytes_of_a_round_are_as_stated(method: str) -> None:
 
 def test_every_method_is_counted() -> None:
     counted = {method.partition(",")[0] for method in SENT}
-    assert counted | {"ggeur"} == set(registry.BUILTIN["strategies"])
+    assert counted | {"ggeur", "fedplvm"} == set(registry.BUILTIN["strategies"])

@@ -122,21 +122,26 @@ def test_the_mean_as_a_rule_is_weighted() -> None:
 
 # ---------------------------------------------------------------------- any method
 
-PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg", "fedrod", "fedala"}
+PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg", "fedrod", "fedala", "f2dc"}
 """Methods without a global model."""
+
+NOT_HERE = {
+    *("fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto", "ifca"),
+    "feddg_ga",
+}
+"""Methods that send no model, or need more than these scenarios have."""
 
 METHODS = [
     pytest.param(name, marks=() if name in {"scaffold", "fedbn", "fednova"} else pytest.mark.slow)
     for name in registry.BUILTIN["strategies"]
-    if name
-    not in {"fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto", "ifca"}
+    if name not in NOT_HERE
 ]
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_sending_every_change_is_sending_the_model(name: str, tmp_path: Path) -> None:
     """Top-k of all is no compression, so that a method comes to the same model."""
-    model = "small_cnn" if name in {"fedbn", "silobn", "fixbn"} else "mlp"
+    model = "small_cnn" if name in {"fedbn", "silobn", "fixbn", "f2dc"} else "mlp"
     fields: dict[str, Any] = {"strategy": name, "rounds": 2, "model": model}
     if name == "fednova":
         fields["training"] = {"batch_size": 16, "optimizer": {"lr": 0.05, "momentum": 0.9}}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from benchmarks.mutants import (
     aftermath,
     control_variates,
+    domains,
     fairness,
     features,
     few_labels,
@@ -19,9 +20,11 @@ from benchmarks.mutants import (
     networks,
     normalisation,
     personal,
+    prototypes,
     regularised,
     server_optimisers,
     skews,
+    styles,
 )
 from benchmarks.mutants.mutant import Mutant
 
@@ -35,11 +38,14 @@ MUTANTS: tuple[Mutant, ...] = (
     *personal.MUTANTS,
     *heads.MUTANTS,
     *fairness.MUTANTS,
+    *domains.MUTANTS,
+    *prototypes.MUTANTS,
     *features.MUTANTS,
     *few_labels.MUTANTS,
     *losses.MUTANTS,
     *measuring.MUTANTS,
     *networks.MUTANTS,
     *skews.MUTANTS,
+    *styles.MUTANTS,
     *aftermath.MUTANTS,
 )

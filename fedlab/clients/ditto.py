@@ -49,13 +49,10 @@ class Ditto(ClientTrainer[DittoParameters]):
 
     def turn_to_personal(self, carry: Carry) -> Carry:
         """Stores the trained global model in the carry's extra and switches to the personal one."""
-        extra = {
-            "anchor": carry.extra["anchor"],
-            "loss": carry.extra["waiting_loss"],
-            "trained": carry.parameters,
-            "trained_buffers": carry.buffers,
-        }
-        own, buffers = carry.extra["waiting"], carry.extra["waiting_buffers"]
+        extra = dict(carry.extra)
+        own, buffers = extra.pop("waiting"), extra.pop("waiting_buffers")
+        extra["loss"] = extra.pop("waiting_loss")
+        extra |= {"trained": carry.parameters, "trained_buffers": carry.buffers}
         return Carry(own, buffers, self.task.optimizer.start(own), extra)
 
     def held_close(

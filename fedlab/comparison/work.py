@@ -98,8 +98,8 @@ def _exceptions(comparison: Compared) -> str:
         run.scenario.strategy.name for group in comparison.groups for run in group.runs.values()
     )
     told = []
-    if "ggeur" in named:
-        told.append("of ggeur it is strategy.base.weighting")
+    if over := [name for name in ("ggeur", "fedheal") if name in named]:
+        told.append(f"of {' and '.join(over)} it is strategy.base.weighting")
     fixed = [name for name in named if str(name).startswith("flwr:")]
     if fixed:
         told.append(f"{', '.join(fixed)} knows its own way alone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -17,11 +18,13 @@ class ClientData:
         inputs: uint8 images of shape (n, c, h, w) or float32 of shape (n, f).
         labels: As observed, int64 of shape (n,).
         labelled: Which of them are known, bool of shape (n,), on the CPU, where rows are chosen.
+        normalise: Turns inputs into what the network reads, without augmentation.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     labelled: torch.Tensor
+    normalise: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float
 
     @cached_property
     def known(self) -> int:

@@ -98,6 +98,19 @@ class MessageRounds(FlowerStrategy):
         """Asks clients before the first round."""
 
     @abstractmethod
+    def before_training(self, server_round: int, ask: Ask) -> None:
+        """Asks a round's clients before they train."""
+
+    @property
+    @abstractmethod
+    def asks_each_round(self) -> bool:
+        """Whether it does so."""
+
+    def asked(self, server_round: int, grid: Grid) -> list[int]:
+        """Node ids of the clients that `before_training` asks: those that will be sent for."""
+        return self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
+
+    @abstractmethod
     def round_metrics(self, server_round: int) -> dict[str, float]:
         """Numbers of a round for the history."""
 

@@ -17,7 +17,8 @@ from fedlab.virtual_time.round_plan import RoundPlan
 
 Ask = Callable[..., list[ClientUpdate]]
 """``ask(question, arrays, **values)``: sends named tensors and plain values to every client that
-may train, and returns their answers in the order of client indices (see `ClientTrainer.answer`)."""
+may train, or to those of a round, and returns their answers in the order of client indices (see
+`ClientTrainer.answer`)."""
 
 
 class RoundStrategy(Protocol):
@@ -44,6 +45,19 @@ class RoundStrategy(Protocol):
 
     def before_rounds(self, ask: Ask) -> None:
         """Queries the clients before the first round."""
+        ...
+
+    def before_training(self, server_round: int, ask: Ask) -> None:
+        """Queries a round's clients before they train."""
+        ...
+
+    @property
+    def asks_each_round(self) -> bool:
+        """Whether it does so."""
+        ...
+
+    def asked(self, server_round: int, grid: Grid) -> list[int]:
+        """Node ids of the clients that `before_training` queries."""
         ...
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:

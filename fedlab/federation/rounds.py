@@ -69,11 +69,17 @@ def run_rounds(
         callback.on_start(strategy, rounds.start, last)
     clock, traffic = _Clock(), Traffic()
     if rounds.start == 1:
-        strategy.before_rounds(partial(_ask, strategy, grid, timeout, traffic))
+        everybody = strategy.settings.may_train(grid.get_node_ids())
+        strategy.before_rounds(partial(_ask, strategy, grid, timeout, traffic, everybody, 0))
         clock.lap("ask")
     for server_round in rounds:
         if server_round > rounds.start:
             clock, traffic = _Clock(), Traffic()
+        if strategy.asks_each_round:
+            few = strategy.asked(server_round, grid)
+            ask = partial(_ask, strategy, grid, timeout, traffic, few, server_round)
+            strategy.before_training(server_round, ask)
+            clock.lap("ask")
         with rng.seeded(strategy.settings.seed, "server", server_round):
             messages = list(strategy.configure_train(server_round, arrays, train_config, grid))
         plan = strategy.plan(server_round, messages, grid)
@@ -138,24 +144,28 @@ def _ask(
     grid: Grid,
     timeout: float | None,
     traffic: Traffic,
+    nodes: Sequence[int],
+    server_round: int,
     question: str,
     arrays: Mapping[str, Tensors],
     **values: Any,
 ) -> list[ClientUpdate]:
-    """Asks all clients that may train, and counts what that takes as the first round's traffic."""
+    """Asks clients, and counts what that takes as traffic of the round that follows."""
     records: dict[str, ArrayRecord | ConfigRecord] = {n: to_record(t) for n, t in arrays.items()}
-    records["config"] = ConfigRecord({"question": question, "server-round": 0, **values})
+    records["config"] = ConfigRecord({"question": question, "server-round": server_round, **values})
     content = RecordDict(records)  # type: ignore[arg-type]
     strategy.expect(content, question)
     messages = [
-        Message(content, dst_node_id=node, message_type=MessageType.QUERY, group_id="0")
-        for node in strategy.settings.may_train(grid.get_node_ids())
+        Message(
+            content, dst_node_id=node, message_type=MessageType.QUERY, group_id=f"{server_round}"
+        )
+        for node in nodes
     ]
     replies = exchange(grid, messages, timeout)
     traffic.add(messages, replies)
     if strategy.clock is not None:
         strategy.clock.exchanged(messages, replies)
-    return strategy.accept(0, replies)
+    return strategy.accept(server_round, replies)
 
 
 def exchange(grid: Grid, messages: Sequence[Message], timeout: float | None) -> list[Message]:

@@ -2,6 +2,7 @@
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
 arXiv 1512.03385: ResNet-18 of its ImageNet experiments and ResNet-20 of its CIFAR-10 experiments.
+ResNet-10 is that of federated domain skew: FPL's authors' code (WenkeHuang/RethinkFL).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections import OrderedDict
 from typing import Literal
 
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models import ResNet, resnet18
 from torchvision.models.resnet import BasicBlock
 
 from fedlab.models.input_shape import Stem, image_shape, stem_for
@@ -42,6 +43,32 @@ class ResNet18(ModelSpec):
         else:
             model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
         _initialise(model.conv1)
+        return model
+
+
+class ResNet10(ModelSpec):
+    """Four stages of one block, 64 to 512 channels wide, on images at full resolution.
+
+    The stem is a convolution 3x3 of stride 1 without pooling, whatever the size of images, and
+    weights are drawn as PyTorch draws those of layers by default. FPL's code has two dense layers
+    beside it that nothing reads; they are left out.
+    """
+
+    name: Literal["resnet10"] = "resnet10"
+
+    def network(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+        """The network: 4,903,242 parameters for images in colour and ten classes.
+
+        Raises:
+            InputError: If samples are not images.
+        """
+        channels, _, _ = image_shape(self.name, input_shape)
+        model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=classes)
+        model.conv1 = nn.Conv2d(channels, 64, kernel_size=3, padding=1, bias=False)
+        model.set_submodule("maxpool", nn.Identity())
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
         return model
 
 

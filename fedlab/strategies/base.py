@@ -39,7 +39,10 @@ RENAMED = {
     "one_mean": "dp_compatible",
 }
 
-SEES_UPDATES = {"aggregate", "weight", "weighted_mean", "aggregate_train", "before_rounds"}
+SEES_UPDATES = {
+    *("aggregate", "weight", "weighted_mean", "aggregate_train"),
+    *("before_rounds", "before_training"),
+}
 """Methods of a strategy that read the clients' updates or answers."""
 
 
@@ -130,6 +133,19 @@ class Strategy(MessageRounds, Generic[P]):
             ask: Asks all clients that may train a question
                 (`fedlab.federation.round_strategy.Ask`).
         """
+
+    def before_training(self, server_round: int, ask: Ask) -> None:
+        """Queries the clients of a round before they train; by default does nothing.
+
+        Args:
+            server_round: The round, from 1.
+            ask: Asks the clients of the round a question.
+        """
+
+    @property
+    def asks_each_round(self) -> bool:
+        """Whether the method overrides `before_training`."""
+        return type(self).before_training is not Strategy.before_training
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """What goes down to every client that trains, by record name."""

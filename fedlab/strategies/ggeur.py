@@ -35,6 +35,7 @@ from fedlab.models.eigenspace import Geometry, Moments, unpack
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.families.requirements import refuse_base_with_a_base
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
@@ -155,6 +156,7 @@ class GGEURParameters(StrategyParameters):
                 f"strategy.base: '{self.base.name}' asks the clients questions of its own before "
                 "the first round; choose a base such as fedavg or scaffold"
             )
+        refuse_base_with_a_base(self.base)
         self.base.check(scenario.model_copy(update={"strategy": self.base}), model)
 
 

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 ClientsCount = Literal["examples", "uniform", "alone", "rule"]
 
+VALIDATION_RECEIVED = "validation_received"
+"""Metric of a round: the loss, on the client's validation samples, of the model that came down."""
+
+VALIDATION_TRAINED = "validation_trained"
+"""The same of the model that the client has trained from it."""
+
 
 class StrategyParameters(Component):
     """Parameters common to all methods; each method's `Parameters` adds its own.
@@ -35,6 +41,9 @@ class StrategyParameters(Component):
     group: ClassVar[str] = "strategies"
     weighting_key: ClassVar[str] = "weighting"
     """Which of the parameters says how clients count; a comparison sets it for all its methods."""
+    reports_validation: ClassVar[bool] = False
+    """Whether a round's metrics have `VALIDATION_RECEIVED` and `VALIDATION_TRAINED`, of clients
+    that have validation samples."""
     server_half: ClassVar[type | None] = None
     """The strategy whose parameters these are, if it has them to itself."""
     space: ClassVar[Mapping[str, Range]] = {}

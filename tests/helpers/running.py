@@ -39,17 +39,20 @@ def on(backend: str) -> dict:
     return {"backend": backend, "actors": 2} if backend == "ray" else {"backend": backend}
 
 
-ELSEWHERE = {"ggeur", "fedbuff"}
-"""Methods that need features or devices, and are interrupted in test_ggeur and test_fedbuff."""
+ELSEWHERE = {"ggeur", "fedbuff", "feddg_ga"}
+"""Methods that need features, devices or validation samples, and are interrupted in tests of their
+own."""
 
 
 LIKE_OTHERS = {
     *("fedprox", "fedntd", "fedsam", "fixbn", "fedwon", "centralised"),  # fedavg: the model alone
     *("fixmatch", "uda"),  # fedlabel
     *("fedadagrad", "fedyogi", "flwr:FedAdam"),  # fedadam, flwr:FedAvgM
-    "fedper",  # lg_fedavg
-    *("fedetf", "fedbabu", "qfedavg"),  # fedavg
+    *("fedetf", "fedbabu", "qfedavg", "fediir"),  # fedavg, fedavgm
     "fedrod",  # fedala
+    *("fedper", "f2dc", "fedsr"),  # lg_fedavg
+    "fedlesam",  # moon
+    "fedplvm",  # fpl
 }
 """Methods that keep from round to round what another one keeps; they are slow tests."""
 

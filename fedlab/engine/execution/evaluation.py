@@ -113,6 +113,12 @@ def evaluate(
     ]
 
 
+def mean_loss(scores: Sequence[DomainScore]) -> float:
+    """The loss over the samples of all domains, of which there is at least one."""
+    examples = sum(score.examples for score in scores)
+    return sum(score.loss * score.examples for score in scores) / examples
+
+
 def counts_by_group(
     metrics: Sequence[Metric], outputs: torch.Tensor, labels: torch.Tensor, group: torch.Tensor
 ) -> dict[int, dict[str, Counts]]:

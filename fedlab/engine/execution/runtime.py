@@ -16,7 +16,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.engine.execution.build_trainer import build_client_trainer
-from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
+from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
 from fedlab.engine.execution.local_adaptation import adapted
@@ -29,6 +29,7 @@ from fedlab.models.mixing import mixes_test_samples
 from fedlab.partition.partition import Partition
 from fedlab.records import Tensors, as_tensor
 from fedlab.scenario import Scenario
+from fedlab.strategies.parameters import VALIDATION_RECEIVED, VALIDATION_TRAINED
 from fedlab.training.task import Batch
 from fedlab.updates.client_side import outgoing
 from fedlab.updates.packing import learnt
@@ -78,6 +79,7 @@ class Runtime:
             inputs=as_tensor(self.data.train.inputs[split.train]).to(self.device),
             labels=as_tensor(split.labels).to(self.device),
             labelled=as_tensor(split.labelled),
+            normalise=self.preprocess.inputs,
         )
 
     def domain_tests(self, domain: str) -> TestSamples:
@@ -108,7 +110,7 @@ class Runtime:
     ) -> Trained:
         """A local round of one client by the last executor, the reference."""
         cohort = self._cohort([client], received, [client_state])
-        (trained,) = self.executors[-1].train(cohort, into)
+        (trained,) = self._validated(cohort, self.executors[-1].train(cohort, into))
         return trained
 
     def train_many(
@@ -131,7 +133,28 @@ class Runtime:
         Returns:
             For each client its update and its metrics (see `Executor.train`).
         """
-        return self._train(self._cohort(clients, received, client_states), into)
+        cohort = self._cohort(clients, received, client_states)
+        return self._validated(cohort, self._train(cohort, into))
+
+    def _validated(self, cohort: Cohort, trained: list[Trained]) -> list[Trained]:
+        """What was trained, with losses on validation samples if the method reports them."""
+        if not self.scenario.strategy.reports_validation:
+            return trained
+        received, found = cohort.received, list[Trained]()
+        for client, state, (update, metrics) in zip(
+            cohort.clients, cohort.states, trained, strict=True
+        ):
+            tests = self.client_validations(client)
+            sent = replace(received, arrays={**received.arrays, **update.arrays})
+            after = {**state, **update.client_state}
+            models = {VALIDATION_RECEIVED: (received, state), VALIDATION_TRAINED: (sent, after)}
+            losses = {
+                name: mean_loss(self._score(self.trainer.personal_model(*model), [tests])[0])
+                for name, model in models.items()
+                if len(tests.labels)
+            }
+            found.append((update, {**metrics, **losses}))
+        return found
 
     def _cohort(
         self, clients: Sequence[int], received: Received, client_states: Sequence[ClientState]

@@ -81,7 +81,9 @@ def count_passes(
         None where it cannot be told before the first round: the method asks clients questions
         first, adds samples to theirs, runs the network outside of steps, or fails here.
     """
-    asks = strategy_class(scenario).before_rounds is not Strategy.before_rounds
+    cls = strategy_class(scenario)
+    asks = cls.before_rounds is not Strategy.before_rounds
+    asks = asks or cls.before_training is not Strategy.before_training
     if asks or type(trainer).training_data is not ClientTrainer.training_data:
         return None
     clients = np.setdiff1d(np.arange(len(partition)), partition.held_out)

@@ -143,6 +143,7 @@ def _server(
     cls = strategy_class(scenario)
     if (
         cls.before_rounds is not Strategy.before_rounds
+        or cls.before_training is not Strategy.before_training
         or cls.configure_train is not Strategy.configure_train
     ):
         return None

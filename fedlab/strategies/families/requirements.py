@@ -10,6 +10,7 @@ from torch import nn
 from fedlab.errors import InputError
 from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
+from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -39,6 +40,20 @@ def refuse_if_nothing_stays(
             f"strategy.name: {scenario.strategy.name} keeps {kept} local and the model "
             f"'{scenario.model.name}' with norm '{norm}' has none; use {back}a model "
             "that has some, such as model=small_cnn, or strategy.name=fedavg"
+        )
+
+
+def refuse_base_with_a_base(base: StrategyParameters) -> None:
+    """Refuses a method that goes in front of another one as the base of a third.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    below = getattr(base, "base", None)
+    if isinstance(below, StrategyParameters):
+        raise InputError(
+            f"strategy.base: '{base.name}' goes in front of '{below.name}' itself, and one method "
+            "can stand before another, not two; choose a base such as fedavg or scaffold"
         )
 
 

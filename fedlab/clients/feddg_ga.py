@@ -1,0 +1,12 @@
+"""FedDG-GA, client trainer: local SGD; the two losses are measured wherever clients are trained.
+
+See `fedlab.strategies.feddg_ga` for the paper and what travels.
+"""
+
+from __future__ import annotations
+
+from fedlab.clients.base import ClientTrainer
+
+
+class FedDGGA(ClientTrainer):
+    """Local SGD, as in FedAvg."""

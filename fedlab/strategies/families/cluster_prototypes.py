@@ -1,0 +1,123 @@
+"""Servers that average the model, and send down several prototypes of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import nn
+
+from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import Form, Free, Layout
+from fedlab.models.blocks import parts
+from fedlab.models.finch import Level, cluster_labels, cluster_means
+from fedlab.models.head import find_head
+from fedlab.records import Tensors, tensor_bytes
+from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.parameters import P, StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
+
+
+class PrototypesParameters(StrategyParameters):
+    """Parameters of a method that compares features with prototypes."""
+
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
+        """Refuses a network without features: the samples themselves would be averaged and sent."""
+        if find_head(model) is None or len(parts(model)) < 2:
+            raise InputError(
+                f"strategy.name: {self.name} needs features, what a last dense layer is given by "
+                f"the layers before it, and the model '{scenario.model.name}' has none; choose "
+                "another model, such as mlp or small_cnn"
+            )
+
+
+class ClusterPrototypes(Strategy[P]):
+    """The mean of the models, and the cluster means of the clients' prototypes of each class.
+
+    A class that no client sent in a round keeps its prototypes.
+    """
+
+    needs_only_mean = False
+    rows_of_class: ClassVar[int] = 1
+    """Most prototypes of a class that a client sends."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: P | None = None,
+        settings: ServerSettings | None = None,
+    ) -> None:
+        super().__init__(model, parameters, settings)
+        self.head = find_head(model)
+
+    def broadcast(self, server_round: int) -> dict[str, Tensors]:
+        """The model and, once there are some, the prototypes: several rows for a class."""
+        names = ("arrays", "prototypes")
+        return {record: self.state[record] for record in names if record in self.state}
+
+    def upload_bytes(self, down: int) -> int:
+        """The model, and a class and a prototype for each of all rows; an upper bound."""
+        model = tensor_bytes(self.state["arrays"])
+        if self.head is None:
+            return model
+        row = self.head.features * torch.float32.itemsize + torch.int64.itemsize
+        return model + self.head.layer.out_features * self.rows_of_class * row
+
+    def sent_up(self, down: Layout, question: str = "") -> Layout:
+        """The model, and the prototypes of the classes that a client has."""
+        if self.head is None:
+            return down
+        classes = self.head.layer.out_features
+        rows = Free("rows", classes * self.rows_of_class)
+        return {
+            "arrays": down["arrays"],
+            "prototypes": {
+                "classes": Form(
+                    "int64", (rows,), low=0, high=classes - 1, distinct=self.rows_of_class == 1
+                ),
+                "features": Form("float32", (rows, self.head.features)),
+            },
+        }
+
+    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
+        """Averages the models, and clusters the prototypes of each class."""
+        fresh = clustered([dict(update.arrays["prototypes"]) for update in updates])
+        known = self.state.get("prototypes")
+        self.state = {
+            "arrays": self.weighted_mean(updates, "arrays"),
+            "prototypes": fresh if known is None else renewed(known, fresh),
+        }
+
+
+def clustered(sent: Sequence[Tensors], level: Level = "coarsest") -> Tensors:
+    """The cluster means of the prototypes of each class, every prototype counting the same.
+
+    Args:
+        sent: From each client ``classes`` of shape (rows,) and ``features`` of shape (rows,
+            features).
+        level: Which partition (`fedlab.models.finch`).
+
+    Returns:
+        ``classes``, ascending, with a row for each cluster, and ``features``.
+    """
+    labels = torch.cat([record["classes"] for record in sent])
+    features = torch.cat([record["features"] for record in sent])
+    classes, rows = [labels[:0]], [features[:0]]
+    for label in labels.unique():
+        points = features[labels == label].double()
+        means = cluster_means(points, cluster_labels(points, level)).to(features.dtype)
+        classes.append(label.repeat(len(means)))
+        rows.append(means)
+    return {"classes": torch.cat(classes), "features": torch.cat(rows)}
+
+
+def renewed(known: Tensors, fresh: Tensors) -> Tensors:
+    """All prototypes, those of a class replaced by fresh ones if there are some."""
+    old = ~torch.isin(known["classes"], fresh["classes"])
+    classes, order = torch.cat([known["classes"][old], fresh["classes"]]).sort(stable=True)
+    features = torch.cat([known["features"][old], fresh["features"]])
+    return {"classes": classes, "features": features[order]}

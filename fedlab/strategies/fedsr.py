@@ -1,0 +1,106 @@
+"""FedSR, strategy: FedAvg of networks with a simple, probabilistic representation.
+
+FedSR: A Simple and Effective Domain Generalization Method for Federated Learning, Nguyen, Torr,
+Lim, NeurIPS 2022. Authors' code: atuannguyen/FedSR, where formulas and constants are from; its
+benchmark is PACS, Li, Yang, Song, Hospedales, arXiv 1710.03077.
+
+Up: the network. Down: the network. Stays: the description of each class's representation, by which
+one penalty is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import nn
+
+from fedlab.config.ranges import LogUniform, Range
+from fedlab.errors import InputError
+from fedlab.models.anatomy import anatomy_of
+from fedlab.models.gaussian_head import GaussianHead, find_gaussian_head
+from fedlab.models.head import find_head
+from fedlab.models.norms import NormPolicy
+from fedlab.records import Tensors
+from fedlab.strategies.base import Strategy
+from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
+
+LOCAL = ("reference_mean", "reference_scale", "factor")
+
+
+class FedSRParameters(StrategyParameters):
+    """FedSR's parameters.
+
+    The authors' code counts every client the same (``weighting: uniform``).
+
+    Attributes:
+        length: α_1, weight of the mean length of representations; a length, not its square, as in
+            the authors' code.
+        conditional: α_2, weight of the divergence of a sample's representation from that of its
+            class, which the client learns.
+        width: Length of representations; by default as many as the features of the network.
+        draws: Draws over which probabilities are averaged in tests; the same in every test.
+    """
+
+    space: ClassVar[Mapping[str, Range]] = {
+        "length": LogUniform(0.001, 0.1),
+        "conditional": LogUniform(0.0001, 0.01),
+    }
+    name: str = "fedsr"
+    length: NonNegativeFloat = 0.01
+    conditional: NonNegativeFloat = 0.001
+    width: PositiveInt | None = None
+    draws: PositiveInt = 20
+
+    def adapt(self, model: nn.Module) -> nn.Module:
+        """Puts a probabilistic head in the place of the last dense layer, where there is one."""
+        head = find_head(model)
+        if head is None:
+            return model
+        classes = head.layer.out_features
+        new = GaussianHead(head.features, classes, self.width or head.features, self.draws)
+        if not head.path:
+            return new
+        model.set_submodule(head.path, new)
+        return model
+
+    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
+        """The descriptions of the classes."""
+        return anatomy_of(model).among(references(model))
+
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
+        """Refuses a network without a last dense layer."""
+        if find_gaussian_head(model) is None:
+            raise InputError(
+                "strategy.name: fedsr makes what the last dense layer reads probabilistic, and the "
+                f"model '{scenario.model.name}' has no such layer; use a model that ends with one"
+            )
+
+
+class FedSR(Strategy[FedSRParameters]):
+    """Averages as FedAvg does; what stays on clients is not needed to predict."""
+
+    @property
+    def has_global_model(self) -> bool:
+        """True: no pass reads the tensors that stay."""
+        return True
+
+    def saved(self) -> Tensors:
+        """The server's tensors, and initial values of those that stay on clients."""
+        own = dict(self.model.named_parameters())
+        still = {name: own[name].detach() for name in references(self.model)}
+        found = {**still, **super().saved()}
+        return {name: found[name] for name in self.model.state_dict()}
+
+
+def references(model: nn.Module) -> tuple[str, ...]:
+    """Names of the tensors that describe the classes' representations, as in `LOCAL`."""
+    found = find_gaussian_head(model)
+    if found is None:
+        return ()
+    prefix = f"{found[0]}." if found[0] else ""
+    return tuple(prefix + name for name in LOCAL)
