@@ -85,6 +85,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "resnet18": "fedlab.models.resnet:ResNet18",
         "resnet20": "fedlab.models.resnet:ResNet20",
         "mobilenet_v2": "fedlab.models.mobilenet:MobileNetV2",
+        "efficientnet_lite0": "fedlab.models.efficientnet_lite:EfficientNetLite0",
+    },
+    "adapters": {
+        "none": "fedlab.models.adapters.base:NoAdapter",
+        "lora": "fedlab.models.adapters.lora:LoRA",
     },
     "losses": {
         "cross_entropy": "fedlab.losses.cross_entropy:CrossEntropy",
@@ -126,6 +131,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "run": "fedlab.features.saved_run:SavedRun",
         "torchvision": "fedlab.features.torchvision_network:Torchvision",
         "open_clip": "fedlab.features.open_clip:OpenClip",
+        "efficientnet_lite0": "fedlab.features.efficientnet_lite:EfficientNetLite0Features",
     },
     "transforms": {
         "rotation": "fedlab.data.transforms:Rotation",

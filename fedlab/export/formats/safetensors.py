@@ -67,7 +67,7 @@ def load_program(path: str | Path) -> Program:
     scenario = load_scenario(about["scenario"])
     shape = tuple(about["input"]["shape"][1:])
     model = build_model(
-        scenario.model, scenario.strategy, shape, len(about["classes"]), scenario.seed
+        scenario.model.untrained(), scenario.strategy, shape, len(about["classes"]), scenario.seed
     )
     model.load_state_dict(tensors)
     takes = about["input"]["dtype"]
