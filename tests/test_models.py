@@ -23,6 +23,7 @@ SHAPES = {
     "resnet18": (3, 16, 16),
     "resnet20": (1, 12, 12),
     "mobilenet_v2": (3, 16, 16),
+    "efficientnet_lite0": (3, 32, 32),
 }
 
 
@@ -55,6 +56,7 @@ def test_a_sample_becomes_one_number_per_class(name):
         ("resnet18", (3, 224, 224), 11_181_642),  # torchvision's count with 10 classes
         ("resnet20", (3, 32, 32), 269_722),
         ("mobilenet_v2", (3, 224, 224), 2_236_682),  # torchvision's count with 10 classes
+        ("efficientnet_lite0", (3, 224, 224), 3_383_818),
     ],
 )
 def test_parameter_counts(name, shape, parameters):

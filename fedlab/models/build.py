@@ -12,7 +12,7 @@ from fedlab.models.anatomy import anatomy_of, study
 from fedlab.models.anatomy.observed import Observed
 from fedlab.models.norms import convert_normalisation, has_batch_norm
 from fedlab.models.output_check import check_module, head_of
-from fedlab.models.pretrained.start import prepare_start, starts_plainly
+from fedlab.models.pretrained.starting_point import prepare_start, starts_plainly
 from fedlab.models.pretrained.transfer import keep_transfer
 from fedlab.models.spec import ModelSpec
 from fedlab.strategies.parameters import StrategyParameters
@@ -29,8 +29,8 @@ def build_model(
 ) -> nn.Module:
     """Builds, initialises, adapts and analyses a network.
 
-    Trained weights, frozen parameters and adapters (`fedlab.models.pretrained.start`) come before
-    the strategy adapts it: what a method adds starts anew, and learns.
+    Trained weights, frozen parameters and adapters come before the strategy adapts it (see
+    `fedlab.models.pretrained.starting_point`): what a method adds starts anew, and learns.
 
     Layers that two choices of ``norm`` or of the strategy have in common start from the same
     values; PyTorch's global generators are neither read nor advanced.

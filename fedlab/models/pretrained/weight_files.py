@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -41,8 +42,8 @@ def read_weights_file(path: Path, digest: str = "") -> dict[str, Tensor]:
     if digest and digest_of_file(path) != digest:
         raise InputError(
             f"model.weights: '{file}' is another file than the scenario was made with (digest "
-            f"{digest_of_file(path)} instead of {digest}); put that file back, or leave out "
-            "model.weights.digest to start from this one"
+            f"{digest_of_file(path)} instead of {digest}); put that file back (a device names it "
+            "as --weights), or leave out model.weights.digest to start from this one"
         )
     tensors = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickled(file)
     if not tensors:
@@ -118,13 +119,16 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 def _read_pickled(file: Path) -> dict[str, Tensor]:
     try:
-        read = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch's, about versions of pickle
+            read = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        unsafe = "weights_only" in str(error) or "Unsupported" in str(error)
+        with file.open("rb") as opened:
+            is_pickle = opened.read(2).startswith((b"PK", b"\x80"))
         why = "holds Python objects, which could run code when they are read"
         raise InputError(
-            f"model.weights: '{file}' {why if unsafe else 'is damaged'}; save the state dict alone "
-            "(torch.save(model.state_dict(), path), or safetensors)"
+            f"model.weights: '{file}' {why if is_pickle else 'is damaged, or no file of PyTorch'}; "
+            "save the state dict alone (torch.save(model.state_dict(), path), or safetensors)"
         ) from error
     except Exception as error:  # damage can make a reader raise anything
         raise InputError(
