@@ -6,7 +6,7 @@ A layer keeps the names of its own tensors, so that files of weights fit with an
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,29 +18,15 @@ A, B = "lora_a", "lora_b"
 """Names of the two factors within their layer."""
 
 
-@runtime_checkable
-class HasLoRA(Protocol):
-    """A layer with the weight W + scale · B A, of which A and B learn.
+class LoRALinear(nn.Linear):
+    """``W x + b + scale · B (A x)``.
 
     Attributes:
-        lora_a: A, shape (rank, inputs), for a convolution (rank, inputs, height, width).
+        lora_a: A, shape (rank, inputs).
         lora_b: B, shape (outputs, rank), zeros at first.
         scale: α / rank.
         drops: Probability with which an input of A is dropped in training.
     """
-
-    lora_a: nn.Parameter
-    lora_b: nn.Parameter
-    scale: float
-    drops: float
-
-    def merged(self) -> nn.Module:
-        """A plain layer that computes the same."""
-        ...
-
-
-class LoRALinear(nn.Linear):
-    """``W x + b + scale · B (A x)``."""
 
     lora_a: nn.Parameter
     lora_b: nn.Parameter
@@ -62,7 +48,14 @@ class LoRALinear(nn.Linear):
 
 
 class LoRAConv2d(nn.Conv2d):
-    """A convolution to ``rank`` channels by A, then one of 1x1 by B, added to the layer's own."""
+    """A convolution to ``rank`` channels by A, then one of 1x1 by B, added to the layer's own.
+
+    Attributes:
+        lora_a: A, shape (rank, in_channels, height, width).
+        lora_b: B, shape (out_channels, rank), zeros at first.
+        scale: α / rank.
+        drops: Probability with which an input of A is dropped in training.
+    """
 
     lora_a: nn.Parameter
     lora_b: nn.Parameter
@@ -138,7 +131,11 @@ def merge(model: nn.Module) -> nn.Module:
     Returns:
         The network: `model`, unless it is itself such a layer.
     """
-    return replace_modules(model, lambda each: each.merged() if is_adapted(each) else each)
+    return replace_modules(model, _plain)
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    return module.merged() if isinstance(module, LoRALinear | LoRAConv2d) else module
 
 
 def is_adapted(module: nn.Module) -> bool:
