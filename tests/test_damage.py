@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
+from fedlab import tensor_files
 from fedlab.deploy.device.state_file import StateFile
 from fedlab.errors import InputError, RunError
 from fedlab.records import arrays_of, to_record
-from fedlab.runs import tensors
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.run import load_run
 from fedlab.runs.run_folder import RunFolder
-from fedlab.runs.tensors import read_records, read_tensors, write_records, write_tensors
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
+from fedlab.tensor_files import read_records, read_tensors, write_records, write_tensors
 from helpers.tiny_scenario import write_tiny
 
 MORE = ["rounds=3"]
@@ -299,8 +299,8 @@ def test_an_order_that_a_file_does_not_keep_changes_no_bytes(
     words = [f"strategy={{name: {method}}}", "model.hidden=[7, 5]"]
     simulate(write_tiny(tmp_path), [*words, "rounds=3"], out=tmp_path / "whole", progress=False)
     simulate(tmp_path / "tiny.yaml", words, out=tmp_path / "run", progress=False)
-    load = tensors.load
+    load = tensor_files.load
     with monkeypatch.context() as patch:
-        patch.setattr(tensors, "load", lambda content: dict(reversed(load(content).items())))
+        patch.setattr(tensor_files, "load", lambda content: dict(reversed(load(content).items())))
         resume(tmp_path / "run", MORE, progress=False)
     assert ended(tmp_path / "run") == ended(tmp_path / "whole")

@@ -33,6 +33,7 @@ SHAPES = {
     "transformer": SampleShape((6,), Ids(vocabulary=11, pad=0)),
     "text_mean": SampleShape((4,), Ids(vocabulary=11)),
     "text_cnn": SampleShape((6,), Ids(vocabulary=11, pad=0)),
+    "efficientnet_lite0": (3, 32, 32),
 }
 
 
@@ -77,6 +78,7 @@ def test_a_sample_becomes_one_number_per_class(name):
         ("cnn1d", (3, 50), 3 * 8 * 32 + 32 * 5 * 64 + 64 * 3 * 64 + 2 * (32 + 64 + 64) + 650),
         ("gru", (3, 50), 3 * 64 * (3 + 64 + 2) + 650),
         ("lstm", (3, 50), 4 * 64 * (3 + 64 + 2) + 650),
+        ("efficientnet_lite0", (3, 224, 224), 3_383_818),
     ],
 )
 def test_parameter_counts(name, shape, parameters):

@@ -22,10 +22,10 @@ from fedlab.preparation import prepare
 from fedlab.report.figures.feature_map import feature_map
 from fedlab.runs import metrics
 from fedlab.runs.history import HistoryWriter
-from fedlab.runs.tensors import write_tensors
 from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.fedavg import FedAvg
+from fedlab.tensor_files import write_tensors
 from helpers import toy
 
 

@@ -1,7 +1,7 @@
 import torch
 from safetensors.torch import save_file
 
-from fedlab.runs.tensors import read_tensors, write_tensors
+from fedlab.tensor_files import read_tensors, write_tensors
 
 
 def test_tensors_come_back_in_the_order_they_were_given_in(tmp_path):

@@ -44,9 +44,11 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.engine.execution.build_trainer import client_trainer_of, tried_trainer
     from fedlab.engine.execution.mode import from_rule
     from fedlab.engine.step_trial import Trial
+    from fedlab.models.adapters.adapter_checks import adapted_layers
     from fedlab.models.anatomy import anatomy_of
     from fedlab.models.head import find_head
     from fedlab.models.normalisation import normalises
+    from fedlab.models.pretrained.transfer import transfer_of
     from fedlab.preparation import prepare
 
     prepared = prepare(scenario)
@@ -60,6 +62,8 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     seen = anatomy.observed
     yield "learn", _count(anatomy.learning, sizes)
     yield "frozen", _count(anatomy.frozen, sizes)
+    yield "starts from", str(transfer_of(model) or "random values")
+    yield "adapters", _some(list(adapted_layers(model)))
     yield "tied", _some([f"{name} = {first}" for name, first in anatomy.aliases.items()])
     yield "buffers", _some([f"{name}: {role}" for name, role in anatomy.buffers.items()])
     yield "head", head.path or "the network itself" if head else "none"

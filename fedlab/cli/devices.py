@@ -112,6 +112,10 @@ def join(
     patience: Annotated[
         float, typer.Option(help="Seconds without the server after which to give up.", min=0)
     ] = 3600,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="This device's copy of the file of weights that the scenario names."),
+    ] = None,
 ) -> None:
     """Take part in a run with this device's own data, which never leave it.
 
@@ -131,6 +135,7 @@ def join(
         device=device,
         threads=threads,
         patience=patience,
+        weights=weights,
     )
     with _stoppable("join again to go on"), _logged():
         farewell = join_server(address, settings)

@@ -17,7 +17,7 @@ from fedlab.errors import InputError
 
 SECTIONS = {
     "strategies": ["strategies"],
-    "models": ["models"],
+    "models": ["models", "adapters"],
     "losses": ["losses"],
     "metrics": ["metrics"],
     "data": ["sources", "transforms", "extractors"],

@@ -111,6 +111,11 @@ BUILTIN: dict[str, dict[str, str]] = {
         "transformer": "fedlab.models.transformer:Transformer",
         "text_mean": "fedlab.models.text_mean:TextMean",
         "text_cnn": "fedlab.models.text_cnn:TextCNN",
+        "efficientnet_lite0": "fedlab.models.efficientnet:EfficientNetLite0",
+    },
+    "adapters": {
+        "none": "fedlab.models.adapters.base:NoAdapter",
+        "lora": "fedlab.models.adapters.lora:LoRA",
     },
     "losses": {
         "cross_entropy": "fedlab.losses.cross_entropy:CrossEntropy",
@@ -156,6 +161,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "run": "fedlab.features.saved_run:SavedRun",
         "torchvision": "fedlab.features.torchvision_network:Torchvision",
         "open_clip": "fedlab.features.open_clip:OpenClip",
+        "efficientnet_lite0": "fedlab.features.efficientnet_lite:EfficientNetLite0Features",
     },
     "transforms": {
         "rotation": "fedlab.data.transforms:Rotation",

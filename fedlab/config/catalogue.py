@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fedlab.config.component import Component, ConfigBlock
 
 
-PAPERS = {"strategies", "models", "losses", "metrics"}
+PAPERS = {"strategies", "models", "adapters", "losses", "metrics"}
 """Groups whose module docstrings name the component's paper."""
 
 

@@ -18,12 +18,17 @@ from fedlab.engine.execution.build_trainer import (
 )
 from fedlab.errors import InputError
 from fedlab.methods import client_trainer_class
+from fedlab.models.adapters.adapter_checks import check_adapters
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.normalisation import looks_like_normalisation
 from fedlab.models.norms import NormPolicy
 from fedlab.models.output_check import check_outputs
+from fedlab.models.pretrained.transfer import transfer_of
 from fedlab.scenario import Scenario
 from fedlab.strategies.families.requirements import refuse_batches_of_one
+
+SAME_INPUTS = 0.02
+"""Largest difference of a mean or std from that of pretrained weights: 5 of 255 levels of grey."""
 
 log = logging.getLogger("fedlab")
 
@@ -45,9 +50,12 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
             not learn as it does in plain PyTorch.
     """
     classes = len(data.class_names)
-    samples = trial_samples(data, Preprocess(scenario.data, data))
+    preprocess = Preprocess(scenario.data, data)
+    samples = trial_samples(data, preprocess)
+    _refuse_other_inputs(scenario, preprocess)
     model = initial_model(scenario, data, samples)
     check_outputs(scenario.model, model, samples.inputs, classes)
+    check_adapters(model, samples.inputs)
     _refuse_what_remembers(scenario, model)
     scenario.strategy.check(scenario, model)
     client_trainer_class(scenario).check(scenario, model)
@@ -57,6 +65,26 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     for line in _remarks(model, trainer.norm_policy, why_alone):
         log.warning("model '%s': %s", scenario.model.name, line)
     return trainer
+
+
+def _refuse_other_inputs(scenario: Scenario, preprocess: Preprocess) -> None:
+    """Refuses pretrained weights where images are normalised in another way than theirs were.
+
+    Raises:
+        InputError: With the numbers that they want.
+    """
+    spec = scenario.model
+    if spec.said("weights") != "pretrained" or spec.trained_on is None:
+        return
+    given = (preprocess.mean, preprocess.std)
+    pairs = zip(given, spec.trained_on, strict=True)
+    if any(bool((numbers - wanted).abs().max() > SAME_INPUTS) for numbers, wanted in pairs):
+        mean, std = spec.trained_on
+        raise InputError(
+            f"data.normalisation: the pretrained weights of '{spec.name}' want images with mean "
+            f"{mean:.3f} and std {std:.3f}, and these have other ones; leave data.normalisation "
+            "out (auto)"
+        )
 
 
 def _refuse_what_remembers(scenario: Scenario, model: nn.Module) -> None:
@@ -85,6 +113,9 @@ def _remarks(model: nn.Module, policy: NormPolicy, why_alone: str | None) -> lis
     """Warnings about unexpected treatment of the network, a line each."""
     anatomy = anatomy_of(model)
     lines = []
+    transferred = transfer_of(model)
+    if transferred is not None and not transferred.is_whole:
+        lines.append(str(transferred))
     if anatomy.unknown:
         lines.append(
             f"training changes {_some(anatomy.unknown)}, of which nobody says what it is; clients' "

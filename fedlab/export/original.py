@@ -17,6 +17,7 @@ from fedlab.export.folding import fold_weight_standardisation
 from fedlab.export.program import Program, Standardise
 from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import FrozenNetwork
+from fedlab.models.adapters.lora_layers import merge
 from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.copies import copy_of
@@ -93,7 +94,7 @@ class Original:
         network = fill(copy_of(self.runtime.trainer.task.model), self.state)
         samples, extractor = self.runtime.data, None
         if whole:
-            network = fold_weight_standardisation(network)
+            network = merge(fold_weight_standardisation(network))
             samples, extractor = self._extractor()
         program = Program(network, Standardise.of(self.runtime.preprocess), extractor)
         return program.requires_grad_(False).eval(), samples

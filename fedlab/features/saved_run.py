@@ -61,7 +61,9 @@ class SavedRun(FrozenNetwork):
             )
         shape = (data.channels, data.image_size, data.image_size)
         try:
-            model = build_model(scenario.model, scenario.strategy, shape, 2, scenario.seed)
+            model = build_model(
+                scenario.model.untrained(), scenario.strategy, shape, 2, scenario.seed
+            )
         except InputError as error:
             raise InputError(f"data.features.folder: the run '{self.folder}': {error}") from error
         head = find_head(model)

@@ -19,7 +19,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from fedlab.errors import InputError
+from fedlab.models.adapters.lora_layers import is_adapted
 from fedlab.models.norms import LINEAR_MAPS
+from fedlab.models.pretrained.still import STILL
 
 log = logging.getLogger("fedlab")
 
@@ -93,7 +95,7 @@ def gains_of_inputs(model: nn.Module) -> dict[nn.Module, float]:
         InputError: If the data flow depends on values and so cannot be read.
     """
     try:
-        graph = fx.Tracer().trace(model)
+        graph = _Tracer().trace(model)
     except Exception as error:  # tracing runs the network's own code, which may raise anything
         raise InputError(
             "strategy.gamma 'auto' needs to follow the network's data flow, and torch.fx cannot "
@@ -107,6 +109,15 @@ def gains_of_inputs(model: nn.Module) -> dict[nn.Module, float]:
         for node in graph.nodes
         if node.op == "call_module" and isinstance(modules[str(node.target)], nn.Conv2d)
     }
+
+
+class _Tracer(fx.Tracer):
+    """Takes fedlab's forms of PyTorch's layers for one step, as it does these."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is one step."""
+        ours = is_adapted(m) or isinstance(m, tuple(STILL.values()))
+        return ours or super().is_leaf_module(m, module_qualified_name)
 
 
 def _constant_of_all(graph: fx.Graph, modules: dict[str, nn.Module]) -> float:

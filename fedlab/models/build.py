@@ -8,10 +8,13 @@ from torch import nn
 from fedlab import rng
 from fedlab.data.trial_samples import placeholder
 from fedlab.errors import FedlabError, InputError, told
+from fedlab.models.adapters.adapter_checks import adapted_layers, refuse_lost_adapters
 from fedlab.models.anatomy import anatomy_of, study
 from fedlab.models.anatomy.observed import Observed
 from fedlab.models.norms import convert_normalisation, has_batch_norm
 from fedlab.models.output_check import check_module, head_of
+from fedlab.models.pretrained.starting_point import prepare_start, starts_plainly
+from fedlab.models.pretrained.transfer import keep_transfer
 from fedlab.models.spec import ModelSpec
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -26,6 +29,9 @@ def build_model(
     observed: Observed | None = None,
 ) -> nn.Module:
     """Builds, initialises, adapts and analyses a network.
+
+    Trained weights, frozen parameters and adapters come before the strategy adapts it (see
+    `fedlab.models.pretrained.starting_point`): what a method adds starts anew, and learns.
 
     Layers that two choices of ``norm`` or of the strategy have in common start from the same
     values; PyTorch's global generators are neither read nor advanced.
@@ -63,7 +69,14 @@ def build_model(
             )
         few = placeholder(input_shape) if samples is None else samples
         model, head = convert_normalisation(model, spec.norm), head_of(spec, model)
-        if type(strategy).adapt is StrategyParameters.adapt:
+        adapts = type(strategy).adapt is not StrategyParameters.adapt
+        if not starts_plainly(spec):
+            known = None if adapts else observed
+            prepare_start(spec, model, anatomy_of(study(model, few, head, known)).head, seed)
+        if not adapts:
             return study(model, few, head, observed)
+        layers = adapted_layers(model)
         adapted = strategy.adapt(study(model, few, head))
+        refuse_lost_adapters(layers, adapted, strategy.name)
+        keep_transfer(model, adapted)
         return study(adapted, few, anatomy_of(adapted).stated_head)

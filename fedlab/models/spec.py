@@ -11,16 +11,27 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import ConfigDict, Field, create_model
-from torch import nn
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from torch import Tensor, nn
 
-from fedlab.config.component import Component
+from fedlab.config.component import Chosen, Component
+from fedlab.errors import InputError
+from fedlab.models.adapters.base import Adapter, NoAdapter
+from fedlab.models.pretrained.spec import Freeze, Weights, read_freeze, read_weights
 
-ALLOWED = ("head",)
+ALLOWED = ("head", "weights", "freeze", "adapt")
 """Keys of every network that an argument of the same name may replace."""
 
 GIVEN = ("input_shape", "classes", "num_classes")
@@ -35,13 +46,57 @@ class ModelSpec(Component):
             use group or layer normalisation, ``none`` removes it.
         head: Path of the dense layer that computes the outputs, for methods that treat the head
             separately; by default it is found by running the network.
+        weights: What it starts from: ``none`` (random values), ``pretrained`` (published weights,
+            of networks that have some), or a file or run's folder (see `WeightsFile`).
+        freeze: What does not learn: ``none``, ``backbone`` (all but the head), or patterns of
+            parameters' names.
+        adapt: Adapters that learn in place of the layers, such as ``lora``.
     """
 
     group: ClassVar[str] = "models"
     norm: Literal["batch", "group", "layer", "none"] = "batch"
     head: str | None = None
+    weights: Weights = "none"
+    freeze: Freeze = "none"
+    adapt: Chosen[Adapter] = NoAdapter()
     taken: ClassVar[frozenset[str]] = frozenset()
     """Keys of `ALLOWED` that a custom network uses as its own arguments."""
+    trained_on: ClassVar[tuple[float, float] | None] = None
+    """Mean and std that `pretrained_weights` were trained with, of images scaled to [0, 1]."""
+
+    @field_validator("weights", "freeze", mode="before")
+    @classmethod
+    def _reads_short_forms(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name in cls.taken:
+            return value
+        return read_weights(value) if info.field_name == "weights" else read_freeze(value)
+
+    @model_validator(mode="after")
+    def _freezes_once(self) -> ModelSpec:
+        if not isinstance(self.said("adapt"), NoAdapter) and self.said("freeze") != "none":
+            raise ValueError(
+                "adapt freezes all but the adapters and the head already; leave freeze out"
+            )
+        return self
+
+    def said(self, key: str) -> Any:
+        """The value of a key of `ALLOWED`; its default where it is the network's own argument."""
+        return ModelSpec.model_fields[key].default if key in self.taken else getattr(self, key)
+
+    def untrained(self) -> Self:
+        """The same network from random values, for whoever has all its tensors."""
+        return self if "weights" in self.taken else self.model_copy(update={"weights": "none"})
+
+    def pretrained_weights(self) -> Mapping[str, Tensor]:
+        """The network's published weights by name, for ``weights: pretrained``.
+
+        Raises:
+            InputError: If it has none, or they are not installed.
+        """
+        raise InputError(
+            f"model.weights: there are no pretrained weights of model '{self.name}'; name a file "
+            "of weights, or a model that has some, such as efficientnet_lite0"
+        )
 
     @classmethod
     def block_of(cls, target: Any) -> Any:
@@ -98,6 +153,8 @@ def plain_network(maker: Callable[..., Any]) -> type[PlainNetwork]:
             open_ended = True
         elif key in GIVEN:
             given.append(key)
+        elif key == "weights" and _of_enum(argument.annotation):
+            pass  # torchvision's weights, which no file can say; the key is fedlab's
         elif (key in PlainNetwork.model_fields and key not in ALLOWED) or hasattr(
             PlainNetwork, key
         ):
@@ -125,6 +182,11 @@ def makes_modules(target: Any) -> bool:
     return inspect.isfunction(target) or (
         isinstance(target, type) and issubclass(target, nn.Module)
     )
+
+
+def _of_enum(annotation: Any) -> bool:
+    kinds = (annotation, *get_args(annotation))
+    return any(isinstance(kind, type) and issubclass(kind, Enum) for kind in kinds)
 
 
 def _arguments(maker: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -33,7 +33,7 @@ from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.files import write_whole
 from fedlab.records import Tensors, from_record, to_record
 from fedlab.runs.history import HistoryWriter, Mark, check_marks
-from fedlab.runs.tensors import digest_of, read_records, write_records
+from fedlab.tensor_files import digest_of, read_records, write_records
 
 KEPT = 2
 NAME = re.compile(r"round-\d{6,}")

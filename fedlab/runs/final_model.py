@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fedlab.federation.callbacks import RoundReport
 from fedlab.files import write_whole
 from fedlab.runs.run_folder import RunFolder
-from fedlab.runs.tensors import write_tensors
+from fedlab.tensor_files import write_tensors
 
 if TYPE_CHECKING:
     from fedlab.federation.round_strategy import RoundStrategy

@@ -14,8 +14,8 @@ from fedlab.runs import metrics
 from fedlab.runs.final_model import ALIASES
 from fedlab.runs.history import read_counts, read_history
 from fedlab.runs.run_folder import RunFolder
-from fedlab.runs.tensors import read_tensors
 from fedlab.scenario import Scenario
+from fedlab.tensor_files import read_tensors
 
 if TYPE_CHECKING:
     import pandas

@@ -107,6 +107,28 @@ def load_own_data(
     return OwnData(scenario, _in_order(data, classes, path))
 
 
+def with_own_weights(values: Mapping[str, Any], file: Path | None) -> Mapping[str, Any]:
+    """The scenario's values with the device's own copy of a file of weights; still the same bytes.
+
+    Args:
+        values: The scenario's plain values, as the server has sent them.
+        file: The device's file; None if it is where the scenario says.
+
+    Raises:
+        InputError: If the scenario starts from no file.
+    """
+    if file is None:
+        return values
+    model = values.get("model")
+    weights = model.get("weights") if isinstance(model, dict) else None
+    if not isinstance(weights, dict) or not weights.get("digest"):
+        raise InputError(
+            "--weights: the server's scenario starts from no file of weights; leave it out"
+        )
+    own = {**weights, "file": str(file.expanduser().absolute())}
+    return {**values, "model": {**values["model"], "weights": own}}
+
+
 def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Values:
     """The values of a source that reads a path.
 

@@ -32,6 +32,8 @@ class Settings:
         device: ``cpu`` or ``cuda``; by default ``cuda`` where there is one.
         threads: PyTorch threads; by default as many as there are cores.
         patience: Seconds without the server after which to give up.
+        weights: Where this device has the file of weights that the scenario names, if it has it
+            elsewhere than the server.
     """
 
     data: Path
@@ -44,6 +46,7 @@ class Settings:
     device: str | None = None
     threads: int | None = None
     patience: float = PATIENCE
+    weights: Path | None = None
 
 
 def join_server(address: str, settings: Settings) -> Farewell:
@@ -81,7 +84,9 @@ def join_server(address: str, settings: Settings) -> Farewell:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with locked(folder):
         identity = credentials or Credentials(name, own_key(folder), None)
-        participant = Participant(name, settings.data, settings.domain, folder, device, threads)
+        participant = Participant(
+            name, settings.data, settings.domain, folder, device, threads, settings.weights
+        )
         return take_part(address, identity, participant, folder, settings.patience)
 
 

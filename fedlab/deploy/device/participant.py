@@ -10,7 +10,7 @@ from typing import Any, cast
 from flwr.app import ConfigRecord, Message, MessageType
 
 from fedlab.config import yaml_text
-from fedlab.deploy.device.local_data import OwnData, load_own_data
+from fedlab.deploy.device.local_data import OwnData, load_own_data, with_own_weights
 from fedlab.deploy.device.own_tensors import check_own_tensors, sketch
 from fedlab.deploy.device.state_file import StateFile
 from fedlab.deploy.handshake import INVITE, SEAT, DeviceInfo, Invitation
@@ -34,10 +34,18 @@ class Participant:
         folder: Folder of the client's state.
         device: The PyTorch device, ``cpu`` or ``cuda``.
         threads: PyTorch threads.
+        weights: Its copy of the file of weights that the scenario names, if that is elsewhere.
     """
 
     def __init__(
-        self, name: str, data: Path, domain: str | None, folder: Path, device: str, threads: int
+        self,
+        name: str,
+        data: Path,
+        domain: str | None,
+        folder: Path,
+        device: str,
+        threads: int,
+        weights: Path | None = None,
     ) -> None:
         self.name = name
         self.path = data
@@ -45,6 +53,7 @@ class Participant:
         self.folder = folder
         self.device = device
         self.threads = threads
+        self.weights = weights
         self._own: OwnData | None = None
         self._state: StateFile | None = None
         self._run = ""
@@ -80,6 +89,7 @@ class Participant:
                     __version__,
                 )
             values, _ = yaml_text.read(invitation.scenario, "the server's scenario")
+            values = with_own_weights(values, self.weights)
             own = load_own_data(
                 values, self.path, self.domain, invitation.classes, invitation.shape
             )

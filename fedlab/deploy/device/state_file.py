@@ -14,7 +14,7 @@ from flwr.app import RecordDict
 from fedlab.errors import InputError
 from fedlab.files import make_private
 from fedlab.records import Tensors, arrays_of, to_record
-from fedlab.runs.tensors import read_records, write_records
+from fedlab.tensor_files import read_records, write_records
 
 FORMAT = "fedlab client state 2"
 

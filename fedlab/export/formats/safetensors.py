@@ -69,7 +69,7 @@ def load_program(path: str | Path) -> Program:
     scenario = load_scenario(about["scenario"])
     takes, shape = about["input"]["dtype"], _shape(about["input"])
     model = build_model(
-        scenario.model, scenario.strategy, shape, len(about["classes"]), scenario.seed
+        scenario.model.untrained(), scenario.strategy, shape, len(about["classes"]), scenario.seed
     )
     model.load_state_dict(tensors)
     whole = takes == "int64" and scenario.data.normalisation == "none"

@@ -9,6 +9,7 @@ from torch import nn
 
 from fedlab.errors import InputError
 from fedlab.models.head import find_head
+from fedlab.models.normalisation import normalises
 from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -35,6 +36,13 @@ def refuse_if_nothing_stays(
     """
     if not local_names(model, policy):
         norm = scenario.model.norm
+        if any(normalises(module) for module in model.modules()):
+            raise InputError(
+                f"strategy.name: {scenario.strategy.name} keeps {kept} local, and those of the "
+                f"model '{scenario.model.name}' do not change in training; leave them out of what "
+                "model.freeze and model.adapt hold still (adapt.also_learn), or use "
+                "strategy.name=fedavg"
+            )
         back = "model.norm=batch, or " * (norm != "batch")
         raise InputError(
             f"strategy.name: {scenario.strategy.name} keeps {kept} local and the model "

@@ -1,0 +1,1 @@
+"""Parameter-efficient training: small additions to layers learn, the layers do not."""
