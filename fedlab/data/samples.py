@@ -18,11 +18,14 @@ class Samples:
             (n, features) or, for series, (n, channels, length).
         labels: Class indices, int64 of shape (n,).
         domains: Domain indices, int64 of shape (n,).
+        owners: Owner indices, int64 of shape (n,), -1 where a sample has none; None where no
+            source names owners.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     domains: np.ndarray
+    owners: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,6 +43,10 @@ class Domain:
         test_labels: Shape (m,) int64.
         class_names: Names of the classes, in the order of their indices.
         remarks: What the reader had to decide or left out, told once when the data are loaded.
+        train_owners: Who each training sample is of (a writer, a patient), as indices into
+            `owner_names`, shape (n,) int64; None where the source does not say.
+        test_owners: Likewise, shape (m,).
+        owner_names: Names of the owners; one name is one owner, in all domains and sources.
     """
 
     name: str
@@ -49,6 +56,9 @@ class Domain:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    train_owners: np.ndarray | None = None
+    test_owners: np.ndarray | None = None
+    owner_names: tuple[str, ...] = ()
 
     def with_remarks(self, remarks: Sequence[str]) -> Domain:
         """The same domain with further remarks."""
@@ -66,6 +76,7 @@ class FederatedData:
         class_names: Names by class index.
         unseen_domains: Indices of the domains that no client owns. Their samples are in both
             pools; a partition leaves them out, and the global model is tested on them.
+        owner_names: Names by owner index; empty where no source names owners.
     """
 
     train: Samples
@@ -73,6 +84,12 @@ class FederatedData:
     domain_names: tuple[str, ...]
     class_names: tuple[str, ...]
     unseen_domains: tuple[int, ...] = ()
+    owner_names: tuple[str, ...] = ()
+
+    def with_hidden_owners(self) -> FederatedData:
+        """The same samples, whose owners have numbers in place of names."""
+        names = tuple(f"owner {index}" for index in range(len(self.owner_names)))
+        return replace(self, owner_names=names)
 
     @property
     def seen_domains(self) -> tuple[int, ...]:

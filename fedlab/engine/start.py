@@ -48,7 +48,7 @@ def check_resources(scenario: Scenario) -> None:
 
             refuse_unreachable(resources.address)
             return
-    plan_actors(resources, Hardware.here(), scenario.cohort_size)
+    plan_actors(resources, Hardware.here(), scenario.largest_cohort)
 
 
 def start_grid(

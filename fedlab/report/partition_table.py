@@ -21,7 +21,8 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
     domain's training or test samples, in the order of the source; the client, empty where nobody
     has it; its domain; its true class; the label that the client sees; whether it is among the
-    client's labelled samples. What is tested or validated on has its true label.
+    client's labelled samples. What is tested or validated on has its true label. Where a source
+    names owners, a last column has them.
 
     Args:
         partition: Who owns which samples.
@@ -35,7 +36,7 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
+            writer.writerow((*COLUMNS, *["owner"] * bool(data.owner_names)))
             writer.writerows(_train_rows(partition, data))
             writer.writerows(_test_rows(partition, data))
     except OSError as error:
@@ -81,8 +82,10 @@ def _rows(
 ) -> Iterator[tuple[object, ...]]:
     starts = np.searchsorted(pool.domains, np.arange(len(data.domain_names)))
     numbers = np.arange(len(pool)) - starts[pool.domains]
-    columns = (splits, numbers, owners, pool.domains, pool.labels, labels, labelled)
-    for split, number, owner, domain, true, label, known in zip(
+    of = np.zeros(len(pool), np.int64) if pool.owners is None else pool.owners
+    columns = (splits, numbers, owners, pool.domains, pool.labels, labels, labelled, of)
+    names = data.owner_names
+    for split, number, owner, domain, true, label, known, name in zip(
         *(column.tolist() for column in columns), strict=True
     ):
         yield (
@@ -93,4 +96,5 @@ def _rows(
             data.class_names[true],
             data.class_names[label],
             "yes" if known else "no",
+            *([names[name] if name >= 0 else ""] if names else ()),
         )

@@ -37,6 +37,7 @@ __all__ = [
 
 ALL_SHOWN = 20  # clients up to which each gets its row
 FIRST_SHOWN = 8  # rows of a larger population
+LONGEST = 24  # width of a client's name
 MOST_FREQUENT = 3  # classes named where there are too many for columns
 EDGES = 12  # width of the column of clients, and of a table's edges
 QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
@@ -106,7 +107,7 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     if len(partition.validation):
         parts.insert(2, f"[bold]{len(partition.validation):,}[/] validation samples")
     if len(partition.held_out):
-        parts.append(_held_out(partition.held_out.tolist()))
+        parts.append(_held_out(partition))
     seen = np.isin(data.train.domains, data.seen_domains)
     if unused := int(seen.sum()) - len(partition.train) - len(partition.validation):
         parts.append(f"{unused:,} training samples unused")
@@ -117,9 +118,11 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     return " · ".join(parts)
 
 
-def _held_out(clients: Sequence[int]) -> str:
-    """The held-out clients, the first of many by their indices."""
-    named = ", ".join(map(str, clients[:ALL_SHOWN])) + " …" * (len(clients) > ALL_SHOWN)
+def _held_out(partition: Partition) -> str:
+    """The held-out clients, the first of many by their names or indices."""
+    clients = partition.held_out.tolist()
+    shown = [escape(partition.name(client)) for client in clients[:ALL_SHOWN]]
+    named = ", ".join(shown) + " …" * (len(clients) > ALL_SHOWN)
     return f"[bold]{len(clients):,}[/] held out, never trained: {named}"
 
 
@@ -136,7 +139,7 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
     counts = domain_counts(partition, data)
     test = np.diff(partition.test_offsets)
     table = _table("Training samples by domain")
-    table.add_column("client", justify="right")
+    table.add_column("client", justify="right", overflow="fold", max_width=LONGEST)
     aside = partition.validation_offsets
     others = {"validation": np.diff(aside)} if len(aside) else {}
     others["test"] = test
@@ -150,7 +153,7 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
         for client in shown:
             own = [numbers[client] for numbers in others.values()]
             numbers = [*counts[client], counts[client].sum(), *own]
-            _row(table, str(client), [f"{number:,}" for number in numbers])
+            _row(table, escape(partition.name(client)), [f"{number:,}" for number in numbers])
         _end(table, partition, shown, [*counts.sum(axis=0), counts.sum(), *sums])
         return table
     for title in ("domains", "all", *others):
@@ -160,7 +163,7 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
         own = counts[client]
         most = _largest(own, data.domain_names)
         numbers = [np.count_nonzero(own), own.sum(), *(n[client] for n in others.values())]
-        _row(table, str(client), [*(f"{number:,}" for number in numbers), most])
+        _row(table, escape(partition.name(client)), [*(f"{number:,}" for number in numbers), most])
     _end(table, partition, shown, [len(data.domain_names), counts.sum(), *sums])
     return table
 
@@ -182,12 +185,14 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     totals = [f"{total:,}" for total in counts.sum(axis=0)]
     widest = [max(len(a), len(b)) for a, b in zip(data.class_names, totals, strict=True)]
     table = _table("Training samples by class")
-    table.add_column("client", justify="right")
+    table.add_column("client", justify="right", overflow="fold", max_width=LONGEST)
     if sum(widest) + 3 * len(widest) + EDGES <= width:
         for name in data.class_names:
             table.add_column(escape(name), justify="right")
         for client in shown:
-            _row(table, str(client), [f"{number:,}" for number in counts[client]])
+            _row(
+                table, escape(partition.name(client)), [f"{number:,}" for number in counts[client]]
+            )
         _end(table, partition, shown, list(counts.sum(axis=0)))
         return table
     table.add_column("classes", justify="right")
@@ -195,7 +200,7 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     for client in shown:
         own = counts[client]
         most = _largest(own, data.class_names)
-        _row(table, str(client), [f"{np.count_nonzero(own)}", most])
+        _row(table, escape(partition.name(client)), [f"{np.count_nonzero(own)}", most])
     if len(shown) < len(partition):
         table.add_row("…")
     return table
