@@ -119,6 +119,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "image_folder": "fedlab.data.image_folder:ImageFolder",
         "npz": "fedlab.data.npz:Npz",
         "csv": "fedlab.data.csv_table:Csv",
+        "parquet": "fedlab.data.parquet:Parquet",
+        "leaf": "fedlab.data.leaf:Leaf",
     },
     "extractors": {
         "none": "fedlab.features.base:NoExtractor",
@@ -149,6 +151,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "quantity_skews": {
         "natural": "fedlab.scenarios.quantity_skew:Natural",
         "equal": "fedlab.scenarios.quantity_skew:Equal",
+        "share_of_domain": "fedlab.scenarios.quantity_skew:ShareOfDomain",
         "dirichlet": "fedlab.scenarios.quantity_skew:DirichletSizes",
         "lognormal": "fedlab.scenarios.quantity_skew:LogNormal",
         "power_law": "fedlab.scenarios.quantity_skew:PowerLaw",

@@ -36,6 +36,7 @@ class Table:
             place of its text among them.
         first: What the first row was taken for; None where the scenario says it.
         blank: Rows without any value, which are left out.
+        tested: Which rows are the test split, bool of shape (n,); None where none is given.
     """
 
     columns: list[str]
@@ -45,6 +46,7 @@ class Table:
     categories: dict[str, list[str]] = field(default_factory=dict)
     first: Guess | None = None
     blank: int = 0
+    tested: np.ndarray | None = None
 
 
 def read_table(path: Path, key: str, format: Format) -> Table:

@@ -9,19 +9,17 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from fedlab import rng
 from fedlab.data.categories import Categories, Encoding
 from fedlab.data.class_names import check_given
 from fedlab.data.csv_format import MISSING, Format
 from fedlab.data.csv_reader import Table, read_table
 from fedlab.data.labels import classes_of, split_at
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
-from fedlab.data.owners import OwnerSplit, numbered, refuse_constant, refuse_spanning
+from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
 from fedlab.data.remarks import counted, listed
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stored_numbers import stored
-from fedlab.data.stratify import split_domain
 from fedlab.data.table_rows import Rows, all_splits, learnt, of_owners, with_inputs
 from fedlab.errors import InputError
 
@@ -151,7 +149,7 @@ class Csv(Source):
             features = _in_order(table, columns, f"{context.key}.files.{name}")
             features = found.renumbered(features, columns, table.categories)
             labels = np.array([codes[cell] for cell in table.labels], np.int64)
-            read[name] = Rows(features, labels, table.owners)
+            read[name] = Rows(features, labels, table.owners, table.tested)
         if self.files_are == "owners":
             read = {self._one_name(): of_owners(read)}
         refuse_constant(
@@ -159,33 +157,18 @@ class Csv(Source):
             f"{context.key}.owner" if self.files_are == "domains" else f"{context.key}.files",
         )
         domains = []
-        for name, (features, labels, cells) in read.items():
-            owners = cells and numbered(cells, f"{context.key}.owner: column of '{name}'")
+        for name, rows in read.items():
             if self.impute == "drop":
-                whole = ~np.isnan(features).any(axis=1)
-                features, labels = features[whole], labels[whole]
-                owners = owners and owners.take(whole)
-                if not len(labels):
+                rows, dropped = rows.whole()
+                if not len(rows.labels):
                     raise InputError(
                         f"{context.key}.impute is 'drop', but no row of domain '{name}' is "
                         "complete; use 'median' or 'mean'"
                     )
-                if dropped := int((~whole).sum()):
+                if dropped:
                     what = counted({"row{s} with a missing value": dropped})
                     remarks.append(f"{context.key}.impute: left out of domain '{name}': {what}")
-            dealing = rng.generator(context.seed, "split", name)
-            domains.append(
-                split_domain(
-                    name,
-                    features,
-                    labels,
-                    class_names,
-                    self.test_share,
-                    dealing,
-                    owners,
-                    self.split,
-                )
-            )
+            domains.append(rows.domain(name, class_names, self.test_share, context, self.split))
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         domains, columns, told = self._encoded(found, domains, columns, context)

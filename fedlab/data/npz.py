@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from pydantic import Field, model_validator
 
 from fedlab import rng
 from fedlab.data.array_labels import Labels, classes, texts
+from fedlab.data.array_names import alike
 from fedlab.data.image_source import ImageSource
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.npz_reader import Archive
@@ -204,7 +203,7 @@ class Npz(ImageSource):
         for parameter in ("x_test", "y_test"):
             wanted: str = getattr(self, parameter)
             for name in () if wanted in names else unread:
-                if _alike(name, wanted):
+                if alike(name, wanted):
                     raise InputError(
                         f"{where} has an array '{name}', and test samples are looked for in "
                         f"'{wanted}'; set {context.key}.{parameter}={name} if they are meant, or "
@@ -283,13 +282,6 @@ def _left_out(read: Mapping[str, _Arrays], key: str) -> list[str]:
         return []
     what = counted({f"array{{s}} ({listed(names)})": len(names)})
     return [f"{key}: left out {what}, which no key of the source names"]
-
-
-def _alike(name: str, wanted: str) -> bool:
-    """Whether a name is another spelling of one: ``X_test``, ``xtest``, ``test_x``, ``x_tst``."""
-    one, other = (re.findall(r"[a-z]+|[0-9]+", each.casefold()) for each in (name, wanted))
-    same = sorted(one) == sorted(other) or "".join(one) == "".join(other)
-    return same or difflib.SequenceMatcher(None, name.casefold(), wanted.casefold()).ratio() > 0.8
 
 
 def _parameter(name: str) -> str:

@@ -8,16 +8,73 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedlab import rng
+from fedlab.data.owners import OwnerSplit, numbered
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
+from fedlab.data.stratify import split_domain
 
 
 class Rows(NamedTuple):
-    """The rows of a file or a domain: features, class indices, and the names of their owners."""
+    """The rows of a file or a domain.
+
+    Attributes:
+        features: float64 of shape (n, features).
+        labels: Class indices, shape (n,).
+        owners: Names of their owners, if they have some.
+        tested: Which are the test split, bool of shape (n,), where one is given.
+    """
 
     features: np.ndarray
     labels: np.ndarray
     owners: Sequence[str] | None
+    tested: np.ndarray | None = None
+
+    def whole(self) -> tuple[Rows, int]:
+        """The rows without a missing value, and how many others there are."""
+        whole = ~np.isnan(self.features).any(axis=1)
+        owners = self.owners and [
+            name for name, keep in zip(self.owners, whole, strict=True) if keep
+        ]
+        tested = None if self.tested is None else self.tested[whole]
+        rows = Rows(self.features[whole], self.labels[whole], owners, tested)
+        return rows, int((~whole).sum())
+
+    def domain(
+        self,
+        name: str,
+        class_names: tuple[str, ...],
+        test_share: float,
+        context: LoadContext,
+        how: OwnerSplit,
+    ) -> Domain:
+        """A domain of these rows, split as they are, or else as a source says.
+
+        Args:
+            name: The domain's name.
+            class_names: Names of the classes.
+            test_share: Share of the rows that is tested, where no split is given.
+            context: Gives the seed, and the source's key.
+            how: How rows with owners are split.
+        """
+        owners = self.owners and numbered(self.owners, f"{context.key}.owner: column of '{name}'")
+        if self.tested is None:
+            dealing = rng.generator(context.seed, "split", name)
+            rows = (self.features, self.labels, class_names, test_share, dealing)
+            return split_domain(name, *rows, owners or None, how)
+        train, test = np.flatnonzero(~self.tested), np.flatnonzero(self.tested)
+        whole = Domain(
+            name,
+            self.features[train],
+            self.labels[train],
+            self.features[test],
+            self.labels[test],
+            class_names,
+        )
+        if not owners:
+            return whole
+        codes, names = owners
+        return replace(whole, train_owners=codes[train], test_owners=codes[test], owner_names=names)
 
 
 def of_owners(read: Mapping[str, Rows]) -> Rows:
