@@ -287,8 +287,14 @@ def test_devices_are_owners_already(tmp_path: Path) -> None:
 
 
 def test_a_report_names_owners(tmp_path: Path, run: Run) -> None:
-    code, _, said = run("compare", clinic(tmp_path), "--seeds", 1, "--out", tmp_path / "c")
+    fedlab.simulate(clinic(tmp_path), out=tmp_path / "run", progress=False)
+    code, _, said = run("report", tmp_path / "run", "-o", tmp_path / "page.html")
     assert code == 0, said
-    page = (tmp_path / "c" / "report.html").read_text()
+    page = (tmp_path / "page.html").read_text()
     assert "6 owners of the data" in page
     assert "p3" in page
+
+
+def test_a_comparison_counts_owners(tmp_path: Path, run: Run) -> None:
+    code, _, said = run("compare", clinic(tmp_path), "--seeds", 1, "--out", tmp_path / "c")
+    assert code == 0, said

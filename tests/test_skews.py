@@ -451,7 +451,7 @@ def test_noise_that_makes_no_sense_is_refused() -> None:
 
 
 def test_each_client_takes_a_fixed_share_of_its_domain() -> None:
-    data = pools(train=(300, 111), domains=2)
+    data = pools(train=(300, 111), domains=2, classes=2)
     counts = dict(zip(data.domain_names, (4, 2), strict=True))
     domains = {"name": "one_per_client", "clients_per_domain": counts}
     quantity = {"name": "share_of_domain", "share": 0.1}

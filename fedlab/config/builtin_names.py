@@ -118,6 +118,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "torchvision": "fedlab.data.torchvision_source:Torchvision",
         "image_folder": "fedlab.data.image_folder:ImageFolder",
         "npz": "fedlab.data.npz:Npz",
+        "npy": "fedlab.data.npy:Npy",
         "csv": "fedlab.data.csv_table:Csv",
         "parquet": "fedlab.data.parquet:Parquet",
         "leaf": "fedlab.data.leaf:Leaf",

@@ -11,6 +11,7 @@ import numpy as np
 from fedlab import rng
 from fedlab.data.array_cache import load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
+from fedlab.data.mapped import pooled
 from fedlab.data.owners import pooled_owners
 from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
@@ -155,7 +156,7 @@ def _pool(
         owners.append(number[own_owners])
         sizes.append(len(own_labels))
     return Samples(
-        inputs=np.concatenate(inputs),
+        inputs=pooled(inputs),
         labels=np.concatenate(labels).astype(np.int64, copy=False),
         domains=np.repeat(np.arange(len(domains)), sizes),
         owners=np.concatenate(owners) if any(each.owner_names for each in domains) else None,

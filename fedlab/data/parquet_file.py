@@ -165,7 +165,7 @@ class File(NamedTuple):
                 raise InputError(
                     f"{self.where}: column '{column}' has no picture in row {row}; remove the row"
                 )
-            found.append(self.path.parent / path if content is None else content)
+            found.append(self.path.parent / str(path) if content is None else content)
         return found
 
     def _read(self, column: str) -> Any:

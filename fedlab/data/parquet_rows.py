@@ -65,7 +65,7 @@ class FileRows:
         """A table for each domain, in the order in which they occur."""
         tables: dict[str, Table] = {}
         for name in dict.fromkeys(self.domains.tolist()):
-            own = np.flatnonzero(self.domains == name)
+            own: list[int] = np.flatnonzero(self.domains == name).tolist()
             tables[name] = Table(
                 names,
                 features[own],

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+from fedlab.data.mapped import MappedFile, file_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,21 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: of inputs that are mapped from a file, its name."""
+        file = file_of(self.inputs)
+        return vars(self) if file is None else {**vars(self), "inputs": file}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes what was pickled, and maps the file again.
+
+        Raises:
+            InputError: If the file is gone, or not what it was.
+        """
+        inputs = state["inputs"]
+        mapped = inputs.opened() if isinstance(inputs, MappedFile) else inputs
+        vars(self).update({**state, "inputs": mapped})
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,14 @@ class FederatedData:
     class_names: tuple[str, ...]
     unseen_domains: tuple[int, ...] = ()
     owner_names: tuple[str, ...] = ()
+
+    def in_memory(self) -> FederatedData:
+        """The same samples, none of them mapped: for machines that do not see the files."""
+        pools = (self.train, self.test)
+        if all(file_of(pool.inputs) is None for pool in pools):
+            return self
+        train, test = (replace(pool, inputs=np.array(pool.inputs)) for pool in pools)
+        return replace(self, train=train, test=test)
 
     def with_hidden_owners(self) -> FederatedData:
         """The same samples, whose owners have numbers in place of names."""

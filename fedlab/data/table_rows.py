@@ -32,9 +32,9 @@ class Rows(NamedTuple):
 
     def whole(self) -> tuple[Rows, int]:
         """The rows without a missing value, and how many others there are."""
-        whole = ~np.isnan(self.features).any(axis=1)
+        whole: np.ndarray = ~np.isnan(self.features).any(axis=1)
         owners = self.owners and [
-            name for name, keep in zip(self.owners, whole, strict=True) if keep
+            name for name, keep in zip(self.owners, whole.tolist(), strict=True) if keep
         ]
         tested = None if self.tested is None else self.tested[whole]
         rows = Rows(self.features[whole], self.labels[whole], owners, tested)
@@ -57,11 +57,12 @@ class Rows(NamedTuple):
             context: Gives the seed, and the source's key.
             how: How rows with owners are split.
         """
-        owners = self.owners and numbered(self.owners, f"{context.key}.owner: column of '{name}'")
+        where = f"{context.key}.owner: column of '{name}'"
+        owners = numbered(self.owners, where) if self.owners else None
         if self.tested is None:
             dealing = rng.generator(context.seed, "split", name)
             rows = (self.features, self.labels, class_names, test_share, dealing)
-            return split_domain(name, *rows, owners or None, how)
+            return split_domain(name, *rows, owners, how)
         train, test = np.flatnonzero(~self.tested), np.flatnonzero(self.tested)
         whole = Domain(
             name,
@@ -71,7 +72,7 @@ class Rows(NamedTuple):
             self.labels[test],
             class_names,
         )
-        if not owners:
+        if owners is None:
             return whole
         codes, names = owners
         return replace(whole, train_owners=codes[train], test_owners=codes[test], owner_names=names)

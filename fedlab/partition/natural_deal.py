@@ -205,5 +205,5 @@ def _tell(
                 "each of them is one client; where these are different ones of the same name, "
                 "partition.clients.per_domain=true makes a client of each",
                 f"{int((times > 1).sum()):,}",
-                data.owner_names[owners[times > 1][0]],
+                data.owner_names[int(owners[times > 1][0])],
             )

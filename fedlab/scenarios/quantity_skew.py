@@ -55,6 +55,8 @@ class ShareOfDomain(QuantitySkew):
     View", CVPR 2023), FedHEAL (Chen et al., CVPR 2024, arXiv 2311.16974) and F2DC: 1 % of a set of
     digits, 20 % of one of Office-Caltech, whatever the domain's size. Samples are drawn without
     replacement from what a client was dealt; ``int(share * samples)`` of each domain that it sees.
+    Clients are tested on classes that a client of their domain has; with ``evaluation.fraction: 0``
+    the global model is tested on each domain's whole test set instead, as in these papers.
 
     Attributes:
         share: That share, in (0, 1].
@@ -70,7 +72,7 @@ class ShareOfDomain(QuantitySkew):
         each = np.floor(self.share * totals + 1e-9).astype(np.int64)
         wanted = np.where(dealt > 0, each, 0)
         key = f"partition.quantity.share: {self.share:g} of domain"
-        for domain in np.flatnonzero(dealt.any(axis=0)):
+        for domain in map(int, np.flatnonzero(dealt.any(axis=0))):
             sees = dealt[:, domain] > 0
             what = f"{key} '{domains[domain]}'"
             if not each[domain]:
