@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
     def whole(self) -> tuple[Rows, int]:
         """The rows without a missing value, and how many others there are."""
-        whole: np.ndarray = ~np.isnan(self.features).any(axis=1)
+        whole = np.logical_not(np.isnan(self.features).any(axis=1))
         owners = self.owners and [
             name for name, keep in zip(self.owners, whole.tolist(), strict=True) if keep
         ]
