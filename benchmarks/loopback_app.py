@@ -85,7 +85,7 @@ def main(grid: Grid, context: Context) -> None:
         return push(messages)
 
     grid.push_messages = push_on_the_wire  # type: ignore[method-assign]
-    while len(list(grid.get_node_ids())) < work.scenario.partition.clients:
+    while len(list(grid.get_node_ids())) < work.scenario.partition.number_of_clients:
         time.sleep(0.5)
     STOCK.mkdir(exist_ok=True)
     build_server_app(work.scenario, work.model, callbacks=[HistoryWriter(STOCK)])(grid, context)

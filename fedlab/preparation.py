@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from torch import nn
 
 from fedlab.data.data_checks import check_classes
@@ -16,7 +17,7 @@ from fedlab.engine.execution.round_workload import check_work, devices_of, work_
 from fedlab.engine.model_check import checked_trainer
 from fedlab.engine.rehearsal.pass_count import RoundPasses, count_passes
 from fedlab.engine.rehearsal.rehearse import rehearse
-from fedlab.errors import no_exit
+from fedlab.errors import InputError, no_exit
 from fedlab.features.base import ExtractionContext
 from fedlab.methods import client_trainer_class, strategy_class
 from fedlab.partition.partition import Partition, make_partition, refuse_untested
@@ -63,6 +64,8 @@ def divide(
         InputError: If the data cannot be read, or not divided so.
     """
     data = load(scenario.data)
+    if not scenario.output.owner_names:
+        data = data.with_hidden_owners()
     check_classes(data)
     return data, make_partition(
         scenario.partition, data, scenario.seed, scenario.evaluation.validation_share
@@ -85,6 +88,8 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
     client_trainer_class(scenario)
     data, partition = divide(scenario, load)
+    scenario = scenario.for_clients(len(partition), len(partition.held_out))
+    _refuse_idle_adaptation(scenario, partition)
     scenario.evaluation.metric_set.check(len(data.class_names))
     if scenario.evaluation.fraction > 0:
         refuse_untested(partition)
@@ -104,6 +109,23 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         refuse_hopeless_deadline(scenario, model, fleet)
     passes = count_passes(scenario, data, partition, trainer, work)
     return Prepared(scenario, data, partition, model, fleet, passes)
+
+
+def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:
+    """Refuses to adapt to clients that have no training samples to adapt on.
+
+    Raises:
+        InputError: With the first.
+    """
+    if not scenario.evaluation.adapt_steps:
+        return
+    idle = partition.held_out[np.diff(partition.train_offsets)[partition.held_out] == 0]
+    if len(idle):
+        raise InputError(
+            f"evaluation.adapt_steps {scenario.evaluation.adapt_steps} takes steps on the training "
+            f"samples of clients that nobody trains, and client {partition.name(int(idle[0]))} has "
+            "none; use split: within_owners with partition.held_out_clients, or leave it out"
+        )
 
 
 def prepare_again(scenario: Scenario) -> Prepared:

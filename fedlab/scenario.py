@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from pydantic import (
 
 from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.spec import DataSpec
+from fedlab.errors import InputError
 from fedlab.metrics.base import Metric
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.models.spec import ModelSpec
@@ -206,11 +208,14 @@ class OutputSpec(ConfigBlock):
         checkpoint_every: Rounds between checkpoints; a crash loses at most that many. With real
             devices there is one after every round.
         trackers: Experiment trackers that follow the run; never change a result.
+        owner_names: Whether tables, pictures and reports name the owners of the data; otherwise
+            they have numbers there.
     """
 
     dir: Path = Path("runs")
     checkpoint_every: PositiveInt = 1
     trackers: tuple[Chosen[TrackerParameters], ...] = ()
+    owner_names: bool = True
 
 
 class Scenario(ConfigBlock):
@@ -257,8 +262,46 @@ class Scenario(ConfigBlock):
 
     @property
     def cohort_size(self) -> int:
-        """Number of clients that train in a round."""
+        """Number of clients that train in a round.
+
+        Raises:
+            InputError: If clients are natural, and the data have not been loaded.
+        """
         return round(self.participation.fraction * self.partition.training_clients)
+
+    @property
+    def largest_cohort(self) -> int:
+        """`cohort_size`, or, of natural clients before they are counted, what it may be at most."""
+        clients = self.partition.clients
+        if self.partition.is_counted or isinstance(clients, int):
+            return self.cohort_size
+        return round(self.participation.fraction * (clients.most or sys.maxsize)) or 1
+
+    def for_clients(self, clients: int, held_out: int) -> Scenario:
+        """The same scenario, which knows how many natural clients the data make.
+
+        Args:
+            clients: Their number.
+            held_out: How many of them nobody trains.
+
+        Raises:
+            InputError: If so many do not go together with the rest.
+        """
+        if isinstance(self.partition.clients, int):
+            return self
+        known = self.partition.counted(clients, held_out)
+        scenario = self.model_copy(update={"partition": known})
+        try:
+            scenario._check_participation()
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        if held_out and self.devices.profiles:
+            raise InputError(
+                f"partition.clients: {held_out} of the natural clients are tested alone, and on a "
+                "virtual clock (devices.profiles) every client has a device that trains; use "
+                "new_owners: left_out, or leave devices.profiles out"
+            )
+        return scenario
 
     @model_validator(mode="after")
     def _held_out_clients_are_tested(self) -> Scenario:
@@ -278,6 +321,12 @@ class Scenario(ConfigBlock):
 
     @model_validator(mode="after")
     def _somebody_takes_part(self) -> Scenario:
+        if self.partition.is_counted:
+            self._check_participation()
+        return self
+
+    def _check_participation(self) -> None:
+        """Refuses shares that sample nobody, and more replies than there are clients."""
         clients = self.partition.training_clients
         for key in ("participation", "evaluation"):
             fraction = getattr(self, key).fraction
@@ -292,4 +341,3 @@ class Scenario(ConfigBlock):
                 f"participation.min_replies {needed} are more than the {self.cohort_size} clients "
                 "of a round; ask for fewer, or raise participation.fraction"
             )
-        return self

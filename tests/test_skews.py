@@ -448,3 +448,42 @@ def test_noise_that_makes_no_sense_is_refused() -> None:
         divided(pools(), 2, label_noise={"name": "symmetric", "rate": [0.4, 0.1]})
     with pytest.raises(InputError, match="no other class than 'class 0'"):
         divided(pools(classes=1), 2, label_noise={"name": "symmetric", "rate": 0.5})
+
+
+def test_each_client_takes_a_fixed_share_of_its_domain() -> None:
+    data = pools(train=(300, 111), domains=2, classes=2)
+    counts = dict(zip(data.domain_names, (4, 2), strict=True))
+    domains = {"name": "one_per_client", "clients_per_domain": counts}
+    quantity = {"name": "share_of_domain", "share": 0.1}
+    partition = divided(data, 6, domains=domains, quantity=quantity)
+    assert sizes(partition).tolist() == [30] * 4 + [11] * 2
+    assert len(set(partition.train.tolist())) == 142
+    assert len(partition.test) == len(data.test)
+
+
+def test_a_share_that_is_not_there_is_refused() -> None:
+    data = pools(train=(300, 9), domains=2)
+    with pytest.raises(InputError, match="is 90 of its 300 samples, and one of its 4"):
+        divided(data, 8, quantity={"name": "share_of_domain", "share": 0.3})
+    with pytest.raises(InputError, match="less than one of its 9 samples"):
+        divided(data, 2, quantity={"name": "share_of_domain", "share": 0.05})
+
+
+def test_numbers_of_clients_can_be_drawn() -> None:
+    data = pools(domains=4)
+    skew = {"name": "one_per_client", "clients_per_domain": "random"}
+
+    def numbers(seed: int, **bounds: int) -> list[int]:
+        counts = table(divided(data, 20, seed, domains={**skew, **bounds}), data).sum(axis=2)
+        assert (np.count_nonzero(counts, axis=1) == 1).all()
+        return np.count_nonzero(counts, axis=0).tolist()
+
+    assert numbers(1) == numbers(1)
+    assert len({tuple(numbers(seed)) for seed in range(5)}) > 1
+    assert all(min(numbers(seed)) >= 1 for seed in range(20))
+    assert numbers(0, at_most=5) == [5, 5, 5, 5]
+    assert max(max(numbers(seed, at_most=7, at_least=2)) for seed in range(20)) <= 7
+    with pytest.raises(InputError, match="20 clients cannot be at_least 1 and at_most 4"):
+        numbers(0, at_most=4)
+    with pytest.raises(ValidationError, match="bound the numbers of"):
+        divided(data, 4, domains={"name": "one_per_client", "at_most": 2})

@@ -52,6 +52,7 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.preparation import prepare
 
     prepared = prepare(scenario)
+    scenario = prepared.scenario
     model, data = prepared.model, prepared.data
     anatomy, head = anatomy_of(model), find_head(model)
     samples = trial_samples(data, Preprocess(scenario.data, data))

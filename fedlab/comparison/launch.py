@@ -99,7 +99,7 @@ def run_on_ray(jobs: Sequence[RunTask], load: Load, watch: Watch, max_parallel: 
     hardware, disconnect = connect(spec.address)
     end_waiting_actors()
     try:
-        cohort = max(job.scenario.cohort_size for job in jobs)
+        cohort = max(job.scenario.largest_cohort for job in jobs)
         fitting = max(1, int(ray.cluster_resources().get("memory", 1e15) // RUN_BYTES))
         most = min(max_parallel or fitting, fitting)
         layout = lay_out(spec, hardware, len(jobs), cohort, most)

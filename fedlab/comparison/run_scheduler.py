@@ -125,7 +125,7 @@ class RunScheduler:
         resources = job.scenario.resources.model_copy(
             update={"backend": "local", "gpus_per_actor": self.share.gpus}
             if post.alone
-            else {"actors": min(self.actors, job.scenario.cohort_size)}
+            else {"actors": min(self.actors, job.scenario.largest_cohort)}
         )
         laid_out = replace(
             job,

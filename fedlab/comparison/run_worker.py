@@ -92,7 +92,7 @@ def conduct(job: RunTask, data: FederatedData, tell: Tell) -> None:
     """
     registry.register_classes(job.session_classes)
     prepared = prepare(job.scenario, lambda _: data)
-    laid_out = job.scenario.model_copy(update={"resources": job.resources})
+    laid_out = prepared.scenario.model_copy(update={"resources": job.resources})
     observed = anatomy_of(prepared.model).observed
     grid, _ = start_grid(laid_out, prepared.data, prepared.partition, observed)
     if job.threads is not None:

@@ -149,11 +149,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "torchvision": "fedlab.data.torchvision_source:Torchvision",
         "image_folder": "fedlab.data.image_folder:ImageFolder",
         "npz": "fedlab.data.npz:Npz",
+        "npy": "fedlab.data.npy:Npy",
         "csv": "fedlab.data.csv_table:Csv",
         "text": "fedlab.data.text:Text",
         "python_text": "fedlab.data.python_text:PythonText",
         "signals": "fedlab.data.signals:Signals",
         "token_ids": "fedlab.data.token_sequences:TokenIds",
+        "parquet": "fedlab.data.parquet:Parquet",
+        "leaf": "fedlab.data.leaf:Leaf",
     },
     "extractors": {
         "none": "fedlab.features.base:NoExtractor",
@@ -185,6 +188,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "quantity_skews": {
         "natural": "fedlab.scenarios.quantity_skew:Natural",
         "equal": "fedlab.scenarios.quantity_skew:Equal",
+        "share_of_domain": "fedlab.scenarios.quantity_skew:ShareOfDomain",
         "dirichlet": "fedlab.scenarios.quantity_skew:DirichletSizes",
         "lognormal": "fedlab.scenarios.quantity_skew:LogNormal",
         "power_law": "fedlab.scenarios.quantity_skew:PowerLaw",

@@ -30,6 +30,7 @@ log = logging.getLogger("fedlab")
 SEAL = "checksums.json"
 PIECE = 2**22
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
+OWNERS = ("train_owners", "test_owners")  # there where a domain has owners
 
 
 def folder() -> Path:
@@ -112,9 +113,10 @@ def _read(entry: Path) -> list[Domain] | None:
                 name=domain["name"],
                 class_names=tuple(domain["class_names"]),
                 remarks=tuple(domain["remarks"]),
+                owner_names=tuple(domain.get("owner_names", ())),
                 **{
                     array: np.load(entry / f"{index}-{array}.npy", mmap_mode="r")
-                    for array in ARRAYS
+                    for array in ARRAYS + OWNERS * bool(domain.get("owner_names"))
                 },
             )
             for index, domain in enumerate(listed)
@@ -126,10 +128,15 @@ def _read(entry: Path) -> list[Domain] | None:
 def _write(domains: Sequence[Domain], folder: Path) -> None:
     """Writes the files of an entry."""
     for index, domain in enumerate(domains):
-        for array in ARRAYS:
+        for array in ARRAYS + OWNERS * bool(domain.owner_names):
             np.save(folder / f"{index}-{array}.npy", getattr(domain, array))
     listed = [
-        {"name": each.name, "class_names": each.class_names, "remarks": each.remarks}
+        {
+            "name": each.name,
+            "class_names": each.class_names,
+            "remarks": each.remarks,
+            "owner_names": each.owner_names,
+        }
         for each in domains
     ]
     (folder / "domains.json").write_text(json.dumps(listed), encoding="utf-8")

@@ -21,6 +21,8 @@ class Format:
         header: Whether the first row names the columns; ``auto`` looks at it.
         limits: How much may be read.
         measured: Whether labels are measurements, so that each may be another.
+        owner: Column of the owners, by name or position; None where there is none.
+        categorical: Columns of categories, likewise.
     """
 
     label: int | str
@@ -29,6 +31,13 @@ class Format:
     header: bool | Literal["auto"] = "auto"
     limits: Limits = field(default_factory=Limits)
     measured: bool = False
+    owner: int | str | None = None
+    categorical: tuple[int | str, ...] = ()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether a column is named, so that there must be a header."""
+        return any(isinstance(each, str) for each in (self.label, self.owner, *self.categorical))
 
     def is_missing(self, cell: str) -> bool:
         """Whether a cell holds no value."""

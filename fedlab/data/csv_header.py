@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from fedlab.data.csv_format import Format
@@ -14,7 +14,12 @@ Guess = Literal["header", "numbered header", "sample"]
 
 
 def guess(
-    first: Sequence[str], label: int, below: Mapping[str, int], format: Format, where: str
+    first: Sequence[str],
+    label: int,
+    below: Mapping[str, int],
+    format: Format,
+    where: str,
+    texts: Collection[int] = (),
 ) -> Guess:
     """What the first row is, where the scenario does not say.
 
@@ -27,11 +32,13 @@ def guess(
         below: How often each label stands in the rows below it.
         format: How the file is read.
         where: What the file is called in errors.
+        texts: Positions of further columns that hold text: the owners, categories.
 
     Raises:
         InputError: If it may be either.
     """
-    cells = [*first[:label], *first[label + 1 :]]
+    beside = [*first[:label], *first[label + 1 :]]
+    cells = [cell for place, cell in enumerate(first) if place != label and place not in texts]
     words = [c for c in cells if not format.is_missing(c) and number(c) is None]
     numbers = [c for c in cells if number(c) is not None]
     if words and not numbers:
@@ -43,7 +50,7 @@ def guess(
             "correct the cell"
         )
     own = first[label]
-    counts = len(cells) > 1 and _counts(cells)
+    counts = len(beside) > 1 and _counts(beside)
     if counts and own not in below:
         return "numbered header"
     if number(own) is None and all(number(cell) is not None for cell in below):

@@ -7,12 +7,13 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
+from fedlab.data.csv_columns import Columns, not_a_number
 from fedlab.data.csv_format import Format
 from fedlab.data.csv_header import Guess, check_names, guess
 from fedlab.data.limits import size
@@ -30,15 +31,22 @@ class Table:
         columns: Names of the features; ``column 3`` and the like where the file has no header.
         features: float64 of shape (n, features), NaN where a value is missing.
         labels: The label cells, as text.
+        owners: The owner cells, as text; None without such a column.
+        categories: The texts of each categorical column, by its name; a feature's value is the
+            place of its text among them.
         first: What the first row was taken for; None where the scenario says it.
         blank: Rows without any value, which are left out.
+        tested: Which rows are the test split, bool of shape (n,); None where none is given.
     """
 
     columns: list[str]
     features: np.ndarray
     labels: list[str]
+    owners: list[str] | None = None
+    categories: dict[str, list[str]] = field(default_factory=dict)
     first: Guess | None = None
     blank: int = 0
+    tested: np.ndarray | None = None
 
 
 def read_table(path: Path, key: str, format: Format) -> Table:
@@ -72,6 +80,8 @@ class _Reading:
         self.blank = 0
         self.values = array("d")
         self.labels: list[str] = []
+        self.owners: list[str] = []
+        self.codes: dict[int, dict[str, int]] = {}
 
     def table(self, file: TextIO) -> Table:
         rows = self._rows(file)
@@ -84,18 +94,21 @@ class _Reading:
                 f"are separated by something else than '{self.format.delimiter}', set the source's "
                 "delimiter"
             )
-        label = self._label(first)
+        columns = Columns.of(first, self.format, self.where)
+        self.codes = {place: {} for place in columns.categorical}
         plain = [f"column {index}" for index in range(len(first))]
-        names = first if self._is_named(first, label) else plain
+        names = first if self._is_named(first, columns) else plain
         for below in rows:
-            self._add(below, label, names)
-        kind = self._kind(first, label)
+            self._add(below, columns, names)
+        kind = self._kind(first, columns)
         if kind == "sample":
             before, self.values = self.values, array("d")
             labels, self.labels = self.labels, []
-            self._add((line, first), label, plain)
+            owners, self.owners = self.owners, []
+            self._add((line, first), columns, plain)
             self.values.extend(before)
             self.labels.extend(labels)
+            self.owners.extend(owners)
             names = plain
         else:
             names = first
@@ -103,48 +116,35 @@ class _Reading:
         if not self.labels:
             raise InputError(f"{self.where} has a header and no rows; add some or remove the file")
         return Table(
-            names[:label] + names[label + 1 :],
-            np.array(self.values).reshape(len(self.labels), len(first) - 1),
+            [name for place, name in enumerate(names) if place in columns.features],
+            np.array(self.values).reshape(len(self.labels), len(columns.features)),
             self.labels,
-            kind if self.format.header == "auto" and isinstance(self.format.label, int) else None,
+            None if columns.owner is None else self.owners,
+            {names[place]: list(texts) for place, texts in self.codes.items()},
+            kind if self.format.header == "auto" and not self.format.is_named else None,
             self.blank,
         )
 
-    def _is_named(self, first: list[str], label: int) -> bool:
+    def _is_named(self, first: list[str], columns: Columns) -> bool:
         """Whether errors name columns by the first row, before it is known what that is."""
-        cells = [*first[:label], *first[label + 1 :]]
+        cells = [first[place] for place in columns.features if place not in columns.categorical]
         words = any(number(c) is None and not self.format.is_missing(c) for c in cells)
-        return self.format.header is True or (self.format.header == "auto" and words)
+        stated = self.format.header is True or self.format.is_named
+        return stated or (self.format.header == "auto" and words)
 
-    def _kind(self, first: list[str], label: int) -> Guess:
+    def _kind(self, first: list[str], columns: Columns) -> Guess:
         """What the first row is."""
-        if isinstance(self.format.label, str) or self.format.header is True:
+        if self.format.is_named or self.format.header is True:
             return "header"
         if self.format.header is False:
             return "sample"
-        return guess(first, label, Counter(self.labels), self.format, self.where)
+        below = Counter(self.labels)
+        return guess(first, columns.label, below, self.format, self.where, columns.texts)
 
-    def _label(self, first: list[str]) -> int:
-        """Position of the label."""
-        label = self.format.label
-        if isinstance(label, str):
-            if label not in first:
-                raise InputError(
-                    f"{self.where} has no column '{label}' in its header, only "
-                    f"{', '.join(first[:20])}; set the source's label to one of them, or to a "
-                    "position if there is no header"
-                )
-            return first.index(label)
-        if not -len(first) <= label < len(first):
-            raise InputError(
-                f"{self.where} has {len(first)} columns, none at position {label}; set the "
-                f"source's label to at most {len(first) - 1}"
-            )
-        return label % len(first)
-
-    def _add(self, row: Row, label: int, names: list[str]) -> None:
-        """Takes the numbers and the label of a row."""
+    def _add(self, row: Row, columns: Columns, names: list[str]) -> None:
+        """Takes the numbers, the label and the owner of a row."""
         line, cells = row
+        label = columns.label
         if len(cells) != len(names):
             raise InputError(
                 f"{self.where} has {len(cells)} cells in line {line} but {len(names)} in its "
@@ -157,15 +157,24 @@ class _Reading:
                 f"{self.where} has no label in line {line}{mark}; add it or remove the line{remedy}"
             )
         self.labels.append(cells[label])
-        for column, cell in enumerate(cells):
-            if column == label:
-                continue
-            value = math.nan if self.format.is_missing(cell) else number(cell)
+        if columns.owner is not None:
+            if not cells[columns.owner]:
+                raise InputError(
+                    f"{self.where} has no owner in line {line}, {names[columns.owner]}; name one, "
+                    "or remove the line"
+                )
+            self.owners.append(cells[columns.owner])
+        for column in columns.features:
+            cell = cells[column]
+            codes = self.codes.get(column)
+            if self.format.is_missing(cell):
+                value = math.nan
+            else:
+                value = number(cell) if codes is None else codes.setdefault(cell, len(codes))
             if value is None:
                 raise InputError(
-                    f"{self.where} has '{cell[:60]}' in line {line}, {names[column]}, which is not "
-                    "a number; encode it as one, or set the source's missing to it where the value "
-                    "is missing"
+                    f"{self.where} has '{cell[:60]}' in line {line}, {names[column]}, which "
+                    f"{not_a_number(cell)}"
                 )
             if math.isinf(value):
                 raise InputError(

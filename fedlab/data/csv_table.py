@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, FiniteFloat, field_validator
+from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from fedlab import rng
+from fedlab.data.categories import Categories, Encoding
 from fedlab.data.class_names import check_given
 from fedlab.data.csv_format import MISSING, Format
 from fedlab.data.csv_reader import Table, read_table
 from fedlab.data.labels import classes_of, split_at
-from fedlab.data.named_files import Files, left_out, named
+from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
+from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
 from fedlab.data.remarks import counted, listed
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stored_numbers import stored
-from fedlab.data.stratify import split_domain
+from fedlab.data.table_rows import Rows, all_splits, learnt, of_owners, with_inputs
 from fedlab.errors import InputError
 
 TOLD = 5
@@ -50,6 +51,17 @@ class Csv(Source):
         test_share: Share of a domain's rows that become its test split, stratified by class.
         class_names: Names of the classes, in the order of the sorted labels; by default the
             labels themselves.
+        owner: Column that says whose a row is (a patient, a sensor), by name or position.
+        split: With owners: ``within_owners`` splits each owner's rows, ``by_owner`` draws owners
+            all of whose rows are tested.
+        files_are: Whether each file is a domain, or the rows of one of the ``owners`` of a single
+            domain.
+        domain: Name of that single domain; by default that of the folder, or else ``all``.
+        categorical: Columns of categories (texts or codes), by name or position.
+        encoding: How these become numbers: ``one_hot``, a column for each category, or ``codes``,
+            its place among the sorted categories. Categories are those of the training rows of all
+            files but those of unseen domains; what else there is, and what is missing, is 0
+            in all columns, or the next code, and counted.
         delimiter: What separates the cells.
     """
 
@@ -63,6 +75,12 @@ class Csv(Source):
     impute: Literal["median", "mean", "drop"] = "median"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+    owner: int | str | None = None
+    split: OwnerSplit = "within_owners"
+    files_are: FilesAre = "domains"
+    domain: str | None = Field(default=None, min_length=1)
+    categorical: tuple[int | str, ...] = ()
+    encoding: Encoding = "one_hot"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
 
     @field_validator("missing", mode="before")
@@ -70,12 +88,24 @@ class Csv(Source):
     def _a_single_mark_will_do(cls, missing: Any) -> Any:
         return (missing,) if isinstance(missing, str) else missing
 
+    @field_validator("categorical", mode="before")
+    @classmethod
+    def _a_single_column_will_do(cls, columns: Any) -> Any:
+        return (columns,) if isinstance(columns, str | int) else columns
+
+    @model_validator(mode="after")
+    def _owners_are_meant(self) -> Csv:
+        check_files_are(self.files_are, self.domain, self.owner, self.split)
+        if self.encoding != "one_hot" and not self.categorical:
+            raise ValueError(f"encoding: {self.encoding} is of categorical columns; name some")
+        return self
+
     def names(self, context: LoadContext) -> Sequence[str]:
         """See `Source.names`."""
         files = named(self.files, ".csv", context)
         for name, path in files.items():
             context.limits.check_file(path, f"{context.key}.files.{name}: '{path}'")
-        return list(files)
+        return list(files) if self.files_are == "domains" else [self._one_name()]
 
     def remarks(self, context: LoadContext) -> Sequence[str]:
         """Files of a folder that are no tables."""
@@ -95,36 +125,70 @@ class Csv(Source):
             self.header,
             context.limits,
             self.positive_above is not None,
+            self.owner,
+            self.categorical,
         )
         tables = {
             name: read_table(path, f"{context.key}.files.{name}", format)
             for name, path in named(self.files, ".csv", context).items()
         }
+        return self.domains(tables, context)
+
+    def domains(self, tables: dict[str, Table], context: LoadContext) -> list[Domain]:
+        """The domains of tables that were read, by the name of their file.
+
+        Raises:
+            InputError: As `load`.
+        """
         columns = next(iter(tables.values())).columns
         codes, class_names, remarks = self._classes(tables, context)
         remarks += _told(tables, context.key)
-        domains = []
+        found = Categories.of([table.categories for table in tables.values()], context.key)
+        read: dict[str, Rows] = {}
         for name, table in tables.items():
             features = _in_order(table, columns, f"{context.key}.files.{name}")
+            features = found.renumbered(features, columns, table.categories)
             labels = np.array([codes[cell] for cell in table.labels], np.int64)
+            read[name] = Rows(features, labels, table.owners, table.tested)
+        if self.files_are == "owners":
+            read = {self._one_name(): of_owners(read)}
+        refuse_constant(
+            [name for rows in read.values() for name in set(rows.owners or ())],
+            f"{context.key}.owner" if self.files_are == "domains" else f"{context.key}.files",
+        )
+        domains = []
+        for name, rows in read.items():
             if self.impute == "drop":
-                whole = ~np.isnan(features).any(axis=1)
-                features, labels = features[whole], labels[whole]
-                if not len(labels):
+                rows, dropped = rows.whole()
+                if not len(rows.labels):
                     raise InputError(
                         f"{context.key}.impute is 'drop', but no row of domain '{name}' is "
                         "complete; use 'median' or 'mean'"
                     )
-                if dropped := int((~whole).sum()):
+                if dropped:
                     what = counted({"row{s} with a missing value": dropped})
                     remarks.append(f"{context.key}.impute: left out of domain '{name}': {what}")
-            dealing = rng.generator(context.seed, "split", name)
-            domains.append(
-                split_domain(name, features, labels, class_names, self.test_share, dealing)
-            )
+            domains.append(rows.domain(name, class_names, self.test_share, context, self.split))
+        if self.split == "by_owner":
+            refuse_spanning(domains, f"{context.key}.split: by_owner")
+        domains, columns, told = self._encoded(found, domains, columns, context)
         (first, *others), filled = self._filled(domains, columns, context)
-        remarks += filled
-        return [first.with_remarks(remarks), *others]
+        return [first.with_remarks([*remarks, *told, *filled]), *others]
+
+    def _one_name(self) -> str:
+        """Name of the one domain whose owners the files are."""
+        return one_name(self.domain, self.files)
+
+    def _encoded(
+        self, found: Categories, domains: list[Domain], columns: list[str], context: LoadContext
+    ) -> tuple[list[Domain], list[str], list[str]]:
+        """The same domains with numbers for categories, names of their columns, and remarks."""
+        if not found.texts:
+            return domains, columns, []
+        splits, names, told = found.encoded(
+            all_splits(domains), learnt(domains, context), columns, self.encoding, context.key
+        )
+        return with_inputs(domains, splits), names, told
 
     def _classes(
         self, tables: dict[str, Table], context: LoadContext
@@ -157,8 +221,7 @@ class Csv(Source):
         self, domains: list[Domain], columns: list[str], context: LoadContext
     ) -> tuple[list[Domain], list[str]]:
         """The same domains without missing values, as they are stored; a remark on what is new."""
-        seen = [each.train_inputs for each in domains if each.name not in context.unseen_domains]
-        pooled = np.concatenate(seen or [each.train_inputs for each in domains])
+        pooled = learnt(domains, context)
         absent = np.flatnonzero(np.isnan(pooled).all(axis=0))
         if len(absent):
             raise InputError(
@@ -166,22 +229,11 @@ class Csv(Source):
                 "remove that column from all files"
             )
         middle = np.nanmean(pooled, 0) if self.impute == "mean" else np.nanmedian(pooled, 0)
-        splits = [split for each in domains for split in (each.train_inputs, each.test_inputs)]
+        splits = all_splits(domains)
         empty = np.sum([np.isnan(split).sum(axis=0) for split in splits], axis=0)
         told = _filled_in(dict(zip(columns, empty, strict=True)), middle, self.impute, context.key)
         filled = stored([np.where(np.isnan(split), middle, split) for split in splits])
-        whole = [
-            Domain(
-                each.name,
-                filled[2 * index],
-                each.train_labels,
-                filled[2 * index + 1],
-                each.test_labels,
-                each.class_names,
-            )
-            for index, each in enumerate(domains)
-        ]
-        return whole, told
+        return with_inputs(domains, filled), told
 
 
 def _filled_in(empty: dict[str, int], middle: np.ndarray, impute: str, key: str) -> list[str]:

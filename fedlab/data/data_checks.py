@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.data.class_names import normal
+from fedlab.data.owners import check_owners
 from fedlab.data.samples import Domain, FederatedData
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
@@ -72,6 +73,7 @@ def check_domain(domain: Domain, context: LoadContext) -> None:
                 f"{where} has labels from {labels.min()} to {labels.max()} but {classes} class "
                 f"names; labels must lie in 0 to {classes - 1}"
             )
+        check_owners(domain, name, where)
     if domain.train_inputs.shape[1:] != domain.test_inputs.shape[1:]:
         raise InputError(
             f"{context.key}: domain '{domain.name}' has samples of shape "

@@ -27,6 +27,7 @@ from fedlab.data.embedded.ingredients import (
     photographs,
     versions,
 )
+from fedlab.data.embedded.writers import written_by
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
@@ -64,6 +65,9 @@ class Digits(Source):
         test_per_domain: Test images of each domain.
         domains: The domains to make; all five by default. A domain's images do not depend on
             which others are made.
+        writers: Number of made-up writers of each domain, who are the owners of its images. Each
+            has a slant, a width and a height of its own and another number of images, of all
+            classes in both splits; by default nobody is.
     """
 
     cached: ClassVar[bool] = True
@@ -71,6 +75,7 @@ class Digits(Source):
     train_per_domain: PositiveInt = 743
     test_per_domain: PositiveInt = 500
     domains: tuple[DomainName, ...] = Field(default=tuple(RECIPES), min_length=1)
+    writers: int | None = Field(default=None, ge=2)
 
     def recipe(self) -> dict[str, Any]:
         """The parameters and the versions of the libraries that take part in the painting.
@@ -95,7 +100,8 @@ class Digits(Source):
     def _domain(self, name: DomainName, context: LoadContext) -> Domain:
         train_inputs, train_labels = _paint(name, "train", self.train_per_domain, context)
         test_inputs, test_labels = _paint(name, "test", self.test_per_domain, context)
-        return Domain(name, train_inputs, train_labels, test_inputs, test_labels, CLASS_NAMES)
+        made = Domain(name, train_inputs, train_labels, test_inputs, test_labels, CLASS_NAMES)
+        return made if self.writers is None else written_by(made, self.writers, context)
 
 
 def _paint(

@@ -74,19 +74,27 @@ class ImageSource(Source):
                 f"{context.key}.make_domains needs one domain to start from, but the source yields "
                 f"{', '.join(domain.name for domain in domains)}; let it yield one only"
             )
-        train = self._made(domains[0].train_inputs, domains[0].train_labels, "train", context)
-        test = self._made(domains[0].test_inputs, domains[0].test_labels, "test", context)
+        (whole,) = domains
+        train = self._made(whole.train_inputs, whole.train_labels, "train", context)
+        test = self._made(whole.test_inputs, whole.test_labels, "test", context)
         return [
             Domain(
-                made.name, *train[index], *test[index], domains[0].class_names, domains[0].remarks
+                made.name,
+                *train[index][:2],
+                *test[index][:2],
+                whole.class_names,
+                whole.remarks,
+                None if whole.train_owners is None else whole.train_owners[train[index][2]],
+                None if whole.test_owners is None else whole.test_owners[test[index][2]],
+                whole.owner_names,
             )
             for index, made in enumerate(self.make_domains)
         ]
 
     def _made(
         self, images: np.ndarray, labels: np.ndarray, split: str, context: LoadContext
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """One split of all made domains: their images and labels."""
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """One split of all made domains: images, labels, and the places that they are from."""
         if self.share_samples:
             dealt = [np.arange(len(labels))] * len(self.make_domains)
         else:
@@ -98,5 +106,5 @@ class ImageSource(Source):
             for index, transform in enumerate(domain.transforms):
                 drawing = rng.generator(context.seed, "transform", domain.name, split, index)
                 changed = transform.apply(changed, drawing)
-            made.append((changed, labels[own]))
+            made.append((changed, labels[own], own))
         return made

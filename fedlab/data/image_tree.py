@@ -57,6 +57,14 @@ class Folder:
 
     path: Path
     images: dict[str, list[Path]]
+    owned: bool = False
+
+    @property
+    def owners(self) -> list[str]:
+        """The owner of every image, in the order of the classes; of folders with owners alone."""
+        if not self.owned:
+            return []
+        return [normal(path.parent.parent.name) for own in self.images.values() for path in own]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,13 @@ class Tree:
         return [f"{key}: left out {'; '.join(parts[:DOMAINS_TOLD])}{more}"]
 
 
-def find(path: Path, domain: str | None, domains: Sequence[str] | None, key: str) -> Tree:
+def find(
+    path: Path,
+    domain: str | None,
+    domains: Sequence[str] | None,
+    key: str,
+    owners: bool = False,
+) -> Tree:
     """Looks through the folders, without opening a file.
 
     Args:
@@ -103,6 +117,7 @@ def find(path: Path, domain: str | None, domains: Sequence[str] | None, key: str
         domain: Name of the one domain.
         domains: Those to read, by name; all by default.
         key: Key of the source in the scenario.
+        owners: Whether there is a level of owners above the classes.
 
     Raises:
         InputError: If a folder is missing or empty.
@@ -118,7 +133,7 @@ def find(path: Path, domain: str | None, domains: Sequence[str] | None, key: str
     else:
         folders = _domain_folders(path, domains, key, left_out.setdefault("", LeftOut()))
     found = {
-        name: _splits(folder, key, left_out.setdefault(name, LeftOut()))
+        name: _splits(folder, key, left_out.setdefault(name, LeftOut()), owners)
         for name, folder in folders.items()
     }
     return Tree(found, left_out)
@@ -165,13 +180,30 @@ def _domain_folders(
     return {name: folders[name] for name in domains or folders}
 
 
-def _splits(path: Path, key: str, left: LeftOut) -> list[Folder]:
+def _splits(path: Path, key: str, left: LeftOut, owners: bool) -> list[Folder]:
     """A domain's folder, or its train and its test folder where it holds just these."""
+    look = _owned if owners else _classes
     folders, files = _entries(path, LeftOut())
     if {each.name for each in folders} == set(SPLITS):
         _leave_out(files, left)
-        return [_classes(path / split, key, left) for split in SPLITS]
-    return [_classes(path, key, left)]
+        return [look(path / split, key, left) for split in SPLITS]
+    return [look(path, key, left)]
+
+
+def _owned(path: Path, key: str, left: LeftOut) -> Folder:
+    """The images below the folders of owners, by class."""
+    folders, files = _entries(path, left)
+    _leave_out(files, left)
+    if not folders:
+        raise InputError(
+            f"{key}.path: '{path}' has no folders; with owners: true it must hold one for each "
+            "owner, and that one for each class"
+        )
+    images: dict[str, list[Path]] = {}
+    for folder in folders:
+        for name, paths in _classes(folder, key, left).images.items():
+            images.setdefault(name, []).extend(paths)
+    return Folder(path, {name: images[name] for name in sorted(images)}, owned=True)
 
 
 def _classes(path: Path, key: str, left: LeftOut) -> Folder:

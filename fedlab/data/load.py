@@ -13,6 +13,8 @@ from fedlab.data.array_cache import load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
 from fedlab.data.ids import Ids
 from fedlab.data.input_kind import ids_of, kind_of
+from fedlab.data.mapped import pooled
+from fedlab.data.owners import pooled_owners
 from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
 from fedlab.data.sequences import fitted
@@ -38,13 +40,15 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
     """
     domains = _load(spec, base or Path.cwd())
     names = tuple(domain.name for domain in domains)
+    owner_names, numbers = pooled_owners(domains)
     return FederatedData(
-        train=_pool(domains, "train", spec.train_samples_per_domain, spec.seed),
-        test=_pool(domains, "test", spec.test_samples_per_domain, spec.seed),
+        train=_pool(domains, "train", spec.train_samples_per_domain, spec.seed, numbers),
+        test=_pool(domains, "test", spec.test_samples_per_domain, spec.seed, numbers),
         domain_names=names,
         class_names=domains[0].class_names,
         unseen_domains=tuple(sorted(names.index(name) for name in spec.unseen_domains)),
         ids=_ids(spec, domains),
+        owner_names=owner_names,
     )
 
 
@@ -163,20 +167,28 @@ def _hint(name: str, names: list[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names)}"
 
 
-def _pool(domains: Sequence[Domain], split: str, count: int | None, seed: int) -> Samples:
+def _pool(
+    domains: Sequence[Domain], split: str, count: int | None, seed: int, numbers: list[np.ndarray]
+) -> Samples:
     """One split of all domains, at most `count` samples of each, domain after domain."""
-    inputs, labels, sizes = [], [], []
-    for domain in domains:
+    inputs, labels, owners, sizes = [], [], [], []
+    for domain, number in zip(domains, numbers, strict=True):
         own_inputs = getattr(domain, f"{split}_inputs")
         own_labels = getattr(domain, f"{split}_labels")
+        own_owners = getattr(domain, f"{split}_owners")
+        if own_owners is None:
+            own_owners = np.full(len(own_labels), -1)  # the last of the numbers: nobody
         if count is not None and count < len(own_labels):
             kept = choose(own_labels, count, rng.generator(seed, "subsample", domain.name, split))
             own_inputs, own_labels = own_inputs[kept], own_labels[kept]
+            own_owners = own_owners[kept]
         inputs.append(own_inputs)
         labels.append(own_labels)
+        owners.append(number[own_owners])
         sizes.append(len(own_labels))
     return Samples(
-        inputs=np.concatenate(inputs),
+        inputs=pooled(inputs),
         labels=np.concatenate(labels).astype(np.int64, copy=False),
         domains=np.repeat(np.arange(len(domains)), sizes),
+        owners=np.concatenate(owners) if any(each.owner_names for each in domains) else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from fedlab.data.class_names import normal
 from fedlab.data.remarks import counted
@@ -13,6 +14,42 @@ from fedlab.errors import InputError
 
 Files = dict[str, Path] | str
 """A file for each domain by its name; or a folder, or a pattern such as ``sites/*.csv``."""
+
+FilesAre = Literal["domains", "owners"]
+"""What each file is: a domain, or the samples of one owner of a single domain."""
+
+
+def check_files_are(
+    files_are: FilesAre, domain: str | None, owner: int | str | None, split: str
+) -> None:
+    """Refuses keys of a source that say something of owners, or of their one domain, in vain.
+
+    Args:
+        files_are: What each file is.
+        domain: Name of the one domain.
+        owner: The column or array that names owners.
+        split: How samples with owners are split.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    if files_are == "owners" and owner is not None:
+        raise ValueError("has both files_are: owners and owner; say once who the owners are")
+    if files_are == "domains" and domain is not None:
+        raise ValueError(
+            "domain names the one domain of files_are: owners; here the files name the domains"
+        )
+    if split == "by_owner" and files_are == "domains" and owner is None:
+        raise ValueError("split: by_owner needs owners; name their column with owner")
+
+
+def one_name(domain: str | None, files: Mapping[str, Path] | str) -> str:
+    """Name of the one domain whose owners the files are."""
+    if domain is not None:
+        return normal(domain)
+    parts = Path(files).parts if isinstance(files, str) else ()
+    plain = [part for part in parts if not set("*?[") & set(part)]
+    return normal(plain[-1]) if plain and plain[-1] not in ("/", "..") else "all"
 
 
 def named(files: Mapping[str, Path] | str, ending: str, context: LoadContext) -> dict[str, Path]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +12,12 @@ from pydantic import Field, model_validator
 
 from fedlab import rng
 from fedlab.data.array_labels import Labels, classes, texts
+from fedlab.data.array_names import alike
 from fedlab.data.image_source import ImageSource
-from fedlab.data.named_files import Files, left_out, named
+from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.npz_reader import Archive
+from fedlab.data.owned_arrays import Splits, concatenated, together
+from fedlab.data.owners import OwnerSplit, numbered, refuse_constant, refuse_spanning
 from fedlab.data.remarks import counted, listed
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
@@ -49,6 +50,13 @@ class Npz(ImageSource):
             the file has no test arrays.
         class_names: Names of the classes: where labels are numbers below their number, the name of
             each number, and else those of the sorted labels; by default the labels themselves.
+        owner_train: Key of the array that says whose each training sample is (a writer, a
+            patient): text or whole numbers of shape (n,).
+        owner_test: Likewise of the test samples.
+        split: With owners and without test arrays: ``within_owners`` splits each owner's samples,
+            ``by_owner`` draws owners all of whose samples are tested.
+        files_are: Whether each file is a domain, or the samples of one of the ``owners`` of a
+            single domain, which is called `domain`, or else as their folder.
         series: Whether inputs are series, floats of shape (n, channels, length): as
             ``data.inputs: numbers`` for this source alone.
     """
@@ -62,13 +70,24 @@ class Npz(ImageSource):
     y_test: str = "y_test"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+    owner_train: str | None = None
+    owner_test: str | None = None
+    split: OwnerSplit = "within_owners"
+    files_are: FilesAre = "domains"
     series: bool = False
 
     @model_validator(mode="after")
     def _path_or_files(self) -> Npz:
         if (self.path is None) == (not self.files):
             raise ValueError("needs either path (one file) or files (a file for each domain)")
-        if self.files and self.domain:
+        named_domain = None if self.path is not None else self.domain
+        if self.files_are == "owners" and not self.files:
+            raise ValueError("files_are: owners needs files, one for each owner")
+        if self.owner_test is not None and self.owner_train is None:
+            raise ValueError("owner_test without owner_train; name both arrays")
+        if self.files_are == "owners" or self.split == "by_owner":
+            check_files_are(self.files_are, named_domain, self.owner_train, self.split)
+        elif self.files and self.domain:
             raise ValueError("domain goes with path only; the keys of files name the domains")
         return self
 
@@ -77,7 +96,8 @@ class Npz(ImageSource):
         files = self._files(context)
         for key, path in files.values():
             context.limits.check_file(path, f"{key}: '{path}'")
-        return self._made_names(list(files))
+        names = list(files) if self.files_are == "domains" else [one_name(self.domain, self.files)]
+        return self._made_names(names)
 
     def remarks(self, context: LoadContext) -> Sequence[str]:
         """Files of a folder that are no archives."""
@@ -98,12 +118,21 @@ class Npz(ImageSource):
         numbering, class_names, remarks = classes(labels, self.class_names, context.key)
         remarks = [*remarks, *_left_out(read, context.key)]
         inputs = _together([own for arrays in read.values() for own in arrays.inputs.values()])
-        domains = []
+        parts: dict[str, Splits] = {}
         for name, arrays in read.items():
-            splits = {
-                split: (inputs.pop(0), numbering(own)) for split, own in arrays.labels.items()
+            parts[name] = {
+                split: (inputs.pop(0), numbering(own), arrays.owners.get(split))
+                for split, own in arrays.labels.items()
             }
-            domains.append(self._domain(name, splits, class_names, context))
+        if self.files_are == "owners":
+            parts = {one_name(self.domain, self.files): together(parts, f"{context.key}.files")}
+        domains = [self._domain(name, own, class_names, context) for name, own in parts.items()]
+        if self.owner_train is not None or self.files_are == "owners":
+            named_by = "files" if self.owner_train is None else "owner_train"
+            names = [each for domain in domains for each in domain.owner_names]
+            refuse_constant(names, f"{context.key}.{named_by}")
+        if self.split == "by_owner":
+            refuse_spanning(domains, f"{context.key}.split: by_owner")
         return [domains[0].with_remarks(remarks), *domains[1:]]
 
     def _files(self, context: LoadContext) -> dict[str, tuple[str, Path]]:
@@ -124,23 +153,34 @@ class Npz(ImageSource):
             "test_inputs": self.x_test,
             "test_labels": self.y_test,
         }
+        if self.owner_train is not None:
+            fields["train_owners"] = self.owner_train
         with Archive(path, key, context.limits) as saved:
             if self.x_test not in saved.names and self.y_test not in saved.names:
                 del fields["test_inputs"], fields["test_labels"]
-            for field, name in fields.items():
+            elif self.owner_test is not None:
+                fields["test_owners"] = self.owner_test
+            elif self.owner_train is not None:
+                raise InputError(
+                    f"{key}: '{path}' has test arrays, and {context.key}.owner_test does not say "
+                    "whose they are; set it to the array that holds their owners"
+                )
+            for kind, name in fields.items():
                 if name not in saved.names:
                     raise InputError(
                         f"{key}: '{path}' has no array '{name}', only "
                         f"{', '.join(saved.names[:20])}; "
-                        f"set {context.key}.{_parameter(field)} to the array that holds them"
+                        f"set {context.key}.{_parameter(kind)} to the array that holds them"
                     )
             unread = [name for name in saved.names if name not in fields.values()]
             self._refuse_misspelt(unread, saved.names, f"{key}: '{path}'", context)
             arrays = _Arrays({}, {}, unread)
-            for field, name in fields.items():
+            for each, name in fields.items():
                 where = f"{key}: array '{name}' of '{path}'"
-                split, _, kind = field.partition("_")
-                if kind == "labels":
+                split, _, kind = each.partition("_")
+                if kind == "owners":
+                    arrays.owners[split] = saved[name]
+                elif kind == "labels":
                     arrays.labels[split] = texts(saved[name], where)
                 else:
                     ragged = context.inputs == "ids"
@@ -153,6 +193,13 @@ class Npz(ImageSource):
                     f"'{fields[f'{split}_inputs']}' but {len(labels)} labels in "
                     f"'{fields[f'{split}_labels']}'; save one label for each sample"
                 )
+            owners = arrays.owners.get(split)
+            if owners is not None and owners.shape[:1] != (len(labels),):
+                raise InputError(
+                    f"{key}: '{path}' has {len(labels)} labels in '{fields[f'{split}_labels']}' "
+                    f"but owners of shape {owners.shape} in '{fields[f'{split}_owners']}'; save "
+                    "one owner for each sample"
+                )
         return arrays
 
     def _refuse_misspelt(
@@ -162,7 +209,7 @@ class Npz(ImageSource):
         for parameter in ("x_test", "y_test"):
             wanted: str = getattr(self, parameter)
             for name in () if wanted in names else unread:
-                if _alike(name, wanted):
+                if alike(name, wanted):
                     raise InputError(
                         f"{where} has an array '{name}', and test samples are looked for in "
                         f"'{wanted}'; set {context.key}.{parameter}={name} if they are meant, or "
@@ -203,14 +250,30 @@ class Npz(ImageSource):
     def _domain(
         self,
         name: str,
-        splits: dict[str, tuple[np.ndarray, np.ndarray]],
+        splits: Splits,
         class_names: tuple[str, ...],
         context: LoadContext,
     ) -> Domain:
+        where = f"{context.key}: domain '{name}'"
+        inputs, labels, cells = splits["train"]
         if "test" in splits:
-            return Domain(name, *splits["train"], *splits["test"], class_names)
+            if self.split == "by_owner":
+                raise InputError(
+                    f"{where} has test arrays, so that there is nothing to split by_owner; leave "
+                    "split out, or the test arrays"
+                )
+            test_inputs, test_labels, test_cells = splits["test"]
+            whole = Domain(name, inputs, labels, test_inputs, test_labels, class_names)
+            if cells is None or test_cells is None:
+                return whole
+            both = numbered(concatenated([cells, test_cells]), f"{where}: its owners")
+            train, test = np.split(both.codes, [len(labels)])
+            return replace(whole, train_owners=train, test_owners=test, owner_names=both.names)
+        owners = None if cells is None else numbered(cells, f"{where}: its owners")
         dealing = rng.generator(context.seed, "split", name)
-        return split_domain(name, *splits["train"], class_names, self.test_share, dealing)
+        return split_domain(
+            name, inputs, labels, class_names, self.test_share, dealing, owners, self.split
+        )
 
 
 @dataclass(frozen=True)
@@ -220,6 +283,7 @@ class _Arrays:
     inputs: dict[str, np.ndarray]
     labels: dict[str, Labels]
     unread: Sequence[str] = ()
+    owners: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _left_out(read: Mapping[str, _Arrays], key: str) -> list[str]:
@@ -231,15 +295,10 @@ def _left_out(read: Mapping[str, _Arrays], key: str) -> list[str]:
     return [f"{key}: left out {what}, which no key of the source names"]
 
 
-def _alike(name: str, wanted: str) -> bool:
-    """Whether a name is another spelling of one: ``X_test``, ``xtest``, ``test_x``, ``x_tst``."""
-    one, other = (re.findall(r"[a-z]+|[0-9]+", each.casefold()) for each in (name, wanted))
-    same = sorted(one) == sorted(other) or "".join(one) == "".join(other)
-    return same or difflib.SequenceMatcher(None, name.casefold(), wanted.casefold()).ratio() > 0.8
-
-
-def _parameter(field: str) -> str:
-    split, _, kind = field.partition("_")
+def _parameter(name: str) -> str:
+    split, _, kind = name.partition("_")
+    if kind == "owners":
+        return f"owner_{split}"
     return f"{'x' if kind == 'inputs' else 'y'}_{split}"
 
 

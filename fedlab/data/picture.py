@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -90,7 +91,7 @@ def decoding(pixels: int) -> Generator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def read_picture(path: Path, reading: Reading) -> Picture:
+def read_picture(path: Path | bytes, reading: Reading) -> Picture:
     """Decodes one file; call it inside `decoding`.
 
     The orientation that the file states is applied, colours become those of sRGB by the file's
@@ -98,14 +99,15 @@ def read_picture(path: Path, reading: Reading) -> Picture:
     8 bits are scaled by their depth.
 
     Args:
-        path: An ordinary file.
+        path: An ordinary file, or the content of one.
         reading: How to read it.
 
     Raises:
         PictureError: If it cannot be decoded, or what its pixels mean cannot be told.
     """
     try:
-        with Image.open(path, formats=formats()) as image:
+        file = BytesIO(path) if isinstance(path, bytes) else path
+        with Image.open(file, formats=formats()) as image:
             _check_frame(image, reading)
             return _read(image, reading)
     except PictureError:

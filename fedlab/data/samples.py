@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from fedlab.data.ids import Ids
+from fedlab.data.mapped import MappedFile, file_of
 from fedlab.data.sample_shape import SampleShape
 
 
@@ -22,14 +24,32 @@ class Samples:
             (n, channels, height, width), (n, channels, depth, height, width).
         labels: Class indices, int64 of shape (n,).
         domains: Domain indices, int64 of shape (n,).
+        owners: Owner indices, int64 of shape (n,), -1 where a sample has none; None where no
+            source names owners.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     domains: np.ndarray
+    owners: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: of inputs that are mapped from a file, its name."""
+        file = file_of(self.inputs)
+        return vars(self) if file is None else {**vars(self), "inputs": file}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes what was pickled, and maps the file again.
+
+        Raises:
+            InputError: If the file is gone, or not what it was.
+        """
+        inputs = state["inputs"]
+        mapped = inputs.opened() if isinstance(inputs, MappedFile) else inputs
+        vars(self).update({**state, "inputs": mapped})
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,10 @@ class Domain:
         class_names: Names of the classes, in the order of their indices.
         remarks: What the reader had to decide or left out, told once when the data are loaded.
         ids: Vocabulary and padding of inputs that are ids, where the source knows them.
+        train_owners: Who each training sample is of (a writer, a patient), as indices into
+            `owner_names`, shape (n,) int64; None where the source does not say.
+        test_owners: Likewise, shape (m,).
+        owner_names: Names of the owners; one name is one owner, in all domains and sources.
     """
 
     name: str
@@ -55,6 +79,9 @@ class Domain:
     class_names: tuple[str, ...]
     remarks: tuple[str, ...] = ()
     ids: Ids | None = None
+    train_owners: np.ndarray | None = None
+    test_owners: np.ndarray | None = None
+    owner_names: tuple[str, ...] = ()
 
     def with_remarks(self, remarks: Sequence[str]) -> Domain:
         """The same domain with further remarks."""
@@ -73,6 +100,7 @@ class FederatedData:
         unseen_domains: Indices of the domains that no client owns. Their samples are in both
             pools; a partition leaves them out, and the global model is tested on them.
         ids: Vocabulary and padding of inputs that are ids; None for all others.
+        owner_names: Names by owner index; empty where no source names owners.
     """
 
     train: Samples
@@ -81,6 +109,20 @@ class FederatedData:
     class_names: tuple[str, ...]
     unseen_domains: tuple[int, ...] = ()
     ids: Ids | None = None
+    owner_names: tuple[str, ...] = ()
+
+    def in_memory(self) -> FederatedData:
+        """The same samples, none of them mapped: for machines that do not see the files."""
+        pools = (self.train, self.test)
+        if all(file_of(pool.inputs) is None for pool in pools):
+            return self
+        train, test = (replace(pool, inputs=np.array(pool.inputs)) for pool in pools)
+        return replace(self, train=train, test=test)
+
+    def with_hidden_owners(self) -> FederatedData:
+        """The same samples, whose owners have numbers in place of names."""
+        names = tuple(f"owner {index}" for index in range(len(self.owner_names)))
+        return replace(self, owner_names=names)
 
     @property
     def seen_domains(self) -> tuple[int, ...]:

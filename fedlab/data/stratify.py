@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedlab.data.owner_split import split_by_owner, split_within
+from fedlab.data.owners import Owners, OwnerSplit
 from fedlab.data.samples import Domain
+from fedlab.errors import InputError
 
 
 def shuffled_by_class(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -68,7 +71,30 @@ def split_domain(
     class_names: tuple[str, ...],
     test_share: float,
     generator: np.random.Generator,
+    owners: Owners | None = None,
+    how: OwnerSplit = "within_owners",
 ) -> Domain:
     """A domain out of samples that come without a test split."""
-    train, test = split(labels, test_share, generator)
-    return Domain(name, inputs[train], labels[train], inputs[test], labels[test], class_names)
+    if owners is None:
+        train, test = split(labels, test_share, generator)
+        return Domain(name, inputs[train], labels[train], inputs[test], labels[test], class_names)
+    if how == "by_owner":
+        if not np.any(owners.codes != owners.codes[:1]):
+            raise InputError(
+                f"split: by_owner: domain '{name}' has the one owner '{owners.names[0]}', who "
+                "cannot be both trained and tested; use split: within_owners"
+            )
+        train, test = split_by_owner(owners.codes, test_share, generator)
+    else:
+        train, test = split_within(labels, owners.codes, test_share, generator)
+    return Domain(
+        name,
+        inputs[train],
+        labels[train],
+        inputs[test],
+        labels[test],
+        class_names,
+        train_owners=owners.codes[train],
+        test_owners=owners.codes[test],
+        owner_names=owners.names,
+    )

@@ -48,7 +48,7 @@ def check_resources(scenario: Scenario) -> None:
 
             refuse_unreachable(resources.address)
             return
-    plan_actors(resources, Hardware.here(), scenario.cohort_size)
+    plan_actors(resources, Hardware.here(), scenario.largest_cohort)
 
 
 def start_grid(
@@ -99,7 +99,11 @@ def _start_ray(
                 session_classes=registry.session_classes(),
                 observed=observed,
             ),
-            shared=[ray.put(data), ray.put(partition)],
+            # Machines of a cluster elsewhere may not see the files that samples are mapped from.
+            shared=[
+                ray.put(data if scenario.resources.address is None else data.in_memory()),
+                ray.put(partition),
+            ],
             sizes=np.diff(partition.train_offsets),  # type: ignore[arg-type]
             tested=clients_per_batch(partition, scenario.evaluation.batch_size),
             actors=plan.actors,

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.clients.base import ClientTrainer, Received
-from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
@@ -22,8 +21,7 @@ from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
-from fedlab.partition.partition import make_partition
-from fedlab.preparation import prepare_again
+from fedlab.preparation import divide, prepare_again
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run_folder import RunFolder
@@ -61,7 +59,7 @@ class Original:
         runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)
         trainer = runtime.trainer
         state = trainer.evaluated_model(Received({"arrays": run.model_state()}), kept)
-        _refuse_untrained(state, trainer, run.scenario, client)
+        _refuse_untrained(state, trainer, run.counted, client)
         return cls(runtime, state, client)
 
     @torch.inference_mode()
@@ -109,10 +107,7 @@ class Original:
                 f"data.features: '{features.name}' is no frozen network, so that it cannot become "
                 "part of a program; use --to safetensors, which takes its features"
             )
-        images = load_data(scenario.data)
-        partition = make_partition(
-            scenario.partition, images, scenario.seed, scenario.evaluation.validation_share
-        )
+        images, partition = divide(scenario)
         return images, features.extractor(ExtractionContext(scenario, images, partition)).cpu()
 
 
@@ -126,7 +121,7 @@ def _refuse_untrained(
         return
     method = f"{scenario.strategy.name} keeps {len(untrained)} tensors with its clients"
     if client is None:
-        last = scenario.partition.clients - 1
+        last = scenario.partition.number_of_clients - 1
         raise InputError(
             f"{method}, so that there is no global model to export; name a client (0 to {last}) "
             "with --client"

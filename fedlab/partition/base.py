@@ -87,6 +87,21 @@ class QuantitySkew(Component):
         """
         return sizes
 
+    def kept_by_domain(
+        self, dealt: np.ndarray, totals: np.ndarray, domains: Sequence[str]
+    ) -> np.ndarray | None:
+        """How many samples of each domain each client keeps; None leaves it to `kept`.
+
+        Args:
+            dealt: What each client was dealt, int64 of shape (clients, domains).
+            totals: Training samples of each domain, int64 of shape (domains,).
+            domains: Their names.
+
+        Raises:
+            InputError: If a client has fewer samples than it should keep.
+        """
+        return None
+
 
 class LabelNoise(Component):
     """Which labels of a client are wrong."""

@@ -8,8 +8,11 @@ import numpy as np
 
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
-from fedlab.partition.apportion import apportion, shuffled_groups
+from fedlab.partition.apportion import apportion
+from fedlab.partition.dealt import Dealt, by_client, keep, offsets_of
 from fedlab.partition.held_out import draw_held_out
+from fedlab.partition.natural_clients import NaturalClients
+from fedlab.partition.natural_deal import deal_to_owners
 from fedlab.partition.sample_pool import Pool
 from fedlab.partition.skew_checks import check_owners, check_weights
 from fedlab.partition.spec import PartitionSpec
@@ -53,6 +56,7 @@ class Partition:
         validation: Indices into the training pool of what is set aside, client after client.
         validation_offsets: As `train_offsets`, for `validation`; empty where nothing is set aside.
         held_out: Clients that nobody trains, ascending, int64.
+        names: What clients are called, where they are owners; empty where they are numbered.
     """
 
     train: np.ndarray
@@ -64,6 +68,11 @@ class Partition:
     validation: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     validation_offsets: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    names: tuple[str, ...] = ()
+
+    def name(self, client: int) -> str:
+        """What a client is called: its owner's name, or its number."""
+        return self.names[client] if self.names else str(client)
 
     def __len__(self) -> int:
         return len(self.train_offsets) - 1
@@ -104,7 +113,48 @@ def make_partition(
     Raises:
         InputError: If the samples do not suffice for these clients and skews.
     """
-    clients, domains = spec.clients, len(data.domain_names)
+    if isinstance(spec.clients, NaturalClients):
+        dealt = deal_to_owners(spec, spec.clients, data, seed)
+    else:
+        dealt = _deal(spec, spec.clients, data, seed)
+    clients, train, train_offsets = len(dealt), dealt.train, dealt.train_offsets
+    owner = np.repeat(np.arange(clients), np.diff(train_offsets))
+    aside = aside_offsets = train[:0]
+    if validation:
+        chosen = set_aside(train, owner, data, validation, seed)
+        aside, aside_offsets = train[chosen], offsets_of(owner[chosen], clients)
+        train, owner = train[~chosen], owner[~chosen]
+        train_offsets = offsets_of(owner, clients)
+    labels = data.train.labels[train]
+    classes = data.class_names
+    labelled = spec.label_budget.mask(
+        labels, owner, len(classes), generator(seed, "partition", "label budget")
+    )
+    observed = spec.label_noise.corrupt(
+        labels,
+        owner,
+        clients - dealt.newcomers,
+        classes,
+        generator(seed, "partition", "label noise"),
+    )
+    held_out = draw_held_out(spec.held_out_clients, clients - dealt.newcomers, seed)
+    return Partition(
+        train,
+        observed,
+        labelled,
+        train_offsets,
+        dealt.test,
+        dealt.test_offsets,
+        aside,
+        aside_offsets,
+        np.concatenate([held_out, np.arange(clients - dealt.newcomers, clients)]),
+        dealt.names,
+    )
+
+
+def _deal(spec: PartitionSpec, clients: int, data: FederatedData, seed: int) -> Dealt:
+    """Deals samples out to a number of clients, by the skews of the scenario."""
+    domains = len(data.domain_names)
     seen = np.isin(np.arange(domains), data.seen_domains)
     pool = Pool.of(data.train, data, seen, generator(seed, "partition", "train order"))
     if clients > len(pool):
@@ -135,39 +185,13 @@ def make_partition(
     )
     sizes = np.bincount(owners[owners >= 0], minlength=clients)
     _nobody_is_empty(sizes, spec)
-    owners = _keep(owners, spec.quantity.kept(sizes), generator(seed, "partition", "kept"))
+    owners = _kept(spec, pool, owners, clients, sizes, generator(seed, "partition", "kept"))
     train, train_offsets = _by_client(pool, owners, clients)
 
     test_pool = Pool.of(data.test, data, seen, generator(seed, "partition", "test order"))
     test_owners = _follow(pool, owners, test_pool, clients, generator(seed, "partition", "test"))
     test, test_offsets = _by_client(test_pool, test_owners, clients)
-
-    owner = np.repeat(np.arange(clients), np.diff(train_offsets))
-    aside = aside_offsets = train[:0]
-    if validation:
-        chosen = set_aside(train, owner, data, validation, seed)
-        aside, aside_offsets = train[chosen], offsets_of(owner[chosen], clients)
-        train, owner = train[~chosen], owner[~chosen]
-        train_offsets = offsets_of(owner, clients)
-    labels = data.train.labels[train]
-    classes = data.class_names
-    labelled = spec.label_budget.mask(
-        labels, owner, len(classes), generator(seed, "partition", "label budget")
-    )
-    observed = spec.label_noise.corrupt(
-        labels, owner, clients, classes, generator(seed, "partition", "label noise")
-    )
-    return Partition(
-        train,
-        observed,
-        labelled,
-        train_offsets,
-        test,
-        test_offsets,
-        aside,
-        aside_offsets,
-        draw_held_out(spec.held_out_clients, clients, seed),
-    )
+    return Dealt(train, train_offsets, test, test_offsets)
 
 
 def refuse_untested(partition: Partition) -> None:
@@ -176,6 +200,12 @@ def refuse_untested(partition: Partition) -> None:
     Raises:
         InputError: If no test sample is of a domain and class that a client trains on.
     """
+    if not len(partition.test) and partition.names:
+        raise InputError(
+            "partition.clients: no owner has a test sample, so nothing could be tested; where the "
+            "source's test split is of other owners, leave it out and let the source split "
+            "within_owners, or keep them as new clients (new_owners: held_out)"
+        )
     if not len(partition.test):
         raise InputError(
             "partition: no client trains on a class that the test split has, so nothing could be "
@@ -190,21 +220,6 @@ def _nobody_is_empty(sizes: np.ndarray, spec: PartitionSpec) -> None:
             f"partition.labels: '{spec.labels.name}' leaves {len(empty)} of {len(sizes)} clients "
             f"(client {empty[0]}, for one) without training samples; {spec.labels.remedy}"
         )
-
-
-def _keep(owners: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Owners after each client gave up all but `kept` of its samples, drawn at random."""
-    clients = len(kept)
-    sizes = np.bincount(owners[owners >= 0], minlength=clients)
-    if (kept == sizes).all():
-        return owners
-    used = np.flatnonzero(owners >= 0)
-    grouped = used[shuffled_groups(owners[used], rng)]
-    rank = np.arange(len(grouped)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    stay = grouped[rank < np.repeat(kept, sizes)]
-    remaining = np.full_like(owners, -1)
-    remaining[stay] = owners[stay]
-    return remaining
 
 
 def _follow(
@@ -226,11 +241,24 @@ def _by_client(pool: Pool, owners: np.ndarray, clients: int) -> tuple[np.ndarray
     """Indices into the samples, client after client and ascending within a client; offsets."""
     owner_of = np.full(pool.order.max(initial=-1) + 1, -1)
     owner_of[pool.order] = owners
-    used = np.flatnonzero(owner_of >= 0)
-    indices = used[np.argsort(owner_of[used], kind="stable")]
-    return indices, offsets_of(owner_of[used], clients)
+    return by_client(owner_of, clients)
 
 
-def offsets_of(owners: np.ndarray, clients: int) -> np.ndarray:
-    """Where each client's samples begin, and where the last one's end."""
-    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=clients))])
+def _kept(
+    spec: PartitionSpec,
+    pool: Pool,
+    owners: np.ndarray,
+    clients: int,
+    sizes: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Owners after the quantity skew took samples away, of clients or of their domains."""
+    domains = len(pool.domain_names)
+    used = owners >= 0
+    parts = np.where(used, owners * domains + pool.cells // pool.counts.shape[1], -1)
+    dealt = np.bincount(parts[used], minlength=clients * domains).reshape(clients, domains)
+    wanted = spec.quantity.kept_by_domain(dealt, pool.domain_sizes, pool.domain_names)
+    if wanted is None:
+        return keep(owners, spec.quantity.kept(sizes), rng)
+    stay = keep(parts, wanted.reshape(-1), rng)
+    return np.where(stay >= 0, owners, -1)

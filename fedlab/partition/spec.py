@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pydantic import PositiveInt, field_validator, model_validator
+from pydantic import PositiveInt, PrivateAttr, field_validator, model_validator
 
 from fedlab.config.component import Chosen, ConfigBlock
+from fedlab.errors import InputError
 from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 from fedlab.partition.held_out import HeldOut, check_held_out, count_held_out
 from fedlab.partition.label_budget import LabelBudget
+from fedlab.partition.natural_clients import NaturalClients
 
 
 class PartitionSpec(ConfigBlock):
@@ -19,7 +21,9 @@ class PartitionSpec(ConfigBlock):
     sizes, then which labels are known and which are wrong.
 
     Attributes:
-        clients: Number of clients.
+        clients: Number of clients; or ``natural``, where each owner of the data is one, with all
+            that is its own: then `domains` and `labels` stay as they are by default, and of the
+            quantity skews ``natural`` and ``equal`` are left.
         domains: Which domains a client sees.
         labels: How the classes are divided among the clients that see a domain.
         quantity: How many samples a client has.
@@ -30,13 +34,23 @@ class PartitionSpec(ConfigBlock):
             in every evaluated round.
     """
 
-    clients: PositiveInt
+    clients: PositiveInt | NaturalClients
     domains: Chosen[DomainSkew] = "one_per_client"  # type: ignore[assignment]
     labels: Chosen[LabelSkew] = "iid"  # type: ignore[assignment]
     quantity: Chosen[QuantitySkew] = "natural"  # type: ignore[assignment]
     label_budget: LabelBudget = LabelBudget()
     label_noise: Chosen[LabelNoise] = "none"  # type: ignore[assignment]
     held_out_clients: HeldOut | None = None
+    _counted: tuple[int, int] | None = PrivateAttr(default=None)
+
+    @field_validator("clients", mode="before")
+    @classmethod
+    def _a_number_or_a_block(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip().isdigit():
+            if value != "natural":
+                raise ValueError(f"'{value}' is no number of clients; write one, or natural")
+            return NaturalClients()
+        return NaturalClients.model_validate(value) if isinstance(value, dict) else value
 
     @field_validator("held_out_clients", mode="before")
     @classmethod
@@ -45,11 +59,54 @@ class PartitionSpec(ConfigBlock):
 
     @model_validator(mode="after")
     def _somebody_trains(self) -> PartitionSpec:
-        if self.held_out_clients is not None:
+        if self.held_out_clients is not None and isinstance(self.clients, int):
             check_held_out(self.held_out_clients, self.clients)
         return self
 
+    def counted(self, clients: int, held_out: int) -> PartitionSpec:
+        """The same block, which knows how many natural clients the data make.
+
+        Its words stay as they are: a file that it is written to says ``natural``.
+
+        Args:
+            clients: Their number.
+            held_out: How many of them nobody trains.
+        """
+        block = self.model_copy()
+        if not isinstance(self.clients, int):
+            block._counted = (clients, held_out)
+        return block
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the number of clients is known: natural ones are counted in the data."""
+        return isinstance(self.clients, int) or self._counted is not None
+
+    @property
+    def number_of_clients(self) -> int:
+        """How many clients there are.
+
+        Raises:
+            InputError: If they are natural, and the data have not been loaded.
+        """
+        return self._numbers()[0]
+
     @property
     def training_clients(self) -> int:
-        """Number of clients that may train."""
-        return self.clients - count_held_out(self.held_out_clients, self.clients)
+        """Number of clients that may train.
+
+        Raises:
+            InputError: As `number_of_clients`.
+        """
+        clients, held_out = self._numbers()
+        return clients - held_out
+
+    def _numbers(self) -> tuple[int, int]:
+        if isinstance(self.clients, int):
+            return self.clients, count_held_out(self.held_out_clients, self.clients)
+        if self._counted is None:
+            raise InputError(
+                "partition.clients: how many natural clients there are is known when the data have "
+                "been loaded (fedlab.prepare)"
+            )
+        return self._counted

@@ -23,8 +23,9 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
     domain's training or test samples, in the order of the source; the client, empty where nobody
     has it; its domain; its true class; the label that the client sees; whether it is among the
-    client's labelled samples. What is tested or validated on has its true label. Where clients are
-    held out of training, a last column tells whose samples are of one of them.
+    client's labelled samples. What is tested or validated on has its true label. Where a source
+    names owners, a column has them; where clients are held out of training, a last one tells whose
+    samples are of one of them.
 
     Args:
         partition: Who owns which samples.
@@ -39,9 +40,11 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             held_out = set(partition.held_out.tolist())
-            writer.writerow([*COLUMNS, HELD_OUT] if held_out else COLUMNS)
+            more = [*["owner"] * bool(data.owner_names), *[HELD_OUT] * bool(held_out)]
+            writer.writerow([*COLUMNS, *more])
             for row in chain(_train_rows(partition, data), _test_rows(partition, data)):
-                writer.writerow([*row, "yes" if row[2] in held_out else "no"] if held_out else row)
+                mark = "yes" if row[2] in held_out else "no"
+                writer.writerow([*row, mark] if held_out else row)
     except OSError as error:
         raise InputError(
             f"the table cannot be written to '{path}': {error.strerror or error}; choose another "
@@ -85,8 +88,10 @@ def _rows(
 ) -> Iterator[tuple[object, ...]]:
     starts = np.searchsorted(pool.domains, np.arange(len(data.domain_names)))
     numbers = np.arange(len(pool)) - starts[pool.domains]
-    columns = (splits, numbers, owners, pool.domains, pool.labels, labels, labelled)
-    for split, number, owner, domain, true, label, known in zip(
+    of = np.zeros(len(pool), np.int64) if pool.owners is None else pool.owners
+    columns = (splits, numbers, owners, pool.domains, pool.labels, labels, labelled, of)
+    names = data.owner_names
+    for split, number, owner, domain, true, label, known, name in zip(
         *(column.tolist() for column in columns), strict=True
     ):
         yield (
@@ -97,4 +102,5 @@ def _rows(
             data.class_names[true],
             data.class_names[label],
             "yes" if known else "no",
+            *([names[name] if name >= 0 else ""] if names else ()),
         )

@@ -96,7 +96,7 @@ def conduct(
         scenario = scenario.model_copy(update={"rounds": first_round - 1})
     observers += [
         writer,
-        WorkloadWriter(folder, model, passes),
+        WorkloadWriter(folder, model, passes, _counted(scenario)),
         FinishWriter(folder),
         DivergenceWarning(),
     ]
@@ -114,3 +114,12 @@ def conduct(
     with rng.preserved(), no_exit("the strategy, or an observer of the run,"):
         app(grid=grid, context=client_context(0, 0, grid.clients, RecordDict()))
     return load_run(folder.path)
+
+
+def _counted(scenario: Scenario) -> dict[str, int]:
+    """Numbers of natural clients, which the scenario's words do not tell."""
+    block = scenario.partition
+    if isinstance(block.clients, int):
+        return {}
+    clients = block.number_of_clients
+    return {"clients": clients, "held_out": clients - block.training_clients}

@@ -23,7 +23,8 @@ def fingerprint(data: FederatedData) -> dict[str, Any]:
     arrays = {
         f"{split} {part}": getattr(samples, part)
         for split, samples in (("training", data.train), ("test", data.test))
-        for part in ("inputs", "labels", "domains")
+        for part in ("inputs", "labels", "domains", "owners")
+        if getattr(samples, part) is not None
     }
     return {
         "domains": list(data.domain_names),

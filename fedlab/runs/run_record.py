@@ -79,6 +79,18 @@ class RunRecord:
         file = RunFolder(self.folder).finished_file
         return json.loads(file.read_text()).get("chosen") if file.is_file() else None
 
+    @cached_property
+    def counted(self) -> Scenario:
+        """The scenario with the number of its natural clients, which the run's folder tells.
+
+        Of a run that did not tell yet, it is the scenario as it is.
+        """
+        file = RunFolder(self.folder).workload_file
+        if isinstance(self.scenario.partition.clients, int) or not file.is_file():
+            return self.scenario
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return self.scenario.for_clients(int(told["clients"]), int(told["held_out"]))
+
     @property
     def workload(self) -> dict[str, float]:
         """What a round asks of a client: empty of a run that did not tell yet.
@@ -157,7 +169,7 @@ class RunRecord:
                 f"the run '{self.folder}' was on real devices, and what a client keeps for itself "
                 "is on its device; ask for the server's tensors, without a client"
             )
-        clients = self.scenario.partition.clients
+        clients = self.counted.partition.number_of_clients
         if not 0 <= client < clients:
             raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")
         kept = load_client_state(folder.checkpoints, client, self.chosen_round).get("model", {})

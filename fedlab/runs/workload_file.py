@@ -31,6 +31,7 @@ class WorkloadWriter:
         model: The network, adapted to the method.
         passes: Samples that go forward and backward through it, and labelled ones of a step, by
             name; empty where that is not known.
+        counted: Natural clients that the data make; empty where the scenario has their number.
     """
 
     def __init__(
@@ -38,17 +39,19 @@ class WorkloadWriter:
         folder: RunFolder,
         model: nn.Module,
         passes: Mapping[str, float] = MappingProxyType({}),
+        counted: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
         self.model = model
         self.passes = passes
+        self.counted = counted
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Counts parameters and bytes."""
         method = strategy.parameters
         network, beside = learning(self.model), method.trained_beside(self.model)
-        counted = json.dumps({"parameters": network + beside, **self.passes}) + "\n"
-        write_whole(self.folder.workload_file, counted)
+        told = {"parameters": network + beside, **self.passes, **self.counted}
+        write_whole(self.folder.workload_file, json.dumps(told) + "\n")
         if first_round > 1:
             return
         down = sum(map(tensor_bytes, strategy.broadcast(first_round).values()))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from fedlab.errors import InputError
 from fedlab.partition.apportion import balanced_choices, log_gamma, normalised
@@ -23,10 +23,25 @@ class OnePerClient(DomainSkew):
     Attributes:
         clients_per_domain: Number of clients of each domain, instead of taking turns: the first
             clients see the first domain, and so on. Domains that are not named get no client.
+            ``random`` draws a domain for each client, as FPL (Huang et al., CVPR 2023) does.
+        at_least: Of random numbers, how many clients each domain has at least.
+        at_most: Of random numbers, how many it has at most: clients draw among the domains that
+            are not full; no bound by default.
     """
 
     name: Literal["one_per_client"] = "one_per_client"
-    clients_per_domain: dict[str, NonNegativeInt] | None = None
+    clients_per_domain: dict[str, NonNegativeInt] | Literal["random"] | None = None
+    at_least: NonNegativeInt = 1
+    at_most: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _bounds_are_of_random_numbers(self) -> OnePerClient:
+        if self.clients_per_domain != "random" and (self.at_least != 1 or self.at_most):
+            raise ValueError(
+                "at_least and at_most bound the numbers of clients_per_domain: random; leave them "
+                "out"
+            )
+        return self
 
     def shares(self, clients: int, domains: Sequence[str], rng: np.random.Generator) -> np.ndarray:
         """See `DomainSkew.shares`."""
@@ -34,10 +49,12 @@ class OnePerClient(DomainSkew):
             _enough_seats(clients, 1, domains)
             home = np.arange(clients) % len(domains)
         else:
-            home = np.repeat(np.arange(len(domains)), self._numbers(clients, domains))
+            home = np.repeat(np.arange(len(domains)), self._numbers(clients, domains, rng))
         return _equal_shares(home[:, None], len(domains))
 
-    def _numbers(self, clients: int, domains: Sequence[str]) -> list[int]:
+    def _numbers(self, clients: int, domains: Sequence[str], rng: np.random.Generator) -> list[int]:
+        if self.clients_per_domain == "random":
+            return self._drawn(clients, domains, rng)
         wanted = self.clients_per_domain or {}
         key = "partition.domains.clients_per_domain"
         for name in wanted:
@@ -52,6 +69,20 @@ class OnePerClient(DomainSkew):
                 f"partition.clients is {clients}; make them agree"
             )
         return [wanted.get(name, 0) for name in domains]
+
+    def _drawn(self, clients: int, domains: Sequence[str], rng: np.random.Generator) -> list[int]:
+        """Random numbers of clients within the bounds."""
+        numbers = np.full(len(domains), self.at_least)
+        most = clients if self.at_most is None else self.at_most
+        if self.at_least > most or not numbers.sum() <= clients <= most * len(domains):
+            raise InputError(
+                f"partition.domains: {clients} clients cannot be at_least {self.at_least} and "
+                f"at_most {most} in each of {len(domains)} domains; change partition.clients or "
+                "these bounds"
+            )
+        for _ in range(clients - int(numbers.sum())):
+            numbers[rng.choice(np.flatnonzero(numbers < most))] += 1
+        return numbers.tolist()
 
 
 class SeveralPerClient(DomainSkew):

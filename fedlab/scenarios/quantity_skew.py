@@ -1,17 +1,18 @@
 """Quantity skew: how many training samples a client has.
 
-`Equal` takes samples away; all other kinds change the proportions in which a domain is divided
-and keep every sample in use. With IID labels, or Dirichlet labels of balanced sizes, the clients
-of a domain get exactly those proportions of it, rounded; with other label skews a client's size
-also depends on its classes. Every client has at least one sample.
+`Equal` and `ShareOfDomain` take samples away; all other kinds change the proportions in which a
+domain is divided and keep every sample in use. With IID labels, or Dirichlet labels of balanced
+sizes, the clients of a domain get exactly those proportions of it, rounded; with other label skews
+a client's size also depends on its classes. Every client has at least one sample.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from fedlab.errors import InputError
 from fedlab.partition.apportion import log_gamma
@@ -45,6 +46,48 @@ class Equal(QuantitySkew):
                 f"use at most {sizes[smallest]}, fewer clients or a milder label skew"
             )
         return np.full(len(sizes), wanted)
+
+
+class ShareOfDomain(QuantitySkew):
+    """The same share of a domain's samples for each of its clients; the rest is nobody's.
+
+    The protocol of FPL (Huang et al., "Rethinking Federated Learning with Domain Shift: A Prototype
+    View", CVPR 2023), FedHEAL (Chen et al., CVPR 2024, arXiv 2311.16974) and F2DC: 1 % of a set of
+    digits, 20 % of one of Office-Caltech, whatever the domain's size. Samples are drawn without
+    replacement from what a client was dealt; ``int(share * samples)`` of each domain that it sees.
+    Clients are tested on classes that a client of their domain has; with ``evaluation.fraction: 0``
+    the global model is tested on each domain's whole test set instead, as in these papers.
+
+    Attributes:
+        share: That share, in (0, 1].
+    """
+
+    name: Literal["share_of_domain"] = "share_of_domain"
+    share: float = Field(gt=0, le=1)
+
+    def kept_by_domain(
+        self, dealt: np.ndarray, totals: np.ndarray, domains: Sequence[str]
+    ) -> np.ndarray:
+        """See `QuantitySkew.kept_by_domain`."""
+        each = np.floor(self.share * totals + 1e-9).astype(np.int64)
+        wanted = np.where(dealt > 0, each, 0)
+        key = f"partition.quantity.share: {self.share:g} of domain"
+        for domain in map(int, np.flatnonzero(dealt.any(axis=0))):
+            sees = dealt[:, domain] > 0
+            what = f"{key} '{domains[domain]}'"
+            if not each[domain]:
+                raise InputError(
+                    f"{what} is less than one of its {totals[domain]} samples; use a larger share"
+                )
+            least = int(dealt[sees, domain].min())
+            if least < each[domain]:
+                raise InputError(
+                    f"{what} is {each[domain]} of its {totals[domain]} samples, and one of its "
+                    f"{int(sees.sum())} clients has only {least}; use a share of at most "
+                    f"{least / totals[domain]:.3g}, fewer clients of that domain or a milder label "
+                    "skew"
+                )
+        return wanted
 
 
 class DirichletSizes(QuantitySkew):

@@ -64,7 +64,7 @@ class FedBuffParameters(ServerOptimizerParameters):
         Raises:
             InputError: With the reason and the remedy.
         """
-        devices, clients = scenario.devices, scenario.partition.clients
+        devices, clients = scenario.devices, scenario.partition.number_of_clients
         if not devices.profiles:
             raise InputError(
                 "strategy.name: fedbuff takes updates in the order in which they arrive, and the "

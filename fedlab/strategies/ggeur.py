@@ -129,7 +129,7 @@ class GGEURParameters(StrategyParameters):
 
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """That of the base, with drawn features counted as samples."""
-        around = self.per_prototype * scenario.partition.clients if self.prototypes else 0
+        around = self.per_prototype * scenario.partition.number_of_clients if self.prototypes else 0
         drawn = classes * (self.filled_to + around)
         return self.base.most_examples(scenario, train + drawn, phases, classes)
 

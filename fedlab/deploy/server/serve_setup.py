@@ -103,7 +103,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
             "tables that are standardised already"
         )
     scenario.evaluation.metric_set.check(len(data.class_names))
-    shape, names, clients = data.input_shape, data.class_names, scenario.partition.clients
+    shape, names, clients = data.input_shape, data.class_names, scenario.partition.number_of_clients
     model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, clients)
     check_updates(scenario, strategy, model)
@@ -189,6 +189,11 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
             "partition.label_noise: devices have the labels they have; use "
             "partition.label_noise=none"
         )
+    if not isinstance(scenario.partition.clients, int):
+        raise InputError(
+            "partition.clients: natural counts owners where all data are; on devices, each of "
+            "which is an owner, give their number"
+        )
     if scenario.partition.held_out_clients is not None:
         raise InputError(
             "partition.held_out_clients: a device that joins trains, so that there are no clients "
@@ -204,7 +209,7 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
 
 def _homes(scenario: Scenario, data: FederatedData) -> tuple[str | None, ...]:
     """The domain of every client in a simulation of the scenario."""
-    clients, skew = scenario.partition.clients, scenario.partition.domains
+    clients, skew = scenario.partition.number_of_clients, scenario.partition.domains
     names = [data.domain_names[index] for index in data.seen_domains]
     if not names or not isinstance(skew, OnePerClient):
         return (None,) * clients
@@ -221,7 +226,7 @@ def _tester(scenario: Scenario, data: FederatedData) -> Worker:
 def _runtime(scenario: Scenario, data: FederatedData) -> Runtime:
     """A runtime without clients."""
     empty = np.zeros(0, np.int64)
-    offsets = np.zeros(scenario.partition.clients + 1, np.int64)
+    offsets = np.zeros(scenario.partition.number_of_clients + 1, np.int64)
     partition = Partition(empty, empty, empty.astype(bool), offsets, empty, offsets)
     threads = scenario.resources.cpus_per_actor
     return make_runtime(scenario, "cpu", threads, data, partition)

@@ -122,7 +122,9 @@ def _kind_of_work(scenario: Scenario, clients: int, device: str) -> str:
     processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
     blocks = scenario.model_dump(mode="json", include={"data", "model", "strategy", "training"})
     machine = [device, processor, platform.node(), torch.get_num_threads(), torch.__version__]
-    text = json.dumps([blocks, scenario.partition.clients, clients, machine], sort_keys=True)
+    text = json.dumps(
+        [blocks, scenario.partition.number_of_clients, clients, machine], sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

@@ -19,6 +19,7 @@ INK, FAINT = "#333333", "#DDDDDD"
 FEW_CLIENTS = 60  # up to which bubbles and client numbers are readable
 FEW_CLASSES = 30  # up to which bubbles and class names are readable
 MOST_COLUMNS = 400  # clients that fit side by side
+FEW_NAMES = 40  # clients up to which their names are readable
 LONGEST_NAME = 14
 
 
@@ -46,7 +47,7 @@ def partition_figure(partition: Partition, data: FederatedData) -> Figure:
         _heat_map(top, classes, mine)
     _name_classes(top, data.class_names)
     _bars(bottom, domains, colours)
-    _name_clients(bottom, len(picked), len(partition))
+    _name_clients(bottom, len(picked), len(partition), partition.names)
     figure.suptitle(
         f"{len(partition):,} client{'s' * (len(partition) != 1)}, "
         f"{len(partition.train):,} training samples, "
@@ -124,10 +125,15 @@ def _name_classes(axes: Axes, names: tuple[str, ...]) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def _name_clients(axes: Axes, shown: int, clients: int) -> None:
-    """Numbers of a few clients; what is shown of many."""
+def _name_clients(axes: Axes, shown: int, clients: int, names: tuple[str, ...]) -> None:
+    """Names or numbers of a few clients; what is shown of many."""
     axes.set_xlim(-0.6, shown - 0.4)
-    if clients <= FEW_CLIENTS:
+    if names and clients <= FEW_NAMES:
+        axes.set_xticks(
+            range(clients), [short(name, LONGEST_NAME) for name in names], rotation=90, fontsize=8
+        )
+        label = "client"
+    elif clients <= FEW_CLIENTS:
         axes.xaxis.set_major_locator(MaxNLocator(20, integer=True, min_n_ticks=1))
         label = "client"
     else:

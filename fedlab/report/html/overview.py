@@ -12,6 +12,7 @@ from fedlab.config.yaml_text import in_words
 from fedlab.metrics.metric_set import ACCURACY_SCORE
 from fedlab.report.html.format import joined, plural, told
 from fedlab.report.html.results import headline
+from fedlab.scenario import Scenario
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def overview(comparison: Comparison) -> Overview:
         facts={
             "Methods": str(len(comparison.groups)),
             "Seed" + "s" * (len(comparison.seeds) > 1): ", ".join(map(str, comparison.seeds)),
-            "Clients": f"{first.partition.clients:,}"
-            + f", {first.cohort_size:,} a round" * (first.cohort_size < first.partition.clients),
+            "Clients": _clients(comparison.runs[0].counted),
             "Domains": str(len(comparison.domains)),
             "Rounds": " or ".join(f"{number:,}" for number in rounds),
             "Model": first.model.name,
@@ -61,6 +61,15 @@ def overview(comparison: Comparison) -> Overview:
             "Optimiser": f"{local.optimizer.name}, lr {in_words(local.optimizer.lr)}",
         },
     )
+
+
+def _clients(scenario: Scenario) -> str:
+    """How many clients there are, and train in a round."""
+    if not scenario.partition.is_counted:
+        return "natural"
+    clients, cohort = scenario.partition.number_of_clients, scenario.cohort_size
+    owners = "" if isinstance(scenario.partition.clients, int) else " owners of the data"
+    return f"{clients:,}{owners}" + f", {cohort:,} a round" * (cohort < clients)
 
 
 def _lede(comparison: Comparison) -> Markup:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
-from fedlab.partition.partition import Partition, make_partition
+from fedlab.partition.partition import Partition
+from fedlab.preparation import divide
 from fedlab.report.html.figure import Figure, Numbers, PageSection
 from fedlab.report.html.format import plural
 from fedlab.report.html.partition_chart import FEW, class_chart, domain_chart, pick
@@ -29,10 +29,7 @@ def partition(comparison: Comparison) -> tuple[PageSection, tuple[str, ...], tup
     """
     scenario = comparison.runs[0].scenario
     try:
-        data = load_data(scenario.data)
-        divided = make_partition(
-            scenario.partition, data, scenario.seed, scenario.evaluation.validation_share
-        )
+        data, divided = divide(scenario)
     except (InputError, OSError) as error:
         missing = f"The data cannot be loaded here, so there is no picture of them. {error}"
         return PageSection("data", "Data", missing=missing), (), ()
@@ -94,7 +91,7 @@ def _figures(divided: Partition, data: FederatedData) -> list[Figure]:
                 label=f"Training samples of {len(shown)} clients by class",
             ),
             how,
-            _numbers(classes, data.class_names),
+            _numbers(classes, data.class_names, divided),
             wide=not beside,
         ),
         Figure(
@@ -105,15 +102,18 @@ def _figures(divided: Partition, data: FederatedData) -> list[Figure]:
                 label=f"Training samples of {len(shown)} clients by domain",
             ),
             "Training samples",
-            _numbers(domains, data.domain_names),
+            _numbers(domains, data.domain_names, divided),
             wide=not beside,
         ),
     ]
 
 
-def _numbers(counts: np.ndarray, names: tuple[str, ...]) -> Numbers:
+def _numbers(counts: np.ndarray, names: tuple[str, ...], divided: Partition) -> Numbers:
+    def who(client: int) -> str:
+        return divided.name(client) if divided.names else f"client {client}"
+
     rows = [
-        [f"client {client}", *(f"{number:,}" for number in own), f"{own.sum():,}"]
+        [who(client), *(f"{number:,}" for number in own), f"{own.sum():,}"]
         for client, own in enumerate(counts[:ROWS])
     ]
     total = counts.sum(axis=0)

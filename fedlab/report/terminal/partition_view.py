@@ -37,6 +37,7 @@ __all__ = [
 
 ALL_SHOWN = 20  # clients up to which each gets its row
 FIRST_SHOWN = 8  # rows of a larger population
+LONGEST = 24  # width of a client's name
 MOST_FREQUENT = 3  # classes named where there are too many for columns
 EDGES = 12  # width of the column of clients, and of a table's edges
 HELD_OUT = "*"  # behind a client that nobody trains
@@ -107,7 +108,7 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     if len(partition.validation):
         parts.insert(2, f"[bold]{len(partition.validation):,}[/] validation samples")
     if len(partition.held_out):
-        parts.append(_held_out(partition.held_out.tolist()))
+        parts.append(_held_out(partition))
     seen = np.isin(data.train.domains, data.seen_domains)
     if unused := int(seen.sum()) - len(partition.train) - len(partition.validation):
         parts.append(f"{unused:,} training samples unused")
@@ -118,15 +119,18 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     return " · ".join(parts)
 
 
-def _held_out(clients: Sequence[int]) -> str:
-    """The held-out clients, the first of many by their indices."""
-    named = ", ".join(map(str, clients[:ALL_SHOWN])) + " …" * (len(clients) > ALL_SHOWN)
+def _held_out(partition: Partition) -> str:
+    """The held-out clients, the first of many by their names or indices."""
+    clients = partition.held_out.tolist()
+    shown = [escape(partition.name(client)) for client in clients[:ALL_SHOWN]]
+    named = ", ".join(shown) + " …" * (len(clients) > ALL_SHOWN)
     return f"[bold]{len(clients):,}[/] held out, never trained ({HELD_OUT}): {named}"
 
 
 def _name(partition: Partition, client: int) -> str:
     """A client as a row is called, with a mark if nobody trains it."""
-    return f"{client}{HELD_OUT * bool((partition.held_out == client).any())}"
+    mark = HELD_OUT * bool((partition.held_out == client).any())
+    return f"{escape(partition.name(client))}{mark}"
 
 
 def _table(title: str) -> Table:
@@ -142,7 +146,7 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
     counts = domain_counts(partition, data)
     test = np.diff(partition.test_offsets)
     table = _table("Training samples by domain")
-    table.add_column("client", justify="right")
+    table.add_column("client", justify="right", overflow="fold", max_width=LONGEST)
     aside = partition.validation_offsets
     others = {"validation": np.diff(aside)} if len(aside) else {}
     others["test"] = test
@@ -188,7 +192,7 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     totals = [f"{total:,}" for total in counts.sum(axis=0)]
     widest = [max(len(a), len(b)) for a, b in zip(data.class_names, totals, strict=True)]
     table = _table("Training samples by class")
-    table.add_column("client", justify="right")
+    table.add_column("client", justify="right", overflow="fold", max_width=LONGEST)
     if sum(widest) + 3 * len(widest) + EDGES <= width:
         for name in data.class_names:
             table.add_column(escape(name), justify="right")

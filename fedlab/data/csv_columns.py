@@ -1,0 +1,98 @@
+"""What each column of a table is: the label, the owner, a category or a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedlab.data.csv_format import Format
+from fedlab.errors import InputError
+
+_DATE = re.compile(
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?|\d{1,2}:\d{2}(:\d{2}.*)?"
+    r"|\d{1,2}[- ]?[A-Za-z]{3,9}[- ]?\d{2,4}"
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of the columns of a table.
+
+    Attributes:
+        label: That of the labels.
+        owner: That of the owners; None without.
+        categorical: Those of categories, among the features.
+        features: Those of all features.
+    """
+
+    label: int
+    owner: int | None
+    categorical: tuple[int, ...]
+    features: tuple[int, ...]
+
+    @classmethod
+    def of(cls, first: Sequence[str], format: Format, where: str) -> Columns:
+        """Finds the columns that a source names.
+
+        Args:
+            first: The cells of the first row.
+            format: How the file is read.
+            where: What it is called in errors.
+
+        Raises:
+            InputError: If there is no such column, or one is named for two purposes.
+        """
+        label = _position(first, format.label, "label", where)
+        owner = None if format.owner is None else _position(first, format.owner, "owner", where)
+        categorical = tuple(
+            _position(first, each, "categorical", where) for each in format.categorical
+        )
+        for place in (owner, *categorical):
+            if place is not None and [label, owner, *categorical].count(place) > 1:
+                raise InputError(
+                    f"{where}: the source's label, owner and categorical name column {place} "
+                    "twice; give each its own column"
+                )
+        features = tuple(p for p in range(len(first)) if p not in (label, owner))
+        if not features:
+            raise InputError(
+                f"{where} has no column beside label and owner; there must be one to learn from"
+            )
+        return cls(label, owner, categorical, features)
+
+    @property
+    def texts(self) -> tuple[int, ...]:
+        """Columns of text beside the label."""
+        return self.categorical if self.owner is None else (self.owner, *self.categorical)
+
+
+def not_a_number(cell: str) -> str:
+    """What is wrong with a cell that should be a number, and what to do."""
+    if _DATE.fullmatch(cell):
+        return (
+            "looks like a date or a time of day; save it as a number, such as days since a day of "
+            "your choice (or as month and weekday, if these matter), or leave the column out"
+        )
+    return (
+        "is not a number; encode it as one, name the column in the source's categorical, or set "
+        "the source's missing to it where the value is missing"
+    )
+
+
+def _position(first: Sequence[str], column: int | str, key: str, where: str) -> int:
+    """Position of a column that is given by name or position."""
+    if isinstance(column, str):
+        if column not in first:
+            raise InputError(
+                f"{where} has no column '{column}' in its header, only "
+                f"{', '.join(first[:20])}; set the source's {key} to one of them, or to a "
+                "position if there is no header"
+            )
+        return list(first).index(column)
+    if not -len(first) <= column < len(first):
+        raise InputError(
+            f"{where} has {len(first)} columns, none at position {column}; set the "
+            f"source's {key} to at most {len(first) - 1}"
+        )
+    return column % len(first)

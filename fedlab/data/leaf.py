@@ -1,0 +1,247 @@
+"""LEAF's JSON files: samples by user.
+
+Caldas et al., "LEAF: A Benchmark for Federated Settings", 2018, arXiv 1812.01097: a file is
+``{"users": [...], "num_samples": [...], "user_data": {user: {"x": [...], "y": [...]}}}``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from fedlab import rng
+from fedlab.data.array_labels import classes, texts
+from fedlab.data.image_source import ImageSource
+from fedlab.data.owners import OwnerSplit, numbered, refuse_constant
+from fedlab.data.resize import conform
+from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext
+from fedlab.data.stored_numbers import stored
+from fedlab.data.stratify import split_domain
+from fedlab.errors import InputError
+
+SPLITS = ("train", "test")
+
+
+class Leaf(ImageSource):
+    """Files that LEAF's ``preprocess.sh`` writes; each user is an owner.
+
+    Numbers are features, or with `shape` images; a user's text samples need a subclass that says
+    with `encode` which token ids they are.
+
+    Attributes:
+        path: The folder of the files; with folders ``train`` and ``test`` in it, the split is
+            theirs (after ``-t user`` test users are others, which are new clients).
+        shape: Shape of an image, (height, width), with 1 or 3 channels before or behind.
+        invert: Whether 1 is black in the files, as nothing is in FEMNIST, whose paper is 1: with
+            this, strokes are light on black as in MNIST.
+        test_share: Share of the samples that become the test split, where there are no such
+            folders.
+        split: Whether each user's samples are then split, or user by user.
+        class_names: Names of the classes; by default the labels themselves.
+    """
+
+    cached: ClassVar[bool] = True
+    name: Literal["leaf"] = "leaf"
+    path: Path
+    shape: tuple[PositiveInt, ...] | None = Field(default=None, min_length=2, max_length=3)
+    invert: bool = False
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    split: OwnerSplit = "within_owners"
+    class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    def encode(self, samples: Sequence[str], context: LoadContext) -> np.ndarray:
+        """Token ids of texts, int64 of shape (n, length); for subclasses.
+
+        A subclass that is named by its path needs ``name: str``, too.
+
+        Raises:
+            InputError: Always, here.
+        """
+        raise InputError(
+            f"{context.key}.path: the samples are texts ('{samples[0][:30]}'), and what their "
+            "token ids are is not said; name a subclass of fedlab.data.leaf:Leaf with a method "
+            "encode(samples, context) in place of leaf"
+        )
+
+    def reads(self, context: LoadContext) -> Sequence[Path]:
+        """All files.
+
+        Raises:
+            InputError: If there are none.
+        """
+        return [path for paths in self._files(context).values() for path in paths]
+
+    def names(self, context: LoadContext) -> Sequence[str]:
+        """See `Source.names`."""
+        self._files(context)
+        return self._made_names([self._domain_name(context)])
+
+    def load(self, context: LoadContext) -> Sequence[Domain]:
+        """Reads all files.
+
+        Raises:
+            InputError: If a file is missing or not of LEAF's form, or samples are not all alike.
+        """
+        read = {
+            split: [user for path in paths for user in _users(path, context)]
+            for split, paths in self._files(context).items()
+        }
+        if any(not users for users in read.values()):
+            raise InputError(f"{context.key}.path: the files of a split name no user with samples")
+        where = f"{context.key}.path: the labels"
+        labels = {
+            split: texts(_labels([y for _, _, ys in users for y in ys], where), where)
+            for split, users in read.items()
+        }
+        numbering, class_names, remarks = classes(
+            list(labels.values()), self.class_names, context.key
+        )
+        inputs = self._inputs(
+            {s: [x for _, xs, _ in us for x in xs] for s, us in read.items()}, context
+        )
+        names = [name for users in read.values() for name, _, ys in users for _ in ys]
+        owners = numbered(names, f"{context.key}.path: its users")
+        refuse_constant(owners.names, f"{context.key}.path")
+        name, train = self._domain_name(context), numbering(labels["train"])
+        if "test" not in read:
+            dealing = rng.generator(context.seed, "split", name)
+            domain = split_domain(
+                name,
+                inputs["train"],
+                train,
+                class_names,
+                self.test_share,
+                dealing,
+                owners,
+                self.split,
+            )
+        elif self.split == "by_owner":
+            raise InputError(
+                f"{context.key}.split: by_owner has nothing to split where the files are in "
+                "train and test; leave it out"
+            )
+        else:
+            own, tested = np.split(owners.codes, [len(train)])
+            test = numbering(labels["test"])
+            domain = replace(
+                Domain(name, inputs["train"], train, inputs["test"], test, class_names),
+                train_owners=own,
+                test_owners=tested,
+                owner_names=owners.names,
+            )
+        return [domain.with_remarks(remarks)]
+
+    def _domain_name(self, context: LoadContext) -> str:
+        return self.domain or context.locate(self.path).name
+
+    def _files(self, context: LoadContext) -> dict[str, list[Path]]:
+        """The files of each split; all are of ``train`` where there are no folders for splits."""
+        folder = context.locate(self.path)
+        found = {s: sorted((folder / s).glob("*.json")) for s in SPLITS if (folder / s).is_dir()}
+        if not found:
+            found = {"train": sorted(folder.glob("*.json"))}
+        for split, paths in found.items():
+            if not paths:
+                raise InputError(
+                    f"{context.key}.path: there is no .json file in '{folder}' (or its folder "
+                    f"{split}); name the folder that LEAF's preprocess.sh has written"
+                )
+            for path in paths:
+                context.limits.check_file(path, f"{context.key}.path: '{path}'")
+        if "train" not in found:
+            raise InputError(f"{context.key}.path: '{folder}' has test files and no train files")
+        return found
+
+    def _inputs(self, samples: dict[str, list[Any]], context: LoadContext) -> dict[str, np.ndarray]:
+        """Images, features or token ids of each split."""
+        where = f"{context.key}.path: the samples"
+        if all(isinstance(own[0], str) for own in samples.values()):
+            return {split: self.encode(own, context) for split, own in samples.items()}
+        arrays: dict[str, np.ndarray] = {}
+        for split, own in samples.items():
+            try:
+                arrays[split] = np.array(own)
+            except ValueError as error:
+                raise InputError(
+                    f"{where} differ in length ({error}); all must have as many numbers"
+                ) from error
+            if arrays[split].dtype.kind not in "iuf" or arrays[split].ndim < 2:
+                raise InputError(
+                    f"{where} are no lists of numbers of one length; all must have as many numbers"
+                )
+        if self.shape is not None:
+            return {split: self._images(own, where, context) for split, own in arrays.items()}
+        flat = [own.reshape(len(own), -1) for own in arrays.values()]
+        if all(own.dtype.kind in "iu" for own in flat):
+            return {s: own.astype(np.int64) for s, own in zip(arrays, flat, strict=True)}
+        if self.invert:
+            raise InputError(
+                f"{context.key}.invert is of images; give their shape, or leave it out"
+            )
+        return dict(zip(arrays, stored([own.astype(np.float64) for own in flat]), strict=True))
+
+    def _images(self, numbers: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
+        """Numbers in 0 to 1 (or bytes) as uint8 images of the scenario's shape."""
+        shape = cast("tuple[int, ...]", self.shape)
+        if numbers[0].size != np.prod(shape):
+            raise InputError(
+                f"{where} have {numbers[0].size} numbers, which is not {context.key}.shape "
+                f"{list(shape)}; correct it"
+            )
+        whole = numbers.dtype.kind in "iu"
+        most = 255 if whole else 1
+        if numbers.min() < 0 or numbers.max() > most:
+            raise InputError(
+                f"{where} lie in {numbers.min():g} to {numbers.max():g}, and images in 0 to "
+                f"{most}; leave shape out if they are features"
+            )
+        images = numbers.reshape(len(numbers), *shape)
+        images = (images if whole else np.rint(255 * images)).astype(np.uint8)
+        images = 255 - images if self.invert else images
+        if images.ndim == 3:
+            images = images[:, None]
+        elif images.shape[1] not in (1, 3):
+            images = images.transpose(0, 3, 1, 2)
+        if images.shape[1] not in (1, 3):
+            raise InputError(f"{context.key}.shape {list(shape)} has not 1 or 3 channels")
+        made = (len(images), context.channels, context.image_size, context.image_size)
+        context.limits.check_array(made, 1, where)
+        return conform(images, context.channels, context.image_size)
+
+
+def _users(path: Path, context: LoadContext) -> list[tuple[str, list[Any], list[Any]]]:
+    """Name, samples and labels of each user of a file who has some."""
+    where = f"{context.key}.path: '{path}'"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        found = [
+            (str(u), told["user_data"][u]["x"], told["user_data"][u]["y"]) for u in told["users"]
+        ]
+        lengths = [(name, len(xs), len(ys)) for name, xs, ys in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{where} is not of LEAF's form ({type(error).__name__}: {error}); it must hold users "
+            "and user_data, with x and y for each user"
+        ) from error
+    for name, samples, labels in lengths:
+        if samples != labels:
+            raise InputError(
+                f"{where}: user '{name}' has {samples} samples and {labels} labels; give one label "
+                "for each sample"
+            )
+    return [each for each in found if len(each[2])]
+
+
+def _labels(labels: list[Any], where: str) -> np.ndarray:
+    """Labels in an array: whole numbers, or text."""
+    array = np.array(labels)
+    if array.ndim != 1:
+        raise InputError(f"{where} are lists; a sample has one label, a whole number or a text")
+    return array

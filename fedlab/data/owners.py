@@ -1,0 +1,131 @@
+"""Who samples are of: a writer, a patient, a sensor, a hospital."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from fedlab.data.class_names import in_order, normal
+from fedlab.data.samples import Domain
+from fedlab.errors import InputError
+
+OwnerSplit = Literal["within_owners", "by_owner"]
+"""How samples with owners are split: every owner's own samples, or owner by owner."""
+
+
+class Owners(NamedTuple):
+    """The owners of some samples.
+
+    Attributes:
+        codes: Index of each sample's owner among `names`, int64 of shape (n,).
+        names: Their names, in their order: as numbers where all are plain integers.
+    """
+
+    codes: np.ndarray
+    names: tuple[str, ...]
+
+    def take(self, rows: np.ndarray) -> Owners:
+        """The owners of some of the samples; their names stay all."""
+        return Owners(self.codes[rows], self.names)
+
+
+def numbered(cells: Sequence[str] | np.ndarray, where: str) -> Owners:
+    """Owners by their names in a column of a table or an array.
+
+    Args:
+        cells: The owner of each sample, as text or whole numbers, shape (n,).
+        where: The key and the column or array, for errors.
+
+    Raises:
+        InputError: If a name is missing, or they are no names.
+    """
+    array = np.asarray(cells)
+    if array.ndim != 1 or array.dtype.kind not in "iubUSO":
+        raise InputError(
+            f"{where} has the shape {array.shape} and type {array.dtype}; owners must be text or "
+            "whole numbers of shape (n,), one for each sample"
+        )
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8", "replace")
+    found, codes = np.unique(array, return_inverse=True)
+    spelt = [normal(str(name)) for name in found]
+    if "" in spelt:
+        row = int(np.flatnonzero(codes == spelt.index(""))[0])
+        raise InputError(f"{where} names no owner for sample {row}; name one, or remove the sample")
+    names = tuple(in_order(spelt))
+    place = {name: index for index, name in enumerate(names)}
+    return Owners(np.array([place[name] for name in spelt], np.int64)[codes.reshape(-1)], names)
+
+
+def refuse_constant(names: Sequence[str], where: str) -> None:
+    """Refuses samples that are all of one owner.
+
+    Raises:
+        InputError: If there is one name alone.
+    """
+    if len(set(names)) == 1:
+        raise InputError(
+            f"{where} names one owner alone, '{names[0]}', for all samples; name what tells "
+            "owners apart, or leave it out"
+        )
+
+
+def refuse_spanning(domains: Sequence[Domain], where: str) -> None:
+    """Refuses owners with samples in several domains, of which each draws its test owners.
+
+    Raises:
+        InputError: With the first.
+    """
+    home: dict[str, str] = {}
+    for domain in domains:
+        for name in domain.owner_names:
+            other = home.setdefault(name, domain.name)
+            if other != domain.name:
+                raise InputError(
+                    f"{where} needs owners of one domain each, and '{name}' is in '{other}' and in "
+                    f"'{domain.name}'; use split: within_owners, or give different owners "
+                    "different names"
+                )
+
+
+def pooled_owners(domains: Sequence[Domain]) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """The names of all owners, and for each domain the place of its own among them.
+
+    Args:
+        domains: The domains to pool.
+
+    Returns:
+        The names, and for every domain int64 of shape (its owners + 1,): the index of each owner,
+        and -1, which is nobody, at the end.
+    """
+    names = in_order({name for domain in domains for name in domain.owner_names})
+    place = {name: index for index, name in enumerate(names)}
+    numbers = [[*(place[name] for name in domain.owner_names), -1] for domain in domains]
+    return tuple(names), [np.array(own, np.int64) for own in numbers]
+
+
+def check_owners(domain: Domain, split: str, where: str) -> None:
+    """Checks the owners of one split of a domain, as its source yields them.
+
+    Raises:
+        InputError: If they are not an index for each sample, or have no names.
+    """
+    owners, labels = getattr(domain, f"{split}_owners"), getattr(domain, f"{split}_labels")
+    if owners is None:
+        if domain.owner_names:
+            raise InputError(
+                f"{where} has no owners, but the domain names {len(domain.owner_names)}; give "
+                "both splits theirs"
+            )
+        return
+    if not isinstance(owners, np.ndarray) or owners.dtype.kind not in "iu":
+        raise InputError(f"{where} has owners that are no array of integers; give their indices")
+    names = len(domain.owner_names)
+    if owners.shape != labels.shape or (owners.min() < 0 or owners.max() >= names):
+        raise InputError(
+            f"{where} has {len(labels)} labels but owners of shape {owners.shape}, from "
+            f"{owners.min()} to {owners.max()}, and {names} names of owners; give each sample the "
+            "index of its owner's name"
+        )

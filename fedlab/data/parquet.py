@@ -1,0 +1,279 @@
+"""Parquet files: tables of numbers, or pictures as they lie on Hugging Face's hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, FiniteFloat, field_validator, model_validator
+
+from fedlab import rng
+from fedlab.data.array_labels import Labels, classes
+from fedlab.data.categories import Encoding
+from fedlab.data.class_names import normal
+from fedlab.data.csv_table import Csv
+from fedlab.data.named_files import named
+from fedlab.data.owners import OwnerSplit, numbered, refuse_constant, refuse_spanning
+from fedlab.data.parquet_file import File
+from fedlab.data.parquet_rows import FileRows, column_of, declared_classes
+from fedlab.data.picture_source import PictureSource, picture_remarks
+from fedlab.data.remarks import counted, listed
+from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext
+from fedlab.data.stratify import split_domain
+from fedlab.errors import InputError
+
+
+class Parquet(PictureSource):
+    """Rows of Parquet files, read with pyarrow alone.
+
+    A column of pictures (bytes, or ``struct<bytes, path>`` as on Hugging Face's hub) makes images,
+    which are decoded as those of ``image_folder``. Without one, columns of numbers are features,
+    which are treated as those of ``csv``. Class names are those of Hugging Face's metadata, where
+    the label has some.
+
+    Attributes:
+        train: The file, or the folder or pattern of the files, that hold the training samples, or
+            all samples; or a list of these.
+        test: Likewise for the test samples.
+        label: Column of the labels.
+        owner: Column that says whose a row is (a writer, a patient).
+        domain_column: Column that names the domain of a row; without it all rows are of the one
+            `domain`, by default called as the folder of the first file.
+        image: Column of the pictures; by default the only one there is.
+        columns: Columns of numbers that are features; by default all but those named above.
+        test_share: Share of the samples that become the test split, where `test` names no files.
+        split: With owners: ``within_owners`` splits each owner's samples, ``by_owner`` draws owners
+            all of whose samples are tested.
+        class_names: Names of the classes, in place of those in the files.
+        label_type: See ``csv``, as of all that follow.
+        positive_above: Makes two classes of a numeric label.
+        impute: What stands in for missing values: ``median``, ``mean``, or ``drop``.
+        categorical: Columns of categories.
+        encoding: How these become numbers: ``one_hot`` or ``codes``.
+    """
+
+    cached: ClassVar[bool] = True
+    name: Literal["parquet"] = "parquet"
+    train: tuple[str, ...] = Field(min_length=1)
+    test: tuple[str, ...] = ()
+    label: str = "label"
+    owner: str | None = None
+    domain_column: str | None = None
+    image: str | None = None
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    split: OwnerSplit = "within_owners"
+    class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+    label_type: Literal["auto", "text"] = "auto"
+    positive_above: FiniteFloat | None = None
+    impute: Literal["median", "mean", "drop"] = "median"
+    categorical: tuple[str, ...] = ()
+    encoding: Encoding = "one_hot"
+
+    @field_validator("train", "test", "columns", "categorical", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return (str(value),) if isinstance(value, str | Path) else value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Parquet:
+        if self.domain and self.domain_column:
+            raise ValueError("has both domain and domain_column; say once what the domain is")
+        if self.split == "by_owner" and (self.owner is None or self.test):
+            raise ValueError("split: by_owner needs owner, and no test files")
+        return self
+
+    def reads(self, context: LoadContext) -> Sequence[Path]:
+        """All files.
+
+        Raises:
+            InputError: If there are none.
+        """
+        return [path for paths in self._paths(context).values() for path in paths]
+
+    def names(self, context: LoadContext) -> Sequence[str] | None:
+        """See `Source.names`."""
+        self.reads(context)
+        return None if self.domain_column else self._made_names([self._domain_name(context)])
+
+    def load(self, context: LoadContext) -> Sequence[Domain]:
+        """Reads all files.
+
+        Raises:
+            InputError: If a file or a column is missing or damaged, or cells are not of the kind
+                that the class describes.
+        """
+        files = {
+            split: [File.opened(path, f"{context.key}.{split}", context) for path in paths]
+            for split, paths in self._paths(context).items()
+        }
+        everything = [file for own in files.values() for file in own]
+        for key, column in self._named().items():
+            for file in everything:
+                file.check([column], f"{context.key}.{key}")
+        image = self._image(everything[0], context)
+        tested = np.repeat(
+            [split == "test" for split, own in files.items() for _ in own],
+            [file.rows for file in everything],
+        )
+        rows = FileRows(
+            everything,
+            tested if self.test else None,
+            column_of(everything, self.owner, "owner"),
+            self._domains_of(everything, context),
+        )
+        if rows.owners is not None:
+            refuse_constant(rows.owners, f"{context.key}.owner")
+        domains = (
+            self._tables(rows, context) if image is None else self._images(rows, image, context)
+        )
+        if self.split == "by_owner":
+            refuse_spanning(domains, f"{context.key}.split: by_owner")
+        return domains
+
+    def _named(self) -> dict[str, str]:
+        """The columns that the source names, by key."""
+        single = {"label": self.label, "owner": self.owner, "domain_column": self.domain_column}
+        given = {key: column for key, column in single.items() if column is not None}
+        many = {f"columns.{i}": column for i, column in enumerate(self.columns or ())}
+        kinds = {f"categorical.{i}": column for i, column in enumerate(self.categorical)}
+        return given | ({"image": self.image} if self.image else {}) | many | kinds
+
+    def _paths(self, context: LoadContext) -> dict[str, list[Path]]:
+        """The files of each split."""
+        found: dict[str, list[Path]] = {}
+        for split in ("train", "test"):
+            for each in getattr(self, split):
+                place = context.locate(Path(each))
+                paths = [place] if place.is_file() else named(each, ".parquet", context).values()
+                found.setdefault(split, []).extend(paths)
+        return found
+
+    def _domain_name(self, context: LoadContext) -> str:
+        return self.domain or normal(self._paths(context)["train"][0].parent.name)
+
+    def _domains_of(self, files: Sequence[File], context: LoadContext) -> np.ndarray:
+        """The domain of every row."""
+        names = column_of(files, self.domain_column, "domain")
+        if names is None:
+            return np.repeat(self._domain_name(context), sum(file.rows for file in files))
+        return np.array([normal(name) for name in names])
+
+    def _image(self, file: File, context: LoadContext) -> str | None:
+        """The column of the pictures; None for a table."""
+        pictures = [name for name in file.schema.names if file.is_picture(name)]
+        if self.image is not None:
+            if self.image not in pictures:
+                raise InputError(
+                    f"{context.key}.image: column '{self.image}' holds no pictures (bytes, or "
+                    "struct<bytes, path>); name another, or leave it out for a table"
+                )
+        elif self.columns is None and len(pictures) > 1:
+            raise InputError(
+                f"{file.where} has the columns of pictures {', '.join(pictures)}; set "
+                f"{context.key}.image to one of them"
+            )
+        image = self.image or (pictures[0] if pictures and self.columns is None else None)
+        of_tables = ("columns", "categorical", "positive_above", "impute", "encoding", "label_type")
+        for key in of_tables if image else ():
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise InputError(
+                    f"{context.key}.{key} is of tables, and column '{image}' holds pictures; leave "
+                    "it out"
+                )
+        return image
+
+    def _images(self, rows: FileRows, image: str, context: LoadContext) -> list[Domain]:
+        """The domains of pictures."""
+        labels = np.array(column_of(rows.files, self.label, "label"))
+        found, codes = np.unique(labels, return_inverse=True)
+        declared = rows.files[0].declared(self.label)
+        given = self.class_names or declared_classes(declared, found, context.key)
+        all_labels = Labels(codes.reshape(-1).astype(np.int64), found.tolist())
+        numbering, class_names, remarks = classes([all_labels], given, context.key)
+        numbers = numbering(all_labels)
+        pictures = [picture for file in rows.files for picture in file.pictures(image)]
+        used = {image, *self._named().values()}
+        if unread := [name for name in rows.files[0].schema.names if name not in used]:
+            what = counted({f"column{{s}} ({listed(unread)})": len(unread)})
+            remarks.append(f"{context.key}: left out {what}, which no key of the source names")
+        domains = []
+        for name in dict.fromkeys(rows.domains.tolist()):
+            own = np.flatnonzero(rows.domains == name)
+            where = f"{context.key}.train: domain '{name}'"
+            images, bare = self.decoded(
+                [pictures[row] for row in own],
+                lambda i, own=own: f"{context.key}.train: the image of row {own[i]}",
+                context,
+                where,
+            )
+            domain = self._domain(name, images, numbers[own], rows, own, class_names, context)
+            domains.append(domain.with_remarks(picture_remarks(bare, where)))
+        return [domains[0].with_remarks(remarks), *domains[1:]]
+
+    def _domain(
+        self,
+        name: str,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        rows: FileRows,
+        own: np.ndarray,
+        class_names: tuple[str, ...],
+        context: LoadContext,
+    ) -> Domain:
+        """One domain, split as the files are, or as the source says."""
+        cells = rows.owners and [rows.owners[row] for row in own]
+        owners = numbered(cells, f"{context.key}.owner") if cells else None
+        if rows.tested is None:
+            dealing = rng.generator(context.seed, "split", name)
+            return split_domain(
+                name, inputs, labels, class_names, self.test_share, dealing, owners, self.split
+            )
+        test, train = np.flatnonzero(rows.tested[own]), np.flatnonzero(~rows.tested[own])
+        parts = (inputs[train], labels[train], inputs[test], labels[test])
+        domain = Domain(name, *parts, class_names)
+        if owners is None:
+            return domain
+        codes, names = owners
+        return replace(
+            domain, train_owners=codes[train], test_owners=codes[test], owner_names=names
+        )
+
+    def _tables(self, rows: FileRows, context: LoadContext) -> list[Domain]:
+        """The domains of numbers, by the way of CSV tables."""
+        first = rows.files[0]
+        beside = {self.label, self.owner, self.domain_column}
+        names = self.columns or [name for name in first.schema.names if name not in beside]
+        names = list(dict.fromkeys([*names, *self.categorical]))
+        if not names:
+            raise InputError(f"{first.where} has no column of numbers beside the label; add some")
+        features, categories = rows.features(names, self.categorical)
+        context.limits.check_array(features.shape, 8, first.where)
+        labels = column_of(rows.files, self.label, "label") or []
+        declared = declared_classes(first.declared(self.label), np.unique(labels), context.key)
+        tables = rows.tables(features, names, categories, labels)
+        way = {key: getattr(self, key) for key in Csv.model_fields if key in _SHARED}
+        domains = Csv(files={"all": Path("all")}, **way).domains(tables, context)
+        if declared is None or self.class_names or self.positive_above is not None:
+            return domains
+        place = np.array([int(name) for name in domains[0].class_names])
+        return [
+            replace(
+                each,
+                train_labels=place[each.train_labels],
+                test_labels=place[each.test_labels],
+                class_names=declared,
+            )
+            for each in domains
+        ]
+
+
+_SHARED = (
+    *("label_type", "positive_above", "impute", "test_share", "split", "encoding", "class_names"),
+    *("owner", "categorical"),
+)
+"""Keys that a table has from the source ``csv``."""

@@ -1,0 +1,200 @@
+"""Columns of Parquet files: numbers, texts and pictures, and what Hugging Face says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedlab.data.csv_columns import not_a_number
+from fedlab.data.source import LoadContext
+from fedlab.errors import InputError
+
+
+class File(NamedTuple):
+    """One file, of which the columns have not been read.
+
+    Attributes:
+        path: The file.
+        where: Its key and path, for errors.
+        schema: Its columns, a `pyarrow.Schema`.
+        rows: Number of its rows.
+    """
+
+    path: Path
+    where: str
+    schema: Any
+    rows: int
+
+    @classmethod
+    def opened(cls, path: Path, key: str, context: LoadContext) -> File:
+        """Reads what a file says of itself.
+
+        Raises:
+            InputError: If it is missing, larger than is allowed, or no Parquet file.
+        """
+        where = f"{key}: '{path}'"
+        context.limits.check_file(path, where)
+        parquet = _pyarrow(where)
+        try:
+            found = parquet.ParquetFile(path)
+            schema, rows = found.schema_arrow, int(found.metadata.num_rows)
+        except Exception as error:  # Arrow raises its own kinds on what is damaged
+            raise InputError(
+                f"{where} cannot be read as a Parquet file ({' '.join(str(error).split())}); "
+                "correct the path, or fetch the file again"
+            ) from error
+        if rows > context.limits.rows:
+            raise InputError(
+                f"{where} has {rows:,} rows, more than the {context.limits.rows:,} that "
+                "data.limits.rows allows; set it to more if they are meant"
+            )
+        return cls(path, where, schema, rows)
+
+    def declared(self, column: str) -> tuple[str, ...] | None:
+        """The class names that Hugging Face's metadata give a column of numbers."""
+        try:
+            told = json.loads((self.schema.metadata or {})[b"huggingface"])
+            names = told["info"]["features"][column]["names"]
+            return tuple(str(name) for name in names)
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    def check(self, columns: Sequence[str], key: str) -> None:
+        """Refuses a column that is not there.
+
+        Raises:
+            InputError: With the columns that are.
+        """
+        for column in columns:
+            if column not in self.schema.names:
+                raise InputError(
+                    f"{self.where} has no column '{column}', only "
+                    f"{', '.join(self.schema.names[:20])}; correct {key}"
+                )
+
+    def texts(self, column: str, what: str) -> list[str]:
+        """A column of names: text, whole numbers or booleans.
+
+        Raises:
+            InputError: If a row has none, or they are of another kind.
+        """
+        import pyarrow
+
+        kind = self.schema.field(column).type
+        array = self._read(column)
+        is_number = pyarrow.types.is_floating(kind) and what == "label"
+        if not (_is_text(kind) or pyarrow.types.is_integer(kind) or is_number) and not (
+            pyarrow.types.is_boolean(kind)
+        ):
+            raise InputError(
+                f"{self.where}: column '{column}' is of type {kind}; a {what} must be text or a "
+                "whole number"
+            )
+        cells = array.to_pylist()
+        if None in cells:
+            raise InputError(
+                f"{self.where}: column '{column}' has no {what} in row {cells.index(None)}; add "
+                "it or remove the row"
+            )
+        return [str(cell) for cell in cells]
+
+    def numbers(self, column: str) -> np.ndarray:
+        """A column of numbers, float64 with NaN for what is missing.
+
+        Raises:
+            InputError: If it holds something else, or a number that is not finite.
+        """
+        import pyarrow
+
+        kind = self.schema.field(column).type
+        leave = "; or name the columns that are features in the source's columns"
+        if pyarrow.types.is_nested(kind):
+            raise InputError(
+                f"{self.where}: column '{column}' is nested ({kind}), and a feature is one number "
+                f"a row; flatten it into columns of numbers{leave}"
+            )
+        if pyarrow.types.is_temporal(kind):
+            raise InputError(
+                f"{self.where}: column '{column}' ({kind}) {not_a_number('1:00')}{leave}"
+            )
+        numeric = pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)
+        if not (numeric or pyarrow.types.is_boolean(kind) or pyarrow.types.is_decimal(kind)):
+            raise InputError(
+                f"{self.where}: column '{column}' ({kind}) {not_a_number('text')}{leave}"
+            )
+        array = self._read(column).cast(pyarrow.float64(), safe=False)
+        values = array.to_numpy(zero_copy_only=False).astype(np.float64)
+        if np.isinf(values).any():
+            row = int(np.flatnonzero(np.isinf(values))[0])
+            raise InputError(
+                f"{self.where}: column '{column}' has no finite number in row {row}; correct it"
+            )
+        return values
+
+    def categories(self, column: str) -> tuple[np.ndarray, list[str]]:
+        """A column of categories: places among its texts, float64 with NaN where missing."""
+        cells = self._read(column).to_pylist()
+        places: dict[str, int] = {}
+        codes = [np.nan if c is None else places.setdefault(str(c), len(places)) for c in cells]
+        return np.array(codes, np.float64), list(places)
+
+    def is_picture(self, column: str) -> bool:
+        """Whether a column holds pictures: bytes, or what Hugging Face makes of an image."""
+        import pyarrow
+
+        kind = self.schema.field(column).type
+        if pyarrow.types.is_struct(kind):
+            return {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
+        return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+    def pictures(self, column: str) -> list[Path | bytes]:
+        """The content of each picture, or its file where the content is not there.
+
+        Raises:
+            InputError: If a row has neither.
+        """
+        found: list[Path | bytes] = []
+        for row, cell in enumerate(self._read(column).to_pylist()):
+            content = cell.get("bytes") if isinstance(cell, dict) else cell
+            path = cell.get("path") if isinstance(cell, dict) else None
+            if content is None and not path:
+                raise InputError(
+                    f"{self.where}: column '{column}' has no picture in row {row}; remove the row"
+                )
+            found.append(self.path.parent / str(path) if content is None else content)
+        return found
+
+    def _read(self, column: str) -> Any:
+        try:
+            return (
+                _pyarrow(self.where)
+                .read_table(self.path, columns=[column])[column]
+                .combine_chunks()
+            )
+        except Exception as error:
+            raise InputError(
+                f"{self.where}: column '{column}' cannot be read ({' '.join(str(error).split())}); "
+                "fetch the file again"
+            ) from error
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+
+    if pyarrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+
+
+def _pyarrow(where: str) -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError(
+            f"{where} is read with pyarrow, which is not installed; install fedlab-sim[sim]"
+        ) from error
+    return parquet

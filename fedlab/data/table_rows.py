@@ -1,0 +1,106 @@
+"""The rows of tables on their way from files to domains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from fedlab import rng
+from fedlab.data.owners import OwnerSplit, numbered
+from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext
+from fedlab.data.stratify import split_domain
+
+
+class Rows(NamedTuple):
+    """The rows of a file or a domain.
+
+    Attributes:
+        features: float64 of shape (n, features).
+        labels: Class indices, shape (n,).
+        owners: Names of their owners, if they have some.
+        tested: Which are the test split, bool of shape (n,), where one is given.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    owners: Sequence[str] | None
+    tested: np.ndarray | None = None
+
+    def whole(self) -> tuple[Rows, int]:
+        """The rows without a missing value, and how many others there are."""
+        whole = np.logical_not(np.isnan(self.features).any(axis=1))
+        owners = self.owners and [
+            name for name, keep in zip(self.owners, whole.tolist(), strict=True) if keep
+        ]
+        tested = None if self.tested is None else self.tested[whole]
+        rows = Rows(self.features[whole], self.labels[whole], owners, tested)
+        return rows, int((~whole).sum())
+
+    def domain(
+        self,
+        name: str,
+        class_names: tuple[str, ...],
+        test_share: float,
+        context: LoadContext,
+        how: OwnerSplit,
+    ) -> Domain:
+        """A domain of these rows, split as they are, or else as a source says.
+
+        Args:
+            name: The domain's name.
+            class_names: Names of the classes.
+            test_share: Share of the rows that is tested, where no split is given.
+            context: Gives the seed, and the source's key.
+            how: How rows with owners are split.
+        """
+        where = f"{context.key}.owner: column of '{name}'"
+        owners = numbered(self.owners, where) if self.owners else None
+        if self.tested is None:
+            dealing = rng.generator(context.seed, "split", name)
+            rows = (self.features, self.labels, class_names, test_share, dealing)
+            return split_domain(name, *rows, owners, how)
+        train, test = np.flatnonzero(~self.tested), np.flatnonzero(self.tested)
+        whole = Domain(
+            name,
+            self.features[train],
+            self.labels[train],
+            self.features[test],
+            self.labels[test],
+            class_names,
+        )
+        if owners is None:
+            return whole
+        codes, names = owners
+        return replace(whole, train_owners=codes[train], test_owners=codes[test], owner_names=names)
+
+
+def of_owners(read: Mapping[str, Rows]) -> Rows:
+    """The rows of all files together; each file is an owner."""
+    return Rows(
+        np.concatenate([rows.features for rows in read.values()]),
+        np.concatenate([rows.labels for rows in read.values()]),
+        [name for name, rows in read.items() for _ in rows.labels],
+    )
+
+
+def all_splits(domains: Sequence[Domain]) -> list[np.ndarray]:
+    """Training and test features, domain after domain."""
+    return [split for each in domains for split in (each.train_inputs, each.test_inputs)]
+
+
+def with_inputs(domains: Sequence[Domain], splits: Sequence[np.ndarray]) -> list[Domain]:
+    """The same domains with other features, in the order of `all_splits`."""
+    return [
+        replace(each, train_inputs=splits[2 * index], test_inputs=splits[2 * index + 1])
+        for index, each in enumerate(domains)
+    ]
+
+
+def learnt(domains: Sequence[Domain], context: LoadContext) -> np.ndarray:
+    """The training rows of all domains but the unseen ones."""
+    seen = [each.train_inputs for each in domains if each.name not in context.unseen_domains]
+    return np.concatenate(seen or [each.train_inputs for each in domains])
