@@ -85,7 +85,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
     client_trainer_class(scenario)
     data, partition = divide(scenario, load)
-    scenario.evaluation.metric_set.check(len(data.class_names))
+    scenario.metric_set.check(len(data.class_names))
     if scenario.evaluation.fraction > 0:
         refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))

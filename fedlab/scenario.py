@@ -23,6 +23,7 @@ from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
 from fedlab.row import Split
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.fits import refuse_other_targets, with_defaults
 from fedlab.tracking.base import TrackerParameters
 from fedlab.training.spec import TrainingSpec
 from fedlab.updates.spec import UpdatesSpec
@@ -73,6 +74,7 @@ class EvaluationSpec(ConfigBlock):
             whole test set.
         batch_size: Samples per forward pass.
         metrics: What is computed of outputs and labels; the first is what tables and curves tell.
+            By default accuracy and loss of classes, and what `data.target` says of others.
         validation: Samples that clients set aside, ``{share: 0.2}`` or the share alone; tested in
             every evaluated round.
         select: Which round's model is the run's: the ``last``, or the one whose mean of the first
@@ -145,11 +147,6 @@ class EvaluationSpec(ConfigBlock):
                 "with one such as accuracy or f1"
             )
         return metrics
-
-    @property
-    def metric_set(self) -> MetricSet:
-        """The metrics together."""
-        return MetricSet(self.metrics)
 
 
 class ResourcesSpec(ConfigBlock):
@@ -254,10 +251,26 @@ class Scenario(ConfigBlock):
     engine: EngineSpec = EngineSpec()
     output: OutputSpec = OutputSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _follows_its_target(cls, values: Any) -> Any:
+        """Where nothing else is said, loss and metrics are those of the target."""
+        return with_defaults(values) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _goes_with_its_target(self) -> Scenario:
+        refuse_other_targets(self)
+        return self
+
     @property
     def cohort_size(self) -> int:
         """Number of clients that train in a round."""
         return round(self.participation.fraction * self.partition.training_clients)
+
+    @property
+    def metric_set(self) -> MetricSet:
+        """The metrics together."""
+        return MetricSet(self.evaluation.metrics, self.data.target)
 
     @model_validator(mode="after")
     def _held_out_clients_are_tested(self) -> Scenario:

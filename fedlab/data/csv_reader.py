@@ -32,6 +32,7 @@ class Table:
         labels: The label cells, as text.
         first: What the first row was taken for; None where the scenario says it.
         blank: Rows without any value, which are left out.
+        label: Position and name of the column of the label cells.
     """
 
     columns: list[str]
@@ -39,6 +40,7 @@ class Table:
     labels: list[str]
     first: Guess | None = None
     blank: int = 0
+    label: tuple[int, str] = (0, "")
 
 
 def read_table(path: Path, key: str, format: Format) -> Table:
@@ -108,6 +110,7 @@ class _Reading:
             self.labels,
             kind if self.format.header == "auto" and isinstance(self.format.label, int) else None,
             self.blank,
+            (label, names[label]),
         )
 
     def _is_named(self, first: list[str], label: int) -> bool:

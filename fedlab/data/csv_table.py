@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, FiniteFloat, field_validator
@@ -13,6 +13,7 @@ from fedlab import rng
 from fedlab.data.class_names import check_given
 from fedlab.data.csv_format import MISSING, Format
 from fedlab.data.csv_reader import Table, read_table
+from fedlab.data.csv_targets import label_columns, taken_out
 from fedlab.data.labels import classes_of, split_at
 from fedlab.data.named_files import Files, left_out, named
 from fedlab.data.remarks import counted, listed
@@ -21,6 +22,7 @@ from fedlab.data.source import LoadContext, Source
 from fedlab.data.stored_numbers import stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
+from fedlab.targets.base import CLASS, EVERY, REGRESSION
 
 TOLD = 5
 """Columns with filled cells that are told one by one."""
@@ -30,7 +32,8 @@ class Csv(Source):
     """Tables of numbers, such as the records of several hospitals.
 
     Features become float32, or float64 where that would lose what tells them apart; the device
-    standardises them (``data.normalisation``). Labels are text.
+    standardises them (``data.normalisation``). Labels are text; with another ``data.target``
+    columns of 0 and 1, or of numbers.
 
     Attributes:
         files: The file of each domain, by the domain's name; or a folder of them, or a pattern such
@@ -38,7 +41,8 @@ class Csv(Source):
         header: Whether the first row names the columns. ``auto`` takes words for names and numbers
             for a sample, says so, and refuses what may be either.
         label: Column of the labels: its name in the header, or its position (from 0, or from the
-            end if negative).
+            end if negative). Where several labels or numbers are learnt (``data.target``), a list
+            of columns.
         label_type: ``auto`` refuses decimals as labels, which are mostly measurements; ``text``
             takes them for codes.
         missing: Marks of a missing value, in small or capital letters; an empty cell and ``nan``
@@ -49,14 +53,16 @@ class Csv(Source):
             counts it.
         test_share: Share of a domain's rows that become its test split, stratified by class.
         class_names: Names of the classes, in the order of the sorted labels; by default the
-            labels themselves.
+            labels themselves. Of columns their names, in the order of `label`; by default those of
+            the header.
         delimiter: What separates the cells.
     """
 
     name: Literal["csv"] = "csv"
+    targets: ClassVar[frozenset[str]] = EVERY
     files: Files = Field(min_length=1)
     header: bool | Literal["auto"] = "auto"
-    label: int | str = -1
+    label: int | str | tuple[int | str, ...] = -1
     label_type: Literal["auto", "text"] = "auto"
     missing: tuple[str, ...] = MISSING
     positive_above: FiniteFloat | None = None
@@ -88,25 +94,34 @@ class Csv(Source):
             InputError: If a file cannot be read, files have different columns, labels are not
                 classes, or a feature has no value at all.
         """
+        numeric = context.target.kind != CLASS
         format = Format(
-            self.label,
+            label_columns(self, context)[0],
             frozenset(mark.lower() for mark in self.missing),
             self.delimiter,
             self.header,
             context.limits,
-            self.positive_above is not None,
+            self.positive_above is not None or context.target.kind == REGRESSION,
         )
         tables = {
             name: read_table(path, f"{context.key}.files.{name}", format)
             for name, path in named(self.files, ".csv", context).items()
         }
+        codes, values, class_names, remarks = {}, {}, (), []
+        if numeric:
+            tables, values, class_names = taken_out(tables, self, context)
+        else:
+            codes, class_names, remarks = self._classes(tables, context)
         columns = next(iter(tables.values())).columns
-        codes, class_names, remarks = self._classes(tables, context)
         remarks += _told(tables, context.key)
         domains = []
         for name, table in tables.items():
             features = _in_order(table, columns, f"{context.key}.files.{name}")
-            labels = np.array([codes[cell] for cell in table.labels], np.int64)
+            labels = (
+                values[name]
+                if numeric
+                else np.array([codes[cell] for cell in table.labels], np.int64)
+            )
             if self.impute == "drop":
                 whole = ~np.isnan(features).any(axis=1)
                 features, labels = features[whole], labels[whole]
@@ -120,7 +135,9 @@ class Csv(Source):
                     remarks.append(f"{context.key}.impute: left out of domain '{name}': {what}")
             dealing = rng.generator(context.seed, "split", name)
             domains.append(
-                split_domain(name, features, labels, class_names, self.test_share, dealing)
+                split_domain(
+                    name, features, labels, class_names, self.test_share, dealing, context.target
+                )
             )
         (first, *others), filled = self._filled(domains, columns, context)
         remarks += filled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from fedlab.data.array_cache import load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
 from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
-from fedlab.data.source import LoadContext
+from fedlab.data.source import LoadContext, Source
 from fedlab.data.spec import DataSpec
 from fedlab.data.stratify import choose
 from fedlab.errors import InputError
+from fedlab.targets.base import Target
 
 
 def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
@@ -34,14 +36,18 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
             does not exist; the text names the key of the scenario and the remedy.
     """
     domains = _load(spec, base or Path.cwd())
-    names = tuple(domain.name for domain in domains)
-    return FederatedData(
-        train=_pool(domains, "train", spec.train_samples_per_domain, spec.seed),
-        test=_pool(domains, "test", spec.test_samples_per_domain, spec.seed),
+    names, target = tuple(domain.name for domain in domains), spec.target
+    pooled = FederatedData(
+        train=_pool(domains, "train", spec.train_samples_per_domain, spec.seed, target),
+        test=_pool(domains, "test", spec.test_samples_per_domain, spec.seed, target),
         domain_names=names,
         class_names=domains[0].class_names,
         unseen_domains=tuple(sorted(names.index(name) for name in spec.unseen_domains)),
     )
+    seen = np.isin(pooled.train.domains, pooled.seen_domains)
+    fitted = target.fitted(pooled.train.labels[seen])
+    tell(fitted.remarks(pooled.class_names))
+    return replace(pooled, target=fitted)
 
 
 def check_places(spec: DataSpec, base: Path | None = None) -> None:
@@ -74,6 +80,7 @@ def _context(spec: DataSpec, index: int, base: Path) -> LoadContext:
         key=f"data.sources.{index}",
         unseen_domains=spec.unseen_domains,
         limits=spec.limits,
+        target=spec.target,
     )
 
 
@@ -84,6 +91,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     remarks: list[str] = []
     for index, source in enumerate(spec.sources):
         context = _context(spec, index, base)
+        _refuse_other_target(source, context)
         loaded = load_cached(source, context) if source.cached else source.load(context)
         loaded = check_loaded(loaded, f"{context.key}: '{source.name}'.load")
         remarks += source.remarks(context)
@@ -110,6 +118,17 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     return [domain for domain, _ in selected]
 
 
+def _refuse_other_target(source: Source, context: LoadContext) -> None:
+    """Refuses a source that has no labels of the kind that is to be learnt."""
+    target = context.target
+    if target.kind not in source.targets:
+        raise InputError(
+            f"{context.key}: '{source.name}' yields labels of data.target "
+            f"{' and '.join(sorted(source.targets))}, and it is '{target.name}'; use the source "
+            f"csv or npz, or a class of your own whose `targets` names '{target.kind}'"
+        )
+
+
 def _selected_names(spec: DataSpec, found: list[str]) -> Sequence[str]:
     """Names of the domains to keep; every name that the user gave must be among `found`."""
     for key in ("domains", "unseen_domains"):
@@ -132,20 +151,23 @@ def _hint(name: str, names: list[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(names)}"
 
 
-def _pool(domains: Sequence[Domain], split: str, count: int | None, seed: int) -> Samples:
+def _pool(
+    domains: Sequence[Domain], split: str, count: int | None, seed: int, target: Target
+) -> Samples:
     """One split of all domains, at most `count` samples of each, domain after domain."""
     inputs, labels, sizes = [], [], []
     for domain in domains:
         own_inputs = getattr(domain, f"{split}_inputs")
         own_labels = getattr(domain, f"{split}_labels")
         if count is not None and count < len(own_labels):
-            kept = choose(own_labels, count, rng.generator(seed, "subsample", domain.name, split))
+            kinds, drawing = target.kinds(own_labels), (seed, "subsample", domain.name, split)
+            kept = choose(kinds, count, rng.generator(*drawing))
             own_inputs, own_labels = own_inputs[kept], own_labels[kept]
         inputs.append(own_inputs)
         labels.append(own_labels)
         sizes.append(len(own_labels))
     return Samples(
         inputs=np.concatenate(inputs),
-        labels=np.concatenate(labels).astype(np.int64, copy=False),
+        labels=target.stored(np.concatenate(labels)),
         domains=np.repeat(np.arange(len(domains)), sizes),
     )

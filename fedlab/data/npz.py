@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from fedlab import rng
 from fedlab.data.array_labels import Labels, classes, texts
+from fedlab.data.array_targets import columns, numbers
 from fedlab.data.image_source import ImageSource
 from fedlab.data.named_files import Files, left_out, named
 from fedlab.data.npz_reader import Archive
@@ -24,6 +25,7 @@ from fedlab.data.source import LoadContext
 from fedlab.data.stored_numbers import stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
+from fedlab.targets.base import CLASS, EVERY
 
 
 class Npz(ImageSource):
@@ -32,7 +34,8 @@ class Npz(ImageSource):
     Images are uint8 of shape (n, height, width), (n, height, width, channels) or (n, channels,
     height, width) with 1 or 3 channels. Numbers of shape (n, features) are features; whole ones
     stay whole (``data.normalisation``). Labels are whole numbers, text, booleans, or one column for
-    each class with a single 1 in a row; the classes are those that occur.
+    each class with a single 1 in a row; the classes are those that occur. With another
+    ``data.target`` they are numbers of shape (n, labels), 0 or 1, or (n, targets), or (n,).
 
     Attributes:
         path: The file, where it is one; its domain is called `domain`, or else as the file.
@@ -46,10 +49,12 @@ class Npz(ImageSource):
             the file has no test arrays.
         class_names: Names of the classes: where labels are numbers below their number, the name of
             each number, and else those of the sorted labels; by default the labels themselves.
+            Of another target the names of the columns, by default ``label 0`` or ``target 0`` on.
         series: Whether inputs are series: floats of shape (n, channels, length).
     """
 
     name: Literal["npz"] = "npz"
+    targets: ClassVar[frozenset[str]] = EVERY
     path: Path | None = None
     files: Files = Field(default={})
     x_train: str = "x_train"
@@ -91,7 +96,7 @@ class Npz(ImageSource):
             for domain, (key, path) in self._files(context).items()
         }
         labels = [own for arrays in read.values() for own in arrays.labels.values()]
-        numbering, class_names, remarks = classes(labels, self.class_names, context.key)
+        numbering, class_names, remarks = self._numbering(labels, context)
         remarks = [*remarks, *_left_out(read, context.key)]
         inputs = _together([own for arrays in read.values() for own in arrays.inputs.values()])
         domains = []
@@ -101,6 +106,14 @@ class Npz(ImageSource):
             }
             domains.append(self._domain(name, splits, class_names, context))
         return [domains[0].with_remarks(remarks), *domains[1:]]
+
+    def _numbering(
+        self, labels: list[Any], context: LoadContext
+    ) -> tuple[Callable[[Any], np.ndarray], tuple[str, ...], list[str]]:
+        """What makes labels of what was read, the names of classes or columns, and remarks."""
+        if context.target.kind == CLASS:
+            return classes(labels, self.class_names, context.key)
+        return columns(labels, self.class_names, context)
 
     def _files(self, context: LoadContext) -> dict[str, tuple[str, Path]]:
         """For each domain its file and the key that names it."""
@@ -137,7 +150,8 @@ class Npz(ImageSource):
                 where = f"{key}: array '{name}' of '{path}'"
                 split, _, kind = field.partition("_")
                 if kind == "labels":
-                    arrays.labels[split] = texts(saved[name], where)
+                    read = texts if context.target.kind == CLASS else numbers
+                    arrays.labels[split] = read(saved[name], where)
                 else:
                     arrays.inputs[split] = self._inputs(saved[name], where, context)
         for split, labels in arrays.labels.items():
@@ -199,7 +213,9 @@ class Npz(ImageSource):
         if "test" in splits:
             return Domain(name, *splits["train"], *splits["test"], class_names)
         dealing = rng.generator(context.seed, "split", name)
-        return split_domain(name, *splits["train"], class_names, self.test_share, dealing)
+        return split_domain(
+            name, *splits["train"], class_names, self.test_share, dealing, context.target
+        )
 
 
 @dataclass(frozen=True)
@@ -207,7 +223,7 @@ class _Arrays:
     """What one file holds, by split, and the names of what is not read."""
 
     inputs: dict[str, np.ndarray]
-    labels: dict[str, Labels]
+    labels: dict[str, Labels | np.ndarray]
     unread: Sequence[str] = ()
 
 

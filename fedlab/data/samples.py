@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Samples:
         inputs: Images as uint8 of shape (n, channels, height, width), or numbers as float32,
             float64 (where float32 cannot tell them apart) or int64 (whole ones), of shape
             (n, features) or, for series, (n, channels, length).
-        labels: Class indices, int64 of shape (n,).
+        labels: Class indices, int64 of shape (n,); or what `data.target` makes of them (see
+            `fedlab.targets`), of shape (n, ...).
         domains: Domain indices, int64 of shape (n,).
     """
 
@@ -35,10 +39,11 @@ class Domain:
     Attributes:
         name: The domain's name, unique in a scenario.
         train_inputs: As the inputs of `Samples`.
-        train_labels: Shape (n,) int64.
+        train_labels: Shape (n,) int64; of other targets as their `Target.check` describes.
         test_inputs: As `train_inputs`, for the test split.
         test_labels: Shape (m,) int64.
-        class_names: Names of the classes, in the order of their indices.
+        class_names: Names of the classes, in the order of their indices; or of the labels, or the
+            targets, in the order of their columns.
         remarks: What the reader had to decide or left out, told once when the data are loaded.
     """
 
@@ -63,9 +68,11 @@ class FederatedData:
         train: The training pool of all domains, domain after domain.
         test: The test pool, likewise.
         domain_names: Names by domain index.
-        class_names: Names by class index.
+        class_names: Names by class index; of the labels or targets where these are learnt. The
+            network has an output for each.
         unseen_domains: Indices of the domains that no client owns. Their samples are in both
             pools; a partition leaves them out, and the global model is tested on them.
+        target: What is learnt, fitted to the training samples.
     """
 
     train: Samples
@@ -73,6 +80,16 @@ class FederatedData:
     domain_names: tuple[str, ...]
     class_names: tuple[str, ...]
     unseen_domains: tuple[int, ...] = ()
+    target: Target = field(default_factory=Classes)
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        """Names by stratum; those of the classes where these are learnt."""
+        return self.target.strata_names(self.class_names)
+
+    def strata(self, samples: Samples) -> np.ndarray:
+        """The stratum of each sample, int64 of shape (n,): its class, where classes are learnt."""
+        return self.target.strata(samples.labels)
 
     @property
     def seen_domains(self) -> tuple[int, ...]:

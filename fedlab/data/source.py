@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from fedlab.config.component import Component
 from fedlab.data.limits import Limits
 from fedlab.data.samples import Domain
+from fedlab.targets.base import ONLY_CLASS, Target
+from fedlab.targets.classes import Classes
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class LoadContext:
         unseen_domains: Names of the domains that nobody may learn from; their training samples
             must not enter any statistic.
         limits: How much a reader may take.
+        target: What is to be learnt, as the scenario says it.
     """
 
     root: Path
@@ -37,6 +40,7 @@ class LoadContext:
     key: str = "data.sources.0"
     unseen_domains: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    target: Target = field(default_factory=Classes)
 
     def locate(self, path: Path) -> Path:
         """`path` as an absolute path; relative ones start from `root`."""
@@ -55,11 +59,13 @@ class Source(Component):
             that `reads` lists, and on nothing else.
         version: To be raised whenever `load` yields other arrays than before, so that nobody is
             served what an older version has left in the cache.
+        targets: The kinds of `data.target` that it yields labels for (`Target.kind`).
     """
 
     group: ClassVar[str] = "sources"
     cached: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS
 
     @abstractmethod
     def load(self, context: LoadContext) -> Sequence[Domain]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedlab.data.samples import Domain
+from fedlab.targets.base import Target
 
 
 def shuffled_by_class(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -68,7 +69,8 @@ def split_domain(
     class_names: tuple[str, ...],
     test_share: float,
     generator: np.random.Generator,
+    target: Target | None = None,
 ) -> Domain:
-    """A domain out of samples that come without a test split."""
-    train, test = split(labels, test_share, generator)
+    """A domain out of samples that come without a test split; of classes by default."""
+    train, test = split(target.kinds(labels) if target else labels, test_share, generator)
     return Domain(name, inputs[train], labels[train], inputs[test], labels[test], class_names)

@@ -16,7 +16,7 @@ class TrialSamples(NamedTuple):
 
     Attributes:
         inputs: Shape (2, ...).
-        labels: Their classes, int64 of shape (2,).
+        labels: As losses read them: classes, int64 of shape (2,), or of shape (2, ...).
     """
 
     inputs: torch.Tensor
@@ -32,10 +32,11 @@ def trial_samples(data: FederatedData, preprocess: Preprocess) -> TrialSamples:
     rows = [0, len(data.train) - 1]
     if not len(data.train):
         generator = torch.Generator().manual_seed(0)
-        labels = torch.arange(2) % max(len(data.class_names), 1)
+        labels = data.target.to_learn(data.target.example(2, len(data.class_names)))
         return TrialSamples(torch.randn(2, *data.input_shape, generator=generator), labels)
     if preprocess.ids:
         flat = data.train.inputs.reshape(len(data.train), -1)
         rows = [int(flat.max(axis=1).argmax()), int(flat.min(axis=1).argmin())]
     inputs = as_tensor(data.train.inputs[rows])
-    return TrialSamples(preprocess.inputs(inputs), as_tensor(data.train.labels[rows]))
+    labels = data.target.to_learn(as_tensor(data.train.labels[rows]))
+    return TrialSamples(preprocess.inputs(inputs), labels)

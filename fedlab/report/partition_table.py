@@ -21,7 +21,8 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
     domain's training or test samples, in the order of the source; the client, empty where nobody
     has it; its domain; its true class; the label that the client sees; whether it is among the
-    client's labelled samples. What is tested or validated on has its true label.
+    client's labelled samples. What is tested or validated on has its true label. Where other
+    targets than classes are learnt, class and label are the labels joined by ``+``, or the numbers.
 
     Args:
         partition: Who owns which samples.
@@ -81,16 +82,17 @@ def _rows(
 ) -> Iterator[tuple[object, ...]]:
     starts = np.searchsorted(pool.domains, np.arange(len(data.domain_names)))
     numbers = np.arange(len(pool)) - starts[pool.domains]
-    columns = (splits, numbers, owners, pool.domains, pool.labels, labels, labelled)
-    for split, number, owner, domain, true, label, known in zip(
-        *(column.tolist() for column in columns), strict=True
+    columns = (splits, numbers, owners, pool.domains, labelled)
+    texts = (data.target.texts(each, data.class_names) for each in (pool.labels, labels))
+    for split, number, owner, domain, known, true, label in zip(
+        *(column.tolist() for column in columns), *texts, strict=True
     ):
         yield (
             split,
             number,
             owner if owner >= 0 else "",
             data.domain_names[domain],
-            data.class_names[true],
-            data.class_names[label],
+            true,
+            label,
             "yes" if known else "no",
         )

@@ -37,6 +37,7 @@ from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -76,6 +77,9 @@ class GGEURParameters(StrategyParameters):
             features, and of the covariances, in their squares.
     """
 
+    targets: ClassVar[frozenset[str]] = (
+        ONLY_CLASS  # its prototypes and moments are those of classes
+    )
     space: ClassVar[Mapping[str, Range]] = {
         "per_class": Values((100, 500, 2000)),
         "per_prototype": Values((100, 500, 2000)),

@@ -72,10 +72,14 @@ def load_program(path: str | Path) -> Program:
     model.load_state_dict(tensors)
     takes = about["input"]["dtype"]
     if takes == "int64" and scenario.data.normalisation == "none":
-        return Program(model, nn.Identity()).eval()
+        return Program(model, nn.Identity(), in_units=scenario.data.target.in_units()).eval()
     kind = torch.float64 if takes in ("float64", "int64") else torch.float32
     mean, std = (torch.tensor(about[key], dtype=kind) for key in ("mean", "std"))
-    return Program(model, Standardise(mean, std, takes == "uint8")).eval()
+    standardise, in_units = (
+        Standardise(mean, std, takes == "uint8"),
+        scenario.data.target.in_units(),
+    )
+    return Program(model, standardise, in_units=in_units).eval()
 
 
 def _description(text: str | None) -> dict[str, Any] | None:
