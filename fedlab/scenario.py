@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import (
     Field,
@@ -255,7 +255,7 @@ class Scenario(ConfigBlock):
     @classmethod
     def _follows_its_target(cls, values: Any) -> Any:
         """Where nothing else is said, loss and metrics are those of the target."""
-        return with_defaults(values) if isinstance(values, dict) else values
+        return with_defaults(cast("dict[str, Any]", values)) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _goes_with_its_target(self) -> Scenario:

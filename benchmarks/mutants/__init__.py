@@ -20,6 +20,7 @@ from benchmarks.mutants import (
     regularised,
     server_optimisers,
     skews,
+    targets,
 )
 from benchmarks.mutants.mutant import Mutant
 
@@ -37,5 +38,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *measuring.MUTANTS,
     *networks.MUTANTS,
     *skews.MUTANTS,
+    *targets.MUTANTS,
     *aftermath.MUTANTS,
 )

@@ -19,10 +19,14 @@ from fedlab.targets.base import CLASS
 class Labelled(Protocol):
     """What of a CSV source says which columns are labels."""
 
-    label: int | str | tuple[int | str, ...]
-    label_type: str
-    positive_above: float | None
-    class_names: tuple[str, ...] | None
+    @property
+    def label(self) -> int | str | tuple[int | str, ...]: ...  # noqa: D102
+    @property
+    def label_type(self) -> str: ...  # noqa: D102
+    @property
+    def positive_above(self) -> float | None: ...  # noqa: D102
+    @property
+    def class_names(self) -> tuple[str, ...] | None: ...  # noqa: D102
 
 
 def label_columns(source: Labelled, context: LoadContext) -> tuple[int | str, ...]:

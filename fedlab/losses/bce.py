@@ -74,9 +74,10 @@ class BCE(Loss):
         Raises:
             InputError: If shares or weights are of another number of labels.
         """
-        counts, kept = stats.class_counts, {}
+        counts = stats.class_counts
+        kept: Tensors = {}
         for key in ("prior", "pos_weight"):
-            given = getattr(self, key)
+            given: tuple[float, ...] | float | str = getattr(self, key)
             if isinstance(given, tuple) and len(given) != len(counts):
                 raise InputError(
                     f"training.loss.{key} has {len(given)} numbers, and there are {len(counts)} "

@@ -26,7 +26,7 @@ class MSE(Loss):
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """PyTorch's."""
-        return mse_loss(outputs, labels)
+        return mse_loss(outputs, labels.to(outputs.dtype))
 
 
 class MAE(Loss):
@@ -39,7 +39,7 @@ class MAE(Loss):
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """PyTorch's."""
-        return l1_loss(outputs, labels)
+        return l1_loss(outputs, labels.to(outputs.dtype))
 
 
 class Huber(Loss):
@@ -58,4 +58,4 @@ class Huber(Loss):
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
     ) -> torch.Tensor:
         """PyTorch's."""
-        return huber_loss(outputs, labels, delta=self.delta)
+        return huber_loss(outputs, labels.to(outputs.dtype), delta=self.delta)

@@ -151,7 +151,7 @@ class MetricSet:
         for metric in self.metrics:
             if metric.title == LOSS:
                 continue  # the target's own
-            metric.check(classes)
+            metric.check(self.target.cases(classes))
             try:
                 self._try(metric, outputs, labels)
             except InputError:

@@ -48,8 +48,8 @@ class RankingMetric(Metric):
     scale: Literal["log_odds", "probability"] = "log_odds"
 
     def check(self, classes: int) -> None:
-        """There is nothing to rank with one class; one label is enough."""
-        if classes < 1:
+        """There is nothing to rank with one class."""
+        if classes < 2:
             raise InputError(
                 f"evaluation.metrics: {self.name} ranks samples of one class above those of "
                 "others, and there is only one class; leave it out"

@@ -81,6 +81,10 @@ class Target(Component):
             InputError: With the parameter to give.
         """
 
+    def cases(self, outputs: int) -> int:
+        """How many cases outputs tell apart, which metrics may need two of."""
+        return outputs
+
     @abstractmethod
     def stored(self, labels: np.ndarray) -> np.ndarray:
         """Labels in the type in which a pool has them."""

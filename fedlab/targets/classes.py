@@ -85,4 +85,5 @@ class Classes(Target):
 
     def texts(self, labels: np.ndarray, names: Sequence[str]) -> list[str]:
         """Names of the classes."""
-        return [names[label] for label in labels.tolist()]
+        indices: list[int] = labels.tolist()
+        return [names[index] for index in indices]

@@ -74,6 +74,10 @@ class MultiLabel(Target):
                 "or 1 (a sample whose label is not known has to be left out)"
             )
 
+    def cases(self, outputs: int) -> int:
+        """One label is two cases: it holds or not."""
+        return max(outputs, 2)
+
     def stored(self, labels: np.ndarray) -> np.ndarray:
         """See `Target.stored`."""
         return labels.astype(np.uint8, copy=False)
