@@ -12,7 +12,7 @@ from fedlab.engine.execution.evaluation import DomainScore
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.evaluation_reply import COUNTS, counts_record
 from fedlab.federation.preaggregation import Preaggregation
-from fedlab.metrics.metric_set import ACCURACY, LOSS
+from fedlab.metrics.metric_set import LOSS
 from fedlab.records import Tensors, array_records, arrays_of, to_record
 
 
@@ -174,7 +174,7 @@ def _update_reply(
 def _scores_reply(
     message: Message, scores: Sequence[DomainScore], runtime: Runtime, client: int
 ) -> Message:
-    examples = sum(score.examples for score in scores)
+    examples, told = sum(score.examples for score in scores), runtime.data.target.score
 
     def mean(values: Sequence[float]) -> float:
         weighted = sum(v * s.examples for v, s in zip(values, scores, strict=True))
@@ -182,14 +182,14 @@ def _scores_reply(
 
     metrics = {
         "num-examples": examples,
-        ACCURACY: mean([score.accuracy for score in scores]),
+        told: mean([score.score for score in scores]),
         LOSS: mean([score.loss for score in scores]),
     }
     names = runtime.data.domain_names
     domains = {
         "domain": [names[score.domain] for score in scores],
         "examples": [score.examples for score in scores],
-        ACCURACY: [score.accuracy for score in scores],
+        told: [score.score for score in scores],
         LOSS: [score.loss for score in scores],
     }
     content = RecordDict(

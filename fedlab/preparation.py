@@ -90,7 +90,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     data, partition = divide(scenario, load)
     scenario = scenario.for_clients(len(partition), len(partition.held_out))
     _refuse_idle_adaptation(scenario, partition)
-    scenario.evaluation.metric_set.check(len(data.class_names))
+    scenario.metric_set.check(len(data.class_names))
     if scenario.evaluation.fraction > 0:
         refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))

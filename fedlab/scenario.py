@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import (
     Field,
@@ -25,6 +25,7 @@ from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
 from fedlab.row import Split
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.fits import refuse_other_targets, with_defaults
 from fedlab.tracking.base import TrackerParameters
 from fedlab.training.spec import TrainingSpec
 from fedlab.updates.spec import UpdatesSpec
@@ -76,6 +77,7 @@ class EvaluationSpec(ConfigBlock):
             whole test set.
         batch_size: Samples per forward pass.
         metrics: What is computed of outputs and labels; the first is what tables and curves tell.
+            By default accuracy and loss of classes, and what `data.target` says of others.
         validation: Samples that clients set aside, ``{share: 0.2}`` or the share alone; tested in
             every evaluated round.
         select: Which round's model is the run's: the ``last``, or the one whose mean of the first
@@ -148,11 +150,6 @@ class EvaluationSpec(ConfigBlock):
                 "with one such as accuracy or f1"
             )
         return metrics
-
-    @property
-    def metric_set(self) -> MetricSet:
-        """The metrics together."""
-        return MetricSet(self.metrics)
 
 
 class ResourcesSpec(ConfigBlock):
@@ -260,6 +257,17 @@ class Scenario(ConfigBlock):
     engine: EngineSpec = EngineSpec()
     output: OutputSpec = OutputSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _follows_its_target(cls, values: Any) -> Any:
+        """Where nothing else is said, loss and metrics are those of the target."""
+        return with_defaults(cast("dict[str, Any]", values)) if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _goes_with_its_target(self) -> Scenario:
+        refuse_other_targets(self)
+        return self
+
     @property
     def cohort_size(self) -> int:
         """Number of clients that train in a round.
@@ -268,6 +276,11 @@ class Scenario(ConfigBlock):
             InputError: If clients are natural, and the data have not been loaded.
         """
         return round(self.participation.fraction * self.partition.training_clients)
+
+    @property
+    def metric_set(self) -> MetricSet:
+        """The metrics together."""
+        return MetricSet(self.evaluation.metrics, self.data.target)
 
     @property
     def largest_cohort(self) -> int:

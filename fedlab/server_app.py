@@ -63,7 +63,7 @@ def server_settings(
         privacy=scenario.privacy,
         updates=scenario.updates,
         fleet=fleet,
-        metrics=scenario.evaluation.metric_set,
+        metrics=scenario.metric_set,
         splits=scenario.evaluation.splits,
         held_out=frozenset(held_out),
         adapt_steps=scenario.evaluation.adapt_steps,

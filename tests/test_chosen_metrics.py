@@ -289,7 +289,7 @@ def test_trackers_hear_of_every_metric() -> None:
         Row(1, POOLED, "a", "test", "f1", 0.3, 40),
         Row(1, POOLED, "", "test", "f1", 0.3, 40),
     ]
-    scores = tuple(EvaluationSpec(metrics="f1").metric_set.scores.values())  # type: ignore[arg-type]
+    scores = tuple(MetricSet(EvaluationSpec(metrics="f1").metrics).scores.values())  # type: ignore[arg-type]
     numbers = numbers_of(RoundReport(1, 1, rows, {}), None, scores)
     assert numbers["f1/a"] == 0.3
     assert numbers["f1/worst_client"] == 0.25
@@ -333,7 +333,7 @@ def test_columns_of_several_scenarios_are_those_of_each_table(
 # ---------------------------------------------------------------------- devices
 
 
-MEASURED = EvaluationSpec(metrics=["accuracy", "f1", "ece"]).metric_set  # type: ignore[arg-type]
+MEASURED = MetricSet(EvaluationSpec(metrics=["accuracy", "f1", "ece"]).metrics)  # type: ignore[arg-type]
 OUTPUTS = torch.tensor([[0.0, 1.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
 
 

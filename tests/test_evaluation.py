@@ -33,7 +33,7 @@ def test_clients_tested_together_score_as_alone(batch_size: int) -> None:
         ):
             assert score.domain == alone.domain
             assert score.examples == alone.examples
-            assert score.accuracy == alone.accuracy
+            assert score.score == alone.score
             assert score.loss == pytest.approx(alone.loss, rel=1e-5)
     other = runtime.evaluate(1, received, {})
     assert [s.loss for s in together[1]] != pytest.approx([s.loss for s in other])

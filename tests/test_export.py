@@ -146,7 +146,7 @@ def test_a_client_has_a_model_of_its_own(tmp_path: Path, personal: fedlab.Run) -
         f"split == 'test' and metric == 'accuracy' and client == {trained[0]}"
     )
     assert done.comparison.samples == len(own)
-    assert done.comparison.accuracy == pytest.approx(history.value.item())
+    assert done.comparison.score == pytest.approx(history.value.item())
     other = next(client for client in range(3) if client != trained[0])
     with pytest.raises(InputError, match=f"has none of client {other}"):
         fedlab.export_run(personal, client=other)

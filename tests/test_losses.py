@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn.functional import cross_entropy, softmax
 
-from fedlab.config.registry import BUILTIN
+from fedlab.config.registry import BUILTIN, resolve
 from fedlab.losses.aldr import ALDRKL
 from fedlab.losses.base import ClientStats, Loss
 from fedlab.losses.calibrated import FedLC, FedRS
@@ -26,7 +26,9 @@ from helpers.cohorts import METHODS, assert_same, both, ragged
 
 COUNTS = torch.tensor([81, 0, 16, 1])
 LOSSES: dict[str, dict[str, Any]] = {
-    name: {"name": name} for name in BUILTIN["losses"] if name != "cross_entropy"
+    name: {"name": name}
+    for name in BUILTIN["losses"]
+    if name != "cross_entropy" and "class" in resolve("losses", name).targets
 }
 LOSSES["ldam"] |= {"reweight_from": 0.0, "beta": 0.9}
 USING_THE_LOSS = [

@@ -25,6 +25,7 @@ from benchmarks.mutants import (
     server_optimisers,
     skews,
     styles,
+    targets,
 )
 from benchmarks.mutants.mutant import Mutant
 
@@ -47,5 +48,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *networks.MUTANTS,
     *skews.MUTANTS,
     *styles.MUTANTS,
+    *targets.MUTANTS,
     *aftermath.MUTANTS,
 )

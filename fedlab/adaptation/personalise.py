@@ -69,7 +69,8 @@ def personalise(
     Args:
         run: A finished run.
         method: ``fine_tune``, ``lp_ft`` or ``head``.
-        shots: Labelled training samples per class, as far as there are so many; None takes all.
+        shots: Labelled training samples per class, as far as there are so many, or altogether where
+            no classes are learnt; None takes all.
         steps: Optimiser steps of each stage.
         lr: Learning rate of all layers.
         head_lr: Learning rate of the head alone.
@@ -80,7 +81,8 @@ def personalise(
 
     Returns:
         One row per client (-1 is the server's model) and domain: ``client``, ``domain``,
-        ``shots`` (samples learnt from), ``before``, ``after`` (accuracy) and ``examples`` (test
+        ``shots`` (samples learnt from), ``before``, ``after`` (accuracy of classes, else what every
+        test tells of the target: hamming accuracy, MAE) and ``examples`` (test
         samples).
 
     Raises:
@@ -106,7 +108,7 @@ def personalise(
         for old, new in zip(*scores, strict=True):
             name = trained.runtime.data.domain_names[old.domain]
             learnt_from = int(samples.labelled.sum())
-            rows.append((client, name, learnt_from, old.accuracy, new.accuracy, old.examples))
+            rows.append((client, name, learnt_from, old.score, new.score, old.examples))
     columns = ["client", "domain", "shots", "before", "after", "examples"]
     return pandas.DataFrame(rows, columns=columns)
 
@@ -150,6 +152,7 @@ def _samples(trained: Trained, client: int, domain: str | None) -> tuple[ClientD
     inputs, labels = (
         as_tensor(each[rows]).to(runtime.device) for each in (pool.inputs, pool.labels)
     )
+    labels = runtime.data.target.to_learn(labels)
     known = torch.ones(len(labels), dtype=torch.bool)
     return ClientData(inputs, labels, known), runtime.domain_tests(domain)
 
@@ -163,7 +166,8 @@ def _few(samples: ClientData, shots: int | None, key: tuple[int, int]) -> Client
         len(samples.labels), generator=rng.torch_generator(seed, "shots", client)
     )
     order = order[samples.labelled[order]]
-    member = one_hot(samples.labels.cpu()[order])
+    labels = samples.labels.cpu()[order]
+    member = one_hot(labels) if labels.dim() == 1 else torch.ones(len(order), 1)
     place_in_class = (member.cumsum(dim=0) * member).sum(dim=1)  # from 1
     chosen = torch.zeros_like(samples.labelled)
     chosen[order[place_in_class <= shots]] = True
@@ -218,4 +222,6 @@ def _test(trained: Trained, state: Tensors, tests: TestSamples) -> list[DomainSc
     model = runtime.trainer.task.model
     if mixes_test_samples(model):
         batch_size = max(1, len(tests.labels))
-    return evaluate(model, state, runtime.preprocess, [tests], batch_size)[0]
+    return evaluate(
+        model, state, runtime.preprocess, [tests], batch_size, target=runtime.data.target
+    )[0]

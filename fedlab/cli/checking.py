@@ -56,7 +56,7 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     model, data = prepared.model, prepared.data
     anatomy, head = anatomy_of(model), find_head(model)
     samples = trial_samples(data, Preprocess(scenario.data, data))
-    trainer = client_trainer_of(scenario, model, len(data.class_names))
+    trainer = client_trainer_of(scenario, model, len(data.class_names), data.target)
     trainer, _ = tried_trainer(trainer, scenario, samples)
     sizes = {name: tensor.numel() for name, tensor in model.named_parameters()}
     layers = [path for path, module in model.named_modules() if normalises(module)]

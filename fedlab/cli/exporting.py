@@ -37,10 +37,11 @@ def export(
         "file": f"{done.path} ({done.path.stat().st_size / 1e6:.2f} MB)",
         about.input.name: str(about.input),
         about.output.name: str(about.output),
-        "classes": ", ".join(about.classes),
-        "checked": f"{found.samples} test samples: logits differ by {found.largest:.1e} at most "
-        f"(allowed {found.allowed:.1e}), {found.same_class:.1%} in the same class, "
-        f"accuracy {found.accuracy:.3f}",
+        "names": ", ".join(about.classes),
+        "checked": f"{found.samples} test samples: {about.output.name} differ by "
+        f"{found.largest:.1e} at most (allowed {found.allowed:.1e})"
+        + (f", {found.same:.1%} alike" if found.same is not None else "")
+        + f", {found.scored} {found.score:.3f}",
     }
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in rows.items():

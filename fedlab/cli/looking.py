@@ -20,7 +20,7 @@ SECTIONS = {
     "models": ["models", "adapters"],
     "losses": ["losses"],
     "metrics": ["metrics"],
-    "data": ["sources", "transforms", "extractors"],
+    "data": ["sources", "targets", "transforms", "extractors"],
     "skews": ["domain_skews", "label_skews", "quantity_skews", "label_noises"],
     "updates": ["update_transforms", "compressions", "aggregation_rules"],
     "trackers": ["trackers"],

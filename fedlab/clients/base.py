@@ -218,8 +218,9 @@ class ClientTrainer(Generic[P]):
             return objective(every, carry._replace(buffers=buffers), batch)
 
         grads, loss, outputs = self.task.gradients(value, trained, carry.buffers)
-        correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
-        return self.task.optimizer.clip(grads), {"loss": loss, "accuracy": correct}
+        target = self.task.target
+        score = target.scores(outputs.detach(), batch.labels).float().mean()
+        return self.task.optimizer.clip(grads), {"loss": loss, target.score: score}
 
     def step(
         self, carry: Carry, batch: Batch, phase: Phase, server_round: int

@@ -88,7 +88,7 @@ def compare(
     first = planned[0].scenario
     checked_target(target, _score_of_all(planned))
     for one in planned:
-        asked(columns, one.scenario.evaluation.metric_set)
+        asked(columns, one.scenario.metric_set)
     folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
     refuse_strangers(planned, folder)
     check_resources(first)
@@ -104,7 +104,7 @@ def compare(
 
 def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
     """The first metric, which is the same in all runs: they are told in one column."""
-    scores = dict.fromkeys(one.scenario.evaluation.metric_set.first for one in planned)
+    scores = dict.fromkeys(one.scenario.metric_set.first for one in planned)
     if len(scores) > 1:
         raise InputError(
             f"evaluation.metrics: {' and '.join(score.name for score in scores)} cannot stand in "

@@ -24,6 +24,7 @@ import numpy as np
 
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
+from fedlab.targets.base import CLASS
 
 log = logging.getLogger("fedlab")
 
@@ -98,6 +99,7 @@ def _digest(source: Source, context: LoadContext) -> str:
         "version": source.version,
         "recipe": source.recipe(),
         "context": [context.channels, context.image_size, context.seed],
+        **({} if context.target.kind == CLASS else {"target": context.target.model_dump()}),
         "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
     }
     text = json.dumps(depends_on, sort_keys=True)

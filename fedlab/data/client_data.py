@@ -16,7 +16,8 @@ class ClientData:
 
     Attributes:
         inputs: uint8 images of shape (n, c, h, w) or float32 of shape (n, f).
-        labels: As observed, int64 of shape (n,).
+        labels: As observed and as losses read them (`Target.to_learn`): int64 of shape (n,) where
+            classes are learnt, else float32 of shape (n, outputs).
         labelled: Which of them are known, bool of shape (n,), on the CPU, where rows are chosen.
         normalise: Turns inputs into what the network reads, without augmentation.
     """

@@ -37,6 +37,8 @@ class Table:
         first: What the first row was taken for; None where the scenario says it.
         blank: Rows without any value, which are left out.
         tested: Which rows are the test split, bool of shape (n,); None where none is given.
+        label: Position of the column of the label cells.
+        header: Names of all columns, labels and owners among them.
     """
 
     columns: list[str]
@@ -47,6 +49,8 @@ class Table:
     first: Guess | None = None
     blank: int = 0
     tested: np.ndarray | None = None
+    label: int = 0
+    header: list[str] = field(default_factory=list)
 
 
 def read_table(path: Path, key: str, format: Format) -> Table:
@@ -123,6 +127,8 @@ class _Reading:
             {names[place]: list(texts) for place, texts in self.codes.items()},
             kind if self.format.header == "auto" and not self.format.is_named else None,
             self.blank,
+            label=columns.label,
+            header=list(names),
         )
 
     def _is_named(self, first: list[str], columns: Columns) -> bool:

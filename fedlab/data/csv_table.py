@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, FiniteFloat, field_validator, model_validator
@@ -13,6 +13,7 @@ from fedlab.data.categories import Categories, Encoding
 from fedlab.data.class_names import check_given
 from fedlab.data.csv_format import MISSING, Format
 from fedlab.data.csv_reader import Table, read_table
+from fedlab.data.csv_targets import label_columns, taken_out
 from fedlab.data.labels import classes_of, split_at
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
@@ -22,6 +23,7 @@ from fedlab.data.source import LoadContext, Source
 from fedlab.data.stored_numbers import stored
 from fedlab.data.table_rows import Rows, all_splits, learnt, of_owners, with_inputs
 from fedlab.errors import InputError
+from fedlab.targets.base import CLASS, EVERY, REGRESSION
 
 TOLD = 5
 """Columns with filled cells that are told one by one."""
@@ -31,7 +33,8 @@ class Csv(Source):
     """Tables of numbers, such as the records of several hospitals.
 
     Features become float32, or float64 where that would lose what tells them apart; the device
-    standardises them (``data.normalisation``). Labels are text.
+    standardises them (``data.normalisation``). Labels are text; with another ``data.target``
+    columns of 0 and 1, or of numbers.
 
     Attributes:
         files: The file of each domain, by the domain's name; or a folder of them, or a pattern such
@@ -39,7 +42,8 @@ class Csv(Source):
         header: Whether the first row names the columns. ``auto`` takes words for names and numbers
             for a sample, says so, and refuses what may be either.
         label: Column of the labels: its name in the header, or its position (from 0, or from the
-            end if negative).
+            end if negative). Where several labels or numbers are learnt (``data.target``), a list
+            of columns.
         label_type: ``auto`` refuses decimals as labels, which are mostly measurements; ``text``
             takes them for codes.
         missing: Marks of a missing value, in small or capital letters; an empty cell and ``nan``
@@ -50,7 +54,8 @@ class Csv(Source):
             counts it.
         test_share: Share of a domain's rows that become its test split, stratified by class.
         class_names: Names of the classes, in the order of the sorted labels; by default the
-            labels themselves.
+            labels themselves. Of columns their names, in the order of `label`; by default those of
+            the header.
         owner: Column that says whose a row is (a patient, a sensor), by name or position.
         split: With owners: ``within_owners`` splits each owner's rows, ``by_owner`` draws owners
             all of whose rows are tested.
@@ -66,9 +71,10 @@ class Csv(Source):
     """
 
     name: Literal["csv"] = "csv"
+    targets: ClassVar[frozenset[str]] = EVERY
     files: Files = Field(min_length=1)
     header: bool | Literal["auto"] = "auto"
-    label: int | str = -1
+    label: int | str | tuple[int | str, ...] = -1
     label_type: Literal["auto", "text"] = "auto"
     missing: tuple[str, ...] = MISSING
     positive_above: FiniteFloat | None = None
@@ -119,12 +125,12 @@ class Csv(Source):
                 classes, or a feature has no value at all.
         """
         format = Format(
-            self.label,
+            label_columns(self, context)[0],
             frozenset(mark.lower() for mark in self.missing),
             self.delimiter,
             self.header,
             context.limits,
-            self.positive_above is not None,
+            self.positive_above is not None or context.target.kind == REGRESSION,
             self.owner,
             self.categorical,
         )
@@ -140,15 +146,24 @@ class Csv(Source):
         Raises:
             InputError: As `load`.
         """
+        codes, values, class_names, remarks = {}, {}, (), []
+        numeric = context.target.kind != CLASS
+        if numeric:
+            tables, values, class_names = taken_out(tables, self, context)
+        else:
+            codes, class_names, remarks = self._classes(tables, context)
         columns = next(iter(tables.values())).columns
-        codes, class_names, remarks = self._classes(tables, context)
         remarks += _told(tables, context.key)
         found = Categories.of([table.categories for table in tables.values()], context.key)
         read: dict[str, Rows] = {}
         for name, table in tables.items():
             features = _in_order(table, columns, f"{context.key}.files.{name}")
             features = found.renumbered(features, columns, table.categories)
-            labels = np.array([codes[cell] for cell in table.labels], np.int64)
+            labels = (
+                values[name]
+                if numeric
+                else np.array([codes[cell] for cell in table.labels], np.int64)
+            )
             read[name] = Rows(features, labels, table.owners, table.tested)
         if self.files_are == "owners":
             read = {self._one_name(): of_owners(read)}

@@ -62,17 +62,7 @@ def check_domain(domain: Domain, context: LoadContext) -> None:
                 f"{where} is empty; give the domain more samples or leave it out of data.domains"
             )
         _check_inputs(inputs, where, context)
-        if labels.shape != (len(inputs),) or not np.issubdtype(labels.dtype, np.integer):
-            raise InputError(
-                f"{where} has {len(inputs)} inputs but labels of shape {labels.shape} and type "
-                f"{labels.dtype}; give one integer per input"
-            )
-        classes = len(domain.class_names)
-        if labels.min() < 0 or labels.max() >= classes:
-            raise InputError(
-                f"{where} has labels from {labels.min()} to {labels.max()} but {classes} class "
-                f"names; labels must lie in 0 to {classes - 1}"
-            )
+        context.target.check(labels, len(inputs), domain.class_names, where)
         check_owners(domain, name, where)
     if domain.train_inputs.shape[1:] != domain.test_inputs.shape[1:]:
         raise InputError(
@@ -143,9 +133,10 @@ def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
     for domain, context in domains[1:]:
         if comparable(domain.class_names) != comparable(first.class_names):
             raise InputError(
-                f"{context.key}: domain '{domain.name}' has the classes "
+                f"{context.key}: domain '{domain.name}' has the {context.target.nouns[1]} "
                 f"{_listed(domain.class_names)}, but '{first.name}' of {first_context.key} has "
-                f"{_listed(first.class_names)}; all domains need the same classes in the same "
+                f"{_listed(first.class_names)}; all domains need the same "
+                f"{context.target.nouns[1]} in the same "
                 "order (set class_names where the source has it)"
             )
         shape, first_shape = domain.train_inputs.shape[1:], first.train_inputs.shape[1:]
@@ -158,17 +149,12 @@ def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
 
 
 def check_classes(data: FederatedData) -> None:
-    """Checks that there are classes to tell apart; a device, unlike all of them, may have one.
+    """Checks that there is something to learn: classes to tell apart, of which a device may lack.
 
     Raises:
         InputError: If there is one class.
     """
-    names = list(data.class_names)
-    if len(names) == 1:
-        raise InputError(
-            f"data.sources: all samples have the label '{names[0]}', and there is nothing to tell "
-            "apart; check where the labels come from"
-        )
+    data.target.check_names(data.class_names)
 
 
 def comparable(class_names: Sequence[str]) -> list[str]:

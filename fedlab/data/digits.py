@@ -114,7 +114,7 @@ def _paint(
     order = rng.generator(context.seed, "digits-labels", domain, split)
     labels = order.permutation(np.arange(count) % len(CLASS_NAMES))
     batches = [
-        _finish(
+        to_bytes(
             RECIPES[domain](
                 labels[start : start + BATCH],
                 ingredients,
@@ -126,7 +126,7 @@ def _paint(
     return conform(np.concatenate(batches), context.channels, context.image_size), labels
 
 
-def _finish(images: Tensor) -> np.ndarray:
+def to_bytes(images: Tensor) -> np.ndarray:
     """Brings float32 images, nominally in [0, 1], to uint8."""
     return (255 * images).round().clamp(0, 255).to(torch.uint8).numpy()
 

@@ -84,9 +84,9 @@ class ImageSource(Source):
                 *test[index][:2],
                 whole.class_names,
                 whole.remarks,
-                None if whole.train_owners is None else whole.train_owners[train[index][2]],
-                None if whole.test_owners is None else whole.test_owners[test[index][2]],
-                whole.owner_names,
+                train_owners=_taken(whole.train_owners, train[index][2]),
+                test_owners=_taken(whole.test_owners, test[index][2]),
+                owner_names=whole.owner_names,
             )
             for index, made in enumerate(self.make_domains)
         ]
@@ -108,3 +108,8 @@ class ImageSource(Source):
                 changed = transform.apply(changed, drawing)
             made.append((changed, labels[own], own))
         return made
+
+
+def _taken(owners: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """The owners of some rows, where there are owners."""
+    return None if owners is None else owners[rows]

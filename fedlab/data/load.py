@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from fedlab.data.owners import pooled_owners
 from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
 from fedlab.data.sequences import fitted
-from fedlab.data.source import LoadContext
+from fedlab.data.source import LoadContext, Source
 from fedlab.data.spec import DataSpec, Normalisation
 from fedlab.data.stratify import choose
 from fedlab.errors import InputError
@@ -39,17 +41,21 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
             does not exist; the text names the key of the scenario and the remedy.
     """
     domains = _load(spec, base or Path.cwd())
-    names = tuple(domain.name for domain in domains)
+    names, target = tuple(domain.name for domain in domains), spec.target
     owner_names, numbers = pooled_owners(domains)
-    return FederatedData(
-        train=_pool(domains, "train", spec.train_samples_per_domain, spec.seed, numbers),
-        test=_pool(domains, "test", spec.test_samples_per_domain, spec.seed, numbers),
+    data = FederatedData(
+        train=_pool(domains, "train", spec, numbers),
+        test=_pool(domains, "test", spec, numbers),
         domain_names=names,
         class_names=domains[0].class_names,
         unseen_domains=tuple(sorted(names.index(name) for name in spec.unseen_domains)),
         ids=_ids(spec, domains),
         owner_names=owner_names,
     )
+    seen = np.isin(data.train.domains, data.seen_domains)
+    learnt = target.fitted(data.train.labels[seen])
+    tell(learnt.remarks(data.class_names))
+    return replace(data, target=learnt)
 
 
 def check_places(spec: DataSpec, base: Path | None = None) -> None:
@@ -84,6 +90,7 @@ def _context(spec: DataSpec, index: int, base: Path) -> LoadContext:
         limits=spec.limits,
         inputs=spec.inputs,
         ids=spec.ids,
+        target=spec.target,
     )
 
 
@@ -94,6 +101,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     remarks: list[str] = []
     for index, source in enumerate(spec.sources):
         context = _context(spec, index, base)
+        _refuse_other_target(source, context)
         loaded = load_cached(source, context) if source.cached else source.load(context)
         where = f"{context.key}: '{source.name}'.load"
         loaded = check_loaded(loaded, where, ragged=spec.inputs == "ids")
@@ -145,6 +153,17 @@ def _ids(spec: DataSpec, domains: Sequence[Domain]) -> Ids | None:
     return ids_of(domains, spec.ids)
 
 
+def _refuse_other_target(source: Source, context: LoadContext) -> None:
+    """Refuses a source that has no labels of the kind that is to be learnt."""
+    target = context.target
+    if target.kind not in source.targets:
+        raise InputError(
+            f"{context.key}: '{source.name}' yields labels of data.target "
+            f"{' and '.join(sorted(source.targets))}, and it is '{target.name}'; use the source "
+            f"csv or npz, or a class of your own whose `targets` names '{target.kind}'"
+        )
+
+
 def _selected_names(spec: DataSpec, found: list[str]) -> Sequence[str]:
     """Names of the domains to keep; every name that the user gave must be among `found`."""
     for key in ("domains", "unseen_domains"):
@@ -168,9 +187,13 @@ def _hint(name: str, names: list[str]) -> str:
 
 
 def _pool(
-    domains: Sequence[Domain], split: str, count: int | None, seed: int, numbers: list[np.ndarray]
+    domains: Sequence[Domain],
+    split: Literal["train", "test"],
+    spec: DataSpec,
+    numbers: list[np.ndarray],
 ) -> Samples:
     """One split of all domains, at most `count` samples of each, domain after domain."""
+    count = spec.train_samples_per_domain if split == "train" else spec.test_samples_per_domain
     inputs, labels, owners, sizes = [], [], [], []
     for domain, number in zip(domains, numbers, strict=True):
         own_inputs = getattr(domain, f"{split}_inputs")
@@ -179,7 +202,9 @@ def _pool(
         if own_owners is None:
             own_owners = np.full(len(own_labels), -1)  # the last of the numbers: nobody
         if count is not None and count < len(own_labels):
-            kept = choose(own_labels, count, rng.generator(seed, "subsample", domain.name, split))
+            kinds = spec.target.kinds(own_labels)
+            drawing = rng.generator(spec.seed, "subsample", domain.name, split)
+            kept = choose(kinds, count, drawing)
             own_inputs, own_labels = own_inputs[kept], own_labels[kept]
             own_owners = own_owners[kept]
         inputs.append(own_inputs)
@@ -188,7 +213,7 @@ def _pool(
         sizes.append(len(own_labels))
     return Samples(
         inputs=pooled(inputs),
-        labels=np.concatenate(labels).astype(np.int64, copy=False),
+        labels=spec.target.stored(np.concatenate(labels)),
         domains=np.repeat(np.arange(len(domains)), sizes),
         owners=np.concatenate(owners) if any(each.owner_names for each in domains) else None,
     )

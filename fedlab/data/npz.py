@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from fedlab import rng
 from fedlab.data.array_labels import Labels, classes, texts
 from fedlab.data.array_names import alike
+from fedlab.data.array_targets import columns, numbers
 from fedlab.data.image_source import ImageSource
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.npz_reader import Archive
@@ -25,6 +26,7 @@ from fedlab.data.source import LoadContext
 from fedlab.data.stored_numbers import as_floats, stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
+from fedlab.targets.base import CLASS, EVERY
 
 
 class Npz(ImageSource):
@@ -36,7 +38,8 @@ class Npz(ImageSource):
     are numbers, channels first: series (n, channels, length), maps (n, channels, height, width),
     volumes (n, channels, depth, height, width). With ``data.inputs: ids``, whole numbers of shape
     (n, length), or an object array of sequences, are ids. Labels are whole numbers, text, booleans,
-    or one column for each class with a single 1 in a row; the classes are those that occur.
+    or one column for each class with a single 1 in a row; the classes are those that occur. With
+    another ``data.target`` they are numbers of shape (n, labels), 0 or 1, or (n, targets), or (n,).
 
     Attributes:
         path: The file, where it is one; its domain is called `domain`, or else as the file.
@@ -50,6 +53,7 @@ class Npz(ImageSource):
             the file has no test arrays.
         class_names: Names of the classes: where labels are numbers below their number, the name of
             each number, and else those of the sorted labels; by default the labels themselves.
+            Of another target the names of the columns, by default ``label 0`` or ``target 0`` on.
         owner_train: Key of the array that says whose each training sample is (a writer, a
             patient): text or whole numbers of shape (n,).
         owner_test: Likewise of the test samples.
@@ -62,6 +66,7 @@ class Npz(ImageSource):
     """
 
     name: Literal["npz"] = "npz"
+    targets: ClassVar[frozenset[str]] = EVERY
     path: Path | None = None
     files: Files = Field(default={})
     x_train: str = "x_train"
@@ -115,7 +120,7 @@ class Npz(ImageSource):
             for domain, (key, path) in self._files(context).items()
         }
         labels = [own for arrays in read.values() for own in arrays.labels.values()]
-        numbering, class_names, remarks = classes(labels, self.class_names, context.key)
+        numbering, class_names, remarks = self._numbering(labels, context)
         remarks = [*remarks, *_left_out(read, context.key)]
         inputs = _together([own for arrays in read.values() for own in arrays.inputs.values()])
         parts: dict[str, Splits] = {}
@@ -134,6 +139,14 @@ class Npz(ImageSource):
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         return [domains[0].with_remarks(remarks), *domains[1:]]
+
+    def _numbering(
+        self, labels: list[Any], context: LoadContext
+    ) -> tuple[Callable[[Any], np.ndarray], tuple[str, ...], list[str]]:
+        """What makes labels of what was read, the names of classes or columns, and remarks."""
+        if context.target.kind == CLASS:
+            return classes(labels, self.class_names, context.key)
+        return columns(labels, self.class_names, context)
 
     def _files(self, context: LoadContext) -> dict[str, tuple[str, Path]]:
         """For each domain its file and the key that names it."""
@@ -181,7 +194,8 @@ class Npz(ImageSource):
                 if kind == "owners":
                     arrays.owners[split] = saved[name]
                 elif kind == "labels":
-                    arrays.labels[split] = texts(saved[name], where)
+                    read = texts if context.target.kind == CLASS else numbers
+                    arrays.labels[split] = read(saved[name], where)
                 else:
                     ragged = context.inputs == "ids"
                     array = saved.ragged(name) if ragged else saved[name]
@@ -272,7 +286,15 @@ class Npz(ImageSource):
         owners = None if cells is None else numbered(cells, f"{where}: its owners")
         dealing = rng.generator(context.seed, "split", name)
         return split_domain(
-            name, inputs, labels, class_names, self.test_share, dealing, owners, self.split
+            name,
+            inputs,
+            labels,
+            class_names,
+            self.test_share,
+            dealing,
+            owners,
+            self.split,
+            context.target,
         )
 
 
@@ -281,7 +303,7 @@ class _Arrays:
     """What one file holds, by split, and the names of what is not read."""
 
     inputs: dict[str, np.ndarray]
-    labels: dict[str, Labels]
+    labels: dict[str, Labels | np.ndarray]
     unread: Sequence[str] = ()
     owners: dict[str, np.ndarray] = field(default_factory=dict)
 

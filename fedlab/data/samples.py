@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from fedlab.data.ids import Ids
 from fedlab.data.mapped import MappedFile, file_of
 from fedlab.data.sample_shape import SampleShape
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Samples:
             (n, length); or numbers as float32, float64 (where float32 cannot tell them apart) or
             int64 (whole ones), of shape (n, features) or channels first: (n, channels, length),
             (n, channels, height, width), (n, channels, depth, height, width).
-        labels: Class indices, int64 of shape (n,).
+        labels: Class indices, int64 of shape (n,); or what `data.target` makes of them (see
+            `fedlab.targets`), of shape (n, ...).
         domains: Domain indices, int64 of shape (n,).
         owners: Owner indices, int64 of shape (n,), -1 where a sample has none; None where no
             source names owners.
@@ -59,10 +62,11 @@ class Domain:
     Attributes:
         name: The domain's name, unique in a scenario.
         train_inputs: As the inputs of `Samples`.
-        train_labels: Shape (n,) int64.
+        train_labels: Shape (n,) int64; of other targets as their `Target.check` describes.
         test_inputs: As `train_inputs`, for the test split.
         test_labels: Shape (m,) int64.
-        class_names: Names of the classes, in the order of their indices.
+        class_names: Names of the classes, in the order of their indices; or of the labels, or the
+            targets, in the order of their columns.
         remarks: What the reader had to decide or left out, told once when the data are loaded.
         ids: Vocabulary and padding of inputs that are ids, where the source knows them.
         train_owners: Who each training sample is of (a writer, a patient), as indices into
@@ -96,11 +100,13 @@ class FederatedData:
         train: The training pool of all domains, domain after domain.
         test: The test pool, likewise.
         domain_names: Names by domain index.
-        class_names: Names by class index.
+        class_names: Names by class index; of the labels or targets where these are learnt. The
+            network has an output for each.
         unseen_domains: Indices of the domains that no client owns. Their samples are in both
             pools; a partition leaves them out, and the global model is tested on them.
         ids: Vocabulary and padding of inputs that are ids; None for all others.
         owner_names: Names by owner index; empty where no source names owners.
+        target: What is learnt, fitted to the training samples.
     """
 
     train: Samples
@@ -110,6 +116,16 @@ class FederatedData:
     unseen_domains: tuple[int, ...] = ()
     ids: Ids | None = None
     owner_names: tuple[str, ...] = ()
+    target: Target = field(default_factory=Classes)
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        """Names by stratum; those of the classes where these are learnt."""
+        return self.target.strata_names(self.class_names)
+
+    def strata(self, samples: Samples) -> np.ndarray:
+        """The stratum of each sample, int64 of shape (n,): its class, where classes are learnt."""
+        return self.target.strata(samples.labels)
 
     def in_memory(self) -> FederatedData:
         """The same samples, none of them mapped: for machines that do not see the files."""

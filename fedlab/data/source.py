@@ -12,6 +12,8 @@ from fedlab.config.component import Component
 from fedlab.data.ids import Ids
 from fedlab.data.limits import Limits
 from fedlab.data.samples import Domain
+from fedlab.targets.base import ONLY_CLASS, Target
+from fedlab.targets.classes import Classes
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class LoadContext:
         limits: How much a reader may take.
         inputs: What the scenario says that the numbers are (``data.inputs``).
         ids: Vocabulary, padding and length of ids, as the scenario states them.
+        target: What is to be learnt, as the scenario says it.
     """
 
     root: Path
@@ -42,6 +45,7 @@ class LoadContext:
     limits: Limits = field(default_factory=Limits)
     inputs: Literal["auto", "images", "numbers", "ids"] = "auto"
     ids: Ids = field(default_factory=Ids)
+    target: Target = field(default_factory=Classes)
 
     def locate(self, path: Path) -> Path:
         """`path` as an absolute path; relative ones start from `root`."""
@@ -60,11 +64,13 @@ class Source(Component):
             that `reads` lists, and on nothing else.
         version: To be raised whenever `load` yields other arrays than before, so that nobody is
             served what an older version has left in the cache.
+        targets: The kinds of `data.target` that it yields labels for (`Target.kind`).
     """
 
     group: ClassVar[str] = "sources"
     cached: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS
 
     @property
     def vocabulary_is_fixed(self) -> bool:

@@ -21,6 +21,7 @@ from fedlab.data.input_kind import Stated
 from fedlab.data.limits import Limits
 from fedlab.data.source import Source
 from fedlab.features.base import Extractor, NoExtractor
+from fedlab.targets.base import Target
 
 
 class Augmentation(ConfigBlock):
@@ -58,6 +59,8 @@ class DataSpec(ConfigBlock):
 
     Attributes:
         sources: The sources; each yields one or more domains.
+        target: What is learnt of a sample: its ``class``, which of several labels hold
+            (``multi_label``), or numbers (``regression``).
         domains: Names of the domains to keep, in this order; all by default.
         unseen_domains: Domains that no client owns: the global model is only tested on them.
             Where `domains` is given, they are among them.
@@ -86,6 +89,7 @@ class DataSpec(ConfigBlock):
     """
 
     sources: tuple[Chosen[Source], ...] = Field(min_length=1)
+    target: Chosen[Target] = "class"  # type: ignore[assignment]
     domains: tuple[str, ...] | None = Field(default=None, min_length=1)
     unseen_domains: tuple[str, ...] = ()
     root: Path = Path("data")

@@ -8,6 +8,7 @@ from fedlab.data.owner_split import split_by_owner, split_within
 from fedlab.data.owners import Owners, OwnerSplit
 from fedlab.data.samples import Domain
 from fedlab.errors import InputError
+from fedlab.targets.base import Target
 
 
 def shuffled_by_class(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -73,10 +74,12 @@ def split_domain(
     generator: np.random.Generator,
     owners: Owners | None = None,
     how: OwnerSplit = "within_owners",
+    target: Target | None = None,
 ) -> Domain:
-    """A domain out of samples that come without a test split."""
+    """A domain out of samples that come without a test split; of classes by default."""
+    kinds = target.kinds(labels) if target else labels
     if owners is None:
-        train, test = split(labels, test_share, generator)
+        train, test = split(kinds, test_share, generator)
         return Domain(name, inputs[train], labels[train], inputs[test], labels[test], class_names)
     if how == "by_owner":
         if not np.any(owners.codes != owners.codes[:1]):
@@ -86,7 +89,7 @@ def split_domain(
             )
         train, test = split_by_owner(owners.codes, test_share, generator)
     else:
-        train, test = split_within(labels, owners.codes, test_share, generator)
+        train, test = split_within(kinds, owners.codes, test_share, generator)
     return Domain(
         name,
         inputs[train],

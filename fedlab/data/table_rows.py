@@ -20,7 +20,7 @@ class Rows(NamedTuple):
 
     Attributes:
         features: float64 of shape (n, features).
-        labels: Class indices, shape (n,).
+        labels: Class indices, shape (n,), or the numbers that are learnt, (n, columns).
         owners: Names of their owners, if they have some.
         tested: Which are the test split, bool of shape (n,), where one is given.
     """
@@ -62,7 +62,7 @@ class Rows(NamedTuple):
         if self.tested is None:
             dealing = rng.generator(context.seed, "split", name)
             rows = (self.features, self.labels, class_names, test_share, dealing)
-            return split_domain(name, *rows, owners, how)
+            return split_domain(name, *rows, owners, how, context.target)
         train, test = np.flatnonzero(~self.tested), np.flatnonzero(self.tested)
         whole = Domain(
             name,

@@ -17,7 +17,7 @@ class TrialSamples(NamedTuple):
 
     Attributes:
         inputs: Shape (2, ...).
-        labels: Their classes, int64 of shape (2,).
+        labels: As losses read them: classes, int64 of shape (2,), or of shape (2, ...).
     """
 
     inputs: torch.Tensor
@@ -32,13 +32,14 @@ def trial_samples(data: FederatedData, preprocess: Preprocess) -> TrialSamples:
     """
     rows = [0, len(data.train) - 1]
     if not len(data.train):
-        labels = torch.arange(2) % max(len(data.class_names), 1)
+        labels = data.target.to_learn(data.target.example(2, len(data.class_names)))
         return TrialSamples(placeholder(data.input_shape), labels)
     if preprocess.ids:
         flat = data.train.inputs.reshape(len(data.train), -1)
         rows = [int(flat.max(axis=1).argmax()), int(flat.min(axis=1).argmin())]
     inputs = as_tensor(data.train.inputs[rows])
-    return TrialSamples(preprocess.inputs(inputs), as_tensor(data.train.labels[rows]))
+    labels = data.target.to_learn(as_tensor(data.train.labels[rows]))
+    return TrialSamples(preprocess.inputs(inputs), labels)
 
 
 def placeholder(shape: tuple[int, ...]) -> torch.Tensor:

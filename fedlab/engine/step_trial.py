@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, ClientTrainer, Phase, Received
 from fedlab.data.trial_samples import TrialSamples
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Form, LayerWork
 from fedlab.errors import InputError, told
-from fedlab.losses.cross_entropy import CrossEntropy
+from fedlab.losses.base import Loss
 from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
@@ -117,6 +116,12 @@ class Trial:
         return self._inputs(self.dtype)
 
     @cached_property
+    def labels(self) -> torch.Tensor:
+        """Their labels; numbers in `dtype`."""
+        labels = self.samples.labels.cpu()
+        return labels.to(self.dtype) if labels.is_floating_point() else labels
+
+    @cached_property
     def start(self) -> Tensors:
         """Values of the same magnitude as the network's own, but with other active units."""
         generator = torch.Generator().manual_seed(0)
@@ -145,7 +150,7 @@ class Trial:
             with same_chance():
                 outputs = network(self.inputs)
                 _refuse_outputs(self.name, outputs)
-                cross_entropy(outputs, self.samples.labels).backward()
+                self.task.target.losses(outputs, self.labels).mean().backward()
         except InputError:
             raise
         except Exception as error:  # a user's network may raise anything
@@ -223,7 +228,7 @@ class Trial:
             task,
             model=copy_of(self.model),
             optimizer=Optimizer(OptimizerSpec(lr=1.0)),
-            loss=CrossEntropy(),
+            loss=Loss.choose(task.target.loss),
             precision="float32",
             constant=frozenset(),
         )
@@ -236,7 +241,7 @@ class Trial:
         }
 
     def _batch(self) -> Batch:
-        labels = self.samples.labels.cpu()
+        labels = self.labels
         return Batch(self.inputs, labels, torch.arange(len(labels)))
 
     def compare(self, step: Step) -> Difference | None:

@@ -61,7 +61,8 @@ class Description:
         scenario: The scenario it was trained in, with every default.
         rounds: Rounds it was trained for.
         client: Whose model it is, or None for the server's.
-        classes: Names of the classes, in the order of the outputs.
+        classes: Names of the classes, in the order of the outputs; of labels or targets, where
+            these are learnt.
         input: What the program takes.
         output: What it gives.
         mean: Subtracted from the inputs; images are scaled to [0, 1] before. Part of the program.
@@ -115,7 +116,7 @@ def describe_input(scenario: Scenario, data: FederatedData) -> TensorDescription
     return TensorDescription("features", named, shape, None, meaning)
 
 
-def describe_output(classes: int) -> TensorDescription:
+def describe_output(data: FederatedData) -> TensorDescription:
     """What every program gives."""
-    meaning = "logits; their softmax is the probability of each class"
-    return TensorDescription("logits", "float32", (BATCH, classes), None, meaning)
+    name, meaning = data.target.output
+    return TensorDescription(name, "float32", (BATCH, len(data.class_names)), None, meaning)

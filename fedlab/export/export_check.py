@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from fedlab.errors import RunError
 from fedlab.export.formats.base import Inference
+from fedlab.metrics.base import Metric
 from fedlab.records import as_tensor
+from fedlab.targets.base import CLASS, REGRESSION, Target
 
 MOST = 512
 """Test samples that are compared, at most."""
@@ -21,6 +24,8 @@ TOLERANCE = 1e-4
 
 TOLERANCE_WITH_EXTRACTOR = 1e-2
 """The same where features are made anew: those of the run may come from a GPU's shorter floats."""
+
+EPS = float(np.finfo(np.float32).eps)
 
 BATCH_SIZES = 33, 1
 """Samples that are run at once, in turn: a program has to take any number of them."""
@@ -32,17 +37,20 @@ class Comparison:
 
     Attributes:
         samples: Test samples compared.
-        largest: The largest difference of a logit.
+        largest: The largest difference of a logit; of numbers in units of what is learnt.
         allowed: Up to which it is rounding.
-        same_class: Share of the samples that both put into the same class.
-        accuracy: Share of the samples that the exported model classifies correctly.
+        same: Share of the samples that both put into the same class; of the labels that both give;
+            None of a regression.
+        score: What tests tell of the exported model: of classes the accuracy.
+        scored: What that is called.
     """
 
     samples: int
     largest: float
     allowed: float
-    same_class: float
-    accuracy: float
+    same: float | None
+    score: float
+    scored: str
 
     def insist(self) -> None:
         """Refuses a model that gives something else.
@@ -71,6 +79,7 @@ def compare(
     stored: np.ndarray,
     labels: np.ndarray,
     tolerance: float,
+    target: Target,
 ) -> Comparison:
     """Runs both on the same samples.
 
@@ -79,8 +88,9 @@ def compare(
         original: The trained model, for samples as the run had them.
         inputs: Samples as the exported model takes them, shape (n, ...).
         stored: The same samples as the run had them (features, where it was trained on these).
-        labels: Their classes, int64 of shape (n,).
+        labels: As stored, int64 of shape (n,) where classes are learnt.
         tolerance: Largest difference as a share of the largest logit, or of 1.
+        target: What is learnt.
     """
     given, start = [], 0
     while start < len(inputs):
@@ -88,11 +98,20 @@ def compare(
         given.append(exported(as_tensor(inputs[start : start + size])))
         start += size
     logits, wanted = torch.cat(given), original(as_tensor(stored))
-    classes = logits.argmax(dim=1)
+    learnt, meant = logits, wanted
+    same, coarse = None, 0.0
+    if target.kind == REGRESSION:  # numbers far from 0 are coarse in float32
+        learnt, meant, next_ones = map(target.to_learn, (logits, wanted, wanted * (1 + 4 * EPS)))
+        coarse = float((next_ones - meant).abs().max())
+    else:
+        picks = [each.argmax(1) if target.kind == CLASS else each > 0 for each in (logits, wanted)]
+        same = float((picks[0] == picks[1]).float().mean())
+    metric: Any = Metric.choose(target.score)
     return Comparison(
         samples=len(labels),
-        largest=float((logits - wanted).abs().max()),
-        allowed=tolerance * max(1.0, float(wanted.abs().max())),
-        same_class=float((classes == wanted.argmax(dim=1)).float().mean()),
-        accuracy=float((classes == as_tensor(labels)).float().mean()),
+        largest=float((learnt - meant).abs().max()),
+        allowed=tolerance * max(1.0, float(meant.abs().max())) + coarse,
+        same=same,
+        score=float(metric.values(logits, as_tensor(labels)).double().mean()),
+        scored=metric.words,
     )

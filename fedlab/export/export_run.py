@@ -70,12 +70,12 @@ def export_run(
     program, samples = original.program(format.whole)
     data, preprocess = original.runtime.data, original.runtime.preprocess
     description = Description(
-        scenario=run.scenario.model_dump(mode="json"),
+        scenario=original.scenario.model_dump(mode="json"),
         rounds=run.rounds,
         client=client,
         classes=data.class_names,
         input=describe_input(run.scenario, samples),
-        output=describe_output(len(data.class_names)),
+        output=describe_output(data),
         mean=preprocess.mean.tolist(),
         std=preprocess.std.tolist(),
     )
@@ -86,7 +86,15 @@ def export_run(
         format.write(program, as_tensor(inputs[[0, 0]]), description, unfinished)
         exported = format.read(unfinished)
         tolerance = TOLERANCE if program.extractor is None else TOLERANCE_WITH_EXTRACTOR
-        comparison = compare(exported, original, inputs, data.test.inputs[rows], labels, tolerance)
+        comparison = compare(
+            exported,
+            original,
+            inputs,
+            data.test.inputs[rows],
+            labels,
+            tolerance,
+            data.target,
+        )
         comparison.insist()
     return Exported(path, description, comparison)
 

@@ -64,13 +64,22 @@ class Original:
 
     @torch.inference_mode()
     def __call__(self, stored: Tensor) -> Tensor:
-        """Logits of samples as the run had them, as its tests make them."""
+        """Outputs for samples as the run had them, as its tests make them, in the data's units."""
         batch = channels_last(self.runtime.preprocess.inputs(stored))
         model = self.runtime.trainer.task.model.eval()
         with with_tensors(
             model, {name: channels_last(tensor) for name, tensor in self.state.items()}
         ):
-            return model(batch)
+            outputs = model(batch)
+        in_units = self.runtime.data.target.in_units()
+        return outputs if in_units is None else in_units(outputs)
+
+    @property
+    def scenario(self) -> Scenario:
+        """The run's, with the target as it was fitted to the data."""
+        scenario = self.runtime.scenario
+        data = scenario.data.model_copy(update={"target": self.runtime.data.target})
+        return scenario.model_copy(update={"data": data})
 
     @property
     def rows(self) -> np.ndarray:
@@ -94,7 +103,8 @@ class Original:
         if whole:
             network = merge(fold_weight_standardisation(network))
             samples, extractor = self._extractor()
-        program = Program(network, Standardise.of(self.runtime.preprocess), extractor)
+        in_units = self.runtime.data.target.in_units()
+        program = Program(network, Standardise.of(self.runtime.preprocess), extractor, in_units)
         return program.requires_grad_(False).eval(), samples
 
     def _extractor(self) -> tuple[FederatedData, nn.Module | None]:

@@ -42,24 +42,31 @@ class Standardise(nn.Module):
 
 
 class Program(nn.Module):
-    """From stored samples to logits.
+    """From stored samples to logits, or to numbers in the units of the data.
 
     Args:
         network: The trained network.
         standardise: What its inputs pass first.
         extractor: A frozen network that turns images into these inputs, if there is one.
+        in_units: What its outputs pass last, if anything (`Target.in_units`).
     """
 
     def __init__(
-        self, network: nn.Module, standardise: nn.Module, extractor: nn.Module | None = None
+        self,
+        network: nn.Module,
+        standardise: nn.Module,
+        extractor: nn.Module | None = None,
+        in_units: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.standardise = standardise
         self.extractor = extractor
+        self.in_units = in_units
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Samples of shape (n, ...) -> logits of shape (n, classes)."""
+        """Samples of shape (n, ...) -> logits of shape (n, classes), or numbers (n, targets)."""
         if self.extractor is not None:
             inputs = self.extractor(inputs)
-        return self.network(channels_last(self.standardise(inputs)))
+        outputs = self.network(channels_last(self.standardise(inputs)))
+        return outputs if self.in_units is None else self.in_units(outputs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fedlab.config.component import Component
 from fedlab.data.samples import FederatedData
+from fedlab.targets.base import EVERY
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -37,6 +38,8 @@ class Extractor(Component):
     """
 
     group: ClassVar[str] = "extractors"
+    targets: ClassVar[frozenset[str]] = EVERY
+    """The kinds of `data.target` that it goes with; all, unless it is trained on labels."""
 
     @abstractmethod
     def apply(self, context: ExtractionContext) -> FederatedData:

@@ -25,6 +25,7 @@ from fedlab.models.small_cnn import SmallCNN
 from fedlab.models.spec import ModelSpec
 from fedlab.records import from_record, to_record
 from fedlab.strategies.fedavg import FedAvg
+from fedlab.targets.base import ONLY_CLASS
 from fedlab.training.spec import OptimizerSpec, TrainingSpec
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class WarmUp(FrozenNetwork):
 
     name: Literal["warm_up"] = "warm_up"
     batch_size: ClassVar[int] = 256
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS
     network: Chosen[ModelSpec] = SmallCNN()
     rounds: PositiveInt = 10
     training: TrainingSpec = Field(

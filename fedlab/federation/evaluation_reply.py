@@ -12,8 +12,11 @@ from flwr.app import ArrayRecord, Message
 from fedlab.federation.client_updates import client_of
 from fedlab.federation.record_layout import Form
 from fedlab.metrics.base import Counts, Metric
-from fedlab.metrics.metric_set import ALWAYS
 from fedlab.records import from_record, to_record
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
+
+CLASSES = Classes()
 
 COUNTS = "fedlab.counts"
 """The record of counts: an array ``<metric>/<name>`` for each, of shape (domains, ...)."""
@@ -29,7 +32,7 @@ class Tested(NamedTuple):
         client: The client's index.
         domain: The domain's name.
         examples: Test samples.
-        means: Accuracy and loss.
+        means: What every test tells: of classes, accuracy and loss.
         counts: Counts of the other metrics, by their titles.
     """
 
@@ -55,15 +58,19 @@ def counts_record(domains: Sequence[Mapping[str, Counts]]) -> ArrayRecord:
     )
 
 
-def counts_layout(metrics: Iterable[Metric], classes: int, most: int) -> dict[str, Form]:
+def counts_layout(
+    metrics: Iterable[Metric], classes: int, most: int, target: Target = CLASSES
+) -> dict[str, Form]:
     """The layout of the record of counts of a device with one domain.
 
     Args:
         metrics: The metrics with counts.
-        classes: Number of classes.
+        classes: Number of classes, or of outputs.
         most: Test samples of the device, the upper bound of integer counts.
+        target: What is learnt.
     """
-    outputs, labels = torch.zeros(0, classes), torch.zeros(0, dtype=torch.int64)
+    outputs = target.readable(torch.zeros(0, classes))
+    labels = target.example(0, classes)
     layout = {}
     for metric in metrics:
         for name, tensor in metric.count(outputs, labels).items():
@@ -90,6 +97,7 @@ def _tests_of(reply: Message) -> Iterable[Tested]:
         for key, tensor in arrays.items():
             title, _, name = key.rpartition("/")
             counts.setdefault(title, {})[name] = tensor[place]
-        means = {metric: float(domains[metric][place]) for metric in ALWAYS}
+        told = [key for key in domains if key not in ("domain", "examples")]
+        means = {metric: float(domains[metric][place]) for metric in told}
         examples = int(domains["examples"][place])
         yield Tested(client_of(reply), domain, examples, means, counts)

@@ -10,7 +10,7 @@ from flwr.app import MetricRecord
 
 from fedlab.federation.evaluation_reply import Tested
 from fedlab.metrics.base import Counts, Metric, SampleMean
-from fedlab.metrics.metric_set import ALWAYS, MetricSet, summed
+from fedlab.metrics.metric_set import MetricSet, summed
 from fedlab.row import GLOBAL, POOLED, CountRow, Row, Split
 
 K = TypeVar("K")
@@ -36,7 +36,7 @@ def figures_of(tested: Tested, metrics: Iterable[Metric]) -> dict[str, float]:
     """The figures of metrics on one domain, by name."""
     found: dict[str, float] = {}
     for metric in metrics:
-        if metric.title in ALWAYS:
+        if metric.title in tested.means:
             found[metric.title] = tested.means[metric.title]
         else:
             found |= metric.compute(dict(tested.counts[metric.title]))
@@ -90,7 +90,7 @@ def pooled_rows(
     for domain, own in together.items():
         examples = sum(tested.examples for tested in own)
         for metric in metrics.metrics:
-            if metric.title in ALWAYS:
+            if metric.title in metrics.always:
                 value = sum(tested.means[metric.title] * tested.examples for tested in own)
                 where = (server_round, GLOBAL, domain, split)
                 rows.append(Row(*where, metric.title, value / examples, examples))

@@ -10,24 +10,30 @@ import torch
 from fedlab.config.component import Component
 from fedlab.records import Tensors
 from fedlab.renamed import old_names
+from fedlab.targets.base import ONLY_CLASS
 
 
 class ClientStats(NamedTuple):
     """Statistics of a client's training samples, for losses and methods.
 
     Attributes:
-        class_counts: Number of labelled samples of every class, int64 of shape (classes,).
+        class_counts: Number of labelled samples of every class, int64 of shape (classes,); with
+            each label where labels are learnt, and all of them for each target of a regression.
         samples: Number of training samples, labelled or not.
+        labelled: Number of labelled ones; all by default.
     """
 
     class_counts: torch.Tensor
     samples: int
+    labelled: int | None = None
 
 
 class Loss(Component):
     """The ``training.loss`` block: a function of outputs, labels and the client's statistics."""
 
     group: ClassVar[str] = "losses"
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS
+    """The kinds of `data.target` that it goes with."""
     personal: ClassVar[bool] = False
     """Whether `start` depends on the client."""
     supports_vmap: ClassVar[bool] = True
@@ -51,8 +57,9 @@ class Loss(Component):
         """The mean loss of a batch, a scalar.
 
         Args:
-            outputs: Logits of shape (batch, classes).
-            labels: int64 of shape (batch,).
+            outputs: Of the network, shape (batch, outputs): logits, or numbers.
+            labels: int64 of shape (batch,); float32 of shape (batch, outputs) where labels or
+                numbers are learnt, standardised as `data.target` says.
             indices: Indices into the client's samples, int64 of shape (batch,).
             kept: The tensors of `start`; may be written to in place.
         """

@@ -12,6 +12,7 @@ from fedlab.config.component import Component
 from fedlab.config.defaults import chosen
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
+from fedlab.targets.base import ONLY_CLASS, Target
 
 Counts = dict[str, torch.Tensor]
 """Named sums over samples, int64 or float64; those of two sets add up to those of both together."""
@@ -25,6 +26,8 @@ class Metric(Component):
     """
 
     group: ClassVar[str] = "metrics"
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS
+    """The kinds of `data.target` that it goes with."""
     higher_is_better: ClassVar[bool] = True
     """Which way is better."""
     share: ClassVar[bool] = True
@@ -63,13 +66,23 @@ class Metric(Component):
             InputError: With the remedy.
         """
 
+    def on(self, target: Target) -> Metric:
+        """The same metric where a target's fit is known; its counts mean the same.
+
+        Args:
+            target: As fitted to the training samples.
+        """
+        return self
+
     @abstractmethod
     def count(self, outputs: torch.Tensor, labels: torch.Tensor) -> Counts:
         """Sums over samples. Their names, shapes and types are the same for any number of samples.
 
         Args:
-            outputs: Logits, float32 of shape (n, classes), on the CPU; n may be 0.
-            labels: int64 of shape (n,).
+            outputs: Logits, float32 of shape (n, classes), on the CPU; n may be 0. Of a regression
+                float64 of shape (n, targets), in the units of the data.
+            labels: int64 of shape (n,) for classes; uint8 of shape (n, labels), 0 or 1, where
+                labels are learnt; float64 of shape (n, targets) for a regression.
         """
 
     @abstractmethod
@@ -94,7 +107,7 @@ class SampleMean(Metric):
     def count(self, outputs: torch.Tensor, labels: torch.Tensor) -> Counts:
         """The sum of the numbers, in double precision, and how many there are."""
         values = self.values(outputs, labels)
-        if values.shape != labels.shape:
+        if values.shape != labels.shape[:1]:
             raise InputError(
                 f"{type(self).__qualname__}.values gives the shape {tuple(values.shape)} for "
                 f"{len(labels)} samples; give one number for each"

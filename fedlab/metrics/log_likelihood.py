@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedlab.metrics.base import SampleMean
+from fedlab.targets.base import EVERY
 
 
 class NLL(SampleMean):
@@ -24,7 +25,12 @@ class NLL(SampleMean):
 
 
 class MeanLoss(NLL):
-    """Mean cross-entropy, whatever the training's loss is; lower is better."""
+    """Mean of the target's default loss, whatever the training's is; lower is better.
+
+    Cross-entropy of classes, binary cross-entropy of labels, and the squared error of what a
+    regression learns: of standardised numbers, unless ``data.target.standardise`` is false.
+    """
 
     name: str = "loss"
+    targets: ClassVar[frozenset[str]] = EVERY
     called: ClassVar[str] = ""

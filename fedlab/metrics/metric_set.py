@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -12,10 +12,12 @@ from fedlab.errors import InputError
 from fedlab.metrics.accuracy import Accuracy
 from fedlab.metrics.base import Counts, Metric, SampleMean
 from fedlab.metrics.log_likelihood import MeanLoss
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
 
 ACCURACY, LOSS = Accuracy().title, MeanLoss().title
 ALWAYS = (ACCURACY, LOSS)
-"""What every test measures, chosen or not, and tells as means over a client's samples."""
+"""The means that every test tells where classes are learnt."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,21 @@ class MetricSet:
 
     Attributes:
         metrics: In the order of the scenario.
+        target: What is learnt.
     """
 
     metrics: tuple[Metric, ...] = (Accuracy(), MeanLoss())
+    target: Target = field(default_factory=Classes)
+
+    @property
+    def always(self) -> tuple[str, str]:
+        """What every test measures, chosen or not, and tells as means over a client's samples."""
+        return self.target.always
 
     @cached_property
     def counted(self) -> tuple[Metric, ...]:
-        """Those whose counts travel; accuracy and loss are told with every test."""
-        return tuple(metric for metric in self.metrics if metric.title not in ALWAYS)
+        """Those whose counts travel; two means are told with every test."""
+        return tuple(metric for metric in self.metrics if metric.title not in self.always)
 
     @cached_property
     def scores(self) -> dict[str, Score]:
@@ -112,7 +121,7 @@ class MetricSet:
     @property
     def others(self) -> tuple[Score, ...]:
         """The scores besides the first that were chosen; none where none was."""
-        chosen = tuple(self.scores) != ALWAYS
+        chosen = tuple(self.scores) != self.always
         return tuple(self.scores.values())[1:] if chosen else ()
 
     def score(self, name: str) -> Score:
@@ -132,15 +141,17 @@ class MetricSet:
         """Looks whether all metrics go with a task, and count as a metric must.
 
         Args:
-            classes: Number of classes.
+            classes: Number of classes, or of outputs.
 
         Raises:
             InputError: With the metric and the remedy.
         """
-        outputs = torch.zeros(2, classes)
-        labels = torch.zeros(2, dtype=torch.int64)
+        outputs = self.target.readable(torch.zeros(2, classes))
+        labels = self.target.example(2, classes)
         for metric in self.metrics:
-            metric.check(classes)
+            if metric.title == LOSS:
+                continue  # the target's own
+            metric.check(self.target.cases(classes))
             try:
                 self._try(metric, outputs, labels)
             except InputError:
@@ -148,7 +159,7 @@ class MetricSet:
             except Exception as error:  # a user's metric may raise anything
                 raise InputError(
                     f"evaluation.metrics: '{metric.name}' fails on two samples of {classes} "
-                    f"classes: {error}; mend the metric"
+                    f"{self.target.nouns[1]}: {error}; mend the metric"
                 ) from error
 
     def _try(self, metric: Metric, outputs: torch.Tensor, labels: torch.Tensor) -> None:
@@ -172,9 +183,13 @@ class MetricSet:
 
     def _refuse_means(self, metric: Metric, classes: int) -> None:
         """Refuses counts of a union that are not the sums of the counts of its parts."""
-        labels = torch.arange(7) % classes
+        labels = self.target.example(7, classes)
         outputs = torch.arange(7.0 * classes).view(7, classes).sin()  # any numbers, none alike
-        outputs[::2] += 5 * torch.eye(classes)[labels[::2]]  # four right, and others wrong
+        if labels.dim() == 1:
+            outputs[::2] += 5 * torch.eye(classes)[labels[::2]]  # four right, and others wrong
+        else:
+            outputs[::2] += 5 * self.target.to_learn(labels[::2])
+        outputs = self.target.readable(outputs)
         whole = metric.count(outputs, labels)
         parts = summed([metric.count(outputs[p], labels[p]) for p in (slice(3), slice(3, 7))])
         for name, count in whole.items():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
 
 from fedlab.errors import InputError
 from fedlab.metrics.base import Counts, Metric
+from fedlab.targets.base import CLASS, MULTI_LABEL
 
 WIDEST = 16.0
 """Log-odds beyond which scores share a bin: probabilities of 1e-7."""
@@ -38,7 +39,8 @@ class Histogram(NamedTuple):
 class RankingMetric(Metric):
     """A metric of how scores rank samples: each class against the rest, averaged over classes.
 
-    With two classes it is that of class 1. With more, classes count the same, and those without
+    Where labels are learnt it is of each label, by the sigmoid of its output. With two classes it
+    is that of class 1. With more, classes count the same, and those without
     samples, or without others, are left out; where none is left the figure is not defined. Scores
     are probabilities by softmax. Clients send histograms of them, and samples within a bin count
     as tied; ``<title>_error`` is how far the figure can be from that of the scores themselves.
@@ -51,6 +53,7 @@ class RankingMetric(Metric):
             each class and client.
     """
 
+    targets: ClassVar[frozenset[str]] = frozenset({CLASS, MULTI_LABEL})
     bins: int = Field(default=BINS, ge=2, le=100_000)
     scale: Literal["log_odds", "probability", "float16"] = "log_odds"
 
@@ -83,10 +86,13 @@ class RankingMetric(Metric):
             ``positive`` and ``negative``, int64 of shape (scored classes, bins); ``lost``.
         """
         classes = outputs.shape[-1]
-        scored = torch.tensor([1]) if classes == 2 else torch.arange(classes)
-        places = self._places(outputs.double().nan_to_num())[:, scored]
+        if labels.dim() == 2:
+            scored, positive = torch.arange(classes), labels > 0
+        else:
+            scored = torch.tensor([1]) if classes == 2 else torch.arange(classes)
+            positive = labels[:, None] == scored
+        places = self._places(outputs.double().nan_to_num(), labels.dim() == 2)[:, scored]
         cells = torch.arange(len(scored)) * self._size + places
-        positive = labels[:, None] == scored
 
         def histogram(chosen: torch.Tensor) -> torch.Tensor:
             counted = torch.bincount(cells[chosen], minlength=len(scored) * self._size)
@@ -98,13 +104,19 @@ class RankingMetric(Metric):
             "lost": (~outputs.isfinite().all(dim=-1)).sum(),
         }
 
-    def _places(self, outputs: torch.Tensor) -> torch.Tensor:
-        """The bins of each sample's scores, int64 of shape (n, classes)."""
+    def _places(self, outputs: torch.Tensor, independent: bool) -> torch.Tensor:
+        """The bins of each sample's scores, int64 of shape (n, classes).
+
+        Args:
+            outputs: Logits of shape (n, classes).
+            independent: Whether each is the log-odds of a label, and no softmax goes over them.
+        """
         log_chance = torch.log_softmax(outputs, dim=-1)
         if self.scale == "probability":
-            among = log_chance.exp()
+            among = outputs.sigmoid() if independent else log_chance.exp()
         else:
             log_odds = log_chance - torch.log(-torch.expm1(log_chance))
+            log_odds = outputs if independent else log_odds
             if self.scale == "float16":
                 return order_of(log_odds.half())
             among = (log_odds + WIDEST) / (2 * WIDEST)

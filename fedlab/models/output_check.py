@@ -79,14 +79,21 @@ def head_of(spec: ModelSpec, model: nn.Module) -> str | None:
     return spec.head
 
 
-def check_outputs(spec: ModelSpec, model: nn.Module, samples: torch.Tensor, classes: int) -> None:
+def check_outputs(
+    spec: ModelSpec,
+    model: nn.Module,
+    samples: torch.Tensor,
+    classes: int,
+    nouns: tuple[str, str] = ("class", "classes"),
+) -> None:
     """Runs a network on two samples and checks its outputs.
 
     Args:
         spec: The scenario's ``model`` block.
         model: The network, as clients train it.
         samples: Two samples, as clients read them.
-        classes: Number of classes.
+        classes: Number of classes, or of outputs.
+        nouns: What one output is for, and several are.
 
     Raises:
         InputError: If it fails, does not give a finite number for each class, or has no trainable
@@ -111,12 +118,13 @@ def check_outputs(spec: ModelSpec, model: nn.Module, samples: torch.Tensor, clas
     if not isinstance(outputs, torch.Tensor):
         raise InputError(
             f"{name} gives a {type(outputs).__name__} for a batch; it has to give one tensor of "
-            "shape (batch, classes)"
+            f"shape (batch, {nouns[1]})"
         )
     if outputs.shape != (2, classes):
         raise InputError(
-            f"{name} gives outputs of shape {tuple(outputs.shape)} for 2 samples; there are "
-            f"{classes} classes, so they must be of shape (2, {classes})"
+            f"{name} gives outputs of shape {tuple(outputs.shape)} for 2 samples; there "
+            f"{'is' if classes == 1 else 'are'} {classes} {nouns[classes != 1]}, so they must be "
+            f"of shape (2, {classes})"
         )
     if not outputs.isfinite().all():
         raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from fedlab.config.component import Component
 from fedlab.partition.sample_pool import Pool
+from fedlab.targets.base import ONLY_CLASS
 
 
 class DomainSkew(Component):
@@ -107,6 +108,8 @@ class LabelNoise(Component):
     """Which labels of a client are wrong."""
 
     group: ClassVar[str] = "label_noises"
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS
+    """The kinds of `data.target` whose labels it can make wrong."""
 
     @abstractmethod
     def corrupt(

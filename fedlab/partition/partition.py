@@ -26,7 +26,7 @@ class ClientSplit:
 
     Attributes:
         train: Indices into the training pool, int64 of shape (n,).
-        labels: The labels the client sees for them (after label noise), int64 of shape (n,).
+        labels: The labels the client sees for them (after label noise), as stored, shape (n, ...).
         labelled: Whether each of them has a label at all (label budget), bool of shape (n,).
         test: Indices into the test pool, int64 of shape (m,).
         validation: Indices into the training pool of samples that are not trained on, int64 of
@@ -104,7 +104,8 @@ def make_partition(
     Args:
         spec: The scenario's ``partition`` block.
         data: The pools; nothing but labels and domains is read. Nobody gets samples of its
-            unseen domains.
+            unseen domains. What is divided by class here is divided by stratum where other
+            targets are learnt (`fedlab.targets`).
         seed: The scenario's seed. Each generator draws from its own stream, so that changing one
             skew leaves the draws of the others alone.
         validation: Share of each client's training samples that is set aside, before labels are
@@ -126,15 +127,17 @@ def make_partition(
         train, owner = train[~chosen], owner[~chosen]
         train_offsets = offsets_of(owner, clients)
     labels = data.train.labels[train]
-    classes = data.class_names
     labelled = spec.label_budget.mask(
-        labels, owner, len(classes), generator(seed, "partition", "label budget")
+        data.strata(data.train)[train],
+        owner,
+        len(data.strata_names),
+        generator(seed, "partition", "label budget"),
     )
     observed = spec.label_noise.corrupt(
         labels,
         owner,
         clients - dealt.newcomers,
-        classes,
+        data.class_names,
         generator(seed, "partition", "label noise"),
     )
     held_out = draw_held_out(spec.held_out_clients, clients - dealt.newcomers, seed)

@@ -35,14 +35,14 @@ class Pool:
 
         Args:
             samples: The training or the test samples of `data`.
-            data: Gives the numbers of domains and classes.
+            data: Gives the numbers of domains and classes (strata of other targets).
             seen: Whether each domain takes part, bool of shape (domains,).
             rng: Shuffles within the cells.
         """
-        domains, classes = len(data.domain_names), len(data.class_names)
+        domains, classes = len(data.domain_names), len(data.strata_names)
         # Small integers let NumPy sort in linear time.
         kind = np.int16 if domains * classes <= np.iinfo(np.int16).max else np.int64
-        cells = (samples.domains * classes + samples.labels).astype(kind)
+        cells = (samples.domains * classes + data.strata(samples)).astype(kind)
         taken = np.flatnonzero(seen[samples.domains])
         order = taken[shuffled_groups(cells[taken], rng)]
         counts = np.bincount(cells[taken], minlength=domains * classes)

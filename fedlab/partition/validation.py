@@ -35,13 +35,14 @@ def set_aside(
     Raises:
         InputError: If nobody has a validation sample.
     """
-    kinds = data.train.domains[train] * len(data.class_names) + data.train.labels[train]
+    strata = data.strata(data.train)[train]
+    kinds = data.train.domains[train] * len(data.strata_names) + strata
     chosen = np.zeros(len(train), bool)
     clients, starts = np.unique(owners, return_index=True)
     parts = np.split(np.arange(len(train)), starts[1:])
     for client, rows in zip(clients.tolist(), parts, strict=True):
         chosen[rows] = of_client(kinds[rows], share, seed, client)
-    _tell(chosen, owners, data.train.labels[train], data, share)
+    _tell(chosen, owners, strata, data, share)
     return chosen
 
 
@@ -80,7 +81,8 @@ def _tell(
     if not chosen.any():
         raise InputError(
             f"evaluation.validation: a share of {share:g} sets no sample aside, for no client has "
-            "two samples of a class to spare one; use a larger share, or fewer clients"
+            f"two samples of a {data.target.strata_nouns[0]} to spare one; use a larger share, or "
+            "fewer clients"
         )
     everyone, some = np.unique(owners), np.unique(owners[chosen])
     if len(some) < len(everyone):
@@ -93,5 +95,5 @@ def _tell(
         )
     lacking: list[int] = np.setdiff1d(labels, labels[chosen]).tolist()
     if lacking:
-        names = ", ".join(data.class_names[label] for label in lacking[:5])
+        names = ", ".join(data.strata_names[label] for label in lacking[:5])
         log.warning("no client has a validation sample of %s: too few samples each", names)

@@ -37,7 +37,7 @@ class Private(Strategy):
     ) -> Iterable[Message]:
         """Notes how many clients are asked."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
-        self.asked = len(messages)
+        self.invited = len(messages)
         return messages
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
@@ -51,9 +51,9 @@ class Private(Strategy):
         assert record == "arrays", f"'{record}' would leave the server without noise"
         models = (update.arrays[record] for update in updates)
         received = self.state["arrays"]
-        return private_mean(received, models, self.asked, self.privacy, self.noise)
+        return private_mean(received, models, self.invited, self.privacy, self.noise)
 
     def round_metrics(self, server_round: int) -> dict[str, float]:
         """What has been spent."""
-        spent = epsilon_after(self.privacy, server_round, self.population, self.asked)
+        spent = epsilon_after(self.privacy, server_round, self.population, self.invited)
         return {**super().round_metrics(server_round), "epsilon": spent}

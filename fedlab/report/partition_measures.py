@@ -13,9 +13,12 @@ from fedlab.partition.partition import Partition
 def class_counts(
     partition: Partition, data: FederatedData, split: Literal["train", "test"] = "train"
 ) -> np.ndarray:
-    """Samples of each client by their true class, int64 of shape (clients, classes)."""
+    """Samples of each client by their true class, int64 of shape (clients, classes).
+
+    By stratum, where other targets than classes are learnt (`FederatedData.strata`).
+    """
     pool = data.train if split == "train" else data.test
-    return _counts(partition, split, pool.labels, len(data.class_names))
+    return _counts(partition, split, data.strata(pool), len(data.strata_names))
 
 
 def domain_counts(
@@ -60,7 +63,7 @@ def measures(partition: Partition, data: FederatedData) -> dict[str, np.ndarray]
         **_validation(partition),
         "test samples": np.diff(partition.test_offsets),
         "domains": np.count_nonzero(domain_counts(partition, data), axis=1),
-        "classes": np.count_nonzero(classes, axis=1),
+        data.target.strata_nouns[1]: np.count_nonzero(classes, axis=1),
         "label skew": label_distances(classes),
     }
 

@@ -23,9 +23,10 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
     domain's training or test samples, in the order of the source; the client, empty where nobody
     has it; its domain; its true class; the label that the client sees; whether it is among the
-    client's labelled samples. What is tested or validated on has its true label. Where a source
-    names owners, a column has them; where clients are held out of training, a last one tells whose
-    samples are of one of them.
+    client's labelled samples. What is tested or validated on has its true label. Where other
+    targets than classes are learnt, class and label are the labels joined by ``+``, or the numbers.
+    Where a source names owners, a column has them; where clients are held out of training, a last
+    one tells whose samples are of one of them.
 
     Args:
         partition: Who owns which samples.
@@ -89,18 +90,19 @@ def _rows(
     starts = np.searchsorted(pool.domains, np.arange(len(data.domain_names)))
     numbers = np.arange(len(pool)) - starts[pool.domains]
     of = np.zeros(len(pool), np.int64) if pool.owners is None else pool.owners
-    columns = (splits, numbers, owners, pool.domains, pool.labels, labels, labelled, of)
+    columns = (splits, numbers, owners, pool.domains, labelled, of)
+    texts = (data.target.texts(each, data.class_names) for each in (pool.labels, labels))
     names = data.owner_names
-    for split, number, owner, domain, true, label, known, name in zip(
-        *(column.tolist() for column in columns), strict=True
+    for split, number, owner, domain, known, name, true, label in zip(
+        *(column.tolist() for column in columns), *texts, strict=True
     ):
         yield (
             split,
             number,
             owner if owner >= 0 else "",
             data.domain_names[domain],
-            data.class_names[true],
-            data.class_names[label],
+            true,
+            label,
             "yes" if known else "no",
             *([names[name] if name >= 0 else ""] if names else ()),
         )

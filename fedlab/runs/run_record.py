@@ -48,7 +48,7 @@ class RunRecord:
     @property
     def metric_set(self) -> MetricSet:
         """The run's metrics, with the direction in which they improve."""
-        return self.scenario.evaluation.metric_set
+        return self.scenario.metric_set
 
     @cached_property
     def counts(self) -> pandas.DataFrame:

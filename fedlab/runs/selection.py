@@ -65,7 +65,7 @@ class ValidationObserver:
         self.spec = scenario.evaluation
         self.writer = writer
         self.grid = grid
-        self.best = BestRound(self.spec.metric_set.first)
+        self.best = BestRound(scenario.metric_set.first)
         history = read_history(folder)
         validated = history.loc[history["split"] == "validation", "round"].unique()
         for server_round in validated:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from fedlab.errors import InputError
 from fedlab.partition.base import LabelNoise
+from fedlab.targets.base import EVERY
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -19,6 +20,7 @@ class NoNoise(LabelNoise):
     """All labels are right."""
 
     name: Literal["none"] = "none"
+    targets: ClassVar[frozenset[str]] = EVERY
 
     def corrupt(
         self,

@@ -22,6 +22,7 @@ from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.families.requirements import refuse_if_all_is_labelled
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -53,6 +54,7 @@ class FedLabelParameters(StrategyParameters):
         burn_in: First rounds in which nothing is pseudo-labelled; the code has 50 of 2000.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # pseudo-labels are classes of a softmax
     space: ClassVar[Mapping[str, Range]] = {
         "threshold": Uniform(0.0, 0.9),
         "consistency": LogUniform(0.1, 10.0),

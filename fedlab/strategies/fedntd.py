@@ -19,6 +19,7 @@ from fedlab.errors import InputError
 from fedlab.models.head import find_head
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -32,6 +33,9 @@ class FedNTDParameters(StrategyParameters):
         tau: Temperature of both models' outputs, 1 in the authors' code.
     """
 
+    targets: ClassVar[frozenset[str]] = (
+        ONLY_CLASS  # what is distilled is a softmax without the class
+    )
     space: ClassVar[Mapping[str, Range]] = {
         "beta": LogUniform(0.1, 10.0),
         "tau": Values((1.0, 2.0, 3.0, 5.0)),

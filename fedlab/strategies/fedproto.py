@@ -27,6 +27,7 @@ from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -52,6 +53,7 @@ class FedProtoParameters(StrategyParameters):
             ``uniform`` does not, as in the authors' code.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # prototypes are means of a class
     space: ClassVar[Mapping[str, Range]] = {"lam": LogUniform(0.1, 10.0)}
     name: str = "fedproto"
     lam: NonNegativeFloat = 1.0

@@ -33,6 +33,7 @@ from fedlab.models.norms import NormPolicy, shared_names
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -69,6 +70,7 @@ class FRAugParameters(StrategyParameters):
             code.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # its generators make features of a class
     space: ClassVar[Mapping[str, Range]] = {
         "lambda_generator": LogUniform(0.1, 10.0),
         "lambda_rtnet": LogUniform(0.1, 10.0),

@@ -38,6 +38,7 @@ from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.families.requirements import refuse_base_with_a_base
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -77,6 +78,9 @@ class GGEURParameters(StrategyParameters):
             features, and of the covariances, in their squares.
     """
 
+    targets: ClassVar[frozenset[str]] = (
+        ONLY_CLASS  # its prototypes and moments are those of classes
+    )
     space: ClassVar[Mapping[str, Range]] = {
         "per_class": Values((100, 500, 2000)),
         "per_prototype": Values((100, 500, 2000)),

@@ -16,6 +16,7 @@ from fedlab.config.ranges import Range
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
 from fedlab.renamed import honour_old_names
+from fedlab.targets.base import EVERY
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -46,6 +47,9 @@ class StrategyParameters(Component):
     that have validation samples."""
     server_half: ClassVar[type | None] = None
     """The strategy whose parameters these are, if it has them to itself."""
+    targets: ClassVar[frozenset[str]] = EVERY
+    """The kinds of `data.target` that the method works with; a method that looks at labels itself,
+    or takes outputs for those of a softmax, works with fewer."""
     space: ClassVar[Mapping[str, Range]] = {}
     """What `fedlab tune` draws for the method, by the names of its parameters; about a tenth of a
     default to ten times it, or the values that are commonly tried."""

@@ -52,7 +52,7 @@ class TrackingObserver:
         """Tells it of the round."""
         places = ((row.split, row.metric, row.client) for row in report.rows)
         self.trained |= {client for *what, client in places if what == ["train", LOSS]}
-        scores = self.scenario.evaluation.metric_set.scores.values()
+        scores = self.scenario.metric_set.scores.values()
         numbers = numbers_of(report, self.trained or None, tuple(scores))
         self._tell(lambda tracker: tracker.log(report.round, numbers))
 

@@ -17,6 +17,8 @@ from fedlab.models.anatomy import Anatomy, anatomy_of
 from fedlab.models.anatomy.places import Places
 from fedlab.models.head import Head, find_head
 from fedlab.records import Tensors
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
 from fedlab.training.gradients import (
     Differentiate,
     Objective,
@@ -32,7 +34,8 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: float32 of shape (batch, ...).
-        labels: int64 of shape (batch,).
+        labels: int64 of shape (batch,); float32 of shape (batch, outputs) where other targets
+            than classes are learnt.
         indices: Indices into the client's training samples, int64 of shape (batch,).
         labelled: Whether a sample's label may be used, bool of shape (batch,); only in phases with
             ``split="all"``.
@@ -56,7 +59,7 @@ class Task:
         model: The network. Its values are the initial values of tensors that a client neither
             receives nor keeps; they are never written to.
         optimizer: The local optimiser.
-        classes: Number of classes.
+        classes: Number of classes; of outputs where other targets are learnt.
         loss: The loss function.
         local_epochs: Passes over the client's samples in a round.
         local_steps: Steps in a round instead of passes, or None.
@@ -68,6 +71,7 @@ class Task:
         holds: Whether a client's tensors stay in the network until gradients are computed, as the
             backward pass runs parts of it again (activation checkpointing).
         alone: Whether clients train one by one, as the network cannot be stacked.
+        target: What is learnt.
         formed: Whether low-rank form (`fedlab.engine.execution.low_rank`) is excluded for dense
             layers, as other parts of the network read their weights.
     """
@@ -85,6 +89,7 @@ class Task:
     holds: bool = False
     alone: bool = False
     formed: bool = False
+    target: Target = field(default_factory=Classes)
 
     def for_vmap(self) -> Task:
         """The same task with a loss and gradients that `torch.func.vmap` supports."""

@@ -46,7 +46,7 @@ class LeftOutRule(Rule):
         rows = (runtime.data.train.domains == domain).nonzero()[0]
         samples = samples_at(runtime.data.train, rows, runtime.device)
         batch = len(rows) if mixes_test_samples(model) else run.scenario.evaluation.batch_size
-        chosen = run.scenario.evaluation.metric_set
+        chosen = run.scenario.metric_set
         metric = next(m for m in chosen.metrics if m.title == self.score.name)
         state = trained.model(None)
         ((found,),) = evaluate(model, state, runtime.preprocess, [samples], batch, [metric])

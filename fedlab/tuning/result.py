@@ -103,7 +103,7 @@ class Tuning:
     def score(self) -> Score:
         """What draws are judged by."""
         run = load_run(next((self.folder / "draws").iterdir()))
-        return run.scenario.evaluation.metric_set.scores[self.plan["metric"]]
+        return run.scenario.metric_set.scores[self.plan["metric"]]
 
     def scenarios(self) -> dict[str, Scenario]:
         """For each method the scenario with what was chosen, and the seed 0."""

@@ -64,12 +64,12 @@ def rule_of(scenario: Scenario, metric: str | None, oracle: bool) -> Rule:
     Raises:
         InputError: If the scenario has no such metric.
     """
-    scores = scenario.evaluation.metric_set.scores
+    scores = scenario.metric_set.scores
     if metric is not None and metric not in scores:
         raise InputError(
             f"metric: the scenario measures {', '.join(scores)}, and no {metric}; add it to "
             "evaluation.metrics, or choose one of these"
         )
-    score = scores[metric] if metric else scenario.evaluation.metric_set.first
+    score = scores[metric] if metric else scenario.metric_set.first
     best = scenario.evaluation.select == "validation"
     return Rule(score, "test" if oracle else "validation", best)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fedlab.data.digits import Digits
+from fedlab.data.several_digits import SeveralDigits
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
@@ -103,7 +104,7 @@ def shortened(command: str) -> str:
     if scenario is None:
         return command
     few = [] if command.startswith("fedlab partition") else [*SHORT]
-    if isinstance(scenario.data.sources[0], Digits):
+    if isinstance(scenario.data.sources[0], Digits | SeveralDigits):
         few.append(f"data.sources.0.train_per_domain={FEW.get(scenario.name, 60)}")
         few.append("data.sources.0.test_per_domain=30")
     if scenario.data.features.name == "warm_up":

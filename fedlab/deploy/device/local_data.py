@@ -20,6 +20,7 @@ from fedlab.partition.validation import of_client
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
+from fedlab.targets.base import CLASS
 
 Values = dict[str, Any]
 
@@ -50,19 +51,20 @@ class OwnData:
         share = self.scenario.evaluation.validation_share
         train, aside = np.arange(len(self.data.train)), np.zeros(0, np.int64)
         if share:
-            chosen = of_client(self.data.train.labels, share, self.scenario.seed, client)
+            strata = self.data.strata(self.data.train)
+            chosen = of_client(strata, share, self.scenario.seed, client)
             train, aside = train[~chosen], train[chosen]
         labels = self.data.train.labels[train]
         drawing = generator(self.scenario.seed, "partition", "label budget", client)
         owners = np.zeros(len(labels), np.int64)
-        classes = len(self.data.class_names)
+        strata = self.data.strata(self.data.train)[train]
         budget = self.scenario.partition.label_budget
         test = np.arange(len(self.data.test))
         steps = np.arange(clients + 1) > client
         return Partition(
             train=train,
             labels=labels,
-            labelled=budget.mask(labels, owners, classes, drawing),
+            labelled=budget.mask(strata, owners, len(self.data.strata_names), drawing),
             train_offsets=steps * len(train),
             test=test,
             test_offsets=steps * len(test),
@@ -216,6 +218,8 @@ def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> Federa
     """The same samples, with labels as indices of the scenario's classes."""
     places = {name: place for place, name in enumerate(comparable(classes))}
     own = comparable(data.class_names)
+    if data.target.kind != CLASS:
+        return _columns_in_order(data, classes, path)
     used = np.union1d(data.train.labels, data.test.labels)
     unknown = [data.class_names[label] for label in used if own[label] not in places]
     if unknown:
@@ -236,6 +240,20 @@ def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> Federa
         test=relabelled(data.test),
         class_names=tuple(classes),
     )
+
+
+def _columns_in_order(data: FederatedData, names: Sequence[str], path: Path) -> FederatedData:
+    """The same samples with the columns of their labels in the scenario's order."""
+    own, wanted = comparable(data.class_names), comparable(names)
+    if sorted(own) != sorted(wanted):
+        noun = data.target.nouns[1]
+        raise InputError(
+            f"--data: '{path}' has the {noun} {', '.join(own[:20])}, and the scenario's are "
+            f"{', '.join(wanted[:20])}; name the columns as the scenario does"
+        )
+    order = [own.index(name) for name in wanted]
+    train, test = (replace(s, labels=s.labels[:, order]) for s in (data.train, data.test))
+    return replace(data, train=train, test=test, class_names=tuple(names))
 
 
 def _kind(shape: tuple[int, ...]) -> str:

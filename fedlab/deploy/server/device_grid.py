@@ -26,6 +26,8 @@ from fedlab.federation.record_layout import EXPECTED, Form, expected_of
 from fedlab.flower_compat import NodeInfo, error_reply
 from fedlab.flower_compat.run_grid import is_lost
 from fedlab.records import array_records, arrays_of, to_wire
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
 
 log = logging.getLogger("fedlab")
 
@@ -79,6 +81,7 @@ class DeviceGrid(ClientGrid):
         tester: Tests the global model on domains that no device has.
         most_examples: Training samples of a device -> largest ``num-examples`` of its replies.
         counts: Test samples of a device -> layout of its metric counts, by metric and name.
+        target: What is learnt.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class DeviceGrid(ClientGrid):
         tester: Worker | None = None,
         most_examples: Callable[[int], int] = lambda train: train,
         counts: Callable[[int], Mapping[str, Form]] = lambda test: {},
+        target: Target | None = None,
     ) -> None:
         seats = sorted(devices.seats.values(), key=lambda seat: seat.client)
         super().__init__([seat.train for seat in seats], run=post.grid.run)
@@ -100,6 +104,7 @@ class DeviceGrid(ClientGrid):
         self.tester = tester
         self.most_examples = most_examples
         self.counts = counts
+        self.target = target or Classes()
 
     def get_nodes(self) -> Iterator[NodeInfo]:
         """All clients, by the names of their devices."""
@@ -147,6 +152,7 @@ class DeviceGrid(ClientGrid):
             train=seat.train,
             domain=seat.domain if tests else None,
             counts=self.counts(own) if tests else {},
+            target=self.target,
         )
         return PendingRequest(message, client, unit, content, expectation)
 

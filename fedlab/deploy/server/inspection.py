@@ -17,8 +17,10 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from fedlab.deploy.readable import shown
 from fedlab.federation.evaluation_reply import COUNTS
 from fedlab.federation.record_layout import Expected, Form, Layout
-from fedlab.metrics.metric_set import ACCURACY, ALWAYS, LOSS
+from fedlab.metrics.metric_set import LOSS
 from fedlab.records import PACKED, unpacked
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
 
 HEAD_BYTES = 1024
 """Largest overhead of an array in an archive in bytes, without its values and twice its name."""
@@ -48,6 +50,7 @@ class Expectation:
         train: Number of training samples of the device.
         domain: The device's domain, for a test; None for other messages.
         counts: The layout of metric counts in a test with samples, by metric and name.
+        target: What is learnt.
     """
 
     client: int
@@ -58,6 +61,7 @@ class Expectation:
     train: int
     domain: str | None = None
     counts: Mapping[str, Form] = field(default_factory=dict)
+    target: Target = field(default_factory=Classes)
 
     @property
     def largest(self) -> int:
@@ -106,7 +110,7 @@ class Expectation:
     def _check_metrics(self, metrics: object) -> None:
         if not isinstance(metrics, MetricRecord) or "num-examples" not in metrics:
             raise ValueError(f"its reply lacks records; {OLD}")
-        wanted = set(ALWAYS) if self.domain is not None else self.expected.metrics
+        wanted = set(self.target.always) if self.domain is not None else self.expected.metrics
         if more := metrics.keys() - wanted - {"num-examples"}:
             raise ValueError(
                 f"it has sent metrics that nobody knows ({_named(more)}); a method that measures "
@@ -115,12 +119,12 @@ class Expectation:
         for name, value in metrics.items():
             _check_number(f"its {name}", value)
         _check_count("samples", metrics["num-examples"], self.examples)
-        _check_share("its accuracy", metrics.get(ACCURACY, 0.0))
+        self._check_score(metrics.get(self.target.score, 0.0))
 
     def _check_scores(self, domains: object) -> None:
         """Checks the results of a test: one domain, and at most the device's samples."""
         number = (int, float)
-        wanted = {"domain": str, "examples": int, ACCURACY: number, LOSS: number}
+        wanted = {"domain": str, "examples": int, self.target.score: number, LOSS: number}
         if not isinstance(domains, ConfigRecord) or domains.keys() != wanted.keys():
             raise ValueError(f"its test lacks results; {OLD}")
         for name, kind in wanted.items():
@@ -132,10 +136,17 @@ class Expectation:
         rows = list(zip(*(domains[name] for name in wanted), strict=True))  # type: ignore[arg-type]
         if any(row[0] != self.domain for row in rows) or len(rows) > 1:
             raise ValueError("it has tested on other domains than the one it has")
-        for _, examples, accuracy, loss in rows:
+        for _, examples, score, loss in rows:
             _check_count("test samples", examples, self.examples)
             _check_number("its loss", loss)
-            _check_share("its accuracy", accuracy)
+            self._check_score(score)
+
+    def _check_score(self, value: object) -> None:
+        """A share, or a number that is not negative."""
+        what = f"its {self.target.score.replace('_', ' ')}"
+        most = 1 + 1e-6 if self.target.score_is_share else LARGEST
+        if not isinstance(value, int | float) or not -1e-6 <= value <= most:
+            raise ValueError(f"{what} is {shown(str(value), 40)}")
 
     def _record(self, record: str, packed: object, forms: Mapping[str, Form]) -> ArrayRecord:
         """One record, decoded; its layout is checked first, then its values."""
@@ -210,11 +221,6 @@ def _check_count(what: str, value: object, most: int) -> None:
     if not isinstance(value, int | float) or not 0 <= value <= most or not math.isfinite(value):
         said = shown(str(value), 40)
         raise ValueError(f"it speaks of {said} {what}, and has {most} by its own word")
-
-
-def _check_share(what: str, value: object) -> None:
-    if not isinstance(value, int | float) or not -1e-6 <= value <= 1 + 1e-6:
-        raise ValueError(f"{what} is {shown(str(value), 40)}")
 
 
 def _named(names: set[str]) -> str:

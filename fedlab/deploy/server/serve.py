@@ -95,12 +95,21 @@ def serve(
             tolerant = as_on_devices(scenario)
             most = partial(_most_examples, scenario, task)
             needed = server_settings(tolerant).needed
-            counted = scenario.evaluation.metric_set.counted
-            counts = partial(counts_layout, counted, len(task.classes))
+            counted = scenario.metric_set.counted
+            counts = partial(counts_layout, counted, len(task.classes), target=task.target)
             run = conduct(
                 tolerant,
                 task.model,
-                DeviceGrid(post, devices, needed, superlink.check, task.tester, most, counts),
+                DeviceGrid(
+                    post,
+                    devices,
+                    needed,
+                    superlink.check,
+                    task.tester,
+                    most,
+                    counts,
+                    task.target,
+                ),
                 folder,
                 checkpoint=checkpoint,
                 test_domains=task.test_domains,

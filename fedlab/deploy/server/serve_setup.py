@@ -30,6 +30,7 @@ from fedlab.scenarios.domain_skew import OnePerClient
 from fedlab.scenarios.label_noise import NoNoise
 from fedlab.server_app import build_strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import Target
 from fedlab.updates.updates_checks import check_updates
 from fedlab.version import __version__
 
@@ -42,6 +43,7 @@ class ServeSetup:
         model: The initial network.
         classes: Names of the classes.
         shape: Shape of one sample.
+        target: What is learnt, fitted to the server's data, so that all devices learn the same.
         homes: Every client's domain in a simulation; None for any.
         test_domains: Domains that the server tests the global model on.
         tester: The worker for these tests; None without test data.
@@ -52,6 +54,7 @@ class ServeSetup:
     model: nn.Module
     classes: tuple[str, ...]
     shape: tuple[int, ...]
+    target: Target
     homes: tuple[str | None, ...]
     test_domains: tuple[str, ...] = ()
     tester: Worker | None = None
@@ -68,7 +71,7 @@ class ServeSetup:
         return Invitation(
             run,
             __version__,
-            to_yaml(scenario),
+            to_yaml(_fitted(scenario, self.target)),
             self.classes,
             self.shape,
             own_tensors=tuple(self.own_tensors),
@@ -102,7 +105,8 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
             "no device sees; give them as numbers, e.g. data.normalisation={mean: 0, std: 1} for "
             "tables that are standardised already"
         )
-    scenario.evaluation.metric_set.check(len(data.class_names))
+    data.target.check_known()
+    scenario.metric_set.check(len(data.class_names))
     shape, names, clients = data.input_shape, data.class_names, scenario.partition.number_of_clients
     model = checked_model(scenario, data)
     check_privacy(scenario, strategy, model, data, clients)
@@ -121,6 +125,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
         model,
         names,
         shape,
+        data.target,
         _homes(scenario, data),
         test_domains,
         tester,
@@ -154,8 +159,15 @@ def _no_data(scenario: Scenario, classes: Sequence[str]) -> FederatedData:
         )
     nothing = np.zeros(0, np.int64)
     images = np.zeros((0, spec.channels, spec.image_size, spec.image_size), np.uint8)
-    samples = Samples(images, nothing, nothing)
-    return FederatedData(samples, samples, (), tuple(classes))
+    labels = spec.target.example(0, len(classes)).numpy()
+    samples = Samples(images, labels, nothing)
+    return FederatedData(samples, samples, (), tuple(classes), target=spec.target)
+
+
+def _fitted(scenario: Scenario, target: Target) -> Scenario:
+    """The scenario in which the target is as it was fitted."""
+    data = scenario.data.model_copy(update={"target": target})
+    return scenario.model_copy(update={"data": data})
 
 
 def _own_data(scenario: Scenario) -> FederatedData:

@@ -41,6 +41,7 @@ from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.dense_chain import Chain
 from fedlab.records import Tensors
+from fedlab.targets.classes import Classes
 
 
 def chain_of(trainer: ClientTrainer, preprocess: Preprocess) -> Chain | None:
@@ -50,6 +51,7 @@ def chain_of(trainer: ClientTrainer, preprocess: Preprocess) -> Chain | None:
         all(getattr(type(trainer), name) is getattr(ClientTrainer, name) for name in own)
         and takes_usual_steps(trainer)
         and type(trainer.task.loss) is CrossEntropy
+        and type(trainer.task.target) is Classes
         and trainer.task.precision == "float32"
         and not (trainer.local or trainer.task.optimizer.spec.clip_norm or preprocess.augments)
     )

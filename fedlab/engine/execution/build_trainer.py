@@ -18,6 +18,8 @@ from fedlab.methods import client_trainer_class
 from fedlab.models.anatomy.observed import Observed
 from fedlab.models.build import build_model
 from fedlab.scenario import Scenario
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Task
 
@@ -45,8 +47,9 @@ def build_client_trainer(
     classes = len(data.class_names)
     model = initial_model(scenario, data, samples, observed)
     if is_ours(type(scenario.model)):  # `fedlab.prepare` tries it once for all processes
-        return client_trainer_of(scenario, model.to(device), classes)
-    trainer, _ = tried_trainer(client_trainer_of(scenario, model, classes), scenario, samples)
+        return client_trainer_of(scenario, model.to(device), classes, data.target)
+    built = client_trainer_of(scenario, model, classes, data.target)
+    trainer, _ = tried_trainer(built, scenario, samples)
     task = replace(trainer.task, model=model.to(device))
     return client_trainer_class(scenario)(scenario.strategy, task)
 
@@ -79,8 +82,10 @@ def initial_model(
     )
 
 
-def client_trainer_of(scenario: Scenario, model: nn.Module, classes: int) -> ClientTrainer:
-    """The method's client trainer with a given network."""
+def client_trainer_of(
+    scenario: Scenario, model: nn.Module, classes: int, target: Target | None = None
+) -> ClientTrainer:
+    """The method's client trainer with a given network; for classes by default."""
     task = Task(
         model=model,
         optimizer=Optimizer(scenario.training.optimizer),
@@ -90,6 +95,7 @@ def client_trainer_of(scenario: Scenario, model: nn.Module, classes: int) -> Cli
         local_steps=scenario.training.local_steps,
         remainder=scenario.training.remainder,
         precision=scenario.training.precision,
+        target=target or Classes(),
     )
     return client_trainer_class(scenario)(scenario.strategy, task)
 

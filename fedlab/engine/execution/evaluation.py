@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional
 
 from fedlab.data.preprocess import Preprocess
 from fedlab.metrics.base import Counts, Metric
 from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
+
+CLASSES = Classes()
 
 
 @dataclass(frozen=True)
@@ -23,14 +26,14 @@ class DomainScore:
     Attributes:
         domain: Domain index.
         examples: Number of samples.
-        accuracy: Share of correctly classified samples.
-        loss: Mean cross-entropy.
+        score: The mean that the target tells with every test: of classes the accuracy.
+        loss: The mean of its default loss: of classes the cross-entropy.
         counts: Counts of the other metrics, by their titles.
     """
 
     domain: int
     examples: int
-    accuracy: float
+    score: float
     loss: float
     counts: Mapping[str, Counts] = field(default_factory=dict)
 
@@ -40,7 +43,7 @@ class TestSamples(NamedTuple):
 
     Attributes:
         inputs: Raw inputs of shape (n, ...).
-        labels: int64 of shape (n,).
+        labels: As stored, int64 of shape (n,) where classes are learnt.
         domains: Domain index of each sample, int64 of shape (n,).
     """
 
@@ -57,6 +60,7 @@ def evaluate(
     tests: Sequence[TestSamples],
     batch_size: int,
     metrics: Sequence[Metric] = (),
+    target: Target = CLASSES,
 ) -> list[list[DomainScore]]:
     """Tests a model on the samples of one or many clients, in batches across clients.
 
@@ -66,7 +70,8 @@ def evaluate(
         preprocess: Normalises batches.
         tests: The samples of each client.
         batch_size: Samples per forward pass.
-        metrics: Metrics besides accuracy and loss.
+        metrics: Metrics besides the two means that every test tells.
+        target: What is learnt.
 
     Returns:
         For each client one score for each domain that occurs, in the order of domain indices.
@@ -77,14 +82,15 @@ def evaluate(
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits, logits = [], [], []
+    wanted = target.to_learn(labels)
     with with_tensors(model, state):
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
             outputs = model(channels_last(preprocess.inputs(inputs[rows])))
-            losses.append(functional.cross_entropy(outputs, labels[rows], reduction="none"))
-            hits.append(outputs.argmax(dim=1) == labels[rows])
+            losses.append(target.losses(outputs, wanted[rows]))
+            hits.append(target.scores(outputs, wanted[rows]))
             if metrics:
-                logits.append(outputs.float().cpu())
+                logits.append(target.readable(outputs.float()).cpu())
     sizes = torch.tensor([len(test.labels) for test in tests], device=labels.device)
     clients = torch.arange(len(tests), device=labels.device).repeat_interleave(sizes)
     width = int(domains.max()) + 1
@@ -102,11 +108,11 @@ def evaluate(
             DomainScore(
                 domain,
                 int(examples),
-                correct / examples,
+                score / examples,
                 loss / examples,
                 counts.get(place * width + domain, {}),
             )
-            for domain, (examples, correct, loss) in enumerate(zip(*client, strict=True))
+            for domain, (examples, score, loss) in enumerate(zip(*client, strict=True))
             if examples
         ]
         for place, client in enumerate(zip(*counted, strict=True))
@@ -129,8 +135,8 @@ def counts_by_group(
 
     Args:
         metrics: The metrics.
-        outputs: Logits of shape (n, classes).
-        labels: int64 of shape (n,).
+        outputs: Logits of shape (n, classes), or what `Target.readable` makes of outputs.
+        labels: As stored, int64 of shape (n,) where classes are learnt.
         group: The group of each sample, int64 of shape (n,).
 
     Returns:

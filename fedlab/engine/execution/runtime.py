@@ -23,6 +23,7 @@ from fedlab.engine.execution.local_adaptation import adapted
 from fedlab.engine.execution.memory import out_of_memory
 from fedlab.federation.evaluation_reply import ADAPT_STEPS
 from fedlab.federation.preaggregation import Preaggregation
+from fedlab.metrics.base import Metric
 from fedlab.models.anatomy.observed import Observed
 from fedlab.models.memory_format import channels_last
 from fedlab.models.mixing import mixes_test_samples
@@ -77,7 +78,7 @@ class Runtime:
         split = self.partition[client]
         return ClientData(
             inputs=as_tensor(self.data.train.inputs[split.train]).to(self.device),
-            labels=as_tensor(split.labels).to(self.device),
+            labels=self.data.target.to_learn(as_tensor(split.labels)).to(self.device),
             labelled=as_tensor(split.labelled),
             normalise=self.preprocess.inputs,
         )
@@ -267,8 +268,20 @@ class Runtime:
         batch_size = self.scenario.evaluation.batch_size
         if mixes_test_samples(self.trainer.task.model):
             batch_size = max(1, sum(len(test.labels) for test in tests))
-        metrics = self.scenario.evaluation.metric_set.counted
-        return evaluate(self.trainer.task.model, state, self.preprocess, tests, batch_size, metrics)
+        return evaluate(
+            self.trainer.task.model,
+            state,
+            self.preprocess,
+            tests,
+            batch_size,
+            self.metrics,
+            self.data.target,
+        )
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """The metrics that are counted, for the target as it was fitted."""
+        return [metric.on(self.data.target) for metric in self.scenario.metric_set.counted]
 
 
 def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:

@@ -146,4 +146,5 @@ def _batch(
 
 def client_stats_of(trainer: ClientTrainer, data: ClientData) -> ClientStats:
     """Class counts and number of a client's samples."""
-    return ClientStats(data.class_counts(trainer.task.classes), len(data.labels))
+    task, known = trainer.task, data.labels[data.labelled.to(data.labels.device)]
+    return ClientStats(task.target.counts(known, task.classes), len(data.labels), len(known))

@@ -114,13 +114,15 @@ class AnswerChecks:
                 "returns a loss that does not depend on the parameters that it was given; use "
                 "`parameters`, without .detach() or torch.no_grad(), and not the network's own"
             )
-        wanted = (len(batch.labels), self.trainer.task.classes)
+        task = self.trainer.task
+        wanted = (len(batch.labels), task.classes)
         if not isinstance(outputs, torch.Tensor):
             return f"returns {kind_of(outputs)} as the outputs; return a tensor of shape {wanted}"
         if tuple(outputs.shape) != wanted:
             return (
-                f"returns outputs of shape {tuple(outputs.shape)}, and accuracy is taken from ones "
-                f"of shape {wanted}, (samples, classes); return the network's outputs"
+                f"returns outputs of shape {tuple(outputs.shape)}, and "
+                f"{task.target.score.replace('_', ' ')} is taken from ones of shape {wanted}, "
+                f"(samples, {task.target.nouns[1]}); return the network's outputs"
             )
         if self.first and self.sound and not all_finite([loss]):
             given = [outputs, batch.inputs, *parameters.values()]

@@ -147,7 +147,7 @@ class _Probe:
         split = partition[client]
         self.samples = ClientData(
             inputs=as_tensor(data.train.inputs[split.train]),
-            labels=as_tensor(split.labels),
+            labels=data.target.to_learn(as_tensor(split.labels)),
             labelled=as_tensor(split.labelled),
         )
         self.received = self._first_message(len(partition) - len(partition.held_out))

@@ -164,7 +164,7 @@ def _samples_of(
     split = partition[client]
     return ClientData(
         inputs=as_tensor(data.train.inputs[split.train]).to(device),
-        labels=as_tensor(split.labels).to(device),
+        labels=data.target.to_learn(as_tensor(split.labels)).to(device),
         labelled=as_tensor(split.labelled),
     )
 

@@ -72,12 +72,13 @@ def load_program(path: str | Path) -> Program:
         scenario.model.untrained(), scenario.strategy, shape, len(about["classes"]), scenario.seed
     )
     model.load_state_dict(tensors)
+    in_units = scenario.data.target.in_units()
     whole = takes == "int64" and scenario.data.normalisation == "none"
     if shape.ids is not None or (whole and scenario.data.inputs == "auto"):
-        return Program(model, nn.Identity()).eval()
+        return Program(model, nn.Identity(), in_units=in_units).eval()
     kind = torch.float64 if takes in ("float64", "int64") else torch.float32
     mean, std = (torch.tensor(about[key], dtype=kind) for key in ("mean", "std"))
-    return Program(model, Standardise(mean, std, takes == "uint8")).eval()
+    return Program(model, Standardise(mean, std, takes == "uint8"), in_units=in_units).eval()
 
 
 def _shape(taken: dict[str, Any]) -> SampleShape:

@@ -50,7 +50,7 @@ def contact_sheet(data: FederatedData, per_class: int = 3, classes: int = 10) ->
         )
     zoom = max(1, -(-TILE // data.input_shape[-1]))
     side = zoom * data.input_shape[-1] + GAP
-    shown = data.class_names[:classes]
+    shown, strata = data.strata_names[:classes], data.strata(data.test)
     band = per_class * side + 4 * GAP
     font = ImageFont.load_default(15)
     names = [short(name, LONGEST_NAME) for name in data.domain_names]
@@ -65,7 +65,7 @@ def contact_sheet(data: FederatedData, per_class: int = 3, classes: int = 10) ->
         top = HEADER + row * band
         draw.text((left - MARGIN, top + per_class * side // 2), name, "black", font, anchor="rm")
         for column in range(len(shown)):
-            chosen = (data.test.domains == row) & (data.test.labels == column)
+            chosen = (data.test.domains == row) & (strata == column)
             for place, index in enumerate(np.flatnonzero(chosen)[:per_class]):
                 tile = _picture(data.test.inputs[index])
                 tile = tile.resize((side - GAP, side - GAP), Image.Resampling.NEAREST)

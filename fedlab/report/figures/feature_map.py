@@ -40,7 +40,7 @@ class FeatureMap:
     Attributes:
         points: Places, float of shape (n, 2).
         domains: Domain index of each sample, shape (n,).
-        labels: Class index of each sample, shape (n,).
+        labels: Class (stratum of other targets) of each sample by its index, shape (n,).
         same_class: Mean share of a sample's ten nearest neighbours, by the features themselves,
             that are of its class.
         same_domain: The same for its domain.
@@ -75,8 +75,8 @@ def feature_map(run: Run) -> FeatureMap:
         points, chosen = np.concatenate(features), np.concatenate(indices)
         if not np.isfinite(points).all():
             raise InputError(f"the run '{run.folder}' has diverged: its features are not finite")
-        test = trained.runtime.data.test
-        domains, labels = test.domains[chosen], test.labels[chosen]
+        data = trained.runtime.data
+        domains, labels = data.test.domains[chosen], data.strata(data.test)[chosen]
         plane = _plane(points, run.scenario.seed)
     return FeatureMap(plane, domains, labels, _same(points, labels), _same(points, domains))
 

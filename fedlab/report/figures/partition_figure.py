@@ -29,7 +29,7 @@ def partition_figure(partition: Partition, data: FederatedData) -> Figure:
     More than 60 clients are sorted by domain; of more than 400, evenly spaced ones are shown.
     """
     classes, domains = class_counts(partition, data), domain_counts(partition, data)
-    present = np.flatnonzero(domains.any(axis=0))
+    present, noun = np.flatnonzero(domains.any(axis=0)), data.target.strata_nouns[0]
     distance = label_distances(classes).mean()
     few = len(partition) <= FEW_CLIENTS
     picked = np.arange(len(partition)) if few else _spaced(_sorted(classes, domains))
@@ -42,10 +42,10 @@ def partition_figure(partition: Partition, data: FederatedData) -> Figure:
     colours = domain_colours(domains.shape[1])
     mine = [colours[domain] for domain in domains.argmax(axis=1)]
     if few and classes.shape[1] <= FEW_CLASSES:
-        _bubbles(top, classes, mine, 0.85 * width / len(picked))
+        _bubbles(top, classes, mine, 0.85 * width / len(picked), noun)
     else:
-        _heat_map(top, classes, mine)
-    _name_classes(top, data.class_names)
+        _heat_map(top, classes, mine, noun)
+    _name_classes(top, data.strata_names, noun)
     _bars(bottom, domains, colours)
     _name_clients(bottom, len(picked), len(partition), partition.names)
     figure.suptitle(
@@ -82,7 +82,7 @@ def _spaced(clients: np.ndarray) -> np.ndarray:
     return clients[np.linspace(0, len(clients) - 1, number).round().astype(int)]
 
 
-def _bubbles(axes: Axes, counts: np.ndarray, colours: list[str], spacing: float) -> None:
+def _bubbles(axes: Axes, counts: np.ndarray, colours: list[str], spacing: float, noun: str) -> None:
     """Areas in proportion to counts; at most touching, with clients `spacing` inches apart."""
     clients, labels = np.nonzero(counts)
     numbers = counts[clients, labels]
@@ -91,16 +91,17 @@ def _bubbles(axes: Axes, counts: np.ndarray, colours: list[str], spacing: float)
     axes.scatter(clients, labels, s=areas, c=[colours[k] for k in clients], linewidths=0)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    _frame(axes, f"Samples by class: area of the bubbles (largest: {counts.max():,})")
+    _frame(axes, f"Samples by {noun}: area of the bubbles (largest: {counts.max():,})")
 
 
-def _heat_map(axes: Axes, counts: np.ndarray, colours: list[str]) -> None:
+def _heat_map(axes: Axes, counts: np.ndarray, colours: list[str], noun: str) -> None:
     """White is none of a client's samples, the full colour of its domain the largest share."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     depth = (shares / shares.max()).T[:, :, None]
     full = np.array([to_rgb(colour) for colour in colours])
     axes.imshow(1 - depth * (1 - full), aspect="auto", interpolation="nearest")
-    _frame(axes, f"Share of each class in a client's samples: white 0%, deepest {shares.max():.0%}")
+    most = f"white 0%, deepest {shares.max():.0%}"
+    _frame(axes, f"Share of each {noun} in a client's samples: {most}")
 
 
 def _bars(axes: Axes, counts: np.ndarray, colours: list[str]) -> None:
@@ -116,12 +117,12 @@ def _bars(axes: Axes, counts: np.ndarray, colours: list[str]) -> None:
     _frame(axes, "Samples by domain")
 
 
-def _name_classes(axes: Axes, names: tuple[str, ...]) -> None:
+def _name_classes(axes: Axes, names: tuple[str, ...], noun: str) -> None:
     """The first class on top; names where they fit, else indices."""
     if len(names) <= FEW_CLASSES:
         axes.set_yticks(range(len(names)), [short(name, LONGEST_NAME) for name in names])
     else:
-        axes.set_ylabel("class", color=INK, fontsize=9)
+        axes.set_ylabel(noun, color=INK, fontsize=9)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 

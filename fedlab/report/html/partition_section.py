@@ -33,7 +33,7 @@ def partition(comparison: Comparison) -> tuple[PageSection, tuple[str, ...], tup
     except (InputError, OSError) as error:
         missing = f"The data cannot be loaded here, so there is no picture of them. {error}"
         return PageSection("data", "Data", missing=missing), (), ()
-    names = data.domain_names, data.class_names
+    names = data.domain_names, data.strata_names
     section = PageSection("data", "Data", _say(comparison, divided, data), _figures(divided, data))
     return section, *names
 
@@ -43,7 +43,7 @@ def _say(comparison: Comparison, divided: Partition, data: FederatedData) -> str
     parts = [
         f"{plural(len(divided), 'client')} with {len(divided.train):,} training and "
         f"{len(divided.test):,} test samples of {plural(len(data.seen_domains), 'domain')} and "
-        f"{plural(len(data.class_names), 'class').replace('classs', 'classes')}."
+        f"{len(data.class_names):,} {data.target.nouns[len(data.class_names) != 1]}."
     ]
     if len(divided.validation):
         parts.append(f"{len(divided.validation):,} training samples are set aside for validation.")
@@ -53,7 +53,7 @@ def _say(comparison: Comparison, divided: Partition, data: FederatedData) -> str
         parts.append(f"{wrong:.1%} of the labels are wrong.")
     parts.append(
         f"Mean label skew is {distance:.2f}: the share of a client's samples that would have to "
-        "change class for its labels to be spread like those of all."
+        f"change {data.target.strata_nouns[0]} for its labels to be spread like those of all."
     )
     numbers = skew_numbers(class_counts(divided, data))
     parts.append(
@@ -75,30 +75,31 @@ def _figures(divided: Partition, data: FederatedData) -> list[Figure]:
     some = f", {len(shown)} of {len(divided):,} shown" if len(shown) < len(divided) else ""
     own, mine = classes[shown], domains[shown]
     few = len(shown) <= FEW
-    beside = len(shown) <= BESIDE and len(data.class_names) <= 20
+    beside = len(shown) <= BESIDE and len(data.strata_names) <= 20
+    noun = data.target.strata_nouns[0]
     how = (
         f"Area in proportion to samples, largest {own.max():,}; colour of the client's main domain"
         if few
-        else "The deeper the colour, the larger the class's share of the client's samples"
+        else f"The deeper the colour, the larger the {noun}'s share of the client's samples"
     )
     return [
         Figure(
-            f"Clients by class{some}",
+            f"Clients by {noun}{some}",
             class_chart(
                 own,
                 mine.argmax(axis=1),
-                data.class_names,
-                label=f"Training samples of {len(shown)} clients by class",
+                data.strata_names,
+                label=f"Training samples of {len(shown)} clients by {noun}",
             ),
             how,
-            _numbers(classes, data.class_names, divided),
+            _numbers(classes, data.strata_names, divided),
             wide=not beside,
         ),
         Figure(
             f"Clients by domain{some}",
             domain_chart(
                 mine,
-                20.0 * len(data.class_names) if beside else 140.0,
+                20.0 * len(data.strata_names) if beside else 140.0,
                 label=f"Training samples of {len(shown)} clients by domain",
             ),
             "Training samples",

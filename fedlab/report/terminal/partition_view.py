@@ -190,21 +190,21 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     """Counts in columns where the console has room for all classes, else the largest classes."""
     counts = class_counts(partition, data)
     totals = [f"{total:,}" for total in counts.sum(axis=0)]
-    widest = [max(len(a), len(b)) for a, b in zip(data.class_names, totals, strict=True)]
-    table = _table("Training samples by class")
+    widest = [max(len(a), len(b)) for a, b in zip(data.strata_names, totals, strict=True)]
+    table = _table(f"Training samples by {data.target.strata_nouns[0]}")
     table.add_column("client", justify="right", overflow="fold", max_width=LONGEST)
     if sum(widest) + 3 * len(widest) + EDGES <= width:
-        for name in data.class_names:
+        for name in data.strata_names:
             table.add_column(escape(name), justify="right")
         for client in shown:
             _row(table, _name(partition, client), [f"{number:,}" for number in counts[client]])
         _end(table, partition, shown, list(counts.sum(axis=0)))
         return table
-    table.add_column("classes", justify="right")
+    table.add_column(data.target.strata_nouns[1], justify="right")
     table.add_column("most frequent")
     for client in shown:
         own = counts[client]
-        most = _largest(own, data.class_names)
+        most = _largest(own, data.strata_names)
         _row(table, _name(partition, client), [f"{np.count_nonzero(own)}", most])
     if len(shown) < len(partition):
         table.add_row("…")
@@ -228,9 +228,9 @@ def _skew_table(partition: Partition, data: FederatedData) -> Table:
     for name, value in skew_numbers(class_counts(partition, data)).items():
         table.add_row(name, f"{value:.3g}" if value < 100 else f"{value:,.0f}")
     table.caption = (
-        "total variation and Hellinger: between two clients, 0 (equal labels) to 1 (no class in "
-        "common); Gini: 0 (equal sizes) to 1; effective clients: so many of equal size weigh the "
-        "same"
+        f"total variation and Hellinger: between two clients, 0 (equal labels) to 1 (no "
+        f"{data.target.strata_nouns[0]} in common); Gini: 0 (equal sizes) to 1; effective clients: "
+        "so many of equal size weigh the same"
     )
     table.caption_justify = "left"
     return table

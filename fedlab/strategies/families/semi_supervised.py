@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import nn
 
 from fedlab.strategies.families.requirements import refuse_if_all_is_labelled
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -24,6 +25,7 @@ class SemiSupervisedParameters(StrategyParameters):
             as many as there are, where a client has fewer. FixMatch's usual value is 7.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # pseudo-labels are classes of a softmax
     threshold: float = Field(default=0.95, ge=0, le=1)
     weight: NonNegativeFloat = 1.0
     ratio: PositiveInt = 7
