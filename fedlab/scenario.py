@@ -8,22 +8,19 @@ from typing import Any, ClassVar, Literal, cast
 
 from pydantic import (
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
     model_validator,
 )
 
 from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.spec import DataSpec
 from fedlab.errors import InputError
-from fedlab.metrics.base import Metric
 from fedlab.metrics.metric_set import MetricSet
+from fedlab.metrics.spec import EvaluationSpec
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
-from fedlab.row import Split
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.targets.fits import refuse_other_targets, with_defaults
 from fedlab.tracking.base import TrackerParameters
@@ -54,102 +51,6 @@ class ParticipationSpec(ConfigBlock):
     min_replies: PositiveInt | None = None
     timeout: PositiveFloat | None = None
     update_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-
-class ValidationSpec(ConfigBlock):
-    """Samples that a client neither trains nor is tested on, by which choices are made.
-
-    Attributes:
-        share: Share of each client's training samples, stratified by domain and class, drawn
-            before labels are hidden or made wrong.
-    """
-
-    share: float = Field(gt=0, lt=1)
-
-
-class EvaluationSpec(ConfigBlock):
-    """What is measured, and how often.
-
-    Attributes:
-        every: Rounds between evaluations; the last round is always evaluated.
-        fraction: Share of the clients that test their own model on their own test split.
-        domains: Whether the global model (where the method has one) is tested on each domain's
-            whole test set.
-        batch_size: Samples per forward pass.
-        metrics: What is computed of outputs and labels; the first is what tables and curves tell.
-            By default accuracy and loss of classes, and what `data.target` says of others.
-        validation: Samples that clients set aside, ``{share: 0.2}`` or the share alone; tested in
-            every evaluated round.
-        select: Which round's model is the run's: the ``last``, or the one whose mean of the first
-            metric over domains is best on ``validation``; that one alone is then tested, once.
-        patience: Evaluated rounds without a better validation after which the run ends early.
-        adapt_steps: Optimiser steps after which clients that nobody trains
-            (``partition.held_out_clients``) are tested a second time: on their own training
-            samples, from the model that came down, by the scenario's optimiser and loss. 0 does
-            without.
-    """
-
-    every: PositiveInt = 1
-    fraction: float = Field(default=1.0, ge=0, le=1)
-    domains: bool = True
-    batch_size: PositiveInt = 256
-    metrics: tuple[Chosen[Metric], ...] = ("accuracy", "loss")  # type: ignore[assignment]
-    validation: ValidationSpec | None = None
-    select: Literal["last", "validation"] = "last"
-    patience: PositiveInt | None = None
-    adapt_steps: NonNegativeInt = 0
-
-    @field_validator("validation", mode="before")
-    @classmethod
-    def _a_share_is_a_split(cls, value: Any) -> Any:
-        alone = isinstance(value, int | float | str) and not isinstance(value, bool)
-        return {"share": value} if alone else value
-
-    @model_validator(mode="after")
-    def _chosen_by_something(self) -> EvaluationSpec:
-        asks = {"select: validation": self.select == "validation", "patience": bool(self.patience)}
-        for key in (key for key, wanted in asks.items() if wanted):
-            if self.validation is None:
-                raise ValueError(
-                    f"{key} chooses by samples that nobody has set aside; add validation: "
-                    "{share: 0.2}, or leave it out"
-                )
-            if self.fraction == 0:
-                raise ValueError(
-                    f"{key} chooses by clients' validation, and fraction 0 lets none of them "
-                    "validate; raise fraction"
-                )
-        return self
-
-    @property
-    def validation_share(self) -> float:
-        """Share of the training samples that is set aside."""
-        return self.validation.share if self.validation else 0.0
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """What is tested in an evaluated round."""
-        if self.validation is None:
-            return ("test",)
-        return ("validation",) if self.select == "validation" else ("validation", "test")
-
-    @field_validator("metrics", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, metrics: Any) -> Any:
-        return [metrics] if isinstance(metrics, str | dict | type | Metric) else metrics
-
-    @field_validator("metrics")
-    @classmethod
-    def _tell_apart(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
-        titles = [metric.title for metric in metrics]
-        if twice := sorted({title for title in titles if titles.count(title) > 1}):
-            raise ValueError(f"'{twice[0]}' is there twice; leave one of them out")
-        if not metrics or not metrics[0].scalar:
-            raise ValueError(
-                "the first metric is what tables and curves tell, and must have one figure; begin "
-                "with one such as accuracy or f1"
-            )
-        return metrics
 
 
 class ResourcesSpec(ConfigBlock):

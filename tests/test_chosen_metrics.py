@@ -25,6 +25,7 @@ from fedlab.federation.evaluation_reply import COUNTS, counts_layout, counts_rec
 from fedlab.federation.record_layout import Expected
 from fedlab.metrics.base import Metric, SampleMean
 from fedlab.metrics.metric_set import MetricSet
+from fedlab.metrics.spec import EvaluationSpec
 from fedlab.preparation import prepare
 from fedlab.records import to_wire
 from fedlab.report.html.page import render
@@ -33,7 +34,6 @@ from fedlab.report.terminal.watch import watch
 from fedlab.row import GLOBAL, POOLED, Row
 from fedlab.runs.kept_counts import kept_counts
 from fedlab.runs.run import Run
-from fedlab.scenario import EvaluationSpec
 from fedlab.simulation import resume
 from fedlab.tracking.scalar_values import numbers_of
 from helpers import toy

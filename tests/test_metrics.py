@@ -20,8 +20,8 @@ from fedlab.errors import InputError
 from fedlab.metrics import Metric, SampleMean
 from fedlab.metrics.metric_set import MetricSet, summed
 from fedlab.metrics.score_histogram import order_of
+from fedlab.metrics.spec import EvaluationSpec
 from fedlab.preparation import prepare
-from fedlab.scenario import EvaluationSpec
 from helpers import toy
 
 NAMES = tuple(n for n in BUILTIN["metrics"] if "class" in resolve("metrics", n).targets)

@@ -22,6 +22,7 @@ from fedlab.deploy.server.serve_setup import setup_of
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.metrics.metric_set import ACCURACY_SCORE, Score
+from fedlab.metrics.spec import EvaluationSpec
 from fedlab.partition.partition import Partition, make_partition
 from fedlab.preparation import divide
 from fedlab.report.partition_measures import measures
@@ -30,7 +31,6 @@ from fedlab.report.terminal.watch import watch
 from fedlab.runs.curves import round_reaching
 from fedlab.runs.run import Run
 from fedlab.runs.selection import BestRound
-from fedlab.scenario import EvaluationSpec
 from fedlab.simulation import resume
 from helpers import toy
 
