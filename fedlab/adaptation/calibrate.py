@@ -26,6 +26,7 @@ from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
 from fedlab.server_app import build_strategy
+from fedlab.targets.base import CLASS
 
 if TYPE_CHECKING:
     import pandas
@@ -76,6 +77,12 @@ def calibrate(
     for name, number in numbers.items():
         if not number > 0:
             raise InputError(f"--{name.replace('_', '-')}: {number:g} must be above 0")
+    target = run.scenario.data.target
+    if target.kind != CLASS:
+        raise InputError(
+            f"the run '{run.folder}' learns data.target '{target.name}', and calibration draws "
+            "features of classes; take a run of classes"
+        )
     trained = open_trained(run)
     network = trained.runtime.trainer.task.model
     if not build_strategy(trained.runtime.scenario, network).has_global_model:
@@ -93,7 +100,7 @@ def calibrate(
         for old, new in zip(
             *(_test(trained, state, domain) for state in (model, after)), strict=True
         ):
-            rows.append((domain, old.accuracy, new.accuracy, old.examples))
+            rows.append((domain, old.score, new.score, old.examples))
     table = pandas.DataFrame(rows, columns=["domain", "before", "after", "examples"])
     return Calibrated(after, table, bytes_up)
 

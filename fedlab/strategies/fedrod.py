@@ -16,6 +16,7 @@ from fedlab.models.head import find_head
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.requirements import refuse_other_losses, refuse_without_head
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -34,6 +35,7 @@ class FedRoDParameters(StrategyParameters):
     """
 
     tests_both: ClassVar[bool] = True
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # its generic head learns a balanced softmax
     name: str = "fedrod"
     start: Literal["zero", "copy"] = "zero"
 
