@@ -1,6 +1,6 @@
 """FedDG-GA, strategy: clients count by how much worse the mean model is for them than their own.
 
-Federated Domain Generalization with Generalization Adjustment, Zhang, Xu, Yao, Wang, CVPR 2023.
+Federated Domain Generalization with Generalization Adjustment, Zhang et al., CVPR 2023.
 Authors' code: MediaBrain-SJTU/FedDG-GA; the formula as in VectorInstitute/FL4Health, by whose
 numbers it is tested. Its benchmark, PACS, is Li, Yang, Song, Hospedales, arXiv 1710.03077.
 

@@ -1,8 +1,8 @@
 """FedIIR, strategy: clients' gradients of the classifier are drawn to their mean over all clients.
 
-Out-of-Distribution Generalization of Federated Learning via Implicit Invariant Relationships, Guo,
-Guo, Liu, Zhang, Wang, ICML 2023. Authors' code: YamingGuo98/FedIIR, where formulas and constants
-are from; its benchmark is PACS, Li, Yang, Song, Hospedales, arXiv 1710.03077.
+Out-of-Distribution Generalization of Federated Learning via Implicit Invariant Relationships, Guo
+et al., ICML 2023. Authors' code: YamingGuo98/FedIIR, where formulas and constants are from; its
+benchmark is PACS, Li, Yang, Song, Hospedales, arXiv 1710.03077.
 
 Up: before training, the gradient of the last dense layer and the number of samples behind it; after
 it, the whole model. Down: the whole model, twice, and the mean gradient. Stays: nothing.

@@ -1,7 +1,7 @@
 """FedLESAM, strategy: sharpness-aware steps whose perturbation is the way of the global model.
 
 Locally Estimated Global Perturbations are Better than Local Perturbations for Federated
-Sharpness-aware Minimization, Fan, Hu, Yao, Tian, Zhang, Sugiyama, Wang, ICML 2024, arXiv
+Sharpness-aware Minimization, Fan et al., ICML 2024, arXiv
 2405.18890. Authors' code: MediaBrain-SJTU/FedLESAM.
 
 Up: the whole model. Down: the whole model. Stays: the global model of the client's last round.

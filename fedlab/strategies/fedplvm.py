@@ -1,7 +1,7 @@
 """FedPLVM, strategy: clusters prototypes twice, on clients and on the server.
 
 Taming Cross-Domain Representation Variance in Federated Prototype Learning with Heterogeneous Data
-Domains, Wang, Zhang, Gong, Chen, NeurIPS 2024, arXiv 2403.09048. Authors' code:
+Domains, Wang et al., NeurIPS 2024, arXiv 2403.09048. Authors' code:
 TriStonesWang/FedPLVM.
 
 Up: the whole model, and the cluster means of the client's features of each class. Down: the whole
