@@ -172,8 +172,9 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
             return known | {"name": "image_folder", "path": str(path), "domain": name}
     is_there = "is neither" if path.exists() else "is not there; name"
     raise InputError(
-        f"--data: '{path}' {is_there} a .npz or .csv file, a file of texts, a folder with a folder "
-        "of images for each class, or one that torchvision reads (MNIST, USPS, SVHN, CIFAR10, ...)"
+        f"--data: '{path}' {is_there} a .npz or .csv file, a folder with a folder of images for "
+        "each class, a file of texts (.jsonl, .parquet, .txt), or one that torchvision reads "
+        "(MNIST, USPS, SVHN, CIFAR10, ...)"
     )
 
 
