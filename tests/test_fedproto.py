@@ -17,6 +17,7 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.preparation import prepare
 from fedlab.runs.checkpoint import latest_checkpoint
+from fedlab.runs.run import load_run
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
 from fedlab.strategies.fedproto import FedProto, FedProtoParameters
@@ -215,6 +216,9 @@ def test_prototypes_go_down_for_tests_where_they_predict(tmp_path: Path) -> None
         rows = run.history.query("split == 'test' and metric == 'loss'")
         tested[prediction] = rows.value.tolist()
     assert tested["head"] != tested["prototypes"]
+    assert load_run(tmp_path / "head").model_state(0)
+    with pytest.raises(InputError, match="no client has a model by itself"):
+        load_run(tmp_path / "prototypes").model_state(0)
 
 
 def test_a_head_without_bias_has_no_place_for_distances() -> None:

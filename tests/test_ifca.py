@@ -181,6 +181,8 @@ def test_clients_of_opposite_looks_part_and_all_bytes_are_counted(tmp_path: Path
     model = sum(t.nbytes for t in prepared.model.state_dict().values())
     assert counted["bytes_up"] == 5 * (model + 8)
     assert counted["bytes_down"] == 2 * 5 * 2 * model  # to train and to test
+    with pytest.raises(InputError, match="no client has a model by itself"):
+        run.model_state(0)
     new = run.history.query("split == 'held_out' and client == 5 and metric == 'accuracy'")
     assert new[new["round"] == 4].value.item() > 0.5  # it chooses as the others do
 

@@ -111,9 +111,9 @@ def test_both_predictions_are_tested(tmp_path: Path) -> None:
         row = tests[(tests.client == -1) & (tests.domain == f"d{domain}")]
         assert row.value.item() == pytest.approx(loss(generic, pool.domains == domain), rel=1e-4)
     for client in range(3):
-        own = run.model_state(client)  # the generic model; the head is kept under another record
         personal = load_client_state(tmp_path / "run" / "checkpoints", client)["personal"]
-        summed = {name: own[name] + personal.get(name, 0) for name in own}
+        summed = {name: generic[name] + personal.get(name, 0) for name in generic}
+        torch.testing.assert_close(run.model_state(client), summed)
         rows = tests[tests.client == client]
         expected = loss(summed, prepared.partition[client].test)
         assert rows.value.mean() == pytest.approx(expected, rel=1e-4)
@@ -128,6 +128,12 @@ def test_fedrod_together_is_one_by_one(block: dict[str, Any]) -> None:
     runtime = ragged(strategy=block, model=CNN, training=training)
     assert runtime.trainer.supports_vmap
     assert_same(*both(runtime), 1e-9)
+
+
+def test_fedrod_refuses_a_frozen_head() -> None:
+    model = "helpers.odd_networks:FrozenHead"
+    with pytest.raises(InputError, match="fedrod trains two heads"):
+        prepare(toy.scenario(strategy="fedrod", model=model))
 
 
 def test_fedrod_refuses_a_loss_that_it_would_not_heed() -> None:
@@ -235,6 +241,24 @@ def test_it_is_tested_with_the_mixture_of_what_came_down() -> None:
     }
     assert trainer.evaluated_model(down, {"last": last}) == state
     assert trainer.evaluated_model(down, {}) == state
+
+
+def test_a_client_s_model_is_the_one_that_was_tested(tmp_path: Path) -> None:
+    training = {"batch_size": 8, "optimizer": {"lr": 0.3}, "local_epochs": 2}
+    chosen = toy.scenario(strategy="fedala", model=DEEP, training=training, rounds=3)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    prepared = prepare(chosen)
+    model, pool = prepared.model.eval(), prepared.data.test
+    tests = run.history.query("split == 'test' and round == 3 and metric == 'loss'")
+    for client in range(3):
+        state = run.model_state(client)
+        assert not torch.equal(state["5.weight"], run.model_state()["5.weight"])
+        model.load_state_dict(state)
+        own = prepared.partition[client].test
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(pool.inputs[own]).float() / 127.5 - 1)
+        loss = cross_entropy(outputs, torch.from_numpy(pool.labels[own]))
+        assert tests[tests.client == client].value.mean() == pytest.approx(loss.item(), rel=1e-4)
 
 
 def test_statistics_are_those_that_came_down() -> None:

@@ -94,9 +94,9 @@ MUTANTS = (
     ),
     Mutant(
         "fedrod-clients-test-the-generic-prediction",
-        "fedlab/clients/fedrod.py",
-        "model[name] + tensor",
-        "model[name]",
+        "fedlab/strategies/fedrod.py",
+        "server[name] + own",
+        "server[name]",
         MIXED,
     ),
     Mutant(
@@ -132,6 +132,13 @@ MUTANTS = (
         "fedlab/clients/fedala.py",
         'weights = client_state.get("weights")\n            passes',
         'weights = client_state.get("forgotten")\n            passes',
+        MIXED,
+    ),
+    Mutant(
+        "fedala-clients-test-the-average",
+        "fedlab/strategies/fedala.py",
+        "old[n] + (server[n] - old[n]) * weight",
+        "server[n]",
         MIXED,
     ),
     Mutant(

@@ -106,13 +106,7 @@ class FedALA(ClientTrainer[FedALAParameters]):
     def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
         """The mixture of what came down by the client's W; what came down where it has none."""
         model = self.personal_model(received, client_state)
-        if not (weights := client_state.get("weights")):
-            return model
-        mixture = {name: model[name].clone() for name in self.mixed}
-        old = client_state["last"]
-        towards = {name: model[name] - old[name] for name in self.mixed}
-        self.put_mixture(mixture, old, towards, weights)
-        return {**model, **mixture}
+        return {**model, **self.parameters.client_model(model, client_state)}
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the model, keeps its last layers and W."""

@@ -59,10 +59,9 @@ class FedRoD(BalancedClient[FedRoDParameters]):
         return loss, personal
 
     def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
-        """The personal prediction G(φ) + P(φ): one head with the sum of both heads' weights."""
+        """The personal prediction."""
         model = self.personal_model(received, client_state)
-        own = client_state.get("personal", {})
-        return {**model, **{name: model[name] + tensor for name, tensor in own.items()}}
+        return {**model, **self.parameters.client_model(model, client_state)}
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends body and generic head, keeps the personal one."""

@@ -107,12 +107,11 @@ class IFCA(ClientTrainer[IFCAParameters]):
         return models[int(least(sums))]
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the trained model and its number; keeps a copy."""
+        """Sends the trained model and its number."""
         update = super().finish(carry, received, steps)
         choice = carry.extra["cluster"]["choice"]
         return update._replace(
             arrays={**update.arrays, "cluster": {"choice": choice}},
-            client_state={"model": {**carry.parameters, **carry.buffers}},
             metrics={"cluster": choice},
         )
 

@@ -148,10 +148,12 @@ class RunRecord:
 
         Args:
             client: A client, for its own model: the server's tensors with what the client keeps
-                put over them, under all their names. By default the server's tensors alone.
+                put over them, or mixed into them, under all their names. By default the server's
+                tensors alone.
 
         Raises:
-            InputError: If the run has not finished, or has no such client.
+            InputError: If the run has not finished, or has no such client, or its clients have no
+                models by themselves.
         """
         from fedlab.runs.checkpoint import load_client_state
 
@@ -172,7 +174,15 @@ class RunRecord:
         clients = self.counted.partition.number_of_clients
         if not 0 <= client < clients:
             raise InputError(f"the run has no client {client}; clients go from 0 to {clients - 1}")
-        kept = load_client_state(folder.checkpoints, client, self.chosen_round).get("model", {})
+        strategy = self.scenario.strategy
+        if strategy.tests_more_than_the_model:
+            raise InputError(
+                f"the run '{self.folder}' is of {strategy.name}, whose clients test with more of "
+                "the server's than one model, so that no client has a model by itself; all of it "
+                "is in the checkpoints"
+            )
+        kept = load_client_state(folder.checkpoints, client, self.chosen_round)
+        kept = strategy.client_model(state, kept)
         aliases: dict[str, str] = json.loads(notes.get(ALIASES, "{}"))
         also = {name: kept[first].clone() for name, first in aliases.items() if first in kept}
         return {**state, **kept, **also}

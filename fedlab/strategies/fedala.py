@@ -20,6 +20,7 @@ from fedlab.errors import InputError
 from fedlab.federation.record_layout import METRICS
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.blocks import last_parts
+from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -58,6 +59,11 @@ class FedALAParameters(StrategyParameters):
         """Names of the parameters that are mixed."""
         last = set(last_parts(model, self.layers))
         return tuple(name for name in anatomy_of(model).learning if name in last)
+
+    def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
+        """The mixture of the server's last layers into the client's; none before a first mixing."""
+        weights, old = kept.get("weights", {}), kept.get("last", {})
+        return {n: old[n] + (server[n] - old[n]) * weight for n, weight in weights.items()}
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses layers of which nothing learns.

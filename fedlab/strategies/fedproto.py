@@ -64,6 +64,11 @@ class FedProtoParameters(StrategyParameters):
         """Every tensor."""
         return anatomy_of(model).moving
 
+    @property
+    def tests_more_than_the_model(self) -> bool:
+        """Prototypes, where clients predict by them."""
+        return self.prediction == "prototypes"
+
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network without features: the samples themselves would be averaged and sent.
 

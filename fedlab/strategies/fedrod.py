@@ -8,11 +8,15 @@ Up: the body and the generic head. Down: the same. Stays: the personal head.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import nn
 
+from fedlab.errors import InputError
+from fedlab.models.anatomy import anatomy_of
 from fedlab.models.head import find_head
+from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.requirements import refuse_other_losses, refuse_without_head
 from fedlab.strategies.parameters import StrategyParameters
@@ -39,14 +43,29 @@ class FedRoDParameters(StrategyParameters):
     name: str = "fedrod"
     start: Literal["zero", "copy"] = "zero"
 
+    def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
+        """The personal prediction G(φ) + P(φ): one head with the sum of both heads' weights."""
+        return {name: server[name] + own for name, own in kept.get("personal", {}).items()}
+
     def trained_beside(self, model: nn.Module) -> int:
         """Those of the personal head."""
         head = find_head(model)
         return sum(tensor.numel() for tensor in head.layer.parameters()) if head else 0
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses networks without a head, and losses that would not be heeded."""
+        """Refuses networks without a head that learns, and losses that would not be heeded.
+
+        Raises:
+            InputError: With the remedy.
+        """
         refuse_without_head(scenario, model, "puts a personal layer beside")
+        head = find_head(model)
+        if head is not None and not set(head.names) <= set(anatomy_of(model).learning):
+            raise InputError(
+                f"strategy.name: fedrod trains two heads, and that of the model "
+                f"'{scenario.model.name}' is frozen, or tied to another layer; use "
+                "strategy.name=fedper, or another model"
+            )
         refuse_other_losses(scenario)
 
 

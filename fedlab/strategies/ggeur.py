@@ -115,6 +115,15 @@ class GGEURParameters(StrategyParameters):
         """That of the base, which runs all rounds."""
         return self.base.clients_count
 
+    def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
+        """That of the base."""
+        return self.base.client_model(server, kept)
+
+    @property
+    def tests_more_than_the_model(self) -> bool:
+        """As the base says."""
+        return self.base.tests_more_than_the_model
+
     def trained_beside(self, model: nn.Module) -> int:
         """That of the base."""
         return self.base.trained_beside(model)

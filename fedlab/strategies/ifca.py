@@ -3,8 +3,8 @@
 An Efficient Framework for Clustered Federated Learning, Ghosh, Chung, Yin, Ramchandran, NeurIPS
 2020, arXiv 2006.04088. Authors' code: jichan3751/ifca.
 
-Up: the chosen model, trained, and its number. Down: all models, to train and to test. Stays: the
-model as the client has trained it last, which is read after training only.
+Up: the chosen model, trained, and its number. Down: all models, to train and to test.
+Stays: nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class IFCAParameters(StrategyParameters):
     name: str = "ifca"
     clusters: int = Field(default=2, ge=2)
     weighting: Literal["examples", "uniform"] = "uniform"
+
+    @property
+    def tests_more_than_the_model(self) -> bool:
+        """All models, of which a client chooses on its samples."""
+        return True
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses networks that cannot start from several weights, and what sees one model only.

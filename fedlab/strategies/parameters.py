@@ -15,6 +15,7 @@ from fedlab.config.component import Component
 from fedlab.config.ranges import Range
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
+from fedlab.records import Tensors
 from fedlab.renamed import honour_old_names
 from fedlab.targets.base import EVERY
 
@@ -120,6 +121,23 @@ class StrategyParameters(Component):
             policy: The method's rule for normalisation layers.
         """
         return local_names(model, policy)
+
+    def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
+        """The tensors in which a client's tested model differs from the server's.
+
+        Args:
+            server: The server's tensors by all names of the network's state dict.
+            kept: What the client kept; by default the tensors of ``model`` are put in place.
+        """
+        return dict(kept.get("model", {}))
+
+    @property
+    def tests_more_than_the_model(self) -> bool:
+        """Whether a client's test needs more of the server's than its model.
+
+        A file of that model, with what the client keeps, is then not what was tested.
+        """
+        return False
 
     def divide(
         self, model: nn.Module, policy: NormPolicy
