@@ -87,8 +87,7 @@ class FedALA(ClientTrainer[FedALAParameters]):
             if "old" in extra:
                 extra["progress"]["losses"][-1] = loss.double()
                 self.put_mixture(carry.parameters, extra["old"], extra["towards"], extra["weights"])
-        correct = (outputs.detach().argmax(dim=1) == batch.labels).float().mean()
-        return carry, {"loss": loss, "accuracy": correct}
+        return carry, self.step_metrics(loss, outputs, batch)
 
     def unsettled(self, carry: Carry) -> bool:
         """Whether a client's first mixing goes on, after a pass whose last loss is at the end."""

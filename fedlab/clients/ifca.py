@@ -13,7 +13,6 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.losses.base import ClientStats
-from fedlab.losses.log_loss import log_loss
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
@@ -24,8 +23,9 @@ from fedlab.training.task import Batch
 class IFCA(ClientTrainer[IFCAParameters]):
     """A pass over the samples with every model, then training of the one with the least loss.
 
-    Losses that models are chosen by are cross-entropy in evaluation mode, whatever the loss of
-    training; of equal ones the first model is taken. The pass reads batches as training does.
+    Losses that models are chosen by are the default of `data.target` (cross-entropy of classes) in
+    evaluation mode, whatever the loss of training; of equal ones the first model is taken. The pass
+    reads batches as training does.
     """
 
     chooses_on_samples: ClassVar[bool] = True
@@ -61,20 +61,21 @@ class IFCA(ClientTrainer[IFCAParameters]):
             return super().gradients(carry, batch, phase)
         first = {**carry.parameters, **carry.buffers}
         models = [first, *({**first, **carry.extra[record]} for record in self.others)]
-        losses, correct = self.losses(models, batch)
+        losses, scores = self.losses(models, batch)
         carry.extra["losses"]["sums"] += losses.double() * len(batch.labels)
-        return {}, {"loss": losses.amin(), "accuracy": correct[losses.argmin(dim=0)]}
+        score = {self.task.target.score: scores[losses.argmin(dim=0)]}
+        return {}, {"loss": losses.amin(), **score}
 
     def losses(self, models: Sequence[Tensors], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean cross-entropy and accuracy of models on a batch, each of shape (models,)."""
-        losses, correct = [], []
+        """Mean default loss and score of models on a batch, each of shape (models,)."""
+        losses, scores, target = [], [], self.task.target
         with torch.no_grad(), evaluation_mode(self.task.model):
             for model in models:
                 parameters, buffers = self.task.split(model)
                 outputs = self.task.outputs(parameters, dict(buffers), batch.inputs)
-                losses.append(log_loss(outputs, batch.labels).mean())
-                correct.append((outputs.argmax(dim=1) == batch.labels).float().mean())
-        return torch.stack(losses), torch.stack(correct)
+                losses.append(target.losses(outputs, batch.labels).mean())
+                scores.append(target.scores(outputs, batch.labels).float().mean())
+        return torch.stack(losses), torch.stack(scores)
 
     def turn_to_chosen(self, carry: Carry) -> Carry:
         """Puts the model with the least loss into the carry; the others are forgotten."""

@@ -24,6 +24,7 @@ from fedlab.models.surgery import replace_modules
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.requirements import refuse_other_losses
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -39,6 +40,7 @@ class FedETFParameters(StrategyParameters):
             ln(1 + (C-1) e^(-βC/(C-1))).
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # its vectors are those of classes
     space: ClassVar[Mapping[str, Range]] = {"scale": Values((1.0, 4.0, 16.0))}
     name: str = "fedetf"
     width: PositiveInt | None = None

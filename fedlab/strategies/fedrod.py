@@ -16,6 +16,7 @@ from fedlab.models.head import find_head
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.requirements import refuse_other_losses, refuse_without_head
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -33,6 +34,7 @@ class FedRoDParameters(StrategyParameters):
             others.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # balanced softmax
     tests_both: ClassVar[bool] = True
     name: str = "fedrod"
     start: Literal["zero", "copy"] = "zero"

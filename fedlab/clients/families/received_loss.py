@@ -46,8 +46,7 @@ class ReceivedLoss(ClientTrainer[P]):
             measured = carry.extra["received loss"]
             measured["sum"] += loss.double() * len(batch.labels)
             measured["count"] += len(batch.labels)
-            correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
-            return {}, {"loss": loss, "accuracy": correct}
+            return {}, self.step_metrics(loss, outputs, batch)
 
     def received_loss(self, carry: Carry) -> torch.Tensor:
         """The mean loss of the received model, float64; 0 for a client without labelled samples."""
