@@ -34,11 +34,13 @@ from helpers.cohorts import assert_same, both
 from helpers.running import At
 from helpers.targets import OTHERS, scenario
 
+WANT_MORE = {"fedbn", "silobn", "fedwon", "fixbn", "fedbuff", "feddg_ga", "ccst"}
+"""Methods that need normalisation, devices, validation samples or images."""
 METHODS = [
     name
     for name in BUILTIN["strategies"]
     if registry.resolve("strategies", name).Parameters.targets == EVERY
-    if name not in ("fedbn", "silobn", "fedwon", "fixbn", "fedbuff")  # want more of a scenario
+    if name not in WANT_MORE
 ]
 LOSSES = {
     "multi_label": [

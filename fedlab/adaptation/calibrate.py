@@ -26,6 +26,7 @@ from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
 from fedlab.server_app import build_strategy
+from fedlab.strategies.families.requirements import gives_outputs
 from fedlab.targets.base import CLASS
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ def calibrate(
         seed: Seed of the draws and of their order.
 
     Raises:
-        InputError: If the run has not finished, has no global model or no last dense layer, or a
-            number is not above 0.
+        InputError: If the run has not finished, does not learn classes, has no global model or no
+            last dense layer that gives the outputs, or a number is not above 0.
     """
     import pandas
 
@@ -80,8 +81,8 @@ def calibrate(
     target = run.scenario.data.target
     if target.kind != CLASS:
         raise InputError(
-            f"the run '{run.folder}' learns data.target '{target.name}', and calibration draws "
-            "features of classes; take a run of classes"
+            f"the run '{run.folder}' learns data.target '{target.name}', and features are drawn by "
+            "class; take a run of classes"
         )
     trained = open_trained(run)
     network = trained.runtime.trainer.task.model
@@ -90,6 +91,12 @@ def calibrate(
             f"the run '{run.folder}' is of {run.scenario.strategy.name}, whose clients have models "
             "of their own, so that there is no global model to calibrate; take a run of another "
             "method"
+        )
+    if not gives_outputs(network):
+        raise InputError(
+            f"the run '{run.folder}' has a network whose outputs are not those of a last dense "
+            f"layer, the one that is calibrated ({run.scenario.strategy.name}, "
+            f"{run.scenario.model.name}); take a run of another method or model"
         )
     model = trained.model(None)
     clouds, bytes_up = _moments(trained, model)

@@ -218,9 +218,15 @@ class ClientTrainer(Generic[P]):
             return objective(every, carry._replace(buffers=buffers), batch)
 
         grads, loss, outputs = self.task.gradients(value, trained, carry.buffers)
+        return self.task.optimizer.clip(grads), self.step_metrics(loss, outputs, batch)
+
+    def step_metrics(
+        self, loss: torch.Tensor, outputs: torch.Tensor, batch: Batch
+    ) -> dict[str, torch.Tensor]:
+        """What a step tells: its loss, and the score that `data.target` is told by."""
         target = self.task.target
         score = target.scores(outputs.detach(), batch.labels).float().mean()
-        return self.task.optimizer.clip(grads), {"loss": loss, target.score: score}
+        return {"loss": loss, target.score: score}
 
     def step(
         self, carry: Carry, batch: Batch, phase: Phase, server_round: int

@@ -87,9 +87,7 @@ class FedALA(ClientTrainer[FedALAParameters]):
             if "old" in extra:
                 extra["progress"]["losses"][-1] = loss.double()
                 self.put_mixture(carry.parameters, extra["old"], extra["towards"], extra["weights"])
-        target = self.task.target
-        score = target.scores(outputs.detach(), batch.labels).float().mean()
-        return carry, {"loss": loss, target.score: score}
+        return carry, self.step_metrics(loss, outputs, batch)
 
     def unsettled(self, carry: Carry) -> bool:
         """Whether a client's first mixing goes on, after a pass whose last loss is at the end."""

@@ -23,8 +23,9 @@ from fedlab.training.task import Batch
 class IFCA(ClientTrainer[IFCAParameters]):
     """A pass over the samples with every model, then training of the one with the least loss.
 
-    Losses that models are chosen by are cross-entropy in evaluation mode, whatever the loss of
-    training; of equal ones the first model is taken. The pass reads batches as training does.
+    Losses that models are chosen by are the default of `data.target` (cross-entropy of classes) in
+    evaluation mode, whatever the loss of training; of equal ones the first model is taken. The pass
+    reads batches as training does.
     """
 
     chooses_on_samples: ClassVar[bool] = True
@@ -62,7 +63,8 @@ class IFCA(ClientTrainer[IFCAParameters]):
         models = [first, *({**first, **carry.extra[record]} for record in self.others)]
         losses, scores = self.losses(models, batch)
         carry.extra["losses"]["sums"] += losses.double() * len(batch.labels)
-        return {}, {"loss": losses.amin(), self.task.target.score: scores[losses.argmin(dim=0)]}
+        score = {self.task.target.score: scores[losses.argmin(dim=0)]}
+        return {}, {"loss": losses.amin(), **score}
 
     def losses(self, models: Sequence[Tensors], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean default loss and score of the target (cross-entropy and accuracy) on a batch.

@@ -24,6 +24,7 @@ from fedlab.features.base import NoExtractor
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.round_strategy import Ask
 from fedlab.strategies.base import Strategy
+from fedlab.strategies.families.requirements import runs_on
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -51,11 +52,21 @@ class CCSTParameters(StrategyParameters):
     noise: NonNegativeFloat = 0.0
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses features, which have no style."""
-        if not isinstance(scenario.data.features, NoExtractor):
+        """Refuses samples that are no images, which have no style.
+
+        Raises:
+            InputError: With the remedy.
+        """
+        data = scenario.data
+        if not isinstance(data.features, NoExtractor):
             raise InputError(
-                f"data.features: ccst paints images in other styles, and "
-                f"'{scenario.data.features.name}' takes their place; leave data.features out"
+                f"data.features: ccst paints images in other styles, and '{data.features.name}' "
+                "takes their place; leave data.features out"
+            )
+        if not runs_on(model, (data.channels, data.image_size, data.image_size)):
+            raise InputError(
+                "strategy.name: ccst paints images in other styles, and the samples are none; use "
+                "another strategy, such as fedavg"
             )
 
 

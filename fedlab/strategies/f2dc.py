@@ -26,6 +26,7 @@ from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -52,6 +53,7 @@ class F2DCParameters(StrategyParameters):
         beta: β of that rule.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # its parts are judged by class
     space: ClassVar[Mapping[str, Range]] = {
         "split": LogUniform(0.08, 8.0),
         "calibration": LogUniform(0.1, 10.0),

@@ -40,7 +40,7 @@ class FedETFParameters(StrategyParameters):
             ln(1 + (C-1) e^(-βC/(C-1))).
     """
 
-    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # its classifier has a vector for each class
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # its vectors are those of classes
     space: ClassVar[Mapping[str, Range]] = {"scale": Values((1.0, 4.0, 16.0))}
     name: str = "fedetf"
     width: PositiveInt | None = None

@@ -26,7 +26,9 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.head import find_head
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.families.requirements import gives_outputs
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -48,6 +50,7 @@ class FedIIRParameters(StrategyParameters):
         weighting: Every client's model counts the same, as in the authors' code.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # the gradient of a softmax
     space: ClassVar[Mapping[str, Range]] = {"penalty": LogUniform(0.0001, 0.1)}
     name: str = "fediir"
     penalty: NonNegativeFloat = 0.001
@@ -57,9 +60,8 @@ class FedIIRParameters(StrategyParameters):
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses networks and losses of which the gradient has another form."""
-        head, anatomy = find_head(model), anatomy_of(model)
-        last = anatomy.observed is None or anatomy.observed.head_is_last
-        if head is None or not last or not set(head.names) <= set(anatomy.learning):
+        head, learning = find_head(model), set(anatomy_of(model).learning)
+        if head is None or not gives_outputs(model) or not set(head.names) <= learning:
             raise InputError(
                 "strategy.name: fediir compares gradients of a last dense layer that learns and "
                 f"gives the outputs, and the model '{scenario.model.name}' has none; use a model "

@@ -25,6 +25,7 @@ from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -46,6 +47,7 @@ class FedSRParameters(StrategyParameters):
         draws: Draws over which probabilities are averaged in tests; the same in every test.
     """
 
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # a reference for each class
     space: ClassVar[Mapping[str, Range]] = {
         "length": LogUniform(0.001, 0.1),
         "conditional": LogUniform(0.0001, 0.01),

@@ -35,7 +35,7 @@ from fedlab.models.eigenspace import Geometry, Moments, unpack
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.families.requirements import refuse_base_with_a_base
+from fedlab.strategies.families.requirements import refuse_base_with_a_base, runs_on
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 from fedlab.targets.base import ONLY_CLASS
@@ -154,7 +154,7 @@ class GGEURParameters(StrategyParameters):
         """
         data = scenario.data
         shape = data.channels, data.image_size, data.image_size
-        if isinstance(data.features, NoExtractor) and _takes(model, shape):
+        if isinstance(data.features, NoExtractor) and runs_on(model, shape):
             raise InputError(
                 "strategy.name: ggeur draws new features, and the samples are images; set "
                 "data.features (warm_up needs no download) and model=linear"
@@ -289,13 +289,3 @@ def _prototypes(answers: Sequence[ClientUpdate]) -> Tensors:
 
 def _server_half(parameters: GGEURParameters) -> type[Strategy]:
     return registry.resolve("strategies", parameters.base.name)
-
-
-def _takes(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether a network runs on a sample of that shape."""
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, *shape))
-    except RuntimeError:
-        return False
-    return True

@@ -22,6 +22,7 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import METRICS, Form, Layout
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.pretrained.transfer import transfer_of
 from fedlab.models.redrawn import redrawn
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
@@ -66,12 +67,19 @@ class IFCAParameters(StrategyParameters):
         """
         with rng.preserved():
             other = dict(redrawn(model).named_parameters())
-        same = all(torch.equal(other[name], tensor) for name, tensor in model.named_parameters())
-        if same:
+        own = dict(model.named_parameters())
+        learning = anatomy_of(model).learning  # all that differs: what is frozen is drawn once
+        if all(torch.equal(other[name], own[name]) for name in learning):
             raise InputError(
                 f"strategy.name: ifca starts from {self.clusters} models of different weights, and "
-                f"no layer of the model '{scenario.model.name}' has a reset_parameters that draws "
-                "them; give it one, or use another model"
+                f"no layer of the model '{scenario.model.name}' that learns has a reset_parameters "
+                "that draws them; give it one, or use another model"
+            )
+        if transfer_of(model) is not None:
+            raise InputError(
+                f"model.weights: ifca starts from {self.clusters} models of different weights, and "
+                "trained ones are the weights of one; leave model.weights out, or use "
+                "strategy.name=fedavg"
             )
         if anatomy_of(model).derived:
             raise InputError(

@@ -71,6 +71,9 @@ def _choice(others: str) -> str:
 def _parts(scenario: Experiment) -> Iterator[tuple[str, Any]]:
     """Everything that says which targets it goes with."""
     yield "strategy.name", scenario.strategy
+    base: Any = getattr(scenario.strategy, "base", None)
+    if isinstance(base, Component):
+        yield "strategy.base", base
     yield "training.loss", scenario.training.loss
     for metric in scenario.evaluation.metrics:
         yield "evaluation.metrics", metric

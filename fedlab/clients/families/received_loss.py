@@ -46,9 +46,7 @@ class ReceivedLoss(ClientTrainer[P]):
             measured = carry.extra["received loss"]
             measured["sum"] += loss.double() * len(batch.labels)
             measured["count"] += len(batch.labels)
-            target = self.task.target
-            score = target.scores(outputs, batch.labels).float().mean()
-            return {}, {"loss": loss, target.score: score}
+            return {}, self.step_metrics(loss, outputs, batch)
 
     def received_loss(self, carry: Carry) -> torch.Tensor:
         """The mean loss of the received model, float64; 0 for a client without labelled samples."""

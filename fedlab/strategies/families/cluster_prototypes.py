@@ -17,6 +17,7 @@ from fedlab.models.head import find_head
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import P, StrategyParameters
+from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 class PrototypesParameters(StrategyParameters):
     """Parameters of a method that compares features with prototypes."""
+
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # prototypes are means of a class
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network without features: the samples themselves would be averaged and sent."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.models.anatomy import anatomy_of
+from fedlab.models.eval_mode import evaluation_mode
 from fedlab.models.head import find_head
 from fedlab.models.normalisation import normalises
 from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
@@ -96,7 +99,7 @@ def refuse_other_losses(scenario: Experiment) -> None:
 
 
 def refuse_without_head(scenario: Experiment, model: nn.Module, does: str) -> None:
-    """Refuses a network without a dense layer at the end.
+    """Refuses a network whose outputs are not those of a dense layer.
 
     Args:
         scenario: Names the strategy and the model.
@@ -106,11 +109,28 @@ def refuse_without_head(scenario: Experiment, model: nn.Module, does: str) -> No
     Raises:
         InputError: If there is none.
     """
-    if find_head(model) is None:
+    if not gives_outputs(model):
         raise InputError(
             f"strategy.name: {scenario.strategy.name} {does} the last dense layer, and the model "
-            f"'{scenario.model.name}' has no such layer; use a model that ends with one"
+            f"'{scenario.model.name}' has no such layer that gives its outputs; use a model that "
+            "ends with one"
         )
+
+
+def gives_outputs(model: nn.Module) -> bool:
+    """Whether the outputs of the last dense layer are the network's, with no layer behind it."""
+    observed = anatomy_of(model).observed
+    return find_head(model) is not None and (observed is None or observed.head_is_last)
+
+
+def runs_on(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether a network runs on a sample of that shape."""
+    try:
+        with torch.no_grad(), evaluation_mode(model):
+            model(torch.zeros(1, *shape))
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    return True
 
 
 def refuse_batches_of_one(scenario: Experiment, model: nn.Module) -> None:
