@@ -24,8 +24,8 @@ MUTANTS = (
     Mutant(
         "ditto-is-anchored-at-the-trained-global-model",
         "fedlab/clients/ditto.py",
-        '"anchor": carry.extra["anchor"]',
-        '"anchor": carry.parameters',
+        'extra |= {"trained": ',
+        'extra |= {"anchor": carry.parameters, "trained": ',
         TESTS,
     ),
     Mutant(
