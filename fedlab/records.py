@@ -18,6 +18,7 @@ import torch
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from fedlab.archive import Accept, read_arrays
+from fedlab.transfer import to_device, to_host
 
 PACKED = "fedlab.npz"
 """Names an array that holds all arrays of a record, and says how."""
@@ -50,8 +51,8 @@ class ValueArray(Array):
 def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
     """Wraps tensors as a Flower record; CPU tensors are shared, not copied."""
     record = ArrayRecord()  # its constructor would turn every array it is given into bytes
-    for name, tensor in tensors.items():
-        record[name] = ValueArray(tensor.detach().cpu().contiguous().numpy())
+    for name, tensor in zip(tensors, to_host(list(tensors.values())), strict=True):
+        record[name] = ValueArray(tensor.detach().contiguous().numpy())
     return record
 
 
@@ -117,7 +118,18 @@ def unpacked(packed: ArrayRecord, accept: Accept = lambda arrays: None) -> Array
 
 def from_record(record: Mapping[str, Array], device: torch.device | str = "cpu") -> Tensors:
     """Unwraps a Flower record. The tensors may share memory with it: do not write to them."""
-    return {name: as_tensor(array.numpy()).to(device) for name, array in record.items()}
+    return _on({"": {n: as_tensor(array.numpy()) for n, array in record.items()}}, device)[""]
+
+
+def _on(records: dict[str, Tensors], device: torch.device | str) -> dict[str, Tensors]:
+    """The records on a device, in one copy; there, weights of convolutions have channels last."""
+    if torch.device(device).type == "cpu":
+        return records
+    last = torch.channels_last
+    every = [t for tensors in records.values() for t in tensors.values()]
+    every = [t.contiguous(memory_format=last) if t.dim() == 4 else t for t in every]
+    sent = iter(to_device(every, device))
+    return {record: {name: next(sent) for name in ts} for record, ts in records.items()}
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
@@ -140,7 +152,8 @@ def array_records(content: RecordDict) -> dict[str, ArrayRecord]:
 
 def arrays_of(content: RecordDict, device: torch.device | str = "cpu") -> dict[str, Tensors]:
     """All array records of a message, decoded, by name."""
-    return {name: from_record(record, device) for name, record in array_records(content).items()}
+    records = {name: from_record(record) for name, record in array_records(content).items()}
+    return _on(records, device)
 
 
 def copied(tensors: Mapping[str, torch.Tensor]) -> Tensors:

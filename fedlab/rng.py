@@ -16,6 +16,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from fedlab import accelerator
+
 
 def seed_of(seed: int, purpose: str, *key: int | str) -> int:
     """Derives an independent 63-bit seed.
@@ -37,11 +39,12 @@ def generator(seed: int, purpose: str, *key: int | str) -> np.random.Generator:
     return np.random.default_rng(seed_of(seed, purpose, *key))
 
 
-def torch_generator(
-    seed: int, purpose: str, *key: int | str, device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """A PyTorch generator of its own for one purpose (see `seed_of`), on `device`."""
-    return torch.Generator(device=device).manual_seed(seed_of(seed, purpose, *key))
+def torch_generator(seed: int, purpose: str, *key: int | str) -> torch.Generator:
+    """A PyTorch generator of its own for one purpose (see `seed_of`).
+
+    It is the CPU's, whatever the device: what it draws is then the same on all of them.
+    """
+    return torch.Generator().manual_seed(seed_of(seed, purpose, *key))
 
 
 @contextmanager
@@ -66,8 +69,7 @@ def seeded(seed: int, purpose: str, *key: int | str) -> Generator[None]:
     with _ONE_AT_A_TIME:
         value = seed_of(seed, purpose, *key)
         torch.default_generator.manual_seed(value)  # torch.manual_seed formats a stack trace
-        if torch.cuda.is_initialized():
-            torch.cuda.manual_seed_all(value)
+        accelerator.seed(value)
         random.seed(value)
         np.random.seed(value % 2**32)
         yield
@@ -77,22 +79,16 @@ def seeded(seed: int, purpose: str, *key: int | str) -> Generator[None]:
 def preserved() -> Generator[None]:
     """Puts the process's global generators back after a block."""
     with _ONE_AT_A_TIME:
-        of_python, of_numpy, of_torch = random.getstate(), np.random.get_state(), _torch_states()
+        of_python, of_numpy = random.getstate(), np.random.get_state()
+        of_torch, of_devices = torch.default_generator.get_state(), accelerator.generator_states()
     try:
         yield
     finally:
         with _ONE_AT_A_TIME:  # or another thread's block would go on with these
             random.setstate(of_python)
             np.random.set_state(of_numpy)
-            for generator, state in of_torch:
-                generator.set_state(state)
-
-
-def _torch_states() -> list[tuple[torch.Generator, torch.Tensor]]:
-    generators = [torch.default_generator]
-    if torch.cuda.is_initialized():
-        generators += torch.cuda.default_generators
-    return [(generator, generator.get_state()) for generator in generators]
+            torch.default_generator.set_state(of_torch)
+            accelerator.restore_generators(of_devices)
 
 
 _ONE_AT_A_TIME = threading.RLock()

@@ -16,6 +16,7 @@ from pydantic import (
 from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.data.spec import DataSpec
 from fedlab.errors import InputError
+from fedlab.hardware import ResourcesSpec
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.metrics.spec import EvaluationSpec
 from fedlab.models.spec import ModelSpec
@@ -51,26 +52,6 @@ class ParticipationSpec(ConfigBlock):
     min_replies: PositiveInt | None = None
     timeout: PositiveFloat | None = None
     update_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-
-class ResourcesSpec(ConfigBlock):
-    """What the simulation runs on; but for `cpus_per_actor`, never changes a result.
-
-    Attributes:
-        backend: ``ray`` (one actor per share of the hardware) or ``local`` (in this process).
-        actors: Number of Ray actors; by default as many as fit.
-        cpus_per_actor: CPU cores, and PyTorch threads, of an actor. Sums over several threads are
-            rounded otherwise, which changes results by some 1e-8.
-        gpus_per_actor: GPUs, or the share of one, of an actor; by default a quarter of a GPU
-            where there is one, and none elsewhere.
-        address: Address of a running Ray cluster; by default one is started on this machine.
-    """
-
-    backend: Literal["ray", "local"] = "ray"
-    actors: PositiveInt | None = None
-    cpus_per_actor: PositiveInt = 1
-    gpus_per_actor: float | None = Field(default=None, ge=0)
-    address: str | None = None
 
 
 class EngineSpec(ConfigBlock):

@@ -14,11 +14,14 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("method", ["fedavg", "fedbn", "fedwon"])
-def test_a_gpu_gives_a_cpus_numbers(method: str, tmp_path: Path, monkeypatch) -> None:
-    chosen = toy.scenario(strategy=method)
-    on_gpu = simulate(chosen, out=tmp_path / "gpu").model_state()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    on_cpu = simulate(chosen, out=tmp_path / "cpu").model_state()
+def test_a_gpu_gives_a_cpus_numbers(method: str, tmp_path: Path) -> None:
+    on_gpu, on_cpu = (
+        simulate(
+            toy.scenario(strategy=method, resources={"backend": "local", "device": device}),
+            out=tmp_path / device,
+        ).model_state()
+        for device in ("cuda", "cpu")
+    )
     for name in on_cpu:
         torch.testing.assert_close(on_gpu[name], on_cpu[name], rtol=1e-2, atol=1e-3)
 

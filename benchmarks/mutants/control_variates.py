@@ -15,8 +15,8 @@ MUTANTS = (
     Mutant(
         "scaffold-correction-has-the-other-sign",
         "fedlab/clients/scaffold.py",
-        "server[name] - own[name]",
-        "own[name] - server[name]",
+        "for record in (server, own)",
+        "for record in (own, server)",
         TESTS,
     ),
     Mutant(
@@ -29,8 +29,8 @@ MUTANTS = (
     Mutant(
         "feddyn-linear-term-has-the-other-sign",
         "fedlab/clients/feddyn.py",
-        "loss - linear",
-        "loss + linear",
+        "h.items()}, -1.0)",
+        "h.items()}, 1.0)",
         TESTS,
     ),
     Mutant(
@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         "feddyn-by-share-multiplies-by-the-share",
         "fedlab/clients/feddyn.py",
-        "distance - linear) / share",
-        "distance - linear) * share",
+        "self.alpha / share",
+        "self.alpha * share",
         BY_SHARE,
     ),
 )

@@ -25,8 +25,8 @@ MUTANTS = (
     Mutant(
         "qfedavg-change-is-not-squared",
         "fedlab/clients/qfedavg.py",
-        "each.double().square().sum()",
-        "each.double().sum()",
+        "exact(each).double().square().sum()",
+        "exact(each).double().sum()",
         FAIR,
     ),
     Mutant(

@@ -87,16 +87,16 @@ MUTANTS = (
     ),
     Mutant(
         "strong-views-have-magnitude-1",
-        "fedlab/data/randaugment.py",
+        "fedlab/data/strong_operations.py",
         "MAGNITUDE = 10 / 30",
         "MAGNITUDE = 1 / 30",
         VIEWS,
     ),
     Mutant(
         "strong-views-solarise-above-the-magnitude",
-        "fedlab/data/randaugment.py",
-        "image.solarize(images, 1 - MAGNITUDE)",
-        "image.solarize(images, MAGNITUDE)",
+        "fedlab/data/strong_operations.py",
+        "SOLARIZE = 1 - MAGNITUDE",
+        "SOLARIZE = MAGNITUDE",
         VIEWS,
     ),
 )

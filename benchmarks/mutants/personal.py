@@ -24,8 +24,8 @@ MUTANTS = (
     Mutant(
         "ditto-is-anchored-at-the-trained-global-model",
         "fedlab/clients/ditto.py",
-        'extra |= {"trained": carry.parameters, ',
-        'extra |= {"anchor": carry.parameters, "trained": carry.parameters, ',
+        'extra |= {"trained": ',
+        'extra |= {"anchor": carry.parameters, "trained": ',
         TESTS,
     ),
     Mutant(

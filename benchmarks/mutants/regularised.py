@@ -10,9 +10,9 @@ MOON = ("tests/test_moon.py",)
 MUTANTS = (
     Mutant(
         "fedprox-penalty-is-not-halved",
-        "fedlab/clients/fedprox.py",
-        '["mu"] / 2',
-        '["mu"]',
+        "fedlab/training/pull.py",
+        "self.weight / 2 *",
+        "self.weight *",
         ("tests/test_local_round.py",),
     ),
     Mutant(

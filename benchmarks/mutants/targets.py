@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         "unseen-domains-give-mean-and-deviation",
         "fedlab/data/load.py",
-        "target.fitted(pooled.train.labels[seen])",
-        "target.fitted(pooled.train.labels)",
+        "target.fitted(data.train.labels[seen])",
+        "target.fitted(data.train.labels)",
         PARTITION,
     ),
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from fedlab import accelerator
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.preparation import prepare_again
@@ -45,5 +46,6 @@ def open_trained(run: Run) -> Trained:
             f"the run '{run.folder}' has not finished; go on with `fedlab resume {run.folder}`"
         )
     prepared = prepare_again(run.scenario)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    asked = run.scenario.resources.device
+    device = (accelerator.current() if asked != "cpu" else None) or torch.device("cpu")
     return Trained(run, Runtime(prepared.scenario, prepared.data, prepared.partition, device))

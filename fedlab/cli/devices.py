@@ -106,7 +106,7 @@ def join(
     insecure: Insecure = False,
     force: Force = False,
     device: Annotated[
-        str | None, typer.Option(help="cpu or cuda; by default cuda where there is one.")
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps ...; by default what is there.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; by default all.", min=1)] = None,
     patience: Annotated[

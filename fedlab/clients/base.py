@@ -28,10 +28,21 @@ from fedlab.models.norms import NormPolicy, has_batch_norm
 from fedlab.records import Tensors
 from fedlab.renamed import honour_old_names, old_names
 from fedlab.strategies.parameters import P
+from fedlab.training import lists
 from fedlab.training.local_round import Carry, ClientState, Phase, Received, Update
+from fedlab.training.pull import Pull
 from fedlab.training.task import Batch, Task
 
-__all__ = ["Carry", "ClientState", "ClientTrainer", "Phase", "Received", "Update", "trained_part"]
+__all__ = [
+    "Carry",
+    "ClientState",
+    "ClientTrainer",
+    "Phase",
+    "Pull",
+    "Received",
+    "Update",
+    "trained_part",
+]
 
 RENAMED = {
     "vectorisable": "supports_vmap",
@@ -167,8 +178,10 @@ class ClientTrainer(Generic[P]):
         constant = self.task.constant
         parameters, buffers = (
             {
-                name: tensor if name in constant else channels_last(tensor.detach()).clone()
-                for name, tensor in part.items()
+                **part,
+                **lists.copied(
+                    {n: channels_last(t.detach()) for n, t in part.items() if n not in constant}
+                ),
             }
             for part in start
         )
@@ -192,6 +205,14 @@ class ClientTrainer(Generic[P]):
         """
         outputs = self.task.outputs(parameters, carry.buffers, batch.inputs)
         return self.loss(outputs, batch, carry), outputs
+
+    def pull(self, carry: Carry, phase: Phase) -> Pull | None:
+        """A quadratic and a linear term of the parameters that join a phase's objective.
+
+        Their gradient is known, so that it takes a few operations for all parameters together.
+        None by default.
+        """
+        return None
 
     def loss(self, outputs: torch.Tensor, batch: Batch, carry: Carry) -> torch.Tensor:
         """The scenario's loss of a batch, a scalar."""
@@ -218,6 +239,8 @@ class ClientTrainer(Generic[P]):
             return objective(every, carry._replace(buffers=buffers), batch)
 
         grads, loss, outputs = self.task.gradients(value, trained, carry.buffers)
+        if pull := self.pull(carry, phase):
+            grads, loss = pull.join(grads, loss, carry.parameters, trained)
         return self.task.optimizer.clip(grads), self.step_metrics(loss, outputs, batch)
 
     def step_metrics(
@@ -225,7 +248,7 @@ class ClientTrainer(Generic[P]):
     ) -> dict[str, torch.Tensor]:
         """What a step tells: its loss, and the score that `data.target` is told by."""
         target = self.task.target
-        score = target.scores(outputs.detach(), batch.labels).float().mean()
+        score = target.scores(outputs.detach(), batch.labels).mean(dtype=torch.float32)
         return {"loss": loss, target.score: score}
 
     def step(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fedlab import rng
+from fedlab.accelerator import exact
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.errors import InputError
@@ -76,10 +77,10 @@ def style_of(images: Tensor) -> Tensors:
     Args:
         images: Shape (n, channels, height, width).
     """
-    pixels = images.double().transpose(0, 1).flatten(start_dim=1)
+    pixels = exact(images).double().transpose(0, 1).flatten(start_dim=1)
     return {
-        "means": pixels.mean(dim=1).float(),
-        "deviations": pixels.std(dim=1).float(),
+        "means": pixels.mean(dim=1).float().to(images.device),
+        "deviations": pixels.std(dim=1).float().to(images.device),
     }
 
 

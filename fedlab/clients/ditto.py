@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
-from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
+from fedlab.clients.base import (
+    Carry,
+    ClientState,
+    ClientTrainer,
+    Phase,
+    Pull,
+    Received,
+    Update,
+)
 from fedlab.losses.base import ClientStats
 from fedlab.models.memory_format import channels_last
-from fedlab.records import Tensors, copied
+from fedlab.records import Tensors
 from fedlab.strategies.ditto import DittoParameters
-from fedlab.training.task import Batch
+from fedlab.training.lists import copied
 
 
 class Ditto(ClientTrainer[DittoParameters]):
@@ -30,14 +36,14 @@ class Ditto(ClientTrainer[DittoParameters]):
         (usual,) = super().phases()
         epochs, steps = self.parameters.personal_epochs, self.parameters.personal_steps
         own = replace(usual, epochs=epochs or 1, steps=steps) if epochs or steps else usual
-        personal = replace(own, enter=self.turn_to_personal, objective=self.held_close)
+        personal = replace(own, enter=self.turn_to_personal)
         return [usual, personal]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Starts with the global model; the carry's extra holds the personal one meanwhile."""
         carry = super().begin(received, client_state, stats)
         waiting = self.evaluated_model(received, client_state)
-        waiting = {name: channels_last(tensor).clone() for name, tensor in waiting.items()}
+        waiting = copied({name: channels_last(tensor) for name, tensor in waiting.items()})
         parameters, buffers = self.task.split(waiting)
         aside = {
             "anchor": copied(carry.parameters),
@@ -55,14 +61,10 @@ class Ditto(ClientTrainer[DittoParameters]):
         extra |= {"trained": carry.parameters, "trained_buffers": carry.buffers}
         return Carry(own, buffers, self.task.optimizer.start(own), extra)
 
-    def held_close(
-        self, parameters: Tensors, carry: Carry, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss with the distance to the global model added (equation 1)."""
-        loss, outputs = self.objective(parameters, carry, batch)
-        anchor = carry.extra["anchor"]
-        distance = sum((parameters[name] - anchor[name]).square().sum() for name in parameters)
-        return loss + self.parameters.lam / 2 * distance, outputs
+    def pull(self, carry: Carry, phase: Phase) -> Pull | None:
+        """The personal model's distance to the global one (equation 1)."""
+        personal = "trained" in carry.extra
+        return Pull(self.parameters.lam, carry.extra["anchor"]) if personal else None
 
     def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
         """The personal model."""

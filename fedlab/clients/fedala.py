@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from fedlab.accelerator import exact
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.losses.base import ClientStats
 from fedlab.models.eval_mode import evaluation_mode
@@ -85,7 +86,7 @@ class FedALA(ClientTrainer[FedALAParameters]):
                 step = self.parameters.eta * grad * extra["towards"][name]
                 extra["weights"][name].sub_(step).clamp_(0, 1)
             if "old" in extra:
-                extra["progress"]["losses"][-1] = loss.double()
+                extra["progress"]["losses"][-1] = exact(loss).double()
                 self.put_mixture(carry.parameters, extra["old"], extra["towards"], extra["weights"])
         return carry, self.step_metrics(loss, outputs, batch)
 

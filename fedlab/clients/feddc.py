@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
+from fedlab.clients.base import (
+    Carry,
+    ClientState,
+    ClientTrainer,
+    Phase,
+    Pull,
+    Received,
+    Update,
+)
 from fedlab.clients.families.shares import share_of
 from fedlab.clients.scaffold import mean_gradient_change
 from fedlab.losses.base import ClientStats
-from fedlab.records import Tensors
+from fedlab.models.memory_format import channels_last
 from fedlab.strategies.feddc import FedDCParameters
-from fedlab.training.task import Batch
+from fedlab.training.lists import added, divided, less, times
 
 
 class FedDC(ClientTrainer[FedDCParameters]):
@@ -29,35 +37,31 @@ class FedDC(ClientTrainer[FedDCParameters]):
         mean, share = received.arrays["gradient"], share_of(received, stats)
         zeros = {name: torch.zeros_like(tensor) for name, tensor in mean.items()}
         drift, gradient = client_state.get("drift", zeros), client_state.get("gradient", zeros)
-        centre = {name: value - drift[name] for name, value in carry.parameters.items()}
-        correction = {name: (mean[name] - gradient[name]) / share for name in carry.parameters}
+        names = carry.parameters
+        centre = less(carry.parameters, {name: channels_last(drift[name]) for name in names})
+        both = ({n: channels_last(record[n]) for n in names} for record in (mean, gradient))
+        correction = less(*both)
+        if share != 1:
+            correction = divided(correction, share)
         own = {"drift": drift, "gradient": gradient, "centre": centre, "correction": correction}
-        shares = {"share": {"value": next(iter(mean.values())).new_tensor(share)}}
+        value = next(iter(mean.values())).new_full((), share)
+        shares = {"share": {"value": value, "weight": self.parameters.alpha / value}}
         return carry._replace(extra={**carry.extra, **own, **shares})
 
-    def objective(
-        self, parameters: Tensors, carry: Carry, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss with the penalty and the linear term added."""
-        loss, outputs = super().objective(parameters, carry, batch)
-        centre, correction = carry.extra["centre"], carry.extra["correction"]
-        alpha = self.parameters.alpha / carry.extra["share"]["value"]
-        distance = sum((parameters[name] - centre[name]).square().sum() for name in centre)
-        linear = sum((parameters[name] * correction[name]).sum() for name in correction)
-        return loss + alpha / 2 * distance + linear, outputs
+    def pull(self, carry: Carry, phase: Phase) -> Pull:
+        """The penalty and the linear term."""
+        extra = carry.extra
+        return Pull(extra["share"]["weight"], extra["centre"], extra["correction"])
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the change of s_i g_i; h_i grows by θ - w, g_i becomes the mean gradient."""
         update = super().finish(carry, received, steps)
         share = carry.extra["share"]["value"]
-        mean = {name: tensor / share for name, tensor in received.arrays["gradient"].items()}
+        mean = divided(received.arrays["gradient"], share)
         moved = mean_gradient_change(self, carry.parameters, received, steps, mean)
-        change = {name: share * value for name, value in moved.items()}
-        drift = {
-            name: value + carry.parameters[name] - received.model[name]
-            for name, value in carry.extra["drift"].items()
-        }
-        gradient = {name: own + change[name] for name, own in carry.extra["gradient"].items()}
+        change = times(moved, share)
+        drift = less(added(carry.extra["drift"], carry.parameters), received.model)
+        gradient = added(carry.extra["gradient"], change)
         return update._replace(
             arrays={**update.arrays, "gradient": change},
             client_state={**update.client_state, "drift": drift, "gradient": gradient},

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
+from fedlab.clients.base import (
+    Carry,
+    ClientState,
+    ClientTrainer,
+    Phase,
+    Pull,
+    Received,
+    Update,
+)
 from fedlab.clients.families.shares import share_of
 from fedlab.losses.base import ClientStats
-from fedlab.records import Tensors, copied
+from fedlab.models.memory_format import channels_last
 from fedlab.strategies.feddyn import FedDynParameters
-from fedlab.training.task import Batch
+from fedlab.training.lists import copied, divided, less, times
 
 
 class FedDyn(ClientTrainer[FedDynParameters]):
@@ -32,31 +40,24 @@ class FedDyn(ClientTrainer[FedDynParameters]):
         carry = super().begin(received, client_state, stats)
         anchor = copied(carry.parameters)
         h = client_state.get("h") or {name: torch.zeros_like(w) for name, w in anchor.items()}
-        own = {"anchor": anchor, "h": h}
+        slope = times({name: channels_last(value) for name, value in h.items()}, -1.0)
+        own = {"anchor": anchor, "-h": slope}
         if self.parameters.by_share:
-            share = next(iter(anchor.values())).new_tensor(share_of(received, stats))
-            own["share"] = {"value": share}
+            share = next(iter(anchor.values())).new_full((), share_of(received, stats))
+            own["slope"] = divided(slope, share)
+            own["share"] = {"weight": self.alpha / share}
         return carry._replace(extra={**carry.extra, **own})
 
-    def objective(
-        self, parameters: Tensors, carry: Carry, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss with the linear and the quadratic term added."""
-        loss, outputs = super().objective(parameters, carry, batch)
-        anchor, h = carry.extra["anchor"], carry.extra["h"]
-        linear = sum((h[name] * parameters[name]).sum() for name in h)
-        distance = sum((parameters[name] - anchor[name]).square().sum() for name in anchor)
+    def pull(self, carry: Carry, phase: Phase) -> Pull:
+        """The quadratic and the linear term."""
+        extra = carry.extra
         if self.parameters.by_share:
-            share = carry.extra["share"]["value"]
-            return loss + (self.alpha / 2 * distance - linear) / share, outputs
-        return loss - linear + self.alpha / 2 * distance, outputs
+            return Pull(extra["share"]["weight"], extra["anchor"], extra["slope"])
+        return Pull(self.alpha, extra["anchor"], extra["-h"])
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Keeps h_i, which at a local optimum is the gradient there."""
         update = super().finish(carry, received, steps)
-        anchor = carry.extra["anchor"]
-        h = {
-            name: value - self.alpha * (carry.parameters[name] - anchor[name])
-            for name, value in carry.extra["h"].items()
-        }
+        moved = less(carry.parameters, carry.extra["anchor"])
+        h = less(times(moved, -self.alpha), carry.extra["-h"])
         return update._replace(client_state={**update.client_state, "h": h})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from fedlab.accelerator import exact
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
 from fedlab.config import registry
 from fedlab.federation.method_wrapper import wrap_class
@@ -101,7 +102,8 @@ def consistent(up: Tensor, grown: Tensor, rounds: Tensor, tau: float) -> Tensor:
         tau: τ.
     """
     agreed = torch.where(up, grown, rounds - grown)
-    return (agreed.double() / rounds.clamp(min=1).double() > tau) | (rounds == 0)
+    share = exact(agreed).double() / exact(rounds).clamp(min=1).double()
+    return (share > tau).to(up.device) | (rounds == 0)
 
 
 def _local_half(parameters: FedHEALParameters) -> type[ClientTrainer]:

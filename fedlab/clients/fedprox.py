@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import torch
 
-from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received
+from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Pull, Received
 from fedlab.losses.base import ClientStats
-from fedlab.records import Tensors, copied
-from fedlab.training.task import Batch
+from fedlab.training.lists import copied
 
 
 class FedProx(ClientTrainer):
@@ -23,14 +22,10 @@ class FedProx(ClientTrainer):
         """
         carry = super().begin(received, client_state, stats)
         anchor = copied(carry.parameters)
-        mu = torch.tensor(float(received.config["proximal-mu"]))
+        device = next((value.device for value in anchor.values()), None)
+        mu = torch.full((), float(received.config["proximal-mu"]), device=device)
         return carry._replace(extra={**carry.extra, "anchor": anchor, "proximal": {"mu": mu}})
 
-    def objective(
-        self, parameters: Tensors, carry: Carry, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss with the proximal term added."""
-        loss, outputs = super().objective(parameters, carry, batch)
-        anchor = carry.extra["anchor"]
-        distance = sum((parameters[name] - anchor[name]).square().sum() for name in parameters)
-        return loss + carry.extra["proximal"]["mu"] / 2 * distance, outputs
+    def pull(self, carry: Carry, phase: Phase) -> Pull:
+        """The proximal term."""
+        return Pull(carry.extra["proximal"]["mu"], carry.extra["anchor"])

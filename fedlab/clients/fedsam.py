@@ -9,9 +9,10 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, trained_part
 from fedlab.losses.base import ClientStats
-from fedlab.records import Tensors, copied
+from fedlab.records import Tensors
 from fedlab.strategies.fedsam import FedSAMParameters
 from fedlab.training.gradients import with_zeros
+from fedlab.training.lists import added, copied, norm, times
 from fedlab.training.task import Batch, Task
 
 EPS = 1e-12
@@ -63,6 +64,5 @@ class FedSAM(ClientTrainer[FedSAMParameters]):
         """θ + ρ g/‖g‖ for the parameters that have a gradient, the others as they are."""
         if not grads:
             return parameters
-        squares = torch.stack([grad.square().sum() for grad in grads.values()])
-        scale = self.rho / squares.sum().sqrt().clamp(min=EPS)
-        return {**parameters, **{name: parameters[name] + scale * grads[name] for name in grads}}
+        scale = self.rho / norm(grads).clamp(min=EPS)
+        return {**parameters, **added(times(grads, scale), parameters)}

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 
+from fedlab.accelerator import exact
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.losses.base import ClientStats
 from fedlab.models.eval_mode import evaluation_mode
@@ -49,7 +50,7 @@ class IFCA(ClientTrainer[IFCAParameters]):
             }
             for record in self.others
         }
-        like = torch.zeros(1, dtype=torch.float64, device=stats.class_counts.device)
+        like = torch.zeros(1, dtype=torch.float64, device=exact(stats.class_counts).device)
         losses = {"losses": {"sums": like.repeat(self.parameters.clusters)}}
         return carry._replace(extra={**carry.extra, **waiting, **losses})
 
@@ -62,7 +63,7 @@ class IFCA(ClientTrainer[IFCAParameters]):
         first = {**carry.parameters, **carry.buffers}
         models = [first, *({**first, **carry.extra[record]} for record in self.others)]
         losses, scores = self.losses(models, batch)
-        carry.extra["losses"]["sums"] += losses.double() * len(batch.labels)
+        carry.extra["losses"]["sums"] += exact(losses).double() * len(batch.labels)
         score = {self.task.target.score: scores[losses.argmin(dim=0)]}
         return {}, {"loss": losses.amin(), **score}
 
@@ -105,7 +106,7 @@ class IFCA(ClientTrainer[IFCAParameters]):
         ]
         sums = torch.zeros(len(models), dtype=torch.float64)
         for batch in batches:
-            sums += self.losses(models, batch)[0].double().cpu() * len(batch.labels)
+            sums += self.losses(models, batch)[0].cpu().double() * len(batch.labels)
         return models[int(least(sums))]
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:

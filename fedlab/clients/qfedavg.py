@@ -5,6 +5,7 @@ See `fedlab.strategies.qfedavg` for the paper and what travels.
 
 from __future__ import annotations
 
+from fedlab.accelerator import exact
 from fedlab.clients.base import Carry, Received, Update
 from fedlab.clients.families.received_loss import ReceivedLoss
 from fedlab.strategies.qfedavg import QFedAvgParameters
@@ -34,7 +35,7 @@ class QFedAvg(ReceivedLoss[QFedAvgParameters]):
             name: lipschitz * (received.model[name] - value)
             for name, value in carry.parameters.items()
         }
-        square = sum(each.double().square().sum() for each in change.values())
+        square = sum(exact(each).double().square().sum() for each in change.values())
         arrays = {
             "change": {name: (power * each).to(each.dtype) for name, each in change.items()},
             "scale": {"h": (q * loss ** (q - 1) * square + lipschitz * loss**q) * measured},

@@ -19,8 +19,10 @@ from fedlab.clients.base import (
     trained_part,
 )
 from fedlab.losses.base import ClientStats
+from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.training.gradients import with_zeros
+from fedlab.training.lists import added, divided, less
 from fedlab.training.task import Batch
 
 
@@ -32,7 +34,8 @@ class Scaffold(ClientTrainer):
         carry = super().begin(received, client_state, stats)
         server = received.arrays["control"]
         own = client_state.get("control") or {n: torch.zeros_like(c) for n, c in server.items()}
-        correction = {name: server[name] - own[name] for name in carry.parameters}
+        both = ({n: channels_last(record[n]) for n in carry.parameters} for record in (server, own))
+        correction = less(*both)
         extra = {**carry.extra, "control": own, "correction": correction}
         return carry._replace(extra=extra)
 
@@ -42,15 +45,14 @@ class Scaffold(ClientTrainer):
         """The clipped gradients with c - c_i added."""
         grads, metrics = super().gradients(carry, batch, phase)
         grads = with_zeros(grads, trained_part(carry.parameters, phase))
-        correction = carry.extra["correction"]
-        return {name: grad + correction[name] for name, grad in grads.items()}, metrics
+        return added(grads, carry.extra["correction"]), metrics
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends Δc_i = (w - θ) / (K η) - c; a client that took no step has nothing to change."""
         update = super().finish(carry, received, steps)
         server = received.arrays["control"]
         change = mean_gradient_change(self, carry.parameters, received, steps, server)
-        own = {name: control + change[name] for name, control in carry.extra["control"].items()}
+        own = added(carry.extra["control"], change)
         return update._replace(
             arrays={**update.arrays, "control": change},
             client_state={**update.client_state, "control": own},
@@ -75,7 +77,5 @@ def mean_gradient_change(
     if steps == 0:
         return {name: torch.zeros_like(control) for name, control in server.items()}
     length = steps * trainer.task.optimizer.learning_rate(received.server_round)
-    return {
-        name: (received.model[name] - value) / length - server[name]
-        for name, value in trained.items()
-    }
+    start = {name: received.model[name] for name in trained}
+    return less(divided(less(start, trained), length), server)

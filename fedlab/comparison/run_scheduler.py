@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fedlab.comparison.run_worker import Load, News, RunTask, RunWorker, Watch
 from fedlab.config import registry
 from fedlab.engine.ray.resources import ActorPlan
+from fedlab.scenario import Scenario
 
 TRIES = 2
 """How often a run is started whose process dies of it."""
@@ -123,7 +124,7 @@ class RunScheduler:
     def _send(self, attempt: Attempt, load: Load) -> None:
         job, post, _ = attempt
         resources = job.scenario.resources.model_copy(
-            update={"backend": "local", "gpus_per_actor": self.share.gpus}
+            update={"backend": "local", "gpus_per_actor": self.share.gpus or _none(job.scenario)}
             if post.alone
             else {"actors": min(self.actors, job.scenario.largest_cohort)}
         )
@@ -142,3 +143,8 @@ class RunScheduler:
         if key not in self.data:
             self.data[key] = ray.put(load(job.scenario.data))
         return self.data[key]
+
+
+def _none(scenario: Scenario) -> float | None:
+    """No GPUs of Ray's: the CPU, unless the scenario names a device that Ray does not know."""
+    return None if scenario.resources.on_accelerator else 0.0

@@ -9,6 +9,9 @@ from typing import Literal
 
 import torch
 
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
+
 
 @dataclass(frozen=True)
 class ClientData:
@@ -32,10 +35,26 @@ class ClientData:
         """How many of its labels are known."""
         return int(self.labelled.count_nonzero())
 
+    @cached_property
+    def labelled_there(self) -> torch.Tensor:
+        """`labelled` on the device of the samples."""
+        return self.labelled.to(self.labels.device)
+
+    @cached_property
+    def _counts(self) -> dict[int, torch.Tensor]:
+        return {}
+
+    def counts(self, target: Target, outputs: int) -> torch.Tensor:
+        """Labelled training samples of every class, or with every label (`Target.counts`)."""
+        if outputs not in self._counts:  # an accelerator is waited for, once in a run
+            whole = self.known == len(self.labels)
+            known = self.labels if whole else self.labels[self.labelled_there]
+            self._counts[outputs] = target.counts(known, outputs)
+        return self._counts[outputs]
+
     def class_counts(self, classes: int) -> torch.Tensor:
         """Labelled training samples of every class, int64 of shape (classes,)."""
-        known = self.labels[self.labelled.to(self.labels.device)]
-        return torch.bincount(known, minlength=classes)
+        return self.counts(Classes(), classes)
 
     def split(self, name: Literal["all", "labelled", "unlabelled"]) -> torch.Tensor:
         """Row indices of the training samples that a phase reads, on the CPU."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedlab.accelerator import has_float64
 from fedlab.data.augment import change, draw
 from fedlab.data.input_kind import kind_of
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
 from fedlab.errors import InputError
+
+if TYPE_CHECKING:
+    from fedlab.data.randaugment import StrongPlan
 
 
 class Preprocess:
@@ -38,6 +42,7 @@ class Preprocess:
         told = data.ids is not None
         kind = kind_of(spec.inputs, stored, spec.normalisation != "none", told)
         self.images, self.ids = kind == "images", kind == "ids"
+        self.shape = data.train.inputs.shape[1:]
         if self.augments and not self.images:
             raise InputError(
                 "data.augmentation changes images, but the sources yield features; leave it out"
@@ -46,13 +51,34 @@ class Preprocess:
         mean, std = _statistics(normalisation, data, self.images)
         # What float32 cannot tell apart is told apart only once it is standardised.
         exact = stored in (np.int64, np.float64)
+        self._exact = exact and not self.ids
+        self._numbers = data.train.labels.dtype == np.float64
         self.mean, self.std = (mean, std) if exact else (mean.float(), std.float())
         self._as_they_are = not mean.any() and bool((std == 1).all())
 
     def to(self, device: torch.device | str) -> Preprocess:
-        """The same on `device`, which saves a copy of mean and std with every batch."""
+        """The same on `device`, which saves a copy of mean and std with every batch.
+
+        Single numbers stay on the CPU: they travel with the kernels that use them.
+
+        Raises:
+            InputError: If samples or labels need float64, which the device does not have.
+        """
+        device = torch.device(device)
+        if self._exact and not has_float64(device.type):
+            raise InputError(
+                f"resources.device: the samples are numbers in double precision, or whole ones "
+                f"that are standardised in it, and '{device.type}' has no float64; set "
+                "resources.device=cpu, or store them as float32"
+            )
+        if self._numbers and not has_float64(device.type):
+            raise InputError(
+                f"resources.device: the numbers to learn are in double precision, and "
+                f"'{device.type}' has no float64; set resources.device=cpu"
+            )
         moved = copy.copy(self)
-        moved.mean, moved.std = self.mean.to(device), self.std.to(device)
+        if self.mean.dim() or self.std.dim():
+            moved.mean, moved.std = self.mean.to(device), self.std.to(device)
         return moved
 
     def inputs(self, batch: Tensor, own: bool = False) -> Tensor:
@@ -72,7 +98,12 @@ class Preprocess:
             return batch
         mean, std = self._statistics_for(batch)
         if self.images:  # the mean and the std of bytes, so that nothing else need be scaled
-            return batch.to(torch.float32).sub_(255 * mean).div_(255 * std)
+            made = None
+            if batch.dim() == 4 and batch.shape[1] > 1 and not self.augments:
+                # In the format that networks are fed with, which saves a copy.
+                form = {"dtype": mean.dtype, "device": batch.device}
+                made = torch.empty(batch.shape, memory_format=torch.channels_last, **form)
+            return torch.sub(batch, 255 * mean, out=made).div_(255 * std)
         if self._as_they_are:
             return batch.to(torch.float32, copy=not own)
         return batch.to(mean.dtype, copy=not own).sub_(mean).div_(std).to(torch.float32)
@@ -98,10 +129,26 @@ class Preprocess:
             batches: What `inputs` has made, shape (clients, n, channels, height, width).
             generators: One for each client.
         """
+        return self.augmented(batches, self.draw(batches.shape[1], generators))
+
+    def draw(self, count: int, generators: Sequence[torch.Generator]) -> Tensor | None:
+        """What is random about `count` images of each client, on the host.
+
+        Returns:
+            Shape (clients, count, `fedlab.data.augment.DRAWS`); None where nothing is changed.
+        """
         if not self.augments:
-            return batches
-        draws = torch.stack([draw(batches.shape[1], generator) for generator in generators])
-        return self._changed(batches, draws, partial(change, augmentation=self.augmentation))
+            return None
+        return torch.stack([draw(count, generator) for generator in generators])
+
+    def augmented(self, batch: Tensor, draws: Tensor | None) -> Tensor:
+        """Images of shape (..., channels, height, width), changed as draws of them say."""
+        if draws is None:
+            return batch
+        flat = draws.flatten(0, -2)
+        return self._changed(
+            batch, lambda pixels: change(pixels, flat, augmentation=self.augmentation)
+        )
 
     def strong(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Changes a batch strongly, as `fedlab.data.randaugment` says.
@@ -117,26 +164,39 @@ class Preprocess:
 
     def strong_stack(self, batches: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """As `strong`, for the batches of many clients, each with a generator of its own."""
+        planned = self.plan_strong(batches.shape[1], generators)
+        crops, back, kinds = (tensor.to(batches.device) for tensor in planned[:3])
+        return self.strong_views(batches, planned._replace(crops=crops, back=back, kinds=kinds))
+
+    def plan_strong(self, count: int, generators: Sequence[torch.Generator]) -> StrongPlan:
+        """What becomes of `count` images of each client, on the host.
+
+        Raises:
+            InputError: If the samples are no images.
+        """
         if not self.images:
             raise InputError(
                 "strategy: the method trains on strongly changed views of images, but the sources "
                 "yield features; choose a source of images"
             )
         # Few methods need it, and torchvision's functions take long to import.
-        from fedlab.data.randaugment import draw_strong, strong_view
+        from fedlab.data.randaugment import draw_strong, plan
 
-        draws = torch.stack([draw_strong(batches.shape[1], generator) for generator in generators])
-        view = partial(strong_view, mirrors=self.augmentation.flip)
-        return self._changed(batches, draws, view)
+        draws = torch.cat([draw_strong(count, generator) for generator in generators])
+        height, width = self.shape[-2:]
+        return plan(draws, height, width, mirrors=self.augmentation.flip)
 
-    def _changed(
-        self, batch: Tensor, draws: Tensor, change: Callable[[Tensor, Tensor], Tensor]
-    ) -> Tensor:
+    def strong_views(self, batch: Tensor, planned: StrongPlan) -> Tensor:
+        """Images of shape (..., channels, height, width), changed as planned for all of them."""
+        from fedlab.data.randaugment import apply
+
+        return self._changed(batch, lambda pixels: apply(pixels, planned))
+
+    def _changed(self, batch: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Normalised images of shape (..., channels, height, width), changed as pixels."""
         mean, std = self._statistics_for(batch)
         pixels = (batch * std + mean).flatten(0, -4)
-        changed = change(pixels, draws.flatten(0, -2))
-        return ((changed - mean) / std).view(batch.shape)
+        return ((change(pixels) - mean) / std).view(batch.shape)
 
     def _statistics_for(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and std on the batch's device; a single number serves on every device as it is."""

@@ -6,94 +6,103 @@ setting, arXiv 2307.08809), after a random crop. Where ``data.augmentation.flip`
 mirror image of a sample is one of its class, as for most photographs and for few digits, half of
 the images are mirrored as well.
 
-As in `fedlab.data.augment`, what is drawn is told apart from what is done with it.
+As in `fedlab.data.augment`, what is drawn is told apart from what is done with it. Which image gets
+which operation is known on the host (`plan`), so that a device need not be asked: `apply` takes the
+images in the order of their operations, each of which then has a slice of the batch to itself.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as image
+from torch.nn.functional import pad
 
-from fedlab.data.augment import crop
+from fedlab.data.strong_operations import FAMILIES, OPERATIONS
+
+__all__ = ["DRAWS", "OPERATIONS", "StrongPlan", "apply", "draw_strong", "plan", "strong_view"]
 
 DRAWS = 5  # mirror, crop down, crop right, operation, direction
-MAGNITUDE = 10 / 30
 CROP_PADDING = 1 / 8
 """Padding before the crop, as a share of the height: 4 pixels of 32, as is usual."""
 
-Operation = Callable[[Tensor, float], Tensor]
-"""(images of shape (n, channels, height, width), direction -1 or 1) -> images."""
+
+class StrongPlan(NamedTuple):
+    """What is done with each of n images, in the order of their operations.
+
+    Attributes:
+        crops: For each image its place in the batch, the first of its rows in the padded image, the
+            column of its left edge and the step from column to column, 1 or -1 (mirrored); int64 of
+            shape (4, n, 1).
+        back: The place of each image of the batch in that order, int64 of shape (n,).
+        kinds: 2 · operation + (1 if the direction is 1), int64 of shape (n,).
+        sizes: Number of images of each of these kinds, on the host.
+    """
+
+    crops: Tensor
+    back: Tensor
+    kinds: Tensor
+    sizes: Sequence[int]
 
 
 def draw_strong(count: int, generator: torch.Generator) -> Tensor:
     """All that is random about `count` images: uniform in [0, 1), shape (count, `DRAWS`)."""
-    return torch.rand(count, DRAWS, generator=generator, device=generator.device)
+    return torch.rand(count, DRAWS, generator=generator)
 
 
-def strong_view(pixels: Tensor, draws: Tensor, *, mirrors: bool) -> Tensor:
+def plan(draws: Tensor, height: int, width: int, *, mirrors: bool) -> StrongPlan:
+    """What the draws say, on the host.
+
+    Args:
+        draws: Uniform in [0, 1), shape (n, `DRAWS`); see `draw_strong`.
+        height: That of the images.
+        width: Likewise.
+        mirrors: Whether half of the images are mirrored.
+    """
+    mirror, down, right, which, side = draws.unbind(dim=1)
+    kinds = 2 * (which * len(OPERATIONS)).long() + (side >= 0.5)
+    order = kinds.argsort(stable=True)
+    places = 2 * round(height * CROP_PADDING) + 1
+    mirrored = (mirror < 0.5) & mirrors
+    first_row, shift = (down * places).long(), (right * places).long()
+    left = torch.where(mirrored, width - 1 + shift, shift)
+    crops = torch.stack([torch.arange(len(draws)), first_row, left, 1 - 2 * mirrored.long()])
+    sizes = kinds.bincount(minlength=2 * len(OPERATIONS)).tolist()
+    return StrongPlan(crops[:, order, None], order.argsort(), kinds[order], sizes)
+
+
+def apply(pixels: Tensor, planned: StrongPlan) -> Tensor:
     """Crops, and applies to each image an operation of its own.
 
     Args:
         pixels: float32 in [0, 1], shape (n, channels, height, width).
-        draws: Uniform in [0, 1), shape (n, `DRAWS`); see `draw_strong`.
-        mirrors: Whether half of the images are mirrored.
+        planned: What `plan` has made for n images of that size, on the device of `pixels`.
 
     Returns:
         float32 in [0, 1], same shape, a new tensor.
     """
-    mirror, down, right, which, side = draws.to(pixels).unbind(dim=1)
-    padding = round(pixels.shape[2] * CROP_PADDING)
-    changed = crop(pixels, padding, down, right, (mirror < 0.5) & mirrors)
-    chosen = (which * len(OPERATIONS)).long()
-    for index, operation in enumerate(OPERATIONS):
-        for direction, wanted in ((-1.0, side < 0.5), (1.0, side >= 0.5)):
-            rows = ((chosen == index) & wanted).nonzero().flatten()
-            if len(rows):
-                changed[rows] = operation(changed[rows], direction).clamp(0, 1)
-    return changed
+    height, width = pixels.shape[2:]
+    image, first_row, left, step = planned.crops.unbind()
+    rows = first_row + torch.arange(height, device=pixels.device)
+    columns = torch.addcmul(left, step, torch.arange(width, device=pixels.device))
+    padded = pad(pixels, [round(height * CROP_PADDING)] * 4)
+    cut = padded[image[:, :, None], :, rows[:, :, None], columns[:, None, :]]
+    changed = cut.permute(0, 3, 1, 2).contiguous()
+    start, kind = 0, 0
+    for count, change in FAMILIES:
+        sizes = planned.sizes[2 * kind : 2 * (kind + count)]
+        end = start + sum(sizes)
+        if change and end > start:
+            change(changed[start:end], sizes, planned.kinds[start:end] - 2 * kind)
+        start, kind = end, kind + count
+    return changed.clamp_(0, 1)[planned.back]
 
 
-def _affine(
-    images: Tensor,
-    angle: float = 0.0,
-    right: float = 0.0,
-    down: float = 0.0,
-    shear: tuple[float, float] = (0.0, 0.0),
-) -> Tensor:
-    """Moves images about; shifts are shares of the width and height, angles degrees."""
-    height, width = images.shape[2:]
-    return image.affine(
-        images,
-        angle=angle,
-        translate=[right * width, down * height],
-        scale=1.0,
-        shear=list(shear),
-        interpolation=InterpolationMode.NEAREST,
-    )
-
-
-SHEAR = math.degrees(math.atan(0.3 * MAGNITUDE))
-SHIFT = 150 / 331 * MAGNITUDE
-ENHANCE = 0.9 * MAGNITUDE
-
-OPERATIONS: tuple[Operation, ...] = (
-    lambda images, _: images,
-    lambda images, side: _affine(images, shear=(side * SHEAR, 0.0)),
-    lambda images, side: _affine(images, shear=(0.0, side * SHEAR)),
-    lambda images, side: _affine(images, right=side * SHIFT),
-    lambda images, side: _affine(images, down=side * SHIFT),
-    lambda images, side: _affine(images, angle=side * 30 * MAGNITUDE),
-    lambda images, side: image.adjust_brightness(images, 1 + side * ENHANCE),
-    lambda images, side: image.adjust_saturation(images, 1 + side * ENHANCE),
-    lambda images, side: image.adjust_contrast(images, 1 + side * ENHANCE),
-    lambda images, side: image.adjust_sharpness(images, 1 + side * ENHANCE),
-    lambda images, _: image.posterize(images, 8 - round(4 * MAGNITUDE)),
-    lambda images, _: image.solarize(images, 1 - MAGNITUDE),
-    lambda images, _: image.autocontrast(images),
-    lambda images, _: image.equalize(images),
-)
+def strong_view(pixels: Tensor, draws: Tensor, *, mirrors: bool) -> Tensor:
+    """The views that draws on the host ask for (see `plan` and `apply`)."""
+    planned = plan(draws.cpu(), *pixels.shape[2:], mirrors=mirrors)
+    device = pixels.device
+    crops, back, kinds = (tensor.to(device) for tensor in planned[:3])
+    return apply(pixels, StrongPlan(crops, back, kinds, planned.sizes))

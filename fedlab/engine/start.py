@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -12,14 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from fedlab import accelerator
 from fedlab.config import registry
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.local_grid import LocalGrid
-from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors
+from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors, refuse_index
 from fedlab.engine.work_units import clients_per_batch
 from fedlab.errors import InputError
+from fedlab.hardware import KEY, ResourcesSpec
 from fedlab.models.anatomy.observed import Observed
 from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
@@ -33,7 +34,10 @@ def check_resources(scenario: Scenario) -> None:
             (the cluster's own resources are checked later).
     """
     resources = scenario.resources
-    if resources.backend == "ray":
+    if resources.backend == "local":
+        resources.device_here()
+    else:
+        refuse_index(resources)
         if find_spec("ray") is None:
             raise InputError(
                 "resources.backend: 'ray' is not installed; install fedlab-sim[sim], or set "
@@ -69,12 +73,11 @@ def start_grid(
         The grid, and one line that describes what it runs on.
     """
     if scenario.resources.backend == "local":
-        on_gpu = torch.cuda.is_available() and scenario.resources.gpus_per_actor != 0
-        device = torch.device("cuda" if on_gpu else "cpu")
+        device = str(scenario.resources.device_here())
         threads = scenario.resources.cpus_per_actor
-        runtime = make_runtime(scenario, device.type, threads, data, partition, observed=observed)
+        runtime = make_runtime(scenario, device, threads, data, partition, observed=observed)
         grid = LocalGrid(runtime, threads)
-        return grid, f"in this process on {device.type}"
+        return grid, f"in this process on {device}"
     return _start_ray(scenario, data, partition, observed)
 
 
@@ -94,7 +97,7 @@ def _start_ray(
             partial(
                 make_runtime,
                 scenario,
-                "cuda" if plan.gpus else "cpu",
+                device_of_actors(scenario.resources, plan),
                 plan.cpus,
                 session_classes=registry.session_classes(),
                 observed=observed,
@@ -130,7 +133,7 @@ def make_runtime(
 
     Args:
         scenario: The experiment.
-        device: ``cpu`` or ``cuda``.
+        device: The device's name; ``auto`` is this process's own accelerator.
         threads: PyTorch threads.
         data: The pooled samples.
         partition: Which of them belong to which client.
@@ -139,9 +142,11 @@ def make_runtime(
     """
     registry.register_classes(session_classes)
     torch.set_num_threads(threads)
-    if device == "cuda":
-        # For reproducible results; deterministic cuBLAS needs a fixed workspace.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-    return Runtime(scenario, data, partition, torch.device(device), observed)
+    where = accelerator.device_of(device, KEY)
+    accelerator.make_deterministic(where)
+    return Runtime(scenario, data, partition, where, observed)
+
+
+def device_of_actors(resources: ResourcesSpec, plan: ActorPlan) -> str:
+    """What an actor is told of its device; with a GPU from Ray, it takes the one it can see."""
+    return resources.device if resources.on_accelerator else ("auto" if plan.gpus else "cpu")

@@ -203,8 +203,7 @@ class _Extraction(nn.Module):
 
 
 def _device(context: ExtractionContext) -> torch.device:
-    wanted = context.scenario.resources.gpus_per_actor != 0
-    return torch.device("cuda" if wanted and torch.cuda.is_available() else "cpu")
+    return context.scenario.resources.device_here()
 
 
 @contextmanager

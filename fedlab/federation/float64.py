@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from fedlab.accelerator import exact, is_accelerator
+
 CACHED = 2**15
 """Block size in values, whose float64 copies stay in a core's cache while they are added."""
 
@@ -17,7 +19,11 @@ COLUMNS, GPU_COLUMNS = 2**12, 2**20
 
 
 def weighted(values: torch.Tensor, weight: float) -> torch.Tensor:
-    """``weight * values`` in float64, in new memory with the same strides."""
+    """``weight * values`` in float64, in new memory with the same strides.
+
+    On a device without float64, that memory is the CPU's.
+    """
+    values = exact(values)
     total = torch.empty_like(values, dtype=torch.float64)
     if weight == 1:
         return total.copy_(values)
@@ -34,6 +40,8 @@ def accumulate(
     """Adds weighted values to a sum, one after the other; for integers, takes the maximum."""
     if not values:
         return
+    if values[0].device != total.device:
+        values = [value.to(total.device) for value in values]
     if not values[0].is_floating_point():
         for value in values:
             torch.maximum(total, value, out=total)
@@ -54,10 +62,11 @@ def accumulate(
 
 def sum_of_stack(stack: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
     """The weighted sum of floating-point tensors over their first axis, in float64."""
+    stack = exact(stack)
     weight = torch.tensor(weights, dtype=torch.float64, device=stack.device)
     flat = stack.flatten(1)
     total = torch.empty(flat.shape[1], dtype=torch.float64, device=stack.device)
-    columns = GPU_COLUMNS if stack.is_cuda else COLUMNS
+    columns = GPU_COLUMNS if is_accelerator(stack.device) else COLUMNS
     for part, piece in zip(total.split(columns), flat.split(columns, dim=1), strict=True):
         torch.mv(piece.double().t(), weight, out=part)
     return total.view(stack.shape[1:])
@@ -70,4 +79,4 @@ def _flat(tensor: torch.Tensor) -> torch.Tensor:
 
 def _at_once(tensor: torch.Tensor) -> bool:
     """Whether one block is faster than several: on a GPU, and for small tensors."""
-    return tensor.is_cuda or tensor.numel() < SMALL
+    return is_accelerator(tensor.device) or tensor.numel() < SMALL

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, Message
 
+from fedlab.accelerator import exact, is_accelerator
 from fedlab.federation.client_updates import client_of
 from fedlab.federation.evaluation_reply import COUNTS
 from fedlab.federation.low_rank_sum import LowRankSum
@@ -36,8 +37,8 @@ def sum_fault(total: WeightedSum | None) -> str:
     }
     # A single value that is not finite makes the sum not finite.
     sums = [part.sum() for part in chain.from_iterable(parts.values())]
-    if any(each.is_cuda for each in sums):  # one value, so one synchronisation with the GPU
-        sums = [torch.stack([each.double() for each in sums]).sum()]
+    if any(is_accelerator(each.device) for each in sums):  # one value, so the host waits once
+        sums = [torch.stack([exact(each).double() for each in sums]).sum()]
     if math.isfinite(sum(each.item() for each in sums)):
         return ""
     bad = next((name for name, each in parts.items() if not _finite(each)), "")

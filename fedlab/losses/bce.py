@@ -14,6 +14,7 @@ import torch
 from pydantic import Field, PositiveFloat, model_validator
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
+from fedlab.accelerator import exact
 from fedlab.errors import InputError
 from fedlab.losses.base import ClientStats, Loss
 from fedlab.records import Tensors
@@ -85,11 +86,11 @@ class BCE(Loss):
                 )
         if self.prior != "none":
             if isinstance(self.prior, tuple):
-                share = torch.tensor(self.prior, dtype=torch.float64, device=counts.device)
+                share = torch.tensor(self.prior, dtype=torch.float64)
             else:
                 labelled = stats.samples if stats.labelled is None else stats.labelled
-                share = (counts.double() + 0.5) / (labelled + 1)
-            kept["prior"] = (self.tau * share.logit()).float()
+                share = (exact(counts).double() + 0.5) / (labelled + 1)
+            kept["prior"] = (self.tau * share.logit()).float().to(counts.device)
         if self.pos_weight != 1:
             weights = torch.tensor(self.pos_weight, device=counts.device)
             kept["weights"] = weights.expand(len(counts)).clone()

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field, PositiveFloat
 
+from fedlab.accelerator import exact
 from fedlab.losses.base import ClientStats, Loss
 from fedlab.losses.log_loss import log_loss
 from fedlab.records import Tensors
@@ -40,8 +41,9 @@ class FedLC(Loss):
 
     def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """The margins of the classes, shape (classes,)."""
-        counts = stats.class_counts.double().clamp(min=ABSENT)
-        return {"margins": (self.tau * counts**-0.25).float()}
+        counts = exact(stats.class_counts).double().clamp(min=ABSENT)
+        margins = (self.tau * counts**-0.25).float()
+        return {"margins": margins.to(stats.class_counts.device)}
 
     def value(
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
@@ -72,9 +74,10 @@ class FedRS(Loss):
 
     def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """The scales of the classes, shape (classes,)."""
-        counts = stats.class_counts.double()
+        counts = exact(stats.class_counts).double()
         presence = counts / counts.amax().clamp(min=1) if self.soft else (counts > 0).double()
-        return {"scales": (self.alpha + (1 - self.alpha) * presence).float()}
+        scales = (self.alpha + (1 - self.alpha) * presence).float()
+        return {"scales": scales.to(stats.class_counts.device)}
 
     def value(
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors

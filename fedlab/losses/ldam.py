@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from pydantic import Field, PositiveFloat
 
+from fedlab.accelerator import exact
 from fedlab.losses.base import ClientStats, Loss
 from fedlab.losses.log_loss import log_loss
 from fedlab.records import Tensors
@@ -42,14 +43,15 @@ class LDAM(Loss):
 
     def start(self, stats: ClientStats, server_round: int, rounds: int) -> Tensors:
         """The margins and the weights of the classes, each of shape (classes,)."""
-        counts = stats.class_counts.double()
+        counts = exact(stats.class_counts).double()
         rarest = counts.where(counts > 0, torch.inf).amin().nan_to_num(posinf=1.0)
         counts = counts.clamp(min=rarest)
         margins = self.margin * (rarest / counts) ** 0.25
         weights = torch.ones_like(counts)
         if server_round > self.reweight_from * rounds:
             weights = (1 - self.beta) / (1 - self.beta**counts)
-        return {"margins": margins.float(), "weights": weights.float()}
+        device = stats.class_counts.device
+        return {"margins": margins.float().to(device), "weights": weights.float().to(device)}
 
     def value(
         self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors

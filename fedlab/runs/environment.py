@@ -8,14 +8,14 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import torch
+from fedlab import accelerator
 
 PACKAGES = ("fedlab-sim", "torch", "torchvision", "flwr", "ray", "numpy", "pandas")
 
 
 def describe_environment() -> dict[str, Any]:
     """Everything outside the scenario that may affect results."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    gpus = [accelerator.name_of(name) for name in accelerator.known() if name != "cpu"]
     return {
         "python": platform.python_version(),
         "packages": {package: _version(package) for package in PACKAGES},

@@ -10,13 +10,16 @@ one step count for all tensors, and stacked clients may have taken different num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fedlab.accelerator import has_float64
 from fedlab.records import Tensors
+from fedlab.training import lists
 from fedlab.training.spec import OptimizerSpec
 
 OptimizerState = dict[str, Tensors]
@@ -50,8 +53,10 @@ class Optimizer:
         state = {slot: {n: torch.zeros_like(p) for n, p in parameters.items()} for slot in slots}
         if self.spec.name != "sgd":
             device = next((value.device for value in parameters.values()), None)
-            # In float64, as 1 - 0.999**n loses digits in float32.
-            taken = torch.zeros(len(parameters), dtype=torch.float64, device=device)
+            # In float64, as 1 - 0.999**n loses digits in float32; see `_faded` for where it lacks.
+            exact = device is None or has_float64(device.type)
+            dtype = torch.float64 if exact else torch.float32
+            taken = torch.zeros(len(parameters), dtype=dtype, device=device)
             state["steps"] = {"taken": taken}
         return state
 
@@ -59,10 +64,8 @@ class Optimizer:
         """One client's gradients, scaled down where their norm exceeds the scenario's limit."""
         if self.spec.clip_norm is None or not gradients:
             return gradients
-        squares = [grad.square().sum() for grad in gradients.values()]
-        norm = torch.stack(squares).sum().sqrt()
-        scale = (self.spec.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-        return {name: grad * scale for name, grad in gradients.items()}
+        scale = (self.spec.clip_norm / (lists.norm(gradients) + 1e-6)).clamp(max=1.0)
+        return lists.times(gradients, scale)
 
     @torch.no_grad()
     def apply(
@@ -148,14 +151,21 @@ class Optimizer:
             taken = taken[..., some]
         else:
             taken.add_(1)
-        rates = (lr / (1 - fade_mean**taken)).unbind(-1)
-        roots = (1 - fade_square**taken).sqrt().unbind(-1)
+        rates = (lr / _faded(fade_mean, taken)).unbind(-1)
+        roots = _faded(fade_square, taken).sqrt().unbind(-1)
         scale = torch._foreach_sqrt(square)
         torch._foreach_div_(scale, _all_beside(roots, values))
         torch._foreach_add_(scale, EPS)
         step = torch._foreach_div(mean, scale)
         torch._foreach_mul_(step, _all_beside(rates, values))
         torch._foreach_sub_(values, step)
+
+
+def _faded(fade: float, taken: Tensor) -> Tensor:
+    """1 - fade**taken, with as many digits in float32."""
+    if taken.dtype == torch.float64 or not fade:
+        return 1 - fade**taken
+    return -torch.expm1(math.log(fade) * taken)
 
 
 def _sum(terms: list[Tensor], others: list[Tensor], factor: float) -> list[Tensor]:

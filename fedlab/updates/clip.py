@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from pydantic import PositiveFloat
 
+from fedlab.accelerator import exact
 from fedlab.updates.base import Changes, UpdateTransform
 
 
@@ -28,7 +29,9 @@ class Clip(UpdateTransform):
     def transform(self, changes: Changes, generator: torch.Generator) -> Changes:
         """The changes, all scaled by one factor."""
         squares = [
-            t.double().square().sum() for tensors in changes.values() for t in tensors.values()
+            exact(t).double().square().sum()
+            for tensors in changes.values()
+            for t in tensors.values()
         ]
         length = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
         if length <= self.norm:

@@ -41,5 +41,5 @@ class TopK(Compression):
 
     def decode(self, encoded: Tensors, shape: torch.Size) -> torch.Tensor:
         """The changes that were sent, and zeros for the others."""
-        flat = torch.zeros(shape.numel())
+        flat = encoded["values"].new_zeros(shape.numel(), dtype=torch.float32)
         return flat.index_put((encoded["places"].long(),), encoded["values"].float()).view(shape)

@@ -48,7 +48,10 @@ class AsStored:
     def inputs(self, stored: torch.Tensor, own: bool = False) -> torch.Tensor:
         return stored
 
-    def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def draw(self, count: int, generators: Sequence[torch.Generator]) -> None:
+        return None
+
+    def augmented(self, inputs: torch.Tensor, draws: None) -> torch.Tensor:
         return inputs
 
 

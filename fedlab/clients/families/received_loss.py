@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from fedlab.accelerator import exact
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received
 from fedlab.losses.base import ClientStats
 from fedlab.models.eval_mode import evaluation_mode
@@ -28,7 +29,7 @@ class ReceivedLoss(ClientTrainer[P]):
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Starts with sums of zero."""
         carry = super().begin(received, client_state, stats)
-        zero = torch.zeros((), dtype=torch.float64, device=stats.class_counts.device)
+        zero = torch.zeros((), dtype=torch.float64, device=exact(stats.class_counts).device)
         measured = {"sum": zero, "count": zero.clone()}
         return carry._replace(extra={**carry.extra, "received loss": measured})
 
@@ -44,7 +45,7 @@ class ReceivedLoss(ClientTrainer[P]):
             outputs = self.task.outputs(carry.parameters, buffers, batch.inputs)
             loss = self.loss(outputs, batch, carry)
             measured = carry.extra["received loss"]
-            measured["sum"] += loss.double() * len(batch.labels)
+            measured["sum"] += exact(loss).double() * len(batch.labels)
             measured["count"] += len(batch.labels)
             return {}, self.step_metrics(loss, outputs, batch)
 

@@ -7,8 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
+from fedlab import accelerator
 from fedlab.deploy.device.join import PATIENCE, locked, own_key, take_part
 from fedlab.deploy.device.participant import Participant
 from fedlab.deploy.handshake import Farewell
@@ -29,7 +28,7 @@ class Settings:
         state: Folder for devices' states, each in a subfolder of its name.
         insecure: Whether to use plain HTTP without authentication.
         force: Whether to allow that on the network, too.
-        device: ``cpu`` or ``cuda``; by default ``cuda`` where there is one.
+        device: The PyTorch device by its name; by default the accelerator where there is one.
         threads: PyTorch threads; by default as many as there are cores.
         patience: Seconds without the server after which to give up.
         weights: Where this device has the file of weights that the scenario names, if it has it
@@ -59,9 +58,7 @@ def join_server(address: str, settings: Settings) -> Farewell:
     _check_address(address)
     if not settings.data.exists():
         raise InputError(f"--data: there is nothing at '{settings.data}'; correct the path")
-    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"--device: '{device}' is unknown; use cpu or cuda")
+    device = str(accelerator.device_of(settings.device or "auto", "--device"))
     threads = settings.threads or len(os.sched_getaffinity(0))
     credentials = None
     if settings.insecure:

@@ -32,7 +32,7 @@ class Participant:
         data: Its samples (see `fedlab.deploy.device.local_data`).
         domain: Name of their domain, if the user has given one.
         folder: Folder of the client's state.
-        device: The PyTorch device, ``cpu`` or ``cuda``.
+        device: The PyTorch device, by its name.
         threads: PyTorch threads.
         weights: Its copy of the file of weights that the scenario names, if that is elsewhere.
     """

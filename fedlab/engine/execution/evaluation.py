@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from fedlab.accelerator import exact
 from fedlab.data.preprocess import Preprocess
 from fedlab.metrics.base import Counts, Metric
 from fedlab.models.anatomy.places import with_tensors
@@ -102,7 +103,9 @@ def evaluate(
     counts: dict[int, dict[str, Counts]] = {}
     if metrics:
         counts = counts_by_group(metrics, torch.cat(logits), labels.cpu(), group.cpu())
-    counted = totals(), totals(torch.cat(hits).double()), totals(torch.cat(losses).double())
+    group = exact(group)
+    summed = (totals(exact(torch.cat(each)).double()) for each in (hits, losses))
+    counted = totals(), *summed
     return [
         [
             DomainScore(

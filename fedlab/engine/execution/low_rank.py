@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedlab.accelerator import exact
 from fedlab.federation.low_rank_sum import LowRankSum
 from fedlab.records import Tensors
 from fedlab.training.optimizer import Optimizer, OptimizerState
@@ -86,17 +87,20 @@ class Factors:
 
     def unformed(self) -> LowRankSum:
         """W of a single client in low-rank form."""
-        return LowRankSum(self.weight, float(self.keep), [(self.coefficients[0], self.rows[0])])
+        keep = float(self.keep) if self.decays else 1.0  # without asking the device
+        return LowRankSum(self.weight, keep, [(self.coefficients[0], self.rows[0])])
 
     def sums(self, weights: Sequence[float]) -> tuple[Tensor, Tensor | None]:
         """Weighted sums of W and bias over all clients, without forming single clients' W."""
-        weight = torch.tensor(weights, dtype=torch.float64, device=self.rows.device)
-        scaled = (self.coefficients * weight.to(self.rows.dtype).view(-1, 1, 1)).flatten(0, 1)
-        kept = weight.dot(self.keep.flatten().double())
+        weight = torch.tensor(weights, dtype=torch.float64)
+        each = weight.to(self.rows.dtype).view(-1, 1, 1).to(self.rows.device)
+        scaled = (self.coefficients * each).flatten(0, 1)
+        keep = self.keep.flatten().cpu().double() if self.decays else torch.ones_like(weight)
+        kept = weight.dot(keep)
         total = LowRankSum(self.weight, float(kept), [(scaled, self.rows.flatten(0, 1))]).formed()
         if self.bias is None:
             return total, None
-        return total, self.bias.double() * kept + scaled.sum(dim=0, dtype=torch.float64)
+        return total, exact(self.bias).double() * kept + exact(scaled).sum(0, dtype=torch.float64)
 
 
 class FirstLayer:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from fedlab import accelerator
 from fedlab.clients.base import ClientTrainer, Phase
 from fedlab.engine.execution.batch_schedule import Schedule
 from fedlab.training.optimizer import Optimizer
@@ -60,7 +61,7 @@ class LayerWork:
             return False
         if form == "low_rank":
             return True
-        if weight.device.type == "cuda":  # not measured
+        if accelerator.is_accelerator(weight.device):  # not measured
             return False
         outputs, inputs = weight.shape
         width = outputs * inputs / (outputs + inputs)
@@ -74,7 +75,7 @@ def takes_usual_steps(trainer: ClientTrainer) -> bool:
     In low-rank form, weights, gradients and momentum of a layer are not available to the method's
     own code.
     """
-    own = ["objective", "loss", "gradients", "step"]
+    own = ["objective", "pull", "loss", "gradients", "step"]
     if trainer.task.optimizer.spec.momentum:
         own.append("finish")
     usual = all(getattr(type(trainer), name) is getattr(ClientTrainer, name) for name in own)

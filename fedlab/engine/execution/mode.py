@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 
+from fedlab import accelerator
 from fedlab.clients.base import ClientTrainer
 from fedlab.data import array_cache
 from fedlab.files import write_whole
@@ -29,7 +30,7 @@ MOST = 32
 FEWEST = 8
 """Number of clients from which a stack is faster than one client after another on a CPU."""
 
-STACK_BYTES = {"cpu": 16 * 2**20, "cuda": 2 * 2**30}
+CACHES, ACCELERATOR_MEMORY = 16 * 2**20, 2 * 2**30
 """Largest size of a stack's parameters in bytes: a CPU's caches, or a part of a GPU's memory."""
 
 
@@ -61,7 +62,7 @@ def from_rule(
     Args:
         engine: The scenario's ``engine`` block; ``measured`` is treated like ``vmap``.
         trainer: The method's client trainer.
-        device: ``cpu`` or ``cuda``.
+        device: The kind of device.
         cohort: Number of clients of a round.
     """
     if engine.execution == "sequential":
@@ -70,10 +71,11 @@ def from_rule(
         return ExecutionPlan(1, "the method or the network cannot be stacked")
     parameters = list(trainer.task.model.parameters())
     size = sum(tensor.numel() * tensor.element_size() for tensor in parameters)
-    fitting = min(MOST, STACK_BYTES[device] // max(size, 1))
+    on_accelerator = accelerator.is_accelerator(device)
+    fitting = min(MOST, (ACCELERATOR_MEMORY if on_accelerator else CACHES) // max(size, 1))
     if engine.execution != "auto":
         return ExecutionPlan(engine.stack_size or max(FEWEST, fitting), "the scenario says so")
-    if device == "cuda":
+    if on_accelerator:
         return ExecutionPlan(engine.stack_size or max(FEWEST, fitting), "on a GPU")
     if not only_dense(trainer.task.model):
         return ExecutionPlan(1, "the network has more than dense layers, on a CPU")
@@ -96,7 +98,7 @@ def from_timing(
         scenario: The experiment.
         stack: Largest number of clients in a stack.
         clients: Number of clients that `alone` and `together` train.
-        device: ``cpu`` or ``cuda``.
+        device: The kind of device.
         alone: Trains some clients one by one and discards the results.
         together: Trains the same clients as a stack and discards the results.
     """
@@ -119,7 +121,8 @@ def from_timing(
 
 def _kind_of_work(scenario: Scenario, clients: int, device: str) -> str:
     """A hash of everything that the times depend on."""
-    processor = torch.cuda.get_device_name() if device == "cuda" else platform.processor()
+    on_accelerator = accelerator.is_accelerator(device)
+    processor = accelerator.name_of(device) if on_accelerator else platform.processor()
     blocks = scenario.model_dump(mode="json", include={"data", "model", "strategy", "training"})
     machine = [device, processor, platform.node(), torch.get_num_threads(), torch.__version__]
     text = json.dumps(
@@ -133,8 +136,7 @@ def _seconds(action: Callable[[], object]) -> float:
     action()
     start = time.perf_counter()
     action()
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    accelerator.synchronize()
     return time.perf_counter() - start
 
 

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 
-from fedlab import rng
+from fedlab import accelerator, rng
 from fedlab.clients.base import ClientState, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
@@ -171,8 +171,7 @@ class Runtime:
             if len(cohort.clients) == 1 or not out_of_memory(error):
                 raise
         # After the except block, whose error keeps the tensors of the failed attempt alive.
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        accelerator.empty_cache(self.device)
         log.warning("%d clients do not fit into memory as one; halving them", len(cohort.clients))
         return [trained for part in cohort.halves() for trained in self._train(part, into)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -14,8 +14,10 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Portion, first_of_views, plan_round
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
+from fedlab.engine.execution.feed import Feed, send
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import LayerWork
+from fedlab.engine.execution.step_metrics import Metrics
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.losses.base import ClientStats
 from fedlab.models.memory_format import channels_last, channels_last_gradients
@@ -90,7 +92,7 @@ def train_one(
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
         used) and ``steps``.
     """
-    round_, device = received.server_round, data.inputs.device
+    round_ = received.server_round
     data = trainer.training_data(data, received, client_state)
     schedule = plan_round(
         trainer, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
@@ -99,8 +101,8 @@ def train_one(
         schedule = portion.of(schedule)
     if wide:
         trainer = wide.choose(LayerWork.of(schedule))
-    augment = rng.torch_generator(seed, "augment", client, round_, device=device)
-    sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), device=device))
+    augment = rng.torch_generator(seed, "augment", client, round_)
+    told = Metrics()
     trainer.set_train_mode(received)
     with rng.seeded(seed, "dropout", client, round_), channels_last_gradients(trainer.task.model):
         carry = trainer.begin(received, client_state, client_stats_of(trainer, data))
@@ -109,42 +111,55 @@ def train_one(
         for phase, steps in zip(trainer.phases(), schedule.phases, strict=True):
             if phase.enter:
                 carry = phase.enter(carry)
-            for rows in steps:
-                batch = _batch(preprocess, data, rows, phase, augment)
+            for feed in _feeds(preprocess, data, phase, steps, augment):
+                batch = _batch(preprocess, data, feed, phase)
                 carry, metrics = trainer.step(carry, batch, phase, round_)
-                for name, value in metrics.items():
-                    sums[name] += value * len(rows)
+                told.add(metrics, len(feed.rows))
             while steps and not portion and phase.again and phase.again(carry):
-                for rows in steps:
-                    batch = _batch(preprocess, data, rows, phase, augment)
+                for feed in _feeds(preprocess, data, phase, steps, augment):
+                    batch = _batch(preprocess, data, feed, phase)
                     carry, _ = trainer.step(carry, batch, phase, round_)
         if wide:
             carry = wide.finish(carry, summed)
         update = trainer.finish(carry, received, schedule.steps)
-    means = {name: float(total) / schedule.seen for name, total in sums.items()}
-    return update, schedule.metrics(means, update)
+    means, own = told.read(update.metrics)
+    return update, schedule.metrics(
+        {name: total / schedule.seen for name, total in means.items()},
+        update._replace(metrics=own),
+    )
 
 
-def _batch(
+def _feeds(
     preprocess: Preprocess,
     data: ClientData,
-    rows: torch.Tensor,
     phase: Phase,
+    steps: Sequence[torch.Tensor],
     augment: torch.Generator,
-) -> Batch:
+) -> list[Feed]:
+    """What a phase's steps on these rows read, on the device of the samples."""
+    feeds: list[Feed] = []
+    for rows in steps:
+        views = None
+        if phase.strong_views:
+            views = len(rows) - first_of_views(phase, data.labelled[rows])
+        feeds.append(Feed.drawn(rows, preprocess, [augment], views))
+    return send(feeds, data.inputs.device)
+
+
+def _batch(preprocess: Preprocess, data: ClientData, feed: Feed, phase: Phase) -> Batch:
     """The samples of one step of a phase."""
-    index = rows.to(data.inputs.device)
+    index = feed.rows
     stored = preprocess.inputs(data.inputs[index], own=True)
-    inputs = channels_last(preprocess.augment(stored, augment))
+    inputs = channels_last(preprocess.augmented(stored, feed.draws))
     strong = None
-    if phase.strong_views:
-        first = first_of_views(phase, data.labelled[rows])
-        strong = preprocess.strong(stored[first:], augment)
-    labelled = data.labelled[rows].to(index.device) if phase.split == "all" else None
+    if feed.strong is not None:
+        strong = preprocess.strong_views(stored[len(stored) - feed.views :], feed.strong)
+    labelled = data.labelled_there[index] if phase.split == "all" else None
     return Batch(inputs, data.labels[index], index, labelled, strong)
 
 
 def client_stats_of(trainer: ClientTrainer, data: ClientData) -> ClientStats:
     """Class counts and number of a client's samples."""
-    task, known = trainer.task, data.labels[data.labelled.to(data.labels.device)]
-    return ClientStats(task.target.counts(known, task.classes), len(data.labels), len(known))
+    task = trainer.task
+    counts = data.counts(task.target, task.classes)
+    return ClientStats(counts, len(data.labels), data.known)

@@ -8,40 +8,19 @@ the same length step together.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
-import torch
-
 from fedlab import rng
-from fedlab.clients.base import (
-    Carry,
-    ClientState,
-    ClientTrainer,
-    Phase,
-    Received,
-    Update,
-    trained_part,
-)
+from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution.batch_schedule import (
-    Schedule,
-    first_of_views,
-    groups_by_shape,
-    plan_round,
-)
+from fedlab.engine.execution.batch_schedule import groups_by_shape, plan_round
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
-from fedlab.engine.execution.sequential import client_stats_of
+from fedlab.engine.execution.feed import Feed, send
+from fedlab.engine.execution.stack import Stack, Unused
 from fedlab.federation.preaggregation import Preaggregation
-from fedlab.models.anatomy.observed import same_chance
-from fedlab.models.memory_format import channels_last
-from fedlab.training.task import Batch
-
-Unused = dict[Hashable, frozenset[str]]
-"""(phase, shapes of the batch) -> names of the parameters that the objective of such a step does
-not use, so that they have no gradient."""
 
 
 class Vmapped(Executor):
@@ -116,181 +95,28 @@ def train_many(
     ]
     # Clients that end together are then neighbours, so that groups are slices instead of copies.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].seen)
-    device = datas[0].inputs.device
-    stack = _Stack(
+    stack = Stack(
         trainer,
         preprocess,
         received,
         [client_states[k] for k in order],
         [datas[k] for k in order],
-        [rng.torch_generator(seed, "augment", clients[k], round_, device=device) for k in order],
+        [rng.torch_generator(seed, "augment", clients[k], round_) for k in order],
         {} if unused is None else unused,
     )
     planned = [schedules[k] for k in order]
+    groups: list[list[list[int]]] = []
+    feeds: list[Feed] = []
     for phase, steps in enumerate(zip(*(schedule.phases for schedule in planned), strict=True)):
-        stack.enter(phase)
+        stack.turn_to(phase)
+        groups.append([])
         for members, rows in groups_by_shape(steps, stack.views):
-            stack.step(members, rows)
+            groups[-1].append(members)
+            feeds.append(stack.feed(members, rows))
+    fed = iter(send(feeds, datas[0].inputs.device))
+    for phase, each in enumerate(groups):
+        stack.enter(phase)
+        for members in each:
+            stack.step(members, next(fed))
     results = dict(zip(order, stack.finish(planned), strict=True))
     return [results[k] for k in range(len(clients))]
-
-
-def _present(phase: Phase) -> tuple[int | None, int | None]:
-    """``in_dims`` of a batch's last two tensors, which exist only in some phases."""
-    return 0 if phase.split == "all" else None, 0 if phase.strong_views else None
-
-
-class _Stack:
-    """The stacked carries and samples of many clients.
-
-    Args:
-        trainer: The method's client trainer.
-        preprocess: Normalises and augments batches.
-        received: What came down.
-        client_states: Each client's state.
-        datas: The clients' samples.
-        generators: Each client's generator for augmentation.
-        unused: Cache of unused parameters; added to.
-    """
-
-    def __init__(
-        self,
-        trainer: ClientTrainer,
-        preprocess: Preprocess,
-        received: Received,
-        client_states: Sequence[ClientState],
-        datas: Sequence[ClientData],
-        generators: Sequence[torch.Generator],
-        unused: Unused,
-    ) -> None:
-        self.trainer = trainer
-        self.preprocess = preprocess
-        self.received = received
-        self.generators = generators
-        self.unused = unused
-        self.inputs = torch.cat([data.inputs for data in datas])
-        self.labels = torch.cat([data.labels for data in datas])
-        self.labelled = torch.cat([data.labelled for data in datas])
-        sizes = torch.tensor([len(data.labels) for data in datas])
-        self.starts = sizes.cumsum(0) - sizes
-        self.sums: dict[str, torch.Tensor] = {}
-
-        trainer.set_train_mode(received)
-        carries = [
-            trainer.begin(received, state, client_stats_of(trainer, data))
-            for state, data in zip(client_states, datas, strict=True)
-        ]
-        self.carry = carries[0].map(lambda *tensors: torch.stack(tensors), *carries[1:])
-        self.lr = trainer.task.optimizer.learning_rate(received.server_round)
-        self.stacked_trainer = trainer.for_vmap()
-
-    def enter(self, phase: int) -> None:
-        """Enters a phase of the round."""
-        self.number, self.phase = phase, self.trainer.phases()[phase]
-        stacked = self.stacked_trainer.phases()[phase]
-        self.gradients = torch.func.vmap(
-            partial(self.stacked_trainer.gradients, phase=stacked),
-            in_dims=(0, Batch(0, 0, 0, *_present(stacked))),  # type: ignore[arg-type]
-        )
-        if stacked.enter:
-            # Tensors that do not depend on the client come back expanded, with stride 0.
-            self.carry = torch.func.vmap(stacked.enter)(self.carry).map(torch.Tensor.contiguous)
-
-    def views(self, client: int, rows: torch.Tensor) -> int:
-        """Number of a client's rows with strong views in this phase."""
-        if not self.phase.strong_views:
-            return 0
-        known = self.labelled[rows + self.starts[client]]
-        return len(rows) - first_of_views(self.phase, known)
-
-    def step(self, members: list[int], rows: list[torch.Tensor]) -> None:
-        """One optimiser step of some clients, on equally many rows each.
-
-        Args:
-            members: The clients' places in the stack, ascending.
-            rows: For each of them the rows of its samples, all of the same length.
-        """
-        where = self._where(members)
-        batch = self._batch(members, rows)
-        part = self.carry.map(lambda stacked: stacked[where])
-        if isinstance(where, int):  # one client: the same step as in `train_one`
-            _, metrics = self.trainer.step(part, batch, self.phase, self.received.server_round)
-        else:
-            unused = self._unused(part, batch)
-            grads, metrics = self.gradients(part, batch)
-            trained = trained_part(part.parameters, self.phase)
-            if unused:
-                grads = {name: grad for name, grad in grads.items() if name not in unused}
-            taken = self.trainer.takes_step(part, self.phase)
-            self.trainer.task.optimizer.apply(trained, grads, part.optimizer, self.lr, taken)
-        if isinstance(where, torch.Tensor):
-            self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
-        for name, value in metrics.items():
-            if name not in self.sums:
-                self.sums[name] = value.new_zeros(len(self.starts))
-            self.sums[name][where] += value * len(rows[0])
-
-    def _unused(self, part: Carry, batch: Batch) -> frozenset[str]:
-        """Names of the parameters that have no gradient in such a step.
-
-        Under `torch.func.vmap` they have a gradient of zeros. Which ones are used cannot depend on
-        values under vmap, only on shapes, so the gradients of one client are computed without vmap
-        once for each phase and shape.
-        """
-        shapes = tuple(None if tensor is None else tensor.shape[1:] for tensor in batch)
-        kind = (self.number, shapes, tuple(part.extra))
-        if kind not in self.unused:
-            one = part.map(lambda stacked: stacked[0].clone())
-            alone = Batch(*(None if tensor is None else tensor[0] for tensor in batch))  # type: ignore[arg-type]
-            with same_chance():
-                grads, _ = self.trainer.gradients(one, alone, self.phase)
-            trained = trained_part(part.parameters, self.phase)
-            self.unused[kind] = frozenset(name for name in trained if name not in grads)
-        return self.unused[kind]
-
-    def _where(self, members: list[int]) -> int | slice | torch.Tensor:
-        """An index that yields views if the members are consecutive, and copies otherwise."""
-        first, last = members[0], members[-1]
-        if first == last:
-            return first
-        if last - first + 1 == len(members):
-            return slice(first, last + 1)
-        return torch.tensor(members, device=self.labels.device)
-
-    def _batch(self, members: list[int], rows: list[torch.Tensor]) -> Batch:
-        """Inputs of shape (members, batch, ...) and labels; without the first axis for one."""
-        own_rows = torch.stack(rows)
-        index = (own_rows + self.starts[members, None]).to(self.labels.device)
-        stored = self.preprocess.inputs(self.inputs[index], own=True)
-        generators = [self.generators[member] for member in members]
-        inputs = self.preprocess.augment_stack(stored, generators)
-        strong = None
-        if self.phase.strong_views:
-            count = self.views(members[0], rows[0])
-            strong = self.preprocess.strong_stack(stored[:, len(rows[0]) - count :], generators)
-        labelled = None
-        if self.phase.split == "all":
-            labelled = self.labelled[own_rows + self.starts[members, None]].to(index.device)
-        batch = Batch(inputs, self.labels[index], own_rows.to(index.device), labelled, strong)
-        if len(members) == 1:
-            alone = [None if tensor is None else tensor[0] for tensor in batch[1:]]
-            return Batch(channels_last(inputs[0]), *alone)  # type: ignore[arg-type]
-        return batch
-
-    def finish(self, schedules: Sequence[Schedule]) -> Iterator[tuple[Update, dict[str, float]]]:
-        """Each client's update and metrics."""
-        sums = {name: values.tolist() for name, values in self.sums.items()}
-        for client, schedule in enumerate(schedules):
-            carry = self.carry.map(lambda stacked, k=client: stacked[k])
-            update = self.trainer.finish(carry, self.received, schedule.steps)
-            # Clones, as views would keep the whole stack alive.
-            client_state = {
-                record: {name: tensor.clone() for name, tensor in tensors.items()}
-                for record, tensors in update.client_state.items()
-            }
-            means = (
-                {name: values[client] / schedule.seen for name, values in sums.items()}
-                if schedule.seen
-                else {}
-            )
-            yield update._replace(client_state=client_state), schedule.metrics(means, update)

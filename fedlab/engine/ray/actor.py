@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from flwr.app import Message, RecordDict
 
+from fedlab import accelerator
 from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.worker import ClientTask, Worker
 from fedlab.federation.preaggregation import PairwiseSum, Slots
@@ -51,8 +51,7 @@ class Actor:
         self._content = "", RecordDict()
         self.warnings.take()
         gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # for other processes
+        accelerator.empty_cache()  # for other processes
 
     def prepare(self, import_path: Sequence[str], make_runtime: bytes, *shared: Any) -> None:
         """Creates the worker of a run.

@@ -6,13 +6,15 @@ import math
 import os
 from dataclasses import dataclass
 
-import torch
-
+from fedlab import accelerator
 from fedlab.errors import InputError
-from fedlab.scenario import ResourcesSpec
+from fedlab.hardware import KEY, ResourcesSpec
 
 ACTORS_PER_GPU = 4
 """Actors that share a GPU by default: one small client alone leaves most of a GPU idle."""
+
+UNSEEN = ("mps",)
+"""Kinds of accelerator that Ray does not count: actors use them only where a scenario says so."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Hardware:
     @classmethod
     def here(cls) -> Hardware:
         """The hardware of this machine."""
-        return cls(cpus=len(os.sched_getaffinity(0)), gpus=torch.cuda.device_count())
+        kind = accelerator.current()
+        seen = kind is not None and kind.type not in UNSEEN
+        return cls(cpus=len(os.sched_getaffinity(0)), gpus=accelerator.count() if seen else 0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,15 @@ def plan_actors(spec: ResourcesSpec, hardware: Hardware, cohort: int) -> ActorPl
         InputError: If the scenario asks for more than there is.
     """
     gpus = spec.gpus_per_actor
-    if gpus is None:
+    unseen = spec.on_accelerator and accelerator.parsed(spec.device, KEY).type in UNSEEN
+    if spec.device == "cpu" or unseen:
+        gpus = gpus or 0.0
+    elif spec.on_accelerator and not hardware.gpus:
+        raise InputError(
+            f"{KEY}: '{spec.device}' asked for and {hardware.where} has no GPU that PyTorch can "
+            f"use; set {KEY}=cpu, or leave it out"
+        )
+    elif gpus is None:
         gpus = 1 / ACTORS_PER_GPU if hardware.gpus else 0.0
     if gpus and not hardware.gpus:
         raise InputError(
@@ -86,3 +98,16 @@ def plan_actors(spec: ResourcesSpec, hardware: Hardware, cohort: int) -> ActorPl
             f"use at most {most}"
         )
     return ActorPlan(spec.actors or max(1, min(most, cohort)), spec.cpus_per_actor, gpus)
+
+
+def refuse_index(spec: ResourcesSpec) -> None:
+    """Refuses one accelerator of several where Ray assigns them to actors.
+
+    Raises:
+        InputError: If the scenario names one.
+    """
+    if spec.on_accelerator and (index := accelerator.parsed(spec.device, KEY).index) is not None:
+        raise InputError(
+            f"{KEY}: '{spec.device}' is one accelerator, and Ray assigns them to its actors; say "
+            f"{spec.device.removesuffix(f':{index}')}, or set resources.backend=local"
+        )

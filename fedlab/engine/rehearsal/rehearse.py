@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from flwr.app import MetricRecord
 
+from fedlab import accelerator
 from fedlab.clients.base import ClientTrainer, Received, Update
 from fedlab.config.signatures import is_ours
 from fedlab.data.client_data import ClientData
@@ -126,8 +127,8 @@ def _attempts(clients: list[int]) -> Iterator[tuple[int, Portion, torch.device]]
         yield clients[0], FEW, cpu
     for client in clients:
         yield client, WHOLE, cpu
-    if clients and torch.cuda.is_available():  # the method may require a GPU
-        yield clients[0], WHOLE, torch.device("cuda")
+    if clients and (kind := accelerator.current()):  # the method may require one
+        yield clients[0], WHOLE, kind
 
 
 def _own_trainer(trainer: ClientTrainer, device: torch.device) -> ClientTrainer:
