@@ -123,7 +123,7 @@ def check_owners(domain: Domain, split: str, where: str) -> None:
     if not isinstance(owners, np.ndarray) or owners.dtype.kind not in "iu":
         raise InputError(f"{where} has owners that are no array of integers; give their indices")
     names = len(domain.owner_names)
-    if owners.shape != labels.shape or (owners.min() < 0 or owners.max() >= names):
+    if owners.shape != (len(labels),) or (owners.min() < 0 or owners.max() >= names):
         raise InputError(
             f"{where} has {len(labels)} labels but owners of shape {owners.shape}, from "
             f"{owners.min()} to {owners.max()}, and {names} names of owners; give each sample the "
