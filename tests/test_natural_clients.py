@@ -34,7 +34,7 @@ def data(
     names = tuple("abcdefghij")[: max([*train, *test]) + 1]
     pools = samples(train, domains), samples(test, [0] * len(test))
     return FederatedData(
-        *pools, ("north", "south")[: 1 + bool(domains)], ("0", "1"), (), names, **more
+        *pools, ("north", "south")[: 1 + bool(domains)], ("0", "1"), (), owner_names=names, **more
     )
 
 

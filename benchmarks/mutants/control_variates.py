@@ -34,10 +34,10 @@ MUTANTS = (
         TESTS,
     ),
     Mutant(
-        "feddyn-h-is-not-scaled-by-participation",
-        "fedlab/strategies/feddyn.py",
-        "-alpha * share",
-        "-alpha",
+        "a-mean-over-all-clients-is-not-scaled-by-participation",
+        "fedlab/strategies/families/server_update.py",
+        "factor * self.participation(updates)",
+        "factor",
         TESTS,
     ),
     Mutant(

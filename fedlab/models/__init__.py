@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fedlab.lazy import doors
 
 if TYPE_CHECKING:
+    from fedlab.models.adapters.base import Adapter as Adapter
     from fedlab.models.anatomy import anatomy_of as anatomy_of
     from fedlab.models.build import build_model as build_model
     from fedlab.models.input_shape import image_shape as image_shape
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fedlab.models.spec import ModelSpec as ModelSpec
 
 __all__ = [
+    "Adapter",
     "ModelSpec",
     "NormPolicy",
     "anatomy_of",
@@ -31,6 +33,7 @@ __all__ = [
 __getattr__, __dir__ = doors(
     __name__,
     {
+        "Adapter": "fedlab.models.adapters.base",
         "ModelSpec": "fedlab.models.spec",
         "NormPolicy": "fedlab.models.norms",
         "anatomy_of": "fedlab.models.anatomy",
