@@ -35,9 +35,9 @@ MUTANTS = (
     ),
     Mutant(
         "feddyn-h-is-not-scaled-by-participation",
-        "fedlab/strategies/feddyn.py",
-        "-alpha * share",
-        "-alpha",
+        "fedlab/strategies/families/server_update.py",
+        "factor * self.participation(updates)",
+        "factor",
         TESTS,
     ),
     Mutant(
