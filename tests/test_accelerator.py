@@ -212,7 +212,7 @@ MOST_LAUNCHES = {
 """Launches of a local step of one client on the network of `smoke` that are not to be exceeded."""
 
 
-QUICK = ("fedavg", "fedprox", "scaffold", "fixmatch")
+QUICK = ("fedavg", "fedprox")
 
 
 @pytest.mark.parametrize(
