@@ -37,6 +37,7 @@ SCENARIO: dict[str, Any] = {
 }
 FEW_LABELS = {"partition": {"clients": 2, "label_budget": {"share": 0.2}}}
 WANTED: dict[str, dict[str, Any]] = {
+    "feddg_ga": {"evaluation": {"every": 3, "validation": 0.2}},
     "fedlabel": FEW_LABELS,
     "fixmatch": FEW_LABELS,
     "uda": FEW_LABELS,

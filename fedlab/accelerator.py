@@ -77,8 +77,8 @@ def parsed(asked: str, key: str) -> torch.device:
 
 
 def is_accelerator(device: torch.device | str) -> bool:
-    """Whether a device is anything but the CPU."""
-    return torch.device(device).type != "cpu"
+    """Whether a device computes and is not the CPU."""
+    return torch.device(device).type not in ("cpu", "meta")
 
 
 def name_of(device: torch.device | str) -> str:

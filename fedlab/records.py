@@ -18,7 +18,7 @@ import torch
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from fedlab.archive import Accept, read_arrays
-from fedlab.transfer import to_device, to_host
+from fedlab.device_copies import to_device, to_host
 
 PACKED = "fedlab.npz"
 """Names an array that holds all arrays of a record, and says how."""

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import launches
 from fedlab.clients.base import Received
+from fedlab.device_copies import to_device, to_host
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.hardware import ResourcesSpec
@@ -18,7 +19,6 @@ from fedlab.preparation import prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
-from fedlab.transfer import to_device, to_host
 from helpers import pretend_accelerator, toy
 from helpers.cohorts import MODELS
 
@@ -212,7 +212,7 @@ MOST_LAUNCHES = {
 """Launches of a local step of one client on the network of `smoke` that are not to be exceeded."""
 
 
-QUICK = ("fedavg", "fedprox", "scaffold", "fixmatch")
+QUICK = ("fedavg", "fedprox")
 
 
 @pytest.mark.parametrize(

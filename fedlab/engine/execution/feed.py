@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from fedlab.data.preprocess import Preprocess
-from fedlab.transfer import to_device
+from fedlab.device_copies import to_device
 
 if TYPE_CHECKING:
     from fedlab.data.randaugment import StrongPlan

@@ -18,13 +18,13 @@ from fedlab.clients.base import (
 )
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
+from fedlab.device_copies import to_host
 from fedlab.engine.execution.batch_schedule import Schedule, first_of_views
 from fedlab.engine.execution.feed import Feed
 from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.memory_format import channels_last
 from fedlab.training.task import Batch
-from fedlab.transfer import to_host
 
 Unused = dict[Hashable, frozenset[str]]
 """(phase, shapes of the batch) -> names of the parameters that the objective of such a step does

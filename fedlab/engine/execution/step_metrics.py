@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fedlab.transfer import to_host
+from fedlab.device_copies import to_host
 
 
 class Metrics:
