@@ -107,7 +107,7 @@ CHOSEN = [
     ("ditto", "mlp", "cross_entropy", "stack"),
     ("fedsam", "mlp", "ldr_kl", "stack"),
     ("fixmatch", "cnn-batch", "cross_entropy", "stack"),
-    ("fedlabel", "cnn-none", "cross_entropy", "sequential"),
+    pytest.param(("fedlabel", "cnn-none", "cross_entropy", "sequential"), marks=pytest.mark.slow),
     pytest.param(("fraug", "cnn-batch", "aldr_kl", "sequential"), marks=pytest.mark.slow),
 ]
 
