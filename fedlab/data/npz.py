@@ -16,14 +16,13 @@ from fedlab.data.array_names import alike
 from fedlab.data.array_targets import columns, numbers
 from fedlab.data.image_source import ImageSource
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
+from fedlab.data.npz_inputs import in_one_type, inputs_of
 from fedlab.data.npz_reader import Archive
 from fedlab.data.owned_arrays import Splits, concatenated, together
 from fedlab.data.owners import OwnerSplit, numbered, refuse_constant, refuse_spanning
 from fedlab.data.remarks import counted, listed
-from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
-from fedlab.data.stored_numbers import as_floats, stored
 from fedlab.data.stratify import split_domain
 from fedlab.errors import InputError
 from fedlab.targets.base import CLASS, EVERY
@@ -122,7 +121,7 @@ class Npz(ImageSource):
         labels = [own for arrays in read.values() for own in arrays.labels.values()]
         numbering, class_names, remarks = self._numbering(labels, context)
         remarks = [*remarks, *_left_out(read, context.key)]
-        inputs = _together([own for arrays in read.values() for own in arrays.inputs.values()])
+        inputs = in_one_type([own for arrays in read.values() for own in arrays.inputs.values()])
         parts: dict[str, Splits] = {}
         for name, arrays in read.items():
             parts[name] = {
@@ -199,7 +198,7 @@ class Npz(ImageSource):
                 else:
                     ragged = context.inputs == "ids"
                     array = saved.ragged(name) if ragged else saved[name]
-                    arrays.inputs[split] = self._inputs(array, where, context)
+                    arrays.inputs[split] = inputs_of(array, where, context, self.series)
         for split, labels in arrays.labels.items():
             if len(arrays.inputs[split]) != len(labels):
                 raise InputError(
@@ -229,37 +228,6 @@ class Npz(ImageSource):
                         f"'{wanted}'; set {context.key}.{parameter}={name} if they are meant, or "
                         "rename it"
                     )
-
-    def _inputs(self, inputs: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
-        """Numbers as int64 or floats, ids, or images brought to the scenario's shape."""
-        if context.inputs == "ids":
-            return inputs  # brought to one length with those of all domains
-        if context.inputs == "numbers" and inputs.ndim > 2 and inputs.dtype.kind in "biuf":
-            return as_floats(inputs)
-        if inputs.ndim == 2 and inputs.dtype.kind in "iu":
-            if inputs.dtype == np.uint64 and inputs.max(initial=0) > np.iinfo(np.int64).max:
-                raise InputError(f"{where} has numbers beyond those of int64; save them as float64")
-            return inputs.astype(np.int64)
-        if inputs.dtype.kind == "f" and inputs.ndim == 2 + self.series:
-            return inputs.astype(
-                np.float64 if inputs.dtype.itemsize > 4 else np.float32, copy=False
-            )
-        if inputs.dtype.kind == "b" and inputs.ndim == 2:
-            return inputs.astype(np.float32)
-        if inputs.dtype == np.uint8 and inputs.ndim == 3:
-            inputs = inputs[:, None]
-        elif inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3):
-            inputs = inputs.transpose(0, 3, 1, 2)
-        if inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[1] in (1, 3):
-            shape = (len(inputs), context.channels, context.image_size, context.image_size)
-            context.limits.check_array(shape, 1, where)
-            return conform(inputs, context.channels, context.image_size)
-        raise InputError(
-            f"{where} has the shape {inputs.shape} and type {inputs.dtype}; images must be uint8 "
-            "in 0 to 255 with 1 or 3 channels, features numbers of shape (n, features); floats of "
-            "shape (n, channels, length) are read with the source's series: true, and numbers of "
-            "any shape, channels first, with data.inputs=numbers"
-        )
 
     def _domain(
         self,
@@ -322,17 +290,3 @@ def _parameter(name: str) -> str:
     if kind == "owners":
         return f"owner_{split}"
     return f"{'x' if kind == 'inputs' else 'y'}_{split}"
-
-
-def _together(inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Numbers of all files in the one type that they need; images as they are."""
-    kinds = {each.dtype.name for each in inputs}
-    alike = len({each.shape[1:] for each in inputs}) == 1
-    if (
-        alike
-        and "object" not in kinds
-        and "uint8" not in kinds
-        and ("float64" in kinds or len(kinds) > 1)
-    ):
-        return stored([each.astype(np.float64) for each in inputs])
-    return inputs
