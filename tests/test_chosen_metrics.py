@@ -118,6 +118,7 @@ def test_what_is_chosen_changes_no_other_number(tmp_path: Path) -> None:
     assert set(more["metric"]) - set(usual["metric"]) > {"f1", "ece", "auroc", "recall[0]"}
 
 
+@pytest.mark.slow
 def test_metrics_say_the_same_in_one_process_and_on_ray(tmp_path: Path, ray_here: None) -> None:
     changes: dict[str, Any] = {"strategy": "fedbn", "partition": MIXED}
     run_of(tmp_path / "here", **changes)

@@ -296,6 +296,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: Any, tmp_path
 
 
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.slow
 def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path) -> None:
     for backend in ("local", "ray"):
         chosen = scenario("feddc", resources={"backend": backend})  # it sends and keeps the most

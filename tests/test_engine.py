@@ -168,6 +168,7 @@ def uplinks(method: str, model: str) -> tuple[nn.Module, Sequence[dict[str, set[
     ]
 
 
+@pytest.mark.slow
 def test_fedbn_sends_no_normalisation_tensor_on_resnet18() -> None:
     model, records = uplinks("fedbn", "resnet18")
     normalisation = {

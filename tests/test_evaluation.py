@@ -48,6 +48,7 @@ def test_a_score_for_every_domain_that_occurs() -> None:
         assert [score.examples for score in scores] == counts.tolist()
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_changes_no_score(ray_here: None) -> None:
     chosen = toy.scenario(partition={"clients": 12}, evaluation={"batch_size": 10})
     prepared = prepare(chosen)

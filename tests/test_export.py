@@ -285,6 +285,7 @@ def test_every_large_network_can_be_exported(name: str, to: str, tmp_path: Path)
 @pytest.mark.parametrize(
     "name", ["small_cnn", "digits_cnn", "resnet20", "mobilenet_v2", "resnet18", "alexnet"]
 )
+@pytest.mark.slow
 def test_standardised_kernels_are_folded(name: str) -> None:
     model = network(name, "batch", strategy="fedwon")
     size = NETWORKS[name][1]

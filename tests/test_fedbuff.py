@@ -209,6 +209,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
     engine = {"execution": "vmap", "stack_size": 2}
     for backend in ("local", "ray"):

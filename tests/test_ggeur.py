@@ -415,6 +415,7 @@ def test_any_base_resumes_to_the_same_bytes(tmp_path, base):
         assert torch.equal(tensor, resumed.model_state()[name])
 
 
+@pytest.mark.slow
 def test_ray_gives_the_same_bytes(tmp_path, ray_here):
     here = run(tmp_path / "local")
     actors = run(tmp_path / "ray", resources={"backend": "ray", "actors": 2})

@@ -315,6 +315,7 @@ def test_a_resumed_run_is_the_run_that_was_never_interrupted(tmp_path: Path, str
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_ray_and_one_process_give_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
     for backend in ("local", "ray"):
         run_of(tmp_path / backend, resources=on(backend))

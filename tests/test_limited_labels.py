@@ -338,6 +338,7 @@ def test_a_client_without_labels_teaches_what_it_can(method: str) -> None:
 
 
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.slow
 def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"strategy": METHODS["fedlabel"], "partition": BUDGET}
     for place in ("local", "ray"):

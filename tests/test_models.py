@@ -85,6 +85,7 @@ def test_parameter_counts(name, shape, parameters):
     assert count(build(name, shape)) == parameters
 
 
+@pytest.mark.slow
 def test_resnet10_has_fpls_count_for_pacs_and_pytorchs_own_weights():
     model = build("resnet10", (3, 128, 128), classes=7)
     assert count(model) == 4_901_703
@@ -102,6 +103,7 @@ def test_alexnets_dense_layers_can_be_narrow():
     assert count(narrow) == 2_472_000 + dense
 
 
+@pytest.mark.slow
 def test_alexnet_takes_large_and_small_images_with_the_same_weights():
     model = build("alexnet", (3, 256, 256)).eval()
     assert count(model) == 57_063_498
@@ -111,6 +113,7 @@ def test_alexnet_takes_large_and_small_images_with_the_same_weights():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+@pytest.mark.slow
 def test_the_stem_follows_the_image_size_unless_it_is_chosen(name):
     def first_stride(**parameters):
         model = build(name, **parameters)
@@ -159,6 +162,7 @@ def test_widths_are_parameters():
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet20", "mobilenet_v2"])
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes_whatever_the_global_generator_does(name):
     torch.manual_seed(1)
     first = build(name)

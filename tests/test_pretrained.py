@@ -87,6 +87,7 @@ def test_photographs_are_what_they_show(picture: str, place: int) -> None:
     assert float(chances[place]) > 0.3
 
 
+@pytest.mark.slow
 def test_its_features_take_the_place_of_images(tmp_path: Path) -> None:
     features = {"name": "efficientnet_lite0", "size": 32}
     run = run_of(tmp_path / "run", data=STRIPES | {"features": features}, model="linear")
@@ -94,6 +95,7 @@ def test_its_features_take_the_place_of_images(tmp_path: Path) -> None:
     assert export_run(run, "pt2").comparison.same == 1
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_all_taken_but_for_the_head(caplog: Any) -> None:
     with caplog.at_level(logging.WARNING, "fedlab"):
         model = prepare(scenario(data=STRIPES, model=LITE)).model

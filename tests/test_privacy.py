@@ -181,6 +181,7 @@ def test_secret_noise_is_never_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.slow
 def test_ray_and_one_process_give_the_same_bytes(run: fedlab.Run, tmp_path: Path) -> None:
     on_ray = private(resources={"backend": "ray", "actors": 2})
     other = fedlab.simulate(on_ray, out=tmp_path / "ray", progress=False)

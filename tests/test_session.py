@@ -31,6 +31,7 @@ def gone(processes: set[int]) -> bool:
     return wait_until(lambda: not any(map(parent, processes)), 60)
 
 
+@pytest.mark.slow
 def test_actors_serve_the_next_run_unless_it_needs_others(ray_here: None) -> None:
     two = pids()
     assert len(two) == 2
@@ -52,6 +53,7 @@ def test_an_actor_that_died_between_two_runs_is_replaced(ray_here: None) -> None
     assert second != first
 
 
+@pytest.mark.slow
 def test_without_a_session_no_actor_is_left(
     ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def test_every_flower_strategy_runs(name: str) -> None:
     ("name", "arguments"),
     [("flwr:FedProx", {"proximal_mu": 0.1}), ("flwr:QFedAvg", {"client_learning_rate": 0.05})],
 )
+@pytest.mark.slow
 def test_flower_strategies_that_need_the_clients_help(name, arguments, tmp_path) -> None:
     chosen = toy.scenario(strategy={"name": name, **arguments})
     assert simulate(chosen, out=tmp_path / "run").finished

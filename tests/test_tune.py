@@ -205,6 +205,7 @@ def test_a_space_of_ones_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "qmc"])
+@pytest.mark.slow
 def test_a_sampler_proposes_what_it_proposed_before_and_knows_what_came_of_it(
     tmp_path: Path, sampler: str
 ) -> None:

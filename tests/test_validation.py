@@ -257,6 +257,7 @@ def test_a_choice_survives_an_interruption(tmp_path: Path, after: int, every: in
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_choice_is_the_same_in_one_process_and_on_ray(tmp_path: Path, ray_here: None) -> None:
     run_of(tmp_path / "here", CHOOSES, strategy="fedbn")
     run_of(tmp_path / "ray", CHOOSES, strategy="fedbn", resources={"backend": "ray", "actors": 2})

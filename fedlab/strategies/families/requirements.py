@@ -127,7 +127,7 @@ def runs_on(model: nn.Module, shape: tuple[int, ...]) -> bool:
     """Whether a network runs on a sample of that shape."""
     try:
         with torch.no_grad(), evaluation_mode(model):
-            model(torch.zeros(1, *shape))
+            model(torch.zeros(1, *shape, dtype=next(model.parameters()).dtype))
     except (RuntimeError, ValueError, IndexError):
         return False
     return True
