@@ -160,8 +160,10 @@ def test_a_run_with_changed_updates_has_the_numbers_of_the_cpu(
         for device in ("cpu", "auto")
     ]
     here, there = (run.model_state() for run in runs)
+    # A value between two levels of int8 may be rounded to either, by the last bit of it.
+    within = 1e-4 if updates.get("compression") == "int8" else 1e-5
     for name in here:
-        torch.testing.assert_close(there[name], here[name], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(there[name], here[name], rtol=1e-5, atol=within)
 
 
 # ---------------------------------------------------------------------- the device itself
