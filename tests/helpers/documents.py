@@ -107,7 +107,7 @@ def shortened(command: str) -> str:
     if isinstance(scenario.data.sources[0], Digits | SeveralDigits):
         few.append(f"data.sources.0.train_per_domain={FEW.get(scenario.name, 60)}")
         few.append("data.sources.0.test_per_domain=30")
-        if scenario.data.sources[0].writers is not None:
+        if getattr(scenario.data.sources[0], "writers", None) is not None:
             few += ["data.sources.0.writers=5", "partition.clients.min_samples=1"]
     if scenario.data.features.name == "warm_up":
         few.append("data.features.rounds=1")
