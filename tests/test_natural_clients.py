@@ -174,7 +174,7 @@ def test_a_million_owners_take_seconds() -> None:
     owners = np.concatenate([np.arange(number), random.integers(0, number, 2 * number)])
     train = Samples(np.zeros((len(owners), 1), np.float32), owners % 2, owners * 0, owners)
     names = tuple(map(str, range(number)))
-    found = FederatedData(train, train, ("one",), ("0", "1"), (), names)
+    found = FederatedData(train, train, ("one",), ("0", "1"), owner_names=names)
     began = time.perf_counter()
     partition = divided(found, {"name": "natural", "min_samples": 2, "group": 3})
     assert time.perf_counter() - began < 30
