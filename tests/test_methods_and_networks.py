@@ -173,9 +173,9 @@ def all_agree(runs: list[Run]) -> None:
     keys = ["round", "client", "domain", "split", "metric"]
     losses = [run.history.query("metric == 'loss'").set_index(keys).value for run in runs]
     for other, loss in zip(runs[1:], losses[1:], strict=True):
-        assert (loss.sort_index() - losses[0].sort_index()).abs().max() < 1e-5
+        assert (loss.sort_index() - losses[0].sort_index()).abs().max() < 1e-4
         for one, two in zip(states_of(runs[0]), states_of(other), strict=True):
-            torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(two, one, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
