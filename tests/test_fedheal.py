@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedlab.clients.base import ClientState, Received
 from fedlab.clients.fedheal import consistent
+from fedlab.config import registry
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
@@ -19,7 +20,9 @@ from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
+from fedlab.strategies.families.in_front import InFrontParameters
 from fedlab.strategies.fedheal import FedHEAL, FedHEALParameters
+from fedlab.strategies.parameters import StrategyParameters
 from helpers import toy
 from helpers.cohorts import MODELS, ragged, runtime_of
 from helpers.method_rounds import NORMALISED, assert_resumes, play
@@ -256,3 +259,20 @@ def test_its_server_half_keeps_what_its_base_keeps() -> None:
     strategy = build_strategy(scenario, prepared.model)
     assert not strategy.has_global_model
     assert scenario.strategy.clients_count == "rule"
+
+
+def test_whatever_a_method_says_of_its_models_its_front_says_too() -> None:
+    """Also what is added to `StrategyParameters` later: a front that forgets it answers wrongly."""
+    ours = {"targets", "space", "name", "weighting_key", "server_half", "group", "check"}
+    said = {name for name in vars(StrategyParameters) if not name.startswith("_")} - ours
+    for method in registry.BUILTIN["strategies"]:
+        kind = registry.resolve("strategies", method).Parameters
+        for name in said & {*vars(kind)}:
+            assert name in vars(InFrontParameters), f"{method} has its own {name}"
+
+
+def test_over_fedrod_a_client_s_model_is_the_one_that_was_tested() -> None:
+    front = FedHEALParameters.model_validate({"name": "fedheal", "base": "fedrod", "fair": False})
+    assert front.tests_both
+    kept = {"personal": {"head": torch.tensor([2.0])}}
+    assert front.client_model({"head": torch.tensor([1.0])}, kept)["head"].item() == 3.0

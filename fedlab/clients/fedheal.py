@@ -5,56 +5,37 @@ See `fedlab.strategies.fedheal` for the paper and what travels.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedlab.accelerator import exact
-from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
-from fedlab.config import registry
-from fedlab.federation.method_wrapper import wrap_class
+from fedlab.clients.base import Carry, ClientState, Received, Update
+from fedlab.clients.families.in_front import InFront
 from fedlab.losses.base import ClientStats
 from fedlab.models.bits import packed
 from fedlab.strategies.fedheal import FedHEALParameters
 from fedlab.training.task import Task
 
 if TYPE_CHECKING:
-    from fedlab.config.experiment import Experiment
+    pass
 
 ROUNDS = "rounds"
 """Name of the number of a client's rounds, beside the names of parameters."""
 
 
-class FedHEAL(ClientTrainer):
+class FedHEAL(InFront):
     """The base's client trainer, with a memory of the direction of changes."""
-
-    def __new__(cls, *given: Any) -> FedHEAL:
-        """An object that is also the base's client trainer."""
-        if cls is not FedHEAL:  # a copy
-            return object.__new__(cls)
-        parameters: FedHEALParameters = given[0]
-        return object.__new__(wrap_class(cls, _local_half(parameters)))
 
     # `copy` calls `__new__` without arguments.
     def __init__(  # pyright: ignore[reportInconsistentConstructor]
         self, parameters: FedHEALParameters, task: Task
     ) -> None:
-        super().__init__(parameters.base, task)
+        super().__init__(parameters, task)
         self.heal = parameters
         learning = set(task.anatomy.learning)
         self.masked = tuple(name for name in self.shared if name in learning)
-
-    @classmethod
-    def check(cls, scenario: Experiment, model: nn.Module) -> None:
-        """Whatever the base's client trainer refuses.
-
-        Raises:
-            InputError: With the reason.
-        """
-        base = scenario.strategy.base
-        half: type[ClientTrainer] = registry.resolve("clients", base.client_trainer)
-        half.check(scenario.model_copy(update={"strategy": base}), model)
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers how often each parameter has grown, and in how many rounds."""
@@ -104,7 +85,3 @@ def consistent(up: Tensor, grown: Tensor, rounds: Tensor, tau: float) -> Tensor:
     agreed = torch.where(up, grown, rounds - grown)
     share = exact(agreed).double() / exact(rounds).clamp(min=1).double()
     return (share > tau).to(up.device) | (rounds == 0)
-
-
-def _local_half(parameters: FedHEALParameters) -> type[ClientTrainer]:
-    return registry.resolve("clients", parameters.base.client_trainer)

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from fedlab import rng
 from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
-from fedlab.config import registry
+from fedlab.clients.families.in_front import InFront, trainer_of
 from fedlab.data.client_data import ClientData
 from fedlab.errors import InputError
-from fedlab.federation.method_wrapper import wrap_class
 from fedlab.models.eigenspace import Geometry, Moments, pack
 from fedlab.models.head import find_head
 from fedlab.records import Tensors
@@ -29,21 +28,14 @@ if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
 
 
-class GGEUR(ClientTrainer):
+class GGEUR(InFront):
     """Two answers before the first round, and drawn training features; otherwise the base."""
-
-    def __new__(cls, *given: Any) -> GGEUR:
-        """An object that is also the base's client trainer."""
-        if cls is not GGEUR:  # a copy
-            return object.__new__(cls)
-        parameters: GGEURParameters = given[0]
-        return object.__new__(wrap_class(cls, _local_half(parameters)))
 
     # `copy` calls `__new__` without arguments.
     def __init__(  # pyright: ignore[reportInconsistentConstructor]
         self, parameters: GGEURParameters, task: Task
     ) -> None:
-        super().__init__(parameters.base, task)
+        super().__init__(parameters, task)
         self.ggeur = parameters
 
     @classmethod
@@ -170,7 +162,7 @@ def refuse_base(scenario: Experiment, model: nn.Module) -> None:
         InputError: With the reason.
     """
     base = scenario.strategy
-    half_class: type[ClientTrainer] = registry.resolve("clients", base.client_trainer)
+    half_class = trainer_of(base)
     remedy = "choose a base such as fedavg or scaffold"
     for member in ("answer", "training_data"):
         if getattr(half_class, member) is not getattr(ClientTrainer, member):
@@ -210,7 +202,3 @@ def _repeated(samples: Tensor, filled_to: int, generator: torch.Generator) -> Te
 def _stacked(tensors: Sequence[Tensor], *shape: int) -> Tensor:
     """Float32 of shape (count, *shape), also for none."""
     return torch.stack(list(tensors)).float() if tensors else torch.zeros(0, *shape)
-
-
-def _local_half(parameters: GGEURParameters) -> type[ClientTrainer]:
-    return registry.resolve("clients", parameters.base.client_trainer)

@@ -18,27 +18,23 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fedlab.config import registry
-from fedlab.config.component import Chosen
 from fedlab.config.ranges import Range, Values
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.federation.method_wrapper import wrap_class
 from fedlab.federation.record_layout import Form, Layout
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.models.bits import unpacked
-from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.families.in_front import InFront, InFrontParameters
 from fedlab.strategies.families.requirements import refuse_base_with_a_base
-from fedlab.strategies.parameters import ClientsCount, StrategyParameters
+from fedlab.strategies.parameters import ClientsCount
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
-    from fedlab.partition.partition import Partition
 
 
-class FedHEALParameters(StrategyParameters):
+class FedHEALParameters(InFrontParameters):
     """FedHEAL's parameters; those of training are the base's.
 
     The authors' code also masks running statistics and step counters; here these are averaged, and
@@ -46,7 +42,6 @@ class FedHEALParameters(StrategyParameters):
     did not change its direction; here a client's own rounds count.
 
     Attributes:
-        base: The method that trains.
         consistent: Whether clients leave out changes of parameters that they have rarely changed in
             that direction.
         tau: τ: the share of a client's earlier rounds with the direction of this one has to be
@@ -62,9 +57,7 @@ class FedHEALParameters(StrategyParameters):
         "tau": Values((0.1, 0.3, 0.5)),
         "beta": Values((0.1, 0.4, 0.8)),
     }
-    weighting_key: ClassVar[str] = "base.weighting"
     name: str = "fedheal"
-    base: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
     consistent: bool = True
     tau: float = Field(default=0.3, ge=0, lt=1)
     fair: bool = True
@@ -84,27 +77,7 @@ class FedHEALParameters(StrategyParameters):
     @property
     def clients_count(self) -> ClientsCount:
         """By how far they are; by the base's rule without `fair`."""
-        return "rule" if self.fair else self.base.clients_count
-
-    def trained_beside(self, model: nn.Module) -> int:
-        """That of the base."""
-        return self.base.trained_beside(model)
-
-    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
-        """Those of the base."""
-        return self.base.local_parameter_names(model, policy)
-
-    def adapt(self, model: nn.Module) -> nn.Module:
-        """The network adapted to the base."""
-        return self.base.adapt(model)
-
-    def reassign(self, partition: Partition) -> Partition:
-        """The base's partition."""
-        return self.base.reassign(partition)
-
-    def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
-        """That of the base."""
-        return self.base.most_examples(scenario, train, phases, classes)
+        return "rule" if self.fair else super().clients_count
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses bases that do not average the models that clients send.
@@ -113,7 +86,7 @@ class FedHEALParameters(StrategyParameters):
             InputError: With the reason and the remedy.
         """
         refuse_base_with_a_base(self.base)
-        half, remedy = _server_half(self), "choose a base such as fedavg, fedprox or scaffold"
+        half, remedy = self.base_strategy, "choose a base such as fedavg, fedprox or scaffold"
         if not half.takes_changed_updates:
             raise InputError(
                 f"strategy.base: '{self.base.name}' looks at replies by itself, so that nothing "
@@ -130,24 +103,15 @@ class FedHEALParameters(StrategyParameters):
                 f"strategy.base.weighting: '{self.base.weighting}' has no effect where fedheal "
                 "weighs clients itself; leave it out, or set strategy.fair=false"
             )
-        self.base.check(scenario.model_copy(update={"strategy": self.base}), model)
+        super().check(scenario, model)
 
 
-class FedHEAL(Strategy):
+class FedHEAL(InFront):
     """The base, with a mean of models over the clients that have changed a parameter."""
 
     Parameters = FedHEALParameters
     needs_only_mean = False
     asks_for_means = False
-
-    def __new__(
-        cls,
-        model: nn.Module,
-        parameters: FedHEALParameters,
-        settings: ServerSettings | None = None,
-    ) -> FedHEAL:
-        """An object that is also the base."""
-        return object.__new__(wrap_class(cls, _server_half(parameters)))
 
     def __init__(
         self,
@@ -155,7 +119,7 @@ class FedHEAL(Strategy):
         parameters: FedHEALParameters,
         settings: ServerSettings | None = None,
     ) -> None:
-        super().__init__(model, parameters.base, settings)
+        super().__init__(model, parameters, settings)
         self.heal = parameters
         self._weights: dict[int, float] = {}
         learning = set(self.anatomy.learning)
@@ -249,7 +213,3 @@ def _sent(strategy: Strategy) -> Layout:
     return strategy.sent_up(
         {record: {name: Form.of(t) for name, t in tensors.items()} for record, tensors in down}
     )
-
-
-def _server_half(parameters: FedHEALParameters) -> type[Strategy]:
-    return registry.resolve("strategies", parameters.base.name)

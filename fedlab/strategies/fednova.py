@@ -77,13 +77,8 @@ class FedNova(ServerStep[FedNovaParameters]):
 
     def sent_up(self, down: Layout, question: str = "") -> Layout:
         """The direction, the sum of coefficients, and tensors that are not trained."""
-        model = down["arrays"]
-        untrained = {n: form for n, form in model.items() if n not in self.trainable}
-        return {
-            "direction": {name: model[name] for name in self.trainable},
-            "coefficients": {"sum": Form("float64", (), low=0.0)},
-            **({"untrained": untrained} if untrained else {}),
-        }
+        number = {"coefficients": {"sum": Form("float64", (), low=0.0)}}
+        return self.layout_of_step(down, "direction", number)
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the mean direction, multiplied by the mean of the coefficient sums."""
@@ -92,7 +87,4 @@ class FedNova(ServerStep[FedNovaParameters]):
         if momentum := self.parameters.server_momentum:
             step = self.state["velocity"] = plus(step, self.state["velocity"], momentum)
         model = plus(self.state["arrays"], step, -1)
-        others = (
-            self.weighted_mean(updates, "untrained") if "untrained" in updates[0].arrays else {}
-        )
-        self.state["arrays"] = {name: {**model, **others}[name] for name in self.shared}
+        self.state["arrays"] = self.with_untrained(model, updates)

@@ -22,30 +22,25 @@ import torch
 from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
-from fedlab.config import registry
-from fedlab.config.component import Chosen
 from fedlab.config.ranges import Range, Values
 from fedlab.errors import InputError, RunError
 from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
-from fedlab.federation.method_wrapper import wrap_class
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.round_strategy import Ask
 from fedlab.models.eigenspace import Geometry, Moments, unpack
-from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.families.requirements import refuse_base_with_a_base, runs_on
+from fedlab.strategies.families.in_front import InFront, InFrontParameters
+from fedlab.strategies.families.requirements import runs_on
 from fedlab.strategies.fedwon import FedWonParameters
-from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 from fedlab.targets.base import ONLY_CLASS
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
-    from fedlab.partition.partition import Partition
 
 
-class GGEURParameters(StrategyParameters):
+class GGEURParameters(InFrontParameters):
     """GGEUR's parameters; those of rounds are the base's.
 
     For a class with a single sample over all clients, every draw equals that sample; for a class
@@ -61,7 +56,6 @@ class GGEURParameters(StrategyParameters):
     the server knows.
 
     Attributes:
-        base: The method that trains on real and new features.
         prototypes: Whether clients also draw around the class means of all other clients (several
             domains, Algorithm 2), or around their own samples alone (one domain, Algorithm 1).
         per_class: Features of each of a client's classes after draws around its own samples; by
@@ -85,9 +79,7 @@ class GGEURParameters(StrategyParameters):
         "per_class": Values((100, 500, 2000)),
         "per_prototype": Values((100, 500, 2000)),
     }
-    weighting_key: ClassVar[str] = "base.weighting"
     name: str = "ggeur"
-    base: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
     prototypes: bool = True
     per_class: PositiveInt | None = None
     per_prototype: PositiveInt = 500
@@ -110,41 +102,11 @@ class GGEURParameters(StrategyParameters):
             )
         return self
 
-    @property
-    def clients_count(self) -> ClientsCount:
-        """That of the base, which runs all rounds."""
-        return self.base.clients_count
-
-    def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
-        """That of the base."""
-        return self.base.client_model(server, kept)
-
-    @property
-    def tests_more_than_the_model(self) -> bool:
-        """As the base says."""
-        return self.base.tests_more_than_the_model
-
-    def trained_beside(self, model: nn.Module) -> int:
-        """That of the base."""
-        return self.base.trained_beside(model)
-
-    def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
-        """Those of the base."""
-        return self.base.local_parameter_names(model, policy)
-
-    def adapt(self, model: nn.Module) -> nn.Module:
-        """The network adapted to the base."""
-        return self.base.adapt(model)
-
-    def reassign(self, partition: Partition) -> Partition:
-        """The base's partition."""
-        return self.base.reassign(partition)
-
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """That of the base, with drawn features counted as samples."""
         around = self.per_prototype * scenario.partition.number_of_clients if self.prototypes else 0
         drawn = classes * (self.filled_to + around)
-        return self.base.most_examples(scenario, train + drawn, phases, classes)
+        return super().most_examples(scenario, train + drawn, phases, classes)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses images, and bases that would not train on the new features.
@@ -164,28 +126,18 @@ class GGEURParameters(StrategyParameters):
                 f"strategy.base: '{self.base.name}' is surgery on convolutions and normalisation, "
                 "and a head on features has neither; choose a base such as fedavg or scaffold"
             )
-        if _server_half(self).before_rounds is not Strategy.before_rounds:
+        if self.base_strategy.before_rounds is not Strategy.before_rounds:
             raise InputError(
                 f"strategy.base: '{self.base.name}' asks the clients questions of its own before "
                 "the first round; choose a base such as fedavg or scaffold"
             )
-        refuse_base_with_a_base(self.base)
-        self.base.check(scenario.model_copy(update={"strategy": self.base}), model)
+        super().check(scenario, model)
 
 
-class GGEUR(Strategy):
+class GGEUR(InFront):
     """Exchanges moments and geometry before the first round; all rounds are the base's."""
 
     Parameters = GGEURParameters
-
-    def __new__(
-        cls,
-        model: nn.Module,
-        parameters: GGEURParameters,
-        settings: ServerSettings | None = None,
-    ) -> GGEUR:
-        """An object that is also the base."""
-        return object.__new__(wrap_class(cls, _server_half(parameters)))
 
     def __init__(
         self,
@@ -193,7 +145,7 @@ class GGEUR(Strategy):
         parameters: GGEURParameters,
         settings: ServerSettings | None = None,
     ) -> None:
-        super().__init__(model, parameters.base, settings)
+        super().__init__(model, parameters, settings)
         self.ggeur = parameters
         dense = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
         self.features = dense[0].in_features if dense else 0
@@ -285,7 +237,3 @@ def _prototypes(answers: Sequence[ClientUpdate]) -> Tensors:
         "classes": torch.cat([record["classes"] for record in records]),
         "means": torch.cat([record["means"] for record in records]),
     }
-
-
-def _server_half(parameters: GGEURParameters) -> type[Strategy]:
-    return registry.resolve("strategies", parameters.base.name)

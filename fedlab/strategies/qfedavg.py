@@ -69,13 +69,7 @@ class QFedAvg(ServerStep[QFedAvgParameters]):
 
     def sent_up(self, down: Layout, question: str = "") -> Layout:
         """The weighted change, h_k, and tensors that are not trained."""
-        model = down["arrays"]
-        untrained = {n: form for n, form in model.items() if n not in self.trainable}
-        return {
-            "change": {name: model[name] for name in self.trainable},
-            "scale": {"h": Form("float64", (), low=0.0)},
-            **({"untrained": untrained} if untrained else {}),
-        }
+        return self.layout_of_step(down, "change", {"scale": {"h": Form("float64", (), low=0.0)}})
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps along the clients' changes; where no client has samples there are none."""
@@ -84,7 +78,4 @@ class QFedAvg(ServerStep[QFedAvgParameters]):
             return
         change = self.weighted_mean(updates, "change")
         model = plus(self.state["arrays"], change, -1 / scale)
-        others = (
-            self.weighted_mean(updates, "untrained") if "untrained" in updates[0].arrays else {}
-        )
-        self.state = {"arrays": {name: {**model, **others}[name] for name in self.shared}}
+        self.state = {"arrays": self.with_untrained(model, updates)}

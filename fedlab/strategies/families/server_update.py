@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.record_layout import Layout
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
 from fedlab.strategies.parameters import P
@@ -43,6 +44,25 @@ class ServerStep(Strategy[P]):
         """How far a mean of models is from the model that went down, for trainable tensors."""
         model = self.state["arrays"]
         return {name: average[name] - model[name] for name in self.trainable}
+
+    def layout_of_step(self, down: Layout, record: str, number: Layout) -> Layout:
+        """What goes up where clients send a step and a number: with it tensors not trained.
+
+        Args:
+            down: The layout of what goes down.
+            record: Name of the record of the step, which has the trainable tensors.
+            number: The layout of the number.
+        """
+        model = down["arrays"]
+        untrained = {n: form for n, form in model.items() if n not in self.trainable}
+        step = {name: model[name] for name in self.trainable}
+        return {record: step, **number, **({"untrained": untrained} if untrained else {})}
+
+    def with_untrained(self, trained: Tensors, updates: Sequence[ClientUpdate]) -> Tensors:
+        """The model: trained tensors, and the mean of the others that clients sent with a step."""
+        sent = "untrained" in updates[0].arrays
+        model = {**trained, **(self.weighted_mean(updates, "untrained") if sent else {})}
+        return {name: model[name] for name in self.shared}
 
     def participation(self, updates: Sequence[ClientUpdate]) -> float:
         """|S| / M: the share of all clients that sent an update."""
