@@ -193,7 +193,7 @@ def test_a_device_that_dies_in_a_round_is_named_and_back_in_a_later_one(tmp_path
         history = pandas.read_csv(tmp_path / "out" / "history.csv")
         failures = pandas.read_csv(tmp_path / "out" / "failures.csv")
         missed = set(failures.loc[failures["client"] == "device 'south'", "round"])
-        assert min(missed) == 2
+        assert min(missed) in (2, 3)  # its answer of round 2 may have left before the signal came
         assert max(missed) < int(first)
         trained = history[(history["split"] == "train") & (history["metric"] == "loss")]
         rounds = {c: set(trained.loc[trained["client"] == c, "round"]) for c in (0, 1)}
