@@ -109,6 +109,8 @@ class Strategy(MessageRounds, Generic[P]):
         """Rounds of the whole run; set at its start."""
         self.population = 0
         """Clients that may train, known once the first cohort is drawn."""
+        self.drawn: dict[int, list[int]] = {}
+        """The cohort that was asked before training and has yet to train, by round."""
 
     # ------------------------------------------------------------------ what a method overrides
 
