@@ -18,6 +18,7 @@ from torch import nn
 from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Layout
+from fedlab.models.anatomy.derived import fitted
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
@@ -125,6 +126,14 @@ class AFL(Strategy[AFLParameters]):
             "weights": torch.tensor(list(known.values()), dtype=torch.float64),
             "rounds": rounds,
         }
+
+    def settle(self, updates: Sequence[ClientUpdate]) -> None:
+        """Fits derived buffers of the iterate, which goes down, and of the mean of all rounds."""
+        if "iterate" not in self.state:
+            super().settle(updates)
+        elif self.anatomy.derived:  # also after a single update: the mean is of several models
+            both = {name: fitted(self.model, self.state[name]) for name in ("arrays", "iterate")}
+            self.state |= both
 
     def _mean(self, model: Tensors, rounds: float) -> Tensors:
         """The mean of all rounds' models; integers and tensors that are kept whole are the last."""
