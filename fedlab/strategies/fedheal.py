@@ -169,9 +169,14 @@ class FedHEAL(InFront):
                 kept += weight * mask[name]
                 total += weight * mask[name] * tensors[name].double()
             change = total / kept.clamp(min=torch.finfo(torch.float64).tiny)
-            before = self.state["arrays"][name]
+            before = self._down[name]
             mean[name] = torch.where(kept > 0, change.to(value.dtype), before)
         return mean
+
+    @property
+    def _down(self) -> Tensors:
+        """The model that went down, which need not be the one that is tested (AFL's is not)."""
+        return super().broadcast(1)["arrays"]
 
     def _renewed_fairness(self, updates: Sequence[ClientUpdate]) -> Tensors:
         """The clients' weights after a round, and those of its clients for the mean.
@@ -200,7 +205,7 @@ class FedHEAL(InFront):
 
     def length(self, sent: Mapping[str, Tensor]) -> float:
         """d_k: the sum over parameters of the Euclidean lengths of a client's changes."""
-        model = self.state["arrays"]
+        model = self._down
         return sum(
             float((model[name].double() - sent[name].double()).norm()) for name in self.masked
         )
