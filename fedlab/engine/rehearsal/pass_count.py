@@ -21,10 +21,10 @@ from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
-from fedlab.records import as_tensor, copied
+from fedlab.records import as_tensor
 from fedlab.scenario import Scenario
 from fedlab.server_app import server_settings
-from fedlab.strategies.base import Strategy
+from fedlab.training.lists import copied
 from fedlab.training.task import Batch
 
 log = logging.getLogger("fedlab")
@@ -81,9 +81,7 @@ def count_passes(
         None where it cannot be told before the first round: the method asks clients questions
         first, adds samples to theirs, runs the network outside of steps, or fails here.
     """
-    cls = strategy_class(scenario)
-    asks = cls.before_rounds is not Strategy.before_rounds
-    asks = asks or cls.before_training is not Strategy.before_training
+    asks = strategy_class(scenario).overrides("before_rounds", "before_training")
     if asks or type(trainer).training_data is not ClientTrainer.training_data:
         return None
     clients = np.setdiff1d(np.arange(len(partition)), partition.held_out)

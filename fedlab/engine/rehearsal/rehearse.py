@@ -34,10 +34,11 @@ from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
-from fedlab.records import as_tensor, copied, to_record
+from fedlab.records import as_tensor, to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import server_settings
 from fedlab.strategies.base import Strategy
+from fedlab.training.lists import copied
 
 FEW = Portion(steps=2, rows=8)
 """The part of each phase that is run first, as it is fast."""
@@ -142,11 +143,7 @@ def _server(
 ) -> tuple[Strategy, Received] | None:
     """The strategy and its first message to a client; None if that is not known."""
     cls = strategy_class(scenario)
-    if (
-        cls.before_rounds is not Strategy.before_rounds
-        or cls.before_training is not Strategy.before_training
-        or cls.configure_train is not Strategy.configure_train
-    ):
+    if cls.overrides("before_rounds", "before_training", "configure_train"):
         return None
     try:
         model = trainer.task.model
