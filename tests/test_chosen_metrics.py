@@ -16,7 +16,7 @@ from rich.console import Console
 from sklearn import metrics as oracle
 
 import fedlab
-from fedlab.comparison.aggregations import gini
+from fedlab.comparison.aggregations import AGGREGATIONS, gini
 from fedlab.comparison.comparison import Comparison
 from fedlab.deploy.server.inspection import Expectation
 from fedlab.errors import InputError
@@ -182,6 +182,20 @@ def test_aggregations_of_made_up_values() -> None:
     assert gini(np.array([1.0, 2, 3, 4])) == pytest.approx(0.25)
     assert gini(np.array([0.0, 0, 0, 40])) == pytest.approx(0.75)
     assert math.isnan(gini(np.array([-1.0, 1])))
+
+
+def test_the_mean_of_the_last_five_tested_rounds() -> None:
+    rows = [
+        (2 * number, POOLED, f"d{domain}", "test", "accuracy", number + 2.0 * domain, 10)
+        for number in range(1, 8)
+        for domain in range(2)
+    ]
+    names = ["round", "client", "domain", "split", "metric", "value", "examples"]
+    history, score = pandas.DataFrame(rows, columns=names), MetricSet().score("accuracy")
+    value = AGGREGATIONS["last_five"].value
+    assert value(history, 14, score) == pytest.approx(1 + (3 + 4 + 5 + 6 + 7) / 5)
+    assert value(history, 10, score) == pytest.approx(1 + (1 + 2 + 3 + 4 + 5) / 5)
+    assert math.isnan(value(history, 8, score))
 
 
 COLUMNS = (
