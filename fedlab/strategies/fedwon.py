@@ -4,7 +4,7 @@ FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang
 arXiv 2306.05879. Weight standardisation: Brock, De, Smith, ICLR 2021, arXiv 2101.08692. Adaptive
 gradient clipping: Brock, De, Smith, Simonyan, ICML 2021, arXiv 2102.06171.
 
-Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
+Up: the whole model (raw or standardised weights, and gains). Down: the same. Stays: nothing.
 """
 
 from __future__ import annotations
