@@ -35,6 +35,7 @@ from fedlab.row import GLOBAL, POOLED, Row
 from fedlab.runs.kept_counts import kept_counts
 from fedlab.runs.run import Run
 from fedlab.simulation import resume
+from fedlab.targets.classes import Classes
 from fedlab.tracking.scalar_values import numbers_of
 from helpers import toy
 from helpers.tiny_scenario import write_tiny
@@ -358,7 +359,7 @@ def reply(metrics: MetricSet, change: Callable[[dict], None] = lambda counts: No
 
 
 def expectation(metrics: MetricSet) -> Expectation:
-    layout = counts_layout(metrics.counted, 3, most=3)
+    layout = counts_layout(metrics.counted, 3, 3, Classes())
     return Expectation(0, "t", Expected({}), {}, 3, 9, domain="d", counts=layout)
 
 

@@ -22,10 +22,9 @@ from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import ClientTrainer, Phase, Received
 from fedlab.data.client_data import ClientData
-from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
+from fedlab.engine.execution.evaluation import TestSamples
 from fedlab.engine.execution.sequential import train_one
 from fedlab.errors import InputError
-from fedlab.models.mixing import mixes_test_samples
 from fedlab.records import Tensors, as_tensor
 from fedlab.runs.run import Run
 from fedlab.strategies.fedavg import FedAvg
@@ -104,7 +103,7 @@ def personalise(
         after = before
         for trainer in _stages(trained, method, steps, lr, head_lr):
             after = _tuned(trained, trainer, after, samples, batch_size, seed, client)
-        scores = (_test(trained, state, tests) for state in (before, after))
+        scores = (trained.runtime.score(state, [tests])[0] for state in (before, after))
         for old, new in zip(*scores, strict=True):
             name = trained.runtime.data.domain_names[old.domain]
             learnt_from = int(samples.labelled.sum())
@@ -214,14 +213,3 @@ def _tuned(
             client=client,
         )
     return {**state, **update.arrays["arrays"]}
-
-
-def _test(trained: Trained, state: Tensors, tests: TestSamples) -> list[DomainScore]:
-    runtime = trained.runtime
-    batch_size = runtime.scenario.evaluation.batch_size
-    model = runtime.trainer.task.model
-    if mixes_test_samples(model):
-        batch_size = max(1, len(tests.labels))
-    return evaluate(
-        model, state, runtime.preprocess, [tests], batch_size, target=runtime.data.target
-    )[0]

@@ -15,10 +15,8 @@ from typing import Any
 from fedlab.adaptation.trained import open_trained
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
-from fedlab.engine.execution.evaluation import evaluate
 from fedlab.engine.execution.runtime import samples_at
 from fedlab.errors import InputError
-from fedlab.models.mixing import mixes_test_samples
 from fedlab.preparation import prepare
 from fedlab.row import Split
 from fedlab.runs.run import Run
@@ -41,16 +39,16 @@ class LeftOutRule(Rule):
         if split == "test" or not run.finished:
             return float("nan")
         trained = open_trained(run)
-        runtime, model = trained.runtime, trained.runtime.trainer.task.model
+        runtime, name = trained.runtime, self.score.name
         domain = runtime.data.domain_names.index(run.scenario.data.unseen_domains[-1])
         rows = (runtime.data.train.domains == domain).nonzero()[0]
         samples = samples_at(runtime.data.train, rows, runtime.device)
-        batch = len(rows) if mixes_test_samples(model) else run.scenario.evaluation.batch_size
-        chosen = run.scenario.metric_set
-        metric = next(m for m in chosen.metrics if m.title == self.score.name)
-        state = trained.model(None)
-        ((found,),) = evaluate(model, state, runtime.preprocess, [samples], batch, [metric])
-        return metric.compute(dict(found.counts[metric.title]))[metric.title]
+        metrics = [metric for metric in runtime.metrics if metric.title == name]
+        ((found,),) = runtime.score(trained.model(None), [samples], metrics)
+        told = dict(zip(runtime.data.target.always, (found.score, found.loss), strict=True))
+        for metric in metrics:
+            told |= metric.compute(dict(found.counts[name]))
+        return told[name]
 
 
 def domains_to_leave_out(scenario: Scenario, data: FederatedData) -> list[str]:

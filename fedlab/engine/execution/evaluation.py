@@ -15,9 +15,6 @@ from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.targets.base import Target
-from fedlab.targets.classes import Classes
-
-CLASSES = Classes()
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,8 @@ def evaluate(
     preprocess: Preprocess,
     tests: Sequence[TestSamples],
     batch_size: int,
+    target: Target,
     metrics: Sequence[Metric] = (),
-    target: Target = CLASSES,
 ) -> list[list[DomainScore]]:
     """Tests a model on the samples of one or many clients, in batches across clients.
 
@@ -71,8 +68,8 @@ def evaluate(
         preprocess: Normalises batches.
         tests: The samples of each client.
         batch_size: Samples per forward pass.
+        target: What is learnt, as fitted.
         metrics: Metrics besides the two means that every test tells.
-        target: What is learnt.
 
     Returns:
         For each client one score for each domain that occurs, in the order of domain indices.

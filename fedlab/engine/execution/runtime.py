@@ -150,7 +150,7 @@ class Runtime:
             after = {**state, **update.client_state}
             models = {VALIDATION_RECEIVED: (received, state), VALIDATION_TRAINED: (sent, after)}
             losses = {
-                name: mean_loss(self._score(self.trainer.personal_model(*model), [tests])[0])
+                name: mean_loss(self.score(self.trainer.personal_model(*model), [tests])[0])
                 for name, model in models.items()
                 if len(tests.labels)
             }
@@ -223,12 +223,12 @@ class Runtime:
         if steps := int(received.config.get(ADAPT_STEPS, 0)):
             states = [self._adapted(client, received, steps) for client in clients]
             each = zip(states, map(self.client_tests, clients), strict=True)
-            return [self._score(state, [tests])[0] for state, tests in each]
+            return [self.score(state, [tests], self.metrics)[0] for state, tests in each]
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
             state = self._tested(clients[places[0]], received, client_states[places[0]])
             tests = [own_samples(clients[place]) for place in places]
-            scores |= zip(places, self._score(state, tests), strict=True)
+            scores |= zip(places, self.score(state, tests, self.metrics), strict=True)
         return [scores[place] for place in range(len(clients))]
 
     def _tested(self, client: int, received: Received, client_state: ClientState) -> Tensors:
@@ -261,9 +261,21 @@ class Runtime:
 
     def evaluate_domain(self, domain: str, received: Received) -> list[DomainScore]:
         """Tests the received model on a domain's whole test set."""
-        return self._score(received.model, [self.domain_tests(domain)])[0]
+        return self.score(received.model, [self.domain_tests(domain)], self.metrics)[0]
 
-    def _score(self, state: Tensors, tests: Sequence[TestSamples]) -> list[list[DomainScore]]:
+    def score(
+        self, state: Tensors, tests: Sequence[TestSamples], metrics: Sequence[Metric] = ()
+    ) -> list[list[DomainScore]]:
+        """Tests a model on any samples, by what the scenario learns.
+
+        Args:
+            state: The model's tensors.
+            tests: The samples of each client, or of a domain.
+            metrics: What is counted beside the two means that every test tells (`metrics`).
+
+        Returns:
+            As `evaluate`.
+        """
         batch_size = self.scenario.evaluation.batch_size
         if mixes_test_samples(self.trainer.task.model):
             batch_size = max(1, sum(len(test.labels) for test in tests))
@@ -273,8 +285,8 @@ class Runtime:
             self.preprocess,
             tests,
             batch_size,
-            self.metrics,
             self.data.target,
+            metrics,
         )
 
     @cached_property
