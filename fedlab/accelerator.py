@@ -131,6 +131,12 @@ def exact(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if has_float64(tensor.device.type) else tensor.cpu()
 
 
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device; on the CPU where that has none of its numbers (float64)."""
+    stays = tensor.dtype == torch.float64 and not has_float64(device.type)
+    return tensor if stays else tensor.to(device)
+
+
 def seed(value: int) -> None:
     """Seeds the generators of all accelerators that are in use; none is started for it."""
     if module := _in_use():

@@ -41,7 +41,8 @@ class TestSamples(NamedTuple):
 
     Attributes:
         inputs: Raw inputs of shape (n, ...).
-        labels: As stored, int64 of shape (n,) where classes are learnt.
+        labels: As stored, int64 of shape (n,) where classes are learnt; numbers (float64) are on
+            the CPU where the device has no double precision.
         domains: Domain index of each sample, int64 of shape (n,).
     """
 
@@ -80,7 +81,7 @@ def evaluate(
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits, logits = [], [], []
-    wanted = target.to_learn(labels)
+    wanted = target.to_learn(labels).to(inputs.device)
     with with_tensors(model, state):
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
@@ -88,9 +89,9 @@ def evaluate(
             losses.append(target.losses(outputs, wanted[rows]))
             hits.append(target.scores(outputs, wanted[rows]))
             if metrics:
-                logits.append(target.readable(outputs.float()).cpu())
-    sizes = torch.tensor([len(test.labels) for test in tests], device=labels.device)
-    clients = torch.arange(len(tests), device=labels.device).repeat_interleave(sizes)
+                logits.append(target.readable(outputs.float()))
+    sizes = torch.tensor([len(test.labels) for test in tests], device=domains.device)
+    clients = torch.arange(len(tests), device=domains.device).repeat_interleave(sizes)
     width = int(domains.max()) + 1
     group, groups = clients * width + domains, len(tests) * width
 
@@ -99,7 +100,8 @@ def evaluate(
 
     counts: dict[int, dict[str, Counts]] = {}
     if metrics:
-        counts = counts_by_group(metrics, torch.cat(logits), labels.cpu(), group.cpu())
+        outputs = torch.cat(logits).cpu()  # one wait for all batches
+        counts = counts_by_group(metrics, outputs, labels.cpu(), group.cpu())
     group = exact(group)
     summed = (totals(exact(torch.cat(each)).double()) for each in (hits, losses))
     counted = totals(), *summed

@@ -298,4 +298,4 @@ class Runtime:
 def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:
     """The samples of a pool at the given rows, on a device."""
     columns = (pool.inputs, pool.labels, pool.domains)
-    return TestSamples(*(as_tensor(column[rows]).to(device) for column in columns))
+    return TestSamples(*(accelerator.moved(as_tensor(column[rows]), device) for column in columns))
