@@ -12,11 +12,12 @@ import torch
 import fedlab
 from fedlab import InputError
 from fedlab.data.load import load_data
+from fedlab.data.source import LoadContext
 from fedlab.targets.regression import Regression
 from fedlab.tuning.ledger import LEDGER
 from fedlab.tuning.result import TUNED, Tuning
 from fedlab.tuning.trial_runs import run_trials
-from helpers.targets import scenario
+from helpers.targets import Tables, scenario
 
 DOMAINS = ("a", "b", "c", "unseen")
 
@@ -109,7 +110,11 @@ def test_a_score_is_that_of_the_last_model_on_training_samples_of_the_left_out_d
 
 
 @pytest.mark.parametrize("metric", ["mae", "rmse", "loss"])
-def test_numbers_are_judged_in_their_units(metric: str, tmp_path: Path) -> None:
+def test_numbers_are_judged_in_their_units(
+    metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, load = list[LoadContext](), Tables.load
+    monkeypatch.setattr(Tables, "load", lambda self, context: loads.append(context) or load(self, context))
     evaluation = {"metrics": ["mae", "rmse", "loss"]}
     wanted = scenario("regression", partition={"clients": 2}, evaluation=evaluation)
     tuning = fedlab.tune(
@@ -122,6 +127,7 @@ def test_numbers_are_judged_in_their_units(metric: str, tmp_path: Path) -> None:
         out=tmp_path,
         progress=False,
     )
+    assert len(loads) == 3  # without each of two domains, and with both
     for _, row in tuning.ledger.iterrows():
         run = fedlab.load_run(tmp_path / f"draws/fedavg-d0-s1000-without-{row['left_out']}")
         data = load_data(run.scenario.data)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from fedlab import accelerator
+from fedlab.data.load import load_data
+from fedlab.data.samples import FederatedData
+from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.preparation import prepare_again
@@ -35,8 +39,12 @@ class Trained:
         return {name: tensor.to(self.runtime.device) for name, tensor in state.items()}
 
 
-def open_trained(run: Run) -> Trained:
+def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data) -> Trained:
     """Loads the data and the network of a finished run.
+
+    Args:
+        run: The run.
+        load: Gives its samples.
 
     Raises:
         InputError: If the run has not finished, or its data cannot be loaded.
@@ -45,7 +53,7 @@ def open_trained(run: Run) -> Trained:
         raise InputError(
             f"the run '{run.folder}' has not finished; go on with `fedlab resume {run.folder}`"
         )
-    prepared = prepare_again(run.scenario)
+    prepared = prepare_again(run.scenario, load)
     asked = run.scenario.resources.device
     device = (accelerator.current() if asked != "cpu" else None) or torch.device("cpu")
     return Trained(run, Runtime(prepared.scenario, prepared.data, prepared.partition, device))

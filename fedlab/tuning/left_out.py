@@ -8,16 +8,17 @@ Test samples, and domains that are unseen in the comparison, are read by nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fedlab.adaptation.trained import open_trained
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.runtime import samples_at
 from fedlab.errors import InputError
-from fedlab.preparation import prepare
+from fedlab.preparation import Prepared
 from fedlab.row import Split
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
@@ -32,13 +33,19 @@ UNTESTED: Mapping[str, Any] = {"evaluation.fraction": 0.0, "evaluation.domains":
 
 @dataclass(frozen=True)
 class LeftOutRule(Rule):
-    """The global model of a run's last round, on the domain that the run was left without."""
+    """The global model of a run's last round, on the domain that the run was left without.
+
+    Attributes:
+        load: Gives the samples of a run.
+    """
+
+    load: Callable[[DataSpec], FederatedData] = load_data
 
     def of_run(self, run: Run, split: Split | None = None) -> float:
         """The score on the left-out domain; NaN of tests, which there are none of."""
         if split == "test" or not run.finished:
             return float("nan")
-        trained = open_trained(run)
+        trained = open_trained(run, self.load)
         runtime, name = trained.runtime, self.score.name
         domain = runtime.data.domain_names.index(run.scenario.data.unseen_domains[-1])
         rows = (runtime.data.train.domains == domain).nonzero()[0]
@@ -96,23 +103,16 @@ def restored(scenario: Scenario, kept: Mapping[str, Any]) -> Scenario:
     return Scenario.model_validate(values)
 
 
-def refuse_without_global_model(
-    scenarios: Sequence[Scenario], load: Callable[[DataSpec], FederatedData]
-) -> None:
-    """Refuses methods of which nothing can be tested on a domain that no client has.
-
-    Args:
-        scenarios: One of each method.
-        load: Loads data.
+def refuse_without_global_model(prepared: Prepared) -> None:
+    """Refuses a method of which nothing can be tested on a domain that no client has.
 
     Raises:
-        InputError: With the first such method.
+        InputError: With the remedy.
     """
-    for scenario in scenarios:
-        prepared = prepare(scenario, load)
-        if not build_strategy(scenario, prepared.model).has_global_model:
-            raise InputError(
-                f"select: {scenario.strategy.name} keeps tensors with its clients, so that it has "
-                f"no global model to test on a left-out domain; leave the method out, or choose "
-                "by --select validation"
-            )
+    scenario = prepared.scenario
+    if not build_strategy(scenario, prepared.model).has_global_model:
+        raise InputError(
+            f"select: {scenario.strategy.name} keeps tensors with its clients, so that it has no "
+            "global model to test on a left-out domain; leave the method out, or choose by "
+            "--select validation"
+        )

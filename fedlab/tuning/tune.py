@@ -136,7 +136,7 @@ def tune(
     load = memory_of_data()
     without: dict[str, Mapping[str, Any]] = {}
     if select == left_out.NAME:
-        rule = left_out.LeftOutRule(rule.score)
+        rule = left_out.LeftOutRule(rule.score, load=load)
         names = left_out.domains_to_leave_out(first, load(first.data))
         without = {name: left_out.changes_without(first, name) for name in names}
     methods = samplers_of(asked, chosen_space, sampler, own[0])
@@ -174,10 +174,11 @@ def tune(
         plan["left_out"] = list(without)
         plan["kept"] = {key: value_of(first, key) for key in keys}
     begun = [trial for trial in every if trial.number == 0 and not is_finished(trial, folder)]
-    check_groups([planned_run(trial) for trial in begun], load)
+    firsts = [planned_run(trial) for trial in begun]
     if without:
-        methods_of = {trial.method: trial.scenario for trial in begun}
-        left_out.refuse_without_global_model(list(methods_of.values()), load)
+        check_groups(firsts, load, left_out.refuse_without_global_model)
+    else:
+        check_groups(firsts, load)
     keep_plan(folder, plan)
 
     def train(tasks: Sequence[RunTask]) -> dict[str, str]:
