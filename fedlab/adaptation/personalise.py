@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
@@ -22,10 +23,12 @@ from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import ClientTrainer, Phase, Received
 from fedlab.data.client_data import ClientData
+from fedlab.engine.execution.client_samples import training_samples
 from fedlab.engine.execution.evaluation import TestSamples
 from fedlab.engine.execution.sequential import train_one
 from fedlab.errors import InputError
-from fedlab.records import Tensors, as_tensor
+from fedlab.partition.partition import ClientSplit
+from fedlab.records import Tensors
 from fedlab.runs.run import Run
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.training.optimizer import Optimizer
@@ -147,13 +150,11 @@ def _samples(trained: Trained, client: int, domain: str | None) -> tuple[ClientD
     if domain is None:
         return runtime.client_data(client), runtime.client_tests(client)
     pool = runtime.data.train
-    rows = pool.domains == runtime.data.domain_names.index(domain)
-    inputs, labels = (
-        as_tensor(each[rows]).to(runtime.device) for each in (pool.inputs, pool.labels)
-    )
-    labels = runtime.data.target.to_learn(labels)
-    known = torch.ones(len(labels), dtype=torch.bool)
-    return ClientData(inputs, labels, known), runtime.domain_tests(domain)
+    rows = (pool.domains == runtime.data.domain_names.index(domain)).nonzero()[0]
+    known = np.ones(len(rows), dtype=np.bool_)
+    split = ClientSplit(rows, pool.labels[rows], known, rows[:0], rows[:0])
+    samples = training_samples(runtime.data, split, runtime.preprocess, runtime.device)
+    return samples, runtime.domain_tests(domain)
 
 
 def _few(samples: ClientData, shots: int | None, key: tuple[int, int]) -> ClientData:

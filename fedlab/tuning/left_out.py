@@ -16,7 +16,7 @@ from fedlab.adaptation.trained import open_trained
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
-from fedlab.engine.execution.runtime import samples_at
+from fedlab.engine.execution.client_samples import samples_at
 from fedlab.errors import InputError
 from fedlab.preparation import Prepared
 from fedlab.row import Split

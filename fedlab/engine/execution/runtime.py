@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
-import numpy as np
 import torch
 
 from fedlab import accelerator, rng
 from fedlab.clients.base import ClientState, Received, Update
-from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.data.samples import FederatedData, Samples
+from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.build_trainer import build_client_trainer
+from fedlab.engine.execution.client_samples import samples_at, training_samples
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
@@ -66,21 +65,14 @@ class Runtime:
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
         self.trainer = build_client_trainer(scenario, data, device, self.preprocess, observed)
-        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
+        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(
+            lambda client: training_samples(data, partition[client], self.preprocess, device)
+        )
         self.client_validations = lru_cache(maxsize=CACHED_CLIENTS)(
             lambda client: samples_at(data.train, partition[client].validation, device)
         )
         self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
             lambda client: samples_at(data.test, partition[client].test, device)
-        )
-
-    def _training_samples(self, client: int) -> ClientData:
-        split = self.partition[client]
-        return ClientData(
-            inputs=as_tensor(self.data.train.inputs[split.train]).to(self.device),
-            labels=self.data.target.to_learn(as_tensor(split.labels)).to(self.device),
-            labelled=as_tensor(split.labelled),
-            normalise=self.preprocess.inputs,
         )
 
     def domain_tests(self, domain: str) -> TestSamples:
@@ -293,9 +285,3 @@ class Runtime:
     def metrics(self) -> list[Metric]:
         """The metrics that are counted, for the target as it was fitted."""
         return [metric.on(self.data.target) for metric in self.scenario.metric_set.counted]
-
-
-def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:
-    """The samples of a pool at the given rows, on a device."""
-    columns = (pool.inputs, pool.labels, pool.domains)
-    return TestSamples(*(accelerator.moved(as_tensor(column[rows]), device) for column in columns))
