@@ -77,9 +77,7 @@ class Original:
     @property
     def scenario(self) -> Scenario:
         """The run's, with the target as it was fitted to the data."""
-        scenario = self.runtime.scenario
-        data = scenario.data.model_copy(update={"target": self.runtime.data.target})
-        return scenario.model_copy(update={"data": data})
+        return self.runtime.scenario.with_target(self.runtime.data.target)
 
     @property
     def rows(self) -> np.ndarray:
