@@ -14,9 +14,6 @@ import torch
 
 from fedlab.errors import InputError
 
-RAY_SCHEDULES = ("cuda", "xpu")
-"""Kinds that Ray finds by itself and counts as its resource ``GPU``."""
-
 
 def current() -> torch.device | None:
     """The kind of accelerator that is here and answers, without an index, or None."""
@@ -96,12 +93,6 @@ def empty_cache(device: torch.device | str | None = None) -> None:
 def synchronize(device: torch.device | str | None = None) -> None:
     """Waits until a device has done what it was given."""
     _call(device, "synchronize")
-
-
-def most_memory(device: torch.device | str) -> int | None:
-    """Largest number of bytes that tensors have taken so far; None where nobody counts."""
-    counted = _own(torch.device(device), "max_memory_allocated")
-    return int(counted()) if counted else None
 
 
 def make_deterministic(device: torch.device | str) -> None:
