@@ -262,8 +262,19 @@ def test_a_space_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -
         ({"seeds": [0, 1000]}, "1000 is a seed of the tuning"),
         ({"metric": "f1"}, "the scenario measures accuracy, loss, and no f1"),
         ({"methods": ["fedavg", "fedavg"]}, "fedavg stands there twice"),
-        ({"space": "own: {fedprox: {nu: [1]}}"}, "fedprox with"),
-        ({"space": "shared: {training.optimizer.rl: [1]}"}, "unknown key"),
+        ({"space": "own: {fedprox: {nu: [1]}}"}, "space.yaml: own: fedprox: nu: 1: fedprox: "),
+        (
+            {"space": "shared: {training.batch_size: [4], training.optimiser.lr: [1]}"},
+            "space.yaml: shared: training.optimiser.lr: 1: fedavg: training.optimiser: unknown key",
+        ),
+        (
+            {"space": "shared: {training.rl: [1], training.epochs: [2]}"},
+            "space.yaml: fedavg with training.rl=1, training.epochs=2: training.rl: 1: unknown key",
+        ),
+        (
+            {"space": "shared: {training.optimizer.rl: [1]}", "sampler": "tpe"},
+            "space.yaml: shared: training.optimizer.rl: 1: fedavg: training.optimizer.rl: 1: ",
+        ),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(tmp_path: Path, more: dict, said: str) -> None:

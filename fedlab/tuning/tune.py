@@ -147,7 +147,14 @@ def tune(
             for number in numbers
             for strategy, method, proposes in methods
             for trial in trials_of(
-                asked, strategy, method, number, proposes.propose(number), own, without
+                asked,
+                chosen_space,
+                strategy,
+                method,
+                number,
+                proposes.propose(number),
+                own,
+                without,
             )
         ]
 
