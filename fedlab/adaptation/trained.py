@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from fedlab import accelerator
+from fedlab.clients.base import Received
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
@@ -31,12 +32,24 @@ class Trained:
     runtime: Runtime
 
     def model(self, client: int | None) -> Tensors:
-        """The full state dict of a client's model, or of the server's, on the device.
+        """The full state dict of a client's model as it was tested, or of the server's.
 
-        What the server has no value for (normalisation layers of FedBN) has its initial value.
+        What the server has no value for (normalisation layers of FedBN) has its initial value, and
+        so has what a client keeps that has not trained.
+
+        Returns:
+            Tensors on the device, by all names for the server and by their first ones for a client.
         """
-        state = {**self.runtime.trainer.task.model.state_dict(), **self.run.model_state(client)}
-        return {name: tensor.to(self.runtime.device) for name, tensor in state.items()}
+        device, trainer = self.runtime.device, self.runtime.trainer
+        server = {name: tensor.to(device) for name, tensor in self.run.model_state().items()}
+        if client is None:
+            initial = trainer.task.model.state_dict()
+            return {**{name: tensor.to(device) for name, tensor in initial.items()}, **server}
+        kept = {
+            record: {name: tensor.to(device) for name, tensor in tensors.items()}
+            for record, tensors in self.run.client_state(client).items()
+        }
+        return trainer.evaluated_model(Received({"arrays": server}), kept)
 
 
 def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data) -> Trained:
