@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.tuning.samplers import OptunaSampler, RandomSampler, Sampler, SamplerName
 from fedlab.tuning.space import Space
+
+LONGEST = 80
+"""Letters of a method in a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,11 @@ class Trial:
 
 
 def folder_name(method: str) -> str:
-    """A method as a part of a file's name."""
-    return re.sub(r"[^\w.=+-]+", "-", method).strip("-.")[:80]
+    """A method, or a domain, as a part of a file's name; of a long one, its beginning and a hash."""
+    name = re.sub(r"[^\w.=+-]+", "-", method).strip("-.")
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 7]}-{hashlib.sha256(method.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)

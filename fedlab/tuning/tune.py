@@ -32,6 +32,7 @@ from fedlab.scenario import Scenario
 from fedlab.tracking.observer import check_trackers
 from fedlab.tuning import left_out
 from fedlab.tuning.final_runs import final_runs
+from fedlab.tuning.halving import refuse_unmeasured
 from fedlab.tuning.ledger import best_draws, ledger, write_ledger
 from fedlab.tuning.plan_file import keep_plan
 from fedlab.tuning.result import COMPARISON, TUNED, Tuning
@@ -128,6 +129,8 @@ def tune(
             f"halving: {sampler} proposes from what whole runs came to, and halving ends runs "
             "before; leave one of the two out"
         )
+    if halving and select != left_out.NAME:
+        refuse_unmeasured(first, rule.split)
     if select == left_out.NAME and halving:
         raise InputError(
             f"halving: {select} judges finished runs, and halving ends runs before; leave one of "
