@@ -114,7 +114,9 @@ def test_numbers_are_judged_in_their_units(
     metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads, load = list[LoadContext](), Tables.load
-    monkeypatch.setattr(Tables, "load", lambda self, context: loads.append(context) or load(self, context))
+    monkeypatch.setattr(
+        Tables, "load", lambda self, context: loads.append(context) or load(self, context)
+    )
     evaluation = {"metrics": ["mae", "rmse", "loss"]}
     wanted = scenario("regression", partition={"clients": 2}, evaluation=evaluation)
     tuning = fedlab.tune(

@@ -164,7 +164,10 @@ class Comparison(Compared):
         tables = [tables_of(group, score) for group in self.groups]
         names = [*self.domains, *[None] * (len(self.domains) > 1)]
         return comparison_figure(
-            {name or MEAN_OVER_DOMAINS: [curve_of(each, name) for each in tables] for name in names},
+            {
+                name or MEAN_OVER_DOMAINS: [curve_of(each, name) for each in tables]
+                for name in names
+            },
             [group.label for group in self.groups],
             score,
             self.followed,

@@ -10,7 +10,7 @@ from fedlab.metrics.base import Counts, Metric, SampleMean
 from fedlab.targets.base import REGRESSION
 
 
-class NumberError(Metric):
+class OfNumbers(Metric):
     """A figure in the units of the data, 0 at best."""
 
     targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
@@ -18,7 +18,7 @@ class NumberError(Metric):
     share: ClassVar[bool] = False
 
 
-class MAE(NumberError, SampleMean):
+class MAE(OfNumbers, SampleMean):
     """Mean absolute error, over samples and targets; lower is better."""
 
     name: str = "mae"
@@ -29,7 +29,7 @@ class MAE(NumberError, SampleMean):
         return (outputs - labels).abs().mean(dim=-1)
 
 
-class MSE(NumberError, SampleMean):
+class MSE(OfNumbers, SampleMean):
     """Mean squared error, over samples and targets; lower is better."""
 
     name: str = "mse"
@@ -40,7 +40,7 @@ class MSE(NumberError, SampleMean):
         return (outputs - labels).square().mean(dim=-1)
 
 
-class RMSE(NumberError):
+class RMSE(OfNumbers):
     """Root of the mean squared error of each target, averaged over targets; lower is better."""
 
     name: str = "rmse"
@@ -56,7 +56,7 @@ class RMSE(NumberError):
         return {self.title: float((counts["squares"] / counts["samples"]).sqrt().mean())}
 
 
-class EachMAE(NumberError):
+class EachMAE(OfNumbers):
     """Mean absolute error of each target: ``each_mae[0]``, ``each_mae[1]``, ..."""
 
     name: str = "each_mae"

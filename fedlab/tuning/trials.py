@@ -50,7 +50,7 @@ class Trial:
 
 
 def folder_name(method: str) -> str:
-    """A method, or a domain, as a part of a file's name; of a long one, its beginning and a hash."""
+    """A method or domain as a part of a file's name; of a long one, the beginning and a hash."""
     name = re.sub(r"[^\w.=+-]+", "-", method).strip("-.")
     if len(name) <= LONGEST:
         return name
