@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ from fedlab.preparation import prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
-from helpers import pretend_accelerator, toy
+from helpers import pretend_accelerator, targets, toy
 from helpers.cohorts import MODELS
 
 if pretend_accelerator.SUPPORTED:
@@ -166,6 +167,26 @@ def test_a_run_with_changed_updates_has_the_numbers_of_the_cpu(
         torch.testing.assert_close(there[name], here[name], rtol=1e-5, atol=within)
 
 
+def test_numbers_are_learnt_and_tested_where_there_is_no_double_precision(
+    accelerator: torch.device, tmp_path
+) -> None:
+    told = []
+    with pretend_accelerator.without_float64():
+        for device in ("cpu", "auto"):
+            run = simulate(
+                targets.scenario(
+                    "regression",
+                    evaluation={"metrics": ["mae", "rmse", "r2", "loss"], "validation": 0.2},
+                    resources={"backend": "local", "device": device},
+                ),
+                out=tmp_path / device,
+            )
+            told.append(run.history[run.history.split != "round"])
+    here, there = told
+    assert (here.metric == there.metric).all()
+    np.testing.assert_allclose(there.value, here.value, rtol=1e-4, atol=1e-5)
+
+
 # ---------------------------------------------------------------------- the device itself
 
 
@@ -230,6 +251,25 @@ def test_launches_waits_and_copies_stay_within_their_budget(method: str) -> None
     found = launches.count(method)
     assert found.launches <= MOST_LAUNCHES[method]
     assert (found.waits, found.copies) == (1, 2 if method == "ditto" else 1)  # one for each phase
+
+
+def test_numbers_cost_no_copy_in_each_step(accelerator: torch.device) -> None:
+    copies = []
+    for epochs in (1, 4):
+        wanted = targets.scenario("regression", training={"local_epochs": epochs})
+        prepared = prepare(wanted)
+        runtime = Runtime(wanted, prepared.data, prepared.partition, accelerator)
+        state = {n: t.to(accelerator) for n, t in prepared.model.state_dict().items()}
+        received = Received({"arrays": state}, {"server-round": 1})
+        runtime.train(0, received, {})
+        with pretend_accelerator.counting() as cost:
+            runtime.train(0, received, {})
+        copies.append(cost["to_device"])
+    assert copies[0] == copies[1]
+
+
+def test_a_stack_waits_once_for_what_its_method_measures() -> None:
+    assert launches.count("fedlabel", clients=2).waits == 1
 
 
 @pytest.mark.slow
