@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # As in many containers. Every process that a test starts would compile PyTorch anew, which
+    # takes longer than all else that it does; the bytecode lies elsewhere than beside the sources.
+    sys.pycache_prefix = str(Path(tempfile.gettempdir()) / f"fedlab-bytecode-{os.getuid()}")
+    sys.dont_write_bytecode = False
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", sys.pycache_prefix)
 pytest.register_assert_rewrite("helpers")  # an assertion that fails there shows its values, too
 
 
