@@ -118,6 +118,14 @@ def ray_here(_private_cache: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_power_cut() -> Iterator[None]:
+    """Spares the wait for the disk: what a test kills is a process, never the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps decoded data of tests out of the user's cache; processes of one test run share it."""
     folder = tmp_path_factory.getbasetemp()
