@@ -67,10 +67,11 @@ class _Yaml12(yaml.constructor.SafeConstructor):
             seen[key_node.value] = line
         return super().construct_mapping(node, deep=deep)
 
-    def _integer(self, node: yaml.ScalarNode) -> int:
-        text = self.construct_scalar(node)
-        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        return int(text, base)
+
+def _integer(loader: Any, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    return int(text, base)
 
 
 class _Reader(_Yaml12, yaml.SafeLoader):
@@ -86,7 +87,7 @@ class _FastReader(_Yaml12, FastLoader):
 
 
 for _class in (_Reader, _FastReader):
-    _class.add_constructor("tag:yaml.org,2002:int", _Yaml12._integer)
+    _class.add_constructor("tag:yaml.org,2002:int", _integer)
     for _kind, _pattern, _first in _SCALARS:
         _class.add_implicit_resolver(
             f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first)
