@@ -20,8 +20,11 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 pytest.register_assert_rewrite("helpers")  # an assertion that fails there shows its values, too
 
 
-PROCESSES = 2
-"""Processes that tests run in where `-n` says nothing else, and pytest-xdist is there."""
+PROCESSES = {"slow": 3}
+"""Processes that tests run in where `-n` says nothing else, and pytest-xdist is there, by `-m`.
+
+Two by default, for two cores; slow tests wait for deadlines and processes a fifth of their time.
+"""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,7 +33,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("xdist") or "PYTEST_XDIST_WORKER" in os.environ:
         return
     if config.option.numprocesses is None:
-        config.option.numprocesses = 0 if config.option.usepdb else PROCESSES
+        number = PROCESSES.get(config.option.markexpr, 2)
+        config.option.numprocesses = 0 if config.option.usepdb else number
     if config.option.numprocesses and config.option.dist == "no":
         config.option.dist = "loadgroup"
 
