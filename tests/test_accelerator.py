@@ -17,7 +17,7 @@ from fedlab.device_copies import to_device, to_host
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.hardware import ResourcesSpec
-from fedlab.preparation import prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
@@ -54,13 +54,12 @@ def accelerator() -> Iterator[torch.device]:
         yield device
 
 
-def model_after(device: str, **changes: Any) -> dict[str, torch.Tensor]:
+def model_after(device: str, prepared: Prepared) -> dict[str, torch.Tensor]:
     """The updates of all clients after a round in which they train by the engine's choice."""
-    scenario = toy.scenario(**changes)
-    prepared = prepare(scenario)
+    scenario = prepared.scenario
     strategy = build_strategy(scenario, prepared.model, prepared.fleet)
     strategy.rounds = scenario.rounds
-    strategy.initialise(dict(prepared.model.state_dict()))
+    strategy.initialise({name: t.clone() for name, t in prepared.model.state_dict().items()})
     down = {name: to_record(each) for name, each in strategy.broadcast(1).items()}
     runtime = Runtime(scenario, prepared.data, prepared.partition, torch.device(device))
     received = Received(
@@ -80,8 +79,8 @@ def model_after(device: str, **changes: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_same_on_both(**changes: Any) -> None:
-    here, there = model_after("cpu", **changes), model_after(pretend_accelerator.NAME, **changes)
+def assert_same_on_both(prepared: Prepared) -> None:
+    here, there = model_after("cpu", prepared), model_after(pretend_accelerator.NAME, prepared)
     assert here.keys() == there.keys()
     for name, values in here.items():
         torch.testing.assert_close(there[name], values, rtol=1e-5, atol=1e-5, msg=name)
@@ -118,7 +117,7 @@ CHOSEN = [
 
 @pytest.mark.parametrize("chosen", CHOSEN, ids=lambda chosen: "-".join(chosen))
 def test_a_round_has_the_numbers_of_the_cpu(accelerator: torch.device, chosen: Any) -> None:
-    assert_same_on_both(**case(*chosen))
+    assert_same_on_both(prepare(toy.scenario(**case(*chosen))))
 
 
 @pytest.mark.slow
@@ -131,10 +130,10 @@ def test_every_method_has_the_numbers_of_the_cpu(
 ) -> None:
     for loss, way in product(("cross_entropy", *LOSSES) if FULL else ("cross_entropy",), WAYS):
         try:
-            prepare(toy.scenario(**case(method, model, loss, way)))
+            prepared = prepare(toy.scenario(**case(method, model, loss, way)))
         except InputError:
             continue  # the method, network and loss do not go together
-        assert_same_on_both(**case(method, model, loss, way))
+        assert_same_on_both(prepared)
 
 
 @pytest.mark.parametrize("updates", [
