@@ -15,8 +15,8 @@ from typing import Any
 from fedlab.adaptation.trained import open_trained
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
+from fedlab.engine.execution.client_samples import samples_at
 from fedlab.engine.execution.evaluation import evaluate
-from fedlab.engine.execution.runtime import samples_at
 from fedlab.errors import InputError
 from fedlab.models.mixing import mixes_test_samples
 from fedlab.preparation import prepare

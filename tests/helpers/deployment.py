@@ -86,11 +86,11 @@ class Deployment:
         self.port = said.partition("devices join at ")[2].split()[0].rpartition(":")[2]
         return server
 
-    def join(self, domain: str, *words: object, log: str = "") -> Command:
+    def join(self, domain: str, *words: object, log: str = "", data: str = "") -> Command:
         address = f"127.0.0.1:{self.port}"
         return self.start(
             log or f"{domain}.log",
-            *("join", address, "--data", f"{domain}.npz", "--threads", 1, *words),
+            *("join", address, "--data", data or f"{domain}.npz", "--threads", 1, *words),
             base_only=True,
         )
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
-import numpy as np
 import torch
 
 from fedlab import accelerator, rng
 from fedlab.clients.base import ClientState, Received, Update
-from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.data.samples import FederatedData, Samples
+from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.build_trainer import build_client_trainer
+from fedlab.engine.execution.client_samples import ClientSamples
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
@@ -36,9 +35,6 @@ from fedlab.updates.client_side import outgoing
 from fedlab.updates.packing import learnt
 
 log = logging.getLogger("fedlab")
-
-CACHED_CLIENTS = 64
-"""Number of clients whose samples stay on the device between rounds."""
 
 
 class Runtime:
@@ -66,28 +62,12 @@ class Runtime:
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
         self.trainer = build_client_trainer(scenario, data, device, self.preprocess, observed)
-        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
-        self.client_validations = lru_cache(maxsize=CACHED_CLIENTS)(
-            lambda client: samples_at(data.train, partition[client].validation, device)
-        )
-        self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
-            lambda client: samples_at(data.test, partition[client].test, device)
-        )
-
-    def _training_samples(self, client: int) -> ClientData:
-        split = self.partition[client]
-        return ClientData(
-            inputs=as_tensor(self.data.train.inputs[split.train]).to(self.device),
-            labels=self.data.target.to_learn(as_tensor(split.labels)).to(self.device),
-            labelled=as_tensor(split.labelled),
-            normalise=self.preprocess.inputs,
-        )
-
-    def domain_tests(self, domain: str) -> TestSamples:
-        """All test samples of a domain."""
-        index = self.data.domain_names.index(domain)
-        rows = (self.data.test.domains == index).nonzero()[0]
-        return samples_at(self.data.test, rows, self.device)
+        self.samples = ClientSamples(data, partition, device, self.preprocess.inputs)
+        self.client_data = self.samples.training
+        self.client_validations = self.samples.validation
+        self.client_tests = self.samples.tests
+        self.domain_tests = self.samples.domain_tests
+        self.expect = self.samples.expect
 
     @cached_property
     def executors(self) -> list[Executor]:
@@ -281,9 +261,3 @@ class Runtime:
     def metrics(self) -> list[Metric]:
         """The metrics that are counted, for the target as it was fitted."""
         return [metric.on(self.data.target) for metric in self.scenario.metric_set.counted]
-
-
-def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:
-    """The samples of a pool at the given rows, on a device."""
-    columns = (pool.inputs, pool.labels, pool.domains)
-    return TestSamples(*(as_tensor(column[rows]).to(device) for column in columns))
