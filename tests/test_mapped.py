@@ -85,7 +85,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(folder: Path, **more: Any) -> FederatedData:
-    spec = {"sources": [{**FILES, **more}], "root": folder, "image_size": 8, "channels": 1}
+    data = {key: more.pop(key) for key in ("target", "inputs", "ids") if key in more}
+    spec = {"sources": [{**FILES, **more}], "root": folder, "image_size": 8, "channels": 1, **data}
     return load_data(DataSpec.model_validate(spec))
 
 
@@ -195,6 +196,9 @@ def test_moments_are_those_of_numpy(pair: list[dict[str, Any]]) -> None:
     everything = np.load(pair[0]["x_train"]).astype(np.float64)
     np.testing.assert_allclose(data.moments.mean, everything.mean(0), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(data.moments.std, everything.std(0), rtol=1e-12)
+    packed = pickle.dumps(data)
+    Path(pair[0]["x_train"]).unlink()  # actors need not read it all again
+    assert (pickle.loads(packed).moments.mean == data.moments.mean).all()
     series = np.random.default_rng(0).normal(3, 2, (500, 2, 9))
     series[:, 1] = 7.1
     mean, std = moments(series, np.arange(100, 500))
@@ -255,6 +259,18 @@ def test_a_pool_is_read_like_an_array(tmp_path: Path) -> None:
     for wrong in (9, -10, [0, 9], np.ones(8, bool)):
         with pytest.raises(IndexError):
             pool[wrong]
+
+
+def test_only_what_nobody_can_write_to_is_left_in_its_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(12).reshape(4, 3))
+    copied = np.load(tmp_path / "a.npy", mmap_mode="c")
+    copied[0] = 7
+    assert file_of(copied) is None
+    assert file_of(np.load(tmp_path / "a.npy", mmap_mode="r")[1:]) is None
+    raw = np.memmap(tmp_path / "a.npy", np.int64, "r", offset=128, shape=(2, 6))
+    found = file_of(raw)
+    assert found is not None
+    assert found.opened().tolist() == raw.tolist()
 
 
 # ---------------------------------------------------------------------- reading ahead
@@ -406,3 +422,29 @@ def test_ray_maps_the_files_itself(folder: Path, ray_here: None) -> None:
 def test_files_that_do_not_fit_are_refused(folder: Path, more: dict[str, Any], said: str) -> None:
     with pytest.raises((InputError, ValueError), match=said):
         load(folder, **more)
+
+
+@pytest.mark.parametrize("target", ["multi_label", "regression"])
+def test_labels_may_be_sets_or_numbers(target: str, folder: Path) -> None:
+    labels = np.arange(160).reshape(80, 2) % 3 % 2 / (1 if target == "multi_label" else 3)
+    for name, rows in (("y", slice(60)), ("ty", slice(60, 80))):
+        np.save(folder / f"{name}.npy", labels[rows])
+    data = load(folder, class_names=["up", "down"], target=target)
+    assert data.train.is_mapped
+    assert data.class_names == ("up", "down")
+    assert (data.train.labels == labels[:60]).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ids"),
+    [(np.int32, {}), (np.int64, {"length": 30}), (np.int64, {"length": 70, "pad": 0})],
+)
+def test_large_files_of_ids_are_as_they_are_read(dtype: Any, ids: Any, folder: Path) -> None:
+    numbers = np.arange(60 * 64).reshape(60, 64)
+    np.save(folder / "x.npy", numbers.astype(dtype))
+    np.save(folder / "tx.npy", numbers[:20].astype(dtype))
+    with pytest.raises(InputError, match=r"data\.sources\.0: a large file has ids of type int"):
+        load(folder, inputs="ids", ids=ids)
+    np.save(folder / "x.npy", numbers)
+    np.save(folder / "tx.npy", numbers[:20])
+    assert load(folder, inputs="ids").train.is_mapped

@@ -30,7 +30,7 @@ NEEDS: dict[str, dict[str, Any]] = {
         "strategy": {"name": "fedbuff", "buffer_size": 2, "concurrency": 3},
     },
     "feddg_ga": {"evaluation": {"validation": 0.25}},
-    "fedwon": {"model": {"name": "small_cnn", "widths": [4, 4], "norm": "none"}},
+    "fedwon": {"model": {"name": "small_cnn", "widths": [4, 4, 4], "norm": "none"}},
     "fixbn": {"rounds": 2},
     "moon": {"strategy": {"name": "moon", "projection": 4}},
 }
@@ -58,7 +58,7 @@ def test_a_method_trains_or_is_refused(method: str, target: str, tmp_path: Path)
         "rounds": 1,
         "data": {"sources": ["helpers.targets:Pictures"], "image_size": 8, "channels": 1},
         "partition": {"clients": 3},
-        "model": {"name": "small_cnn", "widths": [4, 4]},
+        "model": {"name": "small_cnn", "widths": [4, 4, 4]},
         "strategy": method,
         "training": {"batch_size": 4, "optimizer": {"lr": 0.05}},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
@@ -101,7 +102,7 @@ class HuggingFace(Parquet):
             InputError: If the library, the data set or a split is not there.
         """
         try:
-            import datasets
+            datasets: Any = import_module("datasets")  # part of an extra, and takes seconds
         except ImportError as error:
             raise InputError(
                 f"{context.key}: 'hf' needs the library datasets; install fedlab-sim[hf]"
@@ -109,7 +110,7 @@ class HuggingFace(Parquet):
         where = f"{context.key}.{'path' if self.dataset is None else 'dataset'}"
         try:
             if self.dataset is None:
-                found: Any = datasets.load_from_disk(str(context.locate(self.path or Path())))
+                found = datasets.load_from_disk(str(context.locate(self.path or Path())))
             else:
                 found = datasets.load_dataset(
                     self.dataset,

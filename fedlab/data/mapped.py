@@ -69,9 +69,11 @@ class MappedFile(NamedTuple):
 
 
 def file_of(array: np.ndarray) -> MappedFile | None:
-    """The file that an array is mapped from; None of arrays in memory, and of parts."""
+    """The file that an array is mapped from; None of parts, and of what can be written to."""
     if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap):
         return None
+    if array.mode != "r":
+        return None  # what was written to a copy is not in the file
     path = Path(str(array.filename))
     try:
         found = path.stat()
