@@ -91,9 +91,9 @@ def test_it_is_in_one_place(source: dict[str, Any], tmp_path: Path) -> None:
         load(tmp_path, **source)
 
 
-def test_a_folder_has_no_revision(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="config and revision are those of a dataset on the hub"):
-        load(tmp_path, path="digits", revision="main")
+def test_a_folder_has_no_configurations(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="config is that of a dataset on the hub"):
+        load(tmp_path, path="digits", config="small")
 
 
 def test_the_library_is_asked_for_by_its_extra(

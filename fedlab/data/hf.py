@@ -15,7 +15,7 @@ from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError, told
 
-OWN = ("dataset", "path", "config", "revision")
+OWN = ("dataset", "path", "config")
 """Keys that say where the data set is; all others are those of ``parquet``."""
 
 
@@ -30,7 +30,6 @@ class HuggingFace(Parquet):
             true, or else found where an earlier download has put it.
         path: The folder that ``save_to_disk`` has written, in place of `dataset`.
         config: Which of the data set's configurations, where it has several.
-        revision: Its revision on the hub: a commit, a tag or a branch.
         train: The splits that hold the training samples, or all samples.
         test: Likewise for the test samples.
     """
@@ -40,17 +39,14 @@ class HuggingFace(Parquet):
     dataset: str | None = Field(default=None, min_length=1)
     path: Path | None = None
     config: str | None = None
-    revision: str | None = None
     train: tuple[str, ...] = Field(default=("train",), min_length=1)
 
     @model_validator(mode="after")
     def _one_place(self) -> HuggingFace:
         if (self.dataset is None) == (self.path is None):
             raise ValueError("needs dataset (a name on the hub) or path (a folder), one of them")
-        if self.path is not None and (self.config or self.revision):
-            raise ValueError(
-                "config and revision are those of a dataset on the hub; leave them out"
-            )
+        if self.path is not None and self.config:
+            raise ValueError("config is that of a dataset on the hub; leave it out")
         return self
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
@@ -108,21 +104,20 @@ class HuggingFace(Parquet):
                 f"{context.key}: 'hf' needs the library datasets; install fedlab-sim[hf]"
             ) from error
         where = f"{context.key}.{'path' if self.dataset is None else 'dataset'}"
+        offline = datasets.config.HF_HUB_OFFLINE
+        datasets.config.HF_HUB_OFFLINE = offline or not context.download
         try:
             if self.dataset is None:
                 found = datasets.load_from_disk(str(context.locate(self.path or Path())))
             else:
-                found = datasets.load_dataset(
-                    self.dataset,
-                    self.config,
-                    revision=self.revision,
-                    download_config=datasets.DownloadConfig(local_files_only=not context.download),
-                )
+                found = datasets.load_dataset(self.dataset, self.config)
         except Exception as error:  # of the library, of the network, of the files
             hint = "" if context.download or self.path else "; data.download=true fetches it"
             raise InputError(
                 f"{where}: '{self.dataset or self.path}': {told(error)}{hint}"
             ) from error
+        finally:
+            datasets.config.HF_HUB_OFFLINE = offline
         if isinstance(found, datasets.Dataset):
             found = {"train": found}
         wanted = dict.fromkeys([*self.train, *self.test])
