@@ -175,16 +175,22 @@ def test_domains_stay_in_their_files(pair: list[dict[str, Any]], few: int | None
     assert most < data.train.inputs.nbytes / 2
 
 
-@pytest.mark.parametrize("few", [None, 300])
+@pytest.mark.parametrize(
+    "data", [{}, {"train_samples_per_domain": 300}, {"unseen_domains": ["d1"]}], ids=str
+)
 def test_where_samples_are_changes_no_number(
-    pair: list[dict[str, Any]], few: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: list[dict[str, Any]],
+    data: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scenario = of_pair(pair, train_samples_per_domain=few)
+    scenario = of_pair(pair, **data)
     there = simulate(scenario, out=tmp_path / "there", progress=False)
     mapped_data = load_data(scenario.data)
     monkeypatch.setattr(mapped, "SMALLEST", 2**62)
     here = load_data(scenario.data)
     assert mapped_data.train.is_mapped > here.train.is_mapped
+    assert mapped_data.test.is_mapped > here.test.is_mapped
     assert fingerprint(here) == fingerprint(mapped_data)
     assert (here.train.inputs == mapped_data.train.inputs[:]).all()
     simulate(scenario, out=tmp_path / "here", progress=False)
