@@ -364,7 +364,7 @@ def test_what_is_kept_of_mapped_samples_is_bounded() -> None:
 def changing(pair: list[dict[str, Any]], out: Path, backend: str) -> None:
     """A run whose file is another one after the first round."""
     scenario = of_pair(pair)
-    resources = scenario.resources.model_copy(update={"backend": backend})
+    resources = scenario.resources.model_copy(update={"backend": backend, "actors": 1})
     file = Path(pair[1]["x_train"])
     with pytest.raises(LostDataError, match=r"x\.npy' has changed under the run") as told:
         simulate(

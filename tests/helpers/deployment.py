@@ -24,7 +24,7 @@ def find_spec(name, path=None, target=None):
     return None if name.partition(".")[0] in ABSENT else find(name, path, target)
 
 
-PathFinder.find_spec = find_spec
+PathFinder.find_spec = staticmethod(find_spec)  # dill asks an instance
 """
 """Run when Python starts: what the extra `sim` installs is not there."""
 
