@@ -1,4 +1,4 @@
-"""The samples of clients and domains in one process, on the device that uses them."""
+"""The samples of clients that stay in a process between rounds, and those that it reads ahead."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ import torch
 
 from fedlab.data.client_data import ClientData
 from fedlab.data.mapped_pool import MappedPool
-from fedlab.data.samples import FederatedData, Samples
+from fedlab.data.preprocess import Preprocess
+from fedlab.data.samples import FederatedData
+from fedlab.engine.execution.client_samples import samples_at, training_samples
 from fedlab.engine.execution.evaluation import TestSamples
 from fedlab.engine.execution.sample_reading import LastUsed, ReadAhead
-from fedlab.engine.execution.unread import Unread
 from fedlab.partition.partition import Partition
-from fedlab.records import as_tensor
 
 CACHED_CLIENTS = 64
 """Number of clients whose samples stay on the device between rounds, where they are in memory."""
 
 
-class ClientSamples:
+class KeptSamples:
     """Gives clients' samples, and those of whole domains.
 
     Args:
         data: The pooled samples.
         partition: Which of them belong to which client.
+        preprocess: Normalises them.
         device: Where they are wanted.
-        normalise: Turns inputs into what the network reads.
     """
 
     def __init__(
         self,
         data: FederatedData,
         partition: Partition,
+        preprocess: Preprocess,
         device: torch.device,
-        normalise: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         self.data = data
         self.partition = partition
+        self.preprocess = preprocess
         self.device = device
-        self.normalise = normalise
         self.training: Callable[[int], ClientData]
         """A client's training samples."""
         self._ahead = None
@@ -76,14 +76,9 @@ class ClientSamples:
         return samples_at(self.data.test, rows, self.device)
 
     def _training(self, client: int) -> ClientData:
-        split = self.partition[client]
         inputs = self._read(client) if self._ahead is None else self._ahead.take(client)
-        return ClientData(
-            inputs=as_tensor(inputs).to(self.device),
-            labels=self.data.target.to_learn(as_tensor(split.labels)).to(self.device),
-            labelled=as_tensor(split.labelled),
-            normalise=self.normalise,
-        )
+        split = self.partition[client]
+        return training_samples(self.data, split, self.preprocess, self.device, inputs)
 
     def _read(self, client: int) -> np.ndarray:
         return self.data.train.inputs[self.partition[client].train]
@@ -91,14 +86,3 @@ class ClientSamples:
     def _bytes(self, client: int) -> int:
         inputs = self.data.train.inputs
         return len(self.partition[client].train) * (inputs.nbytes // max(1, len(inputs)))
-
-
-def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:
-    """The samples of a pool at the given rows, on a device; those in files when they are tested."""
-    inputs = (
-        Unread(pool.inputs, rows, device)
-        if isinstance(pool.inputs, MappedPool)
-        else as_tensor(pool.inputs[rows]).to(device)
-    )
-    labels, domains = (as_tensor(each[rows]).to(device) for each in (pool.labels, pool.domains))
-    return TestSamples(inputs, labels, domains)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from fedlab.accelerator import moved
 from fedlab.data.mapped_pool import MappedPool
 from fedlab.records import as_tensor
 
@@ -28,7 +29,7 @@ class Unread:
 
     def __getitem__(self, batch: slice) -> torch.Tensor:
         """A batch of inputs, shape (batch, ...)."""
-        return as_tensor(self.pool[self.rows[batch]]).to(self.device)
+        return moved(as_tensor(self.pool[self.rows[batch]]), self.device)
 
 
 TestInputs = torch.Tensor | Unread
