@@ -32,6 +32,10 @@ class RunError(FedlabError):
     """A run that had started cannot go on."""
 
 
+class LostDataError(RunError):
+    """A file of samples is gone, or not what it was when the run began: no client can go on."""
+
+
 def told(error: BaseException, files: Collection[str] = (), longest: int | None = None) -> str:
     """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``.
 

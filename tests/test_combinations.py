@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 import fedlab
 from fedlab.adaptation.calibrate import calibrate
+from fedlab.adaptation.personalise import personalise
 from fedlab.data.load import load_data
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.runtime import Runtime
@@ -19,9 +20,10 @@ from fedlab.errors import InputError
 from fedlab.export.export_run import export_run
 from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
-from fedlab.simulation import simulate
+from fedlab.simulation import resume, simulate
 from fedlab.training.task import Batch
 from helpers import shapes, toy
+from helpers.running import At, result
 from helpers.targets import OTHERS, scenario
 
 OF_CLASSES = ["fedetf", "fedrod", "fpl", "fedplvm", "f2dc", "fedsr", "fediir"]
@@ -214,10 +216,10 @@ def test_natural_clients_learn_other_targets(
 
 
 def shaped(case: str, target: str, folder: Path) -> Scenario:
-    """Series or ids from a file, whose labels are sets or numbers."""
+    """Samples of any shape from a file, whose labels are sets or numbers."""
     generator = np.random.default_rng(0)
     shape = case.partition("-")[0]
-    inputs = generator.normal(size=(48, *shapes.SHAPES["series"])).astype(np.float32)
+    inputs = generator.normal(size=(48, *shapes.SHAPES[shape])).astype(np.float32)
     data: dict[str, Any] = {"inputs": "numbers"}
     if shape == "ids":
         inputs = generator.integers(0, shapes.VOCABULARY, (48, *shapes.SHAPES["ids"]))
@@ -265,3 +267,26 @@ def test_networks_of_sequences_learn_and_are_exported(
         assert outputs.shape == (4, 2)
         if target == "regression":  # in the units of the data
             assert (outputs - 100).abs().max() < 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", shapes.NETWORKS)
+@pytest.mark.parametrize("target", OTHERS)
+def test_every_shape_is_resumed_personalised_and_exported_with_every_target(
+    case: str, target: str, tmp_path: Path
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    scenario = shaped(case, target, tmp_path).model_copy(update={"rounds": 2})
+    run = simulate(scenario, out=tmp_path / "run", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(scenario, out=tmp_path / "cut", progress=False, callbacks=[At(1, stop)])
+    resume(tmp_path / "cut", progress=False)
+    assert result(tmp_path / "cut") == result(run.folder)
+    table = personalise(run, steps=1, shots=4)
+    assert (table["shots"] == 4).all()
+    assert table["after"].notna().all()
+    for kind in ("pt2", "onnx", "safetensors"):
+        exported = export_run(run, kind, out=tmp_path / f"out.{kind}")
+        assert exported.comparison.largest <= exported.comparison.allowed

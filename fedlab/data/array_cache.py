@@ -2,7 +2,8 @@
 
 An entry is a folder of ``.npy`` files named by a hash of everything the arrays depend on. It is
 written elsewhere and renamed into place, so that a process sees a whole entry or none, and sealed
-with a checksum of every file, so that a flipped bit is found. Entries may be deleted at any time.
+with a checksum of every file, so that a flipped bit is found. Entries may be deleted at any time; a
+run that reads a large one ends, and finds it made anew when it is resumed.
 Their place is ``$FEDLAB_CACHE``, or else ``~/.cache/fedlab``.
 """
 
@@ -44,7 +45,8 @@ def folder() -> Path:
 def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
     """What ``source.load(context)`` yields, from the cache where it is there.
 
-    The arrays of a cached domain are mapped from disk, read-only: only what is used is read.
+    The arrays of a cached domain are mapped from disk, read-only: only what is used is read, from
+    the first time on.
 
     Raises:
         InputError: If the source cannot load.
@@ -54,8 +56,8 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
     if domains is not None:
         return domains
     domains = source.load(context)
-    keep(entry, partial(_write, domains), "loaded data")
-    return domains
+    kept = keep(entry, partial(_write, domains), "loaded data")
+    return (_read(entry) if kept else None) or domains
 
 
 def is_sealed(entry: Path) -> bool:
@@ -73,22 +75,27 @@ def is_sealed(entry: Path) -> bool:
     return False
 
 
-def keep(entry: Path, write: Callable[[Path], None], what: str) -> None:
+def keep(entry: Path, write: Callable[[Path], None], what: str) -> bool:
     """Writes an entry beside its place and renames it; whoever comes second gives way.
 
     Args:
         entry: The folder to be.
         write: Writes the files of an entry into a folder that is there.
         what: What the entry holds, for the warning if the place cannot be written.
+
+    Returns:
+        Whether it is there now.
     """
     try:
         _put(entry, write)
+        return True
     except OSError as error:
         warnings.warn(
             f"{what} cannot be kept in {entry.parent} ({error.strerror or error}), so every run "
             "makes them anew; set FEDLAB_CACHE to a folder that can be written",
             stacklevel=3,
         )
+        return False
 
 
 def _digest(source: Source, context: LoadContext) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedlab.data.class_names import normal
+from fedlab.data.mapped_pool import pieces
 from fedlab.data.owners import check_owners
 from fedlab.data.samples import Domain, FederatedData
 from fedlab.data.source import LoadContext
@@ -91,7 +92,7 @@ def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
         )
     elif 0 in inputs.shape:
         raise InputError(f"{where} has samples without a number in them, {inputs.shape}; give some")
-    elif not np.isfinite(inputs).all():
+    elif not all(np.isfinite(piece).all() for piece in pieces(inputs)):
         raise InputError(f"{where} has features that are not finite; replace them in the source")
 
 

@@ -15,7 +15,7 @@ from fedlab.data.array_cache import load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
 from fedlab.data.ids import Ids
 from fedlab.data.input_kind import ids_of, kind_of
-from fedlab.data.mapped import pooled
+from fedlab.data.mapped_pool import pooled
 from fedlab.data.owners import pooled_owners
 from fedlab.data.remarks import tell
 from fedlab.data.samples import Domain, FederatedData, Samples
@@ -195,24 +195,26 @@ def _pool(
     """One split of all domains, at most `count` samples of each, domain after domain."""
     count = spec.train_samples_per_domain if split == "train" else spec.test_samples_per_domain
     inputs, labels, owners, sizes = [], [], [], []
+    rows: list[np.ndarray | None] = []
     for domain, number in zip(domains, numbers, strict=True):
         own_inputs = getattr(domain, f"{split}_inputs")
         own_labels = getattr(domain, f"{split}_labels")
         own_owners = getattr(domain, f"{split}_owners")
         if own_owners is None:
             own_owners = np.full(len(own_labels), -1)  # the last of the numbers: nobody
+        kept = None
         if count is not None and count < len(own_labels):
             kinds = spec.target.kinds(own_labels)
             drawing = rng.generator(spec.seed, "subsample", domain.name, split)
             kept = choose(kinds, count, drawing)
-            own_inputs, own_labels = own_inputs[kept], own_labels[kept]
-            own_owners = own_owners[kept]
+            own_labels, own_owners = own_labels[kept], own_owners[kept]
         inputs.append(own_inputs)
+        rows.append(kept)
         labels.append(own_labels)
         owners.append(number[own_owners])
         sizes.append(len(own_labels))
     return Samples(
-        inputs=pooled(inputs),
+        inputs=pooled(inputs, rows),
         labels=spec.target.stored(np.concatenate(labels)),
         domains=np.repeat(np.arange(len(domains)), sizes),
         owners=np.concatenate(owners) if any(each.owner_names for each in domains) else None,

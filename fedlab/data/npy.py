@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from fedlab.data.array_labels import classes, texts
+from fedlab.data.array_targets import columns, numbers
 from fedlab.data.owned_arrays import concatenated
 from fedlab.data.owners import numbered, refuse_constant
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.errors import InputError
+from fedlab.targets.base import CLASS, EVERY
 
 
 class Npy(Source):
@@ -34,9 +36,11 @@ class Npy(Source):
         y_test: File of the test labels.
         owner_train: File of the owners of the training samples: text or whole numbers.
         owner_test: File of those of the test samples.
-        class_names: Names of the classes; by default the labels themselves.
+        class_names: Names of the classes; by default the labels themselves. Of another
+            `data.target`, whose labels have the shape (n, columns), names of the columns.
     """
 
+    targets: ClassVar[frozenset[str]] = EVERY
     name: Literal["npy"] = "npy"
     domain: str | None = Field(default=None, min_length=1)
     x_train: Path
@@ -70,8 +74,9 @@ class Npy(Source):
         self.names(context)
         inputs = [self._mapped(key, context) for key in ("x_train", "x_test")]
         arrays = [self._mapped(key, context) for key in ("y_train", "y_test")]
-        labels = [
-            texts(np.array(own), f"{context.key}.y_{split}")
+        read = texts if context.target.kind == CLASS else numbers
+        labels: list[Any] = [
+            read(np.array(own), f"{context.key}.y_{split}")
             for own, split in zip(arrays, ("train", "test"), strict=True)
         ]
         for own, given, split in zip(inputs, labels, ("train", "test"), strict=True):
@@ -80,7 +85,10 @@ class Npy(Source):
                     f"{context.key}.y_{split} has {len(given)} labels and x_{split} {len(own)} "
                     "samples; save one label for each sample"
                 )
-        numbering, class_names, remarks = classes(labels, self.class_names, context.key)
+        if context.target.kind == CLASS:
+            numbering, class_names, remarks = classes(labels, self.class_names, context.key)
+        else:
+            numbering, class_names, remarks = columns(labels, self.class_names, context)
         train, test = (numbering(own) for own in labels)
         domain = Domain(
             self._name(context), inputs[0], train, inputs[1], test, class_names, tuple(remarks)

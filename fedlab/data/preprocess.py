@@ -16,6 +16,7 @@ from fedlab.data.input_kind import kind_of
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
 from fedlab.errors import InputError
+from fedlab.records import as_tensor
 
 if TYPE_CHECKING:
     from fedlab.data.randaugment import StrongPlan
@@ -212,23 +213,18 @@ def _statistics(
         return torch.tensor(0.0).double(), torch.tensor(1.0).double()
     if images:
         return torch.tensor(0.5).double(), torch.tensor(0.5).double()
-    seen = np.isin(data.train.domains, data.seen_domains)
-    features = data.train.inputs[seen].astype(np.float64)
-    others = (0, *range(2, features.ndim))  # the numbers of a channel of a series go together
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = features.mean(axis=others), features.std(axis=others)
-    std[np.ptp(features, axis=others) == 0] = 1  # a constant feature becomes 0
+    mean, std = data.moments
     kind = np.float64 if data.train.inputs.dtype != np.float32 else np.float32
-    odd = np.flatnonzero(
-        ~(np.isfinite(mean) & np.isfinite(std.astype(kind)) & (std.astype(kind) > 0))
-    )
+    with np.errstate(over="ignore"):
+        stored = std.astype(kind)
+    odd = np.flatnonzero(~(np.isfinite(mean) & np.isfinite(stored) & (stored > 0)))
     if len(odd):
         raise InputError(
             f"data.normalisation: feature {odd[0]} has numbers too large or too close together to "
             "be standardised; scale it in the file"
         )
-    shape = (-1, *[1] * (features.ndim - 2))
-    return torch.from_numpy(mean).view(shape), torch.from_numpy(std).view(shape)
+    shape = (-1, *[1] * (data.train.inputs.ndim - 2))
+    return as_tensor(mean).view(shape), as_tensor(std).view(shape)
 
 
 def _given(value: float | tuple[float, ...], key: str, data: FederatedData, images: bool) -> Tensor:

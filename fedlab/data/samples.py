@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
 from fedlab.data.ids import Ids
-from fedlab.data.mapped import MappedFile, file_of
+from fedlab.data.mapped_pool import Inputs, MappedPool
+from fedlab.data.moments import Moments, moments
 from fedlab.data.sample_shape import SampleShape
 from fedlab.targets.base import Target
 from fedlab.targets.classes import Classes
@@ -17,13 +18,15 @@ from fedlab.targets.classes import Classes
 
 @dataclass(frozen=True)
 class Samples:
-    """Labelled samples in one array.
+    """Labelled samples in one array, or in files of which nobody holds more than is asked for.
 
     Attributes:
         inputs: Images as uint8 of shape (n, channels, height, width); ids as int64 of shape
             (n, length); or numbers as float32, float64 (where float32 cannot tell them apart) or
             int64 (whole ones), of shape (n, features) or channels first: (n, channels, length),
-            (n, channels, height, width), (n, channels, depth, height, width).
+            (n, channels, height, width), (n, channels, depth, height, width). Where a source's
+            arrays are large and mapped from files, a `fedlab.data.mapped_pool.MappedPool` of
+            these: ``inputs[rows]`` reads samples.
         labels: Class indices, int64 of shape (n,); or what `data.target` makes of them (see
             `fedlab.targets`), of shape (n, ...).
         domains: Domain indices, int64 of shape (n,).
@@ -31,7 +34,7 @@ class Samples:
             source names owners.
     """
 
-    inputs: np.ndarray
+    inputs: Inputs
     labels: np.ndarray
     domains: np.ndarray
     owners: np.ndarray | None = None
@@ -39,20 +42,14 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: of inputs that are mapped from a file, its name."""
-        file = file_of(self.inputs)
-        return vars(self) if file is None else {**vars(self), "inputs": file}
+    def in_memory(self) -> Samples:
+        """The same samples, none of them mapped."""
+        return replace(self, inputs=self.inputs[:]) if self.is_mapped else self
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes what was pickled, and maps the file again.
-
-        Raises:
-            InputError: If the file is gone, or not what it was.
-        """
-        inputs = state["inputs"]
-        mapped = inputs.opened() if isinstance(inputs, MappedFile) else inputs
-        vars(self).update({**state, "inputs": mapped})
+    @property
+    def is_mapped(self) -> bool:
+        """Whether some are in files, and are read when they are asked for."""
+        return isinstance(self.inputs, MappedPool)
 
 
 @dataclass(frozen=True)
@@ -129,11 +126,7 @@ class FederatedData:
 
     def in_memory(self) -> FederatedData:
         """The same samples, none of them mapped: for machines that do not see the files."""
-        pools = (self.train, self.test)
-        if all(file_of(pool.inputs) is None for pool in pools):
-            return self
-        train, test = (replace(pool, inputs=np.array(pool.inputs)) for pool in pools)
-        return replace(self, train=train, test=test)
+        return replace(self, train=self.train.in_memory(), test=self.test.in_memory())
 
     def with_hidden_owners(self) -> FederatedData:
         """The same samples, whose owners have numbers in place of names."""
@@ -146,6 +139,12 @@ class FederatedData:
         return tuple(
             index for index in range(len(self.domain_names)) if index not in self.unseen_domains
         )
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Of the training samples of all domains that clients own; it travels with them."""
+        seen = np.isin(self.train.domains, self.seen_domains)
+        return moments(self.train.inputs, np.flatnonzero(seen))
 
     @property
     def input_shape(self) -> SampleShape:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fedlab.data import mapped
 from fedlab.data.ids import Ids
 from fedlab.data.remarks import counted
 from fedlab.data.samples import Domain
@@ -33,7 +34,9 @@ def fitted(domains: Sequence[Domain], ids: Ids, key: str) -> list[Domain]:
         ids = ids.model_copy(update={"pad": domains[0].ids.pad})
     arrays = [getattr(domain, name) for domain in domains for name in SPLITS]
     widths = {each.shape[1] for each in arrays if _is_table(each)}
-    if all(map(_is_table, arrays)) and widths == {ids.length or max(widths)}:
+    fits = all(map(_is_table, arrays)) and widths == {ids.length or max(widths)}
+    _refuse_copies(arrays, fits, key)
+    if fits:
         return [
             replace(domain, **{name: _whole(getattr(domain, name), key) for name in SPLITS})
             for domain in domains
@@ -60,6 +63,21 @@ def fitted(domains: Sequence[Domain], ids: Ids, key: str) -> list[Domain]:
         for place, domain in enumerate(domains)
     ]
     return [made[0].with_remarks(remarks), *made[1:]]
+
+
+def _refuse_copies(arrays: Sequence[Any], fits: bool, key: str) -> None:
+    """Refuses large files of ids that would have to be made others in memory.
+
+    Raises:
+        InputError: If they are of another type than int64, or of another length.
+    """
+    for array in arrays:
+        is_large = isinstance(array, np.ndarray) and array.nbytes >= mapped.SMALLEST
+        if is_large and mapped.file_of(array) and not (fits and array.dtype == np.int64):
+            raise InputError(
+                f"{key}: a large file has ids of type {array.dtype} and shape {array.shape}, which "
+                "would be brought to int64 and to one length in memory; save them so"
+            )
 
 
 def padded(rows: Sequence[np.ndarray | Sequence[int]], length: int, pad: int) -> np.ndarray:

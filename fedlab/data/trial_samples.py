@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from fedlab.data.mapped_pool import pieces
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.sample_shape import ids_in
 from fedlab.data.samples import FederatedData
@@ -35,8 +37,12 @@ def trial_samples(data: FederatedData, preprocess: Preprocess) -> TrialSamples:
         labels = data.target.to_learn(data.target.example(2, len(data.class_names)))
         return TrialSamples(placeholder(data.input_shape), labels)
     if preprocess.ids:
-        flat = data.train.inputs.reshape(len(data.train), -1)
-        rows = [int(flat.max(axis=1).argmax()), int(flat.min(axis=1).argmin())]
+        ends = [
+            (flat.max(axis=1), flat.min(axis=1))
+            for flat in (piece.reshape(len(piece), -1) for piece in pieces(data.train.inputs))
+        ]
+        most, least = (np.concatenate(each) for each in zip(*ends, strict=True))
+        rows = [int(most.argmax()), int(least.argmin())]
     inputs = as_tensor(data.train.inputs[rows])
     labels = data.target.to_learn(as_tensor(data.train.labels[rows]))
     return TrialSamples(preprocess.inputs(inputs), labels)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -46,15 +47,15 @@ class LocalGrid(ClientGrid):
     def _execute(self, units: Sequence[WorkUnit], timeout: float | None) -> Iterator[Message]:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         with self._threads():
-            for unit in units:
-                yield from self._answer(unit, deadline)
+            for unit, following in zip_longest(units, units[1:]):
+                yield from self._answer(unit, following.clients if following else (), deadline)
 
-    def _answer(self, unit: WorkUnit, deadline: float) -> Iterator[Message]:
+    def _answer(self, unit: WorkUnit, ahead: Sequence[int], deadline: float) -> Iterator[Message]:
         messages, tasks = unit.messages, unit.tasks
         answered = None
         if time.monotonic() <= deadline:
             answered = self.worker.answer(
-                messages[0].content, tasks, self._states(tasks), unit.together, unit.where
+                messages[0].content, tasks, self._states(tasks), unit.together, unit.where, ahead
             )
         if answered is None or time.monotonic() > deadline:
             unit.lose()

@@ -50,6 +50,11 @@ class WorkUnit:
         return [client_task_of(message) for message in self.messages]
 
     @property
+    def clients(self) -> list[int]:
+        """The client of each message."""
+        return [task.client for task in self.tasks]
+
+    @property
     def where(self) -> Slots | None:
         """The slots of the clients' updates in `sums`; None without a sum."""
         return None if self.sums is None else Slots(self.start, self.places)

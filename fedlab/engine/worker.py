@@ -27,6 +27,7 @@ from fedlab.client_app import build_client_app
 from fedlab.engine.execution.mode import ExecutionPlan, from_rule, from_timing
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.malloc import keep_freed_memory
+from fedlab.errors import LostDataError
 from fedlab.federation.preaggregation import PairwiseSum, Preaggregation, Slots, merged
 from fedlab.federation.screening import sum_fault, update_fault
 from fedlab.federation.weighted_sum import WeightedSum
@@ -108,6 +109,7 @@ class Worker:
         states: Sequence[RecordDict | None],
         together: bool = False,
         slots: Slots | None = None,
+        ahead: Sequence[int] = (),
     ) -> WorkResult:
         """Answers messages that share their content.
 
@@ -119,7 +121,13 @@ class Worker:
             states: Their states.
             together: Whether they train, or are tested, as one.
             slots: The slots of their updates in a sum, if only the sum is needed.
+            ahead: The clients that will train next, whose samples may be read meanwhile.
+
+        Raises:
+            LostDataError: If a file of samples is gone, or another one.
         """
+        if tasks and tasks[0].metadata.message_type == MessageType.TRAIN:
+            self.runtime.expect([*(task.client for task in tasks), *ahead])
 
         def visits() -> list[_Visit]:
             return [self._visit(content, task, s) for task, s in zip(tasks, states, strict=True)]
@@ -152,6 +160,8 @@ class Worker:
                 replies = self.app.train_cohort(messages, contexts, into)
             else:
                 replies = self.app.evaluate_cohort(messages, contexts)
+        except LostDataError:
+            raise
         except (Exception, SystemExit):  # a user's own code may call sys.exit
             log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
             return None
@@ -168,6 +178,8 @@ class Worker:
                 reply = self.app.train_one(visit.message, visit.context, into)
             else:
                 reply = self.app(visit.message, visit.context)
+        except LostDataError:  # no other client could go on, either
+            raise
         except (Exception, SystemExit):  # a user's own code may call sys.exit
             reason = f"client {visit.client} raised:\n{traceback.format_exc().rstrip()}"
             return ClientReply(error_reply(visit.message, reason), None), None

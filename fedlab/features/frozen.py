@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedlab.data.mapped_pool import Inputs, pieces
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.features import feature_cache
@@ -123,10 +124,11 @@ class FrozenNetwork(Extractor):
         }
         digest.update(json.dumps(depends_on, sort_keys=True).encode())
         for split in (context.data.train, context.data.test):
-            digest.update(np.ascontiguousarray(split.inputs).data)
+            for piece in pieces(split.inputs):
+                digest.update(np.ascontiguousarray(piece).data)
         return f"{type(self).__name__.lower()}-{digest.hexdigest()}"
 
-    def _run(self, network: nn.Module, images: np.ndarray) -> np.ndarray:
+    def _run(self, network: nn.Module, images: Inputs) -> np.ndarray:
         """Features of all images, float32 of shape (n, features)."""
         device = next(network.parameters()).device
         parts: list[np.ndarray] = []

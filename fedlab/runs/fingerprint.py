@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedlab.data.mapped_pool import Inputs, pieces
 from fedlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def refuse_other_data(begun: Mapping[str, Any], now: Mapping[str, Any], folder: 
         )
 
 
-def _digest(array: np.ndarray) -> str:
+def _digest(array: Inputs) -> str:
     every = max(1, -(-array.nbytes // MOST_BYTES))
-    values = np.ascontiguousarray(array[::every]).reshape(-1).view(np.uint8)
-    return hashlib.blake2b(values.data, digest_size=16).hexdigest()
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in pieces(array, None if every == 1 else np.arange(0, len(array), every)):
+        digest.update(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -24,7 +24,7 @@ def find_spec(name, path=None, target=None):
     return None if name.partition(".")[0] in ABSENT else find(name, path, target)
 
 
-PathFinder.find_spec = find_spec
+PathFinder.find_spec = staticmethod(find_spec)  # dill asks an instance
 """
 """Run when Python starts: what the extra `sim` installs is not there."""
 
@@ -86,11 +86,11 @@ class Deployment:
         self.port = said.partition("devices join at ")[2].split()[0].rpartition(":")[2]
         return server
 
-    def join(self, domain: str, *words: object, log: str = "") -> Command:
+    def join(self, domain: str, *words: object, log: str = "", data: str = "") -> Command:
         address = f"127.0.0.1:{self.port}"
         return self.start(
             log or f"{domain}.log",
-            *("join", address, "--data", f"{domain}.npz", "--threads", 1, *words),
+            *("join", address, "--data", data or f"{domain}.npz", "--threads", 1, *words),
             base_only=True,
         )
 

@@ -47,6 +47,37 @@ class Tables(Source):
         return Domain(f"d{index}", *draw(self.train), *draw(self.test), names)
 
 
+class Pictures(Source):
+    """Small pictures; labels are which edges are bright, or how bright two of them are."""
+
+    name: str = "helpers.targets:Pictures"
+    targets: ClassVar[frozenset[str]] = EVERY
+    domains: int = 2
+    train: int = 12
+    test: int = 8
+
+    def load(self, context: LoadContext) -> Sequence[Domain]:
+        """Makes the pictures; nothing is read."""
+        return [self._domain(index, context) for index in range(self.domains)]
+
+    def _domain(self, index: int, context: LoadContext) -> Domain:
+        generator = np.random.default_rng([context.seed, index])
+        kind = context.target.kind
+
+        def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+            size = (count, context.channels, context.image_size, context.image_size)
+            images = generator.integers(20 * index, 120, size)
+            bright = generator.integers(0, 2, (count, 3)) * 100
+            images[:, :, 0] += bright[:, :1, None]
+            images[:, :, -1] += bright[:, 1:2, None]
+            images[:, :, :, 0] += bright[:, 2:, None]
+            numbers = bright[:, :2] + generator.normal(size=(count, 2))
+            labels = numbers if kind == "regression" else (bright > 0).astype(np.uint8)
+            return images.astype(np.uint8), labels
+
+        return Domain(f"d{index}", *draw(self.train), *draw(self.test), NAMES[kind])
+
+
 def scenario(target: str | dict[str, Any], **changes: Any) -> Scenario:
     """A scenario that a test can change."""
     data = {"sources": ["helpers.targets:Tables"], "target": target}

@@ -150,6 +150,10 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
     if path.is_file() and path.suffix == ".csv" and is_table:
         name = domain or path.stem
         return _known("csv", name, sources) | {"name": "csv", "files": {name: str(path)}}
+    if path.is_file() and path.suffix == ".parquet" and any(map(_is_parquet, sources)):
+        name = domain or path.stem
+        known = _known("parquet", name, sources) | {"domain_column": None, "test": []}
+        return known | {"name": "parquet", "domain": name, "train": [str(path)]}
     if path.is_file() and path.suffix in (*TABLES, PLAIN):
         name = domain or path.stem
         known = _known("text", name, sources)
@@ -176,6 +180,10 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
         "each class, a file of texts (.jsonl, .parquet, .txt), or one that torchvision reads "
         "(MNIST, USPS, SVHN, CIFAR10, ...)"
     )
+
+
+def _is_parquet(source: Values) -> bool:
+    return source["name"] == "parquet"
 
 
 def _known(kind: str, domain: str, sources: Sequence[Values]) -> Values:

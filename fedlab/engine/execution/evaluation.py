@@ -10,6 +10,7 @@ import torch
 
 from fedlab.accelerator import exact
 from fedlab.data.preprocess import Preprocess
+from fedlab.engine.execution.unread import TestInputs, joined
 from fedlab.metrics.base import Counts, Metric
 from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.memory_format import channels_last
@@ -40,13 +41,13 @@ class TestSamples(NamedTuple):
     """Test samples of a client or a domain.
 
     Attributes:
-        inputs: Raw inputs of shape (n, ...).
+        inputs: Raw inputs of shape (n, ...), which may still be in files.
         labels: As stored, int64 of shape (n,) where classes are learnt; numbers (float64) are on
             the CPU where the device has no double precision.
         domains: Domain index of each sample, int64 of shape (n,).
     """
 
-    inputs: torch.Tensor
+    inputs: TestInputs
     labels: torch.Tensor
     domains: torch.Tensor
 
@@ -75,7 +76,9 @@ def evaluate(
     Returns:
         For each client one score for each domain that occurs, in the order of domain indices.
     """
-    inputs, labels, domains = (torch.cat(parts) for parts in zip(*tests, strict=True))
+    inputs = joined([test.inputs for test in tests])
+    labels = torch.cat([test.labels for test in tests])
+    domains = torch.cat([test.domains for test in tests])
     if len(labels) == 0:
         return [[] for _ in tests]
     model.eval()

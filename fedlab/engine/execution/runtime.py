@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 
@@ -14,10 +14,10 @@ from fedlab.clients.base import ClientState, Received, Update
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.build_trainer import build_client_trainer
-from fedlab.engine.execution.client_samples import samples_at, training_samples
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
+from fedlab.engine.execution.kept_samples import KeptSamples
 from fedlab.engine.execution.local_adaptation import adapted
 from fedlab.engine.execution.memory import out_of_memory
 from fedlab.federation.evaluation_reply import ADAPT_STEPS
@@ -35,9 +35,6 @@ from fedlab.updates.client_side import outgoing
 from fedlab.updates.packing import learnt
 
 log = logging.getLogger("fedlab")
-
-CACHED_CLIENTS = 64
-"""Number of clients whose samples stay on the device between rounds."""
 
 
 class Runtime:
@@ -65,21 +62,12 @@ class Runtime:
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
         self.trainer = build_client_trainer(scenario, data, device, self.preprocess, observed)
-        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(
-            lambda client: training_samples(data, partition[client], self.preprocess, device)
-        )
-        self.client_validations = lru_cache(maxsize=CACHED_CLIENTS)(
-            lambda client: samples_at(data.train, partition[client].validation, device)
-        )
-        self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
-            lambda client: samples_at(data.test, partition[client].test, device)
-        )
-
-    def domain_tests(self, domain: str) -> TestSamples:
-        """All test samples of a domain."""
-        index = self.data.domain_names.index(domain)
-        rows = (self.data.test.domains == index).nonzero()[0]
-        return samples_at(self.data.test, rows, self.device)
+        self.samples = KeptSamples(data, partition, self.preprocess, device)
+        self.client_data = self.samples.training
+        self.client_validations = self.samples.validation
+        self.client_tests = self.samples.tests
+        self.domain_tests = self.samples.domain_tests
+        self.expect = self.samples.expect
 
     @cached_property
     def executors(self) -> list[Executor]:

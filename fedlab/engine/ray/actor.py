@@ -85,6 +85,7 @@ class Actor:
         unit: tuple[Sequence[ClientTask], bool, Slots | None],
         as_objects: bool,
         *states: RecordDict | None,
+        ahead: Sequence[int] = (),
     ) -> Any:
         """Answers messages that share their content.
 
@@ -95,12 +96,13 @@ class Actor:
             as_objects: Whether to return each client's state (or None) as a separate object, after
                 the `Returned`.
             *states: The clients' states; omitted if none of them has one.
+            ahead: The clients that this actor will probably train next.
         """
         if key != self._content[0]:
             self._content = key, content
         tasks, together, slots = unit
         answers, sums = self.worker.answer(
-            self._content[1], tasks, states or [None] * len(tasks), together, slots
+            self._content[1], tasks, states or [None] * len(tasks), together, slots, ahead
         )
         kept = [answer.state for answer in answers]
         returned = Returned(

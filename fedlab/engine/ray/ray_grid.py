@@ -28,7 +28,7 @@ from fedlab.engine.ray.actor import Returned
 from fedlab.engine.ray.actor_pool import ActorPool
 from fedlab.engine.ray.dispatch import Dispatch
 from fedlab.engine.work_units import WorkUnit, client_task_of
-from fedlab.errors import RunError
+from fedlab.errors import LostDataError, RunError
 from fedlab.flower_compat import error_reply
 
 log = logging.getLogger("fedlab")
@@ -94,7 +94,7 @@ class RayGrid(ClientGrid):
         except BaseException as error:
             self.close()
             if isinstance(error, ray.exceptions.RayError):
-                raise RunError(f"a Ray actor could not start: {_why(error)}") from error
+                raise _failure("could not start", error) from error
             raise
 
     @property
@@ -109,7 +109,7 @@ class RayGrid(ClientGrid):
         try:
             return ray.get(actor.choose.remote(messages[0].content, some, *states))
         except ray.exceptions.RayError as error:
-            raise RunError(f"a Ray actor failed: {_why(error)}") from error
+            raise _failure("failed", error) from error
 
     def _execute(self, units: Sequence[WorkUnit], timeout: float | None) -> Iterator[Message]:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -119,7 +119,10 @@ class RayGrid(ClientGrid):
         while queue or self._busy:
             while queue and self._idle:
                 work, actor = queue.popleft(), self._idle.popleft()
-                self._busy[self._send(work, actor)] = (work, actor)
+                # The other actors take a work unit each before this one takes its next.
+                place = self._actors - 1
+                ahead = queue[place].unit.clients if place < len(queue) else []
+                self._busy[self._send(work, actor, ahead)] = (work, actor)
             first = self._next(deadline)
             if first is None:
                 yield from self._give_up(queue)
@@ -139,7 +142,7 @@ class RayGrid(ClientGrid):
                     yield from _lost(work, reason)
                 continue
             except ray.exceptions.RayError as error:
-                raise RunError(f"a Ray actor failed: {_why(error)}") from error
+                raise _failure("failed", error) from error
             self._idle.append(actor)
             yield from self._collect(work, returned)
 
@@ -167,7 +170,7 @@ class RayGrid(ClientGrid):
         """About four work units per actor, so that all actors finish at about the same time."""
         return min(MOST, messages // (4 * self._actors))
 
-    def _send(self, work: Dispatch, actor: Any) -> ray.ObjectRef[Any]:
+    def _send(self, work: Dispatch, actor: Any, ahead: Sequence[int]) -> ray.ObjectRef[Any]:
         unit, tasks = work.unit, work.unit.tasks
         states = [self.states.get(task.client) for task in tasks]
         # One object per client is slower and not needed for methods without client states.
@@ -178,6 +181,7 @@ class RayGrid(ClientGrid):
             (tasks, unit.together, unit.where),
             work.as_objects,
             *(states if any(state is not None for state in states) else []),
+            ahead=ahead,
         )
         work.outputs = list(outputs) if work.as_objects else [outputs]
         return work.outputs[0]
@@ -217,7 +221,7 @@ class RayGrid(ClientGrid):
             try:
                 ray.get(output)
             except ray.exceptions.RayError as error:
-                raise RunError(f"a Ray actor could not start again: {_why(error)}") from error
+                raise _failure("could not start again", error) from error
             self._idle.append(actor)
             return
         actor = self._abandoned.pop(output)
@@ -260,6 +264,16 @@ def _lost(work: Dispatch, reason: str) -> Iterator[Message]:
     for message in work.unit.messages:
         client = client_task_of(message).client
         yield error_reply(message, f"client {client}: {reason}", crashed=True)
+
+
+def _failure(what: str, error: ray.exceptions.RayError) -> RunError:
+    """What is told of an actor that cannot go on; lost samples are told as they are elsewhere."""
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else None
+    return (
+        cause
+        if isinstance(cause, LostDataError)
+        else RunError(f"a Ray actor {what}: {_why(error)}")
+    )
 
 
 def _why(error: ray.exceptions.RayError) -> str:

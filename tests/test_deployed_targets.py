@@ -1,0 +1,54 @@
+"""Devices that learn labels, numbers, series, ids and texts end where a simulation does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedlab.scenario_file import load_scenario
+from fedlab.simulation import simulate
+from helpers.deployment import Deployment
+from helpers.devices_data import CASES, DOMAINS, write_case
+from helpers.devices_here import run_on_devices
+
+FILES = ("history.csv", "counts.csv", "model.safetensors", "finished.json")
+
+
+def assert_like_a_simulation(served: Path, folder: Path) -> None:
+    """Both ended in the same bytes."""
+    run = simulate(folder / "four.yaml", out=folder / "sim", progress=False)
+    for name in FILES:
+        theirs = run.folder / name
+        if theirs.exists():  # only some metrics are counted
+            assert (served / name).read_bytes() == theirs.read_bytes(), name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_server_and_its_devices_in_one_process(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, files = write_case(case, tmp_path)
+    run = run_on_devices(load_scenario(file), files, tmp_path, monkeypatch)
+    assert not (run.folder / "failures.csv").exists()
+    assert_like_a_simulation(run.folder, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("deployment")
+@pytest.mark.parametrize("case", [case for case in CASES if case != "parquet"])
+def test_processes_of_their_own(case: str, tmp_path: Path) -> None:
+    _, files = write_case(case, tmp_path)
+    deployment = Deployment(tmp_path)
+    try:
+        server = deployment.serve("--insecure", "--port", 0)
+        devices = [
+            deployment.join(domain, "--insecure", data=files[domain].name) for domain in DOMAINS
+        ]
+        assert server.ends() == 0, server.said
+        for device in devices:
+            assert device.ends() == 0, device.said
+        assert not (tmp_path / "out" / "failures.csv").exists()
+        assert_like_a_simulation(tmp_path / "out", tmp_path)
+    finally:
+        deployment.end()
