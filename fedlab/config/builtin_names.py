@@ -114,6 +114,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "text_mean": "fedlab.models.text_mean:TextMean",
         "text_cnn": "fedlab.models.text_cnn:TextCNN",
         "efficientnet_lite0": "fedlab.models.efficientnet:EfficientNetLite0",
+        "per_client": "fedlab.models.per_client:PerClient",
     },
     "adapters": {
         "none": "fedlab.models.adapters.base:NoAdapter",

@@ -21,11 +21,11 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.models.anatomy import anatomy_of
-from fedlab.models.blocks import parts
 from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.families.requirements import refuse_without_features
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.targets.base import ONLY_CLASS
 
@@ -82,11 +82,21 @@ class FedProtoParameters(StrategyParameters):
                 f"dense layer, and that of the model '{scenario.model.name}' has no bias; use a "
                 "layer with one, or prediction: head"
             )
-        if head is None or len(parts(model)) < 2:
+        refuse_without_features(scenario, model)
+
+    def check_networks(self, models: Sequence[nn.Module]) -> None:
+        """Refuses networks whose features have different sizes.
+
+        Raises:
+            InputError: With the sizes.
+        """
+        heads = [find_head(model) for model in models]
+        sizes = [head.features for head in heads if head is not None]
+        if len(set(sizes)) > 1:
             raise InputError(
-                "strategy.name: fedproto needs features, what a last dense layer is given by the "
-                f"layers before it, and the model '{scenario.model.name}' has none; choose "
-                "another model, such as mlp or small_cnn"
+                "model.per_client: fedproto averages the features of all clients, what the last "
+                f"dense layer is given, and those of the networks are {sizes} numbers; choose "
+                "widths such that all are the same"
             )
 
 
