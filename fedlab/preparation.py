@@ -13,8 +13,13 @@ from fedlab.data.load import load_data
 from fedlab.data.remarks import told_before
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
-from fedlab.engine.execution.round_workload import check_work, devices_of, work_per_round
-from fedlab.engine.model_check import checked_trainer
+from fedlab.engine.execution.round_workload import (
+    check_work,
+    devices_of,
+    of_networks,
+    work_per_round,
+)
+from fedlab.engine.model_check import checked_trainers
 from fedlab.engine.rehearsal.pass_count import RoundPasses, count_passes
 from fedlab.engine.rehearsal.rehearse import rehearse
 from fedlab.errors import InputError, no_exit
@@ -37,7 +42,7 @@ class Prepared:
         scenario: The experiment.
         data: The pooled samples.
         partition: Which of them belong to which client.
-        model: The initial network.
+        model: The initial network; of several, the first.
         fleet: The clients' devices; None where the scenario says nothing of them.
         passes: What a round asks of a client's network; None where that is not known beforehand.
     """
@@ -95,19 +100,24 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         refuse_untested(partition)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.reassign(partition)
-    trainer = checked_trainer(scenario, data)
+    trainers = checked_trainers(scenario, data, len(partition))
+    trainer = trainers[0]
     model = trainer.task.model
     check_privacy(scenario, strategy, model, data, len(partition) - len(partition.held_out))
     check_updates(scenario, strategy, model)
     inputs = as_tensor(data.train.inputs[:1])
-    work = work_per_round(trainer, partition, scenario.training.batch_size, inputs)
+    size = scenario.training.batch_size
+    work = of_networks(
+        scenario, [work_per_round(each, partition, size, inputs) for each in trainers]
+    )
     check_work(scenario, trainer, partition, work)
-    rehearse(scenario, data, partition, trainer)
+    for one, each in zip(scenario.networks, trainers, strict=True):
+        rehearse(one, data, partition, each)
     fleet = None
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)
         refuse_hopeless_deadline(scenario, model, fleet)
-    passes = count_passes(scenario, data, partition, trainer, work)
+    passes = count_passes(scenario.networks[0], data, partition, trainer, work)
     return Prepared(scenario, data, partition, model, fleet, passes)
 
 

@@ -19,6 +19,7 @@ from fedlab.errors import InputError
 from fedlab.hardware import ResourcesSpec
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.metrics.spec import EvaluationSpec
+from fedlab.models.per_client import PerClient
 from fedlab.models.spec import ModelSpec
 from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
@@ -159,6 +160,19 @@ class Scenario(ConfigBlock):
             InputError: If clients are natural, and the data have not been loaded.
         """
         return round(self.participation.fraction * self.partition.training_clients)
+
+    @property
+    def networks(self) -> tuple[Scenario, ...]:
+        """The same scenario with each of its networks alone; itself where clients share one."""
+        if not isinstance(self.model, PerClient):
+            return (self,)
+        return tuple(self.model_copy(update={"model": each}) for each in self.model.per_client)
+
+    def of_client(self, client: int) -> Scenario:
+        """The same scenario with the network of a client alone."""
+        if not isinstance(self.model, PerClient):
+            return self
+        return self.networks[self.model.place_of(client)]
 
     @property
     def metric_set(self) -> MetricSet:

@@ -81,7 +81,8 @@ def refuse_hopeless_deadline(scenario: Scenario, model: nn.Module, fleet: Device
         return
     strategy = build_strategy(scenario, model, fleet)
     strategy.initialise(dict(model.state_dict()))
-    down = sum(tensor_bytes(tensors) for tensors in strategy.broadcast(1).values())
+    sent = strategy.broadcast(1) | strategy.sent_to(0)
+    down = sum(tensor_bytes(tensors) for tensors in sent.values())
     seconds = np.sort(fleet.seconds(down, strategy.upload_bytes(down)))
     needed = min(strategy.replies_needed, len(fleet))
     if seconds[needed - 1] > deadline:

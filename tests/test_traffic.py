@@ -43,6 +43,11 @@ GAUSSIAN = MODEL - HEAD + FLOAT * (8 * 10 + 10 + 5 * CLASSES + CLASSES)
 
 LATENT = 4
 GENERATOR = FLOAT * (8 * (LATENT + CLASSES + 1) + 8 * (8 + 1) + 2 * 4 * 8) + 2 * INTEGER
+EXTRACTORS = FLOAT * (3 * 3 * (3 * 2 + 4 * 4 + 8 * 4) + 2 + 4 + 4 + 4 + 8 + 8)
+ERASERS = FLOAT * (3 * 3 + 2) * (2 + 4 + 4)
+"""FDSE's layers: half of the channels, and all biases; for the other half depth-wise kernels of
+normalised channels."""
+
 PROTOTYPES = CLASSES * (FLOAT * 8 + 2 * INTEGER)
 """FedProto's, of a client that has all classes: a mean, a class and a count."""
 
@@ -78,10 +83,11 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fedheal": ({}, MODEL + -(-TRAINED // FLOAT // 8), MODEL),
     "fedheal, fair": ({"consistent": False}, MODEL, MODEL),
     "fediir": ({}, MODEL, MODEL + HEAD),
-    "ccst": ({}, MODEL, MODEL),
+    **dict.fromkeys(["ccst", "pardon"], ({}, MODEL, MODEL)),
     "fedsr": ({"width": 5}, GAUSSIAN, GAUSSIAN),
     "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
     "f2dc": ({}, MODEL, MODEL),
+    "fdse": ({}, *2 * (EXTRACTORS + ERASERS + AFFINE + STATISTICS + HEAD,)),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
     "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
     "fedbabu": ({}, MODEL - HEAD, MODEL - HEAD),
@@ -113,7 +119,7 @@ def test_bytes_of_a_round_are_as_stated(method: str) -> None:
     strategy.initialise(dict(prepared.model.state_dict()))
     strategy.rounds = 2
     assert strategy.upload_bytes(down) == up  # as the virtual clock foretells it
-    sent = strategy.broadcast(1)
+    sent = strategy.broadcast(1) | strategy.sent_to(0)
     update, _ = runtime.train(0, Received(sent, strategy.config(1)), {})
     assert size(list(sent.values())) == down
     assert size([dict(record) for record in update.arrays.values()]) == up

@@ -1,17 +1,18 @@
-"""Mistakes of methods that share styles: CCST."""
+"""Mistakes of methods that share styles: CCST, PARDON."""
 
 from __future__ import annotations
 
 from benchmarks.mutants.mutant import Mutant
 
 CCST = ("tests/test_ccst.py",)
+PARDON = ("tests/test_pardon.py",)
 
 MUTANTS = (
     Mutant(
         "ccst-keeps-the-mean-of-the-image",
-        "fedlab/clients/ccst.py",
-        'new["deviations"] * plain + new["means"]',
-        'new["deviations"] * plain + mean',
+        "fedlab/clients/families/styles.py",
+        "deviations[..., None, None] * plain + means[..., None, None]",
+        "deviations[..., None, None] * plain + mean",
         CCST,
     ),
     Mutant(
@@ -41,5 +42,82 @@ MUTANTS = (
         'own = styles["clients"] == client',
         'own = styles["clients"] == 0',
         CCST,
+    ),
+    Mutant(
+        "pardon-images-count-the-same-in-a-style",
+        "fedlab/clients/pardon.py",
+        "labels = cluster_labels(pixels.flatten(start_dim=1))",
+        "labels = torch.zeros(len(pixels))",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-deviation-forgets-the-mean",
+        "fedlab/clients/pardon.py",
+        "(squares - means.square())",
+        "squares",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-style-is-the-mean-of-clusters",
+        "fedlab/strategies/pardon.py",
+        "centres.quantile(0.5, dim=0)",
+        "centres.mean(dim=0)",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-takes-the-coarsest-partition-of-clients",
+        "fedlab/strategies/pardon.py",
+        'cluster_labels(styles, "first")',
+        'cluster_labels(styles, "coarsest")',
+        PARDON,
+    ),
+    Mutant(
+        "pardon-pushes-the-same-class-away",
+        "fedlab/clients/pardon.py",
+        "(labels[:, None] != labels)",
+        "(labels[:, None] == labels)",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-features-keep-their-length",
+        "fedlab/clients/pardon.py",
+        "normalize(features, dim=1), normalize(painted, dim=1)",
+        "features, painted",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-pushes-what-is-not-painted",
+        "fedlab/clients/pardon.py",
+        "positive[some], positive[drawn]",
+        "positive[some], anchor[drawn]",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-learns-from-painted-images",
+        "fedlab/clients/pardon.py",
+        "others, _ = task",
+        "others, outputs = task",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-keeps-the-length-of-one-kind-alone",
+        "fedlab/clients/pardon.py",
+        "(features.square() + others.square())",
+        "features.square()",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-ignores-strength",
+        "fedlab/clients/pardon.py",
+        "batch.inputs.lerp(restyled(batch.inputs, **style), own.strength)",
+        "restyled(batch.inputs, **style)",
+        PARDON,
+    ),
+    Mutant(
+        "pardon-ignores-the-weight-of-triplets",
+        "fedlab/clients/pardon.py",
+        "own.contrast * triplets",
+        "triplets",
+        PARDON,
     ),
 )

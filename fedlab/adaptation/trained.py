@@ -14,6 +14,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
+from fedlab.models.per_client import PerClient
 from fedlab.preparation import prepare_again
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
@@ -65,6 +66,12 @@ def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data
     if not run.finished:
         raise InputError(
             f"the run '{run.folder}' has not finished; go on with `fedlab resume {run.folder}`"
+        )
+    if isinstance(run.scenario.model, PerClient):
+        raise InputError(
+            f"the clients of the run '{run.folder}' have different networks (model.per_client), "
+            "and one is wanted here; take a run with one, or export the model of a client "
+            "(fedlab export --client)"
         )
     prepared = prepare_again(run.scenario, load)
     asked = run.scenario.resources.device

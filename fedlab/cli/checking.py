@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from fedlab.cli.app import Changing, Overrides, app, out
+from fedlab.errors import InputError
 
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario
@@ -51,6 +52,11 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.models.pretrained.transfer import transfer_of
     from fedlab.preparation import prepare
 
+    if len(scenario.networks) > 1:
+        raise InputError(
+            "model.per_client: `fedlab check` looks at one network; give it one of them, such as "
+            f"model={scenario.networks[0].model.name}"
+        )
     prepared = prepare(scenario)
     scenario = prepared.scenario
     model, data = prepared.model, prepared.data

@@ -23,6 +23,7 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.normalisation import looks_like_normalisation
 from fedlab.models.norms import NormPolicy
 from fedlab.models.output_check import check_outputs
+from fedlab.models.per_client import PerClient
 from fedlab.models.pretrained.transfer import transfer_of
 from fedlab.scenario import Scenario
 from fedlab.strategies.families.requirements import refuse_batches_of_one
@@ -36,6 +37,19 @@ log = logging.getLogger("fedlab")
 def checked_model(scenario: Scenario, data: FederatedData) -> nn.Module:
     """The initial network of a scenario (see `checked_trainer`)."""
     return checked_trainer(scenario, data).task.model
+
+
+def checked_trainers(scenario: Scenario, data: FederatedData, clients: int) -> list[ClientTrainer]:
+    """A client trainer for each of a scenario's networks (see `checked_trainer`).
+
+    Raises:
+        InputError: Also if the networks do not go together, or with the clients.
+    """
+    trainers = [checked_trainer(each, data) for each in scenario.networks]
+    if isinstance(scenario.model, PerClient):
+        scenario.model.check(clients)
+        scenario.strategy.check_networks([trainer.task.model for trainer in trainers])
+    return trainers
 
 
 def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:

@@ -14,6 +14,7 @@ import torch
 from fedlab import accelerator
 from fedlab.config import registry
 from fedlab.data.samples import FederatedData
+from fedlab.engine.execution.mixed_runtime import MixedRuntime
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.local_grid import LocalGrid
@@ -22,6 +23,7 @@ from fedlab.engine.work_units import clients_per_batch
 from fedlab.errors import InputError
 from fedlab.hardware import KEY, ResourcesSpec
 from fedlab.models.anatomy.observed import Observed
+from fedlab.models.per_client import PerClient
 from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
 
@@ -144,6 +146,8 @@ def make_runtime(
     torch.set_num_threads(threads)
     where = accelerator.device_of(device, KEY)
     accelerator.make_deterministic(where)
+    if isinstance(scenario.model, PerClient):
+        return MixedRuntime(scenario, data, partition, where)
     return Runtime(scenario, data, partition, where, observed)
 
 

@@ -21,6 +21,7 @@ from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
+from fedlab.models.per_client import PerClient
 from fedlab.preparation import divide, prepare_again
 from fedlab.records import Tensors
 from fedlab.runs.run_record import RunRecord
@@ -50,9 +51,15 @@ class Original:
         """
         kept = {} if client is None else run.client_state(client)
         server = run.model_state()
+        if client is None and isinstance(run.scenario.model, PerClient):
+            raise InputError(
+                f"the run '{run.folder}' has no global model, as its clients have different "
+                "networks (model.per_client); name a client"
+            )
         prepared = prepare_again(run.scenario)
         cpu = torch.device("cpu")
-        runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)
+        scenario = run.scenario if client is None else run.scenario.of_client(client)
+        runtime = Runtime(scenario, prepared.data, prepared.partition, cpu)
         trainer = runtime.trainer
         state = trainer.evaluated_model(Received({"arrays": server}), kept)
         _refuse_untrained(state, trainer, run.counted, client)

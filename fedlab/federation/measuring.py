@@ -10,6 +10,7 @@ from flwr.serverapp import Grid
 
 from fedlab.federation.evaluation_reply import ADAPT_STEPS, Tested, read_tests
 from fedlab.federation.evaluation_rows import central_rows, client_rows, count_rows, pooled_rows
+from fedlab.federation.messages import messages_to
 from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.records import to_record
 from fedlab.row import CountRow, Row, Split
@@ -112,15 +113,8 @@ def _ask_held_out(
     answers: dict[Split, list[Message]] = {}
     for split, how in tests.items():
         content = RecordDict({**records, "config": ConfigRecord({**plain, **how})})  # type: ignore[arg-type]
-        messages = [
-            Message(
-                content,
-                dst_node_id=node,
-                message_type=MessageType.EVALUATE,
-                group_id=f"{server_round}",
-            )
-            for node in settings.never_train(grid.get_node_ids())
-        ]
+        nodes = settings.never_train(grid.get_node_ids())
+        messages = messages_to(nodes, content, MessageType.EVALUATE, server_round)
         answers[split] = send(messages)
         strategy.accept(server_round, answers[split])  # raises if too many have failed
     return answers

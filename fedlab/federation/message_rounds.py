@@ -28,6 +28,7 @@ from fedlab.federation.client_updates import (
     unique_errors,
 )
 from fedlab.federation.measuring import EvaluateFunction
+from fedlab.federation.messages import messages_to
 from fedlab.federation.preaggregation import REQUEST, request
 from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, Layout, layout_of
 from fedlab.federation.round_strategy import Ask
@@ -71,6 +72,15 @@ class MessageRounds(FlowerStrategy):
     @abstractmethod
     def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
         """Tensors for every client that tests, by record name."""
+
+    @abstractmethod
+    def sent_to(self, client: int) -> dict[str, Tensors]:
+        """Tensors for one client beside those for every client, by record name."""
+
+    @property
+    @abstractmethod
+    def sends_to_one(self) -> bool:
+        """Whether there are any."""
 
     @abstractmethod
     def config(self, server_round: int) -> dict[str, Any]:
@@ -148,8 +158,14 @@ class MessageRounds(FlowerStrategy):
         return [nodes[index] for index in sorted(chosen)]
 
     def _messages(
-        self, server_round: int, config: ConfigRecord, nodes: Iterable[int], message_type: str
+        self,
+        server_round: int,
+        config: ConfigRecord,
+        nodes: Sequence[int],
+        message_type: str,
+        grid: Grid | None = None,
     ) -> list[Message]:
+        """One message for each node; with `grid`, clients are also sent what is for them alone."""
         train = message_type == MessageType.TRAIN
         # A test mostly needs only the model, without the records that training uses.
         down = self.broadcast(server_round) if train else self.sent_to_test(server_round)
@@ -166,12 +182,11 @@ class MessageRounds(FlowerStrategy):
         content = RecordDict(records)  # type: ignore[arg-type]
         if train:
             self.expect(content)
-        return [
-            Message(
-                content, dst_node_id=node, message_type=message_type, group_id=f"{server_round}"
-            )
-            for node in nodes
-        ]
+        if grid is None or not self.sends_to_one:
+            return messages_to(nodes, content, message_type, server_round)
+        clients = {node: client for client, node in enumerate(sorted(grid.get_node_ids()))}
+        own = {node: self.sent_to(clients[node]) for node in nodes}
+        return messages_to(nodes, content, message_type, server_round, own)
 
     def expect(self, content: RecordDict, question: str = "") -> None:
         """Adds the reply's layout to a message, where it differs from the message's own."""
@@ -188,7 +203,7 @@ class MessageRounds(FlowerStrategy):
         nodes = self.drawn.pop(server_round, None)
         if nodes is None:
             nodes = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
-        return self._messages(server_round, config, nodes, MessageType.TRAIN)
+        return self._messages(server_round, config, nodes, MessageType.TRAIN, grid)
 
     def plan(self, server_round: int, messages: Sequence[Message], grid: Grid) -> RoundPlan | None:
         """The outcome of a round's messages on the virtual clock; None without a clock."""
@@ -201,7 +216,7 @@ class MessageRounds(FlowerStrategy):
         self._adopt(arrays)
         purpose = "evaluation cohort"
         nodes = self.cohort(server_round, grid, purpose, self.settings.fraction_evaluate)
-        return self._messages(server_round, config, nodes, MessageType.EVALUATE)
+        return self._messages(server_round, config, nodes, MessageType.EVALUATE, grid)
 
     def _adopt(self, arrays: ArrayRecord) -> None:
         """Takes over the model that Flower's own loop hands in before the first round."""

@@ -68,6 +68,10 @@ class RoundStrategy(Protocol):
         """What goes down to every client that tests, by record name."""
         ...
 
+    def sent_to(self, client: int) -> dict[str, Tensors]:
+        """What goes down to one client beside it, by record name."""
+        ...
+
     def config(self, server_round: int) -> dict[str, Any]:
         """Plain values that go down with it."""
         ...

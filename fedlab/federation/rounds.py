@@ -20,6 +20,7 @@ from fedlab.federation.callbacks import Callback, RoundReport
 from fedlab.federation.client_updates import ClientUpdate, client_of, reason
 from fedlab.federation.history_rows import Traffic, round_rows, training_rows
 from fedlab.federation.measuring import EvaluateFunction, Measured, measure
+from fedlab.federation.messages import messages_to
 from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.federation.screening import screen
 from fedlab.flower_compat import error_reply
@@ -155,12 +156,7 @@ def _ask(
     records["config"] = ConfigRecord({"question": question, "server-round": server_round, **values})
     content = RecordDict(records)  # type: ignore[arg-type]
     strategy.expect(content, question)
-    messages = [
-        Message(
-            content, dst_node_id=node, message_type=MessageType.QUERY, group_id=f"{server_round}"
-        )
-        for node in nodes
-    ]
+    messages = messages_to(nodes, content, MessageType.QUERY, server_round)
     replies = exchange(grid, messages, timeout)
     traffic.add(messages, replies)
     if strategy.clock is not None:

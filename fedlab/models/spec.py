@@ -99,6 +99,13 @@ class ModelSpec(Component):
         )
 
     @classmethod
+    def choose(cls, value: Any) -> Any:
+        """Reads ``{per_client: [...]}`` as well, whose name goes without saying."""
+        if isinstance(value, dict) and "per_client" in value:
+            value = {"name": "per_client", **value}
+        return super().choose(value)
+
+    @classmethod
     def block_of(cls, target: Any) -> Any:
         """The class that reads a model's block; for a plain module, created from its signature."""
         return plain_network(target) if makes_modules(target) else super().block_of(target)

@@ -15,6 +15,7 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.errors import no_exit
 from fedlab.federation.callbacks import Callback
 from fedlab.flower_compat import client_context
+from fedlab.models.per_client import PerClient
 from fedlab.runs.checkpoint import CheckpointWriter, client_files
 from fedlab.runs.divergence import DivergenceWarning
 from fedlab.runs.final_model import FinishWriter
@@ -94,9 +95,10 @@ def conduct(
     first_round = checkpoint.round + 1 if checkpoint else 1
     if validation is not None and validation.exhausted:
         scenario = scenario.model_copy(update={"rounds": first_round - 1})
+    shared = None if isinstance(scenario.model, PerClient) else model
     observers += [
         writer,
-        WorkloadWriter(folder, model, passes, _counted(scenario)),
+        WorkloadWriter(folder, shared, passes, _counted(scenario)),
         FinishWriter(folder),
         DivergenceWarning(),
     ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import MetricSet
+from fedlab.models.per_client import PerClient
 from fedlab.runs import metrics
 from fedlab.runs.final_model import ALIASES
 from fedlab.runs.history import read_counts, read_history
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 PASSES = ("forward", "backward", "labelled", "unlabelled")
 """What ``workload.json`` may say beside parameters."""
+
+DIFFER = "differ"
+"""What it says of parameters where clients have different networks."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,9 @@ class RunRecord:
     def workload(self) -> dict[str, float]:
         """What a round asks of a client: empty of a run that did not tell yet.
 
-        ``parameters`` that it trains, samples that go ``forward`` and ``backward`` through its
-        network, ``labelled`` and ``unlabelled`` ones of a step; all but the first where they are
-        known beforehand.
+        ``parameters`` that it trains (unless clients have different networks), samples that go
+        ``forward`` and ``backward`` through its network, ``labelled`` and ``unlabelled`` ones of a
+        step; all but the first where they are known beforehand.
 
         Raises:
             InputError: If ``workload.json`` is damaged.
@@ -107,9 +111,9 @@ class RunRecord:
             return {}
         try:
             told = json.loads(file.read_text(encoding="utf-8"))
-            return {"parameters": int(told["parameters"])} | {
-                name: float(told[name]) for name in PASSES if name in told
-            }
+            parameters = told["parameters"]
+            found = {} if parameters == DIFFER else {"parameters": int(parameters)}
+            return found | {name: float(told[name]) for name in PASSES if name in told}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{file}: is not as `fedlab simulate` writes it ({error}); delete it, and the "
@@ -124,7 +128,7 @@ class RunRecord:
             InputError: If its ``workload.json`` is damaged.
         """
         told = self.workload
-        return int(told["parameters"]) if told else None
+        return int(told["parameters"]) if "parameters" in told else None
 
     def summary(self) -> pandas.DataFrame:
         """The first metric, accuracy as a rule, on every domain in the last evaluated round.
@@ -157,6 +161,8 @@ class RunRecord:
         """
         self._refuse_unfinished()
         state, notes = read_tensors(RunFolder(self.folder).model_file)
+        if isinstance(self.scenario.model, PerClient):  # these are of the first network alone
+            state, notes = {}, {}
         if client is None:
             return state
         kept = self.client_state(client)

@@ -16,6 +16,7 @@ from fedlab.models.layers import learning
 from fedlab.records import tensor_bytes
 from fedlab.report.units import size
 from fedlab.runs.run_folder import RunFolder
+from fedlab.runs.run_record import DIFFER
 
 if TYPE_CHECKING:
     from fedlab.federation.round_strategy import RoundStrategy
@@ -28,7 +29,7 @@ class WorkloadWriter:
 
     Args:
         folder: The run's folder.
-        model: The network, adapted to the method.
+        model: The network, adapted to the method; None where clients have different ones.
         passes: Samples that go forward and backward through it, and labelled ones of a step, by
             name; empty where that is not known.
         counted: Natural clients that the data make; empty where the scenario has their number.
@@ -37,7 +38,7 @@ class WorkloadWriter:
     def __init__(
         self,
         folder: RunFolder,
-        model: nn.Module,
+        model: nn.Module | None,
         passes: Mapping[str, float] = MappingProxyType({}),
         counted: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
@@ -49,21 +50,21 @@ class WorkloadWriter:
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Counts parameters and bytes."""
         method = strategy.parameters
-        network, beside = learning(self.model), method.trained_beside(self.model)
-        told = {"parameters": network + beside, **self.passes, **self.counted}
+        if self.model is None:
+            parameters, trains = DIFFER, "a client trains one of several networks"
+        else:
+            network, beside = learning(self.model), method.trained_beside(self.model)
+            parameters = network + beside
+            more = f" and {beside:,} of {method.name}'s own" * bool(beside)
+            trains = f"a client trains {network:,} parameters{more}"
+        told = {"parameters": parameters, **self.passes, **self.counted}
         write_whole(self.folder.workload_file, json.dumps(told) + "\n")
         if first_round > 1:
             return
-        down = sum(map(tensor_bytes, strategy.broadcast(first_round).values()))
-        more = f" and {beside:,} of {method.name}'s own" * bool(beside)
+        sent = strategy.broadcast(first_round) | strategy.sent_to(0)
+        down = sum(map(tensor_bytes, sent.values()))
         up = strategy.upload_bytes(down)
-        log.info(
-            "a client trains %s parameters%s; in a round %s go down to it and %s come up",
-            f"{network:,}",
-            more,
-            size(down),
-            size(up),
-        )
+        log.info("%s; in a round %s go down to it and %s come up", trains, size(down), size(up))
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Does nothing."""

@@ -162,6 +162,24 @@ class Strategy(MessageRounds, Generic[P]):
         """What goes down to every client that tests, by record name; by default the model alone."""
         return {"arrays": self.state["arrays"]}
 
+    def sent_to(self, client: int) -> dict[str, Tensors]:
+        """What goes down to one client that trains or tests, beside what goes to all.
+
+        Clients that are sent something of their own train one by one.
+
+        Args:
+            client: Its index.
+
+        Returns:
+            Tensors by record name; by default none.
+        """
+        return {}
+
+    @property
+    def sends_to_one(self) -> bool:
+        """Whether the method overrides `sent_to`."""
+        return type(self).sent_to is not Strategy.sent_to
+
     def config(self, server_round: int) -> dict[str, Any]:
         """Plain values that go down with the tensors."""
         return {"server-round": server_round, "rounds": self.rounds}

@@ -12,28 +12,13 @@ round: the whole model, up and down. Stays: the styles.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
-
-import torch
-from pydantic import Field, NonNegativeFloat
-from torch import nn
+from typing import ClassVar
 
 from fedlab.config.ranges import Range, Values
-from fedlab.errors import InputError
-from fedlab.features.base import NoExtractor
-from fedlab.federation.record_layout import Form, Free, Layout
-from fedlab.federation.round_strategy import Ask
-from fedlab.strategies.base import Strategy
-from fedlab.strategies.families.requirements import runs_on
-from fedlab.strategies.parameters import StrategyParameters
-
-if TYPE_CHECKING:
-    from fedlab.config.experiment import Experiment
-
-MOST_CHANNELS = 4
+from fedlab.strategies.families.styles import SharedStyles, StylesParameters
 
 
-class CCSTParameters(StrategyParameters):
+class CCSTParameters(StylesParameters):
     """CCST's parameters.
 
     A client has one style, over all pixels of all its images ("overall" in the paper). Every time
@@ -48,51 +33,7 @@ class CCSTParameters(StrategyParameters):
 
     space: ClassVar[Mapping[str, Range]] = {"strength": Values((0.25, 0.5, 1.0))}
     name: str = "ccst"
-    strength: float = Field(default=1.0, ge=0, le=1)
-    noise: NonNegativeFloat = 0.0
-
-    def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses samples that are no images, which have no style.
-
-        Raises:
-            InputError: With the remedy.
-        """
-        data = scenario.data
-        if not isinstance(data.features, NoExtractor):
-            raise InputError(
-                f"data.features: ccst paints images in other styles, and '{data.features.name}' "
-                "takes their place; leave data.features out"
-            )
-        if not runs_on(model, (data.channels, data.image_size, data.image_size)):
-            raise InputError(
-                "strategy.name: ccst paints images in other styles, and the samples are none; use "
-                "another strategy, such as fedavg"
-            )
 
 
-class CCST(Strategy[CCSTParameters]):
-    """Gathers styles and hands them out before the first round; then FedAvg."""
-
-    needs_only_mean = True
-
-    def sent_up(self, down: Layout, question: str = "") -> Layout:
-        """The model, or a style; the answer to ``keep`` has no tensors."""
-        if not question:
-            return down
-        if question == "keep":
-            return {}
-        channels = Free("channels", MOST_CHANNELS)
-        return {
-            "style": {
-                "means": Form("float32", (channels,)),
-                "deviations": Form("float32", (channels,), low=0.0),
-            }
-        }
-
-    def before_rounds(self, ask: Ask) -> None:
-        """Asks every client for its style, and sends them all to everybody."""
-        answers = ask("style", {}, seed=self.settings.seed)
-        sent = [dict(answer.arrays["style"]) for answer in answers]
-        bank = {name: torch.stack([style[name] for style in sent]) for name in sent[0]}
-        clients = torch.tensor([answer.client for answer in answers])
-        ask("keep", {"styles": {"clients": clients, **bank}})
+class CCST(SharedStyles[CCSTParameters]):
+    """Hands out the styles of all clients."""

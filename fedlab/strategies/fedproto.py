@@ -80,6 +80,21 @@ class FedProtoParameters(PrototypesParameters):
             )
         super().check(scenario, model)
 
+    def check_networks(self, models: Sequence[nn.Module]) -> None:
+        """Refuses networks whose features have different sizes.
+
+        Raises:
+            InputError: With the sizes.
+        """
+        heads = [find_head(model) for model in models]
+        sizes = [head.features for head in heads if head is not None]
+        if len(set(sizes)) > 1:
+            raise InputError(
+                "model.per_client: fedproto averages the features of all clients, what the last "
+                f"dense layer is given, and those of the networks are {sizes} numbers; choose "
+                "widths such that all are the same"
+            )
+
 
 class FedProto(Prototypes[FedProtoParameters]):
     """The mean of every class's prototypes; a class that no client sent keeps its last one."""

@@ -33,6 +33,9 @@ class LocalOnlyParameters(StrategyParameters):
         """Every tensor."""
         return anatomy_of(model).moving
 
+    def check_networks(self, models: Sequence[nn.Module]) -> None:
+        """Takes any: clients have nothing to do with one another."""
+
 
 class LocalOnly(Strategy[LocalOnlyParameters]):
     """Sends training messages without a model; there is no model on the server."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 from fedlab.config import registry
 from fedlab.config.component import Component
 from fedlab.config.ranges import Range
+from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.norms import NormPolicy, local_names
 from fedlab.records import Tensors
@@ -177,6 +178,20 @@ class StrategyParameters(Component):
         Raises:
             InputError: With the reason and the remedy.
         """
+
+    def check_networks(self, models: Sequence[nn.Module]) -> None:
+        """Refuses clients with different networks; only methods that send no model override it.
+
+        Args:
+            models: The networks, each of which `check` has accepted.
+
+        Raises:
+            InputError: By default always.
+        """
+        raise InputError(
+            f"model.per_client: {self.name} sends models, which have to be of one network; name "
+            "one, or use strategy.name=fedproto or local_only"
+        )
 
 
 P = TypeVar("P", bound=StrategyParameters, default=StrategyParameters)

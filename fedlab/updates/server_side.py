@@ -105,9 +105,10 @@ class WithUpdates(Strategy):
         compression, parameters = self.updates.compression, self.learning
         if compression.name == "none":
             return update
+        down = self.down | self.sent_to(update.client)
         arrays: dict[str, Tensors] = {}
         for record in dict.fromkeys(name.removesuffix(ENCODED) for name in update.arrays):
-            base = self.down.get(record, {})
+            base = down.get(record, {})
             changes = unpack(compression, update.arrays, record, parameters)
             whole = {n: restored(t, base.get(n), self.learnt[n].dtype) for n, t in changes.items()}
             rest = dict(update.arrays[record]) if record in update.arrays else {}

@@ -51,6 +51,7 @@ LIKE_OTHERS = {
     *("fedetf", "fedbabu", "qfedavg", "fediir"),  # fedavg, fedavgm
     "fedrod",  # fedala
     *("fedper", "f2dc", "fedsr"),  # lg_fedavg
+    "pardon",  # ccst
     "fedlesam",  # moon
     "fedplvm",  # fpl
 }

@@ -20,6 +20,7 @@ from fedlab.engine.worker import Worker
 from fedlab.errors import InputError
 from fedlab.features.base import NoExtractor
 from fedlab.methods import client_trainer_class, strategy_class
+from fedlab.models.per_client import PerClient
 from fedlab.partition.partition import Partition
 from fedlab.preparation import domains_to_test
 from fedlab.privacy.privacy_checks import check_privacy, refuse_known_noise
@@ -184,6 +185,11 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
         raise InputError(
             f"strategy.name: {scenario.strategy.name} moves samples between clients, which devices "
             "do not; choose another strategy"
+        )
+    if isinstance(scenario.model, PerClient):
+        raise InputError(
+            "model.per_client: all devices build the one network of their invitation; name one, or "
+            "simulate"
         )
     if not isinstance(scenario.data.features, NoExtractor):
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from fedlab.engine.execution.batch_schedule import plan_phase
 from fedlab.engine.execution.passes import BatchSize
 from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
+from fedlab.models.per_client import PerClient
 from fedlab.partition.partition import Partition
 from fedlab.scenario import Scenario
 from fedlab.virtual_time.device_population import DevicePopulation, make_population
@@ -75,6 +77,21 @@ def work_per_round(
     samples = own.sum(axis=0) + beside.sum(axis=0)
     found = (steps, samples, own, beside, taught)
     return RoundWorkload(*(numbers[..., places.ravel()] for numbers in found))
+
+
+def of_networks(scenario: Scenario, works: Sequence[RoundWorkload]) -> RoundWorkload:
+    """Every client's work with its own network.
+
+    Args:
+        scenario: The experiment, with one network or several.
+        works: What every client would have to do with each of them.
+    """
+    if not isinstance(scenario.model, PerClient):
+        return works[0]
+    clients = np.arange(len(works[0].steps))
+    places = np.array([scenario.model.place_of(client) for client in clients.tolist()])
+    every = (np.stack(numbers) for numbers in zip(*works, strict=True))
+    return RoundWorkload(*(numbers[places, ..., clients].T for numbers in every))
 
 
 def check_work(

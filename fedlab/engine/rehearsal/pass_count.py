@@ -158,7 +158,8 @@ class _Probe:
         )
         server.rounds, server.population = self.scenario.rounds, clients
         server.initialise({name: t.detach().clone() for name, t in model.state_dict().items()})
-        down = {record: copied(tensors) for record, tensors in server.broadcast(1).items()}
+        sent = server.broadcast(1) | server.sent_to(0)
+        down = {record: copied(tensors) for record, tensors in sent.items()}
         return Received(down, server.config(1))
 
     def run(self, portion: Portion, refuses: bool = False) -> dict[int, _Counted]:

@@ -151,7 +151,8 @@ def _server(
         strategy = cls(model, scenario.strategy, server_settings(scenario))
         strategy.rounds, strategy.population = scenario.rounds, clients
         strategy.initialise({n: t.detach().clone() for n, t in model.state_dict().items()})
-        down = {record: copied(tensors) for record, tensors in strategy.broadcast(1).items()}
+        sent = strategy.broadcast(1) | strategy.sent_to(0)
+        down = {record: copied(tensors) for record, tensors in sent.items()}
         return strategy, Received(down, strategy.config(1))
     except Exception:  # a user's strategy may need objects that exist only in a run
         return None

@@ -20,9 +20,7 @@ from fedlab.errors import InputError
 from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors, as_tensor
-from fedlab.runs.checkpoint import load_client_state
 from fedlab.runs.run import Run
-from fedlab.runs.run_folder import RunFolder
 
 SAMPLES = 400
 CLIENTS = 40
@@ -86,7 +84,6 @@ def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
     runtime, run = trained.runtime, trained.run
     partition, trainer = runtime.partition, runtime.trainer
     server = run.model_state()
-    folder = RunFolder(run.folder).checkpoints
     tested = np.flatnonzero(np.diff(partition.test_offsets))
     clients = tested[np.linspace(0, len(tested) - 1, min(len(tested), CLIENTS)).round().astype(int)]
     unseen = runtime.data.unseen_domains
@@ -98,7 +95,7 @@ def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
 
     for client in clients.tolist():
         received = Received({"arrays": _on(server, runtime.device)})
-        kept = load_client_state(folder, client, run.chosen_round)
+        kept = run.client_state(client)
         own = {record: _on(tensors, runtime.device) for record, tensors in kept.items()}
         yield trainer.evaluated_model(received, own), some(partition[client].test, "client", client)
     if not trainer.local:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import nn
 
-from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
-from fedlab.models.blocks import parts
 from fedlab.models.finch import cluster_labels, cluster_means, of_each_class
 from fedlab.models.head import find_head
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.families.requirements import refuse_without_features
 from fedlab.strategies.parameters import P, StrategyParameters
 from fedlab.targets.base import ONLY_CLASS
 
@@ -30,12 +29,7 @@ class PrototypesParameters(StrategyParameters):
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses a network without features: the samples themselves would be averaged and sent."""
-        if find_head(model) is None or len(parts(model)) < 2:
-            raise InputError(
-                f"strategy.name: {self.name} needs features, what a last dense layer is given by "
-                f"the layers before it, and the model '{scenario.model.name}' has none; choose "
-                "another model, such as mlp or small_cnn"
-            )
+        refuse_without_features(scenario, model)
 
 
 class Prototypes(Strategy[P]):

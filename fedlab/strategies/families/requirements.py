@@ -10,6 +10,7 @@ from torch import nn
 
 from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.blocks import parts
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.models.head import find_head
 from fedlab.models.normalisation import normalises
@@ -114,6 +115,20 @@ def refuse_without_head(scenario: Experiment, model: nn.Module, does: str) -> No
             f"strategy.name: {scenario.strategy.name} {does} the last dense layer, and the model "
             f"'{scenario.model.name}' has no such layer that gives its outputs; use a model that "
             "ends with one"
+        )
+
+
+def refuse_without_features(scenario: Experiment, model: nn.Module) -> None:
+    """Refuses a network without layers before its head, whose features are the samples themselves.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    if find_head(model) is None or len(parts(model)) < 2:
+        raise InputError(
+            f"strategy.name: {scenario.strategy.name} needs features, what a last dense layer is "
+            f"given by the layers before it, and the model '{scenario.model.name}' has none; "
+            "choose another model, such as mlp or small_cnn"
         )
 
 
