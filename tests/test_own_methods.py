@@ -132,6 +132,8 @@ def test_methods_of_a_notebook_are_compared(tiny):
 
 
 SCRIPT = """
+import sys
+
 import fedlab
 from fedlab import ClientTrainer
 from fedlab.strategies.fedavg import FedAvg
