@@ -51,15 +51,15 @@ def print_priors(priors: pandas.DataFrame, console: Console) -> None:
         shown.add_column(escape(name), justify="right")
     for place in range(min(len(first), ROWS)):
         cells = [
-            f"{own['estimated'].iloc[place]:.3f} / {own['true'].iloc[place]:.3f}"
+            f"{own['estimated'].iloc[place]:.2f}/{own['true'].iloc[place]:.2f}"
             for own in domains.values()
         ]
         share = first["source"].iloc[place]
-        shown.add_row(escape(str(first["class"].iloc[place])), f"{share:.3f}", *cells)
+        shown.add_row(escape(str(first["class"].iloc[place])), f"{share:.2f}", *cells)
     shown.add_section()
     gaps = [
-        f"{(own['estimated'] - own['true']).abs().sum():.3f} "
-        f"({(own['source'] - own['true']).abs().sum():.3f})"
+        f"{(own['estimated'] - own['true']).abs().sum():.2f} "
+        f"({(own['source'] - own['true']).abs().sum():.2f})"
         for own in domains.values()
     ]
     shown.add_row("off by", "", *gaps, style="bold")
