@@ -22,6 +22,7 @@ TRAINS = {
     "resume",
     "personalise",
     "calibrate",
+    "adapt-test",
     "audit",
     "compare",
     "report",

@@ -1,1 +1,1 @@
-"""What is done with a trained model afterwards: personalising it, and auditing labels with it."""
+"""What is done with a trained model: personalising it, adapting it to tests, auditing labels."""

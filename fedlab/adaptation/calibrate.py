@@ -18,15 +18,13 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedlab import rng
-from fedlab.adaptation.trained import Trained, open_trained
+from fedlab.adaptation.trained import Trained, open_classifier
 from fedlab.errors import InputError
 from fedlab.models.eigenspace import Geometry, Moments
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
-from fedlab.server_app import build_strategy
 from fedlab.strategies.families.requirements import gives_outputs
-from fedlab.targets.base import CLASS
 
 if TYPE_CHECKING:
     import pandas
@@ -77,20 +75,8 @@ def calibrate(
     for name, number in numbers.items():
         if not number > 0:
             raise InputError(f"--{name.replace('_', '-')}: {number:g} must be above 0")
-    target = run.scenario.data.target
-    if target.kind != CLASS:
-        raise InputError(
-            f"the run '{run.folder}' learns data.target '{target.name}', and features are drawn by "
-            "class; take a run of classes"
-        )
-    trained = open_trained(run)
+    trained = open_classifier(run, "calibrate", "features are drawn by class")
     network = trained.runtime.trainer.task.model
-    if not build_strategy(trained.runtime.scenario, network).has_global_model:
-        raise InputError(
-            f"the run '{run.folder}' is of {run.scenario.strategy.name}, whose clients have models "
-            "of their own, so that there is no global model to calibrate; take a run of another "
-            "method"
-        )
     if not gives_outputs(network):
         raise InputError(
             f"the run '{run.folder}' has a network whose outputs are not those of a last dense "

@@ -131,9 +131,7 @@ def _whom(trained: Trained, domain: str | None) -> Sequence[int]:
     """Clients, or -1 for the server's model on a domain."""
     if domain is None:
         return range(len(trained.runtime.partition))
-    names = trained.runtime.data.domain_names
-    if domain not in names:
-        raise InputError(f"--domain: the run has no domain '{domain}'; it has {', '.join(names)}")
+    trained.domains(domain)
     missing = set(trained.runtime.trainer.task.model.state_dict()) - set(trained.run.model_state())
     if missing:
         raise InputError(

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from fedlab import accelerator
 from fedlab.clients.base import Received
 from fedlab.data.load import load_data
-from fedlab.data.samples import FederatedData
+from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
+from fedlab.models.anatomy.places import with_tensors
+from fedlab.models.eval_mode import evaluation_mode
+from fedlab.models.memory_format import channels_last
+from fedlab.models.mixing import mixes_test_samples
 from fedlab.models.per_client import PerClient
 from fedlab.preparation import prepare_again
-from fedlab.records import Tensors
+from fedlab.records import Tensors, as_tensor
 from fedlab.runs.run import Run
+from fedlab.server_app import build_strategy
+from fedlab.targets.base import CLASS
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,45 @@ class Trained:
         }
         return trainer.evaluated_model(Received({"arrays": server}), kept)
 
+    def domains(self, only: str | None = None) -> tuple[str, ...]:
+        """The names of all domains, or of the one that is asked for.
+
+        Raises:
+            InputError: If there is no such domain.
+        """
+        names = self.runtime.data.domain_names
+        if only is not None and only not in names:
+            raise InputError(f"--domain: the run has no domain '{only}'; it has {', '.join(names)}")
+        return names if only is None else (only,)
+
+    def batch(self, pool: Samples, rows: np.ndarray) -> torch.Tensor:
+        """Samples of a pool as the network is fed with them, on the device.
+
+        Args:
+            pool: The training or the test pool.
+            rows: Indices into it, shape (n,).
+        """
+        stored = as_tensor(pool.inputs[rows]).to(self.runtime.device)
+        return channels_last(self.runtime.preprocess.inputs(stored))
+
+    @torch.no_grad()
+    def outputs(self, state: Tensors, pool: Samples, rows: np.ndarray) -> torch.Tensor:
+        """What a model gives for samples of a pool, float32 of shape (n, outputs), on the CPU.
+
+        Args:
+            state: A full state dict.
+            pool: The training or the test pool.
+            rows: Indices into it, shape (n,) with n > 0.
+        """
+        model = self.runtime.trainer.task.model
+        size = self.runtime.scenario.evaluation.batch_size
+        if mixes_test_samples(model):
+            size = len(rows)
+        state = {name: channels_last(tensor) for name, tensor in state.items()}
+        parts = np.array_split(rows, -(-len(rows) // size))
+        with evaluation_mode(model), with_tensors(model, state):
+            return torch.cat([model(self.batch(pool, part)).float().cpu() for part in parts])
+
 
 def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data) -> Trained:
     """Loads the data and the network of a finished run.
@@ -77,3 +123,31 @@ def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data
     asked = run.scenario.resources.device
     device = (accelerator.current() if asked != "cpu" else None) or torch.device("cpu")
     return Trained(run, Runtime(prepared.scenario, prepared.data, prepared.partition, device))
+
+
+def open_classifier(run: Run, does: str, because: str) -> Trained:
+    """Loads a finished run of classes whose method has a global model.
+
+    Args:
+        run: The run.
+        does: What is to be done with the model, for an error: ``calibrate``.
+        because: Why that needs classes, for an error.
+
+    Raises:
+        InputError: If the run has not finished, learns another target, or has no global model.
+    """
+    target = run.scenario.data.target
+    if target.kind != CLASS:
+        raise InputError(
+            f"the run '{run.folder}' learns data.target '{target.name}', and {because}; take a run "
+            "of classes"
+        )
+    trained = open_trained(run)
+    network = trained.runtime.trainer.task.model
+    if not build_strategy(trained.runtime.scenario, network).has_global_model:
+        raise InputError(
+            f"the run '{run.folder}' is of {run.scenario.strategy.name}, whose clients have models "
+            f"of their own, so that there is no global model to {does}; take a run of another "
+            "method"
+        )
+    return trained

@@ -1,14 +1,26 @@
-"""Verbs for a finished run: personalise, calibrate, audit."""
+"""Verbs for a finished run: personalise, calibrate, adapt-test, audit."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import fedlab
-from fedlab.cli.app import app, out
+from fedlab.cli.app import app, err, out
+from fedlab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class CalibrationMethod(StrEnum):
+    """How a model is calibrated."""
+
+    ccvr = "ccvr"
+    temperature = "temperature"
 
 
 @app.command("personalize", hidden=True)
@@ -51,22 +63,164 @@ def personalise(
 @app.command(rich_help_panel="After training")
 def calibrate(
     run: Annotated[Path, typer.Argument()],
-    per_class: Annotated[int, typer.Option(help="Features drawn of each class.", min=1)] = 500,
-    steps: Annotated[int, typer.Option(help="Steps of the last layer.", min=1)] = 500,
-    lr: Annotated[float, typer.Option(help="Their learning rate (SGD, momentum 0.9).")] = 0.01,
+    method: Annotated[
+        CalibrationMethod,
+        typer.Option(help="ccvr (the last layer anew) or temperature (one number)."),
+    ] = CalibrationMethod.ccvr,
+    per_class: Annotated[
+        int | None, typer.Option(help="ccvr: features drawn of each class; 500.", min=1)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="ccvr: steps of the last layer; 500.", min=1)
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="ccvr: their learning rate (SGD, momentum 0.9); 0.01.")
+    ] = None,
     file: Annotated[Path | None, typer.Option("--out", help="Table as CSV.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="temperature: reliability diagram (.png, .pdf, .svg)."),
+    ] = None,
 ) -> None:
-    """Train a finished run's last layer anew, on features drawn like those of all clients.
+    """Train a finished run's last layer anew on drawn features, or make its model as sure as right.
 
-    [dim]fedlab calibrate runs/domain_and_label_skew-fedavg-s0 --per-class 1000[/dim]
+    CCVR draws features like those of all clients. A temperature, which logits are divided by, is
+    fitted on validation samples (evaluation.validation).
+
+    [dim]fedlab calibrate runs/domain_and_label_skew-fedavg-s0 --per-class 1000
+    fedlab calibrate runs/validated --method temperature --picture reliability.png[/dim]
     """
+    drawing = {"per_class": per_class, "steps": steps, "lr": lr}
+    stated = {name: value for name, value in drawing.items() if value is not None}
+    loaded = fedlab.load_run(run)
+    if method is CalibrationMethod.temperature:
+        if stated:
+            raise InputError(
+                f"--{next(iter(stated)).replace('_', '-')}: --method temperature has no such "
+                "option, ccvr has; leave it out"
+            )
+        _scale_by_temperature(loaded, file, picture)
+        return
+    if picture is not None:
+        raise InputError("--picture: it is of --method temperature; leave it out, or choose that")
     from fedlab.adaptation.calibrate import calibrate as calibrated
     from fedlab.report.terminal.tables import print_table
     from fedlab.report.units import size
 
-    found = calibrated(fedlab.load_run(run), per_class=per_class, steps=steps, lr=lr)
+    found = calibrated(loaded, **stated)
     print_table(found.table, out, file)
     out.print(f"[dim]A client sends at most {size(found.bytes_up)} of moments, once.[/dim]")
+
+
+def _scale_by_temperature(run: fedlab.Run, file: Path | None, picture: Path | None) -> None:
+    from fedlab.adaptation.temperature import METRICS, temperature_scaling
+    from fedlab.report.terminal.adaptation_tables import print_before_and_after
+
+    found = temperature_scaling(run)
+    print_before_and_after(found.table, [metric.title for metric in METRICS], out)
+    out.print(
+        f"temperature [bold]{found.temperature:.4g}[/bold], fitted on {found.samples:,} validation "
+        "samples: divide logits by it"
+    )
+    out.print("[dim]The order of classes stays, and so does every prediction.[/dim]")
+    _write_table(found.table, file)
+    if picture is not None:
+        from fedlab.report.figures.reliability_figure import reliability_figure
+        from fedlab.report.figures.saving import save
+
+        panels = {"before": found.bins[0], "after": found.bins[1]}
+        save(reliability_figure(panels, f"{run.scenario.name}, all test samples"), picture)
+        out.print(f"picture: [bold]{picture}[/bold]", soft_wrap=True)
+
+
+@app.command(rich_help_panel="After training")
+def adapt_test(
+    run: Annotated[Path, typer.Argument()],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="batch_statistics (of the test samples, in batch normalisation), tent (entropy "
+            "minimisation) or label_shift (predictions that heed the class prior)."
+        ),
+    ] = "batch_statistics",
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="batch_statistics: share of the test samples' statistics; 1."),
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="tent: learning rate (Adam); 0.001.")] = None,
+    steps: Annotated[int | None, typer.Option(help="tent: steps per batch; 1.", min=1)] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="batch_statistics, tent: test samples per batch, 0 for the whole domain; 64 for "
+            "tent, else 0.",
+            min=0,
+        ),
+    ] = None,
+    estimator: Annotated[
+        str | None, typer.Option(help="label_shift: of the prior, bbse, rlls or em; bbse.")
+    ] = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            help="label_shift: make probabilities right on validation samples first; for em where "
+            "there are any, else not."
+        ),
+    ] = None,
+    domain: Annotated[str | None, typer.Option(help="Test samples of this domain alone.")] = None,
+    file: Annotated[Path | None, typer.Option("--out", help="Table as CSV.")] = None,
+    priors: Annotated[Path | None, typer.Option(help="label_shift: class priors as CSV.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Before and after as a picture (.png, .pdf, .svg).")
+    ] = None,
+) -> None:
+    """Adapt a finished run's model to the test samples of each domain, without their labels.
+
+    [dim]fedlab adapt-test runs/leave_one_domain_out-fedavg-s0 --alpha 0.8
+    fedlab adapt-test runs/leave_one_domain_out-fedavg-s0 --method tent --domain street
+    fedlab adapt-test runs/label_skew-fedavg-s0 --method label_shift --picture priors.png[/dim]
+    """
+    from fedlab.adaptation.adapt_test import adapt_test as adapt
+    from fedlab.adaptation.adapt_test import check_method
+    from fedlab.report.terminal.adaptation_tables import print_before_and_after, print_priors
+    from fedlab.report.terminal.counting import counting
+
+    loaded, chosen = fedlab.load_run(run), check_method(method)
+    if priors is not None and chosen != "label_shift":
+        raise InputError("--priors: they are of --method label_shift; leave it out, or choose that")
+    with counting(err, "domains") as progress:
+        found = adapt(
+            loaded,
+            method=chosen,
+            domain=domain,
+            progress=progress,
+            alpha=alpha,
+            lr=lr,
+            steps=steps,
+            batch_size=batch_size,
+            estimator=estimator,
+            calibrate=calibrate,
+        )
+    print_before_and_after(found.table, list(loaded.metric_set.scores), out)
+    if found.priors is not None:
+        print_priors(found.priors, out)
+        out.print(f"[dim]source statistics: {found.source}[/dim]", soft_wrap=True)
+        _write_table(found.priors, priors, "priors")
+    _write_table(found.table, file)
+    if picture is not None:
+        from fedlab.report.figures.adaptation_figure import adaptation_figure
+        from fedlab.report.figures.saving import save
+
+        save(adaptation_figure(found, loaded.metric_set.first), picture)
+        out.print(f"picture: [bold]{picture}[/bold]", soft_wrap=True)
+
+
+def _write_table(table: pandas.DataFrame, file: Path | None, what: str = "table") -> None:
+    from fedlab.report.terminal.tables import write_csv
+
+    if file is not None:
+        write_csv(table, file)
+        out.print(f"{what}: [bold]{file}[/bold]", soft_wrap=True)
 
 
 @app.command(rich_help_panel="After training")

@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedlab.data.samples import FederatedData
-from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.report.partition_measures import (
     class_counts,
@@ -87,15 +86,9 @@ def draw(partition: Partition, data: FederatedData, path: Path) -> None:
     """
     # Only here, because Matplotlib is slow to import and no device needs it.
     from fedlab.report.figures.partition_figure import partition_figure
+    from fedlab.report.figures.saving import save
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partition_figure(partition, data).savefig(path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"the picture cannot be written to '{path}': {error}; choose another file, "
-            "ending in .png, .svg or .pdf"
-        ) from error
+    save(partition_figure(partition, data), path)
 
 
 def _headline(partition: Partition, data: FederatedData) -> str:

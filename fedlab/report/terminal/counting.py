@@ -1,0 +1,28 @@
+"""A bar for work that is counted and has no rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+
+@contextmanager
+def counting(console: Console, what: str) -> Generator[Callable[[int, int], None]]:
+    """Shows a bar on a terminal, and nothing elsewhere.
+
+    Args:
+        console: Where to show it.
+        what: What is counted.
+
+    Yields:
+        To be told how much is done, of how much.
+    """
+    columns = (TextColumn(what), BarColumn(bar_width=16), MofNCompleteColumn())
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, transient=True
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
