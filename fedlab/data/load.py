@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from fedlab import rng
-from fedlab.data.array_cache import load_cached
+from fedlab.data.array_cache import is_cached, load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
 from fedlab.data.ids import Ids
 from fedlab.data.input_kind import ids_of, kind_of
@@ -102,7 +102,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for index, source in enumerate(spec.sources):
         context = _context(spec, index, base)
         _refuse_other_target(source, context)
-        loaded = load_cached(source, context) if source.cached else source.load(context)
+        loaded = load_cached(source, context) if is_cached(source) else source.load(context)
         where = f"{context.key}: '{source.name}'.load"
         loaded = check_loaded(loaded, where, ragged=spec.inputs == "ids")
         if spec.inputs == "ids" and loaded:
