@@ -122,6 +122,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for domain, context in selected:
         check_domain(domain, context)
     check_together(selected)
+    _refuse_other_vocabularies(spec, selected)
     whole = spec.inputs == spec.normalisation == "auto" and selected[0][0].ids is None
     if whole and selected[0][0].train_inputs.dtype == np.int64:
         remarks.append(
@@ -130,6 +131,26 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
         )
     tell([*remarks, *(remark for domain, _ in selected for remark in domain.remarks)])
     return [domain for domain, _ in selected]
+
+
+def _refuse_other_vocabularies(
+    spec: DataSpec, selected: Sequence[tuple[Domain, LoadContext]]
+) -> None:
+    """Refuses sources of which each has its own words for the same ids."""
+    told = {context.key for domain, context in selected if domain.ids is not None}
+    sources = {
+        f"data.sources.{index}": source
+        for index, source in enumerate(spec.sources)
+        if f"data.sources.{index}" in told
+    }
+    made = [key for key, source in sources.items() if not source.vocabulary_is_fixed]
+    tokenizers = {str(getattr(source, "tokenizer", "")) for source in sources.values()}
+    if len(sources) > 1 and (made or len(tokenizers) > 1):
+        first, second, *_ = sources
+        raise InputError(
+            f"{second}: an id is another token here than in {first}; read all texts by one source "
+            "(its files may name several domains), or give both the same tokenizer, bytes or a file"
+        )
 
 
 def _ids(spec: DataSpec, domains: Sequence[Domain]) -> Ids | None:

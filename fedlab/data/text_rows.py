@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedlab.data.csv_rows import check_rows, lines_of, rows_of
 from fedlab.data.limits import Limits
+from fedlab.data.parquet_file import File
 from fedlab.errors import InputError
 
 TABLES = (".csv", ".jsonl", ".parquet")
@@ -63,25 +65,23 @@ def read_rows(path: Path, columns: Columns, key: str, source: str, limits: Limit
         if not text.strip():
             raise InputError(f"{where} is empty; write something into it, or leave it out")
         return [TextRow(text)]
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() not in TABLES:
         raise InputError(
             f"{where} ends with '{path.suffix}'; texts are read from {', '.join(TABLES)} and "
             f"{PLAIN}"
         )
     rows: list[TextRow] = []
     try:
-        for line, cells in reader(path):
-            if not rows:
-                _check_columns(cells, columns, where, source)
+        if path.suffix.lower() == ".parquet":
+            found = _parquet_rows(File.opened(path, key, limits), columns, source)
+        else:
+            found = (_csv_rows if path.suffix.lower() == ".csv" else _json_rows)(
+                path, columns, where, source, limits
+            )
+        for line, cells in found:
             rows.append(_row(cells, columns, f"{where}, row {line}"))
-            if len(rows) > limits.rows:
-                raise InputError(
-                    f"{where} has more than the {limits.rows:,} rows that data.limits.rows allows; "
-                    "set it to more if they are meant"
-                )
-    except (OSError, ValueError, csv.Error) as error:
+            check_rows(len(rows), limits, where)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{where} cannot be read as {path.suffix[1:]} ({error}); save it anew, as UTF-8"
         ) from error
@@ -102,12 +102,12 @@ def read_text(path: Path, where: str) -> str:
         raise InputError(f"{where} cannot be read as text ({error}); save it as UTF-8") from error
 
 
-def _check_columns(cells: dict[str, Any], columns: Columns, where: str, source: str) -> None:
+def _check_columns(found: Collection[str], columns: Columns, where: str, source: str) -> None:
     parameters = zip(("text", "label", "domain_column"), columns, strict=True)
     for parameter, name in parameters:
-        if name is not None and name not in cells:
+        if name is not None and name not in found:
             raise InputError(
-                f"{where} has no column '{name}', only {', '.join(map(str, list(cells)[:20]))}; "
+                f"{where} has no column '{name}', only {', '.join(list(found)[:20])}; "
                 f"set {source}.{parameter} to the one that is meant"
             )
 
@@ -128,7 +128,8 @@ def _name(cells: dict[str, Any], column: str | None, where: str) -> str:
     if column is None:
         return ""
     value = cells.get(column)
-    if not isinstance(value, str | int | float) or not str(value).strip():
+    is_name = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    if not is_name or not str(value).strip():
         raise InputError(
             f"{where} has nothing that names a class or a domain in the column '{column}'; write "
             "it down or remove the row"
@@ -136,30 +137,47 @@ def _name(cells: dict[str, Any], column: str | None, where: str) -> str:
     return str(value).strip()
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(
+    path: Path, columns: Columns, where: str, source: str, limits: Limits
+) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        for cells in reader:
-            yield reader.line_num, {str(name): value for name, value in cells.items()}
+        rows = rows_of(file, limits, where)
+        _, header = next(rows, (0, []))
+        _check_columns(header, columns, where, source)
+        for name in columns:
+            if header.count(name or "") > 1 and name:
+                raise InputError(
+                    f"{where} has the column '{name}' twice in its header; give each its own name"
+                )
+        for line, cells in rows:
+            if len(cells) != len(header):
+                raise InputError(
+                    f"{where} has {len(cells)} cells in the row that ends with line {line} but "
+                    f"{len(header)} in its header; put texts with commas into quotation marks"
+                )
+            yield line, dict(zip(header, cells, strict=True))
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(
+    path: Path, columns: Columns, where: str, source: str, limits: Limits
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    checked = False
     with path.open(encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, start=1):
+        for line, text in enumerate(lines_of(file, limits, where), start=1):
             if text.strip():
                 cells = json.loads(text)
                 if not isinstance(cells, dict):
                     raise ValueError(f"line {line} is no object {{...}}")
+                if not checked:
+                    _check_columns(cells, columns, where, source)
+                    checked = True
                 yield line, cells
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError(
-            f"'{path}' is read by pyarrow, which is not installed; run pip install "
-            '"fedlab-sim[sim]"'
-        ) from error
-    rows: Iterable[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    yield from enumerate(rows, start=1)
+def _parquet_rows(
+    file: File, columns: Columns, source: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    _check_columns(file.schema.names, columns, file.where, source)
+    names = [name for name in columns if name is not None]
+    cells = zip(*(file.cells(name) for name in names), strict=True)
+    yield from ((row, dict(zip(names, own, strict=True))) for row, own in enumerate(cells, start=1))
