@@ -178,6 +178,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "token_ids": "fedlab.data.token_sequences:TokenIds",
         "parquet": "fedlab.data.parquet:Parquet",
         "leaf": "fedlab.data.leaf:Leaf",
+        "image_table": "fedlab.data.image_table:ImageTable",
     },
     "extractors": {
         "none": "fedlab.features.base:NoExtractor",

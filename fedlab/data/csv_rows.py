@@ -3,11 +3,80 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from fedlab.data.limits import Limits, size
 from fedlab.errors import InputError
+
+Wanted = Sequence[tuple[str, str]]
+"""Columns that a source names, each behind its key."""
+
+
+def check_columns(found: Collection[str], wanted: Wanted, where: str, source: str) -> None:
+    """Refuses a table that lacks a column.
+
+    Args:
+        found: Its columns.
+        wanted: Those that there must be.
+        where: What the file is called in errors.
+        source: Key of the source in the scenario.
+
+    Raises:
+        InputError: With the columns that there are.
+    """
+    for key, column in wanted:
+        if column not in found:
+            raise InputError(
+                f"{where} has no column '{column}', only {', '.join(list(found)[:20])}; "
+                f"set {source}.{key} to the one that is meant"
+            )
+
+
+def named_rows(
+    path: Path, wanted: Wanted, where: str, source: str, limits: Limits, strip: bool = True
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a file with a header, by column, each with the line in which it ends.
+
+    Args:
+        path: The file, UTF-8.
+        wanted: The columns that are read.
+        where: What the file is called in errors.
+        source: Key of the source in the scenario.
+        limits: What may be read.
+        strip: Whether blanks around cells go.
+
+    Raises:
+        InputError: If the file cannot be read, lacks a column or has one twice, or a row has more
+            or fewer cells than the header.
+    """
+    limits.check_file(path, where)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = rows_of(file, limits, where, strip=strip)
+            _, header = next(rows, (0, []))
+            if not header:
+                raise InputError(f"{where} has no rows; add some or leave the file out")
+            check_columns(header, wanted, where, source)
+            for _, column in wanted:
+                if header.count(column) > 1:
+                    raise InputError(
+                        f"{where} has the column '{column}' twice in its header; give each its "
+                        "own name"
+                    )
+            for count, (line, cells) in enumerate(rows, start=1):
+                check_rows(count, limits, where)
+                if len(cells) != len(header):
+                    raise InputError(
+                        f"{where} has {len(cells)} cells in the row that ends with line {line} but "
+                        f"{len(header)} in its header; put texts with commas into quotation marks"
+                    )
+                yield line, dict(zip(header, cells, strict=True))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{where} cannot be read as a CSV file ({error}); save it anew, as plain UTF-8 text"
+        ) from error
 
 
 def rows_of(

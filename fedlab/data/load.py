@@ -181,7 +181,7 @@ def _refuse_other_target(source: Source, context: LoadContext) -> None:
         raise InputError(
             f"{context.key}: '{source.name}' yields labels of data.target "
             f"{' and '.join(sorted(source.targets))}, and it is '{target.name}'; use the source "
-            f"csv or npz, or a class of your own whose `targets` names '{target.kind}'"
+            f"csv, npz or image_table, or a class of your own whose `targets` names '{target.kind}'"
         )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fedlab.data.csv_rows import check_rows, lines_of, rows_of
+from fedlab.data.csv_rows import Wanted, check_columns, check_rows, lines_of, named_rows
 from fedlab.data.limits import Limits
 from fedlab.data.parquet_file import File
 from fedlab.errors import InputError
@@ -44,6 +44,12 @@ class Columns(NamedTuple):
     label: str | None
     domain: str | None
 
+    @property
+    def wanted(self) -> Wanted:
+        """The columns that are read, behind the keys that name them."""
+        keys = zip(("text", "label", "domain_column"), self, strict=True)
+        return [(key, column) for key, column in keys if column is not None]
+
 
 def read_rows(path: Path, columns: Columns, key: str, source: str, limits: Limits) -> list[TextRow]:
     """The texts of a file.
@@ -72,13 +78,7 @@ def read_rows(path: Path, columns: Columns, key: str, source: str, limits: Limit
         )
     rows: list[TextRow] = []
     try:
-        if path.suffix.lower() == ".parquet":
-            found = _parquet_rows(File.opened(path, key, limits), columns, source)
-        else:
-            found = (_csv_rows if path.suffix.lower() == ".csv" else _json_rows)(
-                path, columns, where, source, limits
-            )
-        for line, cells in found:
+        for line, cells in _table_rows(path, columns, key, source, limits):
             rows.append(_row(cells, columns, f"{where}, row {line}"))
             check_rows(len(rows), limits, where)
     except (OSError, ValueError, RecursionError) as error:
@@ -100,16 +100,6 @@ def read_text(path: Path, where: str) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{where} cannot be read as text ({error}); save it as UTF-8") from error
-
-
-def _check_columns(found: Collection[str], columns: Columns, where: str, source: str) -> None:
-    parameters = zip(("text", "label", "domain_column"), columns, strict=True)
-    for parameter, name in parameters:
-        if name is not None and name not in found:
-            raise InputError(
-                f"{where} has no column '{name}', only {', '.join(list(found)[:20])}; "
-                f"set {source}.{parameter} to the one that is meant"
-            )
 
 
 def _row(cells: dict[str, Any], columns: Columns, where: str) -> TextRow:
@@ -137,47 +127,35 @@ def _name(cells: dict[str, Any], column: str | None, where: str) -> str:
     return str(value).strip()
 
 
-def _csv_rows(
-    path: Path, columns: Columns, where: str, source: str, limits: Limits
+def _table_rows(
+    path: Path, columns: Columns, key: str, source: str, limits: Limits
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = rows_of(file, limits, where)
-        _, header = next(rows, (0, []))
-        _check_columns(header, columns, where, source)
-        for name in columns:
-            if header.count(name or "") > 1 and name:
-                raise InputError(
-                    f"{where} has the column '{name}' twice in its header; give each its own name"
-                )
-        for line, cells in rows:
-            if len(cells) != len(header):
-                raise InputError(
-                    f"{where} has {len(cells)} cells in the row that ends with line {line} but "
-                    f"{len(header)} in its header; put texts with commas into quotation marks"
-                )
-            yield line, dict(zip(header, cells, strict=True))
+    """The rows of a table, by column, each with its number."""
+    where = f"{key}: '{path}'"
+    if path.suffix.lower() == ".csv":
+        yield from named_rows(path, columns.wanted, where, source, limits, strip=False)
+    elif path.suffix.lower() == ".parquet":
+        file = File.opened(path, key, limits)
+        check_columns(file.schema.names, columns.wanted, where, source)
+        names = [name for _, name in columns.wanted]
+        cells = zip(*map(file.cells, names), strict=True)
+        for row, own in enumerate(cells, start=1):
+            yield row, dict(zip(names, own, strict=True))
+    else:
+        yield from _json_rows(path, columns, where, source, limits)
 
 
 def _json_rows(
     path: Path, columns: Columns, where: str, source: str, limits: Limits
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    checked = False
+    is_first = True
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(lines_of(file, limits, where), start=1):
             if text.strip():
                 cells = json.loads(text)
                 if not isinstance(cells, dict):
                     raise ValueError(f"line {line} is no object {{...}}")
-                if not checked:
-                    _check_columns(cells, columns, where, source)
-                    checked = True
+                if is_first:
+                    check_columns(cells, columns.wanted, where, source)
+                is_first = False
                 yield line, cells
-
-
-def _parquet_rows(
-    file: File, columns: Columns, source: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    _check_columns(file.schema.names, columns, file.where, source)
-    names = [name for name in columns if name is not None]
-    cells = zip(*(file.cells(name) for name in names), strict=True)
-    yield from ((row, dict(zip(names, own, strict=True))) for row, own in enumerate(cells, start=1))
