@@ -156,11 +156,6 @@ def arrays_of(content: RecordDict, device: torch.device | str = "cpu") -> dict[s
     return _on(records, device)
 
 
-def copied(tensors: Mapping[str, torch.Tensor]) -> Tensors:
-    """The same tensors in memory of their own."""
-    return {name: tensor.clone() for name, tensor in tensors.items()}
-
-
 def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
     """Bytes of the values of named tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

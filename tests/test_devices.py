@@ -362,7 +362,9 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
-def test_questions_before_the_first_round_take_their_time() -> None:
+def test_a_question_takes_as_long_as_the_slowest_that_it_reaches() -> None:
+    from types import SimpleNamespace
+
     from flwr.app import Message, RecordDict
 
     from fedlab.flower_compat import assume_identity
@@ -370,14 +372,16 @@ def test_questions_before_the_first_round_take_their_time() -> None:
 
     assume_identity()
     device = {"samples_per_second": 1, "download_mbps": 8, "upload_mbps": 4}
-    clock = VirtualClock(make_population(spec(device), 0, np.ones(2), ["a", "a"], ["a"]))
+    slow = {**device, "name": "slow", "domains": ["b"], "download_mbps": 0.008}
+    devices = make_population(spec(device, slow), 0, np.ones(3), ["a", "b", "a"], ["a", "b"])
+    clock, grid = VirtualClock(devices), SimpleNamespace(get_node_ids=lambda: [7, 5, 6])
     question = RecordDict({"arrays": to_record({"x": torch.zeros(250_000)})})
-    asked = [Message(question, dst_node_id=n, message_type="query") for n in (1, 2)]
+    asked = [Message(question, dst_node_id=n, message_type="query") for n in (5, 7)]
     answers = [
         Message(RecordDict({"arrays": to_record({"x": torch.zeros(size)})}), reply_to=message)
         for size, message in zip((10, 125_000), asked, strict=True)
     ]
-    clock.exchanged(asked, answers)
+    clock.exchanged(asked, answers, grid)  # type: ignore[arg-type]
     assert clock.now == pytest.approx(1.0 + 1.0)  # a megabyte down, half of one up at half the rate
 
 

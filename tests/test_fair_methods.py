@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.parametrizations import spectral_norm
 
 from fedlab.clients.base import Carry, Received
 from fedlab.clients.families.received_loss import ReceivedLoss
@@ -163,6 +165,40 @@ def test_a_client_that_a_round_misses_keeps_its_weight() -> None:
     assert list(found) == [0, 2, 3]
     assert sum(found.values()) == pytest.approx(0.75)  # a quarter is client 1's, who said nothing
     assert found[2] == found[3] > found[0]
+
+
+def test_spectral_norms_of_iterate_and_mean_are_those_of_their_own_weights() -> None:
+    """Weights by hand: diag(2, 3), then diag(6, 1) of one client; their mean is diag(4, 2)."""
+    network = spectral_norm(nn.Linear(2, 2, bias=False, dtype=torch.float64))
+    strategy = AFL(network, AFLParameters())
+    strategy.initialise({n: t.detach().clone() for n, t in network.state_dict().items()})
+    strategy.population = 2
+    weight, left, right = strategy.state["arrays"]
+
+    def reply(number: int, diagonal: list[float], largest: int) -> ClientUpdate:
+        axis = [float(place == largest) for place in range(2)]
+        matrix = torch.diag(torch.tensor(diagonal)).tolist()
+        arrays = {weight: matrix, left: axis, right: axis}
+        return sent(number, arrays=arrays, received={"loss": 1.0})
+
+    def used(record: str) -> torch.Tensor:
+        state = {name: tensor.double() for name, tensor in strategy.state[record].items()}
+        eye = torch.eye(2, dtype=torch.float64)
+        return functional_call(network.eval(), state, (eye,)).detach()
+
+    def diagonal(*values: float) -> torch.Tensor:
+        return torch.diag(torch.tensor(values, dtype=torch.float64))
+
+    updates = [reply(0, [3.0, 1.0], 0), reply(1, [1.0, 5.0], 1)]
+    strategy.aggregate(1, updates)
+    strategy.settle(updates)
+    torch.testing.assert_close(used("iterate"), diagonal(2 / 3, 1))
+    torch.testing.assert_close(used("arrays"), diagonal(2 / 3, 1))
+    updates = [reply(0, [6.0, 1.0], 0)]
+    strategy.aggregate(2, updates)
+    strategy.settle(updates)
+    torch.testing.assert_close(used("iterate"), diagonal(1, 1 / 6))
+    torch.testing.assert_close(used("arrays"), diagonal(1, 1 / 2))
 
 
 def test_afl_is_that_written_out_and_ends_at_the_worst_mixture() -> None:

@@ -124,6 +124,28 @@ def test_a_parameter_is_the_mean_of_those_who_changed_it_consistently() -> None:
     assert strategy.state["arrays"]["weight"].flatten().tolist() == pytest.approx(expected)
 
 
+def test_changes_are_from_the_model_that_went_down() -> None:
+    """AFL sends its last model, and keeps the mean of all: here 3 and 2 after two rounds."""
+    strategy = FedHEAL(NETWORK, FedHEALParameters(base="afl"))
+    strategy.initialise({"weight": torch.zeros(2, 2)})
+    strategy.population = 2
+
+    def both(*models: Tensor, mask: bool = True) -> list[ClientUpdate]:
+        bits = packed({"weight": torch.full((2, 2), mask)})
+        records = {"mask": {"bits": bits}, "received": {"loss": torch.tensor(1.0)}}
+        return [
+            ClientUpdate(client, {"arrays": {"weight": model}, **records}, {"num-examples": 10})
+            for client, model in enumerate(models)
+        ]
+
+    strategy.aggregate(1, both(far(1.0), far(1.0)))
+    strategy.aggregate(2, both(far(3.0), far(3.0)))
+    assert strategy.state["arrays"]["weight"][0, 0] == 2
+    assert strategy.length({"weight": far(4.0)}) == pytest.approx(1.0)
+    strategy.aggregate(3, both(far(9.0), far(9.0), mask=False))
+    assert strategy.broadcast(4)["arrays"]["weight"][0, 0] == 3
+
+
 def test_absent_clients_keep_their_weight_and_clients_without_samples_have_none() -> None:
     strategy = server(population=3)
     strategy.aggregate(1, [sent(0, far(1.0)), sent(2, far(3.0)), sent(1, far(9.0), examples=0)])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from flwr.app import Message
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -15,12 +19,17 @@ from fedlab.clients.base import ClientState, Received
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
+from fedlab.federation.round_strategy import Ask
 from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.simulation import simulate
+from fedlab.strategies.base import ServerSettings
+from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fediir import FedIIR, FedIIRParameters
 from helpers import toy
 from helpers.cohorts import MODELS, assert_same, ragged, runtime_of
+from helpers.echo import Echo, Net, run
+from helpers.fleets import fleet_of
 
 NETWORK = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1, bias=False))
 
@@ -128,6 +137,37 @@ def test_both_exchanges_are_counted_among_a_rounds_clients(tmp_path: Path) -> No
         assert history[server_round, "bytes_up"] == 2 * (model + head + 8)
         # The model to be asked, the model and the gradient to train, the model to be tested.
         assert history[server_round, "bytes_down"] == 2 * (2 * model + head) + 4 * model
+
+
+class Asking(FedAvg):
+    """Asks a round's clients before they train, and does nothing with their answers."""
+
+    def before_training(self, server_round: int, ask: Ask) -> None:
+        ask("how are you", {"arrays": self.state["arrays"]})
+
+
+class Noting(Echo):
+    """Notes whom each exchange reaches."""
+
+    def __init__(self, clients: int) -> None:
+        super().__init__([1.0] * clients, [1] * clients)
+        self.reached: list[list[int]] = []
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout=None) -> list[Message]:
+        asked = list(messages)
+        self.reached.append([message.metadata.dst_node_id for message in asked])
+        return super().send_and_receive(asked)
+
+
+def test_those_who_are_asked_train_though_others_are_available_by_then() -> None:
+    fleet = fleet_of([1.0] * 8, availability=0.5, period=1.0)
+    fleet = replace(fleet, down=np.full(8, 1.0))  # the question takes many periods
+    grid = Noting(8)
+    settings = ServerSettings(fraction_evaluate=0, fleet=fleet)
+    run(Asking(Net(), settings=settings), grid, rounds=4)
+    asked, trained = grid.reached[::2], grid.reached[1::2]
+    assert asked == trained
+    assert len({tuple(cohort) for cohort in asked}) > 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from fedlab.clients import fedplvm
 from fedlab.clients.base import Received
-from fedlab.clients.families.cluster_prototypes import with_means
+from fedlab.clients.families.prototypes import with_means
 from fedlab.clients.fedplvm import local_clusters
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError

@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from fedlab.clients import fpl
 from fedlab.clients.base import ClientState, Received
-from fedlab.clients.families.cluster_prototypes import with_means
+from fedlab.clients.families.prototypes import with_means
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate

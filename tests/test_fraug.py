@@ -16,7 +16,7 @@ from fedlab import rng
 from fedlab.clients.base import Carry, Received
 from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
 from fedlab.clients.fraug import FRAug as LocalFRAug
-from fedlab.clients.fraug import entropy
+from fedlab.clients.fraug import entropy, non_saturating
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.errors import InputError
@@ -210,6 +210,32 @@ def test_entropy_by_hand() -> None:
     assert float(entropy(outputs)) == pytest.approx(expected)
 
 
+def test_the_non_saturating_criterion_by_hand() -> None:
+    """p = (.75, .25), and the label 0 is smoothed to (.95, .05)."""
+    outputs = torch.tensor([[math.log(3), 0.0]])
+    found = non_saturating(outputs, torch.tensor([0]))
+    assert float(found) == pytest.approx(-0.95 * math.log(0.25) - 0.05 * math.log(0.75))
+
+
+def test_before_the_first_round_only_the_network_and_class_means_learn() -> None:
+    runtime = fraug(first_round=2, schedule="constant")
+    trainer, carry, batch = start(runtime)
+    kept = {key: {n: t.clone() for n, t in carry.extra[key].items()} for key in carry.extra}
+    model = copy.deepcopy(trainer.task.model).train()
+    model.load_state_dict({**carry.parameters, **carry.buffers})
+    cross_entropy(model(batch.inputs), batch.labels).backward()
+    grads, _ = trainer.gradients(carry, batch, trainer.phases()[0])
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(grads[name], parameter.grad, rtol=1e-4, atol=1e-6)
+    carry, _ = trainer.step(carry, batch, trainer.phases()[0], 1)
+    for key in ("generator", "rtnet"):
+        assert all(torch.equal(carry.extra[key][n], t) for n, t in kept[key].items())
+    assert carry.extra["memory"]["seen"].all()
+    _, later, _ = start(runtime, server_round=2)
+    assert later.extra["schedule"]["share"] == 0.5
+
+
 class PlainGenerator(nn.Sequential):
     """An independent reading of the authors' generator."""
 
@@ -236,13 +262,19 @@ class PlainRTNet(nn.Sequential):
 
 
 @pytest.mark.parametrize("interpolate", [False, True])
-@pytest.mark.parametrize("distance", ["mmd", "mean_cov", "l2"])
-def test_two_batches_are_those_of_a_plain_loop(distance: str, interpolate: bool) -> None:
+@pytest.mark.parametrize(
+    ("distance", "criterion"),
+    [("mmd", "entropy"), ("mean_cov", "entropy"), ("l2", "entropy"), ("l2", "non_saturating")],
+)
+def test_two_batches_are_those_of_a_plain_loop(
+    distance: str, criterion: str, interpolate: bool
+) -> None:
     method = {
         "generator_distance": distance,
         "rtnet_distance": distance,
         "gamma": 0.3,
         "lr_generator": 0.04,
+        "criterion": criterion,
     }
     runtime = fraug(
         interpolate=interpolate, lr_rtnet=0.025, lambda_generator=0.7, lambda_rtnet=1.3, **method
@@ -298,7 +330,11 @@ def test_two_batches_are_those_of_a_plain_loop(distance: str, interpolate: bool)
         for made, labels, near in ((raw[0], wanted, means[wanted]), (raw[1], real, features)):
             moved = rtnet.move(made, labels, near)
             chance = head(moved).softmax(dim=1)
-            unsure = unsure - (chance * chance.log()).sum(dim=1).mean() / 2
+            target = 0.9 * one_hot(labels, CLASSES) + 0.1 / CLASSES
+            doubt = (
+                -chance * chance.log() if criterion == "entropy" else target * (1 - chance).log()
+            )
+            unsure = unsure + doubt.sum(dim=1).mean() / 2
             far = far + measure(moved, near) / 2
         learn_rtnet.zero_grad()
         (-unsure + 1.3 * far).backward()
@@ -470,6 +506,8 @@ def test_what_makes_no_sense_is_refused() -> None:
         FRAugParameters().check(run_of(), nn.Conv2d(3, 4, 3))
     with pytest.raises(ValueError, match="memory_rate"):
         FRAugParameters(memory_rate=1.5)
+    with pytest.raises(InputError, match=r"strategy\.first_round: 3 of 2 rounds"):
+        FRAugParameters(first_round=3).check(toy.scenario(), nn.Linear(3, 4))
 
 
 def test_clients_train_one_by_one() -> None:

@@ -22,11 +22,11 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.losses.base import ClientStats
 from fedlab.preparation import prepare
-from fedlab.records import copied
 from fedlab.simulation import resume, simulate
 from fedlab.strategies import fedlabel
 from fedlab.strategies.fixmatch import FixMatchParameters
 from fedlab.strategies.uda import UDAParameters
+from fedlab.training.lists import copied
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec
 from fedlab.training.task import Batch, Task
@@ -124,6 +124,35 @@ def test_the_unlabelled_loss_is_a_mean_over_what_is_kept(divergence: str) -> Non
     divergence_of_agreed = (first.exp() * (first - second)).sum()
     taught = cross_entropy(strong[:2] @ weight.T, torch.tensor([2, 1]), reduction="sum")
     torch.testing.assert_close(loss, (taught + 2.0 * 0.25 * divergence_of_agreed) / 2)
+
+
+def test_the_temperature_softens_pseudo_labels_and_both_sides_of_consistency() -> None:
+    trainer, carry = two_teachers(temperature=2.0)
+    # Logits (2, 0, 0) over 2 have 0.576 at their best; those of the second sample 0.477.
+    inputs = torch.stack([torch.tensor([0.0, 0, 1]), torch.tensor([0.6, 0, 0])])
+    batch = batch_of(inputs, inputs)
+    said = trainer.pseudo_labels(carry, batch)
+    assert said.kept.tolist() == [True, False]
+    torch.testing.assert_close(said.weights[0], torch.tensor(0.25))  # as without a temperature
+    weight = torch.eye(CLASSES) * 3
+    loss, _ = trainer.unlabelled_loss({"weight": weight}, carry, batch, said)
+    student = log_softmax(inputs[0] @ weight.T / 2, dim=0)
+    teacher = log_softmax(inputs[0] / 2, dim=0)
+    apart = (student.exp() * (student - teacher)).sum()
+    taught = cross_entropy(inputs[:1] @ weight.T, torch.tensor([2]))
+    torch.testing.assert_close(loss, taught + 0.25 * apart)
+
+
+def test_the_second_phase_may_be_held_near_the_received_model() -> None:
+    weight = torch.eye(CLASSES) + torch.arange(9.0).view(3, 3) / 9
+    losses = []
+    for proximal in (0.0, 10.0):
+        trainer, carry = two_teachers(proximal=proximal)
+        batch = batch_of(torch.eye(CLASSES), torch.eye(CLASSES))
+        said = trainer.pseudo_labels(carry, batch)
+        losses.append(trainer.unlabelled_loss({"weight": weight}, carry, batch, said)[0])
+    # The mean of the squares of 0, 1, ..., 8 over 81.
+    torch.testing.assert_close(losses[1] - losses[0], torch.tensor(10 * 204 / 9 / 81))
 
 
 def test_a_client_sends_what_both_phases_learnt_and_the_samples_they_used() -> None:

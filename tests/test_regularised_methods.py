@@ -253,6 +253,25 @@ def test_a_fixed_round_is_plain_pytorch_in_evaluation_mode() -> None:
     torch.testing.assert_close(update.arrays["arrays"], model.state_dict())
 
 
+@pytest.mark.usefixtures("double")
+def test_fixbn_may_keep_momentum_from_round_to_round() -> None:
+    strategy = {"name": "fixbn", "keep_momentum": True}
+    training = FULL | {"optimizer": {"lr": 0.1, "momentum": 0.9}}
+    runtime = runtime_of(strategy=strategy, model=MODELS["cnn-batch"], training=training)
+    first, _ = runtime.train(0, received(runtime, 1), {})
+    second, _ = runtime.train(0, received(runtime, 2), first.client_state)
+    data, start = runtime.client_data(0), initial(runtime)
+    model = copy.deepcopy(runtime.trainer.task.model).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for _ in range(2):
+        model.load_state_dict(start)
+        for _ in range(2):
+            optimizer.zero_grad()
+            cross_entropy(model(runtime.preprocess.inputs(data.inputs)), data.labels).backward()
+            optimizer.step()
+    torch.testing.assert_close(second.arrays["arrays"], model.state_dict())
+
+
 @pytest.mark.parametrize(
     ("share", "rounds", "first"), [(0.5, 4, 3), (0.5, 5, 3), (0.9, 10, 10), (0.25, 4, 2)]
 )
@@ -269,6 +288,10 @@ def test_the_round_from_which_statistics_are_fixed(share: float, rounds: int, fi
         ({"model": MODELS["cnn-group"]}, "has none"),
         ({"model": MODELS["mlp"]}, "has none"),
         ({"rounds": 1}, "raise rounds or strategy.share"),
+        (
+            {"strategy": {"name": "fixbn", "keep_momentum": True}},
+            "have no momentum that they could",
+        ),
     ],
 )
 def test_fixbn_refuses_what_it_cannot_fix(changes: dict, message: str) -> None:

@@ -41,10 +41,17 @@ MUTANTS = (
         HEAL,
     ),
     Mutant(
+        "fedheal-measures-from-the-model-that-is-tested",
+        "fedlab/strategies/fedheal.py",
+        'return super().broadcast(1)["arrays"]',
+        'return self.state["arrays"]',
+        HEAL,
+    ),
+    Mutant(
         "fedheal-weights-do-not-grow",
         "fedlab/strategies/fedheal.py",
-        "table[update.client] = p + step, step",
-        "table[update.client] = p, step",
+        "p[k] = p.get(k, start) + step[k]",
+        "p[k] = p.get(k, start)",
         HEAL,
     ),
     Mutant(
@@ -57,8 +64,8 @@ MUTANTS = (
     Mutant(
         "fedheal-running-mean-of-lengths-is-the-last-one",
         "fedlab/strategies/fedheal.py",
-        "step = (1 - beta) * step + beta * share",
-        "step = beta * share",
+        "step[k] = (1 - beta) * step.get(k, 0.0) + beta * share",
+        "step[k] = beta * share",
         HEAL,
     ),
     Mutant(
@@ -283,6 +290,13 @@ MUTANTS = (
         "fedlab/federation/rounds.py",
         "few = strategy.asked(server_round, grid)",
         "few = strategy.settings.may_train(grid.get_node_ids())",
+        IIR,
+    ),
+    Mutant(
+        "fediir-trains-another-cohort-than-it-asked",
+        "fedlab/federation/message_rounds.py",
+        "nodes = self.drawn.pop(server_round, None)",
+        "nodes = None",
         IIR,
     ),
 )

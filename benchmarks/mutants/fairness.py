@@ -51,6 +51,13 @@ MUTANTS = (
         FAIR,
     ),
     Mutant(
+        "afl-the-iterate-keeps-the-mean-of-singular-vectors",
+        "fedlab/strategies/afl.py",
+        'for name in ("arrays", "iterate")}',
+        'for name in ("arrays",)}',
+        FAIR,
+    ),
+    Mutant(
         "afl-weights-fall-with-the-loss",
         "fedlab/strategies/afl.py",
         "weights + self.parameters.gamma",

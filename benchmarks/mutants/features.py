@@ -9,6 +9,20 @@ FRAUG = ("tests/test_fraug.py",)
 
 MUTANTS = (
     Mutant(
+        "fraug-non-saturating-makes-the-wanted-class-likely",
+        "fedlab/clients/fraug.py",
+        "others = (1 - outputs.softmax(dim=1) + LEAST).log()",
+        "others = (outputs.softmax(dim=1) + LEAST).log()",
+        FRAUG,
+    ),
+    Mutant(
+        "fraug-synthesises-one-round-late",
+        "fedlab/clients/fraug.py",
+        "received.server_round >= self.method.first_round",
+        "received.server_round > self.method.first_round",
+        FRAUG,
+    ),
+    Mutant(
         "ggeur-draws-without-spread-where-there-are-prototypes",
         "fedlab/clients/ggeur.py",
         "geometry.around(centres, lengths, generator)",
@@ -88,8 +102,8 @@ MUTANTS = (
     Mutant(
         "fraug-minimises-entropy",
         "fedlab/clients/fraug.py",
-        "away - entropy(outputs)",
-        "away + entropy(outputs)",
+        "away - self.doubt(outputs, wanted)",
+        "away + self.doubt(outputs, wanted)",
         FRAUG,
     ),
 )

@@ -9,6 +9,20 @@ VIEWS = ("tests/test_strong_views.py",)
 
 MUTANTS = (
     Mutant(
+        "fedlabel-the-student-has-no-temperature",
+        "fedlab/clients/fedlabel.py",
+        "log_softmax(plain / self.own.temperature, dim=-1)",
+        "log_softmax(plain, dim=-1)",
+        ("tests/test_limited_labels.py",),
+    ),
+    Mutant(
+        "fedlabel-holds-the-student-by-a-sum-of-squares",
+        "fedlab/clients/fedlabel.py",
+        "(parameters[n] - w).square().mean()",
+        "(parameters[n] - w).square().sum()",
+        ("tests/test_limited_labels.py",),
+    ),
+    Mutant(
         "fedlabel-pseudo-labels-do-not-count",
         "fedlab/clients/fedlabel.py",
         'counts["labelled"] + pseudo',

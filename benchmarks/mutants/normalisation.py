@@ -9,6 +9,27 @@ FEDWON = ("tests/test_fedwon.py", "tests/test_weight_standardisation.py")
 
 MUTANTS = (
     Mutant(
+        "fixbn-forgets-momentum",
+        "fedlab/clients/fixbn.py",
+        '**carry.optimizer, "momentum": momentum',
+        "**carry.optimizer",
+        ("tests/test_regularised_methods.py",),
+    ),
+    Mutant(
+        "fedwon-sends-raw-weights-whatever-is-said",
+        "fedlab/clients/fedwon.py",
+        'if self.parameters.transmit == "standardised":',
+        "if False:",
+        ("tests/test_fedwon.py",),
+    ),
+    Mutant(
+        "fedwon-takes-the-threshold-of-the-largest-batch",
+        "fedlab/strategies/fedwon.py",
+        "if size <= batch]",
+        "if size]",
+        ("tests/test_fedwon.py",),
+    ),
+    Mutant(
         "fedbn-client-shares-scale-and-shift",
         "fedlab/clients/fedbn.py",
         "NormPolicy.LOCAL_ALL",
@@ -53,7 +74,7 @@ MUTANTS = (
     Mutant(
         "fedwon-never-clips",
         "fedlab/clients/fedwon.py",
-        "if self.clipping is not None:",
+        "if clipping is not None:",
         "if False:",
         FEDWON,
     ),

@@ -24,14 +24,14 @@ MUTANTS = (
     ),
     Mutant(
         "fpl-positives-are-summed-outside-of-the-logarithm",
-        "fedlab/clients/families/cluster_prototypes.py",
+        "fedlab/clients/families/prototypes.py",
         "scores.masked_fill(~counted, -torch.inf).logsumexp(dim=1)",
         "(scores * counted).sum(dim=1) / counted.sum(dim=1)",
         FPL,
     ),
     Mutant(
         "fpl-the-mean-of-prototypes-is-their-sum",
-        "fedlab/clients/families/cluster_prototypes.py",
+        "fedlab/clients/families/prototypes.py",
         "sums / counts.clamp(min=1)[:, None]",
         "sums",
         FPL,
@@ -66,9 +66,9 @@ MUTANTS = (
     ),
     Mutant(
         "fpl-forgets-classes-that-nobody-sent",
-        "fedlab/strategies/families/cluster_prototypes.py",
-        "fresh if known is None else renewed(known, fresh)",
-        "fresh",
+        "fedlab/strategies/families/prototypes.py",
+        '"prototypes": self.renewed(fresh)',
+        '"prototypes": fresh',
         FPL,
     ),
     Mutant(

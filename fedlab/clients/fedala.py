@@ -48,7 +48,10 @@ class FedALA(ClientTrainer[FedALAParameters]):
             towards = {name: carry.parameters[name] - old[name] for name in self.mixed}
             weights = client_state.get("weights")
             passes["first"] = torch.tensor(weights is None)
-            passes["losses"] = torch.zeros(self.parameters.window, dtype=torch.float64)
+            device = exact(stats.class_counts).device  # where steps write to it without a wait
+            passes["losses"] = torch.zeros(
+                self.parameters.window, dtype=torch.float64, device=device
+            )
             weights = weights or {name: torch.ones_like(value) for name, value in old.items()}
             weights = {name: tensor.clone() for name, tensor in weights.items()}
             extra |= {"old": old, "towards": towards, "weights": weights}

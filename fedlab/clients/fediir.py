@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
-from fedlab.clients.families.cluster_prototypes import members
+from fedlab.clients.families.prototypes import members
 from fedlab.data.client_data import ClientData
 from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors

@@ -17,8 +17,9 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.losses.base import ClientStats
 from fedlab.models.eval_mode import evaluation_mode
-from fedlab.records import Tensors, copied
+from fedlab.records import Tensors
 from fedlab.strategies.fedlabel import FedLabelParameters
+from fedlab.training.lists import copied
 from fedlab.training.task import Batch, Task
 
 
@@ -28,7 +29,7 @@ class PseudoLabels(NamedTuple):
     Attributes:
         labels: The more confident model's classes ŷ, int64 of shape (batch,).
         kept: Whether its probability passes the threshold, bool of shape (batch,).
-        other: The other model's logits s⁻, shape (batch, classes).
+        other: The other model's logits s⁻ over the temperature, shape (batch, classes).
         weights: h(s⁻)/h(s*) where the other model agrees, 0 elsewhere, shape (batch,).
     """
 
@@ -114,6 +115,7 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         with evaluation_mode(self.task.model):
             far = self.task.outputs(extra["global"], extra["global buffers"], batch.inputs)
             near = self.task.outputs(extra["local"], extra["local buffers"], batch.inputs)
+        far, near = far / self.own.temperature, near / self.own.temperature
         sureness_far, sureness_near = self.confidence(far), self.confidence(near)
         local = {
             "selective": sureness_near >= sureness_far,
@@ -146,12 +148,18 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         strong = self.task.outputs(parameters, carry.buffers, batch.strong)
         plain = self.task.outputs(parameters, carry.buffers, batch.inputs)
         taught = cross_entropy(strong, said.labels, reduction="none")
-        student, teacher = log_softmax(plain, dim=-1), log_softmax(said.other, dim=-1)
+        student = log_softmax(plain / self.own.temperature, dim=-1)
+        teacher = log_softmax(said.other, dim=-1)
         if self.own.divergence == "student_teacher":
             student, teacher = teacher, student
         apart = kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
         each = taught + self.own.consistency * said.weights * apart
-        return (each * said.kept).sum() / said.kept.sum().clamp(min=1), plain
+        loss = (each * said.kept).sum() / said.kept.sum().clamp(min=1)
+        if self.own.proximal:
+            start = carry.extra["global"]
+            distance = sum((parameters[n] - w).square().mean() for n, w in start.items())
+            loss = loss + self.own.proximal * distance
+        return loss, plain
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends w + Δw_L + Δw_U and the samples used; or both models, as the code has it."""

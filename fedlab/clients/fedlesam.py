@@ -11,6 +11,7 @@ from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Receiv
 from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.strategies.fedlesam import FedLESAMParameters
+from fedlab.training.lists import added, norm, times
 from fedlab.training.task import Batch
 
 EPS = 1e-12
@@ -37,7 +38,8 @@ class FedLESAM(ClientTrainer[FedLESAMParameters]):
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Gradients at θ + δ."""
-        moved = {name: carry.parameters[name] + d for name, d in carry.extra["shift"].items()}
+        shift = carry.extra["shift"]
+        moved = added({name: carry.parameters[name] for name in shift}, shift)
         there = carry._replace(parameters={**carry.parameters, **moved})
         return super().gradients(there, batch, phase)
 
@@ -50,6 +52,4 @@ class FedLESAM(ClientTrainer[FedLESAMParameters]):
 
 def uphill(back: Tensors, rho: float) -> Tensors:
     """ρ times the direction of named tensors, of which the norm is over all of them."""
-    squares = torch.stack([tensor.square().sum() for tensor in back.values()])
-    scale = rho / squares.sum().sqrt().clamp(min=EPS)
-    return {name: scale * tensor for name, tensor in back.items()}
+    return times(back, rho / norm(back).clamp(min=EPS))

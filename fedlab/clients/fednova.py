@@ -12,8 +12,9 @@ import torch
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.losses.base import ClientStats
-from fedlab.records import Tensors, copied
+from fedlab.records import Tensors
 from fedlab.strategies.fednova import FedNovaParameters
+from fedlab.training.lists import copied
 from fedlab.training.task import Batch
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
-from fedlab.clients.families.cluster_prototypes import contrast, cosines, with_means
+from fedlab.clients.families.prototypes import contrast, cosines, with_means
 from fedlab.losses.base import ClientStats
-from fedlab.models.finch import cluster_labels, cluster_means
+from fedlab.models.finch import cluster_labels, cluster_means, of_each_class
 from fedlab.records import Tensors
 from fedlab.strategies.fedplvm import MOST_CLUSTERS, FedPLVMParameters
 from fedlab.training.task import Batch
@@ -87,8 +87,7 @@ class FedPLVM(ClientTrainer[FedPLVMParameters]):
             "features": torch.cat([carry.extra["seen"]["features"], features]),
             "labels": torch.cat([carry.extra["seen"]["labels"], batch.labels]),
         }
-        correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
-        metrics = {"loss": self.loss(outputs, batch, carry), "accuracy": correct}
+        metrics = self.step_metrics(self.loss(outputs, batch, carry), outputs, batch)
         return carry._replace(extra={**carry.extra, "seen": seen}), metrics
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
@@ -109,13 +108,11 @@ def local_clusters(features: Tensor, labels: Tensor, smallest: int) -> Tensors:
     Returns:
         ``classes``, ascending, with a row for each cluster, and ``features``.
     """
-    classes, rows = [labels[:0]], [features[:0]]
-    for label in labels.unique():
-        points = features[labels == label]
+
+    def means(points: Tensor) -> Tensor:
         groups = cluster_labels(points).to(points.device)
         if int(groups.max()) >= MOST_CLUSTERS:
             groups = torch.zeros_like(groups)
-        means = cluster_means(points, groups)[groups.bincount() >= smallest]
-        classes.append(label.repeat(len(means)))
-        rows.append(means)
-    return {"classes": torch.cat(classes), "features": torch.cat(rows)}
+        return cluster_means(points, groups)[groups.bincount() >= smallest]
+
+    return of_each_class(labels, features, means)

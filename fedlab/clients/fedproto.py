@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
+from fedlab.clients.families.prototypes import add_features, class_means, members, no_features
 from fedlab.losses.base import ClientStats
 from fedlab.models.head import Head
 from fedlab.records import Tensors
@@ -41,7 +42,7 @@ class FedProto(ClientTrainer[FedProtoParameters]):
         if down := received.arrays.get("prototypes"):
             features[down["classes"]] = down["features"]
             known[down["classes"]] = 1
-        sums = {"features": torch.zeros_like(features), "counts": torch.zeros_like(known)}
+        sums = no_features(self.task.classes, self.task.head)
         prototypes = {"features": features, "known": known}
         return carry._replace(extra={**carry.extra, "prototypes": prototypes, "sums": sums})
 
@@ -62,19 +63,14 @@ class FedProto(ClientTrainer[FedProtoParameters]):
             features: Global prototypes of shape (classes, features).
             known: 1 for classes that have one and 0 for others, shape (classes,).
         """
-        members = self.members(labels, batch)
-        counts = members.sum(dim=0)
-        means = members.T @ batch / counts.clamp(min=1)[:, None]
+        belongs = members(labels, self.task.classes, batch)
+        counts = belongs.sum(dim=0)
+        means = belongs.T @ batch / counts.clamp(min=1)[:, None]
         return ((means - features).square().sum(dim=1) * known * (counts > 0)).sum()
 
     def of_samples(self, batch: Tensor, labels: Tensor, features: Tensor, known: Tensor) -> Tensor:
         """The mean squared difference between features and their classes' global prototypes."""
         return ((batch - features[labels]).square() * known[labels][:, None]).mean()
-
-    def members(self, labels: Tensor, like: Tensor) -> Tensor:
-        """Which sample belongs to which class: 0 or 1, shape (batch, classes)."""
-        classes = torch.arange(self.task.classes, device=labels.device)
-        return (labels[:, None] == classes).to(like.dtype)
 
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
@@ -88,11 +84,8 @@ class FedProto(ClientTrainer[FedProtoParameters]):
             features, outputs = self.task.features_and_outputs(
                 carry.parameters, carry.buffers, batch.inputs
             )
-            members, sums = self.members(batch.labels, features), carry.extra["sums"]
-            sums["features"] += members.T @ features
-            sums["counts"] += members.sum(dim=0)
-            correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
-            return {}, {"loss": self.loss(outputs, batch, carry), "accuracy": correct}
+            add_features(carry.extra["sums"], features, batch.labels)
+            return {}, self.step_metrics(self.loss(outputs, batch, carry), outputs, batch)
 
     def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
         """The client's model; with ``prediction: prototypes``, one whose head is made of them."""
@@ -104,13 +97,7 @@ class FedProto(ClientTrainer[FedProtoParameters]):
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the prototypes of the classes there are, and keeps the model."""
-        sums, counts = carry.extra["sums"]["features"], carry.extra["sums"]["counts"]
-        classes = counts.nonzero().flatten()
-        record = {
-            "classes": classes,
-            "counts": counts[classes].long(),
-            "features": sums[classes] / counts[classes, None],
-        }
+        record = class_means(carry.extra["sums"])
         return super().finish(carry, received, steps)._replace(arrays={"prototypes": record})
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import torch
 
-from fedlab.clients.base import Carry, ClientTrainer, Phase
+from fedlab.clients.base import Carry, ClientTrainer, Phase, Received, Update
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
 from fedlab.models.head import find_head
+from fedlab.models.weight_standardisation import standardised_kernels
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.training.task import Batch, Task
@@ -20,7 +21,6 @@ class FedWon(ClientTrainer[FedWonParameters]):
 
     def __init__(self, parameters: FedWonParameters, task: Task) -> None:
         super().__init__(parameters, task)
-        self.clipping = parameters.clipping
         # NFNets leave the classifier unclipped.
         head = find_head(task.model)
         self.unclipped = head.names if head else ()
@@ -30,8 +30,15 @@ class FedWon(ClientTrainer[FedWonParameters]):
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
         """Gradients by raw (not standardised) weights, clipped adaptively."""
         grads, metrics = super().gradients(carry, batch, phase)
-        if self.clipping is not None:
-            grads = adaptive_gradient_clip(
-                carry.parameters, grads, self.clipping, skip=self.unclipped
-            )
+        clipping = self.parameters.clipping_of(len(batch.labels))
+        if clipping is not None:
+            grads = adaptive_gradient_clip(carry.parameters, grads, clipping, skip=self.unclipped)
         return grads, metrics
+
+    def finish(self, carry: Carry, received: Received, steps: int) -> Update:
+        """Sends the model, with ``transmit: standardised`` that of standardised kernels."""
+        update = super().finish(carry, received, steps)
+        if self.parameters.transmit == "standardised":
+            sent = standardised_kernels(self.task.model, update.arrays["arrays"])
+            return update._replace(arrays={"arrays": sent})
+        return update

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
-from fedlab.clients.families.cluster_prototypes import contrast, cosines, members, with_means
+from fedlab.clients.families.prototypes import (
+    add_features,
+    class_means,
+    contrast,
+    cosines,
+    no_features,
+    with_means,
+)
 from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.strategies.fpl import FPLParameters
@@ -38,11 +45,8 @@ class FPL(ClientTrainer[FPLParameters]):
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Lays out the prototypes, if some came down, and starts the sums of features."""
         carry = super().begin(received, client_state, stats)
-        classes, head = self.task.classes, self.task.head
-        counts = head.layer.weight.new_zeros(classes)
-        extra = {
-            "sums": {"features": counts.new_zeros(classes, head.features), "counts": counts.clone()}
-        }
+        classes = self.task.classes
+        extra = {"sums": no_features(classes, self.task.head)}
         if down := received.arrays.get("prototypes"):
             extra["prototypes"] = with_means(down, classes)
         return carry._replace(extra={**carry.extra, **extra})
@@ -82,16 +86,12 @@ class FPL(ClientTrainer[FPLParameters]):
         grads, loss, (features, outputs) = self.task.gradients(
             value, carry.parameters, carry.buffers
         )
-        belongs, sums = members(batch.labels, self.task.classes, features), carry.extra["sums"]
-        sums["features"] += belongs.T @ features
-        sums["counts"] += belongs.sum(dim=0)
-        correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
-        return self.task.optimizer.clip(grads), {"loss": loss, "accuracy": correct}
+        add_features(carry.extra["sums"], features, batch.labels)
+        return self.task.optimizer.clip(grads), self.step_metrics(loss, outputs, batch)
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the model, and the mean features of the classes there are."""
         update = super().finish(carry, received, steps)
-        sums, counts = carry.extra["sums"]["features"], carry.extra["sums"]["counts"]
-        classes = counts.nonzero().flatten()
-        record = {"classes": classes, "features": sums[classes] / counts[classes, None]}
+        found = class_means(carry.extra["sums"])
+        record = {name: found[name] for name in ("classes", "features")}
         return update._replace(arrays={**update.arrays, "prototypes": record})

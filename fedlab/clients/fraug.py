@@ -8,17 +8,24 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
 from fedlab.losses.base import ClientStats
 from fedlab.models.distances import DISTANCES
 from fedlab.models.norms import NormPolicy
-from fedlab.records import Tensors, copied
+from fedlab.records import Tensors
 from fedlab.strategies.fraug import FRAugParameters
 from fedlab.training.gradients import Objective, value_and_gradients
+from fedlab.training.lists import copied
 from fedlab.training.task import Batch, Task
+
+LEAST = 1e-12
+"""Added to probabilities whose logarithms are taken, as in the authors' code."""
+
+SMOOTHING = 0.1
+"""Share of a label that the non-saturating criterion deals to all classes alike."""
 
 MOST_SYNTHETIC = 0.5
 """Largest weight of synthetic representations in the loss."""
@@ -53,8 +60,9 @@ class FRAug(ClientTrainer[FRAugParameters]):
         ratio = self.task.head.layer.weight.new_tensor(
             self.method.ratio(received.server_round, received.rounds)
         )
-        schedule = {"ratio": ratio, "share": ratio.clamp(max=MOST_SYNTHETIC)}
-        return carry._replace(extra={**carry.extra, **extra, "schedule": schedule})
+        if received.server_round >= self.method.first_round:
+            extra["schedule"] = {"ratio": ratio, "share": ratio.clamp(max=MOST_SYNTHETIC)}
+        return carry._replace(extra={**carry.extra, **extra})
 
     def first_state(self) -> ClientState:
         """The client's state at the start of its first round."""
@@ -85,9 +93,10 @@ class FRAug(ClientTrainer[FRAugParameters]):
         """The three steps. A batch of one sample changes nothing: it cannot be normalised."""
         if len(batch.labels) < 2:
             _, outputs = self.as_tested(carry, batch)
-            correct = (outputs.argmax(dim=1) == batch.labels).float().mean()
-            return carry, {"loss": self.loss(outputs, batch, carry), "accuracy": correct}
+            return carry, self.step_metrics(self.loss(outputs, batch, carry), outputs, batch)
         carry, metrics = super().step(carry, batch, phase, server_round)
+        if "schedule" not in carry.extra:
+            return carry, metrics
         labels = self.synthetic_labels(carry, len(batch.labels))
         features, _ = self.as_tested(carry, batch)
         self.teach_generator(carry, labels, features)
@@ -106,6 +115,8 @@ class FRAug(ClientTrainer[FRAugParameters]):
         anchors = features.detach()
         memory = carry.extra["memory"]
         remember(memory, anchors, batch.labels, self.method.memory_rate)
+        if "schedule" not in carry.extra:
+            return self.loss(outputs, batch, carry), outputs
         labels = self.synthetic_labels(carry, len(anchors))
         synthetic = sum(
             cross_entropy(
@@ -146,7 +157,7 @@ class FRAug(ClientTrainer[FRAugParameters]):
         batch_labels: torch.Tensor,
         features: torch.Tensor,
     ) -> None:
-        """A step of RTNet: maximises the head's entropy, minimises distance to local features.
+        """A step of RTNet: maximises the head's doubt, minimises distance to local features.
 
         Args:
             carry: Only its RTNet is changed, in place.
@@ -168,10 +179,16 @@ class FRAug(ClientTrainer[FRAugParameters]):
                 moved = functional_call(self.rtnet.train(), network, (made, wanted, anchors))
                 outputs = self.task.head.outputs(carry.parameters, moved)
                 away = self.method.lambda_rtnet * distance(moved, anchors)
-                total = total + away - entropy(outputs)
+                total = total + away - self.doubt(outputs, wanted)
             return total / len(kinds), None
 
         descend(self.rtnet, carry.extra["rtnet"], objective, self.method.lr_rtnet)
+
+    def doubt(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What RTNet makes large, a scalar: entropy, or the share of other classes."""
+        if self.method.criterion == "entropy":
+            return entropy(outputs)
+        return -non_saturating(outputs, labels)
 
     # ------------------------------------------------------------------ what the steps use
 
@@ -213,6 +230,19 @@ class FRAug(ClientTrainer[FRAugParameters]):
 def entropy(outputs: torch.Tensor) -> torch.Tensor:
     """Mean entropy in nats of the predictions that logits of shape (n, classes) stand for."""
     return -(outputs.softmax(dim=1) * outputs.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def non_saturating(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """-Σ_c t_c log(1 - p_c), averaged over a batch; t is the smoothed label.
+
+    Args:
+        outputs: Logits of p, shape (n, classes).
+        labels: Shape (n,).
+    """
+    classes = outputs.shape[1]
+    wanted = one_hot(labels, classes) * (1 - SMOOTHING) + SMOOTHING / classes
+    others = (1 - outputs.softmax(dim=1) + LEAST).log()
+    return -(wanted * others).sum(dim=1).mean()
 
 
 def descend(network: nn.Module, tensors: Tensors, objective: Objective, lr: float) -> None:

@@ -104,9 +104,10 @@ class IFCA(ClientTrainer[IFCAParameters]):
             self.personal_model(Received({"arrays": received.arrays[record]}), client_state)
             for record in records
         ]
-        sums = torch.zeros(len(models), dtype=torch.float64)
+        there = exact(next(iter(models[0].values()))).device
+        sums = torch.zeros(len(models), dtype=torch.float64, device=there)
         for batch in batches:
-            sums += self.losses(models, batch)[0].cpu().double() * len(batch.labels)
+            sums += exact(self.losses(models, batch)[0]).double() * len(batch.labels)
         return models[int(least(sums))]
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:

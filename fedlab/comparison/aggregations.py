@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pandas
 
 DECILE = 0.1
+LAST = 5
+"""Rounds of ``last_five``."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,13 @@ def _oracle(history: pandas.DataFrame, round: int, score: Score) -> float:
     return score.sign * float((score.sign * means).max()) if len(means) else math.nan
 
 
+def _last_five(history: pandas.DataFrame, round: int, score: Score) -> float:
+    """The mean over the last five tested rounds up to one; NaN where fewer were tested."""
+    means = learning_curves(history, score.name).mean(axis="columns", skipna=False)
+    last = means[means.index <= round].tail(LAST)
+    return float(last.mean(skipna=False)) if len(last) == LAST else math.nan
+
+
 def _deviation(history: pandas.DataFrame, round: int, score: Score) -> float:
     values = _domains(history, round, score)
     return float(values.std()) if len(values) else math.nan
@@ -196,6 +205,7 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
     "worst_domain": Aggregation("of the worst domain", _worst_domain),
     "validated": Aggregation("over domains, round chosen on validation", _validated),
     "oracle": Aggregation("over domains, best round on test (oracle)", _oracle),
+    "last_five": Aggregation("over domains, mean of the last five tested rounds", _last_five),
     "deviation": Aggregation("deviation over domains", _deviation, spread=True),
     "spread": Aggregation(
         "deviation over clients", _over_clients(lambda values, _: values.std()), spread=True

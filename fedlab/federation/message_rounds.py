@@ -58,6 +58,7 @@ class MessageRounds(FlowerStrategy):
     state: dict[str, Tensors]
     rounds: int
     population: int
+    drawn: dict[int, list[int]]
 
     @abstractmethod
     def initialise(self, model: Tensors) -> None:
@@ -107,8 +108,13 @@ class MessageRounds(FlowerStrategy):
         """Whether it does so."""
 
     def asked(self, server_round: int, grid: Grid) -> list[int]:
-        """Node ids of the clients that `before_training` asks: those that will be sent for."""
-        return self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
+        """Node ids of the round's cohort, which `before_training` asks and which then trains.
+
+        It is drawn once: while clients answer, others may become available, or join.
+        """
+        nodes = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
+        self.drawn = {server_round: nodes}
+        return nodes
 
     @abstractmethod
     def round_metrics(self, server_round: int) -> dict[str, float]:
@@ -179,7 +185,9 @@ class MessageRounds(FlowerStrategy):
     ) -> Iterable[Message]:
         """One message per client of the cohort; all share one content object."""
         self._adopt(arrays)
-        nodes = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
+        nodes = self.drawn.pop(server_round, None)
+        if nodes is None:
+            nodes = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
         return self._messages(server_round, config, nodes, MessageType.TRAIN)
 
     def plan(self, server_round: int, messages: Sequence[Message], grid: Grid) -> RoundPlan | None:

@@ -164,7 +164,7 @@ def _ask(
     replies = exchange(grid, messages, timeout)
     traffic.add(messages, replies)
     if strategy.clock is not None:
-        strategy.clock.exchanged(messages, replies)
+        strategy.clock.exchanged(messages, replies, grid)
     return strategy.accept(server_round, replies)
 
 

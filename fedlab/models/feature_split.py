@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from fedlab.models.head import find_head
+from fedlab.models.heard import heard_by
 
 
 class FeatureSplit(nn.Module):
@@ -98,17 +98,9 @@ def find_split(model: nn.Module) -> tuple[str, FeatureSplit] | None:
     return next(((p, m) for p, m in model.named_modules() if isinstance(m, FeatureSplit)), None)
 
 
-@contextmanager
-def listen_to_parts(split: FeatureSplit) -> Generator[list[Tensor]]:
+def listen_to_parts(split: FeatureSplit) -> AbstractContextManager[list[Tensor]]:
     """Records the pooled F⁺, F⁻ and F* of every forward pass, flat: (3, batch, features)."""
-    heard: list[Tensor] = []
-    handle = split.parts.register_forward_pre_hook(
-        lambda _, inputs: heard.append(inputs[0].flatten(start_dim=2))
-    )
-    try:
-        yield heard
-    finally:
-        handle.remove()
+    return heard_by(split.parts, lambda parts: parts.flatten(start_dim=2))
 
 
 def _last_pooling(model: nn.Module) -> tuple[str, nn.AdaptiveAvgPool2d, int] | None:

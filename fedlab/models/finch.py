@@ -6,11 +6,14 @@ CVPR 2019, arXiv 1902.11266. Written from the formula; the distance is that of c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from fedlab.records import Tensors
 
 Level = Literal["coarsest", "first"]
 """Which partition of a hierarchy: the last one with more than one cluster, or the first."""
@@ -63,6 +66,25 @@ def cluster_means(points: Tensor, labels: Tensor) -> Tensor:
     counts = labels.bincount().to(points.dtype)
     sums = points.new_zeros(len(counts), points.shape[1]).index_add_(0, labels, points)
     return sums / counts[:, None]
+
+
+def of_each_class(labels: Tensor, points: Tensor, means: Callable[[Tensor], Tensor]) -> Tensors:
+    """The points that stand for each class.
+
+    Args:
+        labels: Classes of the points, int64 of shape (n,).
+        points: Shape (n, features).
+        means: Makes of the points of one class those that stand for it, shape (rows, features).
+
+    Returns:
+        ``classes``, ascending, of shape (rows,), and ``features`` of shape (rows, features).
+    """
+    classes, rows = [labels[:0]], [points[:0]]
+    for label in labels.unique():
+        found = means(points[labels == label]).to(points.dtype)
+        classes.append(label.repeat(len(found)))
+        rows.append(found)
+    return {"classes": torch.cat(classes), "features": torch.cat(rows)}
 
 
 def _nearest(points: Tensor) -> list[int]:

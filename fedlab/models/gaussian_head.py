@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
+
+from fedlab.models.heard import heard_by
 
 LEAST_DEVIATION = 1e-6
 
@@ -71,17 +72,9 @@ def find_gaussian_head(model: nn.Module) -> tuple[str, GaussianHead] | None:
     return next(((p, m) for p, m in model.named_modules() if isinstance(m, GaussianHead)), None)
 
 
-@contextmanager
-def listen_to_gaussians(head: GaussianHead) -> Generator[list[Gaussians]]:
+def listen_to_gaussians(head: GaussianHead) -> AbstractContextManager[list[Gaussians]]:
     """Records the representation in every pass in training mode."""
-    heard: list[Gaussians] = []
-    handle = head.parts.register_forward_pre_hook(
-        lambda _, inputs: heard.append(Gaussians(*inputs[0]))
-    )
-    try:
-        yield heard
-    finally:
-        handle.remove()
+    return heard_by(head.parts, lambda parts: Gaussians(*parts))
 
 
 def divergence(

@@ -6,8 +6,7 @@ network, also under `torch.func.functional_call` and `torch.func.vmap`.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ from torch.func import functional_call
 from torch.nn.functional import linear
 
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.heard import heard_by
 from fedlab.records import Tensors
 
 
@@ -54,15 +54,9 @@ class Head:
         own = {name[prefix:]: parameters[name] for name in names if name in parameters}
         return functional_call(self.layer, own, (features,))
 
-    @contextmanager
-    def listen(self) -> Generator[list[torch.Tensor]]:
+    def listen(self) -> AbstractContextManager[list[torch.Tensor]]:
         """Records the features of every forward pass within the context."""
-        heard: list[torch.Tensor] = []
-        handle = self.layer.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
-        try:
-            yield heard
-        finally:
-            handle.remove()
+        return heard_by(self.layer, lambda features: features)
 
 
 def find_head(model: nn.Module) -> Head | None:

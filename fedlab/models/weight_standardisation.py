@@ -16,6 +16,7 @@ from fedlab import rng
 from fedlab.models.activations import gains_of_inputs
 from fedlab.models.norms import add_bias, remove_normalisation
 from fedlab.models.surgery import replace_modules
+from fedlab.records import Tensors
 
 EPS = 1e-4
 """Least sum of squares, around its mean, that a kernel is divided by."""
@@ -70,10 +71,7 @@ class WSConv2d(nn.Conv2d):
 
     def standardised_weight(self) -> Tensor:
         """Ŵ, shape (out_channels, in_channels / groups, height, width)."""
-        fan_in = self.weight[0].numel()
-        variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        scale = torch.rsqrt(torch.clamp(variance * fan_in, min=EPS))
-        return (self.weight - mean) * (self.gamma * self.gain[:, None, None, None] * scale)
+        return standardised(self.weight, self.gamma * self.gain[:, None, None, None])
 
     def forward(self, input: Tensor) -> Tensor:
         """(n, in_channels, h, w) -> (n, out_channels, h', w')."""
@@ -82,6 +80,29 @@ class WSConv2d(nn.Conv2d):
     def extra_repr(self) -> str:
         """The convolution's description and γ."""
         return f"{super().extra_repr()}, gamma={self.gamma:.4f}"
+
+
+def standardised(weight: Tensor, factor: Tensor | float = 1.0) -> Tensor:
+    """Each output channel's kernel with its mean taken off, over the root of its sum of squares.
+
+    Args:
+        weight: Shape (out_channels, in_channels / groups, height, width).
+        factor: What kernels are multiplied by, a number or of shape (out_channels, 1, 1, 1).
+    """
+    variance, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
+    scale = torch.rsqrt(torch.clamp(variance * weight[0].numel(), min=EPS))
+    return (weight - mean) * (factor * scale)
+
+
+def standardised_kernels(model: nn.Module, tensors: Tensors) -> Tensors:
+    """A network's tensors with the raw weights of each `WSConv2d` replaced by standardised ones.
+
+    They make the same kernels, as standardising twice is standardising once; but for those whose
+    variance is below the least.
+    """
+    layers = (path for path, each in model.named_modules() if isinstance(each, WSConv2d))
+    names = {f"{path}.weight" if path else "weight" for path in layers}
+    return {n: standardised(tensor) if n in names else tensor for n, tensor in tensors.items()}
 
 
 def without_normalisation(

@@ -18,8 +18,10 @@ from torch import nn
 from fedlab.config.ranges import LogUniform, Range
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Layout
+from fedlab.models.anatomy.derived import fitted
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
+from fedlab.strategies.families.client_table import client_table, column_of
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 if TYPE_CHECKING:
@@ -80,8 +82,8 @@ class AFL(Strategy[AFLParameters]):
     def initialise(self, model: Tensors) -> None:
         """Starts with the initial model; λ is known once the first clients have answered."""
         super().initialise(model)
-        none = torch.zeros(0, dtype=torch.float64)
-        self.state["mixture"] = {"clients": none.long(), "weights": none, "rounds": none.sum()}
+        rounds = torch.zeros((), dtype=torch.float64)
+        self.state["mixture"] = {**client_table(weights={}), "rounds": rounds}
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """The model of the last round, not the mean of all."""
@@ -102,8 +104,7 @@ class AFL(Strategy[AFLParameters]):
 
     def mixture(self) -> dict[int, float]:
         """λ by client, of all that have answered so far."""
-        held = self.state["mixture"]
-        return dict(zip(held["clients"].tolist(), held["weights"].tolist(), strict=True))
+        return column_of(self.state["mixture"], "weights")
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Averages by λ, then moves λ towards the clients with the largest losses."""
@@ -119,12 +120,15 @@ class AFL(Strategy[AFLParameters]):
         losses = torch.stack([each.arrays["received"]["loss"].double() for each in heard])
         moved = onto_simplex(weights + self.parameters.gamma * losses, float(weights.sum()))
         known |= dict(zip((each.client for each in heard), moved.tolist(), strict=True))
-        known = dict(sorted(known.items()))
-        self.state["mixture"] = {
-            "clients": torch.tensor(list(known)),
-            "weights": torch.tensor(list(known.values()), dtype=torch.float64),
-            "rounds": rounds,
-        }
+        self.state["mixture"] = {**client_table(weights=known), "rounds": rounds}
+
+    def settle(self, updates: Sequence[ClientUpdate]) -> None:
+        """Fits derived buffers of the iterate, which goes down, and of the mean of all rounds."""
+        if "iterate" not in self.state:
+            super().settle(updates)
+        elif self.anatomy.derived:  # also after a single update: the mean is of several models
+            both = {name: fitted(self.model, self.state[name]) for name in ("arrays", "iterate")}
+            self.state |= both
 
     def _mean(self, model: Tensors, rounds: float) -> Tensors:
         """The mean of all rounds' models; integers and tensors that are kept whole are the last."""

@@ -109,6 +109,8 @@ class Strategy(MessageRounds, Generic[P]):
         """Rounds of the whole run; set at its start."""
         self.population = 0
         """Clients that may train, known once the first cohort is drawn."""
+        self.drawn: dict[int, list[int]] = {}
+        """The cohort that was asked before training and has yet to train, by round."""
 
     # ------------------------------------------------------------------ what a method overrides
 
@@ -142,10 +144,15 @@ class Strategy(MessageRounds, Generic[P]):
             ask: Asks the clients of the round a question.
         """
 
+    @classmethod
+    def overrides(cls, *hooks: str) -> bool:
+        """Whether the method has a version of its own of one of the hooks with these names."""
+        return any(getattr(cls, hook) is not getattr(Strategy, hook) for hook in hooks)
+
     @property
     def asks_each_round(self) -> bool:
         """Whether the method overrides `before_training`."""
-        return type(self).before_training is not Strategy.before_training
+        return self.overrides("before_training")
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
         """What goes down to every client that trains, by record name."""
@@ -210,9 +217,12 @@ class Strategy(MessageRounds, Generic[P]):
             self.state["arrays"] = fitted(self.model, self.state["arrays"])
 
     def saved(self) -> Tensors:
-        """The server's tensors by all names of the network's state dict, frozen ones included."""
+        """The server's tensors by all names of the network's state dict, frozen ones included.
+
+        Those of a global model that never come to the server are as they were initialised.
+        """
         own = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        moving = set(self.anatomy.moving)
+        moving: set[str] = set() if self.has_global_model else set(self.anatomy.moving)
         still = {name: tensor.detach() for name, tensor in own.items() if name not in moving}
         return self.anatomy.state_dict({**still, **self.state["arrays"]})
 

@@ -15,7 +15,6 @@ from torch import nn
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.blocks import last_parts
 from fedlab.models.norms import NormPolicy
-from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.local_head import LocalHeadParameters, refuse_few_layers
 
@@ -52,8 +51,3 @@ class FedBABU(Strategy[FedBABUParameters]):
     def has_global_model(self) -> bool:
         """Yes: every process has the head from the network itself."""
         return True
-
-    def saved(self) -> Tensors:
-        """The body and the initial head."""
-        head = {name: tensor.detach() for name, tensor in self.model.named_parameters()}
-        return self.anatomy.state_dict({**head, **super().saved(), **self.state["arrays"]})

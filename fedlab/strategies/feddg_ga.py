@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import PositiveFloat, model_validator
 from torch import nn
 
@@ -24,6 +23,7 @@ from fedlab.federation.record_layout import METRICS
 from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
+from fedlab.strategies.families.client_table import client_table, column_of
 from fedlab.strategies.parameters import (
     VALIDATION_RECEIVED,
     VALIDATION_TRAINED,
@@ -97,8 +97,8 @@ class FedDGGA(Strategy[FedDGGAParameters]):
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Adjusts the weights by the gaps of the round before, and averages."""
         known = self.state.get("adjustment", {})
-        weights = _column(known, "weights")
-        trained = _column(known, "trained")
+        weights = column_of(known, "weights")
+        trained = column_of(known, "trained")
         start = 1 / max(self.population, 1)
         weights = {u.client: start for u in updates} | weights
         gaps = {
@@ -114,16 +114,9 @@ class FedDGGA(Strategy[FedDGGAParameters]):
             if VALIDATION_TRAINED in u.metrics
         }
         self.weights = weights
-        clients = sorted(weights)
         self.state = {
             "arrays": self.weighted_mean(updates, "arrays"),
-            "adjustment": {
-                "clients": torch.tensor(clients),
-                "weights": torch.tensor([weights[k] for k in clients], dtype=torch.float64),
-                "trained": torch.tensor(
-                    [trained.get(k, torch.nan) for k in clients], dtype=torch.float64
-                ),
-            },
+            "adjustment": client_table(weights=weights, trained=trained),
         }
 
     def adjusted(
@@ -156,11 +149,3 @@ class FedDGGA(Strategy[FedDGGAParameters]):
         if not sum(weights):
             return super().weighted_mean(updates, record)
         return weighted_mean(sent, weights, self.anatomy.kept_whole)
-
-
-def _column(record: Tensors, name: str) -> dict[int, float]:
-    """A column of the record by client, without what is not known."""
-    if not record:
-        return {}
-    values = zip(record["clients"].tolist(), record[name].tolist(), strict=True)
-    return {client: value for client, value in values if value == value}

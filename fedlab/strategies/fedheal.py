@@ -26,6 +26,7 @@ from fedlab.federation.weighted_mean import weighted_mean
 from fedlab.models.bits import unpacked
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.families.client_table import client_table, column_of
 from fedlab.strategies.families.in_front import InFront, InFrontParameters
 from fedlab.strategies.families.requirements import refuse_base_with_a_base
 from fedlab.strategies.parameters import ClientsCount
@@ -169,9 +170,14 @@ class FedHEAL(InFront):
                 kept += weight * mask[name]
                 total += weight * mask[name] * tensors[name].double()
             change = total / kept.clamp(min=torch.finfo(torch.float64).tiny)
-            before = self.state["arrays"][name]
+            before = self._down[name]
             mean[name] = torch.where(kept > 0, change.to(value.dtype), before)
         return mean
+
+    @property
+    def _down(self) -> Tensors:
+        """The model that went down, which need not be the one that is tested (AFL's is not)."""
+        return super().broadcast(1)["arrays"]
 
     def _renewed_fairness(self, updates: Sequence[ClientUpdate]) -> Tensors:
         """The clients' weights after a round, and those of its clients for the mean.
@@ -180,27 +186,24 @@ class FedHEAL(InFront):
         the round's clients, d_k is the length of a client's change. p_k starts from one over the
         number of clients.
         """
-        table: dict[int, tuple[float, float]] = {}
-        if known := self.state.get("fairness"):
-            columns = (known["p"].tolist(), known["step"].tolist())
-            table = dict(zip(known["clients"].tolist(), zip(*columns, strict=True), strict=True))
+        known = self.state.get("fairness", {})
+        p, step = column_of(known, "p"), column_of(known, "step")
         counting = [update for update in updates if self.weight(update) > 0]
         lengths = [self.length(update.arrays["arrays"]) for update in counting]
-        total, beta = sum(lengths), self.heal.beta
+        total, beta, start = sum(lengths), self.heal.beta, 1 / max(self.population, 1)
         for update, length in zip(counting, lengths, strict=True):
-            p, step = table.get(update.client, (1 / max(self.population, 1), 0.0))
+            k = update.client
             share = length / total if total else 1 / len(counting)
-            step = (1 - beta) * step + beta * share
-            table[update.client] = p + step, step
+            step[k] = (1 - beta) * step.get(k, 0.0) + beta * share
+            p[k] = p.get(k, start) + step[k]
         self._weights = {update.client: 0.0 for update in updates}
-        whole = sum(table[update.client][0] for update in counting)
-        self._weights |= {u.client: table[u.client][0] / whole for u in counting}
-        values = torch.tensor([table[client] for client in sorted(table)], dtype=torch.float64)
-        return {"clients": torch.tensor(sorted(table)), "p": values[:, 0], "step": values[:, 1]}
+        whole = sum(p[update.client] for update in counting)
+        self._weights |= {u.client: p[u.client] / whole for u in counting}
+        return client_table(p=p, step=step)
 
     def length(self, sent: Mapping[str, Tensor]) -> float:
         """d_k: the sum over parameters of the Euclidean lengths of a client's changes."""
-        model = self.state["arrays"]
+        model = self._down
         return sum(
             float((model[name].double() - sent[name].double()).norm()) for name in self.masked
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range, Uniform
@@ -52,6 +52,11 @@ class FedLabelParameters(StrategyParameters):
             instead: 30 on single labelled batches, then 10 on unlabelled ones.
         unlabelled_steps: Steps instead of passes, or None.
         burn_in: First rounds in which nothing is pseudo-labelled; the code has 50 of 2000.
+        temperature: What logits of pseudo-labels and of the consistency term are divided by; 1 in
+            the code, which has it as a parameter.
+        proximal: Weight of the distance of the second phase's model from the received one: the mean
+            square of each tensor's difference, summed over tensors. The code has it with 10; it is
+            not in the paper.
     """
 
     targets: ClassVar[frozenset[str]] = ONLY_CLASS  # pseudo-labels are classes of a softmax
@@ -70,6 +75,8 @@ class FedLabelParameters(StrategyParameters):
     unlabelled_epochs: PositiveInt = 1
     unlabelled_steps: PositiveInt | None = None
     burn_in: NonNegativeInt = 0
+    temperature: PositiveFloat = 1.0
+    proximal: NonNegativeFloat = 0.0
 
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """An upper bound in which samples count as often as they are read."""

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from fedlab.config.ranges import LogUniform, Range, Values
-from fedlab.strategies.families.cluster_prototypes import (
+from fedlab.strategies.families.prototypes import (
     ClusterPrototypes,
     PrototypesParameters,
 )

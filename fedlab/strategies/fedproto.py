@@ -21,19 +21,16 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.models.anatomy import anatomy_of
-from fedlab.models.blocks import parts
 from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
-from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.parameters import StrategyParameters
-from fedlab.targets.base import ONLY_CLASS
+from fedlab.strategies.families.prototypes import Prototypes, PrototypesParameters
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
 
 
-class FedProtoParameters(StrategyParameters):
+class FedProtoParameters(PrototypesParameters):
     """FedProto's parameters.
 
     Attributes:
@@ -53,7 +50,6 @@ class FedProtoParameters(StrategyParameters):
             ``uniform`` does not, as in the authors' code.
     """
 
-    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # prototypes are means of a class
     space: ClassVar[Mapping[str, Range]] = {"lam": LogUniform(0.1, 10.0)}
     name: str = "fedproto"
     lam: NonNegativeFloat = 1.0
@@ -82,28 +78,13 @@ class FedProtoParameters(StrategyParameters):
                 f"dense layer, and that of the model '{scenario.model.name}' has no bias; use a "
                 "layer with one, or prediction: head"
             )
-        if head is None or len(parts(model)) < 2:
-            raise InputError(
-                "strategy.name: fedproto needs features, what a last dense layer is given by the "
-                f"layers before it, and the model '{scenario.model.name}' has none; choose "
-                "another model, such as mlp or small_cnn"
-            )
+        super().check(scenario, model)
 
 
-class FedProto(Strategy[FedProtoParameters]):
+class FedProto(Prototypes[FedProtoParameters]):
     """The mean of every class's prototypes; a class that no client sent keeps its last one."""
 
-    needs_only_mean = False
     asks_for_means = False
-
-    def __init__(
-        self,
-        model: nn.Module,
-        parameters: FedProtoParameters | None = None,
-        settings: ServerSettings | None = None,
-    ) -> None:
-        super().__init__(model, parameters, settings)
-        self.head = find_head(model)
 
     def upload_bytes(self, down: int) -> int:
         """A mean, a class and a count for each of all classes; an upper bound."""
@@ -125,11 +106,6 @@ class FedProto(Strategy[FedProtoParameters]):
             }
         }
 
-    def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """The global prototypes, once there are some (the state may hold a virtual clock, too)."""
-        records = ("arrays", "prototypes")
-        return {record: self.state[record] for record in records if record in self.state}
-
     def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
         """The global prototypes, where clients predict by them."""
         if self.parameters.prediction == "prototypes":
@@ -139,9 +115,8 @@ class FedProto(Strategy[FedProtoParameters]):
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Means over the clients that have a class (equation 6), in float64."""
         sent = [dict(update.arrays["prototypes"]) for update in updates]
-        known = self.state.get("prototypes")
         fresh = _means(sent, by_count=self.parameters.weighting == "examples")
-        self.state["prototypes"] = fresh if known is None else _renew(known, fresh)
+        self.state["prototypes"] = self.renewed(fresh)
 
 
 def _means(sent: Sequence[Tensors], by_count: bool) -> Tensors:
@@ -164,11 +139,3 @@ def _means(sent: Sequence[Tensors], by_count: bool) -> Tensors:
     sums.index_add_(0, place, weights[:, None] * features)
     total = weights.new_zeros(len(classes)).index_add_(0, place, weights)
     return {"classes": classes, "features": (sums / total[:, None]).to(features.dtype)}
-
-
-def _renew(known: Tensors, fresh: Tensors) -> Tensors:
-    """All prototypes, the fresh ones in the place of older ones, in the order of classes."""
-    old = ~torch.isin(known["classes"], fresh["classes"])
-    classes, order = torch.cat([known["classes"][old], fresh["classes"]]).sort()
-    features = torch.cat([known["features"][old], fresh["features"]])
-    return {"classes": classes, "features": features[order]}

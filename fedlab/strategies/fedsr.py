@@ -22,7 +22,7 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.gaussian_head import GaussianHead, find_gaussian_head
 from fedlab.models.head import find_head
 from fedlab.models.norms import NormPolicy
-from fedlab.records import Tensors
+from fedlab.models.surgery import replace_modules
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.targets.base import ONLY_CLASS
@@ -65,10 +65,7 @@ class FedSRParameters(StrategyParameters):
             return model
         classes = head.layer.out_features
         new = GaussianHead(head.features, classes, self.width or head.features, self.draws)
-        if not head.path:
-            return new
-        model.set_submodule(head.path, new)
-        return model
+        return replace_modules(model, lambda module: new if module is head.layer else module)
 
     def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:
         """The descriptions of the classes."""
@@ -90,13 +87,6 @@ class FedSR(Strategy[FedSRParameters]):
     def has_global_model(self) -> bool:
         """True: no pass reads the tensors that stay."""
         return True
-
-    def saved(self) -> Tensors:
-        """The server's tensors, and initial values of those that stay on clients."""
-        own = dict(self.model.named_parameters())
-        still = {name: own[name].detach() for name in references(self.model)}
-        found = {**still, **super().saved()}
-        return {name: found[name] for name in self.model.state_dict()}
 
 
 def references(model: nn.Module) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang
 arXiv 2306.05879. Weight standardisation: Brock, De, Smith, ICLR 2021, arXiv 2101.08692. Adaptive
 gradient clipping: Brock, De, Smith, Simonyan, ICML 2021, arXiv 2102.06171.
 
-Up: the whole model (raw weights and gains). Down: the same. Stays: nothing.
+Up: the whole model (raw or standardised weights, and gains). Down: the same. Stays: nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 from fedlab.config.ranges import Range, Values
-from fedlab.models.weight_standardisation import without_normalisation
+from fedlab.models.weight_standardisation import standardised_kernels, without_normalisation
+from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -26,7 +27,12 @@ class FedWonParameters(StrategyParameters):
 
     Attributes:
         clipping: Threshold λ of adaptive gradient clipping; none by default. It is meant for small
-            batches; values between 0.01 and 1.28 are reported.
+            batches; values between 0.01 and 1.28 are reported, by the size of a batch, of which we
+            have not seen the list. ``{1: 0.02, 8: 0.16}`` gives λ by size: a step has that of the
+            largest size that its batch reaches, or of the smallest.
+        transmit: What clients send of a convolution, and the server averages: the ``raw`` weights,
+            or ``standardised`` ones, as others describe FedWon. A network computes the same with
+            either, but means of them differ.
         nf_residual: Whether residual blocks become those of NF-ResNets (Brock et al. 2021)
             instead of plain weight-standardised ones.
         gamma: γ, what kernels are multiplied by because activations shrink signals. ``auto``
@@ -38,9 +44,23 @@ class FedWonParameters(StrategyParameters):
         "clipping": Values((None, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28))
     }
     name: str = "fedwon"
-    clipping: PositiveFloat | None = None
+    clipping: PositiveFloat | dict[PositiveInt, PositiveFloat] | None = None
+    transmit: Literal["raw", "standardised"] = "raw"
     nf_residual: bool = False
     gamma: PositiveFloat | Literal["auto"] = "auto"
+
+    @model_validator(mode="after")
+    def _has_thresholds(self) -> FedWonParameters:
+        if self.clipping == {}:
+            raise ValueError("clipping {} names no batch size; leave it out for no clipping")
+        return self
+
+    def clipping_of(self, batch: int) -> float | None:
+        """λ of a step on so many samples; None for no clipping."""
+        if not isinstance(self.clipping, dict):
+            return self.clipping
+        reached = [size for size in self.clipping if size <= batch]
+        return self.clipping[max(reached, default=min(self.clipping))]
 
     def adapt(self, model: nn.Module) -> nn.Module:
         """Takes every normalisation layer out and standardises the convolutions' weights."""
@@ -48,4 +68,10 @@ class FedWonParameters(StrategyParameters):
 
 
 class FedWon(Strategy[FedWonParameters]):
-    """FedAvg over raw weights, biases and gains: there are no buffers left to average."""
+    """FedAvg over weights, biases and gains: there are no buffers left to average."""
+
+    def initialise(self, model: Tensors) -> None:
+        """Starts with the initial model, in the form in which clients send theirs."""
+        super().initialise(model)
+        if self.parameters.transmit == "standardised":
+            self.state["arrays"] = standardised_kernels(self.model, self.state["arrays"])

@@ -3,7 +3,7 @@
 Making Batch Normalization Great in Federated Deep Learning, Zhong, Chen, Chao, 2023,
 arXiv 2303.06530.
 
-Up: the whole model. Down: the whole model. Stays: nothing.
+Up: the whole model. Down: the whole model. Stays: nothing, or the momentum.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ class FixBNParameters(StrategyParameters):
         share: Share of the rounds that normalise by the batch, as FedAvg does. The others
             normalise by the averaged running statistics, which then stay as they are. Half of them
             is what is reported of the paper, whose text we have not seen.
+        keep_momentum: Whether clients go on with the momentum of their last round; without it, each
+            round starts from none.
     """
 
     space: ClassVar[Mapping[str, Range]] = {"share": Uniform(0.2, 0.8)}
     name: str = "fixbn"
     share: float = Field(default=0.5, gt=0, lt=1)
+    keep_momentum: bool = False
 
     def fixed(self, server_round: int, rounds: int) -> bool:
         """Whether a round (from 1) of so many normalises by fixed statistics."""
@@ -57,6 +60,12 @@ class FixBNParameters(StrategyParameters):
             raise InputError(
                 f"strategy.share: {self.share:g} of {scenario.rounds} rounds is less than one, and "
                 "statistics would be fixed before they are learnt; raise rounds or strategy.share"
+            )
+        optimizer = scenario.training.optimizer
+        if self.keep_momentum and not (optimizer.name == "sgd" and optimizer.momentum):
+            raise InputError(
+                "strategy.keep_momentum: clients have no momentum that they could keep; set "
+                "training.optimizer.name=sgd and training.optimizer.momentum=0.9, or leave it out"
             )
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from fedlab.config.ranges import LogUniform, Range
-from fedlab.strategies.families.cluster_prototypes import ClusterPrototypes, PrototypesParameters
+from fedlab.strategies.families.prototypes import ClusterPrototypes, PrototypesParameters
 
 
 class FPLParameters(PrototypesParameters):

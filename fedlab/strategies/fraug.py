@@ -65,6 +65,11 @@ class FRAugParameters(StrategyParameters):
         rtnet_distance: The distance from their anchors that RTNet's representations minimise.
         lambda_rtnet: Weight of that distance.
         share_generator: Whether the generator's normalisation layers are averaged as well.
+        criterion: What RTNet makes large: the ``entropy`` of the head's predictions, or, with
+            ``non_saturating``, the probability of all classes but the wanted one: it minimises
+            -Σ_c t_c log(1 - p_c), t the label smoothed by 0.1. Both are in the authors' code.
+        first_round: First round with synthetic representations; in earlier ones generator and
+            RTNet do not learn either, and only class means are gathered.
         unseen_classes: Whether synthetic samples ``skip`` classes that were in none of the
             client's batches yet, or ``use`` them, with a class mean of zeros, as in the authors'
             code.
@@ -90,6 +95,8 @@ class FRAugParameters(StrategyParameters):
     rtnet_distance: DistanceName = "l2"
     lambda_rtnet: NonNegativeFloat = 1.0
     share_generator: Literal["all", "without_norm"] = "all"
+    criterion: Literal["entropy", "non_saturating"] = "entropy"
+    first_round: PositiveInt = 1
     unseen_classes: Literal["skip", "use"] = "skip"
 
     def ratio(self, server_round: int, rounds: int) -> float:
@@ -123,7 +130,7 @@ class FRAugParameters(StrategyParameters):
             return learning(self.generator(head)) + learning(self.rtnet(head))
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses networks without representations, and batches that cannot be normalised."""
+        """Refuses networks without representations, and what leaves nothing to be synthesised."""
         if find_head(model) is None:
             raise InputError(
                 f"strategy.name: fraug makes representations for a dense layer at the end, and the "
@@ -133,6 +140,12 @@ class FRAugParameters(StrategyParameters):
             raise InputError(
                 "training.batch_size: fraug's generator normalises over a batch, which takes two "
                 "samples, not 1; use 2 or more"
+            )
+        if self.first_round > scenario.rounds:
+            raise InputError(
+                f"strategy.first_round: {self.first_round} of {scenario.rounds} rounds would never "
+                "come, so that there would be no synthetic representations; use at most "
+                f"{scenario.rounds}, or strategy.name=silobn"
             )
 
 

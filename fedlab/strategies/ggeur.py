@@ -30,7 +30,7 @@ from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.round_strategy import Ask
 from fedlab.models.eigenspace import Geometry, Moments, unpack
 from fedlab.records import Tensors
-from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.families.in_front import InFront, InFrontParameters
 from fedlab.strategies.families.requirements import runs_on
 from fedlab.strategies.fedwon import FedWonParameters
@@ -126,7 +126,7 @@ class GGEURParameters(InFrontParameters):
                 f"strategy.base: '{self.base.name}' is surgery on convolutions and normalisation, "
                 "and a head on features has neither; choose a base such as fedavg or scaffold"
             )
-        if self.base_strategy.before_rounds is not Strategy.before_rounds:
+        if self.base_strategy.overrides("before_rounds"):
             raise InputError(
                 f"strategy.base: '{self.base.name}' asks the clients questions of its own before "
                 "the first round; choose a base such as fedavg or scaffold"

@@ -45,7 +45,7 @@ class IFCAParameters(StrategyParameters):
     clients of every model, which tells a collapse to few of them.
 
     Attributes:
-        clusters: k, the number of models.
+        clusters: k, the number of models; 4 in the authors' code, for four rotations of MNIST.
         weighting: Every client counts the same in its model's mean, as in the authors' code.
     """
 

@@ -17,6 +17,7 @@ from torch import nn
 from fedlab.config.ranges import LogUniform, Range, Values
 from fedlab.errors import InputError
 from fedlab.models.head import find_head
+from fedlab.models.surgery import replace_modules
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -55,10 +56,7 @@ class MOONParameters(StrategyParameters):
             nn.Linear(layer.in_features, self.projection),
             nn.Linear(self.projection, layer.out_features, bias=layer.bias is not None),
         )
-        if not head.path:
-            return projected
-        model.set_submodule(head.path, projected)
-        return model
+        return replace_modules(model, lambda module: projected if module is layer else module)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses networks without representations that could be compared.

@@ -61,7 +61,7 @@ def _check_rule(scenario: Scenario, strategy: type[Strategy]) -> None:
             f"updates.rule: {rule.name} counts every client the same, and strategy.weighting says "
             f"'{scenario.strategy.weighting}'; set strategy.weighting=uniform"
         )
-    if not rule.weighted and strategy.weight is not Strategy.weight:
+    if not rule.weighted and strategy.overrides("weight"):
         raise InputError(
             f"updates.rule: {rule.name} counts every client the same, and {name} has weights of "
             "its own for them; leave updates.rule out, or use another strategy"

@@ -77,8 +77,7 @@ class VirtualClock:
             upload: Bytes that come up from a client to which so many went down.
         """
         spec = self.fleet.spec
-        nodes = sorted(grid.get_node_ids())
-        clients = np.searchsorted(nodes, [message.metadata.dst_node_id for message in messages])
+        clients = _clients(messages, grid)
         down = message_bytes(messages)
         up = np.array([upload(int(size)) for size in down])
         due = self.fleet.seconds(down, up, clients)
@@ -100,14 +99,17 @@ class VirtualClock:
             up=int(up[late].sum()),
         )
 
-    def exchanged(self, messages: Sequence[Message], replies: Sequence[Message]) -> None:
-        """All clients answered a question outside of training, and the last of them was awaited.
+    def exchanged(
+        self, messages: Sequence[Message], replies: Sequence[Message], grid: Grid
+    ) -> None:
+        """Clients answered a question outside of training, and the last of them was awaited.
 
         Receiving and sending count, the latter as if each answer were as large as the largest.
         """
         up = message_bytes([reply for reply in replies if reply.has_content()]).max(initial=0)
-        travelling = message_bytes(messages) * self.fleet.down + up * self.fleet.up
-        self.now += float(travelling.max())
+        asked = _clients(messages, grid)
+        travelling = message_bytes(messages) * self.fleet.down[asked] + up * self.fleet.up[asked]
+        self.now += float(travelling.max(initial=0))
 
     def state(self) -> Tensors:
         """What a checkpoint keeps."""
@@ -125,3 +127,9 @@ def message_bytes(messages: Sequence[Message]) -> np.ndarray:
         if id(message.content) not in sizes:
             sizes[id(message.content)] = payload_bytes(message.content)
     return np.array([sizes[id(message.content)] for message in messages], dtype=np.int64)
+
+
+def _clients(messages: Sequence[Message], grid: Grid) -> np.ndarray:
+    """The clients that messages go to, int64 of shape (messages,)."""
+    nodes = sorted(grid.get_node_ids())
+    return np.searchsorted(nodes, [message.metadata.dst_node_id for message in messages])

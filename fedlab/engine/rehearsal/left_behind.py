@@ -11,7 +11,8 @@ from fedlab.clients.base import Received
 from fedlab.config.signatures import is_ours
 from fedlab.engine.rehearsal.watched_trainer import HOOKS, HookError, WatchedTrainer
 from fedlab.models.anatomy.kept import changed, kept_by
-from fedlab.records import Tensors, copied
+from fedlab.records import Tensors
+from fedlab.training.lists import copied
 
 LEFT_OUT = frozenset({*HOOKS, "task", "parameters", "shared", "local"})
 """Attributes that are not compared: those of every client trainer, and the watched hooks."""

@@ -11,20 +11,19 @@ import torch
 from torch import nn
 
 from fedlab.clients.base import Carry, ClientTrainer, Phase, Received
-from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.batch_schedule import Portion
+from fedlab.engine.execution.client_samples import training_samples
 from fedlab.engine.execution.round_workload import RoundWorkload
 from fedlab.engine.execution.sequential import train_one
 from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
-from fedlab.records import as_tensor, copied
 from fedlab.scenario import Scenario
 from fedlab.server_app import server_settings
-from fedlab.strategies.base import Strategy
+from fedlab.training.lists import copied
 from fedlab.training.task import Batch
 
 log = logging.getLogger("fedlab")
@@ -81,9 +80,7 @@ def count_passes(
         None where it cannot be told before the first round: the method asks clients questions
         first, adds samples to theirs, runs the network outside of steps, or fails here.
     """
-    cls = strategy_class(scenario)
-    asks = cls.before_rounds is not Strategy.before_rounds
-    asks = asks or cls.before_training is not Strategy.before_training
+    asks = strategy_class(scenario).overrides("before_rounds", "before_training")
     if asks or type(trainer).training_data is not ClientTrainer.training_data:
         return None
     clients = np.setdiff1d(np.arange(len(partition)), partition.held_out)
@@ -144,11 +141,8 @@ class _Probe:
         model = copy_of(trainer.task.model)
         self.trainer = type(trainer)(trainer.parameters, replace(trainer.task, model=model))
         self.preprocess = Preprocess(scenario.data, data)
-        split = partition[client]
-        self.samples = ClientData(
-            inputs=as_tensor(data.train.inputs[split.train]),
-            labels=data.target.to_learn(as_tensor(split.labels)),
-            labelled=as_tensor(split.labelled),
+        self.samples = training_samples(
+            data, partition[client], self.preprocess, torch.device("cpu")
         )
         self.received = self._first_message(len(partition) - len(partition.held_out))
         self.phases = self.trainer.phases()

@@ -11,6 +11,7 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Layout
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings, Strategy
+from fedlab.strategies.families.client_table import client_table, column_of
 from fedlab.strategies.parameters import P
 
 
@@ -85,17 +86,11 @@ class ServerStep(Strategy[P]):
         """
         if self.parameters.weighting == "uniform":
             return plus(mean, change, factor * self.participation(updates))
-        sizes: Tensors = self.state.get("client_sizes", {})
-        known: dict[int, float] = {}
-        if sizes:
-            known = dict(zip(sizes["client"].tolist(), sizes["examples"].tolist(), strict=True))
+        known = column_of(self.state.get("client_sizes", {}), "examples")
         news = {update.client: update.examples for update in updates}
         before, after = (self._examples(each) for each in (known, known | news))
         known |= news
-        self.state["client_sizes"] = {
-            "client": torch.tensor(list(known)),
-            "examples": torch.tensor(list(known.values()), dtype=torch.float64),
-        }
+        self.state["client_sizes"] = client_table(examples=known)
         if not after:
             return dict(mean)
         kept = {name: tensor * ((before or after) / after) for name, tensor in mean.items()}

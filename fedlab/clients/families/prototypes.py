@@ -1,4 +1,4 @@
-"""Comparing features with several prototypes of each class.
+"""Means of features by class, and comparing features with several prototypes of each class.
 
 A record of prototypes has ``classes``, int64 of shape (rows,), and ``features`` of shape (rows,
 features); a class has any number of rows.
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from fedlab.models.head import Head
 from fedlab.records import Tensors
 
 
@@ -53,3 +54,24 @@ def contrast(scores: Tensor, own: Tensor) -> Tensor:
 def members(labels: Tensor, classes: int, like: Tensor) -> Tensor:
     """Which sample belongs to which class: 0 or 1, shape (batch, classes)."""
     return (labels[:, None] == torch.arange(classes, device=labels.device)).to(like.dtype)
+
+
+def no_features(classes: int, head: Head) -> Tensors:
+    """Sums of no sample's features yet: ``features`` and ``counts``, a row for each class."""
+    counts = head.layer.weight.new_zeros(classes)
+    return {"features": counts.new_zeros(classes, head.features), "counts": counts}
+
+
+def add_features(sums: Tensors, features: Tensor, labels: Tensor) -> None:
+    """Adds a batch's features to the sums, in place."""
+    belongs = members(labels, len(sums["counts"]), features)
+    sums["features"] += belongs.T @ features
+    sums["counts"] += belongs.sum(dim=0)
+
+
+def class_means(sums: Tensors) -> Tensors:
+    """The mean ``features`` of the ``classes`` that there are samples of, and their ``counts``."""
+    classes = sums["counts"].nonzero().flatten()
+    counts = sums["counts"][classes]
+    features = sums["features"][classes] / counts[:, None]
+    return {"classes": classes, "counts": counts.long(), "features": features}

@@ -1,4 +1,4 @@
-"""Servers that average the model, and send down several prototypes of each class."""
+"""Servers that send down prototypes: one or several features that stand for a class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.models.blocks import parts
-from fedlab.models.finch import Level, cluster_labels, cluster_means
+from fedlab.models.finch import cluster_labels, cluster_means, of_each_class
 from fedlab.models.head import find_head
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.base import ServerSettings, Strategy
@@ -38,15 +38,13 @@ class PrototypesParameters(StrategyParameters):
             )
 
 
-class ClusterPrototypes(Strategy[P]):
-    """The mean of the models, and the cluster means of the clients' prototypes of each class.
+class Prototypes(Strategy[P]):
+    """A state with prototypes, once clients have sent some; what a class has is sent in rows.
 
     A class that no client sent in a round keeps its prototypes.
     """
 
     needs_only_mean = False
-    rows_of_class: ClassVar[int] = 1
-    """Most prototypes of a class that a client sends."""
 
     def __init__(
         self,
@@ -58,9 +56,30 @@ class ClusterPrototypes(Strategy[P]):
         self.head = find_head(model)
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """The model and, once there are some, the prototypes: several rows for a class."""
+        """The model and, once there are some, the prototypes; the state may hold a clock, too."""
         names = ("arrays", "prototypes")
         return {record: self.state[record] for record in names if record in self.state}
+
+    def renewed(self, fresh: Tensors) -> Tensors:
+        """All prototypes, those of a class replaced by fresh ones if there are some.
+
+        Args:
+            fresh: ``classes`` of shape (rows,) and ``features`` of shape (rows, features).
+        """
+        known = self.state.get("prototypes")
+        if known is None:
+            return fresh
+        old = ~torch.isin(known["classes"], fresh["classes"])
+        classes, order = torch.cat([known["classes"][old], fresh["classes"]]).sort(stable=True)
+        features = torch.cat([known["features"][old], fresh["features"]])
+        return {"classes": classes, "features": features[order]}
+
+
+class ClusterPrototypes(Prototypes[P]):
+    """The mean of the models, and the cluster means of the clients' prototypes of each class."""
+
+    rows_of_class: ClassVar[int] = 1
+    """Most prototypes of a class that a client sends."""
 
     def upload_bytes(self, down: int) -> int:
         """The model, and a class and a prototype for each of all rows; an upper bound."""
@@ -89,38 +108,27 @@ class ClusterPrototypes(Strategy[P]):
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Averages the models, and clusters the prototypes of each class."""
         fresh = clustered([dict(update.arrays["prototypes"]) for update in updates])
-        known = self.state.get("prototypes")
         self.state = {
             "arrays": self.weighted_mean(updates, "arrays"),
-            "prototypes": fresh if known is None else renewed(known, fresh),
+            "prototypes": self.renewed(fresh),
         }
 
 
-def clustered(sent: Sequence[Tensors], level: Level = "coarsest") -> Tensors:
+def clustered(sent: Sequence[Tensors]) -> Tensors:
     """The cluster means of the prototypes of each class, every prototype counting the same.
 
     Args:
         sent: From each client ``classes`` of shape (rows,) and ``features`` of shape (rows,
             features).
-        level: Which partition (`fedlab.models.finch`).
 
     Returns:
         ``classes``, ascending, with a row for each cluster, and ``features``.
     """
     labels = torch.cat([record["classes"] for record in sent])
     features = torch.cat([record["features"] for record in sent])
-    classes, rows = [labels[:0]], [features[:0]]
-    for label in labels.unique():
-        points = features[labels == label].double()
-        means = cluster_means(points, cluster_labels(points, level)).to(features.dtype)
-        classes.append(label.repeat(len(means)))
-        rows.append(means)
-    return {"classes": torch.cat(classes), "features": torch.cat(rows)}
 
+    def means(points: torch.Tensor) -> torch.Tensor:
+        points = points.double()
+        return cluster_means(points, cluster_labels(points))
 
-def renewed(known: Tensors, fresh: Tensors) -> Tensors:
-    """All prototypes, those of a class replaced by fresh ones if there are some."""
-    old = ~torch.isin(known["classes"], fresh["classes"])
-    classes, order = torch.cat([known["classes"][old], fresh["classes"]]).sort(stable=True)
-    features = torch.cat([known["features"][old], fresh["features"]])
-    return {"classes": classes, "features": features[order]}
+    return of_each_class(labels, features, means)
