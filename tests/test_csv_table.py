@@ -291,6 +291,32 @@ def test_dates_keep_their_hours(tmp_path):
     assert len(np.unique(data.train.inputs)) == len(data.train)
 
 
+def test_quotation_marks_that_are_not_closed_swallow_no_rows(tmp_path):
+    for text, message in [
+        ('a,b,label\n1,2,"x\n3,4,y\n', r"unexpected end of data, in the row that ends with line 3"),
+        (
+            'a,b,label\n1,2,"x\n3,4,y"\n5,6,y\n',
+            r"a label of several lines, which ends in line 3; clo",
+        ),
+        ('a,b,label\n1,2,"x"y\n', r"in the row that ends with line 2\); close its quotation marks"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            load(tmp_path, write(tmp_path, text))
+    text = "a,b,label\n" + "".join(
+        f'{k}, 1, "{"xy"[k % 2]}"\n{k},2,{"xy"[k % 2]}\n' for k in range(9)
+    )
+    assert load(tmp_path, write(tmp_path, text)).class_names == ("x", "y")
+
+
+def test_a_table_without_a_header_has_no_names(tmp_path):
+    source = write(tmp_path, rows()) | {"header": False}
+    for names in ({"label": "sick"}, {"owner": "who"}, {"categorical": "kind"}):
+        with pytest.raises(ValueError, match=r"header: false says that no column has a name"):
+            load(tmp_path, source | names)
+    with pytest.raises(ValueError, match="takes labels for codes, and positive_above for measurem"):
+        load(tmp_path, source | {"label_type": "text", "positive_above": 0.5})
+
+
 # Bounds
 
 

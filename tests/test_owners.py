@@ -307,7 +307,9 @@ def test_leaf_texts_need_a_way_to_token_ids(tmp_path: Path) -> None:
         ({"u": ([[1.0], [0.5]], [0, 1])}, {}, "names one owner alone"),
         ({"u": ([[0.1] * 3] * 2, [0, 1])}, {"shape": [2, 2]}, "3 numbers, which is not"),
         ({"u": ([[9.0] * 4] * 2, [0, 1])}, {"shape": [2, 2]}, "images in 0 to 1"),
-        ({"u": ([[0.1]] * 2, [0, 1])}, {"invert": True}, "invert is of images"),
+        ({"u": ([[1, 0]] * 2, [0, 1])}, {"shape": [1, 2]}, "are the whole numbers 0 and 1"),
+        ({"u": (["ab", [1.0]], [0, 1])}, {}, "are texts and lists of numbers"),
+        ({"u": (["ab"] * 2, [0, 1])}, {"shape": [1, 2]}, "shape is of images, and the samples are"),
     ],
 )
 def test_leaf_files_that_are_not_leafs(
@@ -325,6 +327,26 @@ def test_leaf_of_another_form(tmp_path: Path) -> None:
     (tmp_path / "l" / "a.json").write_text('{"users": ["u"]}')
     with pytest.raises(InputError, match="not of LEAF's form"):
         load(tmp_path, {"name": "leaf", "path": "l"})
+    (tmp_path / "l" / "a.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not of LEAF's form"):
+        load(tmp_path, {"name": "leaf", "path": "l"})
+    one = '{"x": [[1], [2]], "y": [0, 1]}'
+    told = f'{{"users": ["u", "v", "u"], "user_data": {{"u": {one}, "v": {one}}}}}'
+    (tmp_path / "l" / "a.json").write_text(told)
+    with pytest.raises(InputError, match="or one of them twice; list each once"):
+        load(tmp_path, {"name": "leaf", "path": "l"})
+    with pytest.raises(ValueError, match="invert is of images; give their shape"):
+        load(tmp_path, {"name": "leaf", "path": "l", "invert": True})
+
+
+def test_leaf_splits_have_one_scale(tmp_path: Path) -> None:
+    grey, black_and_white = [0.5, 1.0, 0.0, 0.0], [0, 1, 0, 1]  # JSON of 0.0 may well be 0
+    users = {"u": ([grey] * 2, [0, 1]), "v": ([grey] * 2, [0, 1])}
+    leaf(tmp_path / "l" / "train", users)
+    leaf(tmp_path / "l" / "test", {"u": ([black_and_white] * 2, [0, 1])})
+    data = load(tmp_path, {"name": "leaf", "path": "l", "shape": [2, 2]}, image_size=2)
+    assert data.train.inputs[0].tolist() == [[[128, 255], [0, 0]]]
+    assert data.test.inputs[0].tolist() == [[[0, 255], [0, 255]]]
 
 
 # Digits

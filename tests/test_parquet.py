@@ -157,3 +157,85 @@ def test_files_that_are_no_parquet(tmp_path: Path) -> None:
     hub(tmp_path / "c.parquet", ["a", "b"], names=("only",))
     with pytest.raises(InputError, match="labels go from 0 to 1, and the files name 1 classes"):
         load(tmp_path, train="c.parquet")
+
+
+def test_rows_of_unseen_domains_fill_no_gap_of_a_cached_table(tmp_path: Path) -> None:
+    x = [1.0, 2.0, None, 1.0, 2.0] * 2 + [9.0] * 10
+    columns = {"x": x, "label": [0, 1] * 10, "site": ["a"] * 10 + ["b"] * 10}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    source = {"name": "parquet", "train": "t.parquet", "domain_column": "site"}
+    largest = []
+    for unseen in ([], ["b"]):
+        spec = {"sources": [source], "root": tmp_path, "unseen_domains": unseen}
+        data = load_data(DataSpec.model_validate(spec))
+        largest.append(data.train.inputs[data.train.domains == 0].max())
+    assert largest == [9, 2]  # the median of all sites, and that of the site that clients own
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"columns": ["x", "label"]}, "columns names 'label', which label names, too"),
+        ({"categorical": ["label"]}, "categorical names 'label', which label names, too"),
+        ({"owner": "w", "columns": ["w"]}, "columns names 'w', which owner names, too"),
+        ({"owner": "label"}, "owner names 'label', which label names, too"),
+        ({"encoding": "codes"}, "encoding: codes is of categorical columns; name some"),
+        ({"label_type": "text", "positive_above": 1}, "takes labels for codes, and positive_above"),
+        ({"test": "b.parquet", "test_share": 0.3}, "test_share splits what has no test files"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_refused(source: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        DataSpec.model_validate({"sources": [{"name": "parquet", "train": "a.parquet", **source}]})
+
+
+def test_labels_that_are_missing_are_no_class(tmp_path: Path) -> None:
+    for labels in ([0.0, float("nan")], ["a", " "], [0.0, float("inf")]):
+        pq.write_table(pa.table({"x": [1.0, 2.0], "label": labels}), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match="column 'label' has no label in row 1"):
+            load(tmp_path, train="a.parquet")
+
+
+def test_pictures_have_whole_numbers_for_labels(tmp_path: Path) -> None:
+    pictures = [png(row) for row in range(8)]
+    for labels, names in (([0.0, 2.0] * 4, ("0", "2")), ([0.5, 2.0] * 4, None)):
+        pq.write_table(pa.table({"image": pictures, "label": labels}), tmp_path / "a.parquet")
+        if names:
+            assert load(tmp_path, train="a.parquet").class_names == names
+        else:
+            with pytest.raises(InputError, match=r"the labels hold 0\.5, which is no class"):
+                load(tmp_path, train="a.parquet")
+
+
+def test_files_of_other_columns_or_classes_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [1.0], "label": [0]}), tmp_path / "1.parquet")
+    for other in ({"z": [1.0], "label": [1]}, {"x": [1.0], "z": [1.0], "label": [1]}):
+        pq.write_table(pa.table(other), tmp_path / "2.parquet")
+        with pytest.raises(InputError, match=r"2\.parquet': its columns are not those of the fir"):
+            load(tmp_path, train="?.parquet")
+    hub(tmp_path / "h1.parquet", ["a", "b"])
+    hub(tmp_path / "h2.parquet", ["a", "b"], names=("one", "zero"))
+    with pytest.raises(InputError, match=r"h2\.parquet' names other classes for 'label' than the"):
+        load(tmp_path, train="h?.parquet")
+    hub(tmp_path / "h2.parquet", ["a", "b"], names=("Cat", "cat "))
+    with pytest.raises(InputError, match="the metadata of the files has 'Cat' and 'cat'"):
+        load(tmp_path, train="h2.parquet")
+    twice = pa.table([[1.0], [2.0], [0]], names=["x", "x", "label"])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(InputError, match="several of them called 'x'"):
+        load(tmp_path, train="twice.parquet")
+
+
+def test_a_picture_beside_the_table_is_read_anew_when_it_changes(tmp_path: Path) -> None:
+    cells = [{"bytes": None, "path": f"{row}.png"} for row in range(6)]
+    for row in range(6):
+        (tmp_path / f"{row}.png").write_bytes(png(row))
+    pq.write_table(pa.table({"image": cells, "label": [0, 1] * 3}), tmp_path / "a.parquet")
+    before = load(tmp_path, train="a.parquet")
+    assert before.train.inputs.max() <= 5
+    for row in range(6):
+        (tmp_path / f"{row}.png").write_bytes(png(200))
+    assert load(tmp_path, train="a.parquet").train.inputs.min() == 200
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(InputError, match=r"data\.sources\.0\.image: '.*3\.png' does not exist"):
+        load(tmp_path, train="a.parquet")

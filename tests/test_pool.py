@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from fedlab.data import array_cache
+from fedlab.data.ids import Ids
 from fedlab.data.load import load_data
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
@@ -253,3 +254,41 @@ def test_a_flipped_bit_in_the_cache_is_found(caplog):
         assert (whole.train.inputs == again.train.inputs).all()
         assert (whole.test.labels == again.test.labels).all()
     assert len(LOADS) == 5
+
+
+class Sentences(Stripes):
+    """Ids, as rows of one length or of different ones."""
+
+    name: str = f"{__name__}:Sentences"
+    cached = True
+    ragged: bool = False
+
+    def load(self, context: LoadContext) -> list[Domain]:
+        LOADS.append(self.domain)
+        rows = np.arange(40).reshape(8, 5) % 7
+        inputs = [row[: 2 + k % 3] for k, row in enumerate(rows)] if self.ragged else rows
+        ids, labels = Ids(vocabulary=9, pad=8), np.arange(8) % 2
+        return [Domain("a", inputs, labels, inputs, labels, ("0", "1"), ids=ids)]  # type: ignore[arg-type]
+
+
+def test_what_ids_are_is_the_same_from_the_cache():
+    sentences = {"name": f"{__name__}:Sentences"}
+    first, second = load_data(spec(sentences)), load_data(spec(sentences))
+    assert LOADS == ["stripes"]
+    assert first.ids == second.ids == Ids(vocabulary=9, pad=8, length=5)
+
+
+def test_sequences_of_different_lengths_are_loaded_every_time():
+    ragged = {"name": f"{__name__}:Sentences", "ragged": True}
+    for _ in range(2):
+        assert load_data(spec(ragged, inputs="ids")).input_shape == (4,)
+    assert len(LOADS) == 2
+
+
+def test_a_subclass_says_itself_whether_it_is_cached():
+    class Louder(Stripes):
+        name: str = "louder"
+
+    for _ in range(2):
+        load_data(spec({"name": Louder}))
+    assert len(LOADS) == 2

@@ -8,10 +8,10 @@ import torch
 from fedlab import rng
 from fedlab.data.augment import crop, rotate
 from fedlab.data.preprocess import Preprocess
-from fedlab.data.randaugment import strong_view
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
 from fedlab.errors import InputError
+from helpers.strong import strong_view
 
 
 def pooled(inputs: np.ndarray, domains: list[int], unseen: tuple[int, ...] = ()) -> FederatedData:

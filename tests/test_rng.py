@@ -153,3 +153,20 @@ def test_another_alpha_leaves_every_client_its_domains() -> None:
     )
     assert np.array_equal(mild.sum(axis=2) > 0, strong.sum(axis=2) > 0)
     assert not np.array_equal(mild.sum(axis=1), strong.sum(axis=1))
+
+
+def test_streams_of_many_keys_are_those_of_split_mix() -> None:
+    def split_mix(state: int, place: int) -> int:
+        value = (state + (place + 1) * 0x9E3779B97F4A7C15) % 2**64
+        value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
+        return value ^ value >> 31
+
+    told = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert [split_mix(1234567, place) for place in range(3)] == told  # as others implement it
+    keys, places = np.array([0, 7, 10**6]), np.array([0, 3, 1])
+    expected = [
+        (split_mix(split_mix(rng.seed_of(4, "some"), key), place) >> 11) / 2**53
+        for key, place in zip(keys.tolist(), places.tolist(), strict=True)
+    ]
+    assert rng.uniforms(4, "some", keys, places).tolist() == expected

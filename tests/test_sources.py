@@ -161,3 +161,43 @@ def test_a_users_own_source_is_named_by_its_python_path(tmp_path):
         load(tmp_path, {"name": "constant"})
     with pytest.raises(ValidationError, match=r"valu\b"):
         load(tmp_path, {"name": f"{__name__}:Constant", "valu": 3})
+
+
+def test_what_would_be_taken_for_something_else_is_refused(tmp_path):
+    labels = np.arange(8) % 2
+    np.savez(tmp_path / "mask.npz", x_train=np.ones((8, 4, 4), np.uint8), y_train=labels)
+    with pytest.raises(InputError, match="the bytes 0 and 1 alone, and those of images go to 255"):
+        load(tmp_path, {"name": "npz", "path": "mask.npz"})
+    data = load(tmp_path, {"name": "npz", "path": "mask.npz", "series": True})
+    assert data.train.inputs.dtype == np.float32
+    np.savez(tmp_path / "flat.npz", x_train=np.ones((8, 4)), y_train=labels)
+    with pytest.raises(InputError, match=r"series: true reads numbers of shape \(n, channels, len"):
+        load(tmp_path, {"name": "npz", "path": "flat.npz", "series": True})
+    np.save(tmp_path / "one.npy", 3.0)
+    files = dict.fromkeys(("x_train", "y_train", "x_test", "y_test"), "one.npy")
+    with pytest.raises(InputError, match="it holds no samples one after the other"):
+        load(tmp_path, {"name": "npy", **files})
+
+
+def test_domains_are_called_by_their_normal_form(tmp_path):
+    inputs, labels = numbers(12, 8, 8)
+    np.savez(tmp_path / "Zu\u0308rich.npz", x_train=inputs, y_train=labels)
+    source = {"name": "npz", "path": "Zu\u0308rich.npz"}
+    assert load(tmp_path, source, domains=["Z\u00fcrich"]).domain_names == ("Z\u00fcrich",)
+    assert load(tmp_path, source | {"domain": " a  b"}, domains=["a b"]).domain_names == ("a b",)
+    with pytest.raises(ValueError, match="is blank; write a name"):
+        load(tmp_path, source | {"domain": " "})
+
+
+def test_made_domains_share_out_samples_of_several_labels(tmp_path):
+    inputs, _ = numbers(40, 8, 8)
+    labels = np.stack([np.arange(40) % 2, np.arange(40) // 20], axis=1)
+    np.savez(tmp_path / "a.npz", x_train=inputs, y_train=labels)
+    made = [{"name": "one"}, {"name": "two"}]
+    source = {"name": "npz", "path": "a.npz", "make_domains": made}
+    data = load(tmp_path, source, target="multi_label", channels=1)
+    assert np.bincount(data.train.domains).tolist() == [16, 16]
+    assert len(np.unique(data.train.inputs.reshape(32, -1), axis=0)) == 32
+    assert data.train.labels[data.train.domains == 0].sum(axis=0).tolist() == [8, 8]
+    with pytest.raises(ValueError, match="share_samples gives every made domain all samples"):
+        load(tmp_path, {"name": "npz", "path": "a.npz", "share_samples": True})

@@ -13,7 +13,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as image
 
-from fedlab.data.randaugment import OPERATIONS, strong_view
+from fedlab.data.randaugment import OPERATIONS
+from helpers.strong import strong_view
 
 NAMES = (
     *("identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness"),

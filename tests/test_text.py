@@ -170,6 +170,18 @@ def test_a_tokenizer_file_says_everything(folder: Path) -> None:
         ({"files": {"a": "a.npz"}}, r"ends with '\.npz'; texts are read from \.csv, \.jsonl"),
         ({"path": "nothing"}, r"data\.sources\.0\.path: .* has no folder of a domain"),
         ({"files": {"a": "a.csv"}, "tokenizer": "blank.csv"}, r"is no tokenizer file \(.*name a"),
+        ({"files": {"a": "commas.csv"}}, r"has 3 cells in the row that ends with line 3 but 2 in"),
+        ({"files": {"a": "twice.csv"}}, r"has the column 'label' twice in its header"),
+        (
+            {"files": {"a": "open.csv"}},
+            r"open\.csv' cannot be read as a CSV file \(.*line 3\); clo",
+        ),
+        ({"files": {"a": "nan.jsonl"}}, r"row 2 has nothing that names a class .* column 'label'"),
+        ({"files": {"a": "deep.jsonl"}}, r"deep\.jsonl' cannot be read as jsonl"),
+        (
+            {"files": {"a": "play.txt"}, "task": "next_token", "text": "said"},
+            r"is a plain text, which has no column 'said'; leave data\.sources\.0\.text out",
+        ),
         ({"files": {"a": "a.csv"}, "tokenizer": "bpe"}, r"tokenizer: '.*bpe' does not exist"),
         (
             {"files": {"a": "play.txt"}, "task": "next_token", "length": 150},
@@ -180,6 +192,11 @@ def test_a_tokenizer_file_says_everything(folder: Path) -> None:
 def test_what_is_no_text_is_refused(folder: Path, source: dict, message: str) -> None:
     (folder / "empty.txt").write_text(" \n")
     (folder / "blank.csv").write_text("text,label\nfine,good\n,bad\n")
+    (folder / "commas.csv").write_text("text,label\nfine,good\nI like it, a lot,good\n")
+    (folder / "twice.csv").write_text("text,label,label\nfine,good,1\n")
+    (folder / "open.csv").write_text('text,label\nfine,good\ndull,"bad\n')
+    (folder / "nan.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": NaN}\n')
+    (folder / "deep.jsonl").write_text("[" * 100_000 + "\n")
     (folder / "odd.jsonl").write_text("[1, 2]\n")
     np.savez(folder / "a.npz", x=np.zeros(1))
     (folder / "nothing").mkdir()
@@ -192,6 +209,8 @@ def test_what_is_no_text_is_refused(folder: Path, source: dict, message: str) ->
     [
         ({}, "needs either path"),
         ({"path": "tree", "domain_column": "who"}, "domain_column goes with files"),
+        ({"path": "tree", "text": "body"}, "text names a column of a table, and path is of plain"),
+        ({"path": "tree", "label": "y"}, "label names a column of a table, and path is of plain"),
         ({"path": "tree", "task": "next_token"}, "list them as files"),
         ({"files": {"a": "a.csv"}, "stride": 2}, "stride goes with task: next_token only"),
         ({"files": {"a": "a.csv"}, "tokenizer": "bytes", "most_words": 9}, "most_words goes with"),
@@ -242,3 +261,28 @@ def test_lines_of_json_need_not_be_sorted(folder: Path) -> None:
     rows = [{"label": k % 2, "text": f"t {k}"} for k in range(10)]
     (folder / "n.jsonl").write_text("\n\n".join(map(json.dumps, rows)))
     assert load(folder, {"files": {"n": "n.jsonl"}}).class_names == ("0", "1")
+
+
+def test_folders_of_texts_in_other_spellings(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = folder / "tree"
+    (tree / "south").rename(tree / "Zu\u0308rich ")
+    (tree / "north" / "good" / "0.txt").rename(tree / "north" / "good" / "0.TXT")
+    (tree / "north" / "notes.md").write_text("no text")
+    data = load(folder, {"path": "tree"}, domains=["north", "Z\u00fcrich"])
+    assert len(data.train) + len(data.test) == 20
+    assert "left out 1 file (.md) that are no <domain>/<class>/<text>.txt" in caplog.text
+    (tree / "north" / "ugly").mkdir()
+    with pytest.raises(InputError, match=r"the class folder '.*ugly' has no \.txt file; add some"):
+        load(folder, {"path": "tree"})
+
+
+def test_two_sources_have_to_mean_the_same_by_an_id(folder: Path) -> None:
+    def both(**more: Any) -> FederatedData:
+        sources = [{"name": "text", "files": {n: n}, **more} for n in ("a.csv", "b.jsonl")]
+        return load_data(DataSpec.model_validate({"sources": sources, "root": folder}))
+
+    assert both(tokenizer="bytes").domain_names == ("a.csv", "b.jsonl")
+    with pytest.raises(InputError, match=r"data\.sources\.1: an id is another token here than in"):
+        both(most_words=9)  # as many words, and not the same ones

@@ -24,6 +24,7 @@ from fedlab.federation.callbacks import RoundReport
 from fedlab.metrics.metric_set import ACCURACY_SCORE, Score
 from fedlab.metrics.spec import EvaluationSpec
 from fedlab.partition.partition import Partition, make_partition
+from fedlab.partition.validation import of_clients
 from fedlab.preparation import divide
 from fedlab.report.partition_measures import measures
 from fedlab.report.partition_table import write_table
@@ -81,6 +82,20 @@ def test_each_client_sets_its_share_aside_and_keeps_every_class(share: float) ->
         spare = np.minimum(np.ceil(share * before - 1e-9), np.maximum(before - 1, 0)).sum()
         assert len(aside) == min(round(share * len(whole)), spare)
     assert (split.labels == data.train.labels[split.train]).all()
+
+
+def test_a_client_draws_the_same_whoever_draws_beside_it() -> None:
+    random = np.random.default_rng(0)
+    owners, kinds = np.repeat(np.arange(40), 25), random.integers(0, 6, 1000)
+    whole = of_clients(owners, kinds, 0.3, seed=1)
+    apart = [of_clients(owners[owners == k], kinds[owners == k], 0.3, 1) for k in range(40)]
+    assert (whole == np.concatenate(apart)).all()
+    assert (whole != of_clients(owners, kinds, 0.3, seed=2)).any()
+    alike = of_clients(np.repeat(np.arange(4000), 10), np.zeros(40_000, np.int64), 0.3, seed=3)
+    taken = alike.reshape(4000, 10)
+    assert (taken.sum(axis=1) == 3).all()
+    assert np.abs(taken.mean(axis=0) - 0.3).max() < 0.03  # no place is drawn more than others,
+    assert np.abs(np.corrcoef(taken.T) + 1 / 9)[~np.eye(10, dtype=bool)].max() < 0.06  # or two
 
 
 def test_a_scenario_without_validation_divides_as_ever() -> None:

@@ -184,6 +184,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "parquet": "fedlab.data.parquet:Parquet",
         "leaf": "fedlab.data.leaf:Leaf",
         "hf": "fedlab.data.hf:HuggingFace",
+        "image_table": "fedlab.data.image_table:ImageTable",
     },
     "extractors": {
         "none": "fedlab.features.base:NoExtractor",

@@ -23,12 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fedlab.data.ids import Ids
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.targets.base import CLASS
 
 log = logging.getLogger("fedlab")
 
+LAYOUT = 2  # raised when entries come to hold something else, so that older ones are not read
 SEAL = "checksums.json"
 PIECE = 2**22
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
@@ -46,7 +48,7 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
     """What ``source.load(context)`` yields, from the cache where it is there.
 
     The arrays of a cached domain are mapped from disk, read-only: only what is used is read, from
-    the first time on.
+    the first time on. Sequences of different lengths are no arrays, and are never kept.
 
     Raises:
         InputError: If the source cannot load.
@@ -56,8 +58,23 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
     if domains is not None:
         return domains
     domains = source.load(context)
+    if not (isinstance(domains, list | tuple) and all(map(_is_of_arrays, domains))):
+        return domains
     kept = keep(entry, partial(_write, domains), "loaded data")
     return (_read(entry) if kept else None) or domains
+
+
+def is_cached(source: Source) -> bool:
+    """Whether a source's own class says that its arrays are worth keeping.
+
+    A subclass may load something else by code that no key of the scenario tells of.
+    """
+    return bool(vars(type(source)).get("cached", False))
+
+
+def _is_of_arrays(domain: Domain) -> bool:
+    arrays = [getattr(domain, name, None) for name in ARRAYS]
+    return all(isinstance(each, np.ndarray) and not each.dtype.hasobject for each in arrays)
 
 
 def is_sealed(entry: Path) -> bool:
@@ -102,10 +119,12 @@ def _digest(source: Source, context: LoadContext) -> str:
     """Names everything that the arrays depend on."""
     stats = [(str(path), path.stat()) for path in source.reads(context)]
     depends_on = {
+        "layout": LAYOUT,
         "class": f"{type(source).__module__}:{type(source).__qualname__}",
         "version": source.version,
         "recipe": source.recipe(),
         "context": [context.channels, context.image_size, context.seed],
+        "further": source.depends_on(context),
         **({} if context.target.kind == CLASS else {"target": context.target.model_dump()}),
         "files": [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats],
     }
@@ -122,10 +141,11 @@ def _read(entry: Path) -> list[Domain] | None:
                 name=domain["name"],
                 class_names=tuple(domain["class_names"]),
                 remarks=tuple(domain["remarks"]),
-                owner_names=tuple(domain.get("owner_names", ())),
+                ids=None if domain["ids"] is None else Ids.model_validate(domain["ids"]),
+                owner_names=tuple(domain["owner_names"]),
                 **{
                     array: np.load(entry / f"{index}-{array}.npy", mmap_mode="r")
-                    for array in ARRAYS + OWNERS * bool(domain.get("owner_names"))
+                    for array in ARRAYS + OWNERS * bool(domain["owner_names"])
                 },
             )
             for index, domain in enumerate(listed)
@@ -144,6 +164,7 @@ def _write(domains: Sequence[Domain], folder: Path) -> None:
             "name": each.name,
             "class_names": each.class_names,
             "remarks": each.remarks,
+            "ids": each.ids and each.ids.model_dump(),
             "owner_names": each.owner_names,
         }
         for each in domains

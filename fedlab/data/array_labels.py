@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedlab.data.class_names import check_given, is_plain
-from fedlab.data.labels import classes_of
+from fedlab.data.labels import LabelType, classes_of
 from fedlab.errors import InputError
 
 TOO_MANY = "set y_train (and y_test) to the array that holds the classes"
@@ -64,7 +64,11 @@ def texts(labels: np.ndarray, where: str) -> Labels:
 
 
 def classes(
-    splits: Sequence[Labels], given: tuple[str, ...] | None, key: str
+    splits: Sequence[Labels],
+    given: tuple[str, ...] | None,
+    key: str,
+    kind: LabelType = "text",
+    remedy: str = TOO_MANY,
 ) -> tuple[Callable[[Labels], np.ndarray], tuple[str, ...], list[str]]:
     """What numbers the labels of a split, the names of the classes, and remarks.
 
@@ -72,13 +76,15 @@ def classes(
         splits: The labels of all splits of all files.
         given: Names of the classes, where the scenario gives them.
         key: Key of the source in the scenario.
+        kind: See `classes_of`.
+        remedy: Likewise.
 
     Raises:
         InputError: If labels are no classes, or others than those that are named.
     """
     found = {label for split in splits for label in (*split.found, *split.declared)}
     rows = sum(len(split) for split in splits)
-    index, names, remarks = classes_of(found, rows, "text", key, TOO_MANY)
+    index, names, remarks = classes_of(found, rows, kind, key, remedy)
     if given is not None:
         given = check_given(given, f"{key}.class_names")
         index, names = _named(index, names, given, key)

@@ -17,6 +17,16 @@ MOST = 1000
 """Categories of a column; more are names or numbers."""
 
 
+def check_encoding(encoding: Encoding, categorical: Sequence[int | str]) -> None:
+    """Refuses an encoding of no columns.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    if encoding != "one_hot" and not categorical:
+        raise ValueError(f"encoding: {encoding} is of categorical columns; name some")
+
+
 class Categories(NamedTuple):
     """The texts of the categorical columns of all files, by the name of the column."""
 

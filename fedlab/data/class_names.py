@@ -21,6 +21,18 @@ def normal(name: str) -> str:
     return " ".join(composed.strip("\u200b\u2060\ufeff\x00").split())
 
 
+def stated(name: str) -> str:
+    """A name that a scenario gives, in its normal form.
+
+    Raises:
+        ValueError: If there is nothing to see of it.
+    """
+    shown = normal(name)
+    if not shown:
+        raise ValueError(f"{name!r} is blank; write a name")
+    return shown
+
+
 def refuse_spellings(names: Iterable[str], where: str) -> None:
     """Refuses names that only differ in capitals, underscores or the width of their signs.
 

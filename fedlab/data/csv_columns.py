@@ -43,10 +43,10 @@ class Columns:
         Raises:
             InputError: If there is no such column, or one is named for two purposes.
         """
-        label = _position(first, format.label, "label", where)
-        owner = None if format.owner is None else _position(first, format.owner, "owner", where)
+        label = position(first, format.label, "label", where)
+        owner = None if format.owner is None else position(first, format.owner, "owner", where)
         categorical = tuple(
-            _position(first, each, "categorical", where) for each in format.categorical
+            position(first, each, "categorical", where) for each in format.categorical
         )
         for place in (owner, *categorical):
             if place is not None and [label, owner, *categorical].count(place) > 1:
@@ -80,8 +80,12 @@ def not_a_number(cell: str) -> str:
     )
 
 
-def _position(first: Sequence[str], column: int | str, key: str, where: str) -> int:
-    """Position of a column that is given by name or position."""
+def position(first: Sequence[str], column: int | str, key: str, where: str) -> int:
+    """Position of a column that is given by name or position.
+
+    Raises:
+        InputError: If there is no such column; `key` is the source's, and `where` the file.
+    """
     if isinstance(column, str):
         if column not in first:
             raise InputError(

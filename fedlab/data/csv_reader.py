@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from array import array
 from collections import Counter
@@ -16,7 +15,7 @@ import numpy as np
 from fedlab.data.csv_columns import Columns, not_a_number
 from fedlab.data.csv_format import Format
 from fedlab.data.csv_header import Guess, check_names, guess
-from fedlab.data.limits import size
+from fedlab.data.csv_rows import check_rows, rows_of
 from fedlab.data.numbers import number
 from fedlab.errors import InputError
 
@@ -70,9 +69,9 @@ def read_table(path: Path, key: str, format: Format) -> Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _Reading(where, format).table(file)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{where} cannot be read as a CSV file ({error}); save it as plain UTF-8 text"
+            f"{where} cannot be read as a CSV file ({error}); save it anew, as plain UTF-8 text"
         ) from error
 
 
@@ -120,7 +119,7 @@ class _Reading:
         if not self.labels:
             raise InputError(f"{self.where} has a header and no rows; add some or remove the file")
         return Table(
-            [name for place, name in enumerate(names) if place in columns.features],
+            [names[place] for place in columns.features],
             np.array(self.values).reshape(len(self.labels), len(columns.features)),
             self.labels,
             None if columns.owner is None else self.owners,
@@ -133,7 +132,8 @@ class _Reading:
 
     def _is_named(self, first: list[str], columns: Columns) -> bool:
         """Whether errors name columns by the first row, before it is known what that is."""
-        cells = [first[place] for place in columns.features if place not in columns.categorical]
+        texts = set(columns.categorical)
+        cells = [first[place] for place in columns.features if place not in texts]
         words = any(number(c) is None and not self.format.is_missing(c) for c in cells)
         stated = self.format.header is True or self.format.is_named
         return stated or (self.format.header == "auto" and words)
@@ -145,7 +145,7 @@ class _Reading:
         if self.format.header is False:
             return "sample"
         below = Counter(self.labels)
-        return guess(first, columns.label, below, self.format, self.where, columns.texts)
+        return guess(first, columns.label, below, self.format, self.where, set(columns.texts))
 
     def _add(self, row: Row, columns: Columns, names: list[str]) -> None:
         """Takes the numbers, the label and the owner of a row."""
@@ -161,6 +161,11 @@ class _Reading:
             remedy = ", or set the source's missing if that is a class" if mark else ""
             raise InputError(
                 f"{self.where} has no label in line {line}{mark}; add it or remove the line{remedy}"
+            )
+        if "\n" in cells[label]:
+            raise InputError(
+                f"{self.where} has a label of several lines, which ends in line {line}; close the "
+                "quotation mark that it begins with"
             )
         self.labels.append(cells[label])
         if columns.owner is not None:
@@ -190,32 +195,15 @@ class _Reading:
                 )
             self.values.append(value)
         limits = self.format.limits
-        if len(self.labels) > limits.rows:
-            raise InputError(
-                f"{self.where} has more than the {limits.rows:,} rows that data.limits.rows "
-                "allows; set it to more if they are meant"
-            )
+        check_rows(len(self.labels), limits, self.where)
         if len(self.values) * 8 > limits.array_bytes:
             limits.check_array((len(self.values),), 8, f"{self.where} (up to line {line})")
 
     def _rows(self, file: TextIO) -> Iterator[Row]:
         """All rows with a value in them; those of empty cells alone are counted."""
-        reader = csv.reader(self._lines(file), delimiter=self.format.delimiter)
-        for row in reader:
-            cells = [cell.strip() for cell in row]
+        format = self.format
+        for line, cells in rows_of(file, format.limits, self.where, format.delimiter, strip=True):
             if any(cells):
-                yield reader.line_num, cells
+                yield line, cells
             elif len(cells) > 1:
                 self.blank += 1
-
-    def _lines(self, file: TextIO) -> Iterator[str]:
-        """The lines, none of them longer than is allowed."""
-        longest, number_of_line = self.format.limits.line_bytes, 0
-        while line := file.readline(longest + 1):
-            number_of_line += 1
-            if len(line) > longest:
-                raise InputError(
-                    f"{self.where} has more than {size(longest)} in line {number_of_line}, which "
-                    "is what data.limits.line_bytes allows; set it to more if that is a row"
-                )
-            yield line

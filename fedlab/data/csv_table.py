@@ -9,12 +9,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from fedlab.data.categories import Categories, Encoding
-from fedlab.data.class_names import check_given
+from fedlab.data.categories import Categories, Encoding, check_encoding
 from fedlab.data.csv_format import MISSING, Format
 from fedlab.data.csv_reader import Table, read_table
 from fedlab.data.csv_targets import label_columns, taken_out
-from fedlab.data.labels import classes_of, split_at
+from fedlab.data.labels import LabelType, check_label_type, classes_of, renamed, split_at
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
 from fedlab.data.remarks import counted, listed
@@ -75,7 +74,7 @@ class Csv(Source):
     files: Files = Field(min_length=1)
     header: bool | Literal["auto"] = "auto"
     label: int | str | tuple[int | str, ...] = -1
-    label_type: Literal["auto", "text"] = "auto"
+    label_type: LabelType = "auto"
     missing: tuple[str, ...] = MISSING
     positive_above: FiniteFloat | None = None
     impute: Literal["median", "mean", "drop"] = "median"
@@ -100,10 +99,17 @@ class Csv(Source):
         return (columns,) if isinstance(columns, str | int) else columns
 
     @model_validator(mode="after")
-    def _owners_are_meant(self) -> Csv:
+    def _says_nothing_in_vain(self) -> Csv:
         check_files_are(self.files_are, self.domain, self.owner, self.split)
-        if self.encoding != "one_hot" and not self.categorical:
-            raise ValueError(f"encoding: {self.encoding} is of categorical columns; name some")
+        check_label_type(self.label_type, self.positive_above)
+        check_encoding(self.encoding, self.categorical)
+        labels = self.label if isinstance(self.label, tuple) else (self.label,)
+        for column in (*labels, self.owner, *self.categorical):
+            if self.header is False and isinstance(column, str):
+                raise ValueError(
+                    f"header: false says that no column has a name, and '{column}' is one; give "
+                    "its position, or leave header out"
+                )
         return self
 
     def names(self, context: LoadContext) -> Sequence[str]:
@@ -222,15 +228,7 @@ class Csv(Source):
         else:
             codes, names = split_at(cells, self.positive_above, context.key)
             remarks = []
-        if self.class_names is None:
-            return codes, names, remarks
-        given = check_given(self.class_names, f"{context.key}.class_names")
-        if len(given) != len(names):
-            raise InputError(
-                f"{context.key}.class_names gives {len(given)} names, but the labels "
-                f"make {len(names)} classes ({', '.join(names[:10])}); name each of them"
-            )
-        return codes, given, remarks
+        return codes, renamed(names, self.class_names, context.key), remarks
 
     def _filled(
         self, domains: list[Domain], columns: list[str], context: LoadContext
@@ -294,4 +292,5 @@ def _in_order(table: Table, columns: list[str], key: str) -> np.ndarray:
         )
     if table.columns == columns:
         return table.features
-    return table.features[:, [table.columns.index(name) for name in columns]]
+    place = {name: index for index, name in enumerate(table.columns)}
+    return table.features[:, [place[name] for name in columns]]

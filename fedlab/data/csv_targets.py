@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from fedlab.data.array_targets import names_of_columns
+from fedlab.data.csv_columns import position
 from fedlab.data.csv_reader import Table
 from fedlab.data.numbers import number
 from fedlab.data.source import LoadContext
@@ -71,7 +72,7 @@ def taken_out(
     for domain, table in tables.items():
         where = f"{context.key}.files.{domain}"
         every = table.header
-        places = [_place(each, every, where) for each in wanted]
+        places = [position(every, each, "label", where) for each in wanted]
         names = [every[place] for place in places]
         if twice := [each for each in places if places.count(each) > 1]:
             raise InputError(
@@ -116,22 +117,6 @@ def taken_out(
             )
         found = named
     return rest, values, names_of_columns(source.class_names, found, len(wanted), context)
-
-
-def _place(column: int | str, every: list[str], where: str) -> int:
-    if isinstance(column, str):
-        if column not in every:
-            raise InputError(
-                f"{where} has no column '{column}' in its header, only {', '.join(every[:20])}; "
-                "set the source's label to some of them"
-            )
-        return every.index(column)
-    if not -len(every) <= column < len(every):
-        raise InputError(
-            f"{where} has {len(every)} columns, none at position {column}; set the source's label "
-            f"to at most {len(every) - 1}"
-        )
-    return column % len(every)
 
 
 def _number(cell: str, row: int, name: str, where: str) -> float:

@@ -8,6 +8,7 @@ ideas, not its images: results are comparable among themselves only.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -53,29 +54,19 @@ COLUMNS = 5
 BATCH = 1000
 
 
-class Digits(Source):
-    """Digits in five looks: ``handwritten``, ``scan``, ``photo``, ``printed`` and ``street``.
-
-    A handwritten digit serves one split of one domain only, a font or a part of a photograph one
-    split only. Where more images are asked for than there are source digits, a source returns in
-    another pose, pen and bend, within its split. Classes are balanced.
+class DigitSource(Source):
+    """What sources of painted digits share: the looks, each of which is a domain.
 
     Attributes:
         train_per_domain: Training images of each domain.
         test_per_domain: Test images of each domain.
         domains: The domains to make; all five by default. A domain's images do not depend on
             which others are made.
-        writers: Number of made-up writers of each domain, who are the owners of its images. Each
-            has a slant, a width and a height of its own and another number of images, of all
-            classes in both splits; by default nobody is.
     """
 
-    cached: ClassVar[bool] = True
-    name: Literal["digits"] = "digits"
     train_per_domain: PositiveInt = 743
     test_per_domain: PositiveInt = 500
     domains: tuple[DomainName, ...] = Field(default=tuple(RECIPES), min_length=1)
-    writers: int | None = Field(default=None, ge=2)
 
     def recipe(self) -> dict[str, Any]:
         """The parameters and the versions of the libraries that take part in the painting.
@@ -96,6 +87,29 @@ class Digits(Source):
             InputError: If scikit-learn or matplotlib, which bring the ingredients, are missing.
         """
         return [self._domain(name, context) for name in self.domains]
+
+    @abstractmethod
+    def _domain(self, name: DomainName, context: LoadContext) -> Domain:
+        """Paints one domain."""
+
+
+class Digits(DigitSource):
+    """Digits in five looks: ``handwritten``, ``scan``, ``photo``, ``printed`` and ``street``.
+
+    A handwritten digit serves one split of one domain only, a font or a part of a photograph one
+    split only. Where more images are asked for than there are source digits, a source returns in
+    another pose, pen and bend, within its split. Classes are balanced. For the other parameters see
+    `DigitSource`.
+
+    Attributes:
+        writers: Number of made-up writers of each domain, who are the owners of its images. Each
+            has a slant, a width and a height of its own and another number of images, of all
+            classes in both splits; by default nobody is.
+    """
+
+    cached: ClassVar[bool] = True
+    name: Literal["digits"] = "digits"
+    writers: int | None = Field(default=None, ge=2)
 
     def _domain(self, name: DomainName, context: LoadContext) -> Domain:
         train_inputs, train_labels = _paint(name, "train", self.train_per_domain, context)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from fedlab import rng
 from fedlab.data.class_names import normal, refuse_spellings
 from fedlab.data.image_tree import SPLITS, Folder, Tree, find
-from fedlab.data.owners import OwnerSplit, numbered, refuse_constant, refuse_spanning
+from fedlab.data.owners import OwnerSplit, numbered, owned, refuse_constant, refuse_spanning
 from fedlab.data.picture import Picture
 from fedlab.data.picture_source import PictureSource, picture_remarks
 from fedlab.data.samples import Domain
@@ -126,10 +125,7 @@ class ImageFolder(PictureSource):
                 "by_owner; leave split out"
             )
         domain = Domain(name, *splits[0], *splits[1], tuple(class_names), tuple(remarks))
-        if owners is None:
-            return domain
-        train, test = np.split(owners.codes, [len(splits[0][1])])
-        return replace(domain, train_owners=train, test_owners=test, owner_names=owners.names)
+        return owned(domain, owners)
 
     def _tree(self, context: LoadContext) -> Tree:
         place = context.locate(self.path)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedlab import rng
 from fedlab.config.component import Chosen, ConfigBlock
+from fedlab.data.class_names import stated
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stratify import deal
@@ -28,6 +29,11 @@ class MadeDomain(ConfigBlock):
     name: str = Field(min_length=1)
     transforms: tuple[Chosen[Transform], ...] = ()
 
+    @field_validator("name")
+    @classmethod
+    def _name_in_normal_form(cls, name: str) -> str:
+        return stated(name)
+
 
 class ImageSource(Source):
     """A source of images.
@@ -43,6 +49,11 @@ class ImageSource(Source):
     make_domains: tuple[MadeDomain, ...] = ()
     share_samples: bool = False
 
+    @field_validator("domain")
+    @classmethod
+    def _domain_in_normal_form(cls, domain: str | None) -> str | None:
+        return domain and stated(domain)
+
     @field_validator("make_domains")
     @classmethod
     def _different_names(cls, made: tuple[MadeDomain, ...]) -> tuple[MadeDomain, ...]:
@@ -51,6 +62,15 @@ class ImageSource(Source):
             if names.count(name) > 1:
                 raise ValueError(f"names '{name}' twice; give each made domain its own name")
         return made
+
+    @model_validator(mode="after")
+    def _shares_with_made_domains(self) -> ImageSource:
+        if self.share_samples and not self.make_domains:
+            raise ValueError(
+                "share_samples gives every made domain all samples, and make_domains makes none; "
+                "leave it out"
+            )
+        return self
 
     def _made_names(self, names: Sequence[str]) -> Sequence[str]:
         """Names of the domains that are made of those with these names."""
@@ -99,7 +119,7 @@ class ImageSource(Source):
             dealt = [np.arange(len(labels))] * len(self.make_domains)
         else:
             dealing = rng.generator(context.seed, "make_domains", split)
-            dealt = deal(labels, len(self.make_domains), dealing)
+            dealt = deal(context.target.kinds(labels), len(self.make_domains), dealing)
         made = []
         for domain, own in zip(self.make_domains, dealt, strict=True):
             changed = images[own]

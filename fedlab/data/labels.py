@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from fedlab.data.class_names import in_order, is_plain, normal, refuse_spellings
+from fedlab.data.class_names import check_given, in_order, is_plain, normal, refuse_spellings
 from fedlab.data.numbers import number
 from fedlab.errors import InputError
+
+LabelType = Literal["auto", "text"]
+"""Whether decimals are refused as labels, or taken for codes."""
 
 MANY_CLASSES = 10
 """So many different labels are taken for classes in the smallest of tables."""
@@ -17,8 +20,21 @@ _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,99})\.0*")
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?")
 
 
+def check_label_type(label_type: LabelType, positive_above: float | None) -> None:
+    """Refuses labels that are said to be codes and measurements.
+
+    Raises:
+        ValueError: With the remedy.
+    """
+    if label_type == "text" and positive_above is not None:
+        raise ValueError(
+            "label_type: text takes labels for codes, and positive_above for measurements; leave "
+            "one of them out"
+        )
+
+
 def classes_of(
-    labels: Iterable[str], rows: int, kind: Literal["auto", "text"], key: str, remedy: str
+    labels: Iterable[str], rows: int, kind: LabelType, key: str, remedy: str
 ) -> tuple[dict[str, int], tuple[str, ...], list[str]]:
     """The classes that labels stand for.
 
@@ -83,6 +99,23 @@ def split_at(
             )
         classes[label] = int(value > threshold)
     return classes, (f"<= {threshold:g}", f"> {threshold:g}")
+
+
+def renamed(names: tuple[str, ...], given: tuple[str, ...] | None, key: str) -> tuple[str, ...]:
+    """The names that a scenario gives classes, in the order of those that were found.
+
+    Raises:
+        InputError: If they are not as many, or one stands there twice.
+    """
+    if given is None:
+        return names
+    given = check_given(given, f"{key}.class_names")
+    if len(given) != len(names):
+        raise InputError(
+            f"{key}.class_names gives {len(given)} names, but the labels make {len(names)} classes "
+            f"({', '.join(names[:10])}); name each of them"
+        )
+    return given
 
 
 def _zeros(names: set[str], key: str) -> list[str]:

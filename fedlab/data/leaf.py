@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from fedlab import rng
 from fedlab.data.array_labels import classes, texts
+from fedlab.data.class_names import normal
 from fedlab.data.image_source import ImageSource
-from fedlab.data.owners import OwnerSplit, numbered, refuse_constant
+from fedlab.data.owners import OwnerSplit, numbered, owned, refuse_constant
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
@@ -55,6 +55,12 @@ class Leaf(ImageSource):
     test_share: float = Field(default=0.2, gt=0, lt=1)
     split: OwnerSplit = "within_owners"
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _inverts_images(self) -> Leaf:
+        if self.invert and self.shape is None:
+            raise ValueError("invert is of images; give their shape, or leave it out")
+        return self
 
     def encode(self, samples: Sequence[str], context: LoadContext) -> np.ndarray:
         """Token ids of texts, int64 of shape (n, length); for subclasses.
@@ -101,7 +107,7 @@ class Leaf(ImageSource):
             for split, users in read.items()
         }
         numbering, class_names, remarks = classes(
-            list(labels.values()), self.class_names, context.key
+            list(labels.values()), self.class_names, context.key, remedy="correct y in the files"
         )
         inputs = self._inputs(
             {s: [x for _, xs, _ in us for x in xs] for s, us in read.items()}, context
@@ -128,18 +134,13 @@ class Leaf(ImageSource):
                 "train and test; leave it out"
             )
         else:
-            own, tested = np.split(owners.codes, [len(train)])
             test = numbering(labels["test"])
-            domain = replace(
-                Domain(name, inputs["train"], train, inputs["test"], test, class_names),
-                train_owners=own,
-                test_owners=tested,
-                owner_names=owners.names,
-            )
+            splits = (inputs["train"], train, inputs["test"], test)
+            domain = owned(Domain(name, *splits, class_names), owners)
         return [domain.with_remarks(remarks)]
 
     def _domain_name(self, context: LoadContext) -> str:
-        return self.domain or context.locate(self.path).name
+        return self.domain or normal(context.locate(self.path).name)
 
     def _files(self, context: LoadContext) -> dict[str, list[Path]]:
         """The files of each split; all are of ``train`` where there are no folders for splits."""
@@ -162,7 +163,17 @@ class Leaf(ImageSource):
     def _inputs(self, samples: dict[str, list[Any]], context: LoadContext) -> dict[str, np.ndarray]:
         """Images, features or token ids of each split."""
         where = f"{context.key}.path: the samples"
-        if all(isinstance(own[0], str) for own in samples.values()):
+        are_texts = {isinstance(each, str) for own in samples.values() for each in own}
+        if len(are_texts) > 1:
+            raise InputError(
+                f"{where} are texts and lists of numbers; all must be of one kind: correct x in "
+                "the files"
+            )
+        if True in are_texts:
+            if self.shape is not None:
+                raise InputError(
+                    f"{context.key}.shape is of images, and the samples are texts; leave it out"
+                )
             return {split: self.encode(own, context) for split, own in samples.items()}
         arrays: dict[str, np.ndarray] = {}
         for split, own in samples.items():
@@ -177,14 +188,17 @@ class Leaf(ImageSource):
                     f"{where} are no lists of numbers of one length; all must have as many numbers"
                 )
         if self.shape is not None:
-            return {split: self._images(own, where, context) for split, own in arrays.items()}
+            whole = all(own.dtype.kind in "iu" for own in arrays.values())
+            if whole and max(own.max() for own in arrays.values()) == 1:
+                raise InputError(
+                    f"{where} are the whole numbers 0 and 1, and whole numbers of images go to "
+                    "255; write 0.0 and 1.0, or multiply them"
+                )
+            kind = np.int64 if whole else np.float64
+            return {s: self._images(own.astype(kind), where, context) for s, own in arrays.items()}
         flat = [own.reshape(len(own), -1) for own in arrays.values()]
         if all(own.dtype.kind in "iu" for own in flat):
             return {s: own.astype(np.int64) for s, own in zip(arrays, flat, strict=True)}
-        if self.invert:
-            raise InputError(
-                f"{context.key}.invert is of images; give their shape, or leave it out"
-            )
         return dict(zip(arrays, stored([own.astype(np.float64) for own in flat]), strict=True))
 
     def _images(self, numbers: np.ndarray, where: str, context: LoadContext) -> np.ndarray:
@@ -225,11 +239,16 @@ def _users(path: Path, context: LoadContext) -> list[tuple[str, list[Any], list[
             (str(u), told["user_data"][u]["x"], told["user_data"][u]["y"]) for u in told["users"]
         ]
         lengths = [(name, len(xs), len(ys)) for name, xs, ys in found]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where} is not of LEAF's form ({type(error).__name__}: {error}); it must hold users "
             "and user_data, with x and y for each user"
         ) from error
+    if sorted(name for name, *_ in found) != sorted(told["user_data"]):
+        raise InputError(
+            f"{where} lists other users in users than it has in user_data, or one of them twice; "
+            "list each once"
+        )
     for name, samples, labels in lengths:
         if samples != labels:
             raise InputError(

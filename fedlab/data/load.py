@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from fedlab import rng
-from fedlab.data.array_cache import load_cached
+from fedlab.data.array_cache import is_cached, load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
 from fedlab.data.ids import Ids
 from fedlab.data.input_kind import ids_of, kind_of
@@ -102,7 +102,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for index, source in enumerate(spec.sources):
         context = _context(spec, index, base)
         _refuse_other_target(source, context)
-        loaded = load_cached(source, context) if source.cached else source.load(context)
+        loaded = load_cached(source, context) if is_cached(source) else source.load(context)
         where = f"{context.key}: '{source.name}'.load"
         loaded = check_loaded(loaded, where, ragged=spec.inputs == "ids")
         if spec.inputs == "ids" and loaded:
@@ -122,6 +122,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
     for domain, context in selected:
         check_domain(domain, context)
     check_together(selected)
+    _refuse_other_vocabularies(spec, selected)
     whole = spec.inputs == spec.normalisation == "auto" and selected[0][0].ids is None
     if whole and selected[0][0].train_inputs.dtype == np.int64:
         remarks.append(
@@ -130,6 +131,26 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
         )
     tell([*remarks, *(remark for domain, _ in selected for remark in domain.remarks)])
     return [domain for domain, _ in selected]
+
+
+def _refuse_other_vocabularies(
+    spec: DataSpec, selected: Sequence[tuple[Domain, LoadContext]]
+) -> None:
+    """Refuses sources of which each has its own words for the same ids."""
+    told = {context.key for domain, context in selected if domain.ids is not None}
+    sources = {
+        f"data.sources.{index}": source
+        for index, source in enumerate(spec.sources)
+        if f"data.sources.{index}" in told
+    }
+    made = [key for key, source in sources.items() if not source.vocabulary_is_fixed]
+    tokenizers = {str(getattr(source, "tokenizer", "")) for source in sources.values()}
+    if len(sources) > 1 and (made or len(tokenizers) > 1):
+        first, second, *_ = sources
+        raise InputError(
+            f"{second}: an id is another token here than in {first}; read all texts by one source "
+            "(its files may name several domains), or give both the same tokenizer, bytes or a file"
+        )
 
 
 def _ids(spec: DataSpec, domains: Sequence[Domain]) -> Ids | None:
@@ -160,7 +181,7 @@ def _refuse_other_target(source: Source, context: LoadContext) -> None:
         raise InputError(
             f"{context.key}: '{source.name}' yields labels of data.target "
             f"{' and '.join(sorted(source.targets))}, and it is '{target.name}'; use the source "
-            f"csv or npz, or a class of your own whose `targets` names '{target.kind}'"
+            f"csv, npz or image_table, or a class of your own whose `targets` names '{target.kind}'"
         )
 
 

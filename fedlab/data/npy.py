@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,8 +11,9 @@ from pydantic import Field, model_validator
 
 from fedlab.data.array_labels import classes, texts
 from fedlab.data.array_targets import columns, numbers
+from fedlab.data.class_names import normal
 from fedlab.data.owned_arrays import concatenated
-from fedlab.data.owners import numbered, refuse_constant
+from fedlab.data.owners import numbered, owned, refuse_constant
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
 from fedlab.errors import InputError
@@ -104,26 +104,21 @@ class Npy(Source):
                 )
         owners = numbered(concatenated(found), f"{context.key}.owner_train")
         refuse_constant(owners.names, f"{context.key}.owner_train")
-        codes = np.split(owners.codes, [len(train)])
-        return [
-            replace(
-                domain,
-                train_owners=codes[0],
-                test_owners=codes[1],
-                owner_names=owners.names,
-            )
-        ]
+        return [owned(domain, owners)]
 
     def _name(self, context: LoadContext) -> str:
-        return self.domain or context.locate(self.x_train).parent.name
+        return normal(self.domain or context.locate(self.x_train).parent.name)
 
     def _mapped(self, key: str, context: LoadContext) -> np.ndarray:
         """The array of a file, mapped read-only."""
         path = context.locate(getattr(self, key))
         try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+            if not isinstance(array, np.ndarray) or not array.ndim:
+                raise ValueError("it holds no samples one after the other")
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
                 f"{context.key}.{key}: '{path}' is no .npy file of numbers or text ({error}); save "
                 "it with numpy.save"
             ) from error
+        return array

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -14,12 +14,13 @@ from fedlab import rng
 from fedlab.data.array_labels import Labels, classes, texts
 from fedlab.data.array_names import alike
 from fedlab.data.array_targets import columns, numbers
+from fedlab.data.class_names import normal
 from fedlab.data.image_source import ImageSource
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.npz_inputs import in_one_type, inputs_of
 from fedlab.data.npz_reader import Archive
 from fedlab.data.owned_arrays import Splits, concatenated, together
-from fedlab.data.owners import OwnerSplit, numbered, refuse_constant, refuse_spanning
+from fedlab.data.owners import OwnerSplit, numbered, owned, refuse_constant, refuse_spanning
 from fedlab.data.remarks import counted, listed
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
@@ -60,7 +61,7 @@ class Npz(ImageSource):
             ``by_owner`` draws owners all of whose samples are tested.
         files_are: Whether each file is a domain, or the samples of one of the ``owners`` of a
             single domain, which is called `domain`, or else as their folder.
-        series: Whether inputs are series, floats of shape (n, channels, length): as
+        series: Whether inputs are series, numbers of shape (n, channels, length): as
             ``data.inputs: numbers`` for this source alone.
     """
 
@@ -150,7 +151,7 @@ class Npz(ImageSource):
     def _files(self, context: LoadContext) -> dict[str, tuple[str, Path]]:
         """For each domain its file and the key that names it."""
         if self.path is not None:
-            name = self.domain or self.path.stem
+            name = self.domain or normal(self.path.stem)
             return {name: (f"{context.key}.path", context.locate(self.path))}
         return {
             domain: (f"{context.key}.files.{domain}", path)
@@ -249,8 +250,7 @@ class Npz(ImageSource):
             if cells is None or test_cells is None:
                 return whole
             both = numbered(concatenated([cells, test_cells]), f"{where}: its owners")
-            train, test = np.split(both.codes, [len(labels)])
-            return replace(whole, train_owners=train, test_owners=test, owner_names=both.names)
+            return owned(whole, both)
         owners = None if cells is None else numbered(cells, f"{where}: its owners")
         dealing = rng.generator(context.seed, "split", name)
         return split_domain(

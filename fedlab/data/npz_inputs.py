@@ -17,23 +17,27 @@ def inputs_of(inputs: np.ndarray, where: str, context: LoadContext, series: bool
         inputs: The array as it was saved.
         where: What it is called in errors.
         context: Gives what inputs are, and the shape of images.
-        series: Whether floats of shape (n, channels, length) are expected.
+        series: Whether they are series, numbers of shape (n, channels, length).
 
     Raises:
         InputError: If it is of no kind that the `npz` source describes.
     """
     if context.inputs == "ids":
         return inputs  # brought to one length with those of all domains
-    if context.inputs == "numbers" and inputs.ndim > 2 and inputs.dtype.kind in "biuf":
+    are_numbers = inputs.dtype.kind in "biuf"
+    if series and not (are_numbers and inputs.ndim == 3):
+        raise InputError(
+            f"{where} has the shape {inputs.shape} and type {inputs.dtype}, and the source's "
+            "series: true reads numbers of shape (n, channels, length); leave it out"
+        )
+    if series or (context.inputs == "numbers" and inputs.ndim > 2 and are_numbers):
         return as_floats(inputs)
     if inputs.ndim == 2 and inputs.dtype.kind in "iu":
         if inputs.dtype == np.uint64 and inputs.max(initial=0) > np.iinfo(np.int64).max:
             raise InputError(f"{where} has numbers beyond those of int64; save them as float64")
         return inputs.astype(np.int64)
-    if inputs.dtype.kind == "f" and inputs.ndim == 2 + series:
-        return inputs.astype(np.float64 if inputs.dtype.itemsize > 4 else np.float32, copy=False)
-    if inputs.dtype.kind == "b" and inputs.ndim == 2:
-        return inputs.astype(np.float32)
+    if inputs.ndim == 2 and are_numbers:
+        return as_floats(inputs)
     if inputs.dtype == np.uint8 and inputs.ndim == 3:
         inputs = inputs[:, None]
     elif inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] in (1, 3):
@@ -41,6 +45,11 @@ def inputs_of(inputs: np.ndarray, where: str, context: LoadContext, series: bool
     if inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[1] in (1, 3):
         shape = (len(inputs), context.channels, context.image_size, context.image_size)
         context.limits.check_array(shape, 1, where)
+        if inputs.max(initial=0) == 1:
+            raise InputError(
+                f"{where} has the bytes 0 and 1 alone, and those of images go to 255; multiply "
+                "them by 255"
+            )
         return conform(inputs, context.channels, context.image_size)
     raise InputError(
         f"{where} has the shape {inputs.shape} and type {inputs.dtype}; images must be uint8 "

@@ -35,12 +35,12 @@ def split_within(
     quotas = np.floor(exact + 1e-9).astype(np.int64)
     lacking = wanted - np.bincount(cell_of_owner, quotas, len(wanted)).astype(np.int64)
     order = np.lexsort((generator.random(len(cells)), quotas - exact, cell_of_owner))
-    quotas[order[_rank(cell_of_owner[order]) < lacking[cell_of_owner[order]]]] += 1
+    quotas[order[rank(cell_of_owner[order]) < lacking[cell_of_owner[order]]]] += 1
 
     shuffled = generator.permutation(len(labels))
     dealt = shuffled[np.argsort(place[shuffled], kind="stable")]
     is_test = np.zeros(len(labels), bool)
-    is_test[dealt[_rank(place[dealt]) < quotas[place[dealt]]]] = True
+    is_test[dealt[rank(place[dealt]) < quotas[place[dealt]]]] = True
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
@@ -63,8 +63,8 @@ def split_by_owner(
     return np.flatnonzero(~tested), np.flatnonzero(tested)
 
 
-def _rank(groups: np.ndarray) -> np.ndarray:
-    """The place of each element within its group, of groups that lie together."""
+def rank(groups: np.ndarray) -> np.ndarray:
+    """The place of each element within its group, of groups (from 0 on) that lie together."""
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     sizes = np.diff(np.append(starts, len(groups)))
     return np.arange(len(groups)) - np.repeat(starts, sizes)

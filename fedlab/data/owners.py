@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +30,19 @@ class Owners(NamedTuple):
     def take(self, rows: np.ndarray) -> Owners:
         """The owners of some of the samples; their names stay all."""
         return Owners(self.codes[rows], self.names)
+
+
+def owned(domain: Domain, owners: Owners | None) -> Domain:
+    """The same domain with the owners of its samples.
+
+    Args:
+        domain: A domain of both splits.
+        owners: Those of the training samples, then those of the test samples; None for nobody.
+    """
+    if owners is None:
+        return domain
+    train, test = np.split(owners.codes, [len(domain.train_labels)])
+    return replace(domain, train_owners=train, test_owners=test, owner_names=owners.names)
 
 
 def numbered(cells: Sequence[str] | np.ndarray, where: str) -> Owners:

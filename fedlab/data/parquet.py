@@ -10,20 +10,20 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
-from fedlab import rng
 from fedlab.data.array_labels import Labels, classes
-from fedlab.data.categories import Encoding
+from fedlab.data.categories import Encoding, check_encoding
 from fedlab.data.class_names import normal
 from fedlab.data.csv_table import Csv
+from fedlab.data.labels import LabelType, check_label_type
 from fedlab.data.named_files import named
-from fedlab.data.owners import OwnerSplit, numbered, refuse_constant, refuse_spanning
+from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
 from fedlab.data.parquet_file import File
 from fedlab.data.parquet_rows import FileRows, column_of, declared_classes
 from fedlab.data.picture_source import PictureSource, picture_remarks
 from fedlab.data.remarks import counted, listed
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
-from fedlab.data.stratify import split_domain
+from fedlab.data.table_rows import Rows
 from fedlab.errors import InputError
 
 
@@ -68,7 +68,7 @@ class Parquet(PictureSource):
     test_share: float = Field(default=0.2, gt=0, lt=1)
     split: OwnerSplit = "within_owners"
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
-    label_type: Literal["auto", "text"] = "auto"
+    label_type: LabelType = "auto"
     positive_above: FiniteFloat | None = None
     impute: Literal["median", "mean", "drop"] = "median"
     categorical: tuple[str, ...] = ()
@@ -85,19 +85,51 @@ class Parquet(PictureSource):
             raise ValueError("has both domain and domain_column; say once what the domain is")
         if self.split == "by_owner" and (self.owner is None or self.test):
             raise ValueError("split: by_owner needs owner, and no test files")
+        if self.test and self.test_share != type(self).model_fields["test_share"].default:
+            raise ValueError("test_share splits what has no test files; leave one of them out")
+        check_label_type(self.label_type, self.positive_above)
+        check_encoding(self.encoding, self.categorical)
+        return self
+
+    @model_validator(mode="after")
+    def _gives_each_column_one_purpose(self) -> Parquet:
+        features = dict.fromkeys(self.columns or (), "columns")
+        features |= dict.fromkeys(self.categorical, "categorical")
+        for key in ("label", "owner", "domain_column", "image"):
+            column = getattr(self, key)
+            if column in features:
+                raise ValueError(
+                    f"{features[column]} names '{column}', which {key} names, too; a feature is "
+                    "nothing else: leave it out of one of them"
+                )
+            if key != "label" and column == self.label:
+                raise ValueError(
+                    f"{key} names '{column}', which label names, too; give each its own column"
+                )
         return self
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
-        """All files.
+        """All files, and those of pictures that lie beside them.
 
         Raises:
-            InputError: If there are none.
+            InputError: If there are none, or a column is missing.
         """
-        return [path for paths in self._paths(context).values() for path in paths]
+        files = [file for own in self._opened(context).values() for file in own]
+        image = self._image(files[0], context)
+        pictures = [path for file in files if image for path in file.pictures_beside(image)]
+        for path in pictures:
+            context.limits.check_file(path, f"{context.key}.image: '{path}'")
+        return [*(file.path for file in files), *pictures]
+
+    def depends_on(self, context: LoadContext) -> dict[str, Any]:
+        """The unseen domains, whose rows fill no gap and name no category of a table."""
+        first = self._opened(context)["train"][0]
+        is_table = self._image(first, context) is None
+        return {"unseen_domains": sorted(context.unseen_domains)} if is_table else {}
 
     def names(self, context: LoadContext) -> Sequence[str] | None:
         """See `Source.names`."""
-        self.reads(context)
+        self._opened(context)
         return None if self.domain_column else self._made_names([self._domain_name(context)])
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
@@ -107,14 +139,8 @@ class Parquet(PictureSource):
             InputError: If a file or a column is missing or damaged, or cells are not of the kind
                 that the class describes.
         """
-        files = {
-            split: [File.opened(path, f"{context.key}.{split}", context) for path in paths]
-            for split, paths in self._paths(context).items()
-        }
+        files = self._opened(context)
         everything = [file for own in files.values() for file in own]
-        for key, column in self._named().items():
-            for file in everything:
-                file.check([column], f"{context.key}.{key}")
         image = self._image(everything[0], context)
         tested = np.repeat(
             [split == "test" for split, own in files.items() for _ in own],
@@ -153,6 +179,17 @@ class Parquet(PictureSource):
                 found.setdefault(split, []).extend(paths)
         return found
 
+    def _opened(self, context: LoadContext) -> dict[str, list[File]]:
+        """The files of each split, which have the columns that the source names."""
+        files = {
+            split: [File.opened(path, f"{context.key}.{split}", context.limits) for path in paths]
+            for split, paths in self._paths(context).items()
+        }
+        for key, column in self._named().items():
+            for file in [file for own in files.values() for file in own]:
+                file.check([column], f"{context.key}.{key}")
+        return files
+
     def _domain_name(self, context: LoadContext) -> str:
         return self.domain or normal(self._paths(context)["train"][0].parent.name)
 
@@ -178,7 +215,7 @@ class Parquet(PictureSource):
                 f"{context.key}.image to one of them"
             )
         image = self.image or (pictures[0] if pictures and self.columns is None else None)
-        of_tables = ("columns", "categorical", "positive_above", "impute", "encoding", "label_type")
+        of_tables = ("columns", "categorical", "positive_above", "impute", "encoding")
         for key in of_tables if image else ():
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise InputError(
@@ -191,74 +228,55 @@ class Parquet(PictureSource):
         """The domains of pictures."""
         labels = np.array(column_of(rows.files, self.label, "label"))
         found, codes = np.unique(labels, return_inverse=True)
-        declared = rows.files[0].declared(self.label)
-        given = self.class_names or declared_classes(declared, found, context.key)
+        given = self.class_names or declared_classes(rows.files, self.label, found, context.key)
         all_labels = Labels(codes.reshape(-1).astype(np.int64), found.tolist())
-        numbering, class_names, remarks = classes([all_labels], given, context.key)
+        numbering, class_names, remarks = classes(
+            [all_labels], given, context.key, self.label_type, "name another column as label"
+        )
         numbers = numbering(all_labels)
         pictures = [picture for file in rows.files for picture in file.pictures(image)]
         used = {image, *self._named().values()}
         if unread := [name for name in rows.files[0].schema.names if name not in used]:
             what = counted({f"column{{s}} ({listed(unread)})": len(unread)})
             remarks.append(f"{context.key}: left out {what}, which no key of the source names")
-        domains = []
+        domains: list[Domain] = []
         for name in dict.fromkeys(rows.domains.tolist()):
             own = np.flatnonzero(rows.domains == name)
             where = f"{context.key}.train: domain '{name}'"
             images, bare = self.decoded(
                 [pictures[row] for row in own],
-                lambda i, own=own: f"{context.key}.train: the image of row {own[i]}",
+                lambda i, own=own: rows.picture(int(own[i])),
                 context,
                 where,
             )
-            domain = self._domain(name, images, numbers[own], rows, own, class_names, context)
+            owners = rows.owners and [rows.owners[row] for row in own]
+            tested = None if rows.tested is None else rows.tested[own]
+            domain = Rows(images, numbers[own], owners, tested).domain(
+                name, class_names, self.test_share, context, self.split
+            )
             domains.append(domain.with_remarks(picture_remarks(bare, where)))
         return [domains[0].with_remarks(remarks), *domains[1:]]
-
-    def _domain(
-        self,
-        name: str,
-        inputs: np.ndarray,
-        labels: np.ndarray,
-        rows: FileRows,
-        own: np.ndarray,
-        class_names: tuple[str, ...],
-        context: LoadContext,
-    ) -> Domain:
-        """One domain, split as the files are, or as the source says."""
-        cells = rows.owners and [rows.owners[row] for row in own]
-        owners = numbered(cells, f"{context.key}.owner") if cells else None
-        if rows.tested is None:
-            dealing = rng.generator(context.seed, "split", name)
-            return split_domain(
-                name, inputs, labels, class_names, self.test_share, dealing, owners, self.split
-            )
-        test, train = np.flatnonzero(rows.tested[own]), np.flatnonzero(~rows.tested[own])
-        parts = (inputs[train], labels[train], inputs[test], labels[test])
-        domain = Domain(name, *parts, class_names)
-        if owners is None:
-            return domain
-        codes, names = owners
-        return replace(
-            domain, train_owners=codes[train], test_owners=codes[test], owner_names=names
-        )
 
     def _tables(self, rows: FileRows, context: LoadContext) -> list[Domain]:
         """The domains of numbers, by the way of CSV tables."""
         first = rows.files[0]
+        if self.columns is None:
+            rows.check_columns(f"{context.key}.columns")
         beside = {self.label, self.owner, self.domain_column}
         names = self.columns or [name for name in first.schema.names if name not in beside]
         names = list(dict.fromkeys([*names, *self.categorical]))
         if not names:
             raise InputError(f"{first.where} has no column of numbers beside the label; add some")
+        context.limits.check_array((len(rows.domains), len(names)), 8, first.where)
         features, categories = rows.features(names, self.categorical)
-        context.limits.check_array(features.shape, 8, first.where)
         labels = column_of(rows.files, self.label, "label") or []
-        declared = declared_classes(first.declared(self.label), np.unique(labels), context.key)
+        declared = None
+        if self.class_names is None and self.positive_above is None:
+            declared = declared_classes(rows.files, self.label, np.unique(labels), context.key)
         tables = rows.tables(features, names, categories, labels)
-        way = {key: getattr(self, key) for key in Csv.model_fields if key in _SHARED}
+        way = {key: getattr(self, key) for key in _SHARED}
         domains = Csv(files={"all": Path("all")}, **way).domains(tables, context)
-        if declared is None or self.class_names or self.positive_above is not None:
+        if declared is None:
             return domains
         place = np.array([int(name) for name in domains[0].class_names])
         return [

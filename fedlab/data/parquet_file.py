@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedlab.data.class_names import normal
 from fedlab.data.csv_columns import not_a_number
-from fedlab.data.source import LoadContext
+from fedlab.data.limits import Limits
 from fedlab.errors import InputError
 
 
@@ -30,14 +33,15 @@ class File(NamedTuple):
     rows: int
 
     @classmethod
-    def opened(cls, path: Path, key: str, context: LoadContext) -> File:
+    def opened(cls, path: Path, key: str, limits: Limits) -> File:
         """Reads what a file says of itself.
 
         Raises:
-            InputError: If it is missing, larger than is allowed, or no Parquet file.
+            InputError: If it is missing, larger than is allowed, no Parquet file, or has two
+                columns of one name.
         """
         where = f"{key}: '{path}'"
-        context.limits.check_file(path, where)
+        limits.check_file(path, where)
         parquet = _pyarrow(where)
         try:
             found = parquet.ParquetFile(path)
@@ -47,10 +51,16 @@ class File(NamedTuple):
                 f"{where} cannot be read as a Parquet file ({' '.join(str(error).split())}); "
                 "correct the path, or fetch the file again"
             ) from error
-        if rows > context.limits.rows:
+        if rows > limits.rows:
             raise InputError(
-                f"{where} has {rows:,} rows, more than the {context.limits.rows:,} that "
+                f"{where} has {rows:,} rows, more than the {limits.rows:,} that "
                 "data.limits.rows allows; set it to more if they are meant"
+            )
+        twice = [name for name, count in Counter(schema.names).items() if count > 1]
+        if twice:
+            raise InputError(
+                f"{where} has {len(schema.names)} columns, several of them called '{twice[0]}'; "
+                "give each its own name"
             )
         return cls(path, where, schema, rows)
 
@@ -76,8 +86,14 @@ class File(NamedTuple):
                     f"{', '.join(self.schema.names[:20])}; correct {key}"
                 )
 
+    def cells(self, column: str) -> list[Any]:
+        """A column as it stands in the file, None for what is missing."""
+        return self._read(column).to_pylist()
+
     def texts(self, column: str, what: str) -> list[str]:
         """A column of names: text, whole numbers or booleans.
+
+        Labels may be floats, as pandas makes of whole numbers with a gap among them.
 
         Raises:
             InputError: If a row has none, or they are of another kind.
@@ -85,7 +101,6 @@ class File(NamedTuple):
         import pyarrow
 
         kind = self.schema.field(column).type
-        array = self._read(column)
         is_number = pyarrow.types.is_floating(kind) and what == "label"
         if not (_is_text(kind) or pyarrow.types.is_integer(kind) or is_number) and not (
             pyarrow.types.is_boolean(kind)
@@ -94,12 +109,16 @@ class File(NamedTuple):
                 f"{self.where}: column '{column}' is of type {kind}; a {what} must be text or a "
                 "whole number"
             )
-        cells = array.to_pylist()
-        if None in cells:
+        cells = self.cells(column)
+        nothing = {cell for cell in set(cells) if _names_nothing(cell)}
+        if nothing:
+            row = next(row for row, cell in enumerate(cells) if cell in nothing)
             raise InputError(
-                f"{self.where}: column '{column}' has no {what} in row {cells.index(None)}; add "
-                "it or remove the row"
+                f"{self.where}: column '{column}' has no {what} in row {row}; add it or remove the "
+                "row"
             )
+        if is_number and all(cell.is_integer() for cell in cells):
+            cells = [int(cell) for cell in cells]
         return [str(cell) for cell in cells]
 
     def numbers(self, column: str) -> np.ndarray:
@@ -137,9 +156,12 @@ class File(NamedTuple):
 
     def categories(self, column: str) -> tuple[np.ndarray, list[str]]:
         """A column of categories: places among its texts, float64 with NaN where missing."""
-        cells = self._read(column).to_pylist()
+        cells = self.cells(column)
         places: dict[str, int] = {}
-        codes = [np.nan if c is None else places.setdefault(str(c), len(places)) for c in cells]
+        codes = [
+            np.nan if _names_nothing(cell) else places.setdefault(str(cell), len(places))
+            for cell in cells
+        ]
         return np.array(codes, np.float64), list(places)
 
     def is_picture(self, column: str) -> bool:
@@ -158,7 +180,7 @@ class File(NamedTuple):
             InputError: If a row has neither.
         """
         found: list[Path | bytes] = []
-        for row, cell in enumerate(self._read(column).to_pylist()):
+        for row, cell in enumerate(self.cells(column)):
             content = cell.get("bytes") if isinstance(cell, dict) else cell
             path = cell.get("path") if isinstance(cell, dict) else None
             if content is None and not path:
@@ -167,6 +189,25 @@ class File(NamedTuple):
                 )
             found.append(self.path.parent / str(path) if content is None else content)
         return found
+
+    def pictures_beside(self, column: str) -> list[Path]:
+        """The files of pictures of which the column has the path and not the content.
+
+        Raises:
+            InputError: As `pictures`.
+        """
+        import pyarrow
+
+        if not pyarrow.types.is_struct(self.schema.field(column).type):
+            return []
+        footer = _pyarrow(self.where).ParquetFile(self.path).metadata
+        for group in range(footer.num_row_groups):
+            for place in range(footer.num_columns):
+                part = footer.row_group(group).column(place)
+                content = part.path_in_schema == f"{column}.bytes"
+                if content and (part.statistics is None or part.statistics.null_count != 0):
+                    return [each for each in self.pictures(column) if isinstance(each, Path)]
+        return []
 
     def _read(self, column: str) -> Any:
         try:
@@ -180,6 +221,12 @@ class File(NamedTuple):
                 f"{self.where}: column '{column}' cannot be read ({' '.join(str(error).split())}); "
                 "fetch the file again"
             ) from error
+
+
+def _names_nothing(cell: Any) -> bool:
+    """Whether a cell is missing, blank, or a float that is not finite."""
+    is_number = isinstance(cell, float)
+    return cell is None or not (math.isfinite(cell) if is_number else normal(str(cell)))
 
 
 def _is_text(kind: Any) -> bool:

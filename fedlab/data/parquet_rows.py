@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fedlab.data.class_names import normal
+from fedlab.data.class_names import check_given
 from fedlab.data.csv_reader import Table
 from fedlab.data.parquet_file import File
 from fedlab.errors import InputError
@@ -29,6 +28,30 @@ class FileRows:
     tested: np.ndarray | None
     owners: list[str] | None
     domains: np.ndarray
+
+    def picture(self, row: int) -> str:
+        """What the picture of a row is called in errors."""
+        for file in self.files:
+            if row < file.rows:
+                return f"{file.where}: the image of row {row}"
+            row -= file.rows
+        raise IndexError(row)
+
+    def check_columns(self, key: str) -> None:
+        """Refuses files with other columns than the first, of which all are read.
+
+        Raises:
+            InputError: With the columns in which they differ.
+        """
+        first, *others = self.files
+        for file in others:
+            odd = sorted({*file.schema.names} ^ {*first.schema.names})
+            if odd:
+                raise InputError(
+                    f"{file.where}: its columns are not those of the first file (they differ in "
+                    f"{', '.join(odd[:20])}); give all files the same columns, or name those that "
+                    f"are features in {key}"
+                )
 
     def features(
         self, names: Sequence[str], categorical: Sequence[str]
@@ -85,30 +108,38 @@ def column_of(files: Sequence[File], column: str | None, what: str) -> list[str]
 
 
 def declared_classes(
-    names: tuple[str, ...] | None, found: np.ndarray, key: str
+    files: Sequence[File], label: str, found: np.ndarray, key: str
 ) -> tuple[str, ...] | None:
     """The class names of the files' metadata, for labels that are places among them.
 
     Args:
-        names: The names, if there are some.
+        files: All files.
+        label: The column of the labels.
         found: The different labels, as text.
         key: Key of the source in the scenario.
 
     Raises:
-        InputError: If a label is no place among them, or a name stands there twice.
+        InputError: If files name classes in different ways, a label is no place among them, or a
+            name stands there twice.
     """
-    if names is None:
-        return None
     places = [int(each) for each in found if str(each).lstrip("-").isdigit()]
     if len(places) < len(found):
         return None
+    told = {file.declared(label): file.where for file in files}
+    told.pop(None, None)
+    if not told:
+        return None
+    (names, _), *others = told.items()
+    if others or names is None:
+        raise InputError(
+            f"{others[0][1]} names other classes for '{label}' than the files before it do, so "
+            f"that a number is not the same class in all of them; set {key}.class_names to those "
+            "that are meant, or save the files anew"
+        )
     if places and (min(places) < 0 or max(places) >= len(names)):
         raise InputError(
             f"{key}.label: the labels go from {min(places)} to {max(places)}, and the files name "
             f"{len(names)} classes; -1 marks samples without a label, which do not belong into a "
             "split"
         )
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise InputError(f"{key}.label: the files name the class '{twice[0]}' twice")
-    return tuple(map(normal, names))
+    return check_given(names, f"{key}.label: the metadata of the files")

@@ -22,7 +22,7 @@ from torch.nn.functional import pad
 
 from fedlab.data.strong_operations import FAMILIES, OPERATIONS
 
-__all__ = ["DRAWS", "OPERATIONS", "StrongPlan", "apply", "draw_strong", "plan", "strong_view"]
+__all__ = ["DRAWS", "OPERATIONS", "StrongPlan", "apply", "draw_strong", "plan"]
 
 DRAWS = 5  # mirror, crop down, crop right, operation, direction
 CROP_PADDING = 1 / 8
@@ -98,11 +98,3 @@ def apply(pixels: Tensor, planned: StrongPlan) -> Tensor:
             change(changed[start:end], sizes, planned.kinds[start:end] - 2 * kind)
         start, kind = end, kind + count
     return changed.clamp_(0, 1)[planned.back]
-
-
-def strong_view(pixels: Tensor, draws: Tensor, *, mirrors: bool) -> Tensor:
-    """The views that draws on the host ask for (see `plan` and `apply`)."""
-    planned = plan(draws.cpu(), *pixels.shape[2:], mirrors=mirrors)
-    device = pixels.device
-    crops, back, kinds = (tensor.to(device) for tensor in planned[:3])
-    return apply(pixels, StrongPlan(crops, back, kinds, planned.sizes))

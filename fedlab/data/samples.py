@@ -134,6 +134,11 @@ class FederatedData:
         return replace(self, owner_names=names)
 
     @property
+    def is_measured(self) -> bool:
+        """Whether inputs are measurements: neither images nor ids."""
+        return self.train.inputs.dtype != np.uint8 and self.ids is None
+
+    @property
     def seen_domains(self) -> tuple[int, ...]:
         """Indices of the domains that clients own."""
         return tuple(

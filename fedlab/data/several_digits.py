@@ -7,17 +7,25 @@ digits, and the looks of the domains, are those of `fedlab.data.digits`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from fedlab import rng
-from fedlab.data.digits import BATCH, RECIPES, DomainName, Split, material, to_bytes
-from fedlab.data.embedded.ingredients import Material, versions
+from fedlab.data.digits import (
+    BATCH,
+    RECIPES,
+    DigitSource,
+    DomainName,
+    Split,
+    material,
+    to_bytes,
+)
+from fedlab.data.embedded.ingredients import Material
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
-from fedlab.data.source import LoadContext, Source
+from fedlab.data.source import LoadContext
 from fedlab.targets.base import MULTI_LABEL
 
 LABELS = tuple("123456789")
@@ -27,17 +35,12 @@ RARER = 0.7
 """The k-th label is in a place in proportion to k to the power of minus this."""
 
 
-class SeveralDigits(Source):
+class SeveralDigits(DigitSource):
     """Two by two digits in a picture; its labels are those from 1 to 9 that are among them.
 
     A 1 is in about every second picture, a 9 in every eighth; a picture of four zeros has no
     label. Domains are the looks of ``digits``, and as there a font, a photograph or somebody's
-    digit serves one split only.
-
-    Attributes:
-        train_per_domain: Training pictures of each domain.
-        test_per_domain: Test pictures of each domain.
-        domains: The domains to make; all five by default.
+    digit serves one split only. For the parameters see `DigitSource`.
     """
 
     cached: ClassVar[bool] = True
@@ -45,35 +48,10 @@ class SeveralDigits(Source):
     name: Literal["several_digits"] = "several_digits"
     train_per_domain: PositiveInt = 400
     test_per_domain: PositiveInt = 300
-    domains: tuple[DomainName, ...] = Field(default=tuple(RECIPES), min_length=1)
 
-    def recipe(self) -> dict[str, Any]:
-        """The parameters and the versions of the libraries that take part in the painting.
-
-        Raises:
-            InputError: If scikit-learn or matplotlib, which bring the ingredients, are missing.
-        """
-        return {**super().recipe(), "versions": versions()}
-
-    def names(self, context: LoadContext) -> list[str]:
-        """See `Source.names`."""
-        return list(self.domains)
-
-    def load(self, context: LoadContext) -> list[Domain]:
-        """Paints the domains; a pure function of these parameters and `context`.
-
-        Raises:
-            InputError: If scikit-learn or matplotlib, which bring the ingredients, are missing.
-        """
-        return [
-            Domain(
-                name,
-                *_pictures(name, "train", self.train_per_domain, context),
-                *_pictures(name, "test", self.test_per_domain, context),
-                LABELS,
-            )
-            for name in self.domains
-        ]
+    def _domain(self, name: DomainName, context: LoadContext) -> Domain:
+        train = _pictures(name, "train", self.train_per_domain, context)
+        return Domain(name, *train, *_pictures(name, "test", self.test_per_domain, context), LABELS)
 
 
 def _pictures(

@@ -60,8 +60,8 @@ class Source(Component):
 
     Attributes:
         cached: Whether the loaded arrays are worth keeping on disk between runs. They may then
-            depend on the context's channels, image size and seed, on `recipe`, and on the files
-            that `reads` lists, and on nothing else.
+            depend on the context's channels, image size and seed, on `recipe`, `depends_on`, and
+            the files that `reads` lists, and on nothing else. A subclass has to say so itself.
         version: To be raised whenever `load` yields other arrays than before, so that nobody is
             served what an older version has left in the cache.
         targets: The kinds of `data.target` that it yields labels for (`Target.kind`).
@@ -96,6 +96,10 @@ class Source(Component):
         keeps.
         """
         return self.model_dump(mode="json")
+
+    def depends_on(self, context: LoadContext) -> dict[str, Any]:
+        """What `load` takes from the context besides channels, image size and seed, as JSON."""
+        return {}
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
         """The files that `load` reads: when one changes, what was cached of them is void."""

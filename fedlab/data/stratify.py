@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from fedlab.data.owner_split import split_by_owner, split_within
-from fedlab.data.owners import Owners, OwnerSplit
+from fedlab.data.owners import Owners, OwnerSplit, owned
 from fedlab.data.samples import Domain
 from fedlab.errors import InputError
 from fedlab.targets.base import Target
 
 
-def shuffled_by_class(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """All indices, class after class, in random order within each class."""
-    order = generator.permutation(len(labels))
-    return order[np.argsort(labels[order], kind="stable")]
+def shuffled_groups(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The order that sorts `groups` and is random within each of them, int64 of shape (n,)."""
+    shuffled = rng.permutation(len(groups))
+    return shuffled[np.argsort(groups[shuffled], kind="stable")]
 
 
 def choose(labels: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
@@ -37,7 +37,7 @@ def choose(labels: np.ndarray, count: int, generator: np.random.Generator) -> np
     quotas = np.floor(exact).astype(np.int64)
     neediest = np.argsort(quotas - exact, kind="stable")
     quotas[neediest[: count - quotas.sum()]] += 1
-    order = shuffled_by_class(labels, generator)
+    order = shuffled_groups(labels, generator)
     rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.sort(order[rank < np.repeat(quotas, sizes)])
 
@@ -53,7 +53,7 @@ def deal(labels: np.ndarray, parts: int, generator: np.random.Generator) -> list
     Returns:
         Sorted indices of each part, int64.
     """
-    order = shuffled_by_class(labels, generator)
+    order = shuffled_groups(labels, generator)
     return [np.sort(order[part::parts]) for part in range(parts)]
 
 
@@ -80,8 +80,7 @@ def split_domain(
     kinds = target.kinds(labels) if target else labels
     if owners is None:
         train, test = split(kinds, test_share, generator)
-        return Domain(name, inputs[train], labels[train], inputs[test], labels[test], class_names)
-    if how == "by_owner":
+    elif how == "by_owner":
         if not np.any(owners.codes != owners.codes[:1]):
             raise InputError(
                 f"split: by_owner: domain '{name}' has the one owner '{owners.names[0]}', who "
@@ -90,14 +89,5 @@ def split_domain(
         train, test = split_by_owner(owners.codes, test_share, generator)
     else:
         train, test = split_within(kinds, owners.codes, test_share, generator)
-    return Domain(
-        name,
-        inputs[train],
-        labels[train],
-        inputs[test],
-        labels[test],
-        class_names,
-        train_owners=owners.codes[train],
-        test_owners=owners.codes[test],
-        owner_names=owners.names,
-    )
+    made = Domain(name, inputs[train], labels[train], inputs[test], labels[test], class_names)
+    return owned(made, owners and owners.take(np.concatenate([train, test])))

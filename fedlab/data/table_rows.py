@@ -1,4 +1,4 @@
-"""The rows of tables on their way from files to domains."""
+"""The rows of tables, or the pictures that these name, on their way from files to domains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedlab import rng
-from fedlab.data.owners import OwnerSplit, numbered
+from fedlab.data.owners import OwnerSplit, numbered, owned
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.data.stratify import split_domain
@@ -19,25 +19,25 @@ class Rows(NamedTuple):
     """The rows of a file or a domain.
 
     Attributes:
-        features: float64 of shape (n, features).
+        inputs: Features, float64 of shape (n, features), or images as those of `Samples`.
         labels: Class indices, shape (n,), or the numbers that are learnt, (n, columns).
         owners: Names of their owners, if they have some.
         tested: Which are the test split, bool of shape (n,), where one is given.
     """
 
-    features: np.ndarray
+    inputs: np.ndarray
     labels: np.ndarray
     owners: Sequence[str] | None
     tested: np.ndarray | None = None
 
     def whole(self) -> tuple[Rows, int]:
         """The rows without a missing value, and how many others there are."""
-        whole = np.logical_not(np.isnan(self.features).any(axis=1))
+        whole = np.logical_not(np.isnan(self.inputs).any(axis=1))
         owners = self.owners and [
             name for name, keep in zip(self.owners, whole.tolist(), strict=True) if keep
         ]
         tested = None if self.tested is None else self.tested[whole]
-        rows = Rows(self.features[whole], self.labels[whole], owners, tested)
+        rows = Rows(self.inputs[whole], self.labels[whole], owners, tested)
         return rows, int((~whole).sum())
 
     def domain(
@@ -61,27 +61,24 @@ class Rows(NamedTuple):
         owners = numbered(self.owners, where) if self.owners else None
         if self.tested is None:
             dealing = rng.generator(context.seed, "split", name)
-            rows = (self.features, self.labels, class_names, test_share, dealing)
+            rows = (self.inputs, self.labels, class_names, test_share, dealing)
             return split_domain(name, *rows, owners, how, context.target)
         train, test = np.flatnonzero(~self.tested), np.flatnonzero(self.tested)
         whole = Domain(
             name,
-            self.features[train],
+            self.inputs[train],
             self.labels[train],
-            self.features[test],
+            self.inputs[test],
             self.labels[test],
             class_names,
         )
-        if owners is None:
-            return whole
-        codes, names = owners
-        return replace(whole, train_owners=codes[train], test_owners=codes[test], owner_names=names)
+        return owned(whole, owners and owners.take(np.concatenate([train, test])))
 
 
 def of_owners(read: Mapping[str, Rows]) -> Rows:
     """The rows of all files together; each file is an owner."""
     return Rows(
-        np.concatenate([rows.features for rows in read.values()]),
+        np.concatenate([rows.inputs for rows in read.values()]),
         np.concatenate([rows.labels for rows in read.values()]),
         [name for name, rows in read.items() for _ in rows.labels],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 
 from fedlab.data.class_names import normal
 from fedlab.data.named_files import Files, named
+from fedlab.data.remarks import counted, listed
 from fedlab.data.source import LoadContext
 from fedlab.data.text_rows import PLAIN, TABLES, Columns, TextRow, read_rows
 from fedlab.data.text_source import TextSource
@@ -46,6 +48,12 @@ class Text(TextSource):
             raise ValueError("needs either path (folders of texts) or files (a file a domain)")
         if self.path is not None and self.domain_column:
             raise ValueError("domain_column goes with files; folders of path are the domains")
+        for key in ("text", "label"):
+            if self.path is not None and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(
+                    f"{key} names a column of a table, and path is of plain texts in folders of "
+                    "classes; leave it out"
+                )
         if self.task == "next_token" and self.path is not None:
             raise ValueError(
                 "path has texts in folders of classes, and task: next_token knows none; list them "
@@ -58,11 +66,25 @@ class Text(TextSource):
     def names(self, context: LoadContext) -> Sequence[str] | None:
         """See `Source.names`."""
         if self.path is not None:
-            return [folder.name for folder in self._folders(context)]
+            return list(self._folders(context))
         files = self._files(context)
         for name, path in files.items():
             context.limits.check_file(path, f"{context.key}.files.{name}: '{path}'")
         return None if self.domain_column else list(files)
+
+    def remarks(self, context: LoadContext) -> Sequence[str]:
+        """Files below `path` that are no texts, or lie in no folder of a class."""
+        others: Counter[str] = Counter()
+        for domain in self._folders(context).values() if self.path is not None else ():
+            for path in domain.rglob("*"):
+                shown = not any(_is_hidden(part) for part in path.relative_to(domain).parts)
+                depth = len(path.relative_to(domain).parts)
+                if path.is_file() and shown and (depth != 2 or path.suffix.lower() != PLAIN):
+                    others[path.suffix.lower() or "without ending"] += 1
+        if not others:
+            return []
+        what = counted({f"file{{s}} ({listed(others.elements())})": others.total()})
+        return [f"{context.key}.path: left out {what} that are no <domain>/<class>/<text>{PLAIN}"]
 
     def texts(self, context: LoadContext) -> Mapping[str, Sequence[TextRow]]:
         """See `TextSource.texts`."""
@@ -77,6 +99,11 @@ class Text(TextSource):
                 raise InputError(
                     f"{key}: '{path}' is a plain text, which has no columns; set {context.key}."
                     "path to folders of texts, or task: next_token"
+                )
+            if path.suffix.lower() == PLAIN and self.text != "text":
+                raise InputError(
+                    f"{key}: '{path}' is a plain text, which has no column '{self.text}'; leave "
+                    f"{context.key}.text out"
                 )
             for row in read_rows(path, columns, key, context.key, context.limits):
                 found.setdefault(normal(row.domain) if self.domain_column else name, []).append(row)
@@ -97,33 +124,55 @@ class Text(TextSource):
             ending = next(iter(kinds), ending)
         return named(self.files, ending, context)
 
-    def _folders(self, context: LoadContext) -> list[Path]:
+    def _folders(self, context: LoadContext) -> dict[str, Path]:
+        """The folder of each domain."""
         root = context.locate(self.path or Path())
-        folders = sorted(each for each in root.glob("*") if _is_shown_folder(each))
-        if not folders:
+        found: dict[str, Path] = {}
+        for folder in sorted(filter(_is_shown_folder, root.glob("*"))):
+            other = found.setdefault(normal(folder.name), folder)
+            if other != folder:
+                raise InputError(
+                    f"{context.key}.path: '{other}' and '{folder}' would both be the domain "
+                    f"'{normal(folder.name)}'; give each domain one name"
+                )
+        if not found:
             raise InputError(
                 f"{context.key}.path: '{root}' has no folder of a domain; texts lie in "
                 "<path>/<domain>/<class>/<text>.txt"
             )
-        return folders
+        return found
 
     def _of_folders(self, context: LoadContext) -> dict[str, list[TextRow]]:
         found: dict[str, list[TextRow]] = {}
         nothing = Columns(self.text, None, None)
-        for domain in self._folders(context):
-            rows = found.setdefault(normal(domain.name), [])
+        key = f"{context.key}.path"
+        for name, domain in self._folders(context).items():
+            rows = found.setdefault(name, [])
             for folder in sorted(filter(_is_shown_folder, domain.glob("*"))):
-                for path in sorted(folder.glob(f"*{PLAIN}")):
-                    key = f"{context.key}.path"
+                texts = [each for each in sorted(folder.iterdir()) if _is_text(each)]
+                for path in texts:
                     (row,) = read_rows(path, nothing, key, context.key, context.limits)
                     rows.append(row._replace(label=folder.name))
+                if not texts:
+                    raise InputError(
+                        f"{key}: the class folder '{folder}' has no {PLAIN} file; add some or "
+                        "remove the folder"
+                    )
             if not rows:
                 raise InputError(
-                    f"{context.key}.path: '{domain}' has no {PLAIN} file in a folder of a class; "
-                    "texts lie in <path>/<domain>/<class>/<text>.txt"
+                    f"{key}: '{domain}' has no folder of a class; texts lie in "
+                    "<path>/<domain>/<class>/<text>.txt"
                 )
         return found
 
 
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "__"))
+
+
+def _is_text(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() == PLAIN and not path.name.startswith(".")
+
+
 def _is_shown_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith((".", "__"))
+    return path.is_dir() and not _is_hidden(path.name)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedlab.data.csv_rows import Wanted, check_columns, check_rows, lines_of, named_rows
 from fedlab.data.limits import Limits
+from fedlab.data.parquet_file import File
 from fedlab.errors import InputError
 
 TABLES = (".csv", ".jsonl", ".parquet")
@@ -42,6 +44,12 @@ class Columns(NamedTuple):
     label: str | None
     domain: str | None
 
+    @property
+    def wanted(self) -> Wanted:
+        """The columns that are read, behind the keys that name them."""
+        keys = zip(("text", "label", "domain_column"), self, strict=True)
+        return [(key, column) for key, column in keys if column is not None]
+
 
 def read_rows(path: Path, columns: Columns, key: str, source: str, limits: Limits) -> list[TextRow]:
     """The texts of a file.
@@ -63,25 +71,17 @@ def read_rows(path: Path, columns: Columns, key: str, source: str, limits: Limit
         if not text.strip():
             raise InputError(f"{where} is empty; write something into it, or leave it out")
         return [TextRow(text)]
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() not in TABLES:
         raise InputError(
             f"{where} ends with '{path.suffix}'; texts are read from {', '.join(TABLES)} and "
             f"{PLAIN}"
         )
     rows: list[TextRow] = []
     try:
-        for line, cells in reader(path):
-            if not rows:
-                _check_columns(cells, columns, where, source)
+        for line, cells in _table_rows(path, columns, key, source, limits):
             rows.append(_row(cells, columns, f"{where}, row {line}"))
-            if len(rows) > limits.rows:
-                raise InputError(
-                    f"{where} has more than the {limits.rows:,} rows that data.limits.rows allows; "
-                    "set it to more if they are meant"
-                )
-    except (OSError, ValueError, csv.Error) as error:
+            check_rows(len(rows), limits, where)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{where} cannot be read as {path.suffix[1:]} ({error}); save it anew, as UTF-8"
         ) from error
@@ -102,16 +102,6 @@ def read_text(path: Path, where: str) -> str:
         raise InputError(f"{where} cannot be read as text ({error}); save it as UTF-8") from error
 
 
-def _check_columns(cells: dict[str, Any], columns: Columns, where: str, source: str) -> None:
-    parameters = zip(("text", "label", "domain_column"), columns, strict=True)
-    for parameter, name in parameters:
-        if name is not None and name not in cells:
-            raise InputError(
-                f"{where} has no column '{name}', only {', '.join(map(str, list(cells)[:20]))}; "
-                f"set {source}.{parameter} to the one that is meant"
-            )
-
-
 def _row(cells: dict[str, Any], columns: Columns, where: str) -> TextRow:
     text = cells.get(columns.text)
     if not isinstance(text, str) or not text.strip():
@@ -128,7 +118,8 @@ def _name(cells: dict[str, Any], column: str | None, where: str) -> str:
     if column is None:
         return ""
     value = cells.get(column)
-    if not isinstance(value, str | int | float) or not str(value).strip():
+    is_name = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    if not is_name or not str(value).strip():
         raise InputError(
             f"{where} has nothing that names a class or a domain in the column '{column}'; write "
             "it down or remove the row"
@@ -136,30 +127,35 @@ def _name(cells: dict[str, Any], column: str | None, where: str) -> str:
     return str(value).strip()
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        for cells in reader:
-            yield reader.line_num, {str(name): value for name, value in cells.items()}
+def _table_rows(
+    path: Path, columns: Columns, key: str, source: str, limits: Limits
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a table, by column, each with its number."""
+    where = f"{key}: '{path}'"
+    if path.suffix.lower() == ".csv":
+        yield from named_rows(path, columns.wanted, where, source, limits, strip=False)
+    elif path.suffix.lower() == ".parquet":
+        file = File.opened(path, key, limits)
+        check_columns(file.schema.names, columns.wanted, where, source)
+        names = [name for _, name in columns.wanted]
+        cells = zip(*map(file.cells, names), strict=True)
+        for row, own in enumerate(cells, start=1):
+            yield row, dict(zip(names, own, strict=True))
+    else:
+        yield from _json_rows(path, columns, where, source, limits)
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(
+    path: Path, columns: Columns, where: str, source: str, limits: Limits
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    is_first = True
     with path.open(encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, start=1):
+        for line, text in enumerate(lines_of(file, limits, where), start=1):
             if text.strip():
                 cells = json.loads(text)
                 if not isinstance(cells, dict):
                     raise ValueError(f"line {line} is no object {{...}}")
+                if is_first:
+                    check_columns(cells, columns.wanted, where, source)
+                is_first = False
                 yield line, cells
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError(
-            f"'{path}' is read by pyarrow, which is not installed; run pip install "
-            '"fedlab-sim[sim]"'
-        ) from error
-    rows: Iterable[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    yield from enumerate(rows, start=1)

@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from fedlab import rng
-from fedlab.data.class_names import check_given
 from fedlab.data.ids import Ids
-from fedlab.data.labels import classes_of
+from fedlab.data.labels import classes_of, renamed
 from fedlab.data.next_token import cut_in_time, windows
 from fedlab.data.remarks import counted
 from fedlab.data.samples import Domain
+from fedlab.data.sequences import padded
 from fedlab.data.source import LoadContext, Source
 from fedlab.data.stratify import split
 from fedlab.data.text_rows import TextRow
@@ -27,7 +27,6 @@ from fedlab.data.vocabulary import (
     Vocabulary,
     Words,
     composed,
-    encode,
 )
 from fedlab.errors import InputError
 
@@ -102,7 +101,7 @@ class TextSource(Source):
         count = sum(map(len, texts.values()))
         remedy = "name the column that holds classes"
         codes, names, remarks = classes_of(found, count, "auto", f"{context.key}.label", remedy)
-        names = self._named(names, context)
+        names = renamed(names, self.class_names, context.key)
         splits = {}
         for name, rows in texts.items():
             labels = np.array([codes[row.label] for row in rows], np.int64)
@@ -117,11 +116,14 @@ class TextSource(Source):
         vocabulary = self._vocabulary(learnt, context)
         domains, longer, count = [], 0, 0
         for name, (labels, train, test) in splits.items():
-            own = [texts[name][row].text for row in range(len(labels))]
-            longer += sum(len(vocabulary.ids(text)) > self.length for text in own)
+            context.limits.check_array((len(labels), self.length), 8, f"{context.key}: '{name}'")
+            own: list[list[int]] = []
+            for row in texts[name]:
+                ids = vocabulary.ids(row.text)
+                longer += len(ids) > self.length
+                own.append(ids[: self.length])
             count += len(own)
-            context.limits.check_array((len(own), self.length), 8, f"{context.key}: '{name}'")
-            made = encode(own, vocabulary, self.length)
+            made = padded(own, self.length, vocabulary.pad)
             domains.append(
                 Domain(
                     name,
@@ -181,17 +183,6 @@ class TextSource(Source):
         where = f"{context.key}.tokenizer: '{path}'"
         context.limits.check_file(path, where)
         return TokenizerFile(path, where)
-
-    def _named(self, names: tuple[str, ...], context: LoadContext) -> tuple[str, ...]:
-        if self.class_names is None:
-            return names
-        given = check_given(self.class_names, f"{context.key}.class_names")
-        if len(given) != len(names):
-            raise InputError(
-                f"{context.key}.class_names gives {len(given)} names, but the labels make "
-                f"{len(names)} classes ({', '.join(names[:10])}); name each of them"
-            )
-        return given
 
 
 def _ids(vocabulary: Vocabulary) -> Ids:

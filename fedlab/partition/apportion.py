@@ -104,12 +104,6 @@ def seat_sizes(totals: np.ndarray, shares: np.ndarray, rng: np.random.Generator)
     )
 
 
-def shuffled_groups(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The order that sorts `groups` and is random within each of them, int64 of shape (n,)."""
-    shuffled = rng.permutation(len(groups))
-    return shuffled[np.argsort(groups[shuffled], kind="stable")]
-
-
 def log_gamma(alpha: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Logarithms of Gamma(alpha, 1) variates; normalised along any axis they are Dirichlet(alpha).
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedlab.partition.apportion import shuffled_groups
+from fedlab.data.stratify import shuffled_groups
 
 
 @dataclass(frozen=True)

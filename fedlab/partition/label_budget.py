@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from fedlab.config.component import ConfigBlock
-from fedlab.partition.apportion import shuffled_groups
+from fedlab.data.stratify import shuffled_groups
 
 
 class LabelBudget(ConfigBlock):

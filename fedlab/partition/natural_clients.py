@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 
 from fedlab.config.component import ConfigBlock
 
@@ -32,11 +32,6 @@ class NaturalClients(ConfigBlock):
     group: PositiveInt = 1
     per_domain: bool = False
     new_owners: Literal["held_out", "left_out"] = "held_out"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_word_will_do(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
 
     @property
     def most(self) -> int | None:

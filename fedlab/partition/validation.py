@@ -6,10 +6,10 @@ import logging
 
 import numpy as np
 
+from fedlab.data.owner_split import rank
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
-from fedlab.partition.apportion import shuffled_groups
-from fedlab.rng import generator
+from fedlab.rng import uniforms
 
 log = logging.getLogger("fedlab")
 
@@ -37,40 +37,44 @@ def set_aside(
     """
     strata = data.strata(data.train)[train]
     kinds = data.train.domains[train] * len(data.strata_names) + strata
-    chosen = np.zeros(len(train), bool)
-    clients, starts = np.unique(owners, return_index=True)
-    parts = np.split(np.arange(len(train)), starts[1:])
-    for client, rows in zip(clients.tolist(), parts, strict=True):
-        chosen[rows] = of_client(kinds[rows], share, seed, client)
+    chosen = of_clients(owners, kinds, share, seed)
     _tell(chosen, owners, strata, data, share)
     return chosen
 
 
-def of_client(kinds: np.ndarray, share: float, seed: int, client: int) -> np.ndarray:
-    """Which of its samples one client sets aside: the share of them, rounded, stratified.
+def of_clients(owners: np.ndarray, kinds: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which of its samples each client sets aside: the share of them, rounded, stratified.
 
     Each kind gives in proportion, by the method of largest remainders, and keeps one sample.
 
     Args:
+        owners: The client of each sample, ascending, shape (n,).
         kinds: Domain and class of each sample in one number, shape (n,).
         share: Between 0 and 1.
         seed: The scenario's seed.
-        client: The client.
 
     Returns:
         bool of shape (n,).
     """
-    rng = generator(seed, "validation", client)
-    _, place, sizes = np.unique(kinds, return_inverse=True, return_counts=True)
+    width = int(kinds.max(initial=0)) + 1
+    cells = owners * width + kinds
+    order = np.argsort(cells, kind="stable")
+    starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    sizes = np.diff(np.append(starts, len(cells)))
+    client = cells[order[starts]] // width
     exact = share * sizes
     quotas = np.floor(exact).astype(np.int64)
+    lacking = np.rint(share * np.bincount(client, sizes)) - np.bincount(client, quotas)
     spare = np.flatnonzero(quotas + 1 < sizes)
-    lacking = max(round(share * len(kinds)) - int(quotas.sum()), 0)
-    neediest = spare[np.lexsort((rng.random(len(spare)), quotas[spare] - exact[spare]))]
-    quotas[neediest[:lacking]] += 1
-    rank = np.arange(len(kinds)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    chosen = np.zeros(len(kinds), bool)
-    chosen[shuffled_groups(place, rng)[rank < np.repeat(quotas, sizes)]] = True
+    ties = uniforms(seed, "validation kinds", client, rank(client))[spare]
+    neediest = spare[np.lexsort((ties, (quotas - exact)[spare], client[spare]))]
+    quotas[neediest[rank(client[neediest]) < lacking[client[neediest]]]] += 1
+
+    rows = order[np.repeat(quotas > 0, sizes)]  # of many small clients most give nothing
+    draws = uniforms(seed, "validation", owners[rows], rank(owners)[rows])
+    dealt = rows[np.lexsort((draws, cells[rows]))]
+    chosen = np.zeros(len(cells), bool)
+    chosen[dealt[rank(cells[dealt]) < np.repeat(quotas, sizes * (quotas > 0))]] = True
     return chosen
 
 

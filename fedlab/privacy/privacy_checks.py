@@ -7,7 +7,6 @@ import math
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
 from torch import nn
 
 from fedlab.errors import InputError
@@ -124,8 +123,7 @@ def _refuse_data(scenario: Scenario, data: FederatedData) -> None:
             "data.features: 'warm_up' trains on all clients without noise before the first round; "
             "use the features of a network that was trained elsewhere"
         )
-    measured = data.train.inputs.dtype != np.uint8 and data.ids is None
-    if scenario.data.normalisation == "auto" and measured:
+    if scenario.data.normalisation == "auto" and data.is_measured:
         raise InputError(
             "data.normalisation: 'auto' is the mean and deviation of all clients' features, "
             "without noise; give numbers, such as {mean: 0, std: 1}"

@@ -11,8 +11,8 @@ if __name__ != "fedlab.scenarios":  # a second copy, through the link in the rep
     raise ImportError(f"import fedlab.scenarios, not {__name__}")
 
 if TYPE_CHECKING:
+    from fedlab.data.stratify import shuffled_groups as shuffled_groups
     from fedlab.partition.apportion import apportion as apportion
-    from fedlab.partition.apportion import shuffled_groups as shuffled_groups
     from fedlab.partition.base import DomainSkew as DomainSkew
     from fedlab.partition.base import LabelNoise as LabelNoise
     from fedlab.partition.base import LabelSkew as LabelSkew
@@ -44,6 +44,6 @@ __getattr__, __dir__ = doors(
         "QuantitySkew": "fedlab.partition.base",
         "apportion": "fedlab.partition.apportion",
         "make_partition": "fedlab.partition.partition",
-        "shuffled_groups": "fedlab.partition.apportion",
+        "shuffled_groups": "fedlab.data.stratify",
     },
 )

@@ -16,7 +16,7 @@ from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.text_rows import PLAIN, TABLES
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
-from fedlab.partition.validation import of_client
+from fedlab.partition.validation import of_clients
 from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
@@ -52,7 +52,8 @@ class OwnData:
         train, aside = np.arange(len(self.data.train)), np.zeros(0, np.int64)
         if share:
             strata = self.data.strata(self.data.train)
-            chosen = of_client(strata, share, self.scenario.seed, client)
+            owners = np.full(len(strata), client)
+            chosen = of_clients(owners, strata, share, self.scenario.seed)
             train, aside = train[~chosen], train[chosen]
         labels = self.data.train.labels[train]
         drawing = generator(self.scenario.seed, "partition", "label budget", client)

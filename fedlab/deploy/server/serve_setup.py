@@ -99,8 +99,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
     refuse_known_noise(scenario)
     data = _no_data(scenario, classes) if classes else _own_data(scenario)
     _refuse_own_vocabulary(scenario, data)
-    measured = data.train.inputs.dtype != np.uint8 and data.ids is None
-    if measured and scenario.data.normalisation == "auto":
+    if data.is_measured and scenario.data.normalisation == "auto":
         raise InputError(
             "data.normalisation: 'auto' takes mean and deviation from all tables together, which "
             "no device sees; give them as numbers, e.g. data.normalisation={mean: 0, std: 1} for "
