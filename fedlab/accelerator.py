@@ -14,9 +14,6 @@ import torch
 
 from fedlab.errors import InputError
 
-RAY_SCHEDULES = ("cuda", "xpu")
-"""Kinds that Ray finds by itself and counts as its resource ``GPU``."""
-
 
 def current() -> torch.device | None:
     """The kind of accelerator that is here and answers, without an index, or None."""
@@ -98,12 +95,6 @@ def synchronize(device: torch.device | str | None = None) -> None:
     _call(device, "synchronize")
 
 
-def most_memory(device: torch.device | str) -> int | None:
-    """Largest number of bytes that tensors have taken so far; None where nobody counts."""
-    counted = _own(torch.device(device), "max_memory_allocated")
-    return int(counted()) if counted else None
-
-
 def make_deterministic(device: torch.device | str) -> None:
     """Lets a device give the same bytes twice, wherever it can; PyTorch warns where it cannot."""
     if not is_accelerator(device):
@@ -129,6 +120,12 @@ def has_float64(kind: str) -> bool:
 def exact(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor where float64 is to be had: on its own device, or on the CPU."""
     return tensor if has_float64(tensor.device.type) else tensor.cpu()
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on a device; on the CPU where that has none of its numbers (float64)."""
+    stays = tensor.dtype == torch.float64 and not has_float64(device.type)
+    return tensor if stays else tensor.to(device)
 
 
 def seed(value: int) -> None:

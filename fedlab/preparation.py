@@ -128,14 +128,20 @@ def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:
         )
 
 
-def prepare_again(scenario: Scenario) -> Prepared:
+def prepare_again(
+    scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data
+) -> Prepared:
     """What `prepare` makes, for a run that has told what there is to tell when it began.
+
+    Args:
+        scenario: The experiment.
+        load: As for `prepare`.
 
     Raises:
         InputError: As `prepare`.
     """
     with told_before():
-        return prepare(scenario)
+        return prepare(scenario, load)
 
 
 def domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:

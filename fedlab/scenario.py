@@ -23,6 +23,7 @@ from fedlab.models.spec import ModelSpec
 from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
 from fedlab.strategies.parameters import StrategyParameters
+from fedlab.targets.base import Target
 from fedlab.targets.fits import refuse_other_targets, with_defaults
 from fedlab.tracking.base import TrackerParameters
 from fedlab.training.spec import TrainingSpec
@@ -163,6 +164,11 @@ class Scenario(ConfigBlock):
     def metric_set(self) -> MetricSet:
         """The metrics together."""
         return MetricSet(self.evaluation.metrics, self.data.target)
+
+    def with_target(self, target: Target) -> Scenario:
+        """The same scenario with its target as it was fitted to the data."""
+        data = self.data.model_copy(update={"target": target})
+        return self.model_copy(update={"data": data})
 
     @property
     def largest_cohort(self) -> int:

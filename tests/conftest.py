@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # As in many containers. Every process that a test starts would compile PyTorch anew, which
+    # takes longer than all else that it does; the bytecode lies elsewhere than beside the sources.
+    sys.pycache_prefix = str(Path(tempfile.gettempdir()) / f"fedlab-bytecode-{os.getuid()}")
+    sys.dont_write_bytecode = False
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", sys.pycache_prefix)
 pytest.register_assert_rewrite("helpers")  # an assertion that fails there shows its values, too
 
 
-PROCESSES = 2
-"""Processes that tests run in where `-n` says nothing else, and pytest-xdist is there."""
+PROCESSES = {"slow": 3}
+"""Processes that tests run in where `-n` says nothing else, and pytest-xdist is there, by `-m`.
+
+Two by default, for two cores; slow tests wait for deadlines and processes a fifth of their time.
+"""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -23,7 +33,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("xdist") or "PYTEST_XDIST_WORKER" in os.environ:
         return
     if config.option.numprocesses is None:
-        config.option.numprocesses = 0 if config.option.usepdb else PROCESSES
+        number = PROCESSES.get(config.option.markexpr, 2)
+        config.option.numprocesses = 0 if config.option.usepdb else number
     if config.option.numprocesses and config.option.dist == "no":
         config.option.dist = "loadgroup"
 
@@ -108,6 +119,14 @@ def ray_here(_private_cache: None) -> Iterator[None]:
     with session():
         yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cut() -> Iterator[None]:
+    """Spares the wait for the disk: what a test kills is a process, never the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

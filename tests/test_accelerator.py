@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,11 +17,11 @@ from fedlab.device_copies import to_device, to_host
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.hardware import ResourcesSpec
-from fedlab.preparation import prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.records import arrays_of, to_record
 from fedlab.server_app import build_strategy
 from fedlab.simulation import simulate
-from helpers import pretend_accelerator, toy
+from helpers import pretend_accelerator, targets, toy
 from helpers.cohorts import MODELS
 
 if pretend_accelerator.SUPPORTED:
@@ -53,13 +54,12 @@ def accelerator() -> Iterator[torch.device]:
         yield device
 
 
-def model_after(device: str, **changes: Any) -> dict[str, torch.Tensor]:
+def model_after(device: str, prepared: Prepared) -> dict[str, torch.Tensor]:
     """The updates of all clients after a round in which they train by the engine's choice."""
-    scenario = toy.scenario(**changes)
-    prepared = prepare(scenario)
+    scenario = prepared.scenario
     strategy = build_strategy(scenario, prepared.model, prepared.fleet)
     strategy.rounds = scenario.rounds
-    strategy.initialise(dict(prepared.model.state_dict()))
+    strategy.initialise({name: t.clone() for name, t in prepared.model.state_dict().items()})
     down = {name: to_record(each) for name, each in strategy.broadcast(1).items()}
     runtime = Runtime(scenario, prepared.data, prepared.partition, torch.device(device))
     received = Received(
@@ -79,8 +79,8 @@ def model_after(device: str, **changes: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_same_on_both(**changes: Any) -> None:
-    here, there = model_after("cpu", **changes), model_after(pretend_accelerator.NAME, **changes)
+def assert_same_on_both(prepared: Prepared) -> None:
+    here, there = model_after("cpu", prepared), model_after(pretend_accelerator.NAME, prepared)
     assert here.keys() == there.keys()
     for name, values in here.items():
         torch.testing.assert_close(there[name], values, rtol=1e-5, atol=1e-5, msg=name)
@@ -117,7 +117,7 @@ CHOSEN = [
 
 @pytest.mark.parametrize("chosen", CHOSEN, ids=lambda chosen: "-".join(chosen))
 def test_a_round_has_the_numbers_of_the_cpu(accelerator: torch.device, chosen: Any) -> None:
-    assert_same_on_both(**case(*chosen))
+    assert_same_on_both(prepare(toy.scenario(**case(*chosen))))
 
 
 @pytest.mark.slow
@@ -130,10 +130,10 @@ def test_every_method_has_the_numbers_of_the_cpu(
 ) -> None:
     for loss, way in product(("cross_entropy", *LOSSES) if FULL else ("cross_entropy",), WAYS):
         try:
-            prepare(toy.scenario(**case(method, model, loss, way)))
+            prepared = prepare(toy.scenario(**case(method, model, loss, way)))
         except InputError:
             continue  # the method, network and loss do not go together
-        assert_same_on_both(**case(method, model, loss, way))
+        assert_same_on_both(prepared)
 
 
 @pytest.mark.parametrize("updates", [
@@ -164,6 +164,26 @@ def test_a_run_with_changed_updates_has_the_numbers_of_the_cpu(
     within = 1e-4 if updates.get("compression") == "int8" else 1e-5
     for name in here:
         torch.testing.assert_close(there[name], here[name], rtol=1e-5, atol=within)
+
+
+def test_numbers_are_learnt_and_tested_where_there_is_no_double_precision(
+    accelerator: torch.device, tmp_path
+) -> None:
+    told = []
+    with pretend_accelerator.without_float64():
+        for device in ("cpu", "auto"):
+            run = simulate(
+                targets.scenario(
+                    "regression",
+                    evaluation={"metrics": ["mae", "rmse", "r2", "loss"], "validation": 0.2},
+                    resources={"backend": "local", "device": device},
+                ),
+                out=tmp_path / device,
+            )
+            told.append(run.history[run.history.split != "round"])
+    here, there = told
+    assert (here.metric == there.metric).all()
+    np.testing.assert_allclose(there.value, here.value, rtol=1e-4, atol=1e-5)
 
 
 # ---------------------------------------------------------------------- the device itself
@@ -230,6 +250,25 @@ def test_launches_waits_and_copies_stay_within_their_budget(method: str) -> None
     found = launches.count(method)
     assert found.launches <= MOST_LAUNCHES[method]
     assert (found.waits, found.copies) == (1, 2 if method == "ditto" else 1)  # one for each phase
+
+
+def test_numbers_cost_no_copy_in_each_step(accelerator: torch.device) -> None:
+    copies = []
+    for epochs in (1, 4):
+        wanted = targets.scenario("regression", training={"local_epochs": epochs})
+        prepared = prepare(wanted)
+        runtime = Runtime(wanted, prepared.data, prepared.partition, accelerator)
+        state = {n: t.to(accelerator) for n, t in prepared.model.state_dict().items()}
+        received = Received({"arrays": state}, {"server-round": 1})
+        runtime.train(0, received, {})
+        with pretend_accelerator.counting() as cost:
+            runtime.train(0, received, {})
+        copies.append(cost["to_device"])
+    assert copies[0] == copies[1]
+
+
+def test_a_stack_waits_once_for_what_its_method_measures() -> None:
+    assert launches.count("fedlabel", clients=2).waits == 1
 
 
 @pytest.mark.slow

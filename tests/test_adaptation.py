@@ -56,6 +56,21 @@ def test_few_labels_make_a_model_its_clients_own(run: fedlab.Run, method: str) -
     pandas.testing.assert_frame_equal(table, again)
 
 
+def test_who_never_trained_is_tested_as_in_the_run(tmp_path: Path) -> None:
+    some = {"strategy": "ditto", "rounds": 1, "participation": {"fraction": 0.34}}
+    run = finished(tmp_path / "run", model={"name": "mlp", "hidden": [8]}, **some)
+    history = run.history
+    told = history[(history.split == "test") & (history.metric == "accuracy")]
+    trained = set(history[history.split == "train"].client)
+    table = personalise(run, steps=1)
+    assert set(table.client) > trained
+    for row in table.itertuples():
+        assert row.before == told[told.client == row.client].value.item()
+        if row.client not in trained:
+            with pytest.raises(InputError, match=f"client {row.client} .* has not trained"):
+                run.model_state(row.client)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"head_lr": -1.0}, {"steps": 0}, {"shots": -1}])
 def test_numbers_that_are_none_are_refused(run: fedlab.Run, wrong: dict[str, Any]) -> None:
     (name,) = wrong

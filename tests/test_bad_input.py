@@ -152,6 +152,11 @@ CHEAP = [
         overrides=["trainig.batch_size=3"],
     ),
     Case(
+        "override in an unknown block of a block that is there",
+        ["override: training.optimiser: unknown key; did you mean 'optimizer'?"],
+        overrides=["training.optimiser.lr=3"],
+    ),
+    Case(
         "momentum for Adam",
         ["training.optimizer: ", "momentum 0.9 is for sgd, and adam would not heed it"],
         overrides=["training.optimizer.name=adam", "training.optimizer.momentum=0.9"],

@@ -35,6 +35,9 @@ from fedlab.row import GLOBAL, POOLED, Row
 from fedlab.runs.kept_counts import kept_counts
 from fedlab.runs.run import Run
 from fedlab.simulation import resume
+from fedlab.targets.base import Target
+from fedlab.targets.classes import Classes
+from fedlab.targets.regression import Regression
 from fedlab.tracking.scalar_values import numbers_of
 from helpers import toy
 from helpers.tiny_scenario import write_tiny
@@ -358,7 +361,7 @@ def reply(metrics: MetricSet, change: Callable[[dict], None] = lambda counts: No
 
 
 def expectation(metrics: MetricSet) -> Expectation:
-    layout = counts_layout(metrics.counted, 3, most=3)
+    layout = counts_layout(metrics.counted, 3, 3, Classes())
     return Expectation(0, "t", Expected({}), {}, 3, 9, domain="d", counts=layout)
 
 
@@ -395,6 +398,20 @@ def nothing_at_all(counts: dict) -> None:
 def test_counts_that_cannot_be_are_refused(change: Callable[[dict], None]) -> None:
     with pytest.raises(ValueError, match=r"its reply|counts'"):
         expectation(MEASURED).admit(reply(MEASURED, change))
+
+
+@pytest.mark.parametrize("target", [Classes(), Regression()], ids=lambda each: each.name)
+def test_a_local_round_tells_the_score_of_its_target_alone(target: Target) -> None:
+    for score in ("accuracy", "mae"):
+        metrics = {"num-examples": 3, "loss": 1.0, "steps": 2, score: 0.5}
+        client = ConfigRecord({"id": 0, "task": "t"})
+        content = RecordDict({"metrics": MetricRecord(metrics), "client": client})
+        wanted = Expectation(0, "t", Expected({}), {}, 3, 9, target=target)
+        if score == target.score:
+            assert wanted.admit(content) == content
+        else:
+            with pytest.raises(ValueError, match=rf"nobody knows \({score}"):
+                wanted.admit(content)
 
 
 class MeanOfMeans(Metric):

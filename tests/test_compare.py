@@ -97,6 +97,7 @@ def test_folders_of_runs_are_told_the_verb_that_puts_them_side_by_side(tmp_path,
         (tmp_path / "runs" / name).mkdir(parents=True)
     with pytest.raises(InputError, match=r"`fedlab report runs/a runs/b`"):
         arguments.refuse_run_folders(["runs/a", "runs/b"])
+    (tmp_path / "smoke").mkdir()  # of the runs of that scenario
     arguments.refuse_run_folders(["smoke", "rounds=3", "runs/c"])
 
 

@@ -16,6 +16,7 @@ from fedlab.comparison.console import print_comparison
 from fedlab.comparison.significance import sign_flip
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
+from fedlab.metrics.metric_set import Score
 from fedlab.row import GLOBAL, Row
 from fedlab.runs import curves
 from fedlab.runs.history import HistoryWriter, to_frame
@@ -23,6 +24,7 @@ from fedlab.runs.metrics import by_domain
 from fedlab.runs.run import load_run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario_file import load_scenario
+from helpers import targets
 from helpers.made_up import make_run, rows_of
 from helpers.tiny_scenario import write_tiny
 
@@ -65,6 +67,30 @@ def test_learning_curves_are_by_domain_in_every_round():
     for number in (1, 2):
         expected = by_domain(made, number)["clients_value"]
         assert found.loc[number].to_dict() == pytest.approx(expected.to_dict())
+
+
+def test_the_worst_client_is_no_number_where_one_has_diverged():
+    rows = [
+        Row(number, client, "a", "test", "mae", value, 10)
+        for number, values in ((1, [2.0, 3.0]), (2, [1.0, math.nan]))
+        for client, value in enumerate(values)
+    ]
+    mae = Score("mae", higher_is_better=False, share=False)
+    assert curves.worst_curve(to_frame(rows), mae).tolist() == pytest.approx(
+        [3, math.nan], nan_ok=True
+    )
+    undefined = replace(mae, averages=False)  # for a client: of the others
+    assert curves.worst_curve(to_frame(rows), undefined).tolist() == [3, 1]
+
+
+def test_what_was_measured_goes_with_its_target(tmp_path):
+    told = []
+    for seed in (0, 1):
+        made = targets.scenario("regression", seed=seed, evaluation={"metrics": ["mae", "loss"]})
+        make_run(tmp_path / str(seed), made, [{"a": [0.5]}])
+        told.append(load_run(tmp_path / str(seed)))
+    assert Comparison.of(told).metric_set == told[0].metric_set
+    assert Comparison.of(told).asked == []
 
 
 def test_a_history_without_tests_has_no_outcome():

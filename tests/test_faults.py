@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import resume, simulate
 from helpers import toy
+from helpers.gated import Gates
 from helpers.processes import descendants, end, parent, wait_until
 from helpers.running import At, Failures, on, result, trained
 
@@ -248,17 +248,9 @@ rounds: 4
 data: {sources: ["stripes:Stripes"], image_size: 8}
 partition: {clients: 3}
 model: small_cnn
-strategy: {name: fedbn, client: "halves:SlowBN"}
+strategy: {name: fedbn, client: "gated:Gated"}
 training: {batch_size: 16, optimizer: {lr: 0.05}}
 resources: {actors: 1}
-"""
-HALVES = """\
-import time
-from fedlab.clients.fedbn import FedBN
-class SlowBN(FedBN):
-    def begin(self, received, client_state, profile):
-        time.sleep(0.7)
-        return super().begin(received, client_state, profile)
 """
 Command = Callable[..., subprocess.Popen[str]]
 
@@ -272,7 +264,9 @@ def hear_interrupts() -> None:
 def command(tmp_path: Path) -> Iterator[Command]:
     """Starts the console script in a folder with a scenario and the modules that it names."""
     (tmp_path / "striped.yaml").write_text(TEXT)
-    (tmp_path / "halves.py").write_text(HALVES)
+    gates = Gates(tmp_path)
+    gates.install()
+    gates.open(*range(3))
     shutil.copy(HERE / "helpers" / "toy.py", tmp_path / "stripes.py")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     started: list[subprocess.Popen[str]] = []
@@ -302,12 +296,10 @@ def command(tmp_path: Path) -> Iterator[Command]:
 
 
 def in_round_three(process: subprocess.Popen[str], folder: Path) -> set[int]:
-    """Waits for the middle of the third round; gives the processes that the run has started."""
-    done = folder / "checkpoints" / "round-000002"
-    assert wait_until(lambda: done.exists() or process.poll() is not None, PATIENCE)
+    """Waits until a client trains in the third round; gives the processes of the run."""
+    gates = Gates(folder)
+    assert wait_until(lambda: gates.anyone_at(3) or process.poll() is not None, PATIENCE)
     assert process.poll() is None
-    time.sleep(0.5)
-    assert not (folder / "checkpoints" / "round-000003").exists()
     return descendants(process.pid)
 
 
@@ -316,14 +308,16 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(
     command: Command, tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = command("simulate", "striped.yaml", "--out", "cut")
-    below = in_round_three(killed, tmp_path / "cut")
+    below = in_round_three(killed, tmp_path)
     killed.kill()
     killed.wait()
     left = not wait_until(lambda: not any(map(parent, below)), PATIENCE)
     end({pid for pid in below if parent(pid)})
     assert not left, "Ray ends with the process that started it, even by SIGKILL"
     assert not (tmp_path / "cut" / "finished.json").exists()
+    assert (tmp_path / "cut/checkpoints/round-000002").exists()
     monkeypatch.syspath_prepend(str(tmp_path))
+    Gates(tmp_path).open()
     resume(tmp_path / "cut", progress=False)
     quick = {"strategy": "fedbn", "resources": {"backend": "local"}}
     simulate(tmp_path / "striped.yaml", quick, out=tmp_path / "whole", progress=False)
@@ -336,7 +330,7 @@ def test_ctrl_c_leaves_no_process_and_says_how_to_go_on(
     whom: str, command: Command, tmp_path: Path
 ) -> None:
     stopped = command("simulate", "striped.yaml", "--out", "cut")
-    below = in_round_three(stopped, tmp_path / "cut")
+    below = in_round_three(stopped, tmp_path)
     assert below
     (os.kill if whom == "process" else os.killpg)(stopped.pid, signal.SIGINT)
     _, err = stopped.communicate(timeout=PATIENCE)

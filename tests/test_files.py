@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -20,6 +21,23 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     write_whole(file, b"\x00\xff", shared=True)
     assert file.read_bytes() == b"\x00\xff"
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_the_bytes_are_on_the_disk_before_they_have_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.json"
+    write_whole(file, "old")
+    written: list[tuple[str, str]] = []
+
+    def fsync(number: int) -> None:
+        seen = Path(f"/proc/self/fd/{number}").resolve()
+        written.append((seen.name, file.read_text()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_whole(file, "new")
+    write_new_private(tmp_path / "key", b"1")
+    assert written == [("a.json.unfinished", "old"), ("key", "new")]
 
 
 def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:

@@ -11,9 +11,13 @@ import torch
 
 import fedlab
 from fedlab import InputError
+from fedlab.data.load import load_data
+from fedlab.data.source import LoadContext
+from fedlab.targets.regression import Regression
 from fedlab.tuning.ledger import LEDGER
 from fedlab.tuning.result import TUNED, Tuning
 from fedlab.tuning.trial_runs import run_trials
+from helpers.targets import Tables, scenario
 
 DOMAINS = ("a", "b", "c", "unseen")
 
@@ -103,6 +107,43 @@ def test_a_score_is_that_of_the_last_model_on_training_samples_of_the_left_out_d
     by_draw = tuning.ledger.groupby("draw")["score"].mean()
     assert tuning.summary().loc["fedavg", "draw"] == by_draw.idxmax()
     assert tuning.summary().loc["fedavg", "score"] == pytest.approx(by_draw.max())
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "loss"])
+def test_numbers_are_judged_in_their_units(
+    metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, load = list[LoadContext](), Tables.load
+    monkeypatch.setattr(
+        Tables, "load", lambda self, context: loads.append(context) or load(self, context)
+    )
+    evaluation = {"metrics": ["mae", "rmse", "loss"]}
+    wanted = scenario("regression", partition={"clients": 2}, evaluation=evaluation)
+    tuning = fedlab.tune(
+        wanted,
+        ["fedavg"],
+        1,
+        1,
+        select="leave_one_domain_out",
+        metric=metric,
+        out=tmp_path,
+        progress=False,
+    )
+    assert len(loads) == 3  # without each of two domains, and with both
+    for _, row in tuning.ledger.iterrows():
+        run = fedlab.load_run(tmp_path / f"draws/fedavg-d0-s1000-without-{row['left_out']}")
+        data = load_data(run.scenario.data)
+        rows = data.train.domains == data.domain_names.index(row["left_out"])
+        labels = torch.from_numpy(data.train.labels[rows])
+        errors = run.model()(torch.from_numpy(data.train.inputs[rows])).double() - labels
+        assert isinstance(data.target, Regression)
+        expected = {
+            "mae": errors.abs().mean(),
+            "rmse": errors.square().mean(dim=0).sqrt().mean(),
+            "loss": (errors / torch.tensor(data.target.std)).square().mean(),
+        }
+        assert row["score"] == pytest.approx(float(expected[metric].detach()), rel=1e-5)
+    assert tuning.plan["sign"] == -1
 
 
 def test_nothing_that_is_chosen_depends_on_test_samples(tuning: Tuning, tmp_path: Path) -> None:

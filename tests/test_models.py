@@ -176,7 +176,13 @@ def test_equal_seeds_give_equal_bytes_whatever_the_global_generator_does(name):
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "digits_cnn", "resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("small_cnn", "digits_cnn", "resnet18"),
+        pytest.param("mobilenet_v2", marks=pytest.mark.slow),
+    ],
+)
 def test_the_choice_of_normalisation_leaves_other_initial_values_alone(name):
     def weights(norm):
         return {

@@ -21,6 +21,7 @@ from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario, to_yaml
 from helpers import toy
+from helpers.pairs import pairs_first
 from helpers.plain_pytorch import round_of_fedavg
 
 WAYS = {
@@ -97,9 +98,14 @@ OPTIMISERS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("optimizer", OPTIMISERS)
-@pytest.mark.parametrize("name", ["Alternating", "Experts", "LargeBatches", "SmallBatches", "Idle"])
+@pytest.mark.parametrize(
+    ("name", "optimizer", "way"),
+    pairs_first(
+        ["Alternating", "Experts", "LargeBatches", "SmallBatches", "Idle"],
+        list(OPTIMISERS),
+        list(WAYS),
+    ),
+)
 def test_a_parameter_without_a_gradient_is_left_alone_as_in_plain_pytorch(
     name: str, optimizer: str, way: str, tmp_path: Path
 ) -> None:

@@ -159,6 +159,7 @@ if __name__ == "__main__":
     )
     same = done.groups[1].runs[0].folder / "history.csv"
     assert (run.folder / "history.csv").read_bytes() == same.read_bytes()
+    assert "torch._dynamo" not in sys.modules  # which takes longer to import than such a run
     print("done", done.groups[1].strategy)
 """
 

@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from fedlab.federation.callbacks import RoundReport
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.row import GLOBAL, Row
 from fedlab.runs import metrics
+from fedlab.runs.environment import describe_environment
 from fedlab.runs.final_model import FinishWriter
 from fedlab.runs.history import HistoryWriter, read_history
 from fedlab.runs.run import load_run
@@ -158,6 +160,30 @@ def test_a_new_folder_says_what_is_run_and_where(folder, scenario):
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
     assert environment["cpu_count"] >= 1
     assert not folder.finished
+
+
+def test_a_run_notes_the_commit_and_whether_files_have_changed(tmp_path, monkeypatch):
+    def git(*words):
+        name = ("-c", "user.name=a", "-c", "user.email=a@b")
+        done = subprocess.run(["git", *name, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def noted():
+        return describe_environment()["git_commit"]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert noted() is None
+    git("init")
+    assert noted() is None
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-m", "first")
+    (tmp_path / "other").touch()
+    commit = git("rev-parse", "HEAD")
+    assert noted() == commit
+    (tmp_path / "file").write_text("2")
+    assert noted() == f"{commit}+"
 
 
 def test_a_folder_that_is_not_empty_is_not_overwritten(folder, scenario, tmp_path):

@@ -270,6 +270,26 @@ def test_broken_yaml_is_told_in_one_line_with_its_place(tiny, text):
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a:\tb", InputError),
+        ("a: |#\n  b", InputError),
+        ("[\u20281? ]", InputError),
+        ("a: !", {"a": None}),
+        ("a: b\u2028", {"a": "b"}),
+        ("a: >-\n  b\n  c\n", {"a": "b c"}),
+        ("{a: 010}", {"a": 10}),
+    ],
+)
+def test_the_quick_parser_reads_nothing_otherwise_than_the_one_that_tells_errors(text, value):
+    if value is InputError:
+        with pytest.raises(InputError, match=r"here:[12]: "):
+            yaml_text.read(text, "here")
+    else:
+        assert yaml_text.read(text, "here")[0] == value
+
+
 @pytest.mark.parametrize("text", ["", "# only a comment", "just text", "- a list"])
 def test_a_file_without_a_mapping_holds_no_scenario(tiny, text):
     tiny.write_text(text)

@@ -106,7 +106,9 @@ class Devices(LocalGrid):
             examples=test if kind == "evaluate" else most,
             train=train,
             domain=domains["domain"][0] if kind == "evaluate" else None,  # type: ignore[index]
-            counts=counts_layout(scenario.metric_set.counted, classes, test),
+            counts=counts_layout(
+                scenario.metric_set.counted, classes, test, self.prepared.data.target
+            ),
         )
         sent = to_wire(RecordDict(dict(reply.content)))
         sent["client"] = ConfigRecord({"id": client, "task": "task"})

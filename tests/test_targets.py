@@ -18,6 +18,7 @@ from fedlab.adaptation.audit import audit
 from fedlab.adaptation.personalise import personalise
 from fedlab.config import registry, yaml_text
 from fedlab.config.builtin_names import BUILTIN
+from fedlab.config.scenario_diff import differences
 from fedlab.data.load import load_data
 from fedlab.deploy.device.local_data import load_own_data
 from fedlab.deploy.device.participant import Participant
@@ -27,7 +28,7 @@ from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
 from fedlab.preparation import prepare
 from fedlab.scenario import Scenario
-from fedlab.scenario_file import to_yaml
+from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.simulation import resume, simulate
 from fedlab.targets.base import EVERY
 from helpers.cohorts import assert_same, both
@@ -312,6 +313,31 @@ def test_losses_and_metrics_follow_the_target_where_none_are_said() -> None:
         assert [metric.name for metric in made.evaluation.metrics] == metrics
         again = Scenario.model_validate(yaml_text.read(to_yaml(made), "it")[0])
         assert again == made
+
+
+@pytest.mark.parametrize("target", OTHERS)
+def test_an_override_leaves_to_the_target_what_nobody_has_said(target: str) -> None:
+    values = yaml_text.read(to_yaml(scenario(target)), "it")[0]
+    made = Scenario.model_validate(values)
+    for block, key, value in (
+        ("evaluation", "validation", 0.2),
+        ("evaluation", "every", 2),
+        ("training", "local_epochs", 3),
+        ("training", "optimizer.lr", 0.5),
+    ):
+        silent = {name: each for name, each in values.items() if name != block}
+        for said in ({}, {block: type(getattr(made, block))()}):
+            changed = load_scenario(silent | said, [f"{block}.{key}={value}"])
+            assert changed.training.loss == made.training.loss
+            assert changed.evaluation.metrics == made.evaluation.metrics
+            assert differences(load_scenario(silent), changed)[0].after == value
+
+
+def test_an_override_of_a_list_that_nobody_has_written_changes_the_default() -> None:
+    made = load_scenario(
+        scenario("class").model_dump(exclude={"evaluation"}), ["evaluation.metrics.1=f1"]
+    )
+    assert [metric.name for metric in made.evaluation.metrics] == ["accuracy", "f1"]
 
 
 @pytest.mark.parametrize("name", ["multi_label_digits", "regression_diabetes"])

@@ -18,6 +18,7 @@ from fedlab.tuning.draws import draw
 from fedlab.tuning.halving import better_half, rungs
 from fedlab.tuning.ledger import best_draws
 from fedlab.tuning.space import read_space
+from fedlab.tuning.trials import folder_name
 from helpers.toy import scenario
 
 FIELDS: dict[str, Any] = {"rounds": 4, "model": "linear", "partition": {"clients": 3}}
@@ -192,6 +193,30 @@ def test_a_tuned_scenario_can_be_written_and_run(tmp_path: Path) -> None:
     assert [path.name for path in two] == ["tuned-fedavg.yaml", "tuned-fedprox.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "select", "said"),
+    [
+        ({"every": 2}, "validation", "after round 1, and evaluation.every=2 tests none of them"),
+        ({"validation": 0.2, "select": "validation"}, "oracle", "evaluation.select=last"),
+    ],
+)
+def test_no_draw_is_given_up_before_it_was_tested(
+    tmp_path: Path, evaluation: dict[str, Any], select: Any, said: str
+) -> None:
+    fields = {f"evaluation.{key}": value for key, value in evaluation.items()}
+    with pytest.raises(InputError, match=said):
+        tuned(tmp_path / "tuned", halving=True, select=select, overrides=fields)
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_long_names_of_methods_have_folders_of_their_own() -> None:
+    names = [f"fedprox mu={'0' * 90}{number}" for number in (1, 2)]
+    folders = {folder_name(name) for name in names}
+    assert len(folders) == 2
+    assert {len(folder) for folder in folders} == {80}
+    assert folder_name("fedprox mu=0.1") == "fedprox-mu=0.1"
+
+
 def test_a_space_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(
@@ -262,8 +287,19 @@ def test_a_space_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -
         ({"seeds": [0, 1000]}, "1000 is a seed of the tuning"),
         ({"metric": "f1"}, "the scenario measures accuracy, loss, and no f1"),
         ({"methods": ["fedavg", "fedavg"]}, "fedavg stands there twice"),
-        ({"space": "own: {fedprox: {nu: [1]}}"}, "fedprox with"),
-        ({"space": "shared: {training.optimizer.rl: [1]}"}, "unknown key"),
+        ({"space": "own: {fedprox: {nu: [1]}}"}, "space.yaml: own: fedprox: nu: 1: fedprox: "),
+        (
+            {"space": "shared: {training.batch_size: [4], training.optimiser.lr: [1]}"},
+            "space.yaml: shared: training.optimiser.lr: 1: fedavg: training.optimiser: unknown key",
+        ),
+        (
+            {"space": "shared: {training.rl: [1], training.epochs: [2]}"},
+            "space.yaml: fedavg with training.rl=1, training.epochs=2: training.rl: 1: unknown key",
+        ),
+        (
+            {"space": "shared: {training.optimizer.rl: [1]}", "sampler": "tpe"},
+            "space.yaml: shared: training.optimizer.rl: 1: fedavg: training.optimizer.rl: 1: ",
+        ),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(tmp_path: Path, more: dict, said: str) -> None:

@@ -159,10 +159,19 @@ def test_a_device_sets_aside_what_it_would_in_a_simulation() -> None:
 # ---------------------------------------------------------------------- what it chooses
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedbn", "centralised", "flwr:FedAdam"])
+FITTING = {"fedavg": 1, "fedbn": 3, "centralised": 0, "flwr:FedAdam": 5}
+"""By strategy, a seed with which the last of five rounds is not the best."""
+
+
+def seeds(strategy: str) -> list[int]:
+    """Seeds to try until the last round is not the best: on another processor it may be another."""
+    return sorted(range(9), key=lambda seed: seed != FITTING[strategy])
+
+
+@pytest.mark.parametrize("strategy", FITTING)
 def test_the_best_round_is_kept_and_tested_once(tmp_path: Path, strategy: str) -> None:
     spec: dict[str, Any] = {"validation": 0.25}
-    for seed in range(9):  # until the last round is not the best
+    for seed in seeds(strategy):
         both = run_of(tmp_path / f"both-{seed}", spec, strategy=strategy, seed=seed)
         validated = means(both.history, "validation")
         best = int(validated.idxmax())
@@ -184,7 +193,7 @@ def test_the_best_round_is_kept_and_tested_once(tmp_path: Path, strategy: str) -
 
 def test_a_model_of_the_run_is_that_of_the_chosen_round(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"strategy": "fedbn", "model": "small_cnn"}
-    for seed in range(9):  # until the last round is not the best
+    for seed in seeds("fedbn"):
         best = run_of(tmp_path / f"best-{seed}", CHOOSES, seed=seed, **changes)
         rounds = best.chosen_round
         if rounds is not None and rounds < 5:

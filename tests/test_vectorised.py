@@ -7,12 +7,14 @@ import math
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.func import vmap
 
 from fedlab.clients.base import Received
 from fedlab.engine.execution import vmapped
@@ -21,10 +23,11 @@ from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.start import start_grid
 from fedlab.models.spec import ModelSpec
 from fedlab.preparation import prepare
-from fedlab.records import to_record
+from fedlab.records import Tensors, to_record
 from fedlab.scenario import EngineSpec, Scenario
 from fedlab.server_app import build_strategy
 from fedlab.simulation import resume, simulate
+from fedlab.training.nested_gradients import value_and_gradients_nested
 from helpers import toy
 from helpers.cohorts import METHODS, MODELS, SIZES, assert_same, both, ragged, runtime_of
 from helpers.running import At, on, result
@@ -50,6 +53,25 @@ def test_together_is_one_by_one(method: str, model: str) -> None:
     assert_same(alone, together, 1e-9)
     weights = [next(iter(update.arrays["arrays"].values())) for update, _ in together]
     assert not any(torch.equal(weights[0], other) for other in weights[1:])
+
+
+def test_gradients_in_a_stack_are_those_of_pytorch() -> None:
+    def objective(at: Tensors, buffers: Tensors) -> tuple[torch.Tensor, Any]:
+        buffers["seen"].add_(1)
+        hidden = torch.tanh(buffers["inputs"] @ at["in"])
+        return (hidden @ at["out"]).square().mean(), (hidden.sum(0), {"all": hidden.sum()})
+
+    def given() -> tuple[Tensors, Tensors]:
+        torch.manual_seed(0)
+        at = {"in": torch.randn(3, 4, 5), "out": torch.randn(3, 5), "unused": torch.randn(3, 2)}
+        return at, {"inputs": torch.randn(3, 7, 4), "seen": torch.zeros(3)}
+
+    (at, here), (_, there) = given(), given()
+    gradients, value, extra = vmap(partial(value_and_gradients_nested, objective))(at, here)
+    wanted = vmap(torch.func.grad_and_value(objective, has_aux=True))(at, there)
+    torch.testing.assert_close((gradients, (value, extra)), wanted, rtol=0, atol=0)
+    assert here["seen"].tolist() == there["seen"].tolist() == [1, 1, 1]
+    assert not value.requires_grad
 
 
 TRAINING = {

@@ -34,8 +34,8 @@ MUTANTS = (
     Mutant(
         "errors-are-in-units-of-what-is-learnt",
         "fedlab/targets/regression.py",
-        "return outputs.double() * std + mean",
-        "return outputs.double() * std + 0 * mean",
+        "return own * std + mean",
+        "return own * std + 0 * mean",
         METRICS,
     ),
     Mutant(

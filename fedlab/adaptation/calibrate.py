@@ -19,7 +19,6 @@ from torch.nn.functional import cross_entropy
 
 from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
-from fedlab.engine.execution.evaluation import DomainScore, evaluate
 from fedlab.errors import InputError
 from fedlab.models.eigenspace import Geometry, Moments
 from fedlab.models.eval_mode import evaluation_mode
@@ -104,9 +103,9 @@ def calibrate(
     after = {**model, **_trained_head(trained, model, features, labels, numbers, seed)}
     rows = []
     for domain in trained.runtime.data.domain_names:
-        for old, new in zip(
-            *(_test(trained, state, domain) for state in (model, after)), strict=True
-        ):
+        tests = [trained.runtime.domain_tests(domain)]
+        scores = (trained.runtime.score(state, tests)[0] for state in (model, after))
+        for old, new in zip(*scores, strict=True):
             rows.append((domain, old.score, new.score, old.examples))
     table = pandas.DataFrame(rows, columns=["domain", "before", "after", "examples"])
     return Calibrated(after, table, bytes_up)
@@ -187,10 +186,3 @@ def _trained_head(
         cross_entropy(head.outputs(own, features[rows]), labels[rows]).backward()
         optimizer.step()
     return {name: tensor.detach() for name, tensor in own.items()}
-
-
-def _test(trained: Trained, state: Tensors, domain: str) -> list[DomainScore]:
-    runtime = trained.runtime
-    tests = runtime.domain_tests(domain)
-    batch_size = runtime.scenario.evaluation.batch_size
-    return evaluate(runtime.trainer.task.model, state, runtime.preprocess, [tests], batch_size)[0]

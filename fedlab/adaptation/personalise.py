@@ -15,6 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
@@ -22,11 +23,12 @@ from fedlab import rng
 from fedlab.adaptation.trained import Trained, open_trained
 from fedlab.clients.base import ClientTrainer, Phase, Received
 from fedlab.data.client_data import ClientData
-from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate
+from fedlab.engine.execution.client_samples import training_samples
+from fedlab.engine.execution.evaluation import TestSamples
 from fedlab.engine.execution.sequential import train_one
 from fedlab.errors import InputError
-from fedlab.models.mixing import mixes_test_samples
-from fedlab.records import Tensors, as_tensor
+from fedlab.partition.partition import ClientSplit
+from fedlab.records import Tensors
 from fedlab.runs.run import Run
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.training.optimizer import Optimizer
@@ -104,7 +106,7 @@ def personalise(
         after = before
         for trainer in _stages(trained, method, steps, lr, head_lr):
             after = _tuned(trained, trainer, after, samples, batch_size, seed, client)
-        scores = (_test(trained, state, tests) for state in (before, after))
+        scores = (trained.runtime.score(state, [tests])[0] for state in (before, after))
         for old, new in zip(*scores, strict=True):
             name = trained.runtime.data.domain_names[old.domain]
             learnt_from = int(samples.labelled.sum())
@@ -148,13 +150,11 @@ def _samples(trained: Trained, client: int, domain: str | None) -> tuple[ClientD
     if domain is None:
         return runtime.client_data(client), runtime.client_tests(client)
     pool = runtime.data.train
-    rows = pool.domains == runtime.data.domain_names.index(domain)
-    inputs, labels = (
-        as_tensor(each[rows]).to(runtime.device) for each in (pool.inputs, pool.labels)
-    )
-    labels = runtime.data.target.to_learn(labels)
-    known = torch.ones(len(labels), dtype=torch.bool)
-    return ClientData(inputs, labels, known), runtime.domain_tests(domain)
+    rows = (pool.domains == runtime.data.domain_names.index(domain)).nonzero()[0]
+    known = np.ones(len(rows), dtype=np.bool_)
+    split = ClientSplit(rows, pool.labels[rows], known, rows[:0], rows[:0])
+    samples = training_samples(runtime.data, split, runtime.preprocess, runtime.device)
+    return samples, runtime.domain_tests(domain)
 
 
 def _few(samples: ClientData, shots: int | None, key: tuple[int, int]) -> ClientData:
@@ -214,14 +214,3 @@ def _tuned(
             client=client,
         )
     return {**state, **update.arrays["arrays"]}
-
-
-def _test(trained: Trained, state: Tensors, tests: TestSamples) -> list[DomainScore]:
-    runtime = trained.runtime
-    batch_size = runtime.scenario.evaluation.batch_size
-    model = runtime.trainer.task.model
-    if mixes_test_samples(model):
-        batch_size = max(1, len(tests.labels))
-    return evaluate(
-        model, state, runtime.preprocess, [tests], batch_size, target=runtime.data.target
-    )[0]

@@ -104,7 +104,8 @@ def refuse_run_folders(texts: Sequence[str]) -> None:
     Raises:
         InputError: With the verb that puts finished runs side by side.
     """
-    if folders := [text for text in texts if "=" not in text and Path(text).is_dir()]:
+    stand_alone = [text for text in texts if "=" not in text and not is_scenario(text)]
+    if folders := [text for text in stand_alone if Path(text).is_dir()]:
         raise InputError(
             f"'{folders[0]}' is a folder, and compare trains what a scenario says; put runs that "
             f"are there side by side with `fedlab report {' '.join(folders)}`"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from fedlab.comparison.run_worker import Load, News, RunTask, Watch
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
-from fedlab.preparation import prepare
+from fedlab.preparation import Prepared, prepare
 from fedlab.renamed import warn
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
@@ -122,8 +122,15 @@ def tasks_of(todo: Sequence[PlannedRun], folder: Path) -> list[RunTask]:
     ]
 
 
-def check_groups(todo: Sequence[PlannedRun], load: Load) -> None:
+def check_groups(
+    todo: Sequence[PlannedRun], load: Load, also: Callable[[Prepared], None] = lambda _: None
+) -> None:
     """Prepares a run of every group, so that what cannot work is told before anything is trained.
+
+    Args:
+        todo: The runs.
+        load: Gives the samples of a run.
+        also: Refuses what is prepared for a reason of its own, by an `InputError`.
 
     Raises:
         InputError: With all that cannot be done.
@@ -136,7 +143,7 @@ def check_groups(todo: Sequence[PlannedRun], load: Load) -> None:
             continue
         checked.add(group)
         try:
-            prepare(one.scenario, load)
+            also(prepare(one.scenario, load))
         except InputError as error:
             name = one.entry.folder.rpartition("-s")[0]
             problems[name] = "\n".join(f"{name}: {line}" for line in str(error).splitlines())

@@ -51,7 +51,8 @@ class Compared:
         if not sets:
             return MetricSet()
         names = set.intersection(*({m.title for m in each.metrics} for each in sets))
-        return MetricSet(tuple(metric for metric in sets[0].metrics if metric.title in names))
+        measured = tuple(metric for metric in sets[0].metrics if metric.title in names)
+        return MetricSet(measured, sets[0].target)
 
     @property
     def asked(self) -> list[Asked]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedlab.comparison import sameness
 from fedlab.comparison.compared import Compared
-from fedlab.comparison.curves_over_seeds import ALL_DOMAINS, curve_of
+from fedlab.comparison.curves_over_seeds import curve_of, tables_of
 from fedlab.comparison.group import Group, checked_target, group_of, strategy_label
 from fedlab.config.scenario_diff import differing_keys
 from fedlab.errors import InputError
@@ -161,11 +161,13 @@ class Comparison(Compared):
         from fedlab.report.figures.comparison_curves import comparison_figure
 
         score = self.score if metric is None else self.metric_set.score(metric)
-        names = [*self.domains, *[ALL_DOMAINS] * (len(self.domains) > 1)]
-        panels = {name: [curve_of(group, name, score) for group in self.groups] for name in names}
-        titles = {ALL_DOMAINS: MEAN_OVER_DOMAINS}
+        tables = [tables_of(group, score) for group in self.groups]
+        names = [*self.domains, *[None] * (len(self.domains) > 1)]
         return comparison_figure(
-            {titles.get(name, name): curves for name, curves in panels.items()},
+            {
+                name or MEAN_OVER_DOMAINS: [curve_of(each, name) for each in tables]
+                for name in names
+            },
             [group.label for group in self.groups],
             score,
             self.followed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fedlab.comparison.group import Group
@@ -12,27 +13,29 @@ from fedlab.runs.metrics import followed_split
 if TYPE_CHECKING:
     import pandas
 
-ALL_DOMAINS = "all domains"
 
-
-def curve_of(group: Group, domain: str = ALL_DOMAINS, score: Score | None = None) -> Over:
-    """A score on a domain, or its mean over all domains, in every round that all runs tested.
+def tables_of(group: Group, score: Score | None = None) -> list[pandas.DataFrame]:
+    """The learning curves of each run of a group.
 
     Args:
         group: The runs.
-        domain: The domain.
         score: What they have measured; by default their first metric.
     """
-    score = score or group.score
-    curves = []
-    for seed in group.outcomes:
-        history = group.runs[seed].history
-        table = learning_curves(history, score.name, followed_split(history))
-        if domain == ALL_DOMAINS:
-            curves.append(table.mean(axis="columns", skipna=False))
-        elif domain in table:
-            curves.append(table[domain])
-    return over_seeds(curves)
+    name = (score or group.score).name
+    histories = [group.runs[seed].history for seed in group.outcomes]
+    return [learning_curves(history, name, followed_split(history)) for history in histories]
+
+
+def curve_of(tables: Sequence[pandas.DataFrame], domain: str | None = None) -> Over:
+    """A score on a domain, or its mean over all domains, in every round that all runs tested.
+
+    Args:
+        tables: Those of a group (`tables_of`).
+        domain: The domain; all of them by default.
+    """
+    if domain is None:
+        return over_seeds([table.mean(axis="columns", skipna=False) for table in tables])
+    return over_seeds([table[domain] for table in tables if domain in table])
 
 
 def worst(group: Group) -> Over:

@@ -176,7 +176,11 @@ class _Reporter:
         split = followed_split(history)
         curves = learning_curves(history, first.name, split)
         said = "validation " * (split == "validation")
-        score = f"{said}{first.words} {float(curves.iloc[-1].mean()):.3f}" if len(curves) else ""
+        score = (
+            f"{said}{first.words} {float(curves.iloc[-1].mean(skipna=False)):.3f}"
+            if len(curves)
+            else ""
+        )
         failures = [
             f"round {report.round}: {name} failed: {(why.strip().splitlines() or [''])[-1]}"
             for name, why in report.failures.items()

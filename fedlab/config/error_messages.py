@@ -66,10 +66,14 @@ def describe(
 
 
 def _origin(place: KeyPath, where: str, origins: dict[KeyPath, str]) -> str:
-    """The origin of a value: its own line, or that of the nearest outer or inner block."""
+    """The origin of a value: its own line, or that of an inner or the nearest outer block.
+
+    A block without a line of its own that has an inner one was opened by an override.
+    """
+    inside = [origin for other, origin in origins.items() if place == other[: len(place)]]
     around = [origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins]
-    inside = (origin for other, origin in origins.items() if place == other[: len(place)])
-    return next(iter(around), next(inside, where) if place else where)
+    own = [origins[place]] if place in origins else []
+    return next(iter([*own, *inside, *around]), where) if place else where
 
 
 def _short(key: str | int) -> str:

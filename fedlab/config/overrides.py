@@ -133,12 +133,14 @@ def _open(root: type[ConfigBlock], values: Any, block: Any, way: KeyPath, key: s
         return block
     section = section_at(root, (*way, key), values)
     inner = child(block, key)
+    around = section_at(root, way, values) if inner is None else None
+    field = around.model_fields.get(str(key)) if around else None
+    if field and not field.is_required():
+        inner = field.get_default(call_default_factory=True)
     if isinstance(inner, tuple):
         inner = list(inner)
     elif section and not isinstance(inner, dict | list):
-        around = section_at(root, way, values)
-        field = around.model_fields.get(str(key)) if around else None
-        inner = written_out(section, field.default if field and inner is None else inner)
+        inner = written_out(section, inner)
     elif inner is None:
         inner = {}
     _put(block, key, inner)

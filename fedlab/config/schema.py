@@ -64,9 +64,14 @@ def child(values: Any, key: str | int) -> Any:
 
 
 def written_out(section: type[ConfigBlock], value: Any) -> dict[str, Any]:
-    """A block given as a short form or a default, as a mapping that can be changed."""
+    """A block given as a short form or a default, as a mapping that can be changed.
+
+    Of a block that is no component, only the keys that were set: for the others there may be a
+    better default, such as the target's for a loss.
+    """
     if isinstance(value, BaseModel):
-        return value.model_dump()
+        is_component = isinstance(value, Component)
+        return value.model_dump(include=None if is_component else value.model_fields_set)
     is_named = issubclass(section, Component) and isinstance(value, str | type)
     return {"name": value} if is_named else {}
 

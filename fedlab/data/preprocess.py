@@ -52,7 +52,6 @@ class Preprocess:
         # What float32 cannot tell apart is told apart only once it is standardised.
         exact = stored in (np.int64, np.float64)
         self._exact = exact and not self.ids
-        self._numbers = data.train.labels.dtype == np.float64
         self.mean, self.std = (mean, std) if exact else (mean.float(), std.float())
         self._as_they_are = not mean.any() and bool((std == 1).all())
 
@@ -62,7 +61,7 @@ class Preprocess:
         Single numbers stay on the CPU: they travel with the kernels that use them.
 
         Raises:
-            InputError: If samples or labels need float64, which the device does not have.
+            InputError: If samples need float64, which the device does not have.
         """
         device = torch.device(device)
         if self._exact and not has_float64(device.type):
@@ -70,11 +69,6 @@ class Preprocess:
                 f"resources.device: the samples are numbers in double precision, or whole ones "
                 f"that are standardised in it, and '{device.type}' has no float64; set "
                 "resources.device=cpu, or store them as float32"
-            )
-        if self._numbers and not has_float64(device.type):
-            raise InputError(
-                f"resources.device: the numbers to learn are in double precision, and "
-                f"'{device.type}' has no float64; set resources.device=cpu"
             )
         moved = copy.copy(self)
         if self.mean.dim() or self.std.dim():

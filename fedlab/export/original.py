@@ -23,8 +23,6 @@ from fedlab.models.copies import copy_of
 from fedlab.models.memory_format import channels_last
 from fedlab.preparation import divide, prepare_again
 from fedlab.records import Tensors
-from fedlab.runs.checkpoint import load_client_state
-from fedlab.runs.run_folder import RunFolder
 from fedlab.runs.run_record import RunRecord
 from fedlab.scenario import Scenario
 
@@ -50,15 +48,13 @@ class Original:
         Raises:
             InputError: If the run has not finished, or there is no such model.
         """
-        run.model_state(client)  # refuses an unfinished run, and a client that is not there
-        checkpoints = RunFolder(run.folder).checkpoints
-        chosen = run.chosen_round
-        kept = {} if client is None else load_client_state(checkpoints, client, chosen)
+        kept = {} if client is None else run.client_state(client)
+        server = run.model_state()
         prepared = prepare_again(run.scenario)
         cpu = torch.device("cpu")
         runtime = Runtime(run.scenario, prepared.data, prepared.partition, cpu)
         trainer = runtime.trainer
-        state = trainer.evaluated_model(Received({"arrays": run.model_state()}), kept)
+        state = trainer.evaluated_model(Received({"arrays": server}), kept)
         _refuse_untrained(state, trainer, run.counted, client)
         return cls(runtime, state, client)
 
@@ -77,9 +73,7 @@ class Original:
     @property
     def scenario(self) -> Scenario:
         """The run's, with the target as it was fitted to the data."""
-        scenario = self.runtime.scenario
-        data = scenario.data.model_copy(update={"target": self.runtime.data.target})
-        return scenario.model_copy(update={"data": data})
+        return self.runtime.scenario.with_target(self.runtime.data.target)
 
     @property
     def rows(self) -> np.ndarray:

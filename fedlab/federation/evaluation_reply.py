@@ -14,9 +14,6 @@ from fedlab.federation.record_layout import Form
 from fedlab.metrics.base import Counts, Metric
 from fedlab.records import from_record, to_record
 from fedlab.targets.base import Target
-from fedlab.targets.classes import Classes
-
-CLASSES = Classes()
 
 COUNTS = "fedlab.counts"
 """The record of counts: an array ``<metric>/<name>`` for each, of shape (domains, ...)."""
@@ -59,7 +56,7 @@ def counts_record(domains: Sequence[Mapping[str, Counts]]) -> ArrayRecord:
 
 
 def counts_layout(
-    metrics: Iterable[Metric], classes: int, most: int, target: Target = CLASSES
+    metrics: Iterable[Metric], classes: int, most: int, target: Target
 ) -> dict[str, Form]:
     """The layout of the record of counts of a device with one domain.
 

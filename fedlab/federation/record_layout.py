@@ -19,8 +19,8 @@ from fedlab.records import array_records
 EXPECTED = "expected"
 """Name of a message's record with the reply's layout; it is not sent to the client."""
 
-METRICS = frozenset({"loss", "accuracy", "hamming_accuracy", "mae", "steps"})
-"""Metrics of every local round, whichever of the scores goes with the target."""
+METRICS = frozenset({"loss", "steps"})
+"""Metrics of every local round, beside the score that the target tells."""
 
 
 class Free(NamedTuple):

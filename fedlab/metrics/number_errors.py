@@ -10,42 +10,41 @@ from fedlab.metrics.base import Counts, Metric, SampleMean
 from fedlab.targets.base import REGRESSION
 
 
-class MAE(SampleMean):
+class OfNumbers(Metric):
+    """A figure in the units of the data, 0 at best."""
+
+    targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
+    higher_is_better: ClassVar[bool] = False
+    share: ClassVar[bool] = False
+
+
+class MAE(OfNumbers, SampleMean):
     """Mean absolute error, over samples and targets; lower is better."""
 
     name: str = "mae"
     called: ClassVar[str] = "MAE"
-    targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
-    higher_is_better: ClassVar[bool] = False
-    share: ClassVar[bool] = False
 
     def values(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Of each sample, shape (n,)."""
         return (outputs - labels).abs().mean(dim=-1)
 
 
-class MSE(SampleMean):
+class MSE(OfNumbers, SampleMean):
     """Mean squared error, over samples and targets; lower is better."""
 
     name: str = "mse"
     called: ClassVar[str] = "MSE"
-    targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
-    higher_is_better: ClassVar[bool] = False
-    share: ClassVar[bool] = False
 
     def values(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Of each sample, shape (n,)."""
         return (outputs - labels).square().mean(dim=-1)
 
 
-class RMSE(Metric):
+class RMSE(OfNumbers):
     """Root of the mean squared error of each target, averaged over targets; lower is better."""
 
     name: str = "rmse"
     called: ClassVar[str] = "RMSE"
-    targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
-    higher_is_better: ClassVar[bool] = False
-    share: ClassVar[bool] = False
 
     def count(self, outputs: torch.Tensor, labels: torch.Tensor) -> Counts:
         """The sums of squared errors, float64 of shape (targets,), and the number of samples."""
@@ -57,13 +56,10 @@ class RMSE(Metric):
         return {self.title: float((counts["squares"] / counts["samples"]).sqrt().mean())}
 
 
-class EachMAE(Metric):
+class EachMAE(OfNumbers):
     """Mean absolute error of each target: ``each_mae[0]``, ``each_mae[1]``, ..."""
 
     name: str = "each_mae"
-    targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
-    higher_is_better: ClassVar[bool] = False
-    share: ClassVar[bool] = False
     scalar: ClassVar[bool] = False
     of_clients: ClassVar[bool] = False
 

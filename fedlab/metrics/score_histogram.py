@@ -111,12 +111,10 @@ class RankingMetric(Metric):
             outputs: Logits of shape (n, classes).
             independent: Whether each is the log-odds of a label, and no softmax goes over them.
         """
-        log_chance = torch.log_softmax(outputs, dim=-1)
         if self.scale == "probability":
-            among = outputs.sigmoid() if independent else log_chance.exp()
+            among = outputs.sigmoid() if independent else outputs.log_softmax(dim=-1).exp()
         else:
-            log_odds = log_chance - torch.log(-torch.expm1(log_chance))
-            log_odds = outputs if independent else log_odds
+            log_odds = outputs if independent else _log_odds(outputs)
             if self.scale == "float16":
                 return order_of(log_odds.half())
             among = (log_odds + WIDEST) / (2 * WIDEST)
@@ -143,6 +141,12 @@ class RankingMetric(Metric):
         Args:
             histogram: With at least one sample on either side.
         """
+
+
+def _log_odds(outputs: torch.Tensor) -> torch.Tensor:
+    """Of each class against all others, by logits of shape (n, classes)."""
+    log_chance = outputs.log_softmax(dim=-1)
+    return log_chance - torch.log(-torch.expm1(log_chance))
 
 
 def order_of(values: torch.Tensor) -> torch.Tensor:

@@ -90,9 +90,15 @@ def costs(history: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def worst_curve(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> pandas.Series:
-    """The worst value of a client (or domain) in each evaluated round (see `followed_split`)."""
-    by_round = _by_client(history, score.name).groupby("round")
-    return by_round.min() if score.higher_is_better else by_round.max()
+    """The worst value of a client (or domain) in each evaluated round (see `followed_split`).
+
+    NaN where a client's mean over samples is no number, which is worse than any; other figures
+    are not defined for some clients, which are left out.
+    """
+    values = _by_client(history, score.name)
+    by_round = (values if score.averages else values.dropna()).groupby("round")
+    worst = by_round.min() if score.higher_is_better else by_round.max()
+    return worst.where(by_round.count() == by_round.size())
 
 
 def _by_client(history: pandas.DataFrame, metric: str) -> pandas.Series:

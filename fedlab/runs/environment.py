@@ -12,6 +12,9 @@ from fedlab import accelerator
 
 PACKAGES = ("fedlab-sim", "torch", "torchvision", "flwr", "ray", "numpy", "pandas")
 
+OID, NONE = "# branch.oid", "(initial)"
+"""What git says before the commit, and in its place where there is none yet."""
+
 
 def describe_environment() -> dict[str, Any]:
     """Everything outside the scenario that may affect results."""
@@ -36,15 +39,12 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """Commit of the current folder's repository, with a plus if tracked files have changed."""
+    ask = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        commit = _git("rev-parse", "HEAD")
-        return commit + "+" * bool(_git("status", "--porcelain", "--untracked-files=no"))
+        done = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
+    lines = done.stdout.splitlines()
+    commit = next((line.split()[2] for line in lines if line.startswith(OID)), NONE)
+    changed = any(not line.startswith("#") for line in lines)
+    return None if commit == NONE else commit + "+" * changed

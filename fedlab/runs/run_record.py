@@ -155,17 +155,29 @@ class RunRecord:
             InputError: If the run has not finished, or has no such client, or its clients have no
                 models by themselves.
         """
-        from fedlab.runs.checkpoint import load_client_state
-
-        folder = RunFolder(self.folder)
-        if not self.finished:
-            raise InputError(
-                f"the run '{self.folder}' has not finished; "
-                f"go on with `fedlab resume {self.folder}`"
-            )
-        state, notes = read_tensors(folder.model_file)
+        self._refuse_unfinished()
+        state, notes = read_tensors(RunFolder(self.folder).model_file)
         if client is None:
             return state
+        kept = self.client_state(client)
+        try:
+            own = self.scenario.strategy.client_model(state, kept)
+        except InputError as error:
+            raise InputError(f"client {client} of the run '{self.folder}': {error}") from error
+        aliases: dict[str, str] = json.loads(notes.get(ALIASES, "{}"))
+        also = {name: own[first].clone() for name, first in aliases.items() if first in own}
+        return {**state, **own, **also}
+
+    def client_state(self, client: int) -> dict[str, dict[str, Tensor]]:
+        """What a client has kept, by record, when its model was tested; of one that has not, none.
+
+        Raises:
+            InputError: As `model_state`.
+        """
+        from fedlab.runs.checkpoint import load_client_state
+
+        self._refuse_unfinished()
+        folder = RunFolder(self.folder)
         if folder.devices_file.is_file():
             raise InputError(
                 f"the run '{self.folder}' was on real devices, and what a client keeps for itself "
@@ -181,11 +193,14 @@ class RunRecord:
                 "the server's than one model, so that no client has a model by itself; all of it "
                 "is in the checkpoints"
             )
-        kept = load_client_state(folder.checkpoints, client, self.chosen_round)
-        kept = strategy.client_model(state, kept)
-        aliases: dict[str, str] = json.loads(notes.get(ALIASES, "{}"))
-        also = {name: kept[first].clone() for name, first in aliases.items() if first in kept}
-        return {**state, **kept, **also}
+        return load_client_state(folder.checkpoints, client, self.chosen_round)
+
+    def _refuse_unfinished(self) -> None:
+        if not self.finished:
+            raise InputError(
+                f"the run '{self.folder}' has not finished; "
+                f"go on with `fedlab resume {self.folder}`"
+            )
 
     def __repr__(self) -> str:
         """What it is, in one line."""

@@ -15,7 +15,9 @@ from pydantic import NonNegativeFloat, PositiveInt, model_validator
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
+from fedlab.errors import InputError
 from fedlab.models.layers import learning
+from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
 
@@ -45,6 +47,21 @@ class DittoParameters(StrategyParameters):
                 f"{self.personal_epochs} would not be heeded; leave one of them out"
             )
         return self
+
+    def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
+        """The personal model.
+
+        Raises:
+            InputError: If the client has not trained: its personal model is the initial one, and
+                never the server's.
+        """
+        if "model" not in kept:
+            raise InputError(
+                "it has not trained, and its personal model is the network that training starts "
+                "from, which is not kept with the run; ask for a client that has trained, or for "
+                "the server's tensors, without a client"
+            )
+        return dict(kept["model"])
 
     def trained_beside(self, model: nn.Module) -> int:
         """Those of the personal model."""

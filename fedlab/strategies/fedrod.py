@@ -38,7 +38,6 @@ class FedRoDParameters(StrategyParameters):
             others.
     """
 
-    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # balanced softmax
     tests_both: ClassVar[bool] = True
     targets: ClassVar[frozenset[str]] = ONLY_CLASS  # its generic head learns a balanced softmax
     name: str = "fedrod"

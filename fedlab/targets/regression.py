@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from pydantic import Field, FiniteFloat, PositiveFloat, field_validator, model_validator
 from torch import Tensor, nn
 
+from fedlab.accelerator import exact
 from fedlab.errors import InputError
 from fedlab.targets.base import REGRESSION, Target
 
@@ -167,19 +169,23 @@ class Regression(Target):
         """Standardised, float32; in double precision until then."""
         if not self._scales:
             return labels.to(torch.float32)
-        mean, std = self._scale(labels)
-        return ((labels.double() - mean) / std).to(torch.float32)
+        values = exact(labels).double()
+        mean, std = self._scale(values)
+        return ((values - mean) / std).to(torch.float32).to(labels.device)
 
     def readable(self, outputs: Tensor) -> Tensor:
-        """In the units of the data, float64."""
+        """In the units of the data, float64; on the CPU where a device has none."""
+        own = exact(outputs).double()
         if not self._scales:
-            return outputs.double()
-        mean, std = self._scale(outputs)
-        return outputs.double() * std + mean
+            return own
+        mean, std = self._scale(own)
+        return own * std + mean
 
     def in_units(self) -> nn.Module | None:
         """Standard deviation and mean put back."""
-        return Unscale(*self._scale(torch.zeros(1))) if self._scales else None
+        if not self._scales:
+            return None
+        return Unscale(*(each.clone() for each in self._scale(torch.zeros(1))))
 
     @property
     def _scales(self) -> bool:
@@ -187,16 +193,17 @@ class Regression(Target):
         return self.standardise and self.mean is not None
 
     def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation in double precision where other values are."""
         assert self.mean is not None
         assert self.std is not None
-        mean, std = (torch.tensor(each, dtype=torch.float64) for each in (self.mean, self.std))
-        return mean.to(like.device), std.to(like.device)
+        mean, std = (_there(each, like.device, torch.float64) for each in (self.mean, self.std))
+        return mean, std
 
     def scores(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Absolute error in the units of the data, the mean over targets."""
         errors = (outputs.float() - labels).abs()
-        if self._scales:
-            errors = errors * self._scale(outputs)[1].to(errors.dtype)
+        if self._scales and self.std is not None:
+            errors = errors * _there(self.std, errors.device, errors.dtype)
         return errors.mean(dim=-1)
 
     def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -219,6 +226,13 @@ class Regression(Target):
     def texts(self, labels: np.ndarray, names: Sequence[str]) -> list[str]:
         """The numbers, with a blank between them."""
         return [" ".join(f"{value:.10g}" for value in row) for row in labels.tolist()]
+
+
+@lru_cache(maxsize=64)
+def _there(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Numbers on a device, copied to it once: every step of every client wants them."""
+    with torch.inference_mode(False):  # made in a test, it is for training, too
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 class Unscale(nn.Module):

@@ -34,18 +34,6 @@ def value_and_gradients(
     return known(dict(zip(leaves, gradients, strict=True))), value.detach(), extra
 
 
-def value_and_gradients_nested(
-    objective: Objective, at: Tensors, buffers: Tensors
-) -> tuple[Tensors, torch.Tensor, Any]:
-    """The same by `torch.func`, which composes with `torch.func.vmap` over stacked clients.
-
-    Tensors that the objective did not use get zeros (see `fedlab.engine.execution.vmapped`).
-    """
-    differentiated = torch.func.grad_and_value(objective, has_aux=True)
-    gradients, (value, extra) = differentiated(at, buffers)
-    return gradients, value, extra
-
-
 def value_and_gradients_by_backward(
     objective: Objective, at: Tensors, buffers: Tensors
 ) -> tuple[Tensors, torch.Tensor, Any]:

@@ -19,12 +19,8 @@ from fedlab.models.head import Head, find_head
 from fedlab.records import Tensors
 from fedlab.targets.base import Target
 from fedlab.targets.classes import Classes
-from fedlab.training.gradients import (
-    Differentiate,
-    Objective,
-    value_and_gradients,
-    value_and_gradients_nested,
-)
+from fedlab.training.gradients import Differentiate, Objective, value_and_gradients
+from fedlab.training.nested_gradients import value_and_gradients_nested
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import Precision, Remainder
 

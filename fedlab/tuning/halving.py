@@ -10,10 +10,39 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from fedlab.errors import InputError
+from fedlab.row import Split
+from fedlab.scenario import Scenario
+
 
 def rungs(rounds: int) -> list[int]:
     """The rounds after which draws are given up, and the last round."""
     return sorted({math.ceil(rounds / 4), math.ceil(rounds / 2), rounds})
+
+
+def refuse_unmeasured(scenario: Scenario, split: Split) -> None:
+    """Refuses to give draws up before anything is known of them.
+
+    Args:
+        scenario: Whose runs are halved.
+        split: Of which samples scores are.
+
+    Raises:
+        InputError: If runs are not tested on these before the first draws are given up.
+    """
+    spec, first = scenario.evaluation, rungs(scenario.rounds)[0]
+    if split not in spec.splits:
+        raise InputError(
+            f"halving: draws are given up after round {first} by their {split}, and "
+            f"evaluation.select={spec.select} tests at the end alone; use "
+            "evaluation.select=last, or leave halving out"
+        )
+    if spec.every > first and first < scenario.rounds:
+        raise InputError(
+            f"halving: draws are given up after round {first}, and evaluation.every={spec.every} "
+            f"tests none of them until then; use evaluation.every={first} or less, or leave "
+            "halving out"
+        )
 
 
 def better_half(scores: Mapping[int, float]) -> list[int]:

@@ -8,18 +8,17 @@ Test samples, and domains that are unseen in the comparison, are read by nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fedlab.adaptation.trained import open_trained
+from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
-from fedlab.engine.execution.evaluation import evaluate
-from fedlab.engine.execution.runtime import samples_at
+from fedlab.engine.execution.client_samples import samples_at
 from fedlab.errors import InputError
-from fedlab.models.mixing import mixes_test_samples
-from fedlab.preparation import prepare
+from fedlab.preparation import Prepared
 from fedlab.row import Split
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
@@ -34,23 +33,29 @@ UNTESTED: Mapping[str, Any] = {"evaluation.fraction": 0.0, "evaluation.domains":
 
 @dataclass(frozen=True)
 class LeftOutRule(Rule):
-    """The global model of a run's last round, on the domain that the run was left without."""
+    """The global model of a run's last round, on the domain that the run was left without.
+
+    Attributes:
+        load: Gives the samples of a run.
+    """
+
+    load: Callable[[DataSpec], FederatedData] = load_data
 
     def of_run(self, run: Run, split: Split | None = None) -> float:
         """The score on the left-out domain; NaN of tests, which there are none of."""
         if split == "test" or not run.finished:
             return float("nan")
-        trained = open_trained(run)
-        runtime, model = trained.runtime, trained.runtime.trainer.task.model
+        trained = open_trained(run, self.load)
+        runtime, name = trained.runtime, self.score.name
         domain = runtime.data.domain_names.index(run.scenario.data.unseen_domains[-1])
         rows = (runtime.data.train.domains == domain).nonzero()[0]
         samples = samples_at(runtime.data.train, rows, runtime.device)
-        batch = len(rows) if mixes_test_samples(model) else run.scenario.evaluation.batch_size
-        chosen = run.scenario.metric_set
-        metric = next(m for m in chosen.metrics if m.title == self.score.name)
-        state = trained.model(None)
-        ((found,),) = evaluate(model, state, runtime.preprocess, [samples], batch, [metric])
-        return metric.compute(dict(found.counts[metric.title]))[metric.title]
+        metrics = [metric for metric in runtime.metrics if metric.title == name]
+        ((found,),) = runtime.score(trained.model(None), [samples], metrics)
+        told = dict(zip(runtime.data.target.always, (found.score, found.loss), strict=True))
+        for metric in metrics:
+            told |= metric.compute(dict(found.counts[name]))
+        return told[name]
 
 
 def domains_to_leave_out(scenario: Scenario, data: FederatedData) -> list[str]:
@@ -98,23 +103,16 @@ def restored(scenario: Scenario, kept: Mapping[str, Any]) -> Scenario:
     return Scenario.model_validate(values)
 
 
-def refuse_without_global_model(
-    scenarios: Sequence[Scenario], load: Callable[[DataSpec], FederatedData]
-) -> None:
-    """Refuses methods of which nothing can be tested on a domain that no client has.
-
-    Args:
-        scenarios: One of each method.
-        load: Loads data.
+def refuse_without_global_model(prepared: Prepared) -> None:
+    """Refuses a method of which nothing can be tested on a domain that no client has.
 
     Raises:
-        InputError: With the first such method.
+        InputError: With the remedy.
     """
-    for scenario in scenarios:
-        prepared = prepare(scenario, load)
-        if not build_strategy(scenario, prepared.model).has_global_model:
-            raise InputError(
-                f"select: {scenario.strategy.name} keeps tensors with its clients, so that it has "
-                f"no global model to test on a left-out domain; leave the method out, or choose "
-                "by --select validation"
-            )
+    scenario = prepared.scenario
+    if not build_strategy(scenario, prepared.model).has_global_model:
+        raise InputError(
+            f"select: {scenario.strategy.name} keeps tensors with its clients, so that it has no "
+            "global model to test on a left-out domain; leave the method out, or choose by "
+            "--select validation"
+        )

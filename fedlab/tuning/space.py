@@ -29,16 +29,29 @@ class Space:
         shared: What every method draws alike.
         own: What a method draws for itself, by its name, by the names of its parameters; a method
             that is missing has the ranges that its `Parameters` declare (``space``).
+        file: Where it stands, for errors.
     """
 
     shared: Mapping[str, Range]
     own: Mapping[str, Mapping[str, Range]]
+    file: str = "space"
 
     def of(self, scenario: Scenario) -> Mapping[str, Range]:
         """A method's own ranges, by dotted key."""
         strategy = scenario.strategy
         ranges = self.own.get(strategy.name, type(strategy).space)
         return {f"strategy.{key}": each for key, each in ranges.items()}
+
+    def place(self, key: str, method: str) -> str:
+        """Where the range of a dotted key stands.
+
+        Args:
+            key: The key.
+            method: The name of the method that draws it.
+        """
+        if key in self.shared:
+            return f"{self.file}: shared: {key}"
+        return f"{self.file}: own: {method}: {key.partition('.')[2]}"
 
     def told(self) -> dict[str, Any]:
         """The space as a file says it."""
@@ -107,4 +120,5 @@ def read_space(file: str | Path, scenario: Scenario) -> Space:
             name: {key: read_range(r, f"{path}: own: {name}: {key}") for key, r in block.items()}
             for name, block in own.items()
         },
+        str(path),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +13,15 @@ from typing import Any
 from fedlab.comparison.arguments import strategy_change
 from fedlab.comparison.group import strategy_label
 from fedlab.config import overrides as override
+from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.tuning.samplers import OptunaSampler, RandomSampler, Sampler, SamplerName
 from fedlab.tuning.space import Space
+
+LONGEST = 80
+"""Letters of a method in a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,11 @@ class Trial:
 
 
 def folder_name(method: str) -> str:
-    """A method as a part of a file's name."""
-    return re.sub(r"[^\w.=+-]+", "-", method).strip("-.")[:80]
+    """A method or domain as a part of a file's name; of a long one, the beginning and a hash."""
+    name = re.sub(r"[^\w.=+-]+", "-", method).strip("-.")
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 7]}-{hashlib.sha256(method.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,10 @@ def samplers_of(
         own = {key: each for key, each in space.of(plain).items() if key not in written}
         if any(method == known for _, known, _ in found):
             raise InputError(f"strategies: {method} stands there twice; name each method once")
-        if name == "random":
-            sampler: Sampler = RandomSampler(space.shared, own, method, seed)
-        else:
+        sampler: Sampler = RandomSampler(space.shared, own, method, seed)
+        if name != "random":
+            # What this one proposes is seen when draws have been trained: a wrong key is told now.
+            trials_of(asked, space, strategy, method, 1, sampler.propose(1), [seed])
             sampler = OptunaSampler(name, {**space.shared, **own}, method, seed)
         found.append((strategy, method, sampler))
     return found
@@ -109,6 +118,7 @@ def samplers_of(
 
 def trials_of(
     asked: Asked,
+    space: Space,
     strategy: Any,
     method: str,
     number: int,
@@ -120,6 +130,7 @@ def trials_of(
 
     Args:
         asked: What is tuned.
+        space: What is drawn from.
         strategy: The method as it was asked for.
         method: Its label.
         number: Which draw.
@@ -136,10 +147,30 @@ def trials_of(
         try:
             chosen = asked.scenario(strategy, values, seed, last)
         except InputError as error:
-            told = ", ".join(f"{key}={value}" for key, value in values.items())
-            raise InputError(f"space: {method} with {told or 'nothing drawn'}: {error}") from error
+            raise InputError(_refusal(asked, space, strategy, method, values, error)) from error
         found.append(Trial(method, number, values, chosen, domain))
     return found
+
+
+def _refusal(
+    asked: Asked,
+    space: Space,
+    strategy: Any,
+    method: str,
+    values: Mapping[str, Any],
+    error: InputError,
+) -> str:
+    """Why values cannot be drawn: by the first without which the others can, or by all."""
+    why = str(error).removeprefix("override: ")
+    for key, value in values.items():
+        others = {other: each for other, each in values.items() if other != key}
+        try:
+            name = asked.scenario(strategy, others, 0).strategy.name
+        except InputError:
+            continue
+        return f"{space.place(key, name)}: {in_words(value)}: {method}: {why}"
+    told = ", ".join(f"{key}={in_words(value)}" for key, value in values.items())
+    return f"{space.file}: {method} with {told or 'nothing drawn'}: {why}"
 
 
 def value_of(scenario: Scenario, key: str) -> Any:

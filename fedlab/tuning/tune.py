@@ -32,6 +32,7 @@ from fedlab.scenario import Scenario
 from fedlab.tracking.observer import check_trackers
 from fedlab.tuning import left_out
 from fedlab.tuning.final_runs import final_runs
+from fedlab.tuning.halving import refuse_unmeasured
 from fedlab.tuning.ledger import best_draws, ledger, write_ledger
 from fedlab.tuning.plan_file import keep_plan
 from fedlab.tuning.result import COMPARISON, TUNED, Tuning
@@ -128,6 +129,8 @@ def tune(
             f"halving: {sampler} proposes from what whole runs came to, and halving ends runs "
             "before; leave one of the two out"
         )
+    if halving and select != left_out.NAME:
+        refuse_unmeasured(first, rule.split)
     if select == left_out.NAME and halving:
         raise InputError(
             f"halving: {select} judges finished runs, and halving ends runs before; leave one of "
@@ -136,7 +139,7 @@ def tune(
     load = memory_of_data()
     without: dict[str, Mapping[str, Any]] = {}
     if select == left_out.NAME:
-        rule = left_out.LeftOutRule(rule.score)
+        rule = left_out.LeftOutRule(rule.score, load=load)
         names = left_out.domains_to_leave_out(first, load(first.data))
         without = {name: left_out.changes_without(first, name) for name in names}
     methods = samplers_of(asked, chosen_space, sampler, own[0])
@@ -147,7 +150,14 @@ def tune(
             for number in numbers
             for strategy, method, proposes in methods
             for trial in trials_of(
-                asked, strategy, method, number, proposes.propose(number), own, without
+                asked,
+                chosen_space,
+                strategy,
+                method,
+                number,
+                proposes.propose(number),
+                own,
+                without,
             )
         ]
 
@@ -174,10 +184,11 @@ def tune(
         plan["left_out"] = list(without)
         plan["kept"] = {key: value_of(first, key) for key in keys}
     begun = [trial for trial in every if trial.number == 0 and not is_finished(trial, folder)]
-    check_groups([planned_run(trial) for trial in begun], load)
+    firsts = [planned_run(trial) for trial in begun]
     if without:
-        methods_of = {trial.method: trial.scenario for trial in begun}
-        left_out.refuse_without_global_model(list(methods_of.values()), load)
+        check_groups(firsts, load, left_out.refuse_without_global_model)
+    else:
+        check_groups(firsts, load)
     keep_plan(folder, plan)
 
     def train(tasks: Sequence[RunTask]) -> dict[str, str]:

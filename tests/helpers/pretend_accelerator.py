@@ -30,6 +30,7 @@ import torch
 from torch.utils import backend_registration
 from torch.utils._pytree import tree_flatten, tree_map
 
+from fedlab.accelerator import has_float64
 from helpers.pretend_costs import (
     COPIES,
     FREE,
@@ -50,6 +51,7 @@ SUPPORTED = hasattr(backend_registration, SETUP) and not torch.accelerator.is_av
 """Whether it can be installed; a real accelerator would be hidden by it."""
 
 _present = 0
+_float64 = True
 _library: list[torch.library.Library] = []
 
 
@@ -65,6 +67,19 @@ def present() -> Generator[torch.device]:
         _present -= 1
 
 
+@contextmanager
+def without_float64() -> Generator[None]:
+    """Lets the device refuse tensors of double precision within the context, as MPS does."""
+    global _float64
+    _float64 = False
+    has_float64.cache_clear()
+    try:
+        yield
+    finally:
+        _float64 = True
+        has_float64.cache_clear()
+
+
 class Pretend(torch.Tensor):
     """A tensor on the device: a wrapper around one on the CPU, `raw`."""
 
@@ -73,6 +88,8 @@ class Pretend(torch.Tensor):
 
     @staticmethod
     def __new__(cls, raw: torch.Tensor) -> Pretend:
+        if raw.dtype == torch.float64 and not _float64:
+            raise TypeError(f"{NAME} has no float64")
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             raw.size(),

@@ -110,7 +110,9 @@ class Expectation:
     def _check_metrics(self, metrics: object) -> None:
         if not isinstance(metrics, MetricRecord) or "num-examples" not in metrics:
             raise ValueError(f"its reply lacks records; {OLD}")
-        wanted = set(self.target.always) if self.domain is not None else self.expected.metrics
+        wanted = set(self.target.always)
+        if self.domain is None:
+            wanted |= self.expected.metrics
         if more := metrics.keys() - wanted - {"num-examples"}:
             raise ValueError(
                 f"it has sent metrics that nobody knows ({_named(more)}); a method that measures "

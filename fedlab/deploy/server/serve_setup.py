@@ -71,7 +71,7 @@ class ServeSetup:
         return Invitation(
             run,
             __version__,
-            to_yaml(_fitted(scenario, self.target)),
+            to_yaml(scenario.with_target(self.target)),
             self.classes,
             self.shape,
             own_tensors=tuple(self.own_tensors),
@@ -161,12 +161,6 @@ def _no_data(scenario: Scenario, classes: Sequence[str]) -> FederatedData:
     labels = spec.target.example(0, len(classes)).numpy()
     samples = Samples(images, labels, nothing)
     return FederatedData(samples, samples, (), tuple(classes), target=spec.target)
-
-
-def _fitted(scenario: Scenario, target: Target) -> Scenario:
-    """The scenario in which the target is as it was fitted."""
-    data = scenario.data.model_copy(update={"target": target})
-    return scenario.model_copy(update={"data": data})
 
 
 def _own_data(scenario: Scenario) -> FederatedData:

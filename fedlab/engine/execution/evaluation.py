@@ -15,9 +15,6 @@ from fedlab.models.anatomy.places import with_tensors
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.targets.base import Target
-from fedlab.targets.classes import Classes
-
-CLASSES = Classes()
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,8 @@ class TestSamples(NamedTuple):
 
     Attributes:
         inputs: Raw inputs of shape (n, ...).
-        labels: As stored, int64 of shape (n,) where classes are learnt.
+        labels: As stored, int64 of shape (n,) where classes are learnt; numbers (float64) are on
+            the CPU where the device has no double precision.
         domains: Domain index of each sample, int64 of shape (n,).
     """
 
@@ -60,8 +58,8 @@ def evaluate(
     preprocess: Preprocess,
     tests: Sequence[TestSamples],
     batch_size: int,
+    target: Target,
     metrics: Sequence[Metric] = (),
-    target: Target = CLASSES,
 ) -> list[list[DomainScore]]:
     """Tests a model on the samples of one or many clients, in batches across clients.
 
@@ -71,8 +69,8 @@ def evaluate(
         preprocess: Normalises batches.
         tests: The samples of each client.
         batch_size: Samples per forward pass.
+        target: What is learnt, as fitted.
         metrics: Metrics besides the two means that every test tells.
-        target: What is learnt.
 
     Returns:
         For each client one score for each domain that occurs, in the order of domain indices.
@@ -83,7 +81,7 @@ def evaluate(
     model.eval()
     state = {name: channels_last(tensor) for name, tensor in state.items()}
     losses, hits, logits = [], [], []
-    wanted = target.to_learn(labels)
+    wanted = target.to_learn(labels).to(inputs.device)
     with with_tensors(model, state):
         for start in range(0, len(labels), batch_size):
             rows = slice(start, start + batch_size)
@@ -91,9 +89,9 @@ def evaluate(
             losses.append(target.losses(outputs, wanted[rows]))
             hits.append(target.scores(outputs, wanted[rows]))
             if metrics:
-                logits.append(target.readable(outputs.float()).cpu())
-    sizes = torch.tensor([len(test.labels) for test in tests], device=labels.device)
-    clients = torch.arange(len(tests), device=labels.device).repeat_interleave(sizes)
+                logits.append(target.readable(outputs.float()))
+    sizes = torch.tensor([len(test.labels) for test in tests], device=domains.device)
+    clients = torch.arange(len(tests), device=domains.device).repeat_interleave(sizes)
     width = int(domains.max()) + 1
     group, groups = clients * width + domains, len(tests) * width
 
@@ -102,7 +100,8 @@ def evaluate(
 
     counts: dict[int, dict[str, Counts]] = {}
     if metrics:
-        counts = counts_by_group(metrics, torch.cat(logits), labels.cpu(), group.cpu())
+        outputs = torch.cat(logits).cpu()  # one wait for all batches
+        counts = counts_by_group(metrics, outputs, labels.cpu(), group.cpu())
     group = exact(group)
     summed = (totals(exact(torch.cat(each)).double()) for each in (hits, losses))
     counted = totals(), *summed

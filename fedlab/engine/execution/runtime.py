@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
 
-import numpy as np
 import torch
 
 from fedlab import accelerator, rng
 from fedlab.clients.base import ClientState, Received, Update
-from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.data.samples import FederatedData, Samples
+from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.build_trainer import build_client_trainer
+from fedlab.engine.execution.client_samples import samples_at, training_samples
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
 from fedlab.engine.execution.executors import EXECUTORS
@@ -66,21 +65,14 @@ class Runtime:
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
         self.trainer = build_client_trainer(scenario, data, device, self.preprocess, observed)
-        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(self._training_samples)
+        self.client_data = lru_cache(maxsize=CACHED_CLIENTS)(
+            lambda client: training_samples(data, partition[client], self.preprocess, device)
+        )
         self.client_validations = lru_cache(maxsize=CACHED_CLIENTS)(
             lambda client: samples_at(data.train, partition[client].validation, device)
         )
         self.client_tests = lru_cache(maxsize=CACHED_CLIENTS)(
             lambda client: samples_at(data.test, partition[client].test, device)
-        )
-
-    def _training_samples(self, client: int) -> ClientData:
-        split = self.partition[client]
-        return ClientData(
-            inputs=as_tensor(self.data.train.inputs[split.train]).to(self.device),
-            labels=self.data.target.to_learn(as_tensor(split.labels)).to(self.device),
-            labelled=as_tensor(split.labelled),
-            normalise=self.preprocess.inputs,
         )
 
     def domain_tests(self, domain: str) -> TestSamples:
@@ -150,7 +142,7 @@ class Runtime:
             after = {**state, **update.client_state}
             models = {VALIDATION_RECEIVED: (received, state), VALIDATION_TRAINED: (sent, after)}
             losses = {
-                name: mean_loss(self._score(self.trainer.personal_model(*model), [tests])[0])
+                name: mean_loss(self.score(self.trainer.personal_model(*model), [tests])[0])
                 for name, model in models.items()
                 if len(tests.labels)
             }
@@ -223,12 +215,12 @@ class Runtime:
         if steps := int(received.config.get(ADAPT_STEPS, 0)):
             states = [self._adapted(client, received, steps) for client in clients]
             each = zip(states, map(self.client_tests, clients), strict=True)
-            return [self._score(state, [tests])[0] for state, tests in each]
+            return [self.score(state, [tests], self.metrics)[0] for state, tests in each]
         scores: dict[int, list[DomainScore]] = {}
         for places in [alike, *groups] if alike else groups:
             state = self._tested(clients[places[0]], received, client_states[places[0]])
             tests = [own_samples(clients[place]) for place in places]
-            scores |= zip(places, self._score(state, tests), strict=True)
+            scores |= zip(places, self.score(state, tests, self.metrics), strict=True)
         return [scores[place] for place in range(len(clients))]
 
     def _tested(self, client: int, received: Received, client_state: ClientState) -> Tensors:
@@ -261,9 +253,21 @@ class Runtime:
 
     def evaluate_domain(self, domain: str, received: Received) -> list[DomainScore]:
         """Tests the received model on a domain's whole test set."""
-        return self._score(received.model, [self.domain_tests(domain)])[0]
+        return self.score(received.model, [self.domain_tests(domain)], self.metrics)[0]
 
-    def _score(self, state: Tensors, tests: Sequence[TestSamples]) -> list[list[DomainScore]]:
+    def score(
+        self, state: Tensors, tests: Sequence[TestSamples], metrics: Sequence[Metric] = ()
+    ) -> list[list[DomainScore]]:
+        """Tests a model on any samples, by what the scenario learns.
+
+        Args:
+            state: The model's tensors.
+            tests: The samples of each client, or of a domain.
+            metrics: What is counted beside the two means that every test tells (`metrics`).
+
+        Returns:
+            As `evaluate`.
+        """
         batch_size = self.scenario.evaluation.batch_size
         if mixes_test_samples(self.trainer.task.model):
             batch_size = max(1, sum(len(test.labels) for test in tests))
@@ -273,17 +277,11 @@ class Runtime:
             self.preprocess,
             tests,
             batch_size,
-            self.metrics,
             self.data.target,
+            metrics,
         )
 
     @cached_property
     def metrics(self) -> list[Metric]:
         """The metrics that are counted, for the target as it was fitted."""
         return [metric.on(self.data.target) for metric in self.scenario.metric_set.counted]
-
-
-def samples_at(pool: Samples, rows: np.ndarray, device: torch.device) -> TestSamples:
-    """The samples of a pool at the given rows, on a device."""
-    columns = (pool.inputs, pool.labels, pool.domains)
-    return TestSamples(*(as_tensor(column[rows]).to(device) for column in columns))

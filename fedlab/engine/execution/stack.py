@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 
 import torch
@@ -191,21 +191,28 @@ class Stack:
             return Batch(channels_last(inputs[0]), *alone)  # type: ignore[arg-type]
         return batch
 
-    def finish(self, schedules: Sequence[Schedule]) -> Iterator[tuple[Update, dict[str, float]]]:
+    def finish(self, schedules: Sequence[Schedule]) -> list[tuple[Update, dict[str, float]]]:
         """Each client's update and metrics."""
-        read = to_host(list(self.sums.values()))  # the only wait of the round
-        sums = {name: values.tolist() for name, values in zip(self.sums, read, strict=True)}
-        for client, schedule in enumerate(schedules):
-            carry = self.carry.map(lambda stacked, k=client: stacked[k])
-            update = self.trainer.finish(carry, self.received, schedule.steps)
-            # Clones, as views would keep the whole stack alive.
-            client_state = {
-                record: {name: tensor.clone() for name, tensor in tensors.items()}
-                for record, tensors in update.client_state.items()
-            }
-            means = (
-                {name: values[client] / schedule.seen for name, values in sums.items()}
-                if schedule.seen
-                else {}
-            )
-            yield update._replace(client_state=client_state), schedule.metrics(means, update)
+        updates = [self._update(client, schedule) for client, schedule in enumerate(schedules)]
+        told = [torch.as_tensor(each) for update in updates for each in update.metrics.values()]
+        # The only wait of the round.
+        host = iter(to_host([*self.sums.values(), *(value.detach() for value in told)]))
+        sums = {name: next(host).tolist() for name in self.sums}
+        found: list[tuple[Update, dict[str, float]]] = []
+        for client, (schedule, update) in enumerate(zip(schedules, updates, strict=True)):
+            update = update._replace(metrics={name: next(host) for name in update.metrics})
+            seen = schedule.seen
+            means = {name: values[client] / seen for name, values in sums.items()} if seen else {}
+            found.append((update, schedule.metrics(means, update)))
+        return found
+
+    def _update(self, client: int, schedule: Schedule) -> Update:
+        """A client's update, whose metrics are still on the device."""
+        carry = self.carry.map(lambda stacked: stacked[client])
+        update = self.trainer.finish(carry, self.received, schedule.steps)
+        # Clones, as views would keep the whole stack alive.
+        client_state = {
+            record: {name: tensor.clone() for name, tensor in tensors.items()}
+            for record, tensors in update.client_state.items()
+        }
+        return update._replace(client_state=client_state)

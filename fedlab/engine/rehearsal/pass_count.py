@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from fedlab.clients.base import Carry, ClientTrainer, Phase, Received
-from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.batch_schedule import Portion
+from fedlab.engine.execution.client_samples import training_samples
 from fedlab.engine.execution.round_workload import RoundWorkload
 from fedlab.engine.execution.sequential import train_one
 from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
-from fedlab.records import as_tensor, copied
+from fedlab.records import copied
 from fedlab.scenario import Scenario
 from fedlab.server_app import server_settings
 from fedlab.strategies.base import Strategy
@@ -144,11 +144,8 @@ class _Probe:
         model = copy_of(trainer.task.model)
         self.trainer = type(trainer)(trainer.parameters, replace(trainer.task, model=model))
         self.preprocess = Preprocess(scenario.data, data)
-        split = partition[client]
-        self.samples = ClientData(
-            inputs=as_tensor(data.train.inputs[split.train]),
-            labels=data.target.to_learn(as_tensor(split.labels)),
-            labelled=as_tensor(split.labelled),
+        self.samples = training_samples(
+            data, partition[client], self.preprocess, torch.device("cpu")
         )
         self.received = self._first_message(len(partition) - len(partition.held_out))
         self.phases = self.trainer.phases()

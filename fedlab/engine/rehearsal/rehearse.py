@@ -22,6 +22,7 @@ from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.batch_schedule import Portion
+from fedlab.engine.execution.client_samples import training_samples
 from fedlab.engine.execution.sequential import train_one
 from fedlab.engine.rehearsal.answer_checks import AnswerChecks
 from fedlab.engine.rehearsal.left_behind import StaysBehindError, nothing_stays
@@ -34,7 +35,7 @@ from fedlab.methods import strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
-from fedlab.records import as_tensor, copied, to_record
+from fedlab.records import copied, to_record
 from fedlab.scenario import Scenario
 from fedlab.server_app import server_settings
 from fedlab.strategies.base import Strategy
@@ -87,8 +88,8 @@ def rehearse(
         watched = WatchedTrainer(tried, {name: getattr(checks, name) for name in looks})
         try:
             with same_chance():
-                samples = _samples_of(data, partition, client, device)
                 preprocess = Preprocess(scenario.data, data).to(device)
+                samples = training_samples(data, partition[client], preprocess, device)
                 with nothing_stays(watched, server[1], trainer.task.initial):
                     update = _round(
                         watched.trainer, preprocess, server[1], samples, scenario, client, portion
@@ -157,17 +158,6 @@ def _server(
         return strategy, Received(down, strategy.config(1))
     except Exception:  # a user's strategy may need objects that exist only in a run
         return None
-
-
-def _samples_of(
-    data: FederatedData, partition: Partition, client: int, device: torch.device
-) -> ClientData:
-    split = partition[client]
-    return ClientData(
-        inputs=as_tensor(data.train.inputs[split.train]).to(device),
-        labels=data.target.to_learn(as_tensor(split.labels)).to(device),
-        labelled=as_tensor(split.labelled),
-    )
 
 
 def _round(

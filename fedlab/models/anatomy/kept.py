@@ -73,7 +73,8 @@ def _attributes(instance: object) -> Iterator[tuple[str, Any]]:
                 yield name, getattr(instance, name, None)
     private = getattr(instance, "__pydantic_private__", None) or {}
     for name, value in (*getattr(instance, "__dict__", {}).items(), *private.items()):
-        if not isinstance(inspect.getattr_static(cls, name, None), cached_property):
+        owner = next((each for each in cls.__mro__ if name in vars(each)), None)
+        if owner is None or not isinstance(vars(owner)[name], cached_property):
             yield name, value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import ClassVar, Self
 
@@ -112,34 +112,26 @@ def hold(model: nn.Module, frozen: Sequence[str], *, everything_else: bool) -> N
             module.eval()
 
 
-def matching(
-    patterns: Sequence[str],
-    names: Sequence[str],
-    key: str,
-    what: str,
-    fits: Callable[[str], bool] = lambda _: True,
-) -> set[str]:
+def matching(patterns: Sequence[str], names: Sequence[str], key: str, what: str) -> set[str]:
     """The names that patterns match.
 
     Args:
         patterns: With ``*``, ``?`` and ``[...]``, as the shell has them.
-        names: All names.
+        names: The names that may be matched.
         key: The key of the patterns, for messages.
         what: What the names are of.
-        fits: Which of the names may be matched.
 
     Raises:
         InputError: If a pattern matches none of them; with the names that it could.
     """
-    able = [name for name in names if fits(name)]
     found: set[str] = set()
     for pattern in patterns:
-        some = {name for name in able if fnmatchcase(name, pattern)}
+        some = {name for name in names if fnmatchcase(name, pattern)}
         if not some:
-            more = f" and {len(able) - SHOWN} more" if len(able) > SHOWN else ""
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise InputError(
                 f"{key}: '{pattern}' matches no {what}; the model has "
-                f"{', '.join(able[:SHOWN]) or 'none'}{more}"
+                f"{', '.join(names[:SHOWN]) or 'none'}{more}"
             )
         found |= some
     return found

@@ -88,7 +88,7 @@ def transfer(
     """
     mine = model.state_dict(keep_vars=True)
     shared = [name for name in mine if name in tensors]
-    new_head = [name for name in head if any(_differ(mine, tensors, each) for each in head)]
+    new_head = [*head] if any(_differ(mine, tensors, name) for name in head) else []
     for name in shared:
         if name not in new_head and _differ(mine, tensors, name):
             raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.curves_over_seeds import curve_of, spent
+from fedlab.comparison.curves_over_seeds import curve_of, spent, tables_of
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, PageSection
@@ -48,7 +48,7 @@ def _against(
     unit = _unit(max((float(price.max()) for price in prices if len(price)), default=1.0), units)
     curves = []
     for style, (group, price) in enumerate(zip(comparison.groups, prices, strict=True)):
-        over = curve_of(group)
+        over = curve_of(tables_of(group))
         both = over.mean.index.intersection(price.index)
         x = list(price.loc[both] / units[unit])
         deviation = list(over.deviation.loc[both].fillna(0.0))

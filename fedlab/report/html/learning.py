@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.curves_over_seeds import curve_of, worst
+from fedlab.comparison.curves_over_seeds import curve_of, tables_of, worst
 from fedlab.comparison.group import Group
 from fedlab.metrics.metric_set import Score
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
@@ -29,8 +29,9 @@ NAMED = 8
 def learning(comparison: Comparison) -> PageSection:
     """The section with learning curves."""
     groups, score = comparison.groups, comparison.score
-    whole = [curve_of(group) for group in groups]
-    parts = {name: [curve_of(g, name) for g in groups] for name in comparison.domains[:MOST]}
+    tables = [tables_of(group) for group in groups]
+    whole = [curve_of(each) for each in tables]
+    parts = {name: [curve_of(t, name) for t in tables] for name in comparison.domains[:MOST]}
     if len(parts) == 1:
         parts = {}
     parts["worst client"] = [worst(group) for group in groups]

@@ -126,7 +126,7 @@ def _curves(history: pandas.DataFrame, score: Score) -> list[tuple[str, str, Poi
         (str(name), COLOURS[index % len(COLOURS)], _points(domains[name]))
         for index, name in enumerate(domains)
     ]
-    return [*curves, ("mean", MEAN, _points(domains.mean(axis="columns")))]
+    return [*curves, ("mean", MEAN, _points(domains.mean(axis="columns", skipna=False)))]
 
 
 def _points(curve: pandas.Series) -> Points:
