@@ -13,7 +13,7 @@ from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
 
 Files = dict[str, Path] | str
-"""A file for each domain by its name; or a folder, or a pattern such as ``sites/*.csv``."""
+"""A file for each domain by its name; or a single one, a folder, or a pattern (``sites/*.csv``)."""
 
 FilesAre = Literal["domains", "owners"]
 """What each file is: a domain, or the samples of one owner of a single domain."""
@@ -95,6 +95,8 @@ def left_out(files: Mapping[str, Path] | str, ending: str, context: LoadContext)
 
 def _found(files: str, ending: str, context: LoadContext) -> list[Path]:
     folder = context.locate(Path(files))
+    if folder.is_file():
+        return [folder]
     if folder.is_dir():
         found = [each for each in folder.iterdir() if each.suffix.lower() == ending]
     else:
@@ -102,8 +104,9 @@ def _found(files: str, ending: str, context: LoadContext) -> list[Path]:
         base = Path(*folder.parts[: _first_pattern(folder)])
         if len(fixed) == len(folder.parts):
             raise InputError(
-                f"{context.key}.files: there is no folder '{folder}'; name a folder of {ending} "
-                f"files, a pattern such as sites/*{ending}, or a file for each domain"
+                f"{context.key}.files: there is neither a file nor a folder '{folder}'; name a "
+                f"{ending} file, a folder of them, a pattern such as sites/*{ending}, or a file "
+                "for each domain, from data.root on"
             )
         try:
             found = list(base.glob(str(folder.relative_to(base))))

@@ -150,7 +150,11 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
     is_table = not any(source["name"] == "text" for source in sources)
     if path.is_file() and path.suffix == ".csv" and is_table:
         name = domain or path.stem
-        return _known("csv", name, sources) | {"name": "csv", "files": {name: str(path)}}
+        known = _known("csv", name, sources)
+        column = known.pop("domain_column", None)
+        if column is not None:  # a device is of one domain; the column is no feature there either
+            known["ignore"] = [*known.get("ignore", ()), column]
+        return known | {"name": "csv", "files": {name: str(path)}}
     if path.is_file() and path.suffix in (*TABLES, PLAIN):
         name = domain or path.stem
         known = _known("text", name, sources)
