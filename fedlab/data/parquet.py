@@ -174,8 +174,7 @@ class Parquet(PictureSource):
         found: dict[str, list[Path]] = {}
         for split in ("train", "test"):
             for each in getattr(self, split):
-                place = context.locate(Path(each))
-                paths = [place] if place.is_file() else named(each, ".parquet", context).values()
+                paths = named(each, ".parquet", context, split).values()
                 found.setdefault(split, []).extend(paths)
         return found
 
