@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from fedlab.data.csv_table import Csv
 from fedlab.errors import InputError
 from helpers.loading import load, of
 
@@ -381,3 +383,89 @@ def test_every_row_of_a_table_is_a_sample(tmp_path, data):
     except InputError:
         return  # what may be either was refused
     assert len(guessed.train) + len(guessed.test) == count
+
+
+@pytest.fixture
+def rounds(tmp_path) -> Path:
+    """One table of three clinics: when, who, a temperature, where, and what became of it."""
+    drawn = np.random.default_rng(0)
+    with open(tmp_path / "rounds.csv", "w") as file:
+        file.write("day,nurse,temperature,clinic,outcome\n")
+        for row in range(60):
+            clinic = ("South", "north", "é" if row % 2 else "e\u0301")[row % 3]
+            cells = f"2024-01-{row % 28 + 1},n{row % 4}", f"{drawn.normal(37):.3f}", clinic
+            file.write(",".join([*cells, "home" if row % 5 else "ward"]) + "\n")
+    return tmp_path
+
+
+ROUNDS = {"name": "csv", "files": "rounds.csv", "ignore": ["day", "nurse"]}
+
+
+def test_a_column_names_the_domains_of_one_table(rounds):
+    data = load(rounds, ROUNDS | {"domain_column": "clinic"})
+    assert data.domain_names == ("South", "north", "é")
+    table = pandas.read_csv(rounds / "rounds.csv")
+    table["clinic"] = table["clinic"].replace("e\u0301", "é")
+    for name, own in table.groupby("clinic"):
+        own.drop(columns=["day", "nurse", "clinic"]).to_csv(rounds / f"{name}.csv", index=False)
+    apart = load(rounds, {"name": "csv", "files": {n: f"{n}.csv" for n in data.domain_names}})
+    for split in ("train", "test"):
+        one, many = getattr(data, split), getattr(apart, split)
+        assert np.array_equal(one.inputs, many.inputs)
+        assert np.array_equal(one.labels, many.labels)
+        assert np.array_equal(one.domains, many.domains)
+
+
+def test_rows_of_a_domain_may_lie_in_several_files(rounds):
+    text = (rounds / "rounds.csv").read_text().splitlines()
+    (rounds / "parts").mkdir()
+    (rounds / "parts/1.csv").write_text("\n".join(text[:41]))
+    (rounds / "parts/2.csv").write_text("\n".join([text[0], *text[41:]]))
+    source = ROUNDS | {"domain_column": "clinic", "owner": "nurse", "ignore": "day"}
+    one, two = load(rounds, source), load(rounds, source | {"files": "parts"})
+    assert np.array_equal(one.train.inputs, two.train.inputs)
+    assert np.array_equal(one.train.owners, two.train.owners)
+    assert one.owner_names == two.owner_names == ("n0", "n1", "n2", "n3")
+
+
+def test_a_single_file_is_a_domain_that_is_called_as_it(rounds):
+    data = load(rounds, ROUNDS | {"ignore": ["day", "nurse", "clinic"]})
+    assert data.domain_names == ("rounds",)
+    assert data.train.inputs.shape == (48, 1)
+
+
+def test_columns_are_left_out_by_position_where_there_is_no_header(rounds):
+    text = (rounds / "rounds.csv").read_text().partition("\n")[2]
+    (rounds / "bare.csv").write_text(text)
+    source = {"name": "csv", "files": "bare.csv", "header": False, "ignore": [0, 1]}
+    data = load(rounds, source | {"domain_column": 3})
+    assert data.domain_names == ("South", "north", "é")
+    named = load(rounds, ROUNDS | {"domain_column": "clinic"})
+    assert np.array_equal(data.train.inputs, named.train.inputs)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"domain_column": "hospital"}, "no column 'hospital' in its header"),
+        ({"domain_column": "day"}, "domain_column, categorical and ignore name column 0"),
+        ({"ignore": "outcome", "label": "outcome"}, r"name column 4 \(outcome\) twice"),
+        ({"domain_column": "clinic", "ignore": "nurse"}, "name the column in the source's ignore"),
+        ({"files": "round.csv"}, "neither a file nor a folder '.*/round.csv'"),
+    ],
+)
+def test_columns_that_do_not_go_together(rounds, keys, said):
+    with pytest.raises(InputError, match=said):
+        load(rounds, ROUNDS | keys)
+
+
+def test_a_row_without_a_domain(rounds):
+    with open(rounds / "rounds.csv", "a") as file:
+        file.write("2024-02-01,n1,36.5,,home\n")
+    with pytest.raises(InputError, match="no domain in line 62, clinic; name one"):
+        load(rounds, ROUNDS | {"domain_column": "clinic"})
+
+
+def test_files_of_owners_are_of_one_domain():
+    with pytest.raises(ValueError, match="has both domain_column and files_are: owners"):
+        Csv(files="sites", files_are="owners", domain_column="clinic")

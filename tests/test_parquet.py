@@ -152,7 +152,7 @@ def test_files_that_are_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text("PAR1")
     with pytest.raises(InputError, match="cannot be read as a Parquet file"):
         load(tmp_path, train="a.parquet")
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match="neither a file nor a folder"):
         load(tmp_path, train="b.parquet")
     hub(tmp_path / "c.parquet", ["a", "b"], names=("only",))
     with pytest.raises(InputError, match="labels go from 0 to 1, and the files name 1 classes"):

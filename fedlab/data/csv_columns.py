@@ -1,4 +1,4 @@
-"""What each column of a table is: the label, the owner, a category or a number."""
+"""What each column of a table is: the label, the owner, the domain, a category or a number."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ class Columns:
     Attributes:
         label: That of the labels.
         owner: That of the owners; None without.
+        domain: That of the domains; None without.
         categorical: Those of categories, among the features.
+        ignored: Those that are not read.
         features: Those of all features.
     """
 
     label: int
     owner: int | None
+    domain: int | None
     categorical: tuple[int, ...]
+    ignored: tuple[int, ...]
     features: tuple[int, ...]
 
     @classmethod
@@ -44,27 +48,35 @@ class Columns:
             InputError: If there is no such column, or one is named for two purposes.
         """
         label = position(first, format.label, "label", where)
-        owner = None if format.owner is None else position(first, format.owner, "owner", where)
-        categorical = tuple(
-            position(first, each, "categorical", where) for each in format.categorical
+        owner, domain = (
+            None if column is None else position(first, column, key, where)
+            for key, column in (("owner", format.owner), ("domain_column", format.domain))
         )
-        for place in (owner, *categorical):
-            if place is not None and [label, owner, *categorical].count(place) > 1:
+        categorical, ignored = (
+            tuple(position(first, column, key, where) for column in columns)
+            for key, columns in (("categorical", format.categorical), ("ignore", format.ignore))
+        )
+        named = [label, owner, domain, *categorical, *ignored]
+        for place in named:
+            if place is not None and named.count(place) > 1:
                 raise InputError(
-                    f"{where}: the source's label, owner and categorical name column {place} "
-                    "twice; give each its own column"
+                    f"{where}: the source's label, owner, domain_column, categorical and ignore "
+                    f"name column {place} ({first[place]}) twice; give each its own column"
                 )
-        features = tuple(p for p in range(len(first)) if p not in (label, owner))
+        others = {label, owner, domain, *ignored}
+        features = tuple(place for place in range(len(first)) if place not in others)
         if not features:
             raise InputError(
-                f"{where} has no column beside label and owner; there must be one to learn from"
+                f"{where} has no column beside those that the source names as label, owner, "
+                "domain_column and ignore; there must be one to learn from"
             )
-        return cls(label, owner, categorical, features)
+        return cls(label, owner, domain, categorical, ignored, features)
 
     @property
     def texts(self) -> tuple[int, ...]:
-        """Columns of text beside the label."""
-        return self.categorical if self.owner is None else (self.owner, *self.categorical)
+        """Columns of text, or of what is not read, beside the label."""
+        named = (self.owner, self.domain, *self.categorical, *self.ignored)
+        return tuple(place for place in named if place is not None)
 
 
 def not_a_number(cell: str) -> str:
@@ -72,11 +84,12 @@ def not_a_number(cell: str) -> str:
     if _DATE.fullmatch(cell):
         return (
             "looks like a date or a time of day; save it as a number, such as days since a day of "
-            "your choice (or as month and weekday, if these matter), or leave the column out"
+            "your choice (or as month and weekday, if these matter), or name the column in the "
+            "source's ignore"
         )
     return (
-        "is not a number; encode it as one, name the column in the source's categorical, or set "
-        "the source's missing to it where the value is missing"
+        "is not a number; encode it as one, name the column in the source's categorical or ignore, "
+        "or set the source's missing to it where the value is missing"
     )
 
 

@@ -22,7 +22,9 @@ class Format:
         limits: How much may be read.
         measured: Whether labels are measurements, so that each may be another.
         owner: Column of the owners, by name or position; None where there is none.
+        domain: Column of the domains, likewise.
         categorical: Columns of categories, likewise.
+        ignore: Columns that are not read, likewise.
     """
 
     label: int | str
@@ -32,12 +34,15 @@ class Format:
     limits: Limits = field(default_factory=Limits)
     measured: bool = False
     owner: int | str | None = None
+    domain: int | str | None = None
     categorical: tuple[int | str, ...] = ()
+    ignore: tuple[int | str, ...] = ()
 
     @property
     def is_named(self) -> bool:
         """Whether a column is named, so that there must be a header."""
-        return any(isinstance(each, str) for each in (self.label, self.owner, *self.categorical))
+        named = (self.label, self.owner, self.domain, *self.categorical, *self.ignore)
+        return any(isinstance(each, str) for each in named)
 
     def is_missing(self, cell: str) -> bool:
         """Whether a cell holds no value."""

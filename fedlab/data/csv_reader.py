@@ -31,19 +31,21 @@ class Table:
         features: float64 of shape (n, features), NaN where a value is missing.
         labels: The label cells, as text.
         owners: The owner cells, as text; None without such a column.
+        domains: The domain cells, likewise.
         categories: The texts of each categorical column, by its name; a feature's value is the
             place of its text among them.
         first: What the first row was taken for; None where the scenario says it.
         blank: Rows without any value, which are left out.
         tested: Which rows are the test split, bool of shape (n,); None where none is given.
         label: Position of the column of the label cells.
-        header: Names of all columns, labels and owners among them.
+        header: Names of all columns, also of those that are no features.
     """
 
     columns: list[str]
     features: np.ndarray
     labels: list[str]
     owners: list[str] | None = None
+    domains: list[str] | None = None
     categories: dict[str, list[str]] = field(default_factory=dict)
     first: Guess | None = None
     blank: int = 0
@@ -84,6 +86,7 @@ class _Reading:
         self.values = array("d")
         self.labels: list[str] = []
         self.owners: list[str] = []
+        self.domains: list[str] = []
         self.codes: dict[int, dict[str, int]] = {}
 
     def table(self, file: TextIO) -> Table:
@@ -101,17 +104,17 @@ class _Reading:
         self.codes = {place: {} for place in columns.categorical}
         plain = [f"column {index}" for index in range(len(first))]
         names = first if self._is_named(first, columns) else plain
-        for below in rows:
-            self._add(below, columns, names)
+        for row in rows:
+            self._add(row, columns, names)
         kind = self._kind(first, columns)
         if kind == "sample":
-            before, self.values = self.values, array("d")
-            labels, self.labels = self.labels, []
-            owners, self.owners = self.owners, []
+            below = self.values, self.labels, self.owners, self.domains
+            self.values, self.labels, self.owners, self.domains = array("d"), [], [], []
             self._add((line, first), columns, plain)
-            self.values.extend(before)
-            self.labels.extend(labels)
-            self.owners.extend(owners)
+            self.values.extend(below[0])
+            self.labels.extend(below[1])
+            self.owners.extend(below[2])
+            self.domains.extend(below[3])
             names = plain
         else:
             names = first
@@ -123,6 +126,7 @@ class _Reading:
             np.array(self.values).reshape(len(self.labels), len(columns.features)),
             self.labels,
             None if columns.owner is None else self.owners,
+            None if columns.domain is None else self.domains,
             {names[place]: list(texts) for place, texts in self.codes.items()},
             kind if self.format.header == "auto" and not self.format.is_named else None,
             self.blank,
@@ -148,7 +152,7 @@ class _Reading:
         return guess(first, columns.label, below, self.format, self.where, set(columns.texts))
 
     def _add(self, row: Row, columns: Columns, names: list[str]) -> None:
-        """Takes the numbers, the label and the owner of a row."""
+        """Takes the numbers, the label, the owner and the domain of a row."""
         line, cells = row
         label = columns.label
         if len(cells) != len(names):
@@ -168,13 +172,17 @@ class _Reading:
                 "quotation mark that it begins with"
             )
         self.labels.append(cells[label])
-        if columns.owner is not None:
-            if not cells[columns.owner]:
-                raise InputError(
-                    f"{self.where} has no owner in line {line}, {names[columns.owner]}; name one, "
-                    "or remove the line"
-                )
-            self.owners.append(cells[columns.owner])
+        for what, place, found in (
+            ("owner", columns.owner, self.owners),
+            ("domain", columns.domain, self.domains),
+        ):
+            if place is not None:
+                if not cells[place]:
+                    raise InputError(
+                        f"{self.where} has no {what} in line {line}, {names[place]}; name one, or "
+                        "remove the line"
+                    )
+                found.append(cells[place])
         for column in columns.features:
             cell = cells[column]
             codes = self.codes.get(column)

@@ -1,4 +1,4 @@
-"""Tables in CSV files, one domain a file: numeric columns become features."""
+"""Tables in CSV files: numeric columns become features."""
 
 from __future__ import annotations
 
@@ -10,22 +10,20 @@ import numpy as np
 from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from fedlab.data.categories import Categories, Encoding, check_encoding
+from fedlab.data.class_names import normal
 from fedlab.data.csv_format import MISSING, Format
 from fedlab.data.csv_reader import Table, read_table
 from fedlab.data.csv_targets import label_columns, taken_out
+from fedlab.data.imputation import Impute, filled
 from fedlab.data.labels import LabelType, check_label_type, classes_of, renamed, split_at
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
 from fedlab.data.remarks import counted, listed
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext, Source
-from fedlab.data.stored_numbers import stored
-from fedlab.data.table_rows import Rows, all_splits, learnt, of_owners, with_inputs
+from fedlab.data.table_rows import Rows, all_splits, by_domain, learnt, of_owners, with_inputs
 from fedlab.errors import InputError
 from fedlab.targets.base import CLASS, EVERY, REGRESSION
-
-TOLD = 5
-"""Columns with filled cells that are told one by one."""
 
 
 class Csv(Source):
@@ -36,8 +34,8 @@ class Csv(Source):
     columns of 0 and 1, or of numbers.
 
     Attributes:
-        files: The file of each domain, by the domain's name; or a folder of them, or a pattern such
-            as ``sites/*.csv``, whose files are domains called as they are.
+        files: The file of each domain, by the domain's name; or a single file, a folder of them or
+            a pattern such as ``sites/*.csv``, whose files are domains called as they are.
         header: Whether the first row names the columns. ``auto`` takes words for names and numbers
             for a sample, says so, and refuses what may be either.
         label: Column of the labels: its name in the header, or its position (from 0, or from the
@@ -61,11 +59,14 @@ class Csv(Source):
         files_are: Whether each file is a domain, or the rows of one of the ``owners`` of a single
             domain.
         domain: Name of that single domain; by default that of the folder, or else ``all``.
+        domain_column: Column that names the domain of a row, by name or position; the rows of all
+            files with that name are one domain.
         categorical: Columns of categories (texts or codes), by name or position.
         encoding: How these become numbers: ``one_hot``, a column for each category, or ``codes``,
             its place among the sorted categories. Categories are those of the training rows of all
             files but those of unseen domains; what else there is, and what is missing, is 0
             in all columns, or the next code, and counted.
+        ignore: Columns that are left out, such as names and dates, by name or position.
         delimiter: What separates the cells.
     """
 
@@ -77,15 +78,17 @@ class Csv(Source):
     label_type: LabelType = "auto"
     missing: tuple[str, ...] = MISSING
     positive_above: FiniteFloat | None = None
-    impute: Literal["median", "mean", "drop"] = "median"
+    impute: Impute = "median"
     test_share: float = Field(default=0.2, gt=0, lt=1)
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
     owner: int | str | None = None
     split: OwnerSplit = "within_owners"
     files_are: FilesAre = "domains"
     domain: str | None = Field(default=None, min_length=1)
+    domain_column: int | str | None = None
     categorical: tuple[int | str, ...] = ()
     encoding: Encoding = "one_hot"
+    ignore: tuple[int | str, ...] = ()
     delimiter: str = Field(default=",", min_length=1, max_length=1)
 
     @field_validator("missing", mode="before")
@@ -93,7 +96,7 @@ class Csv(Source):
     def _a_single_mark_will_do(cls, missing: Any) -> Any:
         return (missing,) if isinstance(missing, str) else missing
 
-    @field_validator("categorical", mode="before")
+    @field_validator("categorical", "ignore", mode="before")
     @classmethod
     def _a_single_column_will_do(cls, columns: Any) -> Any:
         return (columns,) if isinstance(columns, str | int) else columns
@@ -104,7 +107,13 @@ class Csv(Source):
         check_label_type(self.label_type, self.positive_above)
         check_encoding(self.encoding, self.categorical)
         labels = self.label if isinstance(self.label, tuple) else (self.label,)
-        for column in (*labels, self.owner, *self.categorical):
+        if self.domain_column is not None and self.files_are == "owners":
+            raise ValueError(
+                "has both domain_column and files_are: owners, whose files are of one domain; "
+                "leave one of them out"
+            )
+        named = (*labels, self.owner, self.domain_column, *self.categorical, *self.ignore)
+        for column in named:
             if self.header is False and isinstance(column, str):
                 raise ValueError(
                     f"header: false says that no column has a name, and '{column}' is one; give "
@@ -112,11 +121,13 @@ class Csv(Source):
                 )
         return self
 
-    def names(self, context: LoadContext) -> Sequence[str]:
+    def names(self, context: LoadContext) -> Sequence[str] | None:
         """See `Source.names`."""
         files = named(self.files, ".csv", context)
         for name, path in files.items():
             context.limits.check_file(path, f"{context.key}.files.{name}: '{path}'")
+        if self.domain_column is not None:
+            return None
         return list(files) if self.files_are == "domains" else [self._one_name()]
 
     def remarks(self, context: LoadContext) -> Sequence[str]:
@@ -138,7 +149,9 @@ class Csv(Source):
             context.limits,
             self.positive_above is not None or context.target.kind == REGRESSION,
             self.owner,
+            self.domain_column,
             self.categorical,
+            self.ignore,
         )
         tables = {
             name: read_table(path, f"{context.key}.files.{name}", format)
@@ -173,6 +186,9 @@ class Csv(Source):
             read[name] = Rows(features, labels, table.owners, table.tested)
         if self.files_are == "owners":
             read = {self._one_name(): of_owners(read)}
+        if self.domain_column is not None:
+            cells = [cell for table in tables.values() for cell in table.domains or ()]
+            read = by_domain(read, [normal(cell) for cell in cells])
         refuse_constant(
             [name for rows in read.values() for name in set(rows.owners or ())],
             f"{context.key}.owner" if self.files_are == "domains" else f"{context.key}.files",
@@ -193,8 +209,8 @@ class Csv(Source):
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         domains, columns, told = self._encoded(found, domains, columns, context)
-        (first, *others), filled = self._filled(domains, columns, context)
-        return [first.with_remarks([*remarks, *told, *filled]), *others]
+        (first, *others), imputed = filled(domains, columns, self.impute, context)
+        return [first.with_remarks([*remarks, *told, *imputed]), *others]
 
     def _one_name(self) -> str:
         """Name of the one domain whose owners the files are."""
@@ -229,37 +245,6 @@ class Csv(Source):
             codes, names = split_at(cells, self.positive_above, context.key)
             remarks = []
         return codes, renamed(names, self.class_names, context.key), remarks
-
-    def _filled(
-        self, domains: list[Domain], columns: list[str], context: LoadContext
-    ) -> tuple[list[Domain], list[str]]:
-        """The same domains without missing values, as they are stored; a remark on what is new."""
-        pooled = learnt(domains, context)
-        absent = np.flatnonzero(np.isnan(pooled).all(axis=0))
-        if len(absent):
-            raise InputError(
-                f"{context.key}.files: no training row has a value for {columns[absent[0]]}; "
-                "remove that column from all files"
-            )
-        middle = np.nanmean(pooled, 0) if self.impute == "mean" else np.nanmedian(pooled, 0)
-        splits = all_splits(domains)
-        empty = np.sum([np.isnan(split).sum(axis=0) for split in splits], axis=0)
-        told = _filled_in(dict(zip(columns, empty, strict=True)), middle, self.impute, context.key)
-        filled = stored([np.where(np.isnan(split), middle, split) for split in splits])
-        return with_inputs(domains, filled), told
-
-
-def _filled_in(empty: dict[str, int], middle: np.ndarray, impute: str, key: str) -> list[str]:
-    """How many cells of which columns had no value, and what they were given."""
-    every = zip(empty.items(), middle, strict=True)
-    found = [(int(count), name, float(value)) for (name, count), value in every if count]
-    columns = sorted(found, key=lambda each: -each[0])
-    if not columns:
-        return []
-    shown = ", ".join(f"{name}: {count:,} with {value:g}" for count, name, value in columns[:TOLD])
-    more = f", and {len(columns) - TOLD:,} more columns" if len(columns) > TOLD else ""
-    cells = counted({"missing cell{s}": sum(count for count, _, _ in columns)})
-    return [f"{key}.impute: filled {cells} with the {impute} of the training rows ({shown}{more})"]
 
 
 def _told(tables: dict[str, Table], key: str) -> list[str]:

@@ -87,8 +87,8 @@ def taken_out(
                 )
             if name != every[table.label] and name not in table.columns:
                 raise InputError(
-                    f"{context.key}.owner names '{name}', which label names, too; give each its "
-                    "own column"
+                    f"{context.key}: label names '{name}', and so does owner, domain_column or "
+                    "ignore; give each its own column"
                 )
         name = every[table.label]
         own = np.array([_number(cell, row, name, where) for row, cell in enumerate(table.labels)])

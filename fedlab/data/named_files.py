@@ -13,7 +13,7 @@ from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
 
 Files = dict[str, Path] | str
-"""A file for each domain by its name; or a folder, or a pattern such as ``sites/*.csv``."""
+"""A file for each domain by its name; or a single one, a folder, or a pattern (``sites/*.csv``)."""
 
 FilesAre = Literal["domains", "owners"]
 """What each file is: a domain, or the samples of one owner of a single domain."""
@@ -52,19 +52,24 @@ def one_name(domain: str | None, files: Mapping[str, Path] | str) -> str:
     return normal(plain[-1]) if plain and plain[-1] not in ("/", "..") else "all"
 
 
-def named(files: Mapping[str, Path] | str, ending: str, context: LoadContext) -> dict[str, Path]:
+def named(
+    files: Mapping[str, Path] | str, ending: str, context: LoadContext, key: str = "files"
+) -> dict[str, Path]:
     """The file of each domain; found files are called as they are, without their ending.
 
     Args:
         files: What the scenario says.
         ending: Of the files to take out of a folder.
         context: Where to look.
+        key: The source's key that says it.
 
     Raises:
         InputError: If there is none, or two have the same name.
     """
     if isinstance(files, str):
-        listed = [(path.stem, path) for path in _found(files, ending, context)]
+        listed = [
+            (path.stem, path) for path in _found(files, ending, context, f"{context.key}.{key}")
+        ]
     else:
         listed = [(name, context.locate(path)) for name, path in files.items()]
     found: dict[str, Path] = {}
@@ -72,7 +77,7 @@ def named(files: Mapping[str, Path] | str, ending: str, context: LoadContext) ->
         other = found.setdefault(normal(name), path)
         if other != path:
             raise InputError(
-                f"{context.key}.files: '{other}' and '{path}' would both be the domain "
+                f"{context.key}.{key}: '{other}' and '{path}' would both be the domain "
                 f"'{normal(name)}'; give them different names, or list them by domain"
             )
     return found
@@ -93,8 +98,10 @@ def left_out(files: Mapping[str, Path] | str, ending: str, context: LoadContext)
     return [f"{context.key}.files: left out {what} of '{files}'"]
 
 
-def _found(files: str, ending: str, context: LoadContext) -> list[Path]:
+def _found(files: str, ending: str, context: LoadContext, key: str) -> list[Path]:
     folder = context.locate(Path(files))
+    if folder.is_file():
+        return [folder]
     if folder.is_dir():
         found = [each for each in folder.iterdir() if each.suffix.lower() == ending]
     else:
@@ -102,17 +109,18 @@ def _found(files: str, ending: str, context: LoadContext) -> list[Path]:
         base = Path(*folder.parts[: _first_pattern(folder)])
         if len(fixed) == len(folder.parts):
             raise InputError(
-                f"{context.key}.files: there is no folder '{folder}'; name a folder of {ending} "
-                f"files, a pattern such as sites/*{ending}, or a file for each domain"
+                f"{key}: there is neither a file nor a folder '{folder}'; name a "
+                f"{ending} file, a folder of them or a pattern such as sites/*{ending}; relative "
+                "paths start from data.root"
             )
         try:
             found = list(base.glob(str(folder.relative_to(base))))
         except (OSError, ValueError) as error:
-            raise InputError(f"{context.key}.files: '{files}': {error}; correct it") from error
+            raise InputError(f"{key}: '{files}': {error}; correct it") from error
     found = sorted(each for each in found if each.is_file() and not each.name.startswith("."))
     if not found:
         raise InputError(
-            f"{context.key}.files: '{files}' finds no file (looked in '{folder}'); correct it, or "
+            f"{key}: '{files}' finds no file (looked in '{folder}'); correct it, or "
             "data.root if it is relative"
         )
     return found

@@ -44,7 +44,9 @@ class Parquet(PictureSource):
         domain_column: Column that names the domain of a row; without it all rows are of the one
             `domain`, by default called as the folder of the first file.
         image: Column of the pictures; by default the only one there is.
-        columns: Columns of numbers that are features; by default all but those named above.
+        columns: Columns of numbers that are features; by default all but those named above and in
+            `ignore`.
+        ignore: Columns that are no features, in place of `columns`.
         test_share: Share of the samples that become the test split, where `test` names no files.
         split: With owners: ``within_owners`` splits each owner's samples, ``by_owner`` draws owners
             all of whose samples are tested.
@@ -65,6 +67,7 @@ class Parquet(PictureSource):
     domain_column: str | None = None
     image: str | None = None
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    ignore: tuple[str, ...] = ()
     test_share: float = Field(default=0.2, gt=0, lt=1)
     split: OwnerSplit = "within_owners"
     class_names: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -74,7 +77,7 @@ class Parquet(PictureSource):
     categorical: tuple[str, ...] = ()
     encoding: Encoding = "one_hot"
 
-    @field_validator("train", "test", "columns", "categorical", mode="before")
+    @field_validator("train", "test", "columns", "ignore", "categorical", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return (str(value),) if isinstance(value, str | Path) else value
@@ -93,8 +96,14 @@ class Parquet(PictureSource):
 
     @model_validator(mode="after")
     def _gives_each_column_one_purpose(self) -> Parquet:
+        if self.columns and self.ignore:
+            raise ValueError("columns names all features; leave ignore out")
         features = dict.fromkeys(self.columns or (), "columns")
         features |= dict.fromkeys(self.categorical, "categorical")
+        if both := [column for column in self.ignore if column in features]:
+            raise ValueError(
+                f"ignore and categorical name '{both[0]}'; leave it out of one of them"
+            )
         for key in ("label", "owner", "domain_column", "image"):
             column = getattr(self, key)
             if column in features:
@@ -166,16 +175,16 @@ class Parquet(PictureSource):
         single = {"label": self.label, "owner": self.owner, "domain_column": self.domain_column}
         given = {key: column for key, column in single.items() if column is not None}
         many = {f"columns.{i}": column for i, column in enumerate(self.columns or ())}
-        kinds = {f"categorical.{i}": column for i, column in enumerate(self.categorical)}
-        return given | ({"image": self.image} if self.image else {}) | many | kinds
+        for key in ("ignore", "categorical"):
+            many |= {f"{key}.{i}": column for i, column in enumerate(getattr(self, key))}
+        return given | ({"image": self.image} if self.image else {}) | many
 
     def _paths(self, context: LoadContext) -> dict[str, list[Path]]:
         """The files of each split."""
         found: dict[str, list[Path]] = {}
         for split in ("train", "test"):
             for each in getattr(self, split):
-                place = context.locate(Path(each))
-                paths = [place] if place.is_file() else named(each, ".parquet", context).values()
+                paths = named(each, ".parquet", context, split).values()
                 found.setdefault(split, []).extend(paths)
         return found
 
@@ -262,7 +271,7 @@ class Parquet(PictureSource):
         first = rows.files[0]
         if self.columns is None:
             rows.check_columns(f"{context.key}.columns")
-        beside = {self.label, self.owner, self.domain_column}
+        beside = {self.label, self.owner, self.domain_column, *self.ignore}
         names = self.columns or [name for name in first.schema.names if name not in beside]
         names = list(dict.fromkeys([*names, *self.categorical]))
         if not names:

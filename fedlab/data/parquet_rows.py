@@ -93,8 +93,8 @@ class FileRows:
                 names,
                 features[own],
                 [labels[row] for row in own],
-                self.owners and [self.owners[row] for row in own],
-                categories,
+                owners=self.owners and [self.owners[row] for row in own],
+                categories=categories,
                 tested=None if self.tested is None else self.tested[own],
             )
         return tables

@@ -32,13 +32,21 @@ class Rows(NamedTuple):
 
     def whole(self) -> tuple[Rows, int]:
         """The rows without a missing value, and how many others there are."""
-        whole = np.logical_not(np.isnan(self.inputs).any(axis=1))
-        owners = self.owners and [
-            name for name, keep in zip(self.owners, whole.tolist(), strict=True) if keep
-        ]
-        tested = None if self.tested is None else self.tested[whole]
-        rows = Rows(self.inputs[whole], self.labels[whole], owners, tested)
-        return rows, int((~whole).sum())
+        whole = np.flatnonzero(~np.isnan(self.inputs).any(axis=1))
+        return self.take(whole), len(self.labels) - len(whole)
+
+    def take(self, rows: np.ndarray) -> Rows:
+        """Some of the rows.
+
+        Args:
+            rows: Their positions, int64 of shape (n,).
+        """
+        return Rows(
+            self.inputs[rows],
+            self.labels[rows],
+            self.owners and [self.owners[int(row)] for row in rows],
+            None if self.tested is None else self.tested[rows],
+        )
 
     def domain(
         self,
@@ -82,6 +90,23 @@ def of_owners(read: Mapping[str, Rows]) -> Rows:
         np.concatenate([rows.labels for rows in read.values()]),
         [name for name, rows in read.items() for _ in rows.labels],
     )
+
+
+def by_domain(read: Mapping[str, Rows], names: Sequence[str]) -> dict[str, Rows]:
+    """The rows of all files by domain, in the order in which domains first occur.
+
+    Args:
+        read: The rows of each file; either all of them have owners, or none.
+        names: The domain of each row, file after file.
+    """
+    files = list(read.values())
+    together = Rows(
+        np.concatenate([rows.inputs for rows in files]),
+        np.concatenate([rows.labels for rows in files]),
+        [name for rows in files for name in rows.owners or ()] or None,
+    )
+    of_rows = np.array(names)
+    return {name: together.take(np.flatnonzero(of_rows == name)) for name in dict.fromkeys(names)}
 
 
 def all_splits(domains: Sequence[Domain]) -> list[np.ndarray]:

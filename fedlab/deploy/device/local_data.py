@@ -150,10 +150,10 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
     is_table = not any(source["name"] == "text" for source in sources)
     if path.is_file() and path.suffix == ".csv" and is_table:
         name = domain or path.stem
-        return _known("csv", name, sources) | {"name": "csv", "files": {name: str(path)}}
+        return _of_one_domain("csv", name, sources) | {"name": "csv", "files": {name: str(path)}}
     if path.is_file() and path.suffix == ".parquet" and any(map(_is_parquet, sources)):
         name = domain or path.stem
-        known = _known("parquet", name, sources) | {"domain_column": None, "test": []}
+        known = _of_one_domain("parquet", name, sources) | {"test": []}
         return known | {"name": "parquet", "domain": name, "train": [str(path)]}
     if path.is_file() and path.suffix in (*TABLES, PLAIN):
         name = domain or path.stem
@@ -185,6 +185,14 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
 
 def _is_parquet(source: Values) -> bool:
     return source["name"] == "parquet"
+
+
+def _of_one_domain(kind: str, domain: str, sources: Sequence[Values]) -> Values:
+    """As `_known`; a column that names domains is left out, for the device is of one."""
+    known = _known(kind, domain, sources)
+    column = known.pop("domain_column", None)
+    ignored = [] if column is None else [column]
+    return known | {"ignore": [*known.get("ignore", ()), *ignored]}
 
 
 def _known(kind: str, domain: str, sources: Sequence[Values]) -> Values:
