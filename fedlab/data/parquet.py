@@ -17,6 +17,7 @@ from fedlab.data.csv_table import Csv
 from fedlab.data.labels import LabelType, check_label_type
 from fedlab.data.named_files import named
 from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
+from fedlab.data.parquet_columns import check_purposes
 from fedlab.data.parquet_file import File
 from fedlab.data.parquet_rows import FileRows, column_of, declared_classes
 from fedlab.data.picture_source import PictureSource, picture_remarks
@@ -96,25 +97,8 @@ class Parquet(PictureSource):
 
     @model_validator(mode="after")
     def _gives_each_column_one_purpose(self) -> Parquet:
-        if self.columns and self.ignore:
-            raise ValueError("columns names all features; leave ignore out")
-        features = dict.fromkeys(self.columns or (), "columns")
-        features |= dict.fromkeys(self.categorical, "categorical")
-        if both := [column for column in self.ignore if column in features]:
-            raise ValueError(
-                f"ignore and categorical name '{both[0]}'; leave it out of one of them"
-            )
-        for key in ("label", "owner", "domain_column", "image"):
-            column = getattr(self, key)
-            if column in features:
-                raise ValueError(
-                    f"{features[column]} names '{column}', which {key} names, too; a feature is "
-                    "nothing else: leave it out of one of them"
-                )
-            if key != "label" and column == self.label:
-                raise ValueError(
-                    f"{key} names '{column}', which label names, too; give each its own column"
-                )
+        single = {key: getattr(self, key) for key in ("label", "owner", "domain_column", "image")}
+        check_purposes(single, self.columns or (), self.categorical, self.ignore)
         return self
 
     def reads(self, context: LoadContext) -> Sequence[Path]:

@@ -7,14 +7,12 @@ how many may fail. What goes down and what becomes of the updates are hooks, whi
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
-from flwr.serverapp.strategy import Strategy as FlowerStrategy
 
 from fedlab import rng
 from fedlab.errors import RunError
@@ -30,8 +28,8 @@ from fedlab.federation.client_updates import (
 from fedlab.federation.measuring import EvaluateFunction
 from fedlab.federation.messages import messages_to
 from fedlab.federation.preaggregation import REQUEST, request
-from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, Layout, layout_of
-from fedlab.federation.round_strategy import Ask
+from fedlab.federation.record_layout import EXPECTED, METRICS, Expected, layout_of
+from fedlab.federation.round_hooks import RoundHooks
 from fedlab.federation.rounds import Selection, run_rounds
 from fedlab.federation.server_config import ServerSettings
 from fedlab.flower_compat import is_refused
@@ -47,7 +45,7 @@ MAX_ERRORS = 3
 """Largest number of failed clients' reasons, often whole tracebacks, in an error message."""
 
 
-class MessageRounds(FlowerStrategy):
+class MessageRounds(RoundHooks):
     """Carries the rounds of a method over any Flower grid, from any round on."""
 
     parameters: Any
@@ -61,62 +59,6 @@ class MessageRounds(FlowerStrategy):
     population: int
     drawn: dict[int, list[int]]
 
-    @abstractmethod
-    def initialise(self, model: Tensors) -> None:
-        """Sets the server's state from the initial model."""
-
-    @abstractmethod
-    def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """Tensors for every client that trains, by record name."""
-
-    @abstractmethod
-    def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
-        """Tensors for every client that tests, by record name."""
-
-    @abstractmethod
-    def sent_to(self, client: int) -> dict[str, Tensors]:
-        """Tensors for one client beside those for every client, by record name."""
-
-    @property
-    @abstractmethod
-    def sends_to_one(self) -> bool:
-        """Whether there are any."""
-
-    @abstractmethod
-    def config(self, server_round: int) -> dict[str, Any]:
-        """Plain values that go down with them."""
-
-    @abstractmethod
-    def sent_up(self, down: Layout, question: str = "") -> Layout:
-        """The layout of a reply."""
-
-    @abstractmethod
-    def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """Computes the next state from a round's updates."""
-
-    @property
-    @abstractmethod
-    def has_global_model(self) -> bool:
-        """Whether the server's tensors are a model that can be tested."""
-
-    @property
-    @abstractmethod
-    def replies_needed(self) -> int:
-        """Replies without which a round changes nothing."""
-
-    @abstractmethod
-    def before_rounds(self, ask: Ask) -> None:
-        """Asks clients before the first round."""
-
-    @abstractmethod
-    def before_training(self, server_round: int, ask: Ask) -> None:
-        """Asks a round's clients before they train."""
-
-    @property
-    @abstractmethod
-    def asks_each_round(self) -> bool:
-        """Whether it does so."""
-
     def asked(self, server_round: int, grid: Grid) -> list[int]:
         """Node ids of the round's cohort, which `before_training` asks and which then trains.
 
@@ -125,26 +67,6 @@ class MessageRounds(FlowerStrategy):
         nodes = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
         self.drawn = {server_round: nodes}
         return nodes
-
-    @abstractmethod
-    def round_metrics(self, server_round: int) -> dict[str, float]:
-        """Numbers of a round for the history."""
-
-    @abstractmethod
-    def saved(self) -> Tensors:
-        """The server's tensors under all names of the network's state dict."""
-
-    @abstractmethod
-    def weight(self, update: ClientUpdate) -> float:
-        """A client's weight in a mean."""
-
-    @abstractmethod
-    def settle(self, updates: Sequence[ClientUpdate]) -> None:
-        """Makes buffers that follow from weights fit the state's."""
-
-    @abstractmethod
-    def upload_bytes(self, down: int) -> int:
-        """Bytes that come up from a client to which so many went down."""
 
     def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
         """Node ids that take part, drawn over sorted ids so that arrival order is no matter."""
