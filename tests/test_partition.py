@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fedlab.data.samples import Samples
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from helpers.pools import divided, pools, sizes, table
@@ -77,6 +79,20 @@ def test_every_partition_is_disjoint_covering_and_mirrored_in_its_test_splits(
     assert (test.sum(axis=0) == pool * owned).all()
     quota = pool * (train / np.maximum(train.sum(axis=0), 1))
     assert (np.abs(test - quota) < 1).all()
+
+
+def test_a_class_that_a_domain_has_in_its_tests_alone_is_tested_there_too() -> None:
+    data = pools(train=200, test=100, domains=2)
+    lone = (data.train.domains == 0) & (data.train.labels == 3)
+    kept = (each[~lone] for each in (data.train.inputs, data.train.labels, data.train.domains))
+    less = replace(data, train=Samples(*kept))
+    partition = divided(less, 8)
+    tested = table(partition, less, test=True)
+    there = np.zeros(tested.shape[1:], np.int64)
+    np.add.at(there, (data.test.domains, data.test.labels), 1)
+    assert (tested.sum(axis=0) == there).all()
+    trained = table(partition, less)[:, 0].sum(axis=1)
+    assert (np.abs(tested[:, 0, 3] - there[0, 3] * trained / trained.sum()) < 1).all()
 
 
 def _offsets_fit(partition: Partition, clients: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,8 +99,9 @@ def make_partition(
 
     The test pool follows the training samples: within each domain and class, a client gets the
     share of the test samples that it has of the training samples in use, so that its test split
-    mirrors its own skew and all test samples of such a cell are somebody's. Small clients may end
-    up without any.
+    mirrors its own skew and all test samples of such a cell are somebody's. Where a domain has no
+    training sample at all of a class (a rare set of labels, an outermost value), its test samples
+    are shared out as the domain's training samples are. Small clients may end up without any.
 
     Args:
         spec: The scenario's ``partition`` block.
@@ -228,16 +230,33 @@ def _nobody_is_empty(sizes: np.ndarray, spec: PartitionSpec) -> None:
 def _follow(
     train: Pool, owners: np.ndarray, test: Pool, clients: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Owners of the test samples, in each cell in the proportions of its training samples."""
+    """Owners of the test samples, in each cell in the proportions of its training samples.
+
+    A cell of which there are no training samples, owned or not, follows its domain.
+    """
+    domains, classes = len(test.counts), int(test.counts.shape[1])
+    trained, tested = train.counts.ravel(), test.counts.ravel()
     used = owners >= 0
-    pairs, numbers = np.unique(train.cells[used] * clients + owners[used], return_counts=True)
-    bounds = np.searchsorted(pairs, np.arange(test.counts.size + 1) * clients)
+    cells, own = train.cells[used], owners[used]
+    of_cells = _shares(cells, own, test.counts.size, clients)
+    of_domains = _shares(cells // classes, own, domains, clients)
     test_owners, edges = test.unowned(), test.edges
-    for cell in np.flatnonzero(test.counts.ravel() * np.diff(bounds)):
-        here = slice(bounds[cell], bounds[cell + 1])
-        parts = apportion(int(test.counts.ravel()[cell]), numbers[here], rng)
-        test_owners[edges[cell] : edges[cell + 1]] = np.repeat(pairs[here] % clients, parts)
+    for cell in map(int, np.flatnonzero(tested)):
+        some, numbers = of_cells[cell] if trained[cell] else of_domains[cell // classes]
+        if len(some):
+            parts = apportion(int(tested[cell]), numbers, rng)
+            test_owners[edges[cell] : edges[cell + 1]] = np.repeat(some, parts)
     return test_owners
+
+
+def _shares(
+    groups: np.ndarray, owners: np.ndarray, count: int, clients: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each group the clients that own samples of it, and how many."""
+    pairs, numbers = np.unique(groups * clients + owners, return_counts=True)
+    bounds = np.searchsorted(pairs, np.arange(count + 1) * clients)
+    spans = [slice(*edges) for edges in itertools.pairwise(bounds.tolist())]
+    return [(pairs[span] % clients, numbers[span]) for span in spans]
 
 
 def _by_client(pool: Pool, owners: np.ndarray, clients: int) -> tuple[np.ndarray, np.ndarray]:
