@@ -15,6 +15,7 @@ from fedlab.federation.callbacks import Callback
 from fedlab.models.anatomy import anatomy_of
 from fedlab.preparation import Prepared, domains_to_test, prepare
 from fedlab.report.partition_table import write_table
+from fedlab.runs.best_round import ended_by_patience
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.execute import conduct
 from fedlab.runs.fingerprint import fingerprint
@@ -92,7 +93,7 @@ def resume(
 
     Raises:
         InputError: If the folder is not a run, or one on real devices, or the overrides would make
-            another run of it.
+            another run of it, or patience has ended it (``evaluation.patience``).
         RunError: If its checkpoints cannot be read, or the run fails again.
     """
     opened = RunFolder.open(Path(folder))
@@ -106,6 +107,8 @@ def resume(
             f"rounds={scenario.rounds} are fewer than the {run.rounds} that the run '{folder}' has "
             "done; name more, or start another run"
         )
+    if ended := ended_by_patience(run):
+        raise InputError(ended)
     if opened.devices_file.is_file():
         raise InputError(
             f"the run '{folder}' is on real devices; go on with the `fedlab serve` that started it"

@@ -29,9 +29,9 @@ from fedlab.preparation import divide
 from fedlab.report.partition_measures import measures
 from fedlab.report.partition_table import write_table
 from fedlab.report.terminal.watch import watch
+from fedlab.runs.best_round import BestRound, ended_by_patience
 from fedlab.runs.curves import round_reaching
 from fedlab.runs.run import Run
-from fedlab.runs.selection import BestRound
 from fedlab.simulation import resume
 from helpers import toy
 
@@ -221,6 +221,14 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
     assert short.chosen_round == best.round
     assert short.finished
     assert resume(short.folder, progress=False).rounds == worse
+    written = (short.folder / "scenario.yaml").read_bytes()
+    words = (
+        f"patience=1 ended the run '{short.folder}' after round {worse}: no better .* {best.round}"
+    )
+    with pytest.raises(InputError, match=words):
+        resume(short.folder, ["rounds=20"], progress=False)
+    assert (short.folder / "scenario.yaml").read_bytes() == written
+    assert not ended_by_patience(whole)
 
 
 class Poisoned(toy.Stripes):

@@ -50,9 +50,12 @@ def resume(run: Annotated[Path, typer.Argument()], overrides: Overrides = None) 
     fedlab resume runs/domain_skew-fedbn-s0 rounds=100[/dim]
     """
     from fedlab import simulation
+    from fedlab.runs.best_round import ended_by_patience
 
-    if not overrides and fedlab.load_run(run).finished:
-        out.print("This run has finished already; more rounds make it longer (rounds=...):")
+    opened = fedlab.load_run(run)
+    if not overrides and opened.finished:
+        longer = ended_by_patience(opened) or "more rounds make it longer (rounds=...):"
+        out.print(Text(f"This run has finished already; {longer}"), soft_wrap=True)
     with _stoppable(run):
         done = simulation.resume(run, overrides or ())
     _close(done)

@@ -16,8 +16,8 @@ from fedlab.errors import InputError
 from fedlab.metrics.metric_set import MetricSet, Score
 from fedlab.row import POOLED
 from fedlab.runs import metrics
+from fedlab.runs.best_round import BestRound
 from fedlab.runs.curves import learning_curves
-from fedlab.runs.selection import BestRound
 
 if TYPE_CHECKING:
     import pandas

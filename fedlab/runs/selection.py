@@ -3,47 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.federation.round_strategy import RoundStrategy
-from fedlab.metrics.metric_set import Score
+from fedlab.runs.best_round import best_round
 from fedlab.runs.checkpoint import CheckpointWriter, load_checkpoint
 from fedlab.runs.history import read_history, to_frame
 from fedlab.runs.metrics import mean_over_domains
 from fedlab.scenario import Scenario
 
 log = logging.getLogger("fedlab")
-
-
-class BestRound:
-    """Which round is best by the mean of a metric over domains, on validation.
-
-    Args:
-        score: The metric. A round in which it is not defined is never better; of equal rounds the
-            first is best.
-    """
-
-    def __init__(self, score: Score) -> None:
-        self.score = score
-        self.round: int | None = None
-        self.value = math.nan
-        self.worse = 0
-        """Evaluated rounds since then."""
-
-    def see(self, server_round: int, value: float) -> bool:
-        """Takes in an evaluated round; whether it is the best so far."""
-        better = not math.isnan(value) and (
-            self.round is None or self.score.sign * value > self.score.sign * self.value
-        )
-        if better:
-            self.round, self.value, self.worse = server_round, value, 0
-        else:
-            self.worse += 1
-        return better
 
 
 class ValidationObserver:
@@ -65,14 +37,7 @@ class ValidationObserver:
         self.spec = scenario.evaluation
         self.writer = writer
         self.grid = grid
-        self.best = BestRound(scenario.metric_set.first)
-        history = read_history(folder)
-        validated = history.loc[history["split"] == "validation", "round"].unique()
-        for server_round in validated:
-            value = mean_over_domains(
-                history, int(server_round), self.best.score.name, "validation"
-            )
-            self.best.see(int(server_round), value)
+        self.best = best_round(read_history(folder), scenario.metric_set.first)
         if self.selects:
             writer.kept_round = self.best.round
 
