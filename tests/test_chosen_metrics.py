@@ -173,6 +173,8 @@ def test_a_figure_that_is_not_defined_is_a_dash(tmp_path: Path) -> None:
     watch(run, console)
     text = console.export_text()
     assert "test AUROC after round 2" in text
+    for score in (run.metric_set.first, *run.metric_set.others):
+        assert f"{score.words}: for 4 of 4 clients, which are left out" in text
     assert "nan" not in text
     assert "worst client" not in text
 

@@ -32,10 +32,6 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
         ("mean over examples", f"{spread.mean_over_examples:.3f}"),
         ("worst client", _worst(spread)),
     ]
-    if spread.undefined:
-        tested = spread.clients + spread.undefined
-        words = f"for {spread.undefined} of {tested} clients, which are left out"
-        lines.append(("not defined", words))
     if spread.untrained:
         words = f"{spread.untrained} of the {spread.clients} clients have not been drawn to train"
         lines.append(("never trained", words))
@@ -49,6 +45,18 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
             ),
             ("worst trained", _worst(trained)),
         ]
+    return lines
+
+
+def undefined_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
+    """For how many clients each metric of the scenario is not defined, as titles and words."""
+    lines = []
+    for score in (run.metric_set.first, *run.metric_set.others):
+        values = metrics.by_client(run.history, last, score.name)["value"]
+        undefined = 0 if score.averages else int(values.isna().sum())
+        if undefined:
+            words = f"{score.words}: for {undefined} of {len(values)} clients, which are left out"
+            lines.append(("not defined", words))
     return lines
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 
-from fedlab.report.facts import client_facts, domain_titles, held_out_facts, other_scores, work_of
+from fedlab.report.facts import (
+    client_facts,
+    domain_titles,
+    held_out_facts,
+    other_scores,
+    undefined_facts,
+    work_of,
+)
 from fedlab.report.figures.learning_curves import run_figure
 from fedlab.report.units import duration, number_or_dash, size
 from fedlab.runs import metrics
@@ -67,6 +74,7 @@ def _facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
         *(client_facts(spread) if spread else ()),
         *held_out_facts(run, last),
         *other_scores(run, last),
+        *undefined_facts(run, last),
     ]
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
     return [

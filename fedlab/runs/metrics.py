@@ -22,7 +22,7 @@ class Spread:
     """How a metric is spread over clients, each tested on its own test split.
 
     Attributes:
-        clients: Clients that were tested.
+        clients: Clients that were tested, and for which the metric is defined.
         mean_over_clients: Every client counts the same.
         mean_over_examples: A client counts by its test samples.
         worst: The lowest value of a client; the highest where lower is better.
@@ -32,8 +32,6 @@ class Spread:
         untrained: Clients among them that have never trained. Whatever stays with a client is then
             still as it was drawn, so that they tell of the first values, and not of the method.
         of_trained: The same of those that have; None where all have, or nobody.
-        undefined: Clients that were tested and for which the metric is not defined; not among
-            `clients`.
     """
 
     clients: int
@@ -45,7 +43,6 @@ class Spread:
     deviation: float
     untrained: int = 0
     of_trained: Spread | None = None
-    undefined: int = 0
 
 
 def last_evaluated_round(history: pandas.DataFrame) -> int | None:
@@ -210,7 +207,6 @@ def spread(
     Returns:
         The spread; None if it is defined for no client that was tested.
     """
-    tested = len(clients)
     if not score.averages:
         clients = clients[clients["value"].notna()]
     if clients.empty:
@@ -229,7 +225,6 @@ def spread(
         deviation=float(values.std(ddof=0)),
         untrained=untrained,
         of_trained=spread(learnt, None, score) if untrained else None,
-        undefined=tested - len(clients),
     )
 
 

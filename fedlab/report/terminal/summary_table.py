@@ -17,6 +17,7 @@ from fedlab.report.facts import (
     domain_titles,
     held_out_facts,
     other_scores,
+    undefined_facts,
     work_of,
 )
 from fedlab.report.units import duration, number_or_dash, short, size
@@ -44,7 +45,11 @@ def print_closing_table(run: Run, console: Console) -> None:
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     if last is not None:
-        for title, words in [*_scores(run, last), *other_scores(run, last)]:
+        for title, words in [
+            *_scores(run, last),
+            *other_scores(run, last),
+            *undefined_facts(run, last),
+        ]:
             facts.add_row(title, Text(words))
     if run.scenario.privacy:
         facts.add_row("privacy", _privacy(run))
