@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import fedlab
 from fedlab import InputError, cli, load_scenario
+from fedlab.comparison.console import print_comparison
 from fedlab.config.ranges import Integers, LogUniform, Uniform, Values
+from fedlab.report.html.page import render
 from fedlab.tuning.draws import draw
 from fedlab.tuning.halving import better_half, rungs
 from fedlab.tuning.ledger import best_draws
@@ -118,6 +121,9 @@ def test_a_tuning_chooses_on_validation_and_compares_on_fresh_seeds(tmp_path: Pa
     validated = fedlab.load_run(tmp_path / "draws" / "fedavg-d1-s1000").history
     last = validated[(validated.split == "validation") & (validated["round"] == 4)]
     assert len(last)
+    words = "tuned: the settings of each method are the best of 3 draws by accuracy on validation."
+    assert words in tuning.comparison.to_markdown()
+    assert words in render(tuning.comparison, data=False)
     groups = tuning.comparison.groups
     assert [sorted(group.runs) for group in groups] == [[0, 1], [0, 1]]
     for group in groups:
@@ -153,6 +159,21 @@ def test_a_killed_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         again.comparison.to_csv().split(",seconds")[0]
         == whole.comparison.to_csv().split(",seconds")[0]
     )
+
+
+def test_what_test_data_have_chosen_is_called_oracle(tmp_path: Path) -> None:
+    comparison = tuned(tmp_path, ["fedavg"], 1, select="oracle").comparison
+    words = "oracle: the settings of each method are the best of 1 draw by accuracy on test data"
+    console = Console(width=400, record=True, file=(tmp_path / "out").open("w"))
+    print_comparison(comparison, console)
+    for text in (
+        comparison.to_markdown(),
+        comparison.to_latex(),
+        render(comparison, data=False),
+        console.export_text(clear=False),
+    ):
+        assert words in text
+    assert f"33m{words}" in console.export_text(styles=True)
 
 
 def test_halving_gives_up_the_same_number_of_draws_for_every_method(tmp_path: Path) -> None:

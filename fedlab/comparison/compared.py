@@ -7,6 +7,7 @@ from functools import cached_property
 
 from fedlab.comparison.aggregations import Asked, asked
 from fedlab.comparison.group import Group
+from fedlab.comparison.tuned import Tuned
 from fedlab.metrics.metric_set import ACCURACY_SCORE, MetricSet, Score
 from fedlab.runs.metrics import followed_split
 from fedlab.runs.run import Run
@@ -22,12 +23,14 @@ class Compared:
         confidence: Of the interval of a difference.
         columns: Further columns of the table, ``METRIC`` or ``METRIC:AGGREGATION`` each; by
             default, the scenario's other metrics over domains.
+        tuned: How settings were chosen, if a tuning did.
     """
 
     groups: tuple[Group, ...]
     target: float | None = None
     confidence: float = 0.95
     columns: tuple[str, ...] = ()
+    tuned: Tuned | None = None
 
     @property
     def score(self) -> Score:

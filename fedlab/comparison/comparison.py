@@ -82,9 +82,10 @@ class Comparison(Compared):
         """
         from fedlab.comparison.comparison_folder import read_groups
 
-        groups, given, asked = read_groups(Path(folder))
-        wanted = tuple(columns) or asked
-        return _told(cls(groups, given if target is None else target, columns=wanted))
+        groups, plan = read_groups(Path(folder))
+        wanted = plan.target if target is None else target
+        asked = tuple(columns) or plan.columns
+        return _told(cls(groups, wanted, columns=asked, tuned=plan.tuned))
 
     def __repr__(self) -> str:
         """What is compared, in one line."""

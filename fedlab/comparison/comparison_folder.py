@@ -1,6 +1,6 @@
 """What `fedlab.compare` leaves in its folder besides the runs: what was asked for, what failed.
 
-comparison.yaml     the runs, group by group, the target, and the columns asked for
+comparison.yaml     the runs, group by group, the target, the columns asked for, and what tuned them
 failures.yaml       why runs have failed, by the name of their folder
 <run>/              an ordinary run each (see `fedlab.runs.run_folder`)
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fedlab.comparison.group import Group, group_of, in_one_line
+from fedlab.comparison.tuned import Tuned
 from fedlab.config import yaml_text
 from fedlab.errors import InputError
 from fedlab.runs.run import Run, load_run
@@ -38,16 +39,42 @@ class RunEntry:
     seed: int
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for.
+
+    Attributes:
+        entries: The runs, group by group.
+        target: A value of the first metric.
+        columns: Further columns of the table.
+        tuned: How the settings were chosen, if a tuning did.
+    """
+
+    entries: Sequence[RunEntry]
+    target: float | None
+    columns: tuple[str, ...]
+    tuned: Tuned | None
+
+
 def write_plan(
-    folder: Path, entries: Sequence[RunEntry], target: float | None, columns: Sequence[str] = ()
+    folder: Path,
+    entries: Sequence[RunEntry],
+    target: float | None,
+    columns: Sequence[str] = (),
+    tuned: Tuned | None = None,
 ) -> None:
-    """Writes what was asked for.
+    """Writes what was asked for, and how settings were chosen if a tuning did.
 
     Raises:
         InputError: If the folder cannot be made or written to.
     """
     runs = [{**vars(entry), "variant": dict(entry.variant)} for entry in entries]
-    plan = {"target": target, **({"columns": list(columns)} if columns else {}), "runs": runs}
+    plan: dict[str, Any] = {"target": target}
+    if columns:
+        plan["columns"] = list(columns)
+    if tuned is not None:
+        plan["tuned"] = vars(tuned)
+    plan["runs"] = runs
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / PLAN, yaml_text.write(plan))
@@ -63,16 +90,16 @@ def write_failures(folder: Path, failures: Mapping[str, str]) -> None:
     write_whole(folder / FAILURES, yaml_text.write(dict(failures)))
 
 
-def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None, tuple[str, ...]]:
-    """The groups of runs in a folder, the target, and the columns asked for.
+def read_groups(folder: Path) -> tuple[tuple[Group, ...], Plan]:
+    """The groups of runs in a folder, and what was asked for.
 
     Raises:
         InputError: If the folder holds no comparison, or one that cannot be read.
     """
-    entries, target, columns = _read_plan(folder)
+    plan = _read_plan(folder)
     failures = (_read(folder / FAILURES) if (folder / FAILURES).is_file() else None) or {}
     groups: dict[str, tuple[RunEntry, dict[int, Run], dict[int, str]]] = {}
-    for entry in entries:
+    for entry in plan.entries:
         key = repr((entry.strategy, entry.variant))
         _, runs, missing = groups.setdefault(key, (entry, {}, {}))
         path = folder / entry.folder
@@ -86,10 +113,10 @@ def read_groups(folder: Path) -> tuple[tuple[Group, ...], float | None, tuple[st
         else:
             missing[entry.seed] = "not started"
     found = (group_of(e.strategy, e.variant, runs, why) for e, runs, why in groups.values())
-    return tuple(found), target, columns
+    return tuple(found), plan
 
 
-def _read_plan(folder: Path) -> tuple[list[RunEntry], float | None, tuple[str, ...]]:
+def _read_plan(folder: Path) -> Plan:
     file = folder / PLAN
     if not file.is_file():
         raise InputError(
@@ -99,7 +126,8 @@ def _read_plan(folder: Path) -> tuple[list[RunEntry], float | None, tuple[str, .
     values = _read(file)
     try:
         entries = [RunEntry(**run) for run in values["runs"]]
-        return entries, values["target"], tuple(values.get("columns", ()))
+        tuned = Tuned(**values["tuned"]) if "tuned" in values else None
+        return Plan(entries, values["target"], tuple(values.get("columns", ())), tuned)
     except (KeyError, TypeError) as error:
         raise InputError(
             f"{file}: is not as `fedlab compare` writes it ({error}); run the same command again"

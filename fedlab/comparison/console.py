@@ -46,7 +46,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     )
     if asked := work_columns(comparison):
         _print(groups[:-1], asked, console)
-    absent = missing(comparison)
+    absent, tuned = missing(comparison), comparison.tuned
+    oracle = [tuned.note] if tuned is not None and tuned.is_oracle else []
     told = notes(comparison)
     if not room:
         told.insert(
@@ -55,7 +56,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             "(to_csv) has each of them, and so has the page that `fedlab report` makes.",
         )
     for note in told:
-        style = "yellow" if note in absent else "dim"
+        style = "yellow" if note in [*absent, *oracle] else "dim"
         console.print(Text(note, style=style), soft_wrap=note in absent)
 
 

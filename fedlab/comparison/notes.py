@@ -18,6 +18,7 @@ from fedlab.comparison.table import (
 from fedlab.comparison.unseen import unseen_by, untested
 from fedlab.comparison.work import work_notes
 from fedlab.report.units import short
+from fedlab.runs.best_round import LISTED, numbered, unscored_rounds
 from fedlab.runs.metrics import has_global_rows
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def notes(comparison: Compared) -> list[str]:
         "the standard deviation over seeds, spread over clients that over the clients of a run "
         "(mean over seeds)."
     ]
+    if comparison.tuned is not None:
+        told.append(comparison.tuned.note)
     if len(comparison.groups) > 1:
         told.append(
             f"difference: of the mean over domains, to {_reference(comparison)}, paired by seed, "
@@ -43,6 +46,7 @@ def notes(comparison: Compared) -> list[str]:
         told.append(_claims(comparison))
     if comparison.target is not None:
         told.append("Where not all runs reached the target, it is told how many did.")
+    told += _unscored(comparison)
     told += _unseen(comparison)
     if some_never_trained(comparison):
         told.append(
@@ -85,6 +89,24 @@ def missing(comparison: Compared) -> list[str]:
 
 def _which(comparison: Compared) -> str:
     return "the round that is best on validation" if comparison.chosen else "the last round"
+
+
+def _unscored(comparison: Compared) -> list[str]:
+    """What is said of rounds that could not be chosen."""
+    lines = []
+    for group in comparison.groups:
+        for seed, run in sorted(group.runs.items()):
+            if run.chosen_round is None:
+                continue
+            if rounds := unscored_rounds(run.history, comparison.score):
+                lines.append(f"{group.label}, seed {seed}: {numbered(list(rounds))}")
+    if not lines:
+        return []
+    more = f"; and of {len(lines) - LISTED} more runs" * (len(lines) > LISTED)
+    return [
+        f"Rounds that could not be chosen, for their validation {comparison.score.words} is not "
+        f"defined on every domain: {'; '.join(lines[:LISTED])}{more}."
+    ]
 
 
 def _unseen(comparison: Compared) -> list[str]:

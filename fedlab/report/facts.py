@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedlab.report.units import number_or_dash, short, size
 from fedlab.runs import metrics
+from fedlab.runs.best_round import unscored
 from fedlab.runs.metrics import Spread
 from fedlab.scenario import Scenario
 
@@ -58,6 +59,12 @@ def undefined_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
             words = f"{score.words}: for {undefined} of {len(values)} clients, which are left out"
             lines.append(("not defined", words))
     return lines
+
+
+def unjudged_facts(run: RunRecord) -> list[tuple[str, str]]:
+    """Which rounds could not be chosen, as title and words; none where all could, or none was."""
+    words = "" if run.chosen_round is None else unscored(run)
+    return [("not judged", words)] if words else []
 
 
 def held_out_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from fedlab.report.facts import (
     held_out_facts,
     other_scores,
     undefined_facts,
+    unjudged_facts,
     work_of,
 )
 from fedlab.report.figures.learning_curves import run_figure
@@ -75,6 +76,7 @@ def _facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
         *held_out_facts(run, last),
         *other_scores(run, last),
         *undefined_facts(run, last),
+        *unjudged_facts(run),
     ]
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
     return [

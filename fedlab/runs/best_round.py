@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 from fedlab.metrics.metric_set import Score
+from fedlab.runs.curves import learning_curves
 from fedlab.runs.metrics import mean_over_domains
 
 if TYPE_CHECKING:
     import pandas
 
     from fedlab.runs.run_record import RunRecord
+
+
+LISTED = 5
+"""Rounds, and domains, that are told one by one."""
 
 
 class BestRound:
@@ -48,6 +54,48 @@ def best_round(history: pandas.DataFrame, score: Score) -> BestRound:
         number = int(server_round)
         best.see(number, mean_over_domains(history, number, score.name, "validation"))
     return best
+
+
+def unscored_rounds(history: pandas.DataFrame, score: Score) -> dict[int, list[str]]:
+    """The validated rounds that a score cannot judge: it is no number on some domain.
+
+    Returns:
+        By round, the domains on which it is none.
+    """
+    curves = learning_curves(history, score.name, "validation")
+    rows = history[(history["split"] == "validation") & (history["metric"] == score.name)]
+    measured = rows.loc[rows["domain"] != "", ["round", "domain"]].drop_duplicates()
+    found: dict[int, list[str]] = {}
+    for number, domain in measured.itertuples(index=False):
+        if math.isnan(cast(float, curves.loc[number, domain])):
+            found.setdefault(int(number), []).append(str(domain))
+    return found
+
+
+def unscored(run: RunRecord) -> str:
+    """Says which rounds of a run could not be chosen, and why; empty where all could."""
+    score = run.metric_set.first
+    missing = unscored_rounds(run.history, score)
+    if not missing:
+        return ""
+    domains = dict.fromkeys(domain for each in missing.values() for domain in each)
+    why = "is no number" if score.averages else "is not defined"
+    remedy = f" ({run.metric_set.always[1]}, first in evaluation.metrics, always is)"
+    return (
+        f"{numbered(list(missing))} could not be chosen: validation {score.words} {why} on "
+        f"{', '.join(list(domains)[:LISTED])}{' and others' * (len(domains) > LISTED)}"
+        + remedy
+        * (not score.averages)
+    )
+
+
+def numbered(rounds: Sequence[int]) -> str:
+    """Rounds in words; of many, the first and how many there are."""
+    if len(rounds) == 1:
+        return f"round {rounds[0]}"
+    if len(rounds) > LISTED:
+        return f"{len(rounds)} rounds ({', '.join(map(str, rounds[:LISTED]))}, ...)"
+    return f"rounds {', '.join(map(str, rounds[:-1]))} and {rounds[-1]}"
 
 
 def ended_by_patience(run: RunRecord) -> str:

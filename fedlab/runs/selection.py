@@ -9,10 +9,11 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.federation.round_strategy import RoundStrategy
-from fedlab.runs.best_round import best_round
+from fedlab.runs.best_round import best_round, unscored
 from fedlab.runs.checkpoint import CheckpointWriter, load_checkpoint
 from fedlab.runs.history import read_history, to_frame
 from fedlab.runs.metrics import mean_over_domains
+from fedlab.runs.run_record import RunRecord
 from fedlab.scenario import Scenario
 
 log = logging.getLogger("fedlab")
@@ -35,6 +36,7 @@ class ValidationObserver:
         self, scenario: Scenario, folder: Path, writer: CheckpointWriter, grid: ClientGrid
     ) -> None:
         self.spec = scenario.evaluation
+        self.run = RunRecord(folder, scenario)
         self.writer = writer
         self.grid = grid
         self.best = best_round(read_history(folder), scenario.metric_set.first)
@@ -77,7 +79,9 @@ class ValidationObserver:
             raise StopIteration
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Nothing is left to do."""
+        """Says which rounds could not be judged, where that has chosen a round or an end."""
+        if (self.selects or self.spec.patience is not None) and (told := unscored(self.run)):
+            log.warning("%s", told)
 
     def choose(self, strategy: RoundStrategy) -> int | None:
         """Puts server and clients back to the best round; what they were last is checkpointed.

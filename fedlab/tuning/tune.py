@@ -23,6 +23,7 @@ from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.launch import memory_of_data
 from fedlab.comparison.plan import checked_seeds, refuse_strangers
 from fedlab.comparison.run_worker import RunTask
+from fedlab.comparison.tuned import Tuned
 from fedlab.config import yaml_text
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
@@ -214,7 +215,8 @@ def tune(
     refuse_strangers(winners, target)
     left = [one for one in winners if not RunFolder(target / one.entry.folder).finished]
     check_groups(left, load)
-    write_plan(target, [one.entry for one in winners], None)
+    how = Tuned(budget, select, rule.score.name)
+    write_plan(target, [one.entry for one in winners], None, tuned=how)
     write_failures(target, train(tasks_of(left, target)))
     return Tuning.open(folder)
 

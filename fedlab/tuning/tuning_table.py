@@ -9,16 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fedlab.comparison.tuned import CHOSEN_BY
 from fedlab.config.yaml_text import in_words
 from fedlab.tuning.result import Tuning
 
 NONE = "-"
-
-CHOSEN_BY = {
-    "validation": "validation",
-    "leave_one_domain_out": "the domain that was left out",
-    "oracle": "test data",
-}
 
 
 def print_tuning(tuning: Tuning, console: Console) -> None:

@@ -130,7 +130,7 @@ class ProgressReporter:
         """Tells the test of the round that was chosen on validation."""
         test_scores = scores(to_frame(report.rows), report.round, strategy.settings.metrics.first)
         self._tell_failures(report)
-        words = f"round {report.round} is best on validation; its test: {test_scores}"
+        words = f"the run's model is that of round {report.round}; its test: {test_scores}"
         self.console.print(words, soft_wrap=True, highlight=False)
 
     def _tell_failures(self, report: RoundReport) -> None:

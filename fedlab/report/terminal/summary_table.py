@@ -18,10 +18,12 @@ from fedlab.report.facts import (
     held_out_facts,
     other_scores,
     undefined_facts,
+    unjudged_facts,
     work_of,
 )
 from fedlab.report.units import duration, number_or_dash, short, size
 from fedlab.runs import metrics
+from fedlab.runs.best_round import unscored_rounds
 from fedlab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def print_closing_table(run: Run, console: Console) -> None:
             *_scores(run, last),
             *other_scores(run, last),
             *undefined_facts(run, last),
+            *unjudged_facts(run),
         ]:
             facts.add_row(title, Text(words))
     if run.scenario.privacy:
@@ -84,7 +87,8 @@ def _scores(run: Run, last: int) -> list[tuple[str, str]]:
 
 def _domains(run: Run, last: int) -> Table:
     """The score by domain: of the clients' own models, and of the global one if there is one."""
-    scenario, score, chosen = run.scenario, run.metric_set.first, run.chosen_round is not None
+    scenario, score = run.scenario, run.metric_set.first
+    chosen = run.chosen_round is not None and last not in unscored_rounds(run.history, score)
     domains = metrics.by_domain(run.history, last, score.name)
     table = Table(
         title=f"{scenario.name} · {scenario.strategy.name} · seed {scenario.seed} · "
