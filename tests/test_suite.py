@@ -76,6 +76,17 @@ def test_other_methods_are_refused(suite: Suite) -> None:
         fedlab.compare_scenarios([scenario(name="one"), scenario(name="two")], ())
 
 
+def test_other_metrics_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    sources = [
+        scenario(**SMALL, name="one"),
+        scenario(**SMALL, name="two", evaluation={"metrics": ["f1", "loss"]}),
+    ]
+    words = r"one is told by accuracy and two by f1; .* such as loss, .*evaluation.metrics=\[loss\]"
+    with pytest.raises(InputError, match=words):
+        fedlab.compare_scenarios(sources, "fedavg", 1, out=tmp_path / "suite", progress=False)
+    assert not (tmp_path / "suite").exists()
+
+
 def test_the_verb_takes_several_scenarios(tmp_path: Path) -> None:
     command = ["compare", "smoke", "label_skew", "resources.backend=local", "--seeds", "1"]
     more = ["--strategies", "fedavg,local_only", "--out", str(tmp_path / "suite")]

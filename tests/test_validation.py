@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
+import torch
 from rich.console import Console
 
 import fedlab
@@ -21,6 +23,7 @@ from fedlab.deploy.device.local_data import OwnData
 from fedlab.deploy.server.serve_setup import setup_of
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import RoundReport
+from fedlab.metrics.base import Metric
 from fedlab.metrics.metric_set import ACCURACY_SCORE, Score
 from fedlab.metrics.spec import EvaluationSpec
 from fedlab.partition.partition import Partition, make_partition
@@ -28,7 +31,9 @@ from fedlab.partition.validation import of_clients
 from fedlab.preparation import divide
 from fedlab.report.partition_measures import measures
 from fedlab.report.partition_table import write_table
+from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.report.terminal.watch import watch
+from fedlab.row import POOLED
 from fedlab.runs.best_round import BestRound, ended_by_patience
 from fedlab.runs.curves import round_reaching
 from fedlab.runs.run import Run
@@ -330,6 +335,56 @@ def test_best_is_strict_and_a_nan_is_never_best() -> None:
 
 
 # ---------------------------------------------------------------------- what is told
+
+
+class Never(Metric):
+    """Is never defined."""
+
+    name: str = "never"
+
+    def count(self, outputs: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"seen": torch.tensor(len(labels))}
+
+    def compute(self, counts: dict[str, torch.Tensor]) -> dict[str, float]:
+        return {self.title: math.nan}
+
+
+def closing_table(run: Run, folder: Path) -> str:
+    console = Console(width=300, record=True, file=(folder / "out").open("w"))
+    print_closing_table(run, console)
+    return console.export_text()
+
+
+def test_rounds_that_cannot_be_judged_are_told(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", {**CHOOSES, "metrics": ["f1"]}, rounds=3)
+    assert "not judged" not in closing_table(run, tmp_path)
+    assert "not defined" not in Comparison.of([run]).to_markdown()
+    history = run.history.copy()
+    others = (history["round"] != run.chosen_round) & (history["split"] == "validation")
+    where = others & (history["client"] == POOLED) & (history["domain"] == "d1")
+    history.loc[where & (history["metric"] == "f1"), "value"] = math.nan
+    history.to_csv(run.folder / "history.csv", index=False, na_rep="nan")
+    again = fedlab.load_run(run.folder)
+    first, second = sorted({1, 2, 3} - {run.chosen_round})
+    told = closing_table(again, tmp_path)
+    words = f"rounds {first} and {second} could not be chosen: validation F1 is not defined on d1 ("
+    assert words in told
+    assert "loss, first in evaluation.metrics, always is" in told
+    assert f"after round {run.chosen_round} (best on validation)" in told
+    text = Comparison.of([again]).to_markdown()
+    assert f"is not defined on every domain: fedavg, seed 0: rounds {first} and {second}." in text
+
+
+def test_a_round_is_not_called_best_where_none_could_be_judged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        run = run_of(tmp_path / "run", {**CHOOSES, "metrics": [Never]}, rounds=6)
+    words = "6 rounds (1, 2, 3, 4, 5, ...) could not be chosen: validation Never is not defined on"
+    assert words in caplog.text
+    told = closing_table(run, tmp_path)
+    assert words in told
+    assert "best on validation" not in told
 
 
 def test_a_comparison_says_how_rounds_were_chosen(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from fedlab.comparison.compare import compare
 from fedlab.comparison.suite import Suite
 from fedlab.engine.ray.session import session
 from fedlab.errors import InputError
+from fedlab.metrics.metric_set import LOSS
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 
@@ -43,7 +44,8 @@ def compare_scenarios(
         **fields: Changes of top-level fields for all runs.
 
     Raises:
-        InputError: If any of the runs cannot be done, or two scenarios have one name.
+        InputError: If any of the runs cannot be done, two scenarios have one name, or they are
+            told by different metrics; nothing was started.
     """
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     if not [each for each in given if each]:
@@ -52,6 +54,7 @@ def compare_scenarios(
     names = [each.name for each in loaded]
     if double := next((name for name in names if names.count(name) > 1), None):
         raise InputError(f"scenarios: two are called {double}; give one of them another name")
+    _refuse_other_metrics(loaded)
     folder = Path(out) if out else loaded[0].output.dir / "suite"
     with session():
         found = {
@@ -69,3 +72,20 @@ def compare_scenarios(
             for name, source in zip(names, sources, strict=True)
         }
     return Suite.of(found)
+
+
+def _refuse_other_metrics(scenarios: Sequence[Scenario]) -> None:
+    """Refuses scenarios that cannot stand in one table, before anything is trained.
+
+    Raises:
+        InputError: If their first metrics differ, with one that all can begin with.
+    """
+    first = scenarios[0]
+    for other in scenarios[1:]:
+        ours, theirs = first.metric_set.first, other.metric_set.first
+        if ours != theirs:
+            raise InputError(
+                f"scenarios: {first.name} is told by {ours.name} and {other.name} by "
+                f"{theirs.name}; begin evaluation.metrics with the same in all, such as "
+                f"{LOSS}, which all have (evaluation.metrics=[{LOSS}])"
+            )

@@ -61,11 +61,14 @@ def learning_curves(
     """
     rows = history[(history["split"] == split) & (history["metric"] == metric)]
     rows = rows[rows["domain"] != ""]
-    pooled = rows[rows["client"] == POOLED].set_index(["round", "domain"])
-    if pooled.empty:
-        pooled = metrics.weighted_means(metrics.of_clients(rows), ["round", "domain"])
-    whole = rows[rows["client"] == GLOBAL].pivot(index="round", columns="domain", values="value")
-    curves = pooled["value"].unstack("domain").combine_first(whole)
+    places = ["round", "domain"]
+    own = rows[rows["client"] == POOLED].set_index(places)
+    if own.empty:
+        own = metrics.weighted_means(metrics.of_clients(rows), places)
+    whole = rows[rows["client"] == GLOBAL].set_index(places)["value"]
+    curves = own["value"].unstack("domain")
+    # Where clients' figure is not defined, that of the global model is not theirs.
+    curves = curves.combine_first(whole[~whole.index.isin(own.index)].unstack("domain"))
     return curves.reindex(columns=rows["domain"].drop_duplicates())
 
 
