@@ -17,7 +17,7 @@ from fedlab.comparison.significance import sign_flip
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.metrics.metric_set import Score
-from fedlab.row import GLOBAL, Row
+from fedlab.row import GLOBAL, POOLED, Row
 from fedlab.runs import curves
 from fedlab.runs.history import HistoryWriter, to_frame
 from fedlab.runs.metrics import by_domain
@@ -67,6 +67,20 @@ def test_learning_curves_are_by_domain_in_every_round():
     for number in (1, 2):
         expected = by_domain(made, number)["clients_value"]
         assert found.loc[number].to_dict() == pytest.approx(expected.to_dict())
+
+
+def test_a_curve_is_never_the_global_models_where_clients_have_none():
+    rows = [
+        Row(1, client, domain, "test", "mcc", value, 10)
+        for client, domain, value in (
+            (POOLED, "a", math.nan),
+            (GLOBAL, "a", 0.5),
+            (GLOBAL, "unseen", 0.25),
+        )
+    ]
+    found = curves.learning_curves(to_frame(rows), "mcc").loc[1]
+    assert math.isnan(found["a"])
+    assert found["unseen"] == 0.25
 
 
 def test_the_worst_client_is_no_number_where_one_has_diverged():
