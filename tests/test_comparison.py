@@ -83,6 +83,24 @@ def test_the_worst_client_is_no_number_where_one_has_diverged():
     assert curves.worst_curve(to_frame(rows), undefined).tolist() == [3, 1]
 
 
+@pytest.mark.parametrize("methods", [2, 3])
+def test_six_seeds_can_claim_one_difference_but_not_one_of_two(tmp_path, tiny, methods):
+    """With two, the least p after Holm's correction is 2 · 2 / 2⁶."""
+    runs = [
+        run_of(
+            tmp_path / f"{strategy}{seed}", tiny, 0.5 + 0.1 * place, strategy=strategy, seed=seed
+        )
+        for place, strategy in enumerate(("fedavg", "fedbn", "fedper")[:methods])
+        for seed in range(6)
+    ]
+    told = Comparison.of(runs).to_markdown()
+    assert ("p (Holm)" in told) == (methods == 2)
+    assert (
+        "6 pairs of runs cannot show a difference at 5 %: turned signs have p of at least 0.062, "
+        "corrected by Holm for 2 differences. Claims take 7 seeds or more (--seeds 7)." in told
+    ) == (methods == 3)
+
+
 def test_what_was_measured_goes_with_its_target(tmp_path):
     told = []
     for seed in (0, 1):
