@@ -187,8 +187,9 @@ def enough_seeds(comparison: Compared) -> bool:
 
 def paired(comparison: Compared) -> tuple[int, int]:
     """The most pairs of runs that a difference has, and the number of differences with a p."""
-    found = table(comparison)[DIFFERENCE].dropna(subset="p")
-    return int(found["pairs"].max()) if len(found) else 0, len(found)
+    found = table(comparison)[DIFFERENCE]
+    pairs = found["pairs"][found["p"].notna()]
+    return int(pairs.max()) if len(pairs) else 0, len(pairs)
 
 
 def _p(value: float) -> str:
