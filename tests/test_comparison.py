@@ -390,21 +390,26 @@ def test_a_run_whose_tested_clients_have_never_trained_has_no_mean_of_trained_on
 def test_two_objectives_in_one_table_are_named(tmp_path, tiny):
     unequal = {0: (10, 4), 1: (90, 4), 2: (10, 4), 3: (10, 4)}
     methods = ["fedavg", "fedbn", {"name": "ggeur", "base": "scaffold"}, "local_only", "flwr:Krum"]
+    methods.append("qfedavg")
     comparison = Comparison.of(
         [worked(tmp_path / str(k), tiny, method, unequal) for k, method in enumerate(methods)]
     )
     head, _, *lines = comparison.to_markdown().splitlines()
     place = head.strip("| ").split(" | ").index("clients count")
-    assert [line.strip("| ").split(" | ")[place] for line in lines[:5]] == [
+    assert [line.strip("| ").split(" | ")[place] for line in lines[:6]] == [
         "by examples",
         "all the same",
         "all the same",
         "each alone",
         "all the same",
+        "by its own rule",
     ]
     (note,) = (note for note in lines if note.startswith("clients count: "))
     assert "strategy.weighting=examples or strategy.weighting=uniform makes them one" in note
-    assert "of ggeur it is strategy.base.weighting; flwr:Krum knows its own way alone" in note
+    assert (
+        "of ggeur it is strategy.base.weighting; flwr:Krum knows its own way alone; qfedavg "
+        in note
+    )
 
 
 @pytest.mark.parametrize(

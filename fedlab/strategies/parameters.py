@@ -71,8 +71,8 @@ class StrategyParameters(Component):
         if self.why_unheeded and self.weighting != type(self).model_fields["weighting"].default:
             raise ValueError(
                 f"weighting '{self.weighting}' would not be heeded: {self.why_unheeded}; leave it "
-                f'out (of a comparison with "{self.name} weighting='
-                f'{type(self).model_fields["weighting"].default}" among the methods)'
+                f'out, in a comparison by naming the method "{self.name} weighting='
+                f'{type(self).model_fields["weighting"].default}"'
             )
         return self
 
