@@ -154,11 +154,18 @@ def prepare_again(
         return prepare(scenario, load)
 
 
-def domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:
+def domains_to_test(
+    scenario: Scenario, data: FederatedData, partition: Partition | None = None
+) -> tuple[str, ...]:
     """Domains on which the global model is tested in full.
 
     Where all clients test the global model itself, their test splits add up to the test sets of
-    the domains they own, and only domains that nobody owns are left.
+    the domains all of whose test samples are somebody's, and only the others are left.
+
+    Args:
+        scenario: The experiment.
+        data: Its samples; those of a server with devices may be none.
+        partition: Whose samples are whose; None where all test samples are clients'.
     """
     if not scenario.evaluation.domains:
         return ()
@@ -166,4 +173,9 @@ def domains_to_test(scenario: Scenario, data: FederatedData) -> tuple[str, ...]:
         return data.domain_names
     if scenario.strategy.tests_both and len(data.test.labels):  # a server may have no samples
         return data.domain_names
-    return tuple(data.domain_names[index] for index in data.unseen_domains)
+    whole = set(data.unseen_domains)
+    if partition is not None:
+        lone = np.ones(len(data.test.labels), dtype=bool)
+        lone[partition.test] = False
+        whole |= set(np.unique(data.test.domains[lone]).tolist())
+    return tuple(data.domain_names[index] for index in sorted(whole))

@@ -186,7 +186,7 @@ def _run(
         grid,
         folder,
         checkpoint=checkpoint,
-        test_domains=domains_to_test(prepared.scenario, prepared.data),
+        test_domains=domains_to_test(prepared.scenario, prepared.data, prepared.partition),
         callbacks=callbacks,
         fleet=prepared.fleet,
         data=fingerprint(prepared.data),

@@ -114,8 +114,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
         data=data,
         partition={"clients": 2},
         model={"name": "small_cnn", "widths": [8, 8, 16]},
-        evaluation={"validation": 0.3, "every": 8},
-        rounds=8,
+        evaluation={"validation": 0.3, "every": 12},
+        rounds=12,
         training={"batch_size": 16, "optimizer": {"lr": 0.1}},
     )
 

@@ -228,7 +228,7 @@ def test_columns_that_are_asked_for(pair: list[Run]) -> None:
             "accuracy of all samples": np.mean(labels == predicted),
             "accuracy over clients": own.mean(),
             "loss of the worst client": max(losses),
-            "accuracy lowest decile of clients": np.quantile(own, 0.1),
+            "accuracy worst decile of clients": np.quantile(own, 0.1),
             "accuracy deviation over domains": by_domain.std(),
             "accuracy of the worst domain": by_domain.min(),
             "accuracy Gini over clients": gini(own),
@@ -453,3 +453,21 @@ class OneNumber(SampleMean):
 def test_a_metric_that_does_not_add_up_is_refused(metric: type[Metric], said: str) -> None:
     with pytest.raises(InputError, match=said):
         fedlab.prepare(toy.scenario(evaluation={"metrics": [metric]}))
+
+
+def test_a_domain_is_tested_whole_where_some_of_its_test_samples_are_nobodys(
+    tmp_path: Path,
+) -> None:
+    partition = {"clients": 3, "labels": {"name": "classes_per_client", "count": 1}}
+    tested = []
+    for fraction in (1.0, 0.9):
+        run = run_of(
+            tmp_path / str(fraction),
+            partition=partition,
+            evaluation={"metrics": ["accuracy"], "fraction": fraction},
+        )
+        rows = run.history
+        rows = rows[(rows["client"] == GLOBAL) & (rows["metric"] == "accuracy")]
+        tested.append(rows[["round", "domain", "value", "examples"]].to_numpy().tolist())
+    assert tested[0] == tested[1]
+    assert {examples for *_, examples in tested[0]} == {len(prepare(run.scenario).data.test) // 3}

@@ -323,3 +323,12 @@ def test_a_metric_of_ones_own_is_one_class(tmp_path: Path) -> None:
     rows = run.history[(run.history["metric"] == "Margin") & (run.history["client"] >= 0)]
     assert len(rows) == 3
     assert rows["value"].notna().all()
+
+
+def test_log_odds_of_sure_networks_keep_their_order() -> None:
+    """A lead of more than 36 rounds its probability to 1, and so would tie with larger ones."""
+    margins = torch.tensor([60.0, 50.0, 45.0, 40.0, 5.0, -5.0])
+    labels = torch.tensor([1, 1, 0, 0, 0, 0])
+    metric = resolve("metrics", "auroc")(scale="float16")
+    for logits in (torch.stack([0 * margins, margins], 1), torch.stack([-margins, 0 * margins], 1)):
+        assert metric.compute(metric.count(logits, labels))[metric.title] == 1

@@ -14,6 +14,7 @@ import numpy as np
 
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import MetricSet, Score
+from fedlab.report import skew_numbers
 from fedlab.row import POOLED
 from fedlab.runs import metrics
 from fedlab.runs.curves import learning_curves
@@ -101,16 +102,14 @@ def asked(columns: Sequence[str], measured: MetricSet) -> list[Asked]:
 
 
 def gini(values: np.ndarray) -> float:
-    """Gini coefficient Σ_i (2i - n - 1) x_i / (n Σ x) of sorted values x_1 ≤ ... ≤ x_n.
+    """The Gini coefficient, as of sizes; NaN without a positive value, or with a negative one.
 
     Args:
-        values: None of them negative; NaN where there is none, or all are 0.
+        values: One for each client.
     """
-    ordered = np.sort(values)
-    count, total = len(ordered), float(ordered.sum())
-    if not total or ordered[0] < 0:
+    if not values.sum() or values.min() < 0:
         return math.nan
-    return float(((2 * np.arange(1, count + 1) - count - 1) * ordered).sum()) / (count * total)
+    return skew_numbers.gini(values)
 
 
 def _clients(history: pandas.DataFrame, round: int, score: Score) -> pandas.DataFrame:
@@ -164,8 +163,14 @@ def _validated(history: pandas.DataFrame, round: int, score: Score) -> float:
 
 
 def _oracle(history: pandas.DataFrame, round: int, score: Score) -> float:
-    """The best of all tests, which nobody can choose without looking at test data."""
-    means = learning_curves(history, score.name).mean(axis="columns", skipna=False).dropna()
+    """The best of all tests, which nobody can choose without looking at test data.
+
+    NaN where rounds were validated that were not tested: the best test may be among them.
+    """
+    curves = learning_curves(history, score.name)
+    if not learning_curves(history, score.name, "validation").index.isin(curves.index).all():
+        return math.nan
+    means = curves.mean(axis="columns", skipna=False).dropna()
     return score.sign * float((score.sign * means).max()) if len(means) else math.nan
 
 
@@ -201,7 +206,7 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
         "of the worst client",
         _over_clients(lambda values, score: score.sign * (score.sign * values).min()),
     ),
-    "decile": Aggregation("lowest decile of clients", _over_clients(_decile)),
+    "decile": Aggregation("worst decile of clients", _over_clients(_decile)),
     "worst_domain": Aggregation("of the worst domain", _worst_domain),
     "validated": Aggregation("over domains, round chosen on validation", _validated),
     "oracle": Aggregation("over domains, best round on test (oracle)", _oracle),
@@ -219,7 +224,7 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
 }
 """Ways of aggregating, by the word that asks for them.
 
-Deviations are of all values (n in the denominator). The lowest decile is the quantile 0.1, by
+Deviations are of all values (n in the denominator). The worst decile is the quantile 0.1, by
 linear interpolation; of a metric of which less is better, the quantile 0.9.
 """
 

@@ -13,7 +13,7 @@ from fedlab.federation.evaluation_rows import central_rows, client_rows, count_r
 from fedlab.federation.messages import messages_to
 from fedlab.federation.round_strategy import RoundStrategy
 from fedlab.records import to_record
-from fedlab.row import CountRow, Row, Split
+from fedlab.row import GLOBAL, CountRow, Row, Split
 
 EvaluateFunction = Callable[[int, ArrayRecord], MetricRecord | None]
 
@@ -82,10 +82,12 @@ def measure(
             rows += client_rows(server_round, found, settings.metrics, state)
             rows += pooled_rows(server_round, found, settings.metrics, False, state)
             beside += replies
-    rows += pooled_rows(server_round, results, settings.metrics, whole, split, others)
     central = evaluate_fn(server_round, arrays) if evaluate_fn and split == "test" else None
-    if central is not None:
-        rows += central_rows(server_round, central)
+    of_server = [] if central is None else central_rows(server_round, central)
+    # Whole test sets take the place of what clients have of them.
+    tested = {(GLOBAL, row.domain) for row in of_server}
+    pooled = pooled_rows(server_round, results, settings.metrics, whole, split, others)
+    rows += [row for row in pooled if (row.client, row.domain) not in tested] + of_server
     counts = count_rows(server_round, results, central, settings.metrics, split)
     return Measured(sent, answers, beside, rows, counts, clients, central)
 

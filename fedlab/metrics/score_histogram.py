@@ -144,9 +144,16 @@ class RankingMetric(Metric):
 
 
 def _log_odds(outputs: torch.Tensor) -> torch.Tensor:
-    """Of each class against all others, by logits of shape (n, classes)."""
+    """Of each class against all others, by logits of shape (n, classes).
+
+    z_c - log Σ_(j≠c) exp z_j. Of the largest logit that is taken over the others alone, since its
+    probability rounds to 1 where it leads by more than 36.
+    """
     log_chance = outputs.log_softmax(dim=-1)
-    return log_chance - torch.log(-torch.expm1(log_chance))
+    log_odds = log_chance - torch.log(-torch.expm1(log_chance))
+    top, place = outputs.max(dim=-1, keepdim=True)
+    others = outputs.scatter(-1, place, -math.inf).logsumexp(dim=-1, keepdim=True)
+    return log_odds.scatter(-1, place, top - others)
 
 
 def order_of(values: torch.Tensor) -> torch.Tensor:

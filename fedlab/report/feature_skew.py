@@ -43,11 +43,12 @@ def squared_mmd(one: np.ndarray, other: np.ndarray, width: float | None = None) 
     Args:
         one: Features of shape (n, features).
         other: Features of shape (m, features).
-        width: σ; by default the median distance between all samples.
+        width: σ; by default the median distance of all pairs of samples.
     """
     distances = [_squares(a, b) for a, b in ((one, one), (other, other), (one, other))]
     if width is None:
-        among = np.concatenate([each.ravel() for each in distances])
+        within = [each[np.triu_indices(len(each), 1)] for each in distances[:2]]
+        among = np.concatenate([*within, distances[2].ravel()])
         width = float(np.sqrt(np.median(among[among > 0]))) if (among > 0).any() else 1.0
     first, second, across = (np.exp(-each / (2 * width**2)) for each in distances)
     n, m = len(one), len(other)

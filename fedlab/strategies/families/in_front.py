@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import nn
@@ -71,6 +71,10 @@ class InFrontParameters(StrategyParameters):
     def adapt(self, model: nn.Module) -> nn.Module:
         """The network adapted to the base."""
         return self.base.adapt(model)
+
+    def check_networks(self, models: Sequence[nn.Module]) -> None:
+        """Refuses several networks, whatever the base: what stands in front of it knows one."""
+        super().check_networks(models)
 
     def reassign(self, partition: Partition) -> Partition:
         """The base's partition."""
