@@ -236,7 +236,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ("arguments", "words"),
     [
         ({"method": "tent"}, "tent adapts scales and shifts .* model 'mlp' has none"),
-        ({}, r"model 'mlp' has none; use --method label_shift, or train with model\.norm=batch"),
+        (
+            {},
+            r"model 'mlp' has none; use --method label_shift, or train a model that has some, with",
+        ),
         ({"domain": "d9"}, "--domain: the run has no domain 'd9'; it has d0, d1, d2"),
         ({"lr": 0.1}, "--lr: batch_statistics has no such option, tent has"),
         ({"alpha": 1.5}, r"--alpha: 1\.5 must be between 0 and 1"),

@@ -299,13 +299,18 @@ AFTER_DATA = [
     ),
     Case(
         "FedBN with a network that has no normalisation whatever is asked for",
-        ["'linear' with norm 'batch' has none; use a model that has some, such as model="],
+        ["'linear' with norm 'batch' has none; use a model that has some, such as small_cnn"],
         overrides=["strategy=fedbn", "model=linear"],
     ),
     Case(
         "a strategy of Flower's that counts by examples, told otherwise",
         ["strategy.weighting: 'flwr:FedAvg' counts clients by their examples"],
         overrides=["strategy=flwr:FedAvg", "strategy.weighting=uniform"],
+    ),
+    Case(
+        "FedBN with a network that has none, which model.norm would not change",
+        ["'mlp' with norm 'none' has none; use a model that has some, such as small_cnn for"],
+        overrides=["strategy=fedbn", "model={name: mlp, norm: none}"],
     ),
     Case(
         "FedBN without normalisation",

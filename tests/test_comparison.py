@@ -97,6 +97,24 @@ def test_the_worst_client_is_no_number_where_one_has_diverged():
     assert curves.worst_curve(to_frame(rows), undefined).tolist() == [3, 1]
 
 
+@pytest.mark.parametrize("methods", [2, 3])
+def test_six_seeds_can_claim_one_difference_but_not_one_of_two(tmp_path, tiny, methods):
+    """With two, the least p after Holm's correction is 2 · 2 / 2⁶."""
+    runs = [
+        run_of(
+            tmp_path / f"{strategy}{seed}", tiny, 0.5 + 0.1 * place, strategy=strategy, seed=seed
+        )
+        for place, strategy in enumerate(("fedavg", "fedbn", "fedper")[:methods])
+        for seed in range(6)
+    ]
+    told = Comparison.of(runs).to_markdown()
+    assert ("p (Holm)" in told) == (methods == 2)
+    assert (
+        "6 pairs of runs cannot show a difference at 5 %: turned signs have p of at least 0.062, "
+        "corrected by Holm for 2 differences. Claims take 7 seeds or more (--seeds 7)." in told
+    ) == (methods == 3)
+
+
 def test_what_was_measured_goes_with_its_target(tmp_path):
     told = []
     for seed in (0, 1):
@@ -386,21 +404,26 @@ def test_a_run_whose_tested_clients_have_never_trained_has_no_mean_of_trained_on
 def test_two_objectives_in_one_table_are_named(tmp_path, tiny):
     unequal = {0: (10, 4), 1: (90, 4), 2: (10, 4), 3: (10, 4)}
     methods = ["fedavg", "fedbn", {"name": "ggeur", "base": "scaffold"}, "local_only", "flwr:Krum"]
+    methods.append("qfedavg")
     comparison = Comparison.of(
         [worked(tmp_path / str(k), tiny, method, unequal) for k, method in enumerate(methods)]
     )
     head, _, *lines = comparison.to_markdown().splitlines()
     place = head.strip("| ").split(" | ").index("clients count")
-    assert [line.strip("| ").split(" | ")[place] for line in lines[:5]] == [
+    assert [line.strip("| ").split(" | ")[place] for line in lines[:6]] == [
         "by examples",
         "all the same",
         "all the same",
         "each alone",
         "all the same",
+        "by its own rule",
     ]
     (note,) = (note for note in lines if note.startswith("clients count: "))
     assert "strategy.weighting=examples or strategy.weighting=uniform makes them one" in note
-    assert "of ggeur it is strategy.base.weighting; flwr:Krum knows its own way alone" in note
+    assert (
+        "of ggeur it is strategy.base.weighting; flwr:Krum knows its own way alone; qfedavg "
+        in note
+    )
 
 
 @pytest.mark.parametrize(

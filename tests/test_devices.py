@@ -101,7 +101,7 @@ def test_availability_holds_for_a_period_and_has_its_share() -> None:
         ["mlp", "cnn"],
         [7, "full"],
         ["local_epochs", "local_steps"],
-        ["fedavg", "fedrep", "fedlabel", "fixmatch"],
+        ["fedavg", "fedrep", "fedlabel", "fixmatch", "qfedavg"],
         ["keep", "drop", "merge"],
     ),
 )

@@ -50,6 +50,13 @@ def test_samples_that_go_through_the_network_in_a_round(
     assert found.unlabelled == 0
 
 
+@pytest.mark.parametrize("strategy", ["qfedavg", "afl", "ifca", "fedproto", "fedplvm"])
+def test_a_pass_that_measures_is_forward_alone_and_no_step(strategy: str) -> None:
+    found = passes(strategy)
+    assert found.forward > found.backward == 40
+    assert (found.labelled, found.unlabelled) == (pytest.approx(40 / 3), 0)
+
+
 def test_views_and_unlabelled_samples_are_counted_each() -> None:
     budget = {"clients": 3, "label_budget": {"share": 0.25}}
     training = {"batch_size": 5, "optimizer": {"lr": 0.05}}
@@ -99,7 +106,8 @@ def test_a_comparison_tells_what_its_methods_ask_of_a_client(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("weighting", ["examples", "uniform"])
 def test_one_weighting_is_for_all_methods(weighting: str) -> None:
-    methods = ["fedavg", "fedbn", "scaffold", "feddyn", "ggeur base=scaffold", "local_only"]
+    methods = ["fedavg", "fedbn", "scaffold", "feddyn", "ggeur base=scaffold"]
+    methods += ["local_only weighting=examples"]
     planned = plan(toy.scenario(), methods, [0], [f"strategy.weighting={weighting}"], {}, {})
     counts = [one.scenario.strategy.clients_count for one in planned]
     assert counts == [weighting] * 5 + ["alone"]
@@ -107,9 +115,25 @@ def test_one_weighting_is_for_all_methods(weighting: str) -> None:
 
 @pytest.mark.parametrize("method", ["centralised", "flwr:FedAvg"])
 def test_a_method_with_a_weighting_of_its_own_is_refused_by_name(method: str) -> None:
-    with pytest.raises(InputError, match=f"{method} minimises another loss"):
+    with pytest.raises(
+        InputError, match=f"{method} minimises another loss.* count by examples, wh"
+    ):
         plan(toy.scenario(), ["fedavg", method], [0], ["strategy.weighting=uniform"], {}, {})
     plan(toy.scenario(), ["fedavg", method], [0], ["strategy.weighting=examples"], {}, {})
+
+
+@pytest.mark.parametrize("method", ["local_only", "afl", "feddg_ga"])
+def test_a_weighting_that_would_change_nothing_is_refused(method: str) -> None:
+    """The remedy that the words name is one."""
+    other = "examples" if method == "afl" else "uniform"
+    own = f"{method} weighting={'uniform' if method == 'afl' else 'examples'}"
+    with pytest.raises(InputError, match=f"'{other}' would not be heeded.*\"{own}\""):
+        plan(toy.scenario(), ["fedavg", method], [0], [f"strategy.weighting={other}"], {}, {})
+    planned = plan(toy.scenario(), ["fedavg", own], [0], [f"strategy.weighting={other}"], {}, {})
+    assert [one.entry.strategy for one in planned] == [
+        "fedavg" + " weighting=uniform" * (other == "uniform"),
+        method,
+    ]
 
 
 def test_what_a_method_says_itself_stands() -> None:

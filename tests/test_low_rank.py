@@ -20,6 +20,7 @@ from fedlab.engine.execution.sequential import Sequential
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.models.dense_chain import Chain
+from fedlab.models.norms import remove_normalisation
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec
 from helpers.cohorts import (
@@ -202,6 +203,8 @@ def test_networks_that_are_no_chains() -> None:
     for network in (nn.Sequential(layer, layer), drop, hooked, nn.Sequential(nn.ReLU())):
         assert Chain.of(network) is None
     assert Chain.of(layer) == Chain([("weight", "bias")], [], [], [])
+    plain = remove_normalisation(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.ReLU()))
+    assert Chain.of(plain) is not None
 
 
 @pytest.mark.parametrize(

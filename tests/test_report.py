@@ -450,6 +450,28 @@ def test_a_tie_has_no_winner(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [(["fedbn"], "; p (Holm) 0.031)."), (["fedbn", "fedper"], "; p (Holm) 0.062: not significant")],
+)
+def test_the_first_words_name_the_corrected_p(tmp_path: Path, others: list[str], told: str) -> None:
+    runs = [
+        make_run(
+            tmp_path / f"{strategy}{seed}",
+            write_tiny(tmp_path),
+            [{"north": [0.5 + 0.01 * seed + better], "south": [0.4]}],
+            strategy=strategy,
+            seed=seed,
+        )
+        for strategy, better in zip(["fedavg", *others], (0.0, 0.2, 0.1), strict=False)
+        for seed in range(6)
+    ]
+    words = lede(Comparison.of(runs))
+    assert words.startswith("fedbn reaches")
+    assert "10.0 points above fedavg (95 % interval" in words
+    assert told in words
+
+
 def test_what_each_method_does_in_a_round_is_a_table(tmp_path: Path) -> None:
     runs = [
         made(tmp_path, "fedavg", 0.8, trained={0: (10, 4), 1: (30, 6)}, parameters=75),

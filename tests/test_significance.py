@@ -10,6 +10,7 @@ from scipy import stats
 
 from fedlab.comparison.significance import (
     average_ranks,
+    enough_pairs,
     holm,
     interquartile_mean,
     probability_of_improvement,
@@ -22,6 +23,17 @@ from fedlab.comparison.significance import (
 def test_the_least_p_of_turned_signs(count: int) -> None:
     """All of one sign: only that, and its mirror image, lie as far away."""
     assert sign_flip([0.1 * (i + 1) for i in range(count)]) == 2 / 2**count
+
+
+@pytest.mark.parametrize(("differences", "pairs"), [(1, 6), (2, 7), (3, 7), (4, 8), (6, 8), (7, 9)])
+def test_pairs_that_a_claim_takes(differences: int, pairs: int) -> None:
+    """So many pairs, all of one sign, are below 5 % after Holm's correction; one less are not."""
+
+    def least(count: int) -> float:
+        return min(holm({str(k): sign_flip([1.0] * count) for k in range(differences)}).values())
+
+    assert enough_pairs(differences) == pairs
+    assert least(pairs) < 0.05 <= least(pairs - 1)
 
 
 def test_turned_signs_by_hand() -> None:

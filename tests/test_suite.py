@@ -53,6 +53,10 @@ def test_it_is_opened_from_its_folder_and_written(suite: Suite, tmp_path: Path) 
     assert again.to_csv() == suite.to_csv()
     assert again.to_markdown().startswith("| method | one | two | average rank |")
     assert "Friedman's test" in again.to_markdown()
+    assert (
+        "Claims about one scenario with 2 differences, corrected by Holm, take 7 seeds or more; "
+        "here are 2."
+    ) in again.to_markdown()
     assert "toprule" in again.to_latex()
     again.plot().savefig(tmp_path / "ranks.png")
     assert (tmp_path / "ranks.png").stat().st_size > 5000

@@ -281,6 +281,7 @@ def test_what_is_written_out_is_not_drawn(tmp_path: Path) -> None:
     [
         ("shared: {training.optimizer.lr: {log: [1, 0.1]}}", "from 1 to 0.1 is nothing"),
         ("shared: {training.optimizer.lr: {log: [0, 1]}}", "0 has no logarithm"),
+        ("shared: {training.optimizer.lr: {log: [0.1, 0.1]}}", "is one value; write it as [0.1]"),
         ("shared: {training.optimizer.lr: []}", "has no value to choose from"),
         ("shared: {training.optimizer.lr: 0.1}", "is no range; write a list of values"),
         ("shared: {training.batch_size: {integers: [1, 2.5]}}", "needs two whole numbers"),
@@ -309,6 +310,22 @@ def test_a_space_that_is_none_is_refused(tmp_path: Path, text: str, said: str) -
         ({"metric": "f1"}, "the scenario measures accuracy, loss, and no f1"),
         ({"methods": ["fedavg", "fedavg"]}, "fedavg stands there twice"),
         ({"space": "own: {fedprox: {nu: [1]}}"}, "space.yaml: own: fedprox: nu: 1: fedprox: "),
+        (
+            {"space": "own: {moon: {mu: [1]}}"},
+            "space.yaml: own: moon: is not among the methods that are tuned (fedavg, fedprox), so",
+        ),
+        (
+            {"space": "own: {fedavg: {weighting: [uniform]}}"},
+            "space.yaml: own: fedavg: weighting: is not drawn, since it says how clients count",
+        ),
+        (
+            {"space": "shared: {training.batch_size: {uniform: [7.5, 9]}}"},
+            "space.yaml: shared: training.batch_size: takes whole numbers, and {uniform: [7.5, 9",
+        ),
+        (
+            {"space": "shared: {training.batch_size: {uniform: [7.5, 9]}}"},
+            "use {integers: [8, 9]}",
+        ),
         (
             {"space": "shared: {training.batch_size: [4], training.optimiser.lr: [1]}"},
             "space.yaml: shared: training.optimiser.lr: 1: fedavg: training.optimiser: unknown key",

@@ -50,7 +50,7 @@ def test_a_method_whose_clients_take_no_steps_by_design_is_let_pass(
 ) -> None:
     strategy = {"name": "fedavg", "client": "helpers.randomly:Resting"}
     assert prepare(scenario(**few(4, 12, strategy=strategy)))
-    assert "the method has no phases: its clients take no steps" in caplog.text
+    assert "the method has no phases that learn: its clients take no steps" in caplog.text
 
 
 def test_a_short_last_step_is_told_where_clients_keep_what_they_learn(

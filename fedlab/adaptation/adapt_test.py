@@ -32,6 +32,9 @@ from fedlab.runs.run import Run
 if TYPE_CHECKING:
     import pandas
 
+OTHER = "a model that has some, with model.norm=batch"
+"""The remedy where a network has no normalisation."""
+
 Method = Literal["batch_statistics", "tent", "label_shift"]
 
 Progress = Callable[[int, int], None]
@@ -176,7 +179,7 @@ def _way(
         if not affine:
             raise InputError(
                 "--method: tent adapts scales and shifts of normalisation layers, and the run's "
-                f"model '{name}' has none; use --method label_shift, or train with model.norm=batch"
+                f"model '{name}' has none; use --method label_shift, or train {OTHER}"
             )
         stream = partial(tent, network, model, lr=options["lr"], steps=options["steps"])
     else:
@@ -184,7 +187,7 @@ def _way(
             raise InputError(
                 "--method: batch_statistics is of batch normalisation, and the run's model "
                 f"'{name}' has none; use --method {'tent or ' * bool(affine)}label_shift, or train "
-                "with model.norm=batch"
+                + OTHER
             )
         stream = partial(adapt_statistics, network, model, alpha=options["alpha"])
     return Online(trained, stream, options["batch_size"], seed)

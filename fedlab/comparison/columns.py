@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas
 
 from fedlab.comparison.sentences import NONE, Column, as_good, numbers, rows, words
-from fedlab.comparison.significance import ENOUGH
+from fedlab.comparison.significance import LEVEL, least_p
 from fedlab.comparison.table import (
     ALL_DOMAINS,
     BYTES,
@@ -181,8 +181,15 @@ def spreads_and_costs(comparison: Compared) -> list[Column]:
 
 
 def enough_seeds(comparison: Compared) -> bool:
-    """Whether any difference has as many pairs of runs as a claim at 5 % takes."""
-    return bool((table(comparison)[DIFFERENCE, "pairs"] >= ENOUGH).any())
+    """Whether any p, corrected for the number of differences, can be below 5 %."""
+    return least_p(*paired(comparison)) < LEVEL
+
+
+def paired(comparison: Compared) -> tuple[int, int]:
+    """The most pairs of runs that a difference has, and the number of differences with a p."""
+    found = table(comparison)[DIFFERENCE]
+    pairs = found["pairs"][found["p"].notna()]
+    return int(pairs.max()) if len(pairs) else 0, len(pairs)
 
 
 def _p(value: float) -> str:

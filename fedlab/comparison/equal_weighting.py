@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fedlab.comparison.work import IN_WORDS
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
@@ -38,7 +39,7 @@ def weighted(
     if counts not in (wanted, "alone"):
         raise InputError(
             f"{WEIGHTING}={wanted}: {method.name} minimises another loss, in which clients count "
-            f"'{counts}' whatever it is told; compare without {method.name}, or leave "
+            f"{IN_WORDS[counts]}, whatever this key says; compare without {method.name}, or leave "
             f"{WEIGHTING} out and read the column that says how clients count"
         )
     return found

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fedlab.comparison.columns import SIGN, enough_seeds
-from fedlab.comparison.significance import ENOUGH
+from fedlab.comparison.columns import SIGN, enough_seeds, paired
+from fedlab.comparison.significance import enough_pairs, least_p
 from fedlab.comparison.table import (
     ADAPTED,
-    DIFFERENCE,
     HELD_OUT,
     P,
     held_out,
     some_never_trained,
-    table,
 )
 from fedlab.comparison.unseen import unseen_by, untested
 from fedlab.comparison.work import work_notes
@@ -67,13 +65,16 @@ def _claims(comparison: Compared) -> str:
             f"{P}: how often turned signs of the differences by seed give a mean as far from 0 "
             "(two-sided), corrected by Holm for the number of differences."
         )
-    pairs = int(table(comparison)[DIFFERENCE, "pairs"].max())
+    pairs, many = paired(comparison)
+    enough = enough_pairs(many or len(comparison.groups) - 1)
+    if not pairs:
+        return f"Nothing is paired; claims take {enough} seeds of both or more (--seeds {enough})."
+    corrected = f", corrected by Holm for {many} differences" * (many > 1)
     several = "s" * (pairs > 1)
     return (
         f"{pairs} pair{several} of runs cannot show a difference at 5 %: turned signs have p of "
-        f"at least {2 / 2**pairs:.2g}. Claims take {ENOUGH} seeds or more (--seeds {ENOUGH})."
-        if pairs
-        else f"Nothing is paired; claims take {ENOUGH} seeds of both or more (--seeds {ENOUGH})."
+        f"at least {least_p(pairs, many):.2g}{corrected}. Claims take {enough} seeds or more "
+        f"(--seeds {enough})."
     )
 
 

@@ -17,8 +17,8 @@ EXACT = 16
 DRAWS = 50_000
 """Ways of turning signs, or resamples, that are drawn where there are too many."""
 
-ENOUGH = 6
-"""Pairs without which a sign-flip test cannot have p < 0.05."""
+LEVEL = 0.05
+"""The p, corrected for the number of differences, below which a difference is claimed."""
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -41,6 +41,21 @@ def sign_flip(differences: Sequence[float]) -> float:
     means = np.abs(signs @ values)
     # As far but for rounding is as far.
     return float((means >= abs(values.sum()) - 1e-9 * max(np.abs(values).sum(), 1e-300)).mean())
+
+
+def least_p(pairs: int, differences: int = 1) -> float:
+    """The least p that `sign_flip`, corrected by `holm`, can have; 1 at most.
+
+    Args:
+        pairs: Pairs of each difference.
+        differences: Their number, which the smallest p of all is multiplied by.
+    """
+    return min(1.0, differences * 2.0 ** (1 - pairs))
+
+
+def enough_pairs(differences: int = 1) -> int:
+    """The number of pairs from which on so many differences can be claimed at all (`LEVEL`)."""
+    return next(n for n in itertools.count(1) if least_p(n, differences) < LEVEL)
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,7 @@ import math
 
 from fedlab.comparison.formats import latex_of, markdown_of
 from fedlab.comparison.sentences import NONE, Column, as_good, words
-from fedlab.comparison.significance import ENOUGH
+from fedlab.comparison.significance import enough_pairs
 from fedlab.comparison.suite_numbers import BETTER, IQM, RANK, SuiteNumbers
 
 
@@ -65,8 +65,13 @@ def notes(suite: SuiteNumbers) -> list[str]:
     fewest = min(
         (len(v) for by_method in suite.values.values() for v in by_method.values()), default=0
     )
-    if fewest < ENOUGH:
-        told.append(f"Claims about one scenario take {ENOUGH} seeds or more; here are {fewest}.")
+    many = max(len(suite.labels) - 1, 1)
+    enough = enough_pairs(many)
+    if fewest < enough:
+        corrected = f" with {many} differences, corrected by Holm," * (many > 1)
+        told.append(
+            f"Claims about one scenario{corrected} take {enough} seeds or more; here are {fewest}."
+        )
     return told
 
 

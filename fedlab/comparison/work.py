@@ -94,15 +94,16 @@ def work_notes(comparison: Compared) -> list[str]:
 
 def _exceptions(comparison: Compared) -> str:
     """Methods that have that key elsewhere, or not at all."""
-    named = dict.fromkeys(
-        run.scenario.strategy.name for group in comparison.groups for run in group.runs.values()
-    )
+    used = [run.scenario.strategy for group in comparison.groups for run in group.runs.values()]
+    named = {str(each.name): each.clients_count for each in used}
     told = []
     if over := [name for name in ("ggeur", "fedheal") if name in named]:
         told.append(f"of {' and '.join(over)} it is strategy.base.weighting")
-    fixed = [name for name in named if str(name).startswith("flwr:")]
-    if fixed:
-        told.append(f"{', '.join(fixed)} knows its own way alone")
+    told += [
+        f"{name} knows its own way alone"
+        for name, counts in named.items()
+        if name.startswith("flwr:") or (counts == "rule" and name not in over)
+    ]
     return f" ({'; '.join(told)})" if told else ""
 
 

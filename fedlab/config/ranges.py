@@ -141,6 +141,8 @@ def _ends(written: Any, whole: bool, where: str) -> tuple[Any, Any]:
         what = "two whole numbers, such as [1, 8]" if whole else "two numbers, such as [0.001, 1]"
         raise InputError(f"{where}: needs {what}")
     low, high = numbers
-    if not low < high:
+    if low == high:
+        raise InputError(f"{where}: from {low:g} to {high:g} is one value; write it as [{low:g}]")
+    if low > high:
         raise InputError(f"{where}: from {low:g} to {high:g} is nothing; name the lower first")
     return low, high

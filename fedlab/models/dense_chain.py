@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.norms import Removed
 
 ELEMENTWISE = (
     nn.CELU,
@@ -27,6 +28,7 @@ ELEMENTWISE = (
     nn.Softplus,
     nn.Softsign,
     nn.Tanh,
+    Removed,
 )
 """Element-wise modules without parameters."""
 

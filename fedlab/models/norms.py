@@ -150,7 +150,11 @@ def remove_normalisation(model: nn.Module) -> nn.Module:
             add_bias(before)
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010 - not an attribute of every module
-    return replace_modules(model, lambda module: nn.Identity() if normalises(module) else module)
+    return replace_modules(model, lambda module: Removed() if normalises(module) else module)
+
+
+class Removed(nn.Identity):
+    """Stands where a normalisation layer was."""
 
 
 def add_bias(layer: nn.Module) -> None:

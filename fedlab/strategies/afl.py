@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from pydantic import PositiveFloat, model_validator
+from pydantic import PositiveFloat
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
@@ -43,19 +43,11 @@ class AFLParameters(StrategyParameters):
     """
 
     space: ClassVar[Mapping[str, Range]] = {"gamma": LogUniform(0.001, 1.0)}
+    why_unheeded: ClassVar[str] = "afl learns how clients count, from equal weights on"
     name: str = "afl"
     gamma: PositiveFloat = 0.1
     output: Literal["mean", "last"] = "mean"
     weighting: Literal["examples", "uniform"] = "uniform"
-
-    @model_validator(mode="after")
-    def _learns_how_clients_count(self) -> AFLParameters:
-        if self.weighting != "uniform":
-            raise ValueError(
-                f"weighting '{self.weighting}' would not be heeded: afl learns how clients count, "
-                "from equal weights on; leave it out"
-            )
-        return self
 
     @property
     def clients_count(self) -> ClientsCount:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import PositiveFloat, model_validator
+from pydantic import PositiveFloat
 from torch import nn
 
 from fedlab.config.ranges import Range, Values
@@ -47,18 +47,10 @@ class FedDGGAParameters(StrategyParameters):
 
     reports_validation: ClassVar[bool] = True
     space: ClassVar[Mapping[str, Range]] = {"step": Values((0.05, 0.1, 0.2, 0.5))}
+    why_unheeded: ClassVar[str] = "clients of feddg_ga count by their gaps"
     name: str = "feddg_ga"
     step: PositiveFloat = 0.2
     centred: bool = True
-
-    @model_validator(mode="after")
-    def _weighs_clients_itself(self) -> FedDGGAParameters:
-        if self.weighting != "examples":
-            raise ValueError(
-                f"weighting '{self.weighting}' has no effect, as clients count by their gaps; "
-                "leave it out"
-            )
-        return self
 
     @property
     def clients_count(self) -> ClientsCount:

@@ -9,6 +9,7 @@ Up: nothing. Down: nothing. Stays: the whole model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import nn
 
@@ -22,6 +23,7 @@ from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 class LocalOnlyParameters(StrategyParameters):
     """Local training has no parameters of its own."""
 
+    why_unheeded: ClassVar[str] = "every client of local_only minimises its own loss"
     name: str = "local_only"
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from flwr.serverapp.strategy import Strategy as FlowerStrategy
 from pydantic import field_validator, model_validator
@@ -55,6 +55,8 @@ class StrategyParameters(Component):
     space: ClassVar[Mapping[str, Range]] = {}
     """What `fedlab tune` draws for the method, by the names of its parameters; about a tenth of a
     default to ten times it, or the values that are commonly tried."""
+    why_unheeded: ClassVar[str] = ""
+    """Why `weighting` has no effect, in words, where that is so; it is then refused."""
     tests_both: ClassVar[bool] = False
     """Whether the server's model is tested on whole domains although clients test their own."""
     client: str | None = None
@@ -63,6 +65,16 @@ class StrategyParameters(Component):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         honour_old_names(cls, {"stays": "local_parameter_names", "regroup": "reassign"})
+
+    @model_validator(mode="after")
+    def _weighting_is_heeded(self) -> Self:
+        if self.why_unheeded and self.weighting != type(self).model_fields["weighting"].default:
+            raise ValueError(
+                f"weighting '{self.weighting}' would not be heeded: {self.why_unheeded}; leave it "
+                f'out, in a comparison by naming the method "{self.name} weighting='
+                f'{type(self).model_fields["weighting"].default}"'
+            )
+        return self
 
     @classmethod
     def block_of(cls, target: Any) -> Any:
@@ -167,7 +179,8 @@ class StrategyParameters(Component):
         Args:
             scenario: The experiment.
             train: Its training samples.
-            phases: Number of phases of a local round, each of which counts the samples it reads.
+            phases: Number of phases of a local round that learn, each of which counts the samples
+                it reads.
             classes: Number of classes.
         """
         return train * phases

@@ -107,6 +107,8 @@ class Phase:
         epochs: Passes over them.
         steps: Steps instead of passes, or None.
         trained: Names of the parameters that learn; the others stay as they are. All by default.
+            A phase of none only measures: its samples go through the network, but it takes no
+            optimiser step and counts no examples.
         enter: Maps the carry before the first step; the identity by default.
         objective: The objective of its steps; by default `ClientTrainer.objective`.
         step: A custom step in place of the optimiser's; such clients cannot be stacked.
@@ -131,3 +133,8 @@ class Phase:
     unlabelled: int | None = None
     share: float = 1.0
     again: Callable[[Carry], bool] | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether any parameter learns, so that its steps are optimiser steps."""
+        return self.trained is None or bool(self.trained)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,30 @@ class Space:
         strategy = scenario.strategy
         ranges = self.own.get(strategy.name, type(strategy).space)
         return {f"strategy.{key}": each for key, each in ranges.items()}
+
+    def refuse_own(self, methods: Collection[str]) -> None:
+        """Refuses methods' own ranges that nobody would draw, or that change what is minimised.
+
+        Args:
+            methods: Names of the methods that are tuned.
+
+        Raises:
+            InputError: With the remedy.
+        """
+        for name, ranges in self.own.items():
+            where = f"{self.file}: own: {name}"
+            if name not in methods:
+                raise InputError(
+                    f"{where}: is not among the methods that are tuned ({', '.join(methods)}), so "
+                    "that nothing of it would be drawn; name it in --strategies, or leave it out"
+                )
+            for key in ranges:
+                if key.rpartition(".")[2] == "weighting":
+                    raise InputError(
+                        f"{where}: {key}: is not drawn, since it says how clients count in the "
+                        "loss that is minimised, and draws of two losses are not compared; leave "
+                        f"it out, and set it in the scenario (strategy.{key}=uniform)"
+                    )
 
     def place(self, key: str, method: str) -> str:
         """Where the range of a dotted key stands.
@@ -81,7 +105,7 @@ def read_space(file: str | Path, scenario: Scenario) -> Space:
         own:
           fedprox: {mu: {log: [0.0001, 1]}}
 
-    A missing ``shared`` is that of `default_space`.
+    A missing ``shared`` is that of `default_space`; ``shared: {}`` draws nothing for all alike.
 
     Raises:
         InputError: If the file cannot be read, or a range is empty or none.

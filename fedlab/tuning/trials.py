@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 from fedlab.comparison.arguments import strategy_change
 from fedlab.comparison.group import strategy_label
 from fedlab.config import overrides as override
+from fedlab.config.ranges import LogUniform, Uniform
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
 from fedlab.scenario import Scenario
@@ -96,11 +98,14 @@ def samplers_of(
     """Each method as it was asked for, its label, and what proposes its draws.
 
     Raises:
-        InputError: If a method stands there twice, or the sampler cannot be had.
+        InputError: If a method stands there twice, the space has something for a method that is
+            not tuned, or the sampler cannot be had.
     """
     found: list[tuple[Any, str, Sampler]] = []
-    for strategy in asked.strategies or [None]:
-        plain = asked.scenario(strategy, {}, seed)
+    listed = asked.strategies or [None]
+    plains = [asked.scenario(strategy, {}, seed) for strategy in listed]
+    space.refuse_own(list(dict.fromkeys(plain.strategy.name for plain in plains)))
+    for strategy, plain in zip(listed, plains, strict=True):
         method = strategy_label(plain.strategy)
         written = strategy_change(strategy) if strategy is not None else {}
         # "fedprox mu=5" is meant as it is written.
@@ -165,12 +170,29 @@ def _refusal(
     for key, value in values.items():
         others = {other: each for other, each in values.items() if other != key}
         try:
-            name = asked.scenario(strategy, others, 0).strategy.name
+            plain = asked.scenario(strategy, others, 0)
         except InputError:
             continue
-        return f"{space.place(key, name)}: {in_words(value)}: {method}: {why}"
+        place = space.place(key, plain.strategy.name)
+        drawn = {**space.shared, **space.of(plain)}.get(key)
+        if isinstance(drawn, Uniform | LogUniform) and _takes(asked, strategy, values, key):
+            low, high = math.ceil(drawn.low), math.floor(drawn.high)
+            return (
+                f"{place}: takes whole numbers, and {in_words(drawn.told())} draws others, such as "
+                f"{in_words(value)}; use {{integers: [{low}, {high}]}}"
+            )
+        return f"{place}: {in_words(value)}: {method}: {why}"
     told = ", ".join(f"{key}={in_words(value)}" for key, value in values.items())
     return f"{space.file}: {method} with {told or 'nothing drawn'}: {why}"
+
+
+def _takes(asked: Asked, strategy: Any, values: Mapping[str, Any], key: str) -> bool:
+    """Whether the method takes the nearest whole number in place of a drawn one."""
+    try:
+        asked.scenario(strategy, {**values, key: round(values[key])}, 0)
+    except InputError:
+        return False
+    return True
 
 
 def value_of(scenario: Scenario, key: str) -> Any:

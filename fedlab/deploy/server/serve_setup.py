@@ -48,7 +48,7 @@ class ServeSetup:
         homes: Every client's domain in a simulation; None for any.
         test_domains: Domains that the server tests the global model on.
         tester: The worker for these tests; None without test data.
-        phases: Number of phases of a client's local round.
+        phases: Number of phases of a client's local round that learn.
         own_tensors: Checksums of the network's tensors that are not in messages.
     """
 
@@ -129,7 +129,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
         _homes(scenario, data),
         test_domains,
         tester,
-        phases=len(trainer.phases()),
+        phases=sum(phase.learns for phase in trainer.phases()),
         own_tensors=sketch(model, trainer.shared),
     )
 

@@ -35,17 +35,20 @@ class Schedule:
     """A client's round.
 
     Attributes:
-        examples: Number of distinct samples, counted once for each phase that uses them.
+        examples: Number of distinct samples, counted once for each phase that learns from them.
         phases: Phase -> step -> row indices into the client's samples, int64 on the CPU.
+        learning: Whether each phase learns; one that does not takes no optimiser steps.
     """
 
     examples: int
     phases: list[list[torch.Tensor]]
+    learning: tuple[bool, ...]
 
     @cached_property
     def steps(self) -> int:
         """Number of optimiser steps in all phases."""
-        return sum(len(phase) for phase in self.phases)
+        pairs = zip(self.phases, self.learning, strict=True)
+        return sum(len(phase) for phase, learns in pairs if learns)
 
     @cached_property
     def seen(self) -> int:
@@ -150,16 +153,17 @@ def plan_round(
         or 1 not in (labelled, unlabelled)
         or learns_from_one(trainer.task.model, data.inputs)
     )
-    examples, phases = 0, []
+    examples, phases, learning = 0, [], []
     for phase in trainer.phases():
         plan = plan_phase(
             trainer, phase, labelled, unlabelled, batch_size=batch_size, learns_from_one=alone
         )
-        examples += plan.examples
+        examples += plan.examples * phase.learns
         rows = data.split(phase.split)
         beside = data.split("unlabelled") if plan.beside.steps else rows[:0]
         phases.append(list(plan.draw(rows, beside, generator)))
-    return Schedule(examples, phases)
+        learning.append(phase.learns)
+    return Schedule(examples, phases, tuple(learning))
 
 
 def first_of_views(phase: Phase, labelled: torch.Tensor) -> int:

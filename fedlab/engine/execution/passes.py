@@ -96,7 +96,7 @@ class PhasePlan:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps."""
+        """Batches; optimiser steps in a phase that learns."""
         return max(self.own.steps, self.beside.steps)
 
     @property

@@ -28,11 +28,12 @@ class RoundWorkload(NamedTuple):
 
     Attributes:
         steps: Optimiser steps, int64 of shape (clients,).
-        samples: Samples read in all steps together, int64 of shape (clients,).
+        samples: Samples read in all phases together, int64 of shape (clients,), also in those that
+            only measure.
         own: Of these, those of a phase's own split, int64 of shape (phases, clients).
         beside: The unlabelled ones that are read beside them, of the same shape.
-        labelled: Those whose label may be used, of shape (clients,); the expected number where a
-            phase reads labelled and unlabelled samples alike.
+        labelled: Those of optimiser steps whose label may be used, of shape (clients,); the
+            expected number where a phase reads labelled and unlabelled samples alike.
     """
 
     steps: np.ndarray
@@ -69,11 +70,12 @@ def work_per_round(
             plan = plan_phase(
                 trainer, phase, known_samples, others, batch_size=batch_size, learns_from_one=alone
             )
-            steps[kind] += plan.steps
             own[place, kind] = plan.own.samples
             beside[place, kind] = plan.beside.samples
-            part = {"labelled": 1.0, "all": share, "unlabelled": 0.0}[phase.split]
-            taught[kind] += part * plan.own.samples
+            if phase.learns:
+                steps[kind] += plan.steps
+                part = {"labelled": 1.0, "all": share, "unlabelled": 0.0}[phase.split]
+                taught[kind] += part * plan.own.samples
     samples = own.sum(axis=0) + beside.sum(axis=0)
     found = (steps, samples, own, beside, taught)
     return RoundWorkload(*(numbers[..., places.ravel()] for numbers in found))
@@ -100,16 +102,16 @@ def check_work(
     """Refuses a run in which no client can take a step, and warns of clients that cannot.
 
     Also warns of short last steps, which can disturb personal models. Not checked: methods that
-    add samples (`ClientTrainer.training_data`), and trainers without phases, whose clients take no
-    steps by intention.
+    add samples (`ClientTrainer.training_data`), and trainers without phases that learn, whose
+    clients take no steps by intention.
 
     Raises:
         InputError: If no client can take a step.
     """
     if type(trainer).training_data is not ClientTrainer.training_data:
         return
-    if not trainer.phases():
-        log.warning("the method has no phases: its clients take no steps")
+    if not any(phase.learns for phase in trainer.phases()):
+        log.warning("the method has no phases that learn: its clients take no steps")
         return
     clients = len(partition) - len(partition.held_out)
     idle = np.setdiff1d(np.flatnonzero(work.steps == 0), partition.held_out)

@@ -43,8 +43,8 @@ class RoundPasses:
         forward: Samples that go forward through the network; one that goes through twice counts
             twice.
         backward: Samples whose gradients go back through it, through the whole of it or a part.
-        labelled: Samples of a step whose label may be used.
-        unlabelled: The other samples of a step.
+        labelled: Samples of an optimiser step whose label may be used.
+        unlabelled: The other samples of such a step.
     """
 
     forward: float
@@ -110,10 +110,10 @@ def count_passes(
             passes += beside * rest / of_others.beside
     if OUTSIDE in few or OUTSIDE in whole:
         return None
-    steps = int(work.steps[clients].sum())
-    taught, read = (
-        float(of[clients].sum()) / max(steps, 1) for of in (work.labelled, work.samples)
-    )
+    steps = max(int(work.steps[clients].sum()), 1)
+    learning = [phase.learns for phase in trainer.phases()]
+    taught = float(work.labelled[clients].sum()) / steps
+    read = float((work.own + work.beside)[learning][:, clients].sum()) / steps
     return RoundPasses(float(passes[0]), float(passes[1]), taught, read - taught)
 
 

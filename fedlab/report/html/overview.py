@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from fedlab.comparison.comparison import Comparison
-from fedlab.comparison.table import DIFFERENCE
+from fedlab.comparison.significance import LEVEL
+from fedlab.comparison.table import DIFFERENCE, P
 from fedlab.config.yaml_text import in_words
 from fedlab.metrics.metric_set import ACCURACY_SCORE
 from fedlab.report.html.format import joined, plural, told
@@ -112,5 +113,11 @@ def _lede(comparison: Comparison) -> Markup:
         )
         if row["low"] == row["low"]:
             ends = f"{score.text(row['low'], '+')} to {score.text(row['high'], '+')}"
-            words += f" ({100 * comparison.confidence:g} % interval {ends})"
+            words += f" ({100 * comparison.confidence:g} % interval {ends}; {_p(row[P])})"
     return words + "."
+
+
+def _p(corrected: float) -> str:
+    """The p of a difference, and whether it can be claimed."""
+    verdict = "" if corrected < LEVEL else f": not significant at {100 * LEVEL:g} %"
+    return f"{P} {corrected:.2g}{verdict}"

@@ -14,7 +14,7 @@ from fedlab.models.blocks import parts
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.models.head import find_head
 from fedlab.models.normalisation import normalises
-from fedlab.models.norms import NormPolicy, has_batch_norm, local_names
+from fedlab.models.norms import NormPolicy, Removed, has_batch_norm, local_names
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -47,11 +47,13 @@ def refuse_if_nothing_stays(
                 "model.freeze and model.adapt hold still (adapt.also_learn), or use "
                 "strategy.name=fedavg"
             )
-        back = "model.norm=batch, or " * (norm != "batch")
+        had = norm != "none" or any(isinstance(module, Removed) for module in model.modules())
+        back = "model.norm=batch, or " * (norm != "batch" and had)
         raise InputError(
             f"strategy.name: {scenario.strategy.name} keeps {kept} local and the model "
             f"'{scenario.model.name}' with norm '{norm}' has none; use {back}a model "
-            "that has some, such as model=small_cnn, or strategy.name=fedavg"
+            "that has some, such as small_cnn for images or cnn1d for signals (model.norm=batch), "
+            "or strategy.name=fedavg"
         )
 
 
