@@ -97,7 +97,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     _refuse_idle_adaptation(scenario, partition)
     scenario.metric_set.check(len(data.class_names))
     if scenario.evaluation.fraction > 0:
-        refuse_untested(partition)
+        refuse_untested(partition, data)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.reassign(partition)
     trainers = checked_trainers(scenario, data, len(partition))

@@ -90,7 +90,7 @@ def test_owners_with_test_samples_alone_are_held_out(caplog: pytest.LogCaptureFi
     without = divided(found, {"name": "natural", "new_owners": "left_out"})
     assert without.names == ("a", "b")
     with pytest.raises(InputError, match="no owner has a test sample"):
-        refuse_untested(without)
+        refuse_untested(without, found)
 
 
 def test_held_out_clients_are_drawn_among_owners_that_could_train() -> None:

@@ -19,6 +19,7 @@ from fedlab.partition.skew_checks import check_owners, check_weights
 from fedlab.partition.spec import PartitionSpec
 from fedlab.partition.validation import set_aside
 from fedlab.rng import generator
+from fedlab.targets.base import CLASS
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,8 @@ def _deal(spec: PartitionSpec, clients: int, data: FederatedData, seed: int) -> 
     return Dealt(train, train_offsets, test, test_offsets)
 
 
-def refuse_untested(partition: Partition) -> None:
-    """Refuses a partition in which no client has anything to be tested on.
+def refuse_untested(partition: Partition, data: FederatedData) -> None:
+    """Refuses a partition whose clients have nothing to be tested on, or nothing they could know.
 
     Raises:
         InputError: If no test sample is of a domain and class that a client trains on.
@@ -211,7 +212,9 @@ def refuse_untested(partition: Partition) -> None:
             "source's test split is of other owners, leave it out and let the source split "
             "within_owners, or keep them as new clients (new_owners: held_out)"
         )
-    if not len(partition.test):
+    tested, trained = data.test.labels[partition.test], data.train.labels[partition.train]
+    in_vain = data.target.kind == CLASS and not np.isin(tested, trained).any()
+    if not len(tested) or in_vain:
         raise InputError(
             "partition: no client trains on a class that the test split has, so nothing could be "
             "tested; check the labels, or use more samples of each class"
