@@ -273,6 +273,9 @@ def test_mistakes_are_named(runs: Path, tmp_path: Path) -> None:
         f"the folder '{tmp_path}' holds no run (no scenario.yaml, nor in any folder in it); name "
         "folders that `fedlab simulate` or `fedlab compare` made",
     )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "comparison.yaml").write_text("")
+    assert f"; name one of the comparisons in it: {tmp_path}/mine" in invoke(tmp_path)[1]
     assert "is not there" in invoke(tmp_path / "gone")[1]
     assert "both fedavg with seed 0" in invoke(runs, runs / "fedavg-0")[1]
     (tmp_path / "file").write_text("")

@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         "an-equal-round-is-better",
-        "fedlab/runs/selection.py",
+        "fedlab/runs/best_round.py",
         "self.score.sign * value > self.score.sign * self.value",
         "self.score.sign * value >= self.score.sign * self.value",
         VALIDATION,

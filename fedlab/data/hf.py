@@ -61,6 +61,10 @@ class HuggingFace(Parquet):
             for file in split.cache_files
         ]
 
+    def depends_on(self, context: LoadContext) -> dict[str, Any]:
+        """The unseen domains, as `Parquet.depends_on` of a table."""
+        return {"unseen_domains": sorted(context.unseen_domains)}
+
     def names(self, context: LoadContext) -> Sequence[str] | None:
         """See `Source.names`."""
         return None if self.domain_column else self._made_names([self._domain_name(context)])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.comparison_folder import PLAN
 from fedlab.errors import InputError
 from fedlab.runs.run_folder import RunFolder
 
@@ -28,8 +29,6 @@ def read_comparison(
     Raises:
         InputError: If a folder holds no run, or no run has finished and was evaluated.
     """
-    from fedlab.comparison.comparison_folder import PLAN
-
     if len(folders) == 1 and (folders[0] / PLAN).is_file():
         comparison = Comparison.open(folders[0], target=target, columns=columns)
     else:
@@ -50,8 +49,14 @@ def _runs(folder: Path) -> list[Path]:
         return [RunFolder.open(folder).path]
     inner = sorted(file.parent for file in folder.glob("*/scenario.yaml"))
     if not inner:
+        comparisons = sorted(str(file.parent) for file in folder.glob(f"*/{PLAN}"))
+        remedy = (
+            f"name one of the comparisons in it: {', '.join(comparisons)}"
+            if comparisons
+            else "name folders that `fedlab simulate` or `fedlab compare` made"
+        )
         raise InputError(
-            f"the folder '{folder}' holds no run (no scenario.yaml, nor in any folder in it); name "
-            "folders that `fedlab simulate` or `fedlab compare` made"
+            f"the folder '{folder}' holds no run (no scenario.yaml, nor in any folder in it); "
+            f"{remedy}"
         )
     return inner
