@@ -263,6 +263,17 @@ def test_columns_that_cannot_be_meant(pair: list[Run], column: str, words: str) 
         Comparison.of(pair, columns=[column])
 
 
+def test_a_round_that_validation_chose_needs_some(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs validation samples, and the runs have none"):
+        fedlab.compare(
+            toy.scenario(),
+            columns=["accuracy:validated"],
+            out=tmp_path / "none",
+            progress=False,
+        )
+    assert not (tmp_path / "none").exists()
+
+
 def test_runs_told_by_different_metrics_do_not_share_a_column(
     pair: list[Run], tmp_path: Path
 ) -> None:

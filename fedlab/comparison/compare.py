@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fedlab.comparison.aggregations import asked
+from fedlab.comparison.aggregations import AGGREGATIONS, asked
 from fedlab.comparison.arguments import split
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
@@ -88,7 +88,7 @@ def compare(
     first = planned[0].scenario
     checked_target(target, _score_of_all(planned))
     for one in planned:
-        asked(columns, one.scenario.metric_set)
+        _check_columns(columns, one.scenario)
     folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
     refuse_strangers(planned, folder)
     check_resources(first)
@@ -100,6 +100,16 @@ def compare(
         write_plan(folder, [one.entry for one in planned], target, columns)
         write_failures(folder, run_all(tasks_of(todo, folder), load, watch, max_parallel))
     return Comparison.open(folder)
+
+
+def _check_columns(columns: Sequence[str], scenario: Scenario) -> None:
+    """Refuses columns that there will be no numbers for."""
+    for one in asked(columns, scenario.metric_set):
+        if one.aggregation is AGGREGATIONS["validated"] and not scenario.evaluation.validation:
+            raise InputError(
+                f"columns: '{one.title}' needs validation samples, and the runs have none; set "
+                "evaluation.validation to a share, such as 0.2, or leave the column out"
+            )
 
 
 def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
