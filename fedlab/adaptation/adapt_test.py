@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fedlab.adaptation.batch_statistics import adapt_statistics
+from fedlab.adaptation.choice import one_of
 from fedlab.adaptation.domain_by_domain import LabelShift, Online, Way
 from fedlab.adaptation.label_shift import Estimator, Prior
 from fedlab.adaptation.scoring import Outcome, before_and_after
@@ -121,18 +122,6 @@ def adapt_test(
     return found
 
 
-def check_method(name: str) -> Method:
-    """A method by its name.
-
-    Raises:
-        InputError: If there is no such method.
-    """
-    for method in get_args(Method):
-        if name == method:
-            return method
-    raise InputError(f"--method: there is no '{name}'; choose from {', '.join(get_args(Method))}")
-
-
 def _options(method: Method, given: dict[str, Any]) -> dict[str, Any]:
     """The method's options with defaults filled in.
 
@@ -148,9 +137,8 @@ def _options(method: Method, given: dict[str, Any]) -> dict[str, Any]:
                 f"{flag}: {method} has no such option, {' and '.join(owners) or 'no method'} has; "
                 "leave it out"
             )
-        if name == "estimator" and value not in get_args(Estimator):
-            known = ", ".join(get_args(Estimator))
-            raise InputError(f"{flag}: there is no '{value}'; choose from {known}")
+        if name == "estimator":
+            one_of(value, get_args(Estimator), flag)
         if name == "alpha" and not 0 <= value <= 1:
             raise InputError(f"{flag}: {value:g} must be between 0 and 1")
         if name in ("lr", "steps") and not value > 0:

@@ -23,13 +23,11 @@ import torch
 
 from fedlab import rng
 from fedlab.adaptation import confident_learning as confident
-from fedlab.adaptation.trained import Trained, open_trained
+from fedlab.adaptation.trained import Trained, open_trained, refuse_without_classes
 from fedlab.data.client_data import ClientData
-from fedlab.errors import InputError
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
-from fedlab.targets.base import CLASS
 
 if TYPE_CHECKING:
     import pandas
@@ -120,12 +118,7 @@ def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audi
     """
     import pandas
 
-    target = run.scenario.data.target
-    if target.kind != CLASS:
-        raise InputError(
-            f"the run '{run.folder}' learns data.target '{target.name}', and an audit looks for "
-            "samples whose class is wrong; take a run of classes"
-        )
+    refuse_without_classes(run, "an audit looks for samples whose class is wrong")
     trained = open_trained(run)
     classes = len(trained.runtime.data.class_names)
     clients = len(trained.runtime.partition)

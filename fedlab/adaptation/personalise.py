@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -113,18 +113,6 @@ def personalise(
             rows.append((client, name, learnt_from, old.score, new.score, old.examples))
     columns = ["client", "domain", "shots", "before", "after", "examples"]
     return pandas.DataFrame(rows, columns=columns)
-
-
-def check_method(name: str) -> Method:
-    """A method by its name.
-
-    Raises:
-        InputError: If there is no such method.
-    """
-    for method in get_args(Method):
-        if name == method:
-            return method
-    raise InputError(f"--method: there is no '{name}'; choose from {', '.join(get_args(Method))}")
 
 
 def _whom(trained: Trained, domain: str | None) -> Sequence[int]:

@@ -125,6 +125,24 @@ def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data
     return Trained(run, Runtime(prepared.scenario, prepared.data, prepared.partition, device))
 
 
+def refuse_without_classes(run: Run, because: str) -> None:
+    """Refuses a run that learns labels or numbers.
+
+    Args:
+        run: The run.
+        because: Why classes are needed.
+
+    Raises:
+        InputError: With the reason.
+    """
+    target = run.scenario.data.target
+    if target.kind != CLASS:
+        raise InputError(
+            f"the run '{run.folder}' learns data.target '{target.name}', and {because}; take a run "
+            "of classes"
+        )
+
+
 def open_classifier(run: Run, does: str, because: str) -> Trained:
     """Loads a finished run of classes whose method has a global model.
 
@@ -136,12 +154,7 @@ def open_classifier(run: Run, does: str, because: str) -> Trained:
     Raises:
         InputError: If the run has not finished, learns another target, or has no global model.
     """
-    target = run.scenario.data.target
-    if target.kind != CLASS:
-        raise InputError(
-            f"the run '{run.folder}' learns data.target '{target.name}', and {because}; take a run "
-            "of classes"
-        )
+    refuse_without_classes(run, because)
     trained = open_trained(run)
     network = trained.runtime.trainer.task.model
     if not build_strategy(trained.runtime.scenario, network).has_global_model:

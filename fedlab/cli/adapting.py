@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -44,13 +44,14 @@ def personalise(
     [dim]fedlab personalise runs/domain_skew-fedavg-s0 --shots 10
     fedlab personalise runs/leave_one_domain_out-fedwon-s0 --domain street[/dim]
     """
-    from fedlab.adaptation.personalise import check_method
+    from fedlab.adaptation.choice import one_of
+    from fedlab.adaptation.personalise import Method
     from fedlab.adaptation.personalise import personalise as fine_tune
     from fedlab.report.terminal.tables import print_table
 
     table = fine_tune(
         fedlab.load_run(run),
-        method=check_method(method),
+        method=one_of(method, get_args(Method), "--method"),
         shots=shots,
         steps=steps,
         lr=lr,
@@ -180,12 +181,13 @@ def adapt_test(
     fedlab adapt-test runs/leave_one_domain_out-fedavg-s0 --method tent --domain street
     fedlab adapt-test runs/label_skew-fedavg-s0 --method label_shift --picture priors.png[/dim]
     """
+    from fedlab.adaptation.adapt_test import Method
     from fedlab.adaptation.adapt_test import adapt_test as adapt
-    from fedlab.adaptation.adapt_test import check_method
+    from fedlab.adaptation.choice import one_of
     from fedlab.report.terminal.adaptation_tables import print_before_and_after, print_priors
     from fedlab.report.terminal.counting import counting
 
-    loaded, chosen = fedlab.load_run(run), check_method(method)
+    loaded, chosen = fedlab.load_run(run), one_of(method, get_args(Method), "--method")
     if priors is not None and chosen != "label_shift":
         raise InputError("--priors: they are of --method label_shift; leave it out, or choose that")
     with counting(err, "domains") as progress:

@@ -17,7 +17,7 @@ from fedlab.metrics.metric_set import MetricSet, Score
 from fedlab.report import skew_numbers
 from fedlab.row import POOLED
 from fedlab.runs import metrics
-from fedlab.runs.best_round import BestRound
+from fedlab.runs.best_round import best_round
 from fedlab.runs.curves import learning_curves
 
 if TYPE_CHECKING:
@@ -155,11 +155,8 @@ def _domains(history: pandas.DataFrame, round: int, score: Score) -> np.ndarray:
 
 def _validated(history: pandas.DataFrame, round: int, score: Score) -> float:
     """The test of the evaluated round that is best on validation; NaN where it was not tested."""
-    means = learning_curves(history, score.name, "validation").mean(axis="columns", skipna=False)
-    best = BestRound(score)
-    for server_round, value in means.items():
-        best.see(int(server_round), float(value))  # type: ignore[arg-type]
-    return math.nan if best.round is None else _mean(_domains(history, best.round, score))
+    best = best_round(history, score).round
+    return math.nan if best is None else _mean(_domains(history, best, score))
 
 
 def _oracle(history: pandas.DataFrame, round: int, score: Score) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedlab.comparison.significance import Ranks
-from fedlab.report.figures.partition_figure import INK
+from fedlab.report.figures.quiet import INK
 
 
 def critical_difference(labels: Sequence[str], ranks: Ranks, tasks: int) -> Figure:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from fedlab.adaptation.adapt_test import Adapted
 from fedlab.metrics.metric_set import Score
 from fedlab.report.colours import METHODS
-from fedlab.report.figures.partition_figure import FAINT, INK
+from fedlab.report.figures.quiet import FAINT, INK, quiet
 from fedlab.report.units import short
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _changes(axes: Axes, table: pandas.DataFrame, score: Score) -> None:
     axes.invert_yaxis()
     axes.set_title("before (open) and after (full)", loc="left", color=INK, fontsize=9)
     axes.set_xlabel(f"test {score.words}{score.unit}", color=INK, fontsize=9)
-    _quiet(axes, "x")
+    quiet(axes, grid="x")
 
 
 def _priors(axes: Axes, prior: pandas.DataFrame) -> None:
@@ -93,12 +93,4 @@ def _priors(axes: Axes, prior: pandas.DataFrame) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("class", color=INK, fontsize=9)
-    _quiet(axes, "y")
-
-
-def _quiet(axes: Axes, lines: str) -> None:
-    axes.set_axisbelow(True)
-    axes.grid(axis="x" if lines == "x" else "y", color=FAINT, linewidth=0.5)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0, labelsize=8, colors=INK)
+    quiet(axes)

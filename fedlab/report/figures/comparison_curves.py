@@ -14,7 +14,7 @@ from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
 from fedlab.report.colours import METHODS, method_colours
 from fedlab.report.figures.learning_curves import frame
-from fedlab.report.figures.partition_figure import INK
+from fedlab.report.figures.quiet import INK
 from fedlab.runs.curves import Over
 
 MOST_COLUMNS = 3

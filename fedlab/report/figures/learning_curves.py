@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
 from fedlab.report.colours import domain_colours
-from fedlab.report.figures.partition_figure import FAINT, INK
+from fedlab.report.figures.quiet import INK, quiet
 from fedlab.runs.curves import MEAN_OVER_DOMAINS, learning_curves
 from fedlab.runs.metrics import followed_split
 
@@ -72,11 +72,7 @@ def curves_of(run: RunRecord, score: Score) -> pandas.DataFrame:
 def frame(axes: Axes, title: str, score: Score) -> None:
     """A quiet title, a grid, and per cent where they are meant."""
     axes.set_title(title, loc="left", color=INK, fontsize=9)
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0, labelsize=9, colors=INK)
+    quiet(axes, size=9)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     if score.share:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))

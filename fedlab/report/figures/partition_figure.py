@@ -12,10 +12,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from fedlab.data.samples import FederatedData
 from fedlab.partition.partition import Partition
 from fedlab.report.colours import domain_colours
+from fedlab.report.figures.quiet import FAINT, INK, quiet
 from fedlab.report.partition_measures import class_counts, domain_counts, label_distances
 from fedlab.report.units import short
 
-INK, FAINT = "#333333", "#DDDDDD"
 FEW_CLIENTS = 60  # up to which bubbles and client numbers are readable
 FEW_CLASSES = 30  # up to which bubbles and class names are readable
 MOST_COLUMNS = 400  # clients that fit side by side
@@ -147,6 +147,4 @@ def _name_clients(axes: Axes, shown: int, clients: int, names: tuple[str, ...]) 
 def _frame(axes: Axes, title: str) -> None:
     """A quiet title, and no lines but those of the data."""
     axes.set_title(title, loc="left", color=INK, fontsize=9)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0, labelsize=9, colors=INK)
+    quiet(axes, grid=None, size=9)

@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from fedlab.metrics.base import Counts
 from fedlab.metrics.ece import ECE
 from fedlab.report.colours import METHODS
-from fedlab.report.figures.partition_figure import FAINT, INK
+from fedlab.report.figures.quiet import INK, quiet
 
 
 def reliability_figure(panels: Mapping[str, Counts], title: str) -> Figure:
@@ -51,11 +51,7 @@ def _diagram(axes: Axes, counts: Counts) -> None:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_axisbelow(True)
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    axes.tick_params(length=0, labelsize=8, colors=INK)
+    quiet(axes)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("confidence", color=INK, fontsize=9)
