@@ -355,6 +355,11 @@ def test_ticks_are_round_numbers(low: float, high: float, expected: list[float])
     assert ticks(low, high) == pytest.approx(expected)
 
 
+def test_ticks_of_what_is_counted_are_whole() -> None:
+    assert ticks(0, 2, 7, least=1) == [0, 1, 2]
+    assert ticks(0, 40, 7, least=1) == ticks(0, 40, 7)
+
+
 def test_labels_are_moved_apart_and_keep_their_order() -> None:
     assert apart([10, 11, 50], 14, 0, 100) == [10, 24, 50]
     assert apart([50, 11, 10], 14, 0, 100) == [50, 24, 10]

@@ -49,6 +49,7 @@ def curve_chart(
     size: tuple[float, float],
     named: bool,
     score: Score = ACCURACY_SCORE,
+    x_step: float = 0.0,
 ) -> Markup:
     """Draws curves of a score.
 
@@ -61,6 +62,7 @@ def curve_chart(
         size: Width and height.
         named: Whether each curve's name stands at its end, for which there must be room.
         score: What is along the y axis.
+        x_step: Least distance between two numbers along the x axis.
     """
     width, height = size
     curves = [_thinned(curve) for curve in curves]
@@ -70,7 +72,7 @@ def curve_chart(
     farthest = max((x for curve in curves for x in curve.x), default=1.0)
     across = Scale(0.0, max(farthest, 1e-9), LEFT, width - right)
     up = Scale(*y_range, height - BOTTOM, TOP)
-    drawn = [*_axes(across, up, x_title, x_text, score)]
+    drawn = [*_axes(across, up, x_title, x_text, score, x_step)]
     for curve in curves:
         drawn += _curve(curve, across, up)
     if named:
@@ -99,7 +101,12 @@ def extent(curves: Sequence[Curve]) -> list[float]:
 
 
 def _axes(
-    across: Scale, up: Scale, x_title: str, x_text: Callable[[float], str], score: Score
+    across: Scale,
+    up: Scale,
+    x_title: str,
+    x_text: Callable[[float], str],
+    score: Score,
+    x_step: float,
 ) -> list[Element]:
     drawn = []
     for value in ticks(up.low, up.high, 5):
@@ -107,7 +114,7 @@ def _axes(
         drawn.append(line(across.start, y, across.end, y, "grid"))
         drawn.append(text(label_of_tick(value, score), across.start - 7, y + 3.8, "end"))
     drawn.append(line(across.start, up.start, across.end, up.start, "axis"))
-    marks = ticks(across.low, across.high, 4 if across.end - across.start < 300 else 7)
+    marks = ticks(across.low, across.high, 4 if across.end - across.start < 300 else 7, x_step)
     for value in marks:
         x = across(value)
         drawn.append(line(x, up.start, x, up.start + 4, "axis"))

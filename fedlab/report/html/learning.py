@@ -93,6 +93,7 @@ def _chart(
         curves,
         label=f"{capital(score.words)} over rounds, {name}; at the end{unit}: {ends}",
         x_title="round",
+        x_step=1.0,
         x_text=lambda x: f"{x:g}",
         score=score,
         y_range=y_range,

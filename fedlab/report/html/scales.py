@@ -31,11 +31,19 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) within a range, about so many."""
+def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten) within a range, about so many.
+
+    Args:
+        low: Where the range begins.
+        high: Where it ends.
+        about: How many are wanted.
+        least: Least distance between two: 1 for what is counted.
+    """
     span = max(high - low, 1e-12)
     power = 10.0 ** math.floor(math.log10(span / about))
     step = min((power * k for k in (1, 2, 5, 10)), key=lambda step: abs(span / step - about))
+    step = max(step, least)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(k * step, 12) for k in range(first, last + 1)]
