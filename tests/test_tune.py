@@ -356,6 +356,10 @@ def test_another_space_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text("shared: {training.batch_size: [4]}")
     with pytest.raises(InputError, match="holds a tuning with another space"):
         tuned(tmp_path / "tuning", ["fedavg"], 1, space=tmp_path / "space.yaml")
+    # Runs that are there have other values for that reason, which is not what is told.
+    (tmp_path / "space.yaml").write_text("shared: {training.optimizer.lr: [0.3, 0.4]}")
+    with pytest.raises(InputError, match="holds a tuning with another space"):
+        tuned(tmp_path / "tuning", ["fedavg"], 2, space=tmp_path / "space.yaml")
 
 
 def test_the_verb_shows_what_was_chosen(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ MAY_CHANGE = {"budget", "methods"}
 """More draws, or another method, only add runs."""
 
 
-def keep_plan(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Writes the plan, unless the folder holds another tuning.
+def refuse_another_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Refuses a folder that holds another tuning.
 
     Raises:
         InputError: With what differs.
@@ -33,9 +33,17 @@ def keep_plan(folder: Path, plan: Mapping[str, Any]) -> None:
                 f"the folder '{folder}' holds a tuning with another {key} ({there.get(key)}, and "
                 f"now {now[key]}); choose another folder with --out, or ask for the same"
             )
+
+
+def keep_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Writes the plan.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(file, yaml_text.write(dict(plan)))
+        write_whole(folder / PLAN, yaml_text.write(dict(plan)))
     except OSError as error:
         raise InputError(
             f"the folder '{folder}' cannot be written: {error.strerror or error}; "

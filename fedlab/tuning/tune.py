@@ -35,7 +35,7 @@ from fedlab.tuning import left_out
 from fedlab.tuning.final_runs import final_runs
 from fedlab.tuning.halving import refuse_unmeasured
 from fedlab.tuning.ledger import best_draws, ledger, write_ledger
-from fedlab.tuning.plan_file import keep_plan
+from fedlab.tuning.plan_file import keep_plan, refuse_another_plan
 from fedlab.tuning.result import COMPARISON, TUNED, Tuning
 from fedlab.tuning.samplers import SamplerName
 from fedlab.tuning.scores import rule_of
@@ -167,8 +167,6 @@ def tune(
     folder = Path(out) if out else first.output.dir / f"{first.name}-tuning"
     check_resources(first)
     check_trackers(first)
-    planned = [planned_run(trial) for trial in every]
-    refuse_strangers(planned, folder)
     plan = {
         "methods": list(dict.fromkeys(trial.method for trial in every)),
         "budget": budget,
@@ -184,6 +182,8 @@ def tune(
         keys = next(iter(without.values()))
         plan["left_out"] = list(without)
         plan["kept"] = {key: value_of(first, key) for key in keys}
+    refuse_another_plan(folder, plan)  # before its runs, whose values differ for that reason
+    refuse_strangers([planned_run(trial) for trial in every], folder)
     begun = [trial for trial in every if trial.number == 0 and not is_finished(trial, folder)]
     firsts = [planned_run(trial) for trial in begun]
     if without:
