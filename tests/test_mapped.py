@@ -8,7 +8,7 @@ import threading
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -346,18 +346,28 @@ def test_only_mapped_samples_are_read_ahead(
     assert not names
 
 
-def test_what_is_kept_of_mapped_samples_is_bounded() -> None:
+def test_what_is_kept_of_samples_is_bounded() -> None:
     made: list[int] = []
 
-    def make(client: int) -> int:
-        made.append(client)
-        return client
+    class Sized(NamedTuple):
+        nbytes: int
 
-    kept = LastUsed(make, lambda client: KEPT_BYTES // 2)
-    assert [kept(client) for client in (1, 2, 1, 3, 1, 2)] == [1, 2, 1, 3, 1, 2]
+    def of_size(nbytes: int) -> LastUsed[Sized]:
+        def make(client: int) -> Sized:
+            made.append(client)
+            return Sized(nbytes)
+
+        return LastUsed(make)
+
+    kept = of_size(KEPT_BYTES // 3)
+    for client in (1, 2, 1, 3, 1, 2):
+        kept(client)
     assert made == [1, 2, 3, 2]
-    whole = LastUsed(make, lambda client: 2 * KEPT_BYTES)
-    assert [whole(7), whole(7), 7 in whole, whole(8), 7 in whole] == [7, 7, True, 8, False]
+    assert [client in kept for client in (1, 2, 3)] == [True, True, False]
+    whole = of_size(2 * KEPT_BYTES)
+    assert whole(7) is whole(7)
+    whole(8)
+    assert [7 in whole, 8 in whole] == [False, True]
     assert made[4:] == [7, 8]
 
 

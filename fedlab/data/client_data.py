@@ -30,6 +30,11 @@ class ClientData:
     labelled: torch.Tensor
     normalise: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return self.inputs.nbytes + self.labels.nbytes + self.labelled.nbytes
+
     @cached_property
     def known(self) -> int:
         """How many of its labels are known."""

@@ -51,6 +51,11 @@ class TestSamples(NamedTuple):
     labels: torch.Tensor
     domains: torch.Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that they take; inputs that are still in files take none."""
+        return sum(each.nbytes for each in self)
+
 
 @torch.inference_mode()
 def evaluate(

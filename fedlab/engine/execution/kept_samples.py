@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,9 +15,6 @@ from fedlab.engine.execution.client_samples import samples_at, training_samples
 from fedlab.engine.execution.evaluation import TestSamples
 from fedlab.engine.execution.sample_reading import LastUsed, ReadAhead
 from fedlab.partition.partition import Partition
-
-CACHED_CLIENTS = 64
-"""Number of clients whose samples stay on the device between rounds, where they are in memory."""
 
 
 class KeptSamples:
@@ -42,20 +38,15 @@ class KeptSamples:
         self.partition = partition
         self.preprocess = preprocess
         self.device = device
-        self.training: Callable[[int], ClientData]
+        self.training = LastUsed[ClientData](self._training)
         """A client's training samples."""
-        self._ahead = None
-        if data.train.is_mapped:
-            self.training = LastUsed(self._training, self._bytes)
-            self._ahead = ReadAhead(self._read, self._bytes)
-        else:
-            self.training = lru_cache(maxsize=CACHED_CLIENTS)(self._training)
-        self.validation = lru_cache(maxsize=CACHED_CLIENTS)(
+        self.validation = LastUsed[TestSamples](
             lambda client: samples_at(data.train, partition[client].validation, device)
         )
-        self.tests = lru_cache(maxsize=CACHED_CLIENTS)(
+        self.tests = LastUsed[TestSamples](
             lambda client: samples_at(data.test, partition[client].test, device)
         )
+        self._ahead = ReadAhead(self._read, self._bytes) if data.train.is_mapped else None
 
     def expect(self, clients: Sequence[int]) -> None:
         """Says who will train next, in their order: what is in files is read ahead.
@@ -66,8 +57,7 @@ class KeptSamples:
         if self._ahead is None or not isinstance(self.data.train.inputs, MappedPool):
             return
         self.data.train.inputs.check()  # also where the samples are here already
-        kept = self.training
-        self._ahead.expect([k for k in clients if not (isinstance(kept, LastUsed) and k in kept)])
+        self._ahead.expect([client for client in clients if client not in self.training])
 
     def domain_tests(self, domain: str) -> TestSamples:
         """All test samples of a domain."""

@@ -1,7 +1,7 @@
-"""Clients' samples where these are in files: a few are kept, and those to come are read ahead.
+"""Clients' samples on their device: the last used ones are kept, and those to come are read ahead.
 
-Of samples in memory the last clients' are kept (`functools.lru_cache`), and there is nothing to
-read. Files may hold more than the memory does, and the machine keeps their pages anyway.
+Kept by bytes, not by number: a thousand small clients fit, of large ones a few. Where samples are
+in files the machine keeps their pages anyway.
 """
 
 from __future__ import annotations
@@ -9,17 +9,30 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 KEPT_BYTES = 2**28
-"""Bytes of clients' samples that a process keeps between rounds."""
+"""Bytes of clients' samples that a process keeps between rounds, of each kind of them."""
 
 AHEAD_BYTES = 2**28
 """Bytes that are read ahead; of one client they may be more."""
 
-Made = TypeVar("Made")
+OBJECTS = 2**12
+"""Bytes that the Python objects of one client's samples take, beside their tensors."""
+
+
+class HasBytes(Protocol):
+    """Samples that know their size."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of their tensors."""
+        ...
+
+
+Made = TypeVar("Made", bound=HasBytes)
 
 
 class LastUsed(Generic[Made]):
@@ -27,20 +40,23 @@ class LastUsed(Generic[Made]):
 
     Args:
         make: Makes it for a client.
-        size: Bytes of a client's.
     """
 
-    def __init__(self, make: Callable[[int], Made], size: Callable[[int], int]) -> None:
+    def __init__(self, make: Callable[[int], Made]) -> None:
         self._make = make
-        self._size = size
         self._kept = OrderedDict[int, Made]()
+        self._bytes = 0
 
     def __call__(self, client: int) -> Made:
         """What was made for a client, or is made now."""
-        made = self._kept.pop(client) if client in self._kept else self._make(client)
-        self._kept[client] = made
-        while len(self._kept) > 1 and sum(map(self._size, self._kept)) > KEPT_BYTES:
-            self._kept.popitem(last=False)
+        if client in self._kept:
+            self._kept.move_to_end(client)
+            return self._kept[client]
+        made = self._kept[client] = self._make(client)
+        self._bytes += made.nbytes + OBJECTS
+        while len(self._kept) > 1 and self._bytes > KEPT_BYTES:
+            _, unused = self._kept.popitem(last=False)
+            self._bytes -= unused.nbytes + OBJECTS
         return made
 
     def __contains__(self, client: int) -> bool:

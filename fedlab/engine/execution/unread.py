@@ -27,6 +27,11 @@ class Unread:
     rows: np.ndarray
     device: torch.device
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes: those of the indices."""
+        return self.rows.nbytes
+
     def __getitem__(self, batch: slice) -> torch.Tensor:
         """A batch of inputs, shape (batch, ...)."""
         return moved(as_tensor(self.pool[self.rows[batch]]), self.device)
