@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fedlab.errors import InputError
+from fedlab.version import version_of
 
 # Named, not discovered: the data must not change with the fonts that a later matplotlib adds.
 # Whole families are held out, since the styles of one family share the shapes of its digits.
@@ -129,12 +129,12 @@ def versions() -> dict[str, str]:
     Raises:
         InputError: If one of them is not installed.
     """
-    found = {}
+    found = dict[str, str]()
     for name in ("scikit-learn", "matplotlib", "pillow", "numpy", "torch"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError as error:
-            raise _missing(name) from error
+        version = version_of(name)
+        if version is None:
+            raise _missing(name)
+        found[name] = version
     return found
 
 
