@@ -13,7 +13,7 @@ from fedlab.lazy import doors
 
 moved.install()
 
-# fedlab phones nobody: these switch off the telemetry and update checks of Flower and Ray.
+# fedlab sends no usage data: these switch off telemetry and update checks of Flower and Ray.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

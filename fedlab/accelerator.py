@@ -1,4 +1,4 @@
-"""The accelerator that PyTorch was built for, whichever it is: CUDA, ROCm, XPU, MPS or another.
+"""The accelerator that PyTorch was built for: CUDA, ROCm, XPU, MPS or another.
 
 `torch.accelerator` knows its kind, and the kind's own module (``torch.cuda``, ``torch.mps``) the
 rest: generators, memory, names. ROCm goes by the name ``cuda``, as in PyTorch.

@@ -2,8 +2,8 @@
 
 NumPy's own reader evaluates each array's header as an expression, allocates what that says and
 knows compression and pickles. What comes from another machine is only ever what `numpy.savez`
-writes for plain numbers, so that and nothing else is read: stored members whose headers have one
-form, of native numbers, as long as their headers say.
+writes for plain numbers, so this reader accepts that format alone: stored (uncompressed) members,
+headers of one form, native numbers, and exactly as many bytes as the header says.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_arrays(data: bytes, accept: Accept = lambda arrays: None) -> dict[str, 
         accept: Looks at what is in it before any value is read.
 
     Returns:
-        Arrays in memory of their own, in the order in which they were written.
+        Arrays, each in its own memory, in the order in which they were written.
 
     Raises:
         ValueError: If it is anything else, or is not accepted.

@@ -22,7 +22,7 @@ class CohortApp(ClientApp):
     Args:
         runtime_for: Gives the runtime for a message's context: the actor's own in a simulation,
             one over the device's data in a deployment. ``context.state`` holds what the client
-            keeps between rounds; where that is stored is the affair of whoever made the context.
+            keeps between rounds; the caller that made the context decides where that is stored.
     """
 
     def __init__(self, runtime_for: Callable[[Context], Runtime]) -> None:
@@ -174,7 +174,7 @@ def _update_reply(
 def _scores_reply(
     message: Message, scores: Sequence[DomainScore], runtime: Runtime, client: int
 ) -> Message:
-    examples, told = sum(score.examples for score in scores), runtime.data.target.score
+    examples, score_name = sum(score.examples for score in scores), runtime.data.target.score
 
     def mean(values: Sequence[float]) -> float:
         weighted = sum(v * s.examples for v, s in zip(values, scores, strict=True))
@@ -182,14 +182,14 @@ def _scores_reply(
 
     metrics = {
         "num-examples": examples,
-        told: mean([score.score for score in scores]),
+        score_name: mean([score.score for score in scores]),
         LOSS: mean([score.loss for score in scores]),
     }
     names = runtime.data.domain_names
     domains = {
         "domain": [names[score.domain] for score in scores],
         "examples": [score.examples for score in scores],
-        told: [score.score for score in scores],
+        score_name: [score.score for score in scores],
         LOSS: [score.loss for score in scores],
     }
     content = RecordDict(

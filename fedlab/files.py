@@ -14,16 +14,16 @@ def whole_file(path: Path, *, private: bool = False, shared: bool = False) -> Ge
     """A file beside `path` to write to, which takes its place at the end of the block.
 
     Its bytes are on the disk before it has the name, so that a power cut leaves the old file or the
-    new one. Whatever goes wrong in the block leaves `path` as it was.
+    new one. An error in the block leaves `path` as it was.
 
     Args:
         path: The file; replaced if it is there.
-        private: Whether nobody but its owner can read it, from its first byte on; otherwise
-            whoever the umask lets.
+        private: Whether its owner alone can read it, from its first byte on; otherwise the umask
+            decides.
         shared: Whether other processes may write the same file at the same time.
 
     Yields:
-        An empty file, ``<name>.unfinished`` (of a shared file, a name of its own).
+        An empty file, ``<name>.unfinished`` (of a shared file, ``<name>.<uuid>.unfinished``).
     """
     unfinished = path.with_name(f"{path.name}{f'.{uuid.uuid4().hex}' * shared}.unfinished")
     unfinished.unlink(missing_ok=True)  # a killed process may have left one with another mode

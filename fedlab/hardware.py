@@ -15,7 +15,7 @@ KEY = "resources.device"
 
 
 class ResourcesSpec(ConfigBlock):
-    """What the simulation runs on; but for `cpus_per_actor` and `device`, never changes a result.
+    """What the simulation runs on; only `cpus_per_actor` and `device` may change a result.
 
     Attributes:
         backend: ``ray`` (one actor per share of the hardware) or ``local`` (in this process).

@@ -16,8 +16,8 @@ def doors(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The ``__getattr__`` and ``__dir__`` of a package.
 
-    PyTorch, Flower and pandas take seconds to import, so that a package imports what it shows only
-    when somebody takes it.
+    PyTorch, Flower and pandas take seconds to import, so that a package imports each of its public
+    names only when it is first used.
 
     Args:
         package: Its name.

@@ -133,7 +133,7 @@ def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:
     if len(idle):
         raise InputError(
             f"evaluation.adapt_steps {scenario.evaluation.adapt_steps} takes steps on the training "
-            f"samples of clients that nobody trains, and client {partition.name(int(idle[0]))} has "
+            f"samples of held-out clients, and client {partition.name(int(idle[0]))} has "
             "none; use split: within_owners with partition.held_out_clients, or leave it out"
         )
 
@@ -141,7 +141,7 @@ def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:
 def prepare_again(
     scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data
 ) -> Prepared:
-    """What `prepare` makes, for a run that has told what there is to tell when it began.
+    """As `prepare`, without its warnings: for a run that has logged them when it began.
 
     Args:
         scenario: The experiment.
@@ -160,7 +160,7 @@ def domains_to_test(
     """Domains on which the global model is tested in full.
 
     Where all clients test the global model itself, their test splits add up to the test sets of
-    the domains all of whose test samples are somebody's, and only the others are left.
+    the domains all of whose test samples belong to clients, and only the others are left.
 
     Args:
         scenario: The experiment.

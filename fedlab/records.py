@@ -2,7 +2,7 @@
 
 Flower's own `Array` holds the bytes that ``np.save`` writes: building and reading one costs tens of
 microseconds each, for every array of every client. Ours holds the values and makes the wire bytes
-only when somebody asks for them, that is, when a message really leaves the machine.
+only when they are asked for, that is, when a message really leaves the machine.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
 def to_wire(content: RecordDict) -> RecordDict:
     """The same records in the form in which they leave a machine: one array for each record.
 
-    Flower sends every array by itself, with two requests each, and only arrays of its own class.
+    Flower sends every array by itself, with two requests each, and only arrays of Flower's class.
     """
     return RecordDict(
         {
@@ -87,14 +87,14 @@ def from_wire(content: RecordDict) -> RecordDict:
 
 def _packed(record: ArrayRecord) -> Array:
     buffer = BytesIO()
-    # A prefix, since `savez` has parameters of its own.
+    # A prefix, since a tensor could be called like one of `savez`'s parameters.
     np.savez(buffer, **{f"/{name}": array.numpy() for name, array in record.items()})  # type: ignore[arg-type]
     data = buffer.getvalue()
     return Array(dtype="uint8", shape=(len(data),), stype=PACKED, data=data)
 
 
 def unpacked(packed: ArrayRecord, accept: Accept = lambda arrays: None) -> ArrayRecord:
-    """One record that `to_wire` has packed, which may come from anybody.
+    """One record that `to_wire` has packed; it is not trusted, since any machine may send one.
 
     Args:
         packed: The record.

@@ -1,7 +1,7 @@
-"""Every random number of a run, keyed on (seed, purpose, ...) and on nothing else.
+"""Every random number of a run, keyed on (seed, purpose, ...) alone.
 
-A generator is never shared and never advanced by someone else: whoever needs randomness asks for
-its own by naming what it is for. Results therefore do not depend on the order in which clients
+Generators are never shared: code that needs random numbers makes its own generator, by naming the
+purpose. Results therefore do not depend on the order in which clients
 run, on the number of processes, or on whether the run was interrupted.
 """
 
@@ -35,15 +35,15 @@ def seed_of(seed: int, purpose: str, *key: int | str) -> int:
 
 
 def generator(seed: int, purpose: str, *key: int | str) -> np.random.Generator:
-    """A NumPy generator of its own for one purpose (see `seed_of`)."""
+    """A new NumPy generator for one purpose (see `seed_of`)."""
     return np.random.default_rng(seed_of(seed, purpose, *key))
 
 
 def uniforms(seed: int, purpose: str, keys: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Numbers of many streams at once, for where a generator for each would take too long.
 
-    Each key has a stream of its own, whoever else draws beside it. SplitMix64: Steele, Lea and
-    Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
+    Each key has its own stream, independent of which other keys are drawn. SplitMix64: Steele, Lea
+    and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 
     Args:
         seed: The scenario's seed.
@@ -68,9 +68,9 @@ def _mixed(state: np.ndarray) -> np.ndarray:
 
 
 def torch_generator(seed: int, purpose: str, *key: int | str) -> torch.Generator:
-    """A PyTorch generator of its own for one purpose (see `seed_of`).
+    """A new PyTorch generator for one purpose (see `seed_of`).
 
-    It is the CPU's, whatever the device: what it draws is then the same on all of them.
+    It is a CPU generator on every device, so that all devices draw the same numbers.
     """
     return torch.Generator().manual_seed(seed_of(seed, purpose, *key))
 
@@ -91,7 +91,7 @@ def seeded(seed: int, purpose: str, *key: int | str) -> Generator[None]:
     """Seeds the process's global generators for a block and leaves them as the block did.
 
     As `torch_seed`, without the price of putting states back, for what is done for each client of
-    each round; whoever runs the whole of it wraps that into `preserved`. One thread at a time is in
+    each round; the caller wraps the whole of it into `preserved`. One thread at a time is in
     such a block: two runs in one process wait for each other, and draw what each would draw alone.
     """
     with _ONE_AT_A_TIME:

@@ -7,7 +7,7 @@ from typing import Literal
 
 Split = Literal["test", "validation", "held_out", "adapted"]
 """What a test is of: test or validation samples of clients that may train, or test samples of
-clients that nobody trains, with the model as it came down or after a few steps of their own."""
+held-out clients (never trained), with the model as sent down or after a few local steps."""
 
 GLOBAL = -1
 """The `client` of a row that is about the global model and not about one client."""
@@ -30,8 +30,8 @@ class Row:
         client: Client index, `GLOBAL` or `POOLED`.
         domain: Name of the domain that was measured; empty where domains do not matter, or where
             the number is about samples of several.
-        split: ``train``, ``validation``, ``test``, ``held_out`` and ``adapted`` (clients that
-            nobody trains, before and after adaptation), ``round`` (numbers of the round as a
+        split: ``train``, ``validation``, ``test``, ``held_out`` and ``adapted`` (clients that are
+            never trained, before and after adaptation), ``round`` (numbers of the round as a
             whole) or ``device`` (a client's round on the virtual clock).
         metric: Any of ``evaluation.metrics``, ``loss``, ``bytes_up``, ``bytes_down``, ``steps``,
             ``failed``, ``virtual_seconds``, ``late``, ``dropped`` ...
@@ -60,7 +60,7 @@ class CountRow:
         metric: The metric's title.
         count: Which of its counts, e.g. ``matrix``.
         place: The place in it: label and prediction, or the bin.
-        value: The number; zeros are left out, but for the last place.
+        value: The number; zeros are left out, except in the last place.
     """
 
     round: int

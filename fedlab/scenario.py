@@ -41,11 +41,12 @@ class ParticipationSpec(ConfigBlock):
             none in a simulation, and all but one of real devices.
         min_replies: Replies that a round needs instead, however many clients it has.
         timeout: Seconds after which a round goes on without the missing replies. In one process
-            (``resources.backend: local``) nobody can be interrupted: who is at work when it passes
-            is late all the same, but is waited for.
+            (``resources.backend: local``) no client can be interrupted: one that is training when
+            it passes counts as late, but is waited for.
         update_norm: How far a client may go in a round: the norm of what it sends up, less what was
             sent down to it, over all tensors of floats, running statistics of batch normalisation
-            among them, which enter the mean as weights do. Whoever goes further loses the round.
+            among them, which enter the mean as weights do. A client that goes further fails in
+            the round.
     """
 
     renamed: ClassVar = {"deadline": "timeout"}
@@ -144,7 +145,7 @@ class Scenario(ConfigBlock):
     @model_validator(mode="before")
     @classmethod
     def _follows_its_target(cls, values: Any) -> Any:
-        """Where nothing else is said, loss and metrics are those of the target."""
+        """The loss and the metrics default to those of the target."""
         return with_defaults(cast("dict[str, Any]", values)) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
@@ -197,7 +198,7 @@ class Scenario(ConfigBlock):
 
         Args:
             clients: Their number.
-            held_out: How many of them nobody trains.
+            held_out: How many of them are never trained.
 
         Raises:
             InputError: If so many do not go together with the rest.
@@ -224,8 +225,8 @@ class Scenario(ConfigBlock):
         if self.evaluation.adapt_steps and not held_out:
             raise ValueError(
                 f"evaluation.adapt_steps {self.evaluation.adapt_steps} adapts to clients that "
-                "nobody trains, and there are none; add partition.held_out_clients: 0.2, or leave "
-                "it out"
+                "are never trained, and there are none; add partition.held_out_clients: 0.2, or "
+                "leave it out"
             )
         if held_out and self.devices.profiles:
             raise ValueError(
@@ -235,19 +236,19 @@ class Scenario(ConfigBlock):
         return self
 
     @model_validator(mode="after")
-    def _somebody_takes_part(self) -> Scenario:
+    def _clients_take_part(self) -> Scenario:
         if self.partition.is_counted:
             self._check_participation()
         return self
 
     def _check_participation(self) -> None:
-        """Refuses shares that sample nobody, and more replies than there are clients."""
+        """Refuses shares that sample no client, and more replies than there are clients."""
         clients = self.partition.training_clients
         for key in ("participation", "evaluation"):
             fraction = getattr(self, key).fraction
             if round(fraction * clients) < 1 and (fraction > 0 or key == "participation"):
                 raise ValueError(
-                    f"{key}.fraction {fraction} of {clients} clients samples nobody; "
+                    f"{key}.fraction {fraction} of {clients} clients samples no client; "
                     f"use at least {1 / clients:.4g}" + ", or 0" * (key == "evaluation")
                 )
         needed = self.participation.min_replies

@@ -1,7 +1,7 @@
 """Tensors on disk, in safetensors, which cannot execute code.
 
-The format itself sorts tensors by type and name. Whoever adds floats up in the order of a record
-would then get other last bits from a file than from memory, so the order is kept beside them. It
+The format itself sorts tensors by type and name. Floats added up in the order of a record would
+then have other last bits from a file than from memory, so the order is kept beside them. It
 does not notice damage either, so a checksum of every byte of the file is kept in it, too.
 """
 
@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads what `write_tensors` wrote: the tensors in the order they were given in, and the notes.
 
     Each tensor owns its memory, aligned like any other: kernels may round by alignment, too. A file
-    that somebody else wrote, without metadata, is read in its own order.
+    that another program wrote, without this metadata, is read in the order of the file.
 
     Raises:
         DamagedError: If it is not there, or not as it was written; names the file.

@@ -87,7 +87,7 @@ def adapt_test(
         method: ``batch_statistics``, ``tent`` or ``label_shift``.
         domain: This domain alone.
         seed: Seed of the order in which test samples come, where batches are smaller than a domain.
-        progress: Told after every domain.
+        progress: Called after every domain.
         options: Of the method, None for its default: ``alpha`` (share of the test samples'
             statistics), ``batch_size`` (test samples per batch at least, 0 for all of a domain),
             ``lr`` and ``steps`` per batch (of ``tent``), ``estimator`` (``bbse``, ``rlls``,

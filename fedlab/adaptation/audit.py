@@ -1,8 +1,8 @@
 """A label audit of a run's clients: which of their labels are probably wrong.
 
 Each client predicts its own samples out of sample: with its model's features and a linear
-classifier that is fitted on the rest of its samples, fold by fold. What leaves a client is what
-`fedlab.adaptation.confident_learning.threshold_sums` makes of that, nothing else.
+classifier that is fitted on the rest of its samples, fold by fold. Only the result of
+`fedlab.adaptation.confident_learning.threshold_sums` leaves a client.
 
 The classifiers have not seen the sample, but the features come from a network that was trained on
 the very labels that are audited: where it has learnt wrong labels by heart, they look right. And
@@ -108,7 +108,7 @@ def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audi
         run: The run; its clients' own models make the features.
         folds: Parts that a client's samples are divided into; each is predicted by a classifier
             fitted on the others.
-        progress: Told after every client.
+        progress: Called after every client.
 
     Returns:
         The audit; flagged samples are those that confidently have another class than given.

@@ -52,7 +52,7 @@ def batch_statistics(model: nn.Module, alpha: float = 1.0) -> Generator[Tensors]
         The statistics that the last batch was normalised by, under the names of running ones.
 
     Raises:
-        InputError: If a layer normalises batches in a way of its own.
+        InputError: If a layer normalises batches otherwise than PyTorch's own layers.
     """
     used: Tensors = {}
     handles: list[Any] = []
@@ -62,8 +62,8 @@ def batch_statistics(model: nn.Module, alpha: float = 1.0) -> Generator[Tensors]
                 handles.append(module.register_forward_hook(_by_the_batch(path, alpha, used)))
             elif normalises_batch(module):
                 raise InputError(
-                    f"the model's {type(module).__name__} ('{path}') normalises batches in a way "
-                    "of its own, of which only the running statistics are known; use --method "
+                    f"the model's {type(module).__name__} ('{path}') is a batch normalisation of "
+                    "which only the running statistics are known; use --method "
                     "label_shift, or a model with torch.nn.BatchNorm"
                 )
         yield used

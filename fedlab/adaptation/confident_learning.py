@@ -1,4 +1,4 @@
-"""Confident learning: which labels are probably wrong, told by out-of-sample predictions.
+"""Confident learning: which labels are probably wrong, judged by out-of-sample predictions.
 
 Confident Learning: Estimating Uncertainty in Dataset Labels, Northcutt, Jiang, Chuang, JAIR 2021,
 arXiv 1911.00068. In a federation the thresholds are those of all clients together: each sends, for
@@ -26,7 +26,7 @@ def threshold_sums(chances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
 
 
 def thresholds(counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """t_j, the mean chance of class j over samples labelled j; infinite where nobody has any.
+    """t_j, the mean probability of class j over samples labelled j; infinite where there are none.
 
     Args:
         counts: Samples with each label, of all clients together, shape (classes,).

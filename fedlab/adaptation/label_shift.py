@@ -135,7 +135,7 @@ def refuse_singular(joint: np.ndarray, names: Sequence[str]) -> None:
     if values[-1] > LEAST_SINGULAR * values[0]:
         return
     never = ", ".join(names[int(place)] for place in np.flatnonzero(joint.sum(axis=1) == 0))
-    why = f"{never} is never predicted" if never else "predictions do not tell all classes apart"
+    why = f"{never} is never predicted" if never else "predictions do not separate all classes"
     raise InputError(
         f"--estimator: bbse divides by the confusion matrix of the source samples, which is "
         f"singular ({why}); use --estimator rlls or em, or train longer"

@@ -1,4 +1,4 @@
-"""Personalisation after training: a client, or a domain nobody had, fine-tunes with few labels.
+"""Personalisation after training: a client, or an unseen domain, fine-tunes with few labels.
 
 Three ways: all layers at once (``fine_tune``), the head alone (``head``), or the head alone first
 and then all layers (``lp_ft``), which distorts features less: Fine-Tuning can Distort Pretrained
@@ -83,8 +83,8 @@ def personalise(
 
     Returns:
         One row per client (-1 is the server's model) and domain: ``client``, ``domain``,
-        ``shots`` (samples learnt from), ``before``, ``after`` (accuracy of classes, else what every
-        test tells of the target: hamming accuracy, MAE) and ``examples`` (test
+        ``shots`` (samples learnt from), ``before``, ``after`` (accuracy of classes, else the score
+        of the target: hamming accuracy, MAE) and ``examples`` (test
         samples).
 
     Raises:

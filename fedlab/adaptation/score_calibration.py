@@ -91,7 +91,7 @@ def _fit(outputs: np.ndarray, labels: np.ndarray, *, biased: bool) -> Calibratio
 
     samples, classes = outputs.shape
     scale = float((outputs - outputs.mean(axis=1, keepdims=True)).std())
-    outputs = outputs / scale  # so that the search begins near, whatever the size of the logits
+    outputs = outputs / scale  # so that the search begins near for logits of any size
     rows = np.arange(samples)
 
     def loss(at: np.ndarray) -> tuple[float, np.ndarray]:

@@ -159,8 +159,8 @@ def open_classifier(run: Run, does: str, because: str) -> Trained:
     network = trained.runtime.trainer.task.model
     if not build_strategy(trained.runtime.scenario, network).has_global_model:
         raise InputError(
-            f"the run '{run.folder}' is of {run.scenario.strategy.name}, whose clients have models "
-            f"of their own, so that there is no global model to {does}; take a run of another "
+            f"the run '{run.folder}' is of {run.scenario.strategy.name}, whose clients have local "
+            f"models alone, so that there is no global model to {does}; take a run of another "
             "method"
         )
     return trained

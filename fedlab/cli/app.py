@@ -1,4 +1,4 @@
-"""The command's frame: its options, its consoles, and how it tells errors."""
+"""The frame of the command: its options, its consoles, and how it prints errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand
 
-from fedlab.errors import FedlabError, InputError, told
+from fedlab.errors import FedlabError, InputError, format_error
 from fedlab.version import __version__
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ class Changing(TyperCommand):
     """A verb that takes changes of a scenario, which are no options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Reads the words; a key with dashes in front is told how it is written.
+        """Reads the words; a key with dashes in front is refused with its right spelling.
 
         Raises:
             InputError: If there is no such option.
@@ -74,7 +74,7 @@ def main() -> None:
         if settings["debug"]:
             raise
         hint = "fedlab --debug, before the verb, shows where it happened"
-        err.print(Text.assemble(("error: ", "bold red"), f"{told(error)}; {hint}"), soft_wrap=True)
+        err.print(Text.assemble(("error: ", "bold red"), f"{format_error(error)}; {hint}"), soft_wrap=True)
         sys.exit(1)
 
 

@@ -41,7 +41,7 @@ def compare(
         Path | None, typer.Option("--out", help="Folder of all runs, instead of one in runs/.")
     ] = None,
     target: Annotated[
-        float | None, typer.Option(help="Accuracy to which rounds and bytes are told, e.g. 0.8.")
+        float | None, typer.Option(help="Accuracy up to which rounds and bytes count, e.g. 0.8.")
     ] = None,
     columns: Annotated[
         str | None,
@@ -60,7 +60,7 @@ def compare(
     """Run a scenario with several methods, settings and seeds, and put them side by side.
 
     KEY=VALUE changes all runs; KEY=VALUE,VALUE compares the values. A value
-    with a comma of its own stands in brackets or quotes: model.hidden=[8,8],[16].
+    that contains a comma stands in brackets or quotes: model.hidden=[8,8],[16].
     Methods may have parameters: "fedavg,fedprox mu=0.1,fedprox mu=1". Several
     scenarios are put into one table, with ranks. The same command again goes on
     where it was stopped.

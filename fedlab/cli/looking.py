@@ -120,7 +120,7 @@ def validate(
         bool, typer.Option("--data/--no-data", help="Look for the files and domains it names.")
     ] = True,
 ) -> None:
-    """Check scenarios and tell all that is wrong with them, missing files and domains included.
+    """Check scenarios and print all that is wrong with them, missing files and domains included.
 
     [dim]fedlab validate mine.yaml
     fedlab validate scenarios/*.yaml --no-data

@@ -17,7 +17,7 @@ def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
     file: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
     target: Annotated[
-        float | None, typer.Option(help="An accuracy; tells rounds and bytes to it.")
+        float | None, typer.Option(help="An accuracy; adds rounds and bytes up to it.")
     ] = None,
     mixed: Annotated[
         bool,

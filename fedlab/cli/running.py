@@ -12,7 +12,7 @@ from rich.text import Text
 
 import fedlab
 from fedlab.cli.app import Changing, Overrides, Source, app, err, out
-from fedlab.errors import FedlabError, RunError, told
+from fedlab.errors import FedlabError, RunError, format_error
 
 
 @app.command(cls=Changing, rich_help_panel="Train")
@@ -78,7 +78,7 @@ def _stoppable(folder: Path) -> Generator[None]:
         if not scenario.is_file():
             raise
         raise RunError(
-            f"the run was stopped by {told(error)}; mend that, and go on with: fedlab resume "
+            f"the run was stopped by {format_error(error)}; mend that, and go on with: fedlab resume "
             f"{folder} (fedlab --debug shows where it happened)"
         ) from error
     except KeyboardInterrupt:

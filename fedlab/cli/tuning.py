@@ -54,7 +54,7 @@ def tune(
     select: Annotated[
         Select,
         typer.Option(
-            help="validation; leave_one_domain_out, by domains that nobody has trained on; or "
+            help="validation; leave_one_domain_out, by domains that no client trained on; or "
             "oracle, on test data, which is no result."
         ),
     ] = Select.validation,

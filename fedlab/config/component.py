@@ -20,7 +20,7 @@ from fedlab.config import registry
 from fedlab.config.misspelt import refuse_misspelt_hooks
 from fedlab.config.plain_values import refuse_unmeant
 from fedlab.config.signatures import refuse_other_signatures
-from fedlab.errors import InputError, told
+from fedlab.errors import InputError, format_error
 
 
 class ConfigBlock(BaseModel):
@@ -117,9 +117,9 @@ class Component(ConfigBlock):
             return block.model_validate(value)
         except InputError as error:
             raise ValueError(str(error)) from error
-        except TypeError as error:  # a user's class may have a constructor of its own
+        except TypeError as error:  # a user's class may define its own constructor
             raise ValueError(
-                f"'{value['name']}' cannot be made of its keys: {told(error)}; leave the "
+                f"'{value['name']}' cannot be made of its keys: {format_error(error)}; leave the "
                 "constructor to fedlab, and write parameters as typed fields"
             ) from error
 

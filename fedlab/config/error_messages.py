@@ -68,7 +68,7 @@ def describe(
 def _origin(place: KeyPath, where: str, origins: dict[KeyPath, str]) -> str:
     """The origin of a value: its own line, or that of an inner or the nearest outer block.
 
-    A block without a line of its own that has an inner one was opened by an override.
+    A block that has no line itself but has an inner block with one was opened by an override.
     """
     inside = [origin for other, origin in origins.items() if place == other[: len(place)]]
     around = [origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins]

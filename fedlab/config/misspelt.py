@@ -53,9 +53,9 @@ def refuse_misspelt_hooks(cls: type, where: str) -> None:
 
 
 def refuse_without_hooks(cls: type, where: str) -> None:
-    """Refuses a class with methods of its own, none of which is called and none of which is a hook.
+    """Refuses a class that adds methods, none of which is called and none of which is a hook.
 
-    It would behave like its base, which nobody writes methods for.
+    It would behave like its base class, which can't be what its author means.
 
     Args:
         cls: A subclass of one of fedlab's classes.

@@ -24,8 +24,8 @@ class Range(ABC):
         """One value."""
 
     @abstractmethod
-    def told(self) -> Any:
-        """The range as a space file says it."""
+    def to_yaml(self) -> Any:
+        """The range as values of YAML, in the form of a space file."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Between(Range):
     low: float
     high: float
 
-    def told(self) -> Any:
+    def to_yaml(self) -> Any:
         """``{kind: [low, high]}``."""
         return {self.kind: [self.low, self.high]}
 
@@ -93,7 +93,7 @@ class Values(Range):
         """One of them."""
         return self.options[int(generator.integers(len(self.options)))]
 
-    def told(self) -> Any:
+    def to_yaml(self) -> Any:
         """The list."""
         return list(self.options)
 

@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from fedlab.config.builtin_names import BUILTIN
-from fedlab.errors import InputError, told
+from fedlab.errors import InputError, format_error
 
 OTHER_SPELLINGS = {"centralized": "centralised"}
 """Other spelling of a name -> its registered name."""
@@ -80,7 +80,7 @@ def resolve(group: str, name: str) -> Any:
         return _class_at(path)
     except Exception as error:  # a user's module may raise anything
         source = f" from '{path}'" if path != name else ""
-        reason = str(error) if isinstance(error, ImportError | AttributeError) else told(error)
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else format_error(error)
         if path.startswith("__main__:") or "<locals>" in path:
             raise InputError(
                 f"the {_singular(group)} '{name}' was defined in a notebook or a script, and is "

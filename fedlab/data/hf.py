@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from fedlab.data.parquet import Parquet
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
-from fedlab.errors import InputError, told
+from fedlab.errors import InputError, format_error
 
 OWN = ("dataset", "path", "config")
 """Keys that say where the data set is; all others are those of ``parquet``."""
@@ -118,7 +118,7 @@ class HuggingFace(Parquet):
         except Exception as error:  # of the library, of the network, of the files
             hint = "" if context.download or self.path else "; data.download=true fetches it"
             raise InputError(
-                f"{where}: '{self.dataset or self.path}': {told(error)}{hint}"
+                f"{where}: '{self.dataset or self.path}': {format_error(error)}{hint}"
             ) from error
         finally:
             datasets.config.HF_HUB_OFFLINE = offline

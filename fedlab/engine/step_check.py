@@ -13,7 +13,7 @@ from dataclasses import replace
 from fedlab.data.trial_samples import TrialSamples
 from fedlab.engine.execution.low_rank_rule import Form
 from fedlab.engine.step_trial import Step, Trial
-from fedlab.errors import InputError, told
+from fedlab.errors import InputError, format_error
 from fedlab.training.gradients import value_and_gradients_by_backward
 from fedlab.training.task import Task
 
@@ -73,5 +73,5 @@ def _wrong(trial: Trial, step: Callable[[], Step]) -> str | None:
     try:
         difference = trial.compare(step())
     except Exception as error:  # a user's network may raise anything under vmap
-        return told(error, longest=LONGEST)
+        return format_error(error, longest=LONGEST)
     return None if difference is None or difference.is_rounding else str(difference)

@@ -13,7 +13,7 @@ from fedlab.clients.base import Carry, ClientTrainer, Phase, Received
 from fedlab.data.trial_samples import TrialSamples
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Form, LayerWork
-from fedlab.errors import InputError, told
+from fedlab.errors import InputError, format_error
 from fedlab.losses.base import Loss
 from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.observed import same_chance
@@ -156,7 +156,7 @@ class Trial:
         except Exception as error:  # a user's network may raise anything
             raise InputError(
                 f"model '{self.name}' fails in a training step on samples of shape "
-                f"{tuple(self.inputs.shape)}: {told(error)}; mend it, or choose another network"
+                f"{tuple(self.inputs.shape)}: {format_error(error)}; mend it, or choose another network"
             ) from error
         learning = {n: p for n, p in network.named_parameters() if p.requires_grad}
         gradients = {

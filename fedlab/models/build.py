@@ -7,7 +7,7 @@ from torch import nn
 
 from fedlab import rng
 from fedlab.data.trial_samples import placeholder
-from fedlab.errors import FedlabError, InputError, told
+from fedlab.errors import FedlabError, InputError, format_error
 from fedlab.models.adapters.adapter_checks import adapted_layers, refuse_lost_adapters
 from fedlab.models.anatomy import anatomy_of, study
 from fedlab.models.anatomy.observed import Observed
@@ -60,7 +60,7 @@ def build_model(
         except Exception as error:  # a user's class may raise anything
             raise InputError(
                 f"model '{spec.name}' cannot be made for samples of shape {input_shape} and "
-                f"{classes} classes: {told(error)}; mend it, or the parameters that it is given"
+                f"{classes} classes: {format_error(error)}; mend it, or the parameters that it is given"
             ) from error
         if spec.norm in ("group", "layer") and not has_batch_norm(model):
             raise InputError(

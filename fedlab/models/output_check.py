@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
-from fedlab.errors import InputError, told
+from fedlab.errors import InputError, format_error
 from fedlab.models.spec import ModelSpec
 
 
@@ -110,7 +110,7 @@ def check_outputs(
             outputs = model.eval()(samples)
     except Exception as error:  # a user's module may raise anything
         raise InputError(
-            f"{name} fails on inputs of shape {tuple(samples.shape)}: {told(error)}; samples have "
+            f"{name} fails on inputs of shape {tuple(samples.shape)}: {format_error(error)}; samples have "
             f"the shape {tuple(samples.shape[1:])}, which it is given as input_shape"
         ) from error
     finally:

@@ -77,12 +77,12 @@ class Space:
             return f"{self.file}: shared: {key}"
         return f"{self.file}: own: {method}: {key.partition('.')[2]}"
 
-    def told(self) -> dict[str, Any]:
+    def to_yaml(self) -> dict[str, Any]:
         """The space as a file says it."""
         return {
-            "shared": {key: each.told() for key, each in self.shared.items()},
+            "shared": {key: each.to_yaml() for key, each in self.shared.items()},
             "own": {
-                name: {key: each.told() for key, each in ranges.items()}
+                name: {key: each.to_yaml() for key, each in ranges.items()}
                 for name, ranges in self.own.items()
             },
         }

@@ -176,7 +176,7 @@ def tune(
         "sign": rule.score.sign,
         "halving": halving,
         "sampler": sampler,
-        "space": chosen_space.told(),
+        "space": chosen_space.to_yaml(),
     }
     if without:
         keys = next(iter(without.values()))

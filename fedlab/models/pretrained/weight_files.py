@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fedlab.errors import InputError, told
+from fedlab.errors import InputError, format_error
 from fedlab.tensor_files import DIGEST_BYTES, NOTES, read_tensors
 
 RUN_FILE = "model.safetensors"
@@ -112,7 +112,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         raise InputError(f"model.weights: {error}") from error
     except Exception as error:  # damage can make a reader raise anything
         raise InputError(
-            f"model.weights: '{file}' is damaged, or no safetensors file ({told(error)}); put a "
+            f"model.weights: '{file}' is damaged, or no safetensors file ({format_error(error)}); put a "
             "whole copy in its place"
         ) from error
 
@@ -132,7 +132,7 @@ def _read_pickled(file: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # damage can make a reader raise anything
         raise InputError(
-            f"model.weights: '{file}' is damaged, or no file of PyTorch's ({told(error)}); put a "
+            f"model.weights: '{file}' is damaged, or no file of PyTorch's ({format_error(error)}); put a "
             "whole copy in its place"
         ) from error
     return _unwrapped(read, file)

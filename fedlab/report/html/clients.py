@@ -7,7 +7,7 @@ from fedlab.comparison.group import Group
 from fedlab.comparison.table import SPREAD, WORST
 from fedlab.report.html.client_chart import Clients, client_chart
 from fedlab.report.html.figure import Figure, PageSection
-from fedlab.report.html.format import capital, told
+from fedlab.report.html.format import capital, formatted
 from fedlab.runs import metrics
 
 
@@ -18,7 +18,7 @@ def clients(comparison: Comparison) -> PageSection:
     for style, group in enumerate(comparison.groups):
         values, names = _tested(group)
         worst, spread = (float(table.iloc[style][m, "mean"]) for m in (WORST, SPREAD))
-        words = f"worst {told(worst, score)}   spread {told(spread, score)}"
+        words = f"worst {formatted(worst, score)}   spread {formatted(spread, score)}"
         drawn.append(Clients(group.label, style, values, names, words))
     if not any(method.values for method in drawn):
         return PageSection(

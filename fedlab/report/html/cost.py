@@ -9,7 +9,7 @@ from fedlab.comparison.curves_over_seeds import curve_of, spent, tables_of
 from fedlab.comparison.table import on_devices
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, PageSection
-from fedlab.report.html.format import capital, told
+from fedlab.report.html.format import capital, formatted
 from fedlab.report.html.scales import scores
 
 WIDE, NARROW = (500.0, 280.0), (340.0, 220.0)
@@ -54,7 +54,7 @@ def _against(
         deviation = list(over.deviation.loc[both].fillna(0.0))
         curves.append(Curve(group.label, style, x, list(over.mean.loc[both]), deviation))
     ends = ", ".join(
-        f"{curve.label} {told(curve.y[-1], score)}{' per cent' * score.share} after "
+        f"{curve.label} {formatted(curve.y[-1], score)}{' per cent' * score.share} after "
         f"{curve.x[-1]:,.3g} {unit}"
         for curve in curves
         if curve.y

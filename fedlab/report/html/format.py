@@ -8,7 +8,7 @@ from fedlab.comparison.sentences import NONE
 from fedlab.metrics.metric_set import Score
 
 
-def told(value: float, score: Score) -> str:
+def formatted(value: float, score: Score) -> str:
     """``86.2`` of an accuracy of 0.862; a dash where there is no number."""
     return NONE if math.isnan(value) else score.text(value)
 
@@ -16,7 +16,7 @@ def told(value: float, score: Score) -> str:
 def with_deviation(value: float, deviation: float, score: Score) -> str:
     """``86.2 ± 1.1``."""
     spread = "" if math.isnan(deviation) else f" ± {score.text(deviation)}"
-    return told(value, score) + spread
+    return formatted(value, score) + spread
 
 
 def capital(words: str) -> str:

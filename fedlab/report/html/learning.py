@@ -13,7 +13,7 @@ from fedlab.comparison.group import Group
 from fedlab.metrics.metric_set import Score
 from fedlab.report.html.curve_chart import Curve, curve_chart, extent
 from fedlab.report.html.figure import Figure, Numbers, PageSection
-from fedlab.report.html.format import capital, told, with_deviation
+from fedlab.report.html.format import capital, formatted, with_deviation
 from fedlab.report.html.scales import scores
 from fedlab.runs.curves import Over
 
@@ -87,7 +87,7 @@ def _chart(
     y_range: tuple[float, float],
     size: tuple[float, float],
 ) -> Markup:
-    ends = ", ".join(f"{curve.label} {told(curve.y[-1], score)}" for curve in curves if curve.y)
+    ends = ", ".join(f"{curve.label} {formatted(curve.y[-1], score)}" for curve in curves if curve.y)
     unit = ", in per cent" * score.share
     return curve_chart(
         curves,

@@ -11,7 +11,7 @@ from fedlab.comparison.significance import LEVEL
 from fedlab.comparison.table import DIFFERENCE, P
 from fedlab.config.yaml_text import in_words
 from fedlab.metrics.metric_set import ACCURACY_SCORE
-from fedlab.report.html.format import joined, plural, told
+from fedlab.report.html.format import joined, plural, formatted
 from fedlab.report.html.results import headline
 from fedlab.scenario import Scenario
 
@@ -81,7 +81,7 @@ def _lede(comparison: Comparison) -> Markup:
     groups, mean, deviation = best
     score = comparison.score
     named = "" if score == ACCURACY_SCORE else f" {score.words}"
-    reached = f"{told(mean, score)}{' %' * score.share}{named}"
+    reached = f"{formatted(mean, score)}{' %' * score.share}{named}"
     more = "more" if score.higher_is_better else "less"
     over = comparison.domains[0] if len(comparison.domains) == 1 else "all domains"
     if len(groups) > 1:

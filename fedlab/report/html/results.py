@@ -16,7 +16,7 @@ from fedlab.comparison.table import (
     some_never_trained,
 )
 from fedlab.report.html.figure import Figure, PageSection
-from fedlab.report.html.format import plural, told, with_deviation
+from fedlab.report.html.format import plural, formatted, with_deviation
 from fedlab.report.html.interval_chart import Interval, interval_chart
 
 SINGLE = "One seed, so no interval"
@@ -105,7 +105,7 @@ def _differences(comparison: Comparison) -> Figure:
             rows.append(Interval(group.label, style, 0.0, math.nan, math.nan, "reference"))
             continue
         mean, low, high = (float(table.iloc[style][name]) for name in ("mean", "low", "high"))
-        words = score.text(mean, "+") if math.isfinite(mean) else told(mean, score)
+        words = score.text(mean, "+") if math.isfinite(mean) else formatted(mean, score)
         if math.isfinite(low):
             words += f"  [{score.text(low, '+')}, {score.text(high, '+')}]"
         rows.append(Interval(group.label, style, mean, low, high, words))
