@@ -36,7 +36,9 @@ class LostDataError(RunError):
     """A file of samples is gone, or not what it was when the run began: no client can go on."""
 
 
-def format_error(error: BaseException, files: Collection[str] = (), longest: int | None = None) -> str:
+def format_error(
+    error: BaseException, files: Collection[str] = (), longest: int | None = None
+) -> str:
     """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``.
 
     Args:
@@ -69,6 +71,6 @@ def no_exit(what: str) -> Generator[None]:
         yield
     except SystemExit as error:
         raise RunError(
-            f"{what} called sys.exit ({format_error(error)}), which would end fedlab in the middle of its "
-            "work; raise an error there instead, or return"
+            f"{what} called sys.exit ({format_error(error)}), which would end fedlab in the middle "
+            "of its work; raise an error there instead, or return"
         ) from error

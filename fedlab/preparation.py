@@ -10,7 +10,7 @@ from torch import nn
 
 from fedlab.data.data_checks import check_classes
 from fedlab.data.load import load_data
-from fedlab.data.remarks import told_before
+from fedlab.data.remarks import already_logged
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.round_workload import (
@@ -150,7 +150,7 @@ def prepare_again(
     Raises:
         InputError: As `prepare`.
     """
-    with told_before():
+    with already_logged():
         return prepare(scenario, load)
 
 

@@ -74,7 +74,9 @@ def main() -> None:
         if settings["debug"]:
             raise
         hint = "fedlab --debug, before the verb, shows where it happened"
-        err.print(Text.assemble(("error: ", "bold red"), f"{format_error(error)}; {hint}"), soft_wrap=True)
+        err.print(
+            Text.assemble(("error: ", "bold red"), f"{format_error(error)}; {hint}"), soft_wrap=True
+        )
         sys.exit(1)
 
 

@@ -80,7 +80,9 @@ def resolve(group: str, name: str) -> Any:
         return _class_at(path)
     except Exception as error:  # a user's module may raise anything
         source = f" from '{path}'" if path != name else ""
-        reason = str(error) if isinstance(error, ImportError | AttributeError) else format_error(error)
+        reason = (
+            str(error) if isinstance(error, ImportError | AttributeError) else format_error(error)
+        )
         if path.startswith("__main__:") or "<locals>" in path:
             raise InputError(
                 f"the {_singular(group)} '{name}' was defined in a notebook or a script, and is "

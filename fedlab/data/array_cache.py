@@ -67,7 +67,8 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
 def is_cached(source: Source) -> bool:
     """Whether a source's own class says that its arrays are worth keeping.
 
-    A subclass may load something else by code that no key of the scenario tells of.
+    A subclass is not asked: its code may load something else, without any key of the scenario
+    that says so.
     """
     return bool(vars(type(source)).get("cached", False))
 
@@ -78,7 +79,7 @@ def _is_of_arrays(domain: Domain) -> bool:
 
 
 def is_sealed(entry: Path) -> bool:
-    """Whether an entry is there and every file in it has its checksum; damage is told."""
+    """Whether an entry is there and every file in it has its checksum; damage is logged."""
     try:
         sums = json.loads((entry / SEAL).read_text(encoding="utf-8"))
         if sums == _checksums(entry):
@@ -93,7 +94,7 @@ def is_sealed(entry: Path) -> bool:
 
 
 def keep(entry: Path, write: Callable[[Path], None], what: str) -> bool:
-    """Writes an entry beside its place and renames it; whoever comes second gives way.
+    """Writes an entry beside its place and renames it; the first of two writers wins.
 
     Args:
         entry: The folder to be.

@@ -1,6 +1,6 @@
 """Random changes of image batches, on whatever device the batch is on.
 
-What is drawn is told apart from what is done with it: a cohort of clients can draw from their own
+Drawing and applying are separate steps: a cohort of clients can draw from their own
 generators, one small tensor each, and have all their images changed at once.
 """
 
@@ -63,7 +63,7 @@ def rotate(pixels: Tensor, angles: Tensor) -> Tensor:
 
 
 def crop(pixels: Tensor, padding: int, down: Tensor, right: Tensor, mirrored: Tensor) -> Tensor:
-    """Pads each image, cuts its old size out again at a place of its own, and mirrors some.
+    """Pads each image, crops it to its old size at its own offset, and mirrors some.
 
     Args:
         pixels: Shape (n, channels, height, width).

@@ -80,8 +80,8 @@ class Categories(NamedTuple):
         """Splits whose categorical columns are numbers.
 
         Categories are those of the rows that are learnt from. A cell that is missing, or of a
-        category that nobody learns from, is 0 in all columns of ``one_hot``, and one above the last
-        of ``codes``; how many there are is told.
+        category that no client learns from, is 0 in all columns of ``one_hot``, and one above the
+        last of ``codes``; a remark has their number.
 
         Args:
             splits: Shape (n, features) each.

@@ -110,7 +110,7 @@ def _by_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, bool]:
 def _transform(profile: bytes, mode: str, thread: int) -> ImageCms.ImageCmsTransform | None:
     """What brings a mode's colours from a profile to sRGB; None where they are in it already.
 
-    A transform holds a cache of its own, so that each thread has one for itself.
+    A transform holds a cache that is not safe between threads, so that each thread makes its own.
     """
     source = ImageCms.getOpenProfile(io.BytesIO(profile))
     space = str(getattr(source.profile, "xcolor_space", "")).strip()

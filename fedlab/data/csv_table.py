@@ -29,7 +29,7 @@ from fedlab.targets.base import CLASS, EVERY, REGRESSION
 class Csv(Source):
     """Tables of numbers, such as the records of several hospitals.
 
-    Features become float32, or float64 where that would lose what tells them apart; the device
+    Features become float32, or float64 where float32 would make different values equal; the device
     standardises them (``data.normalisation``). Labels are text; with another ``data.target``
     columns of 0 and 1, or of numbers.
 
@@ -172,7 +172,7 @@ class Csv(Source):
         else:
             codes, class_names, remarks = self._classes(tables, context)
         columns = next(iter(tables.values())).columns
-        remarks += _told(tables, context.key)
+        remarks += _header_remarks(tables, context.key)
         found = Categories.of([table.categories for table in tables.values()], context.key)
         read: dict[str, Rows] = {}
         for name, table in tables.items():
@@ -208,9 +208,9 @@ class Csv(Source):
             domains.append(rows.domain(name, class_names, self.test_share, context, self.split))
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
-        domains, columns, told = self._encoded(found, domains, columns, context)
+        domains, columns, encoded = self._encoded(found, domains, columns, context)
         (first, *others), imputed = filled(domains, columns, self.impute, context)
-        return [first.with_remarks([*remarks, *told, *imputed]), *others]
+        return [first.with_remarks([*remarks, *encoded, *imputed]), *others]
 
     def _one_name(self) -> str:
         """Name of the one domain whose owners the files are."""
@@ -222,10 +222,10 @@ class Csv(Source):
         """The same domains with numbers for categories, names of their columns, and remarks."""
         if not found.texts:
             return domains, columns, []
-        splits, names, told = found.encoded(
+        splits, names, remarks = found.encoded(
             all_splits(domains), learnt(domains, context), columns, self.encoding, context.key
         )
-        return with_inputs(domains, splits), names, told
+        return with_inputs(domains, splits), names, remarks
 
     def _classes(
         self, tables: dict[str, Table], context: LoadContext
@@ -247,7 +247,7 @@ class Csv(Source):
         return codes, renamed(names, self.class_names, context.key), remarks
 
 
-def _told(tables: dict[str, Table], key: str) -> list[str]:
+def _header_remarks(tables: dict[str, Table], key: str) -> list[str]:
     """What was taken for a header, what for a sample, and rows without any value."""
     remarks = []
     for kind, what in (

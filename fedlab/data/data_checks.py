@@ -150,7 +150,7 @@ def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
 
 
 def check_classes(data: FederatedData) -> None:
-    """Checks that there is something to learn: classes to tell apart, of which a device may lack.
+    """Checks that there are two classes or more; a single device may lack some of them.
 
     Raises:
         InputError: If there is one class.

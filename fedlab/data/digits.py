@@ -103,8 +103,8 @@ class Digits(DigitSource):
 
     Attributes:
         writers: Number of made-up writers of each domain, who are the owners of its images. Each
-            has a slant, a width and a height of its own and another number of images, of all
-            classes in both splits; by default nobody is.
+            has its own slant, width and height and another number of images, of all
+            classes in both splits; by default there are no owners.
     """
 
     cached: ClassVar[bool] = True

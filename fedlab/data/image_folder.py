@@ -68,7 +68,7 @@ class ImageFolder(PictureSource):
         """All image files.
 
         Raises:
-            InputError: As `load`, but for files that cannot be decoded.
+            InputError: As `load`, except that files are not decoded.
         """
         return self._tree(context).files()
 

@@ -17,7 +17,7 @@ SPLITS = ("train", "test")
 LAYOUT = "images lie in <path>/<domain>/<class>/ or <path>/<domain>/{train,test}/<class>/"
 SYSTEM = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "icon\r"}
 MOST_WALKED = 1_000_000  # files looked at in folders that are left out anyway
-DOMAINS_TOLD = 8
+DOMAINS_LISTED = 8
 
 
 @dataclass
@@ -38,8 +38,8 @@ class LeftOut:
     others: Counter[str] = field(default_factory=Counter)
     system: int = 0
 
-    def told(self) -> str:
-        """The counts in a phrase; empty where nothing but the system's files was left out."""
+    def summary(self) -> str:
+        """The counts in a phrase; empty where only the system's files were left out."""
         others = self.others.elements()
         return counted(
             {
@@ -91,16 +91,16 @@ class Tree:
 
     def remarks(self, key: str) -> list[str]:
         """One line on what was left out, if anything was."""
-        told = {domain: left.told() for domain, left in self.left_out.items()}
+        summaries = {domain: left.summary() for domain, left in self.left_out.items()}
         parts = [
             f"of domain '{domain}': {what}" if domain else f"beside the domains' folders: {what}"
-            for domain, what in told.items()
+            for domain, what in summaries.items()
             if what
         ]
         if not parts:
             return []
-        more = f"; and of {len(parts) - DOMAINS_TOLD} more" * (len(parts) > DOMAINS_TOLD)
-        return [f"{key}: left out {'; '.join(parts[:DOMAINS_TOLD])}{more}"]
+        more = f"; and of {len(parts) - DOMAINS_LISTED} more" * (len(parts) > DOMAINS_LISTED)
+        return [f"{key}: left out {'; '.join(parts[:DOMAINS_LISTED])}{more}"]
 
 
 def find(

@@ -15,7 +15,7 @@ Kind = Literal["images", "numbers", "ids"]
 Stated = Literal["auto"] | Kind
 
 
-def kind_of(stated: Stated, dtype: np.dtype, normalised: bool, told: bool = False) -> Kind:
+def kind_of(stated: Stated, dtype: np.dtype, normalised: bool, are_ids: bool = False) -> Kind:
     """The kind of inputs, from what the scenario says and the type of the numbers.
 
     Args:
@@ -23,13 +23,13 @@ def kind_of(stated: Stated, dtype: np.dtype, normalised: bool, told: bool = Fals
             be normalised for ids.
         dtype: Of the inputs.
         normalised: Whether ``data.normalisation`` is anything but ``none``.
-        told: Whether the source says that they are ids.
+        are_ids: Whether the source says that they are ids.
     """
     if stated != "auto":
         return stated
     if dtype == np.uint8:
         return "images"
-    if told:
+    if are_ids:
         return "ids"
     return "ids" if np.issubdtype(dtype, np.integer) and not normalised else "numbers"
 
@@ -44,14 +44,14 @@ def ids_of(domains: Sequence[Domain], stated: Ids) -> Ids:
     Raises:
         InputError: If an id is none of the vocabulary, or two domains have different ones.
     """
-    told = [domain.ids for domain in domains]
-    if any(each != told[0] for each in told):
-        other = next(domain.name for domain in domains if domain.ids != told[0])
+    of_sources = [domain.ids for domain in domains]
+    if any(each != of_sources[0] for each in of_sources):
+        other = next(domain.name for domain in domains if domain.ids != of_sources[0])
         raise InputError(
             f"data.sources: the ids of domain '{other}' are of another vocabulary than those of "
             f"'{domains[0].name}'; read both by one source, or give both the same tokenizer"
         )
-    source = told[0] or Ids()
+    source = of_sources[0] or Ids()
     if source.vocabulary and stated.vocabulary and stated.vocabulary < source.vocabulary:
         raise InputError(
             f"data.ids.vocabulary: {stated.vocabulary} is less than the {source.vocabulary} of the "

@@ -234,9 +234,10 @@ def _users(path: Path, context: LoadContext) -> list[tuple[str, list[Any], list[
     """Name, samples and labels of each user of a file who has some."""
     where = f"{context.key}.path: '{path}'"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
         found = [
-            (str(u), told["user_data"][u]["x"], told["user_data"][u]["y"]) for u in told["users"]
+            (str(u), content["user_data"][u]["x"], content["user_data"][u]["y"])
+            for u in content["users"]
         ]
         lengths = [(name, len(xs), len(ys)) for name, xs, ys in found]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -244,7 +245,7 @@ def _users(path: Path, context: LoadContext) -> list[tuple[str, list[Any], list[
             f"{where} is not of LEAF's form ({type(error).__name__}: {error}); it must hold users "
             "and user_data, with x and y for each user"
         ) from error
-    if sorted(name for name, *_ in found) != sorted(told["user_data"]):
+    if sorted(name for name, *_ in found) != sorted(content["user_data"]):
         raise InputError(
             f"{where} lists other users in users than it has in user_data, or one of them twice; "
             "list each once"

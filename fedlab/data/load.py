@@ -17,7 +17,7 @@ from fedlab.data.ids import Ids
 from fedlab.data.input_kind import ids_of, kind_of
 from fedlab.data.mapped_pool import pooled
 from fedlab.data.owners import pooled_owners
-from fedlab.data.remarks import tell
+from fedlab.data.remarks import log_remarks
 from fedlab.data.samples import Domain, FederatedData, Samples
 from fedlab.data.sequences import fitted
 from fedlab.data.source import LoadContext, Source
@@ -54,7 +54,7 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
     )
     seen = np.isin(data.train.domains, data.seen_domains)
     learnt = target.fitted(data.train.labels[seen])
-    tell(learnt.remarks(data.class_names))
+    log_remarks(learnt.remarks(data.class_names))
     return replace(data, target=learnt)
 
 
@@ -78,7 +78,7 @@ def check_places(spec: DataSpec, base: Path | None = None) -> None:
 
 
 def _context(spec: DataSpec, index: int, base: Path) -> LoadContext:
-    """What a source is told."""
+    """The context that the source with this index is loaded in."""
     return LoadContext(
         root=(base / spec.root.expanduser()).absolute(),
         channels=spec.channels,
@@ -129,7 +129,7 @@ def _load(spec: DataSpec, base: Path) -> list[Domain]:
             "data.normalisation: 'auto' standardises the whole numbers of the samples; if they "
             "are ids (tokens, categories), data.inputs=ids leaves them as they are"
         )
-    tell([*remarks, *(remark for domain, _ in selected for remark in domain.remarks)])
+    log_remarks([*remarks, *(remark for domain, _ in selected for remark in domain.remarks)])
     return [domain for domain, _ in selected]
 
 
@@ -137,11 +137,11 @@ def _refuse_other_vocabularies(
     spec: DataSpec, selected: Sequence[tuple[Domain, LoadContext]]
 ) -> None:
     """Refuses sources of which each has its own words for the same ids."""
-    told = {context.key for domain, context in selected if domain.ids is not None}
+    of_ids = {context.key for domain, context in selected if domain.ids is not None}
     sources = {
         f"data.sources.{index}": source
         for index, source in enumerate(spec.sources)
-        if f"data.sources.{index}" in told
+        if f"data.sources.{index}" in of_ids
     }
     made = [key for key, source in sources.items() if not source.vocabulary_is_fixed]
     tokenizers = {str(getattr(source, "tokenizer", "")) for source in sources.values()}
@@ -156,8 +156,8 @@ def _refuse_other_vocabularies(
 def _ids(spec: DataSpec, domains: Sequence[Domain]) -> Ids | None:
     """Vocabulary and padding, where inputs are ids."""
     inputs = domains[0].train_inputs
-    told = domains[0].ids is not None
-    if kind_of(spec.inputs, inputs.dtype, spec.normalisation != "none", told) != "ids":
+    are_ids = domains[0].ids is not None
+    if kind_of(spec.inputs, inputs.dtype, spec.normalisation != "none", are_ids) != "ids":
         return None
     if isinstance(spec.normalisation, Normalisation):
         raise InputError(
@@ -167,10 +167,10 @@ def _ids(spec: DataSpec, domains: Sequence[Domain]) -> Ids | None:
     splits = [split for each in domains for split in (each.train_inputs, each.test_inputs)]
     if (
         spec.inputs == "auto"
-        and not told
+        and not are_ids
         and (inputs.ndim != 2 or min(each.min() for each in splits) < 0)
     ):
-        return None  # whole numbers of which nobody has said that they are ids
+        return None  # whole numbers that neither the source nor the scenario calls ids
     return ids_of(domains, spec.ids)
 
 
@@ -222,7 +222,7 @@ def _pool(
         own_labels = getattr(domain, f"{split}_labels")
         own_owners = getattr(domain, f"{split}_owners")
         if own_owners is None:
-            own_owners = np.full(len(own_labels), -1)  # the last of the numbers: nobody
+            own_owners = np.full(len(own_labels), -1)  # the last of the numbers: no owner
         kept = None
         if count is not None and count < len(own_labels):
             kinds = spec.target.kinds(own_labels)

@@ -39,7 +39,7 @@ class MappedPool:
     ``pool[rows]`` and ``pool[mask]`` are arrays in memory. What is pickled of a file is its name.
 
     Args:
-        parts: The samples of each array; all of one shape but for their number.
+        parts: The samples of each array; all samples are of one shape.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -142,7 +142,7 @@ def pooled(arrays: Sequence[np.ndarray], kept: Sequence[np.ndarray | None]) -> I
     """Arrays one after the other.
 
     Args:
-        arrays: Of one shape but for their length.
+        arrays: Of one shape apart from the first axis.
         kept: Of each the rows to take, in order; None for all.
 
     Returns:

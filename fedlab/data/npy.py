@@ -25,7 +25,7 @@ class Npy(Source):
 
     Samples stay in their file as they are: uint8 images of the scenario's size, (n, channels,
     height, width), or numbers of shape (n, features), int64, float32 or float64. Labels and owners
-    are read. Nobody may write to the files during a run. Where a run is on a cluster of other
+    are read. The files must not be written to during a run. Where a run is on a cluster of other
     machines (``resources.address``), samples are read into memory.
 
     Attributes:

@@ -37,7 +37,7 @@ class Archive:
         """
         self.where, self.limits = f"{where}: '{path}'", limits
         limits.check_file(path, self.where)
-        with self._telling():
+        with self._as_input_error():
             self._zip = zipfile.ZipFile(path)
         self.names = [
             name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")
@@ -55,7 +55,7 @@ class Archive:
         Raises:
             InputError: If it is larger than is allowed, damaged, or holds Python objects.
         """
-        with self._telling(), self._zip.open(f"{name}.npy") as file:
+        with self._as_input_error(), self._zip.open(f"{name}.npy") as file:
             shape, fortran, kind = _header(file)
             if kind.hasobject:
                 raise ValueError(
@@ -76,7 +76,7 @@ class Archive:
         Raises:
             InputError: As for any array, or if its objects are no sequences of numbers.
         """
-        with self._telling():
+        with self._as_input_error():
             entry = self._zip.getinfo(f"{name}.npy")
             with self._zip.open(entry) as file:
                 shape, _, kind = _header(file)
@@ -89,12 +89,12 @@ class Archive:
             raise InputError(f"{what} has {len(read)} sequences; save it anew")
         return read
 
-    def _telling(self) -> _Telling:
-        return _Telling(self.where)
+    def _as_input_error(self) -> _AsInputError:
+        return _AsInputError(self.where)
 
 
-class _Telling:
-    """Turns whatever a damaged file leads to into one error."""
+class _AsInputError:
+    """Context in which any error that a damaged file causes becomes an `InputError`."""
 
     def __init__(self, where: str) -> None:
         self.where = where

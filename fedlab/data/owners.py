@@ -37,7 +37,7 @@ def owned(domain: Domain, owners: Owners | None) -> Domain:
 
     Args:
         domain: A domain of both splits.
-        owners: Those of the training samples, then those of the test samples; None for nobody.
+        owners: Those of the training samples, then those of the test samples; None if it has none.
     """
     if owners is None:
         return domain
@@ -81,8 +81,8 @@ def refuse_constant(names: Sequence[str], where: str) -> None:
     """
     if len(set(names)) == 1:
         raise InputError(
-            f"{where} names one owner alone, '{names[0]}', for all samples; name what tells "
-            "owners apart, or leave it out"
+            f"{where} names one owner alone, '{names[0]}', for all samples; name what "
+            "distinguishes owners, or leave it out"
         )
 
 
@@ -105,14 +105,14 @@ def refuse_spanning(domains: Sequence[Domain], where: str) -> None:
 
 
 def pooled_owners(domains: Sequence[Domain]) -> tuple[tuple[str, ...], list[np.ndarray]]:
-    """The names of all owners, and for each domain the place of its own among them.
+    """The names of all owners, and for each domain the indices of its owners among them.
 
     Args:
         domains: The domains to pool.
 
     Returns:
         The names, and for every domain int64 of shape (its owners + 1,): the index of each owner,
-        and -1, which is nobody, at the end.
+        and -1, for samples without an owner, at the end.
     """
     names = in_order({name for domain in domains for name in domain.owner_names})
     place = {name: index for index, name in enumerate(names)}

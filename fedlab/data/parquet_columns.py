@@ -30,8 +30,8 @@ def check_purposes(
     for key, column in single.items():
         if column in features:
             raise ValueError(
-                f"{features[column]} names '{column}', which {key} names, too; a feature is "
-                "nothing else: leave it out of one of them"
+                f"{features[column]} names '{column}', which {key} names, too; a column has "
+                "one use: leave it out of one of them"
             )
         if key != "label" and column == single["label"]:
             raise ValueError(

@@ -67,8 +67,8 @@ class File(NamedTuple):
     def declared(self, column: str) -> tuple[str, ...] | None:
         """The class names that Hugging Face's metadata give a column of numbers."""
         try:
-            told = json.loads((self.schema.metadata or {})[b"huggingface"])
-            names = told["info"]["features"][column]["names"]
+            metadata = json.loads((self.schema.metadata or {})[b"huggingface"])
+            names = metadata["info"]["features"][column]["names"]
             return tuple(str(name) for name in names)
         except (KeyError, ValueError, TypeError):
             return None

@@ -125,11 +125,11 @@ def declared_classes(
     places = [int(each) for each in found if str(each).lstrip("-").isdigit()]
     if len(places) < len(found):
         return None
-    told = {file.declared(label): file.where for file in files}
-    told.pop(None, None)
-    if not told:
+    declared = {file.declared(label): file.where for file in files}
+    declared.pop(None, None)
+    if not declared:
         return None
-    (names, _), *others = told.items()
+    (names, _), *others = declared.items()
     if others or names is None:
         raise InputError(
             f"{others[0][1]} names other classes for '{label}' than the files before it do, so "

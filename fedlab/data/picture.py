@@ -103,7 +103,7 @@ def read_picture(path: Path | bytes, reading: Reading) -> Picture:
         reading: How to read it.
 
     Raises:
-        PictureError: If it cannot be decoded, or what its pixels mean cannot be told.
+        PictureError: If it cannot be decoded, or the meaning of its pixels is unknown.
     """
     try:
         file = BytesIO(path) if isinstance(path, bytes) else path

@@ -40,8 +40,8 @@ class Preprocess:
         self.augmentation = spec.augmentation
         self.augments = spec.augmentation != Augmentation()
         stored = data.train.inputs.dtype
-        told = data.ids is not None
-        kind = kind_of(spec.inputs, stored, spec.normalisation != "none", told)
+        are_ids = data.ids is not None
+        kind = kind_of(spec.inputs, stored, spec.normalisation != "none", are_ids)
         self.images, self.ids = kind == "images", kind == "ids"
         self.shape = data.train.inputs.shape[1:]
         if self.augments and not self.images:
@@ -50,7 +50,7 @@ class Preprocess:
             )
         normalisation = "none" if self.ids else spec.normalisation
         mean, std = _statistics(normalisation, data, self.images)
-        # What float32 cannot tell apart is told apart only once it is standardised.
+        # Numbers that would be equal in float32 are standardised in float64 first.
         exact = stored in (np.int64, np.float64)
         self._exact = exact and not self.ids
         self.mean, self.std = (mean, std) if exact else (mean.float(), std.float())
@@ -92,7 +92,7 @@ class Preprocess:
         if self.ids:
             return batch
         mean, std = self._statistics_for(batch)
-        if self.images:  # the mean and the std of bytes, so that nothing else need be scaled
+        if self.images:  # the mean and the std of bytes, so that no other step scales
             made = None
             if batch.dim() == 4 and batch.shape[1] > 1 and not self.augments:
                 # In the format that networks are fed with, which saves a copy.
@@ -118,7 +118,7 @@ class Preprocess:
         return self.augment_stack(batch.unsqueeze(0), [generator])[0]
 
     def augment_stack(self, batches: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """As `augment`, for the batches of many clients, each with a generator of its own.
+        """As `augment`, for the batches of many clients, each with its own generator.
 
         Args:
             batches: What `inputs` has made, shape (clients, n, channels, height, width).
@@ -158,7 +158,7 @@ class Preprocess:
         return self.strong_stack(batch.unsqueeze(0), [generator])[0]
 
     def strong_stack(self, batches: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """As `strong`, for the batches of many clients, each with a generator of its own."""
+        """As `strong`, for the batches of many clients, each with its own generator."""
         planned = self.plan_strong(batches.shape[1], generators)
         crops, back, kinds = (tensor.to(batches.device) for tensor in planned[:3])
         return self.strong_views(batches, planned._replace(crops=crops, back=back, kinds=kinds))

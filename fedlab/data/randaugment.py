@@ -1,4 +1,4 @@
-"""Strongly changed views of images, on whatever device they are on.
+"""Strongly augmented views of images, computed on the images' device.
 
 RandAugment: Practical Automated Data Augmentation with a Reduced Search Space, Cubuk, Zoph, Shlens,
 Le, NeurIPS 2020, arXiv 1909.13719. One operation of its fourteen at magnitude 10 of 30 (FedLabel's
@@ -6,9 +6,9 @@ setting, arXiv 2307.08809), after a random crop. Where ``data.augmentation.flip`
 mirror image of a sample is one of its class, as for most photographs and for few digits, half of
 the images are mirrored as well.
 
-As in `fedlab.data.augment`, what is drawn is told apart from what is done with it. Which image gets
-which operation is known on the host (`plan`), so that a device need not be asked: `apply` takes the
-images in the order of their operations, each of which then has a slice of the batch to itself.
+As in `fedlab.data.augment`, drawing and applying are separate steps. Which image gets
+which operation is drawn on the host (`plan`), which saves a transfer from the device: `apply` takes
+the images in the order of their operations, each of which then has a slice of the batch to itself.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def plan(draws: Tensor, height: int, width: int, *, mirrors: bool) -> StrongPlan
 
 
 def apply(pixels: Tensor, planned: StrongPlan) -> Tensor:
-    """Crops, and applies to each image an operation of its own.
+    """Crops the images, and applies to each the operation drawn for it.
 
     Args:
         pixels: float32 in [0, 1], shape (n, channels, height, width).

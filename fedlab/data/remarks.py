@@ -1,4 +1,4 @@
-"""What a reader wants said of data: what it left out, and what it had to decide."""
+"""Remarks of a reader about its data: what it left out, and what it had to decide."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ log = logging.getLogger("fedlab")
 SHOWN = 3
 
 
-def tell(remarks: Iterable[str]) -> None:
+def log_remarks(remarks: Iterable[str]) -> None:
     """Logs each remark once, as a warning."""
     for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
 
 
 @contextmanager
-def told_before() -> Generator[None]:
-    """Within it, this thread's warnings are left out: a run has told them when it began."""
+def already_logged() -> Generator[None]:
+    """Within it, this thread's warnings are dropped: a run has logged them when it began."""
     thread = threading.get_ident()
 
     def is_new(record: logging.LogRecord) -> bool:

@@ -18,11 +18,11 @@ from fedlab.targets.classes import Classes
 
 @dataclass(frozen=True)
 class Samples:
-    """Labelled samples in one array, or in files of which nobody holds more than is asked for.
+    """Labelled samples in one array, or in files of which only the samples in use are in memory.
 
     Attributes:
         inputs: Images as uint8 of shape (n, channels, height, width); ids as int64 of shape
-            (n, length); or numbers as float32, float64 (where float32 cannot tell them apart) or
+            (n, length); or numbers as float32, float64 (where float32 makes them equal) or
             int64 (whole ones), of shape (n, features) or channels first: (n, channels, length),
             (n, channels, height, width), (n, channels, depth, height, width). Where a source's
             arrays are large and mapped from files, a `fedlab.data.mapped_pool.MappedPool` of
@@ -64,7 +64,7 @@ class Domain:
         test_labels: Shape (m,) int64.
         class_names: Names of the classes, in the order of their indices; or of the labels, or the
             targets, in the order of their columns.
-        remarks: What the reader had to decide or left out, told once when the data are loaded.
+        remarks: What the reader had to decide or left out, logged once when the data are loaded.
         ids: Vocabulary and padding of inputs that are ids, where the source knows them.
         train_owners: Who each training sample is of (a writer, a patient), as indices into
             `owner_names`, shape (n,) int64; None where the source does not say.

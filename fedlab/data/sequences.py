@@ -54,7 +54,7 @@ def fitted(domains: Sequence[Domain], ids: Ids, key: str) -> list[Domain]:
             "data.ids.pad which id fills them up (and with data.ids.length to how many), or save "
             "them at one length"
         )
-    remarks = _told(list(found.values()), length, key)
+    remarks = _length_remarks(list(found.values()), length, key)
     made = [
         replace(
             domain,
@@ -145,7 +145,7 @@ def _whole(array: np.ndarray, where: str) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
-def _told(splits: Sequence[Sequence[np.ndarray]], length: int, key: str) -> list[str]:
+def _length_remarks(splits: Sequence[Sequence[np.ndarray]], length: int, key: str) -> list[str]:
     lengths = np.array([len(row) for split in splits for row in split])
     longer, shorter = int((lengths > length).sum()), int((lengths < length).sum())
     cut = counted({f"sequence{{s}} of more than {length} ids": longer})

@@ -39,8 +39,8 @@ class SeveralDigits(DigitSource):
     """Two by two digits in a picture; its labels are those from 1 to 9 that are among them.
 
     A 1 is in about every second picture, a 9 in every eighth; a picture of four zeros has no
-    label. Domains are the looks of ``digits``, and as there a font, a photograph or somebody's
-    digit serves one split only. For the parameters see `DigitSource`.
+    label. Domains are the styles of ``digits``, and as there a font, a photograph or a
+    handwritten digit serves one split only. For the parameters see `DigitSource`.
     """
 
     cached: ClassVar[bool] = True

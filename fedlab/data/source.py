@@ -18,7 +18,7 @@ from fedlab.targets.classes import Classes
 
 @dataclass(frozen=True)
 class LoadContext:
-    """What a source is told about the scenario it is loaded for.
+    """What a source knows about the scenario it is loaded for.
 
     Attributes:
         root: Folder that relative paths of the scenario start from.
@@ -27,7 +27,7 @@ class LoadContext:
         seed: Seed of the splits and generated samples; the same data for every run seed.
         download: Whether missing data sets may be fetched from the network.
         key: Where the source stands in the scenario, e.g. ``data.sources.1``; for error texts.
-        unseen_domains: Names of the domains that nobody may learn from; their training samples
+        unseen_domains: Names of the domains that no client may learn from; their training samples
             must not enter any statistic.
         limits: How much a reader may take.
         inputs: What the scenario says that the numbers are (``data.inputs``).
@@ -60,10 +60,10 @@ class Source(Component):
 
     Attributes:
         cached: Whether the loaded arrays are worth keeping on disk between runs. They may then
-            depend on the context's channels, image size and seed, on `recipe`, `depends_on`, and
-            the files that `reads` lists, and on nothing else. A subclass has to say so itself.
-        version: To be raised whenever `load` yields other arrays than before, so that nobody is
-            served what an older version has left in the cache.
+            depend only on the context's channels, image size and seed, on `recipe`, `depends_on`,
+            and the files that `reads` lists. A subclass has to declare it itself.
+        version: To be raised whenever `load` yields other arrays than before, so that arrays that
+            an older version has left in the cache are not used.
         targets: The kinds of `data.target` that it yields labels for (`Target.kind`).
     """
 
@@ -106,7 +106,7 @@ class Source(Component):
         return ()
 
     def names(self, context: LoadContext) -> Sequence[str] | None:
-        """Names of the domains, found without reading samples; None where that cannot be told.
+        """Names of the domains, found without reading samples; None where they are not known.
 
         Raises:
             InputError: If files are missing.
@@ -114,7 +114,7 @@ class Source(Component):
         return None
 
     def remarks(self, context: LoadContext) -> Sequence[str]:
-        """What the source leaves out of its place, told on every load, also from the cache."""
+        """Which of its files the source leaves out; logged on every load, also from the cache."""
         return ()
 
     def derive(self, domains: Sequence[Domain], context: LoadContext) -> Sequence[Domain]:

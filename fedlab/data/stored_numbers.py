@@ -39,7 +39,7 @@ def _columns(splits: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _loses(column: np.ndarray) -> bool:
-    """Whether rounding to float32 takes away what tells the numbers of a feature apart."""
+    """Whether rounding to float32 makes different numbers of a feature (n,) equal."""
     column = column[np.isfinite(column)]
     if not len(column) or column.min() == column.max():
         return False

@@ -22,8 +22,8 @@ class TextRow(NamedTuple):
 
     Attributes:
         text: The text.
-        label: Its label, as it stands in the file; empty where nobody asks for one.
-        domain: The value of the column that names domains; empty where nobody asks for it.
+        label: Its label, as it stands in the file; empty where no label is read.
+        domain: The value of the column that names domains; empty where it is not read.
     """
 
     text: str

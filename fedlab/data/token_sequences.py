@@ -20,8 +20,8 @@ class TokenIds(Source):
     """Sequences with two different marks in them; the class is the mark that comes first.
 
     Id 0 fills up, the ids from 1 on are the marks, one a class, and all others say nothing. A
-    domain has its own frequencies of these others and its own mean length. Whoever only counts ids
-    is right half of the time at best. Classes are balanced.
+    domain has its own frequencies of these others and its own mean length. A classifier that only
+    counts ids is right half of the time at best. Classes are balanced.
 
     Attributes:
         domains: Number of domains, which are called ``topic 1`` and so on.

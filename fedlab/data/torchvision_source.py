@@ -118,7 +118,7 @@ class Torchvision(ImageSource):
 
 
 def _packed(raw: Path, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images and labels of MNIST's format from ``.gz`` files that nobody has unpacked.
+    """Images and labels of MNIST's format from ``.gz`` files that are still packed.
 
     Torchvision reads unpacked files only; a folder that cannot be written keeps the packed ones.
     """

@@ -30,7 +30,7 @@ class Transform(Component):
 
         Args:
             images: uint8 of shape (n, channels, height, width).
-            generator: Source of whatever is drawn for each image.
+            generator: Source of what is drawn for each image.
 
         Returns:
             uint8 of the same shape, in a new array.
@@ -66,7 +66,7 @@ class Transform(Component):
 
         Args:
             images: float32 in [0, 1], shape (n, channels, height, width).
-            generator: Source of whatever is drawn for each image.
+            generator: Source of what is drawn for each image.
 
         Returns:
             The same shape; values beyond [0, 1] are clipped afterwards.

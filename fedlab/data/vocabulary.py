@@ -61,7 +61,7 @@ class Characters(Vocabulary):
         return [self._place.get(each, UNKNOWN) for each in composed(text)]
 
     def names(self) -> tuple[str, ...]:
-        """Characters themselves, and code points of those that nobody sees."""
+        """Characters themselves, and code points of those that are not visible."""
         return ("<pad>", "<unknown>", *map(_shown, self._place))
 
 
@@ -131,7 +131,7 @@ class TokenizerFile(Vocabulary):
             ) from error
         try:
             self._read = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises no class of its own
+        except Exception as error:  # the library raises plain `Exception`
             raise InputError(
                 f"{where} is no tokenizer file ({error}); name a tokenizer.json of the library "
                 "tokenizers, or use characters, words or bytes"

@@ -27,7 +27,7 @@ def ink(mask: Tensor, thickness: Tensor, softness: float = 0.3) -> Tensor:
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a width of its own for each image; the edges are repeated outwards.
+    """Gaussian blur, each image with its own width; the edges are repeated outwards.
 
     Args:
         images: Shape (n, channels, h, w).

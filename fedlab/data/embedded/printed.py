@@ -23,7 +23,7 @@ def paint(labels: np.ndarray, material: Material, generator: np.random.Generator
     hue, other_hue = uniform(generator, (0, 1), 2, n)
     ground = colours(hue, uniform(generator, (0.5, 1), n), uniform(generator, (0.5, 1), n))
     ground = ground + 0.1 * smooth_noise(n, 3, 3, CANVAS, generator)
-    # Dark or pale ink: the ground is a full colour, and colours alone are hard to tell apart.
+    # Dark or pale ink: the ground is a full colour, and hue alone is hard to see against it.
     dark, pale = uniform(generator, (0, 0.4), n), uniform(generator, (0.8, 1), n)
     is_dark = uniform(generator, (0, 1), n) < 0.5
     shade = torch.where(is_dark, dark, pale)

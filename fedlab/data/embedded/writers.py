@@ -1,4 +1,4 @@
-"""Made-up writers: owners of images with a slant, a width and a height of their own."""
+"""Synthetic writers: owners of images, each with its own slant, width and height."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLANT = 0.45
 SIZES = (0.75, 1.2)
 """Smallest and largest width and height, as a share of what it was."""
 BUSY = 2.0
-"""Shape of the Gamma distribution of how much somebody writes: a deviation of 0.7 of the mean."""
+"""Shape of the Gamma distribution of a writer's number of images: a deviation of 0.7 means."""
 BATCH = 1000
 
 
@@ -64,7 +64,7 @@ def written_by(domain: Domain, writers: int, context: LoadContext) -> Domain:
 
 
 def _written(images: np.ndarray, habits: np.ndarray) -> np.ndarray:
-    """Images uint8 (n, channels, size, size) with the habits (3, n) of whoever wrote each."""
+    """Images uint8 (n, channels, size, size), each changed by the habits (3, n) of its writer."""
     made = np.empty_like(images)
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)

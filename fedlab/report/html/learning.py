@@ -87,7 +87,9 @@ def _chart(
     y_range: tuple[float, float],
     size: tuple[float, float],
 ) -> Markup:
-    ends = ", ".join(f"{curve.label} {formatted(curve.y[-1], score)}" for curve in curves if curve.y)
+    ends = ", ".join(
+        f"{curve.label} {formatted(curve.y[-1], score)}" for curve in curves if curve.y
+    )
     unit = ", in per cent" * score.share
     return curve_chart(
         curves,
