@@ -259,7 +259,7 @@ def test_numbers_are_those_of_a_plain_loop_that_never_saw_these_clients(tmp_path
         assert last["adapted", client, "accuracy"] == pytest.approx(accuracy)
         assert last["adapted", client, "loss"] == pytest.approx(loss, rel=1e-4)
     table = Comparison.of([run]).table()
-    assert table["clients nobody trained", "mean"].iloc[0] == pytest.approx(np.mean(accuracies))
+    assert table["held-out clients", "mean"].iloc[0] == pytest.approx(np.mean(accuracies))
 
 
 def test_a_domain_is_tested_whole_whoever_trains(tmp_path: Path) -> None:
@@ -336,8 +336,8 @@ def test_comparisons_have_a_column_for_them(tmp_path: Path) -> None:
     table = comparison.table()
     for place, group in enumerate(comparison.groups):
         for measure, split in (
-            ("clients nobody trained", "held_out"),
-            ("clients nobody trained, adapted", "adapted"),
+            ("held-out clients", "held_out"),
+            ("held-out clients, adapted", "adapted"),
         ):
             by_seed = []
             for run in group.runs.values():
@@ -347,11 +347,11 @@ def test_comparisons_have_a_column_for_them(tmp_path: Path) -> None:
                 by_seed.append(rows.set_index("client")["value"].mean())
             assert table[measure, "mean"].iloc[place] == pytest.approx(np.mean(by_seed))
     for text in (comparison.to_markdown(), comparison.to_latex()):
-        assert "clients nobody trained, adapted" in text
+        assert "held-out clients, adapted" in text
     assert "after 3 steps on their own samples" in comparison.to_markdown()
     assert "fedbn: leaves no global model" in comparison.to_markdown()
     comparison.to_csv(tmp_path / "table.csv")
-    assert "clients nobody trained mean" in pandas.read_csv(tmp_path / "table.csv").columns
+    assert "held-out clients mean" in pandas.read_csv(tmp_path / "table.csv").columns
 
 
 def test_without_them_tables_are_what_they_were(tmp_path: Path) -> None:

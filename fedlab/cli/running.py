@@ -78,8 +78,8 @@ def _stoppable(folder: Path) -> Generator[None]:
         if not scenario.is_file():
             raise
         raise RunError(
-            f"the run was stopped by {format_error(error)}; mend that, and go on with: fedlab resume "
-            f"{folder} (fedlab --debug shows where it happened)"
+            f"the run was stopped by {format_error(error)}; mend that, and go on with: fedlab "
+            f"resume {folder} (fedlab --debug shows where it happened)"
         ) from error
     except KeyboardInterrupt:
         has_run = scenario.is_file()

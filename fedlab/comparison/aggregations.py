@@ -35,8 +35,8 @@ class Aggregation:
     Attributes:
         words: What it is called behind the metric's name.
         value: From a history, a round and a metric to the number; NaN where it is not defined.
-        spread: Whether it tells how unequal values are, so that less is better.
-        unitless: Whether it has no unit, whatever the metric's.
+        spread: Whether it measures how unequal values are, so that less is better.
+        unitless: Whether it has no unit even where the metric has one.
     """
 
     words: str
@@ -64,7 +64,7 @@ class Asked:
 
     @property
     def score(self) -> Score:
-        """How its numbers are told, and which way is better."""
+        """Name, format and direction (higher or lower is better) of its numbers."""
         how = self.aggregation
         return Score(
             self.title,
@@ -160,7 +160,7 @@ def _validated(history: pandas.DataFrame, round: int, score: Score) -> float:
 
 
 def _oracle(history: pandas.DataFrame, round: int, score: Score) -> float:
-    """The best of all tests, which nobody can choose without looking at test data.
+    """The best of all tests, a choice that needs test data.
 
     NaN where rounds were validated that were not tested: the best test may be among them.
     """

@@ -63,7 +63,7 @@ def listed(text: str | None) -> list[str]:
 
 
 def changes_of(texts: Sequence[str]) -> Changes:
-    """Tells ``key=value`` from ``key=value,value``.
+    """Separates overrides of all runs, ``key=value``, from compared ``key=value,value``.
 
     Raises:
         InputError: If a text is of neither form, or a value is missing or stands there twice.

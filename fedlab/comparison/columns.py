@@ -133,14 +133,14 @@ def spread_over_domains(comparison: Compared) -> Column:
 def clients(comparison: Compared) -> list[Column]:
     """Means over clients: of those tested where some have never trained, and of those held out."""
     frame = table(comparison)
-    told = [rated(frame, measure, comparison.score) for measure in held_out(comparison)]
+    of_held_out = [rated(frame, measure, comparison.score) for measure in held_out(comparison)]
     if (NEVER, "mean") not in frame:
-        return told
+        return of_held_out
     counts = [NONE if math.isnan(count) else f"{count:.3g}" for count in frame[NEVER, "mean"]]
     return [
         *(rated(frame, measure, comparison.score) for measure in (CLIENTS, TRAINED, WORST_TRAINED)),
         words(NEVER, counts, number=True),
-        *told,
+        *of_held_out,
     ]
 
 

@@ -17,7 +17,7 @@ from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.group import checked_target
 from fedlab.comparison.launch import memory_of_data, run_here, run_on_ray
 from fedlab.comparison.plan import PlannedRun, checked_seeds, plan, refuse_strangers
-from fedlab.comparison.run_worker import Load, News, RunTask, Watch
+from fedlab.comparison.run_worker import Load, OnProgress, RunProgress, RunTask
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
@@ -64,7 +64,7 @@ def compare(
         out: Folder of the comparison; by default one inside ``output.dir``, named after the
             scenario.
         target: A value of the first metric, as a rule an accuracy between 0 and 1; the table then
-            tells rounds and bytes to it.
+            has the rounds and bytes up to it.
         columns: Further columns of the table, as `Comparison.of` takes them.
         max_parallel: Runs at the same time, at most; fewer need less memory. With
             ``resources.backend: local`` there is always one.
@@ -113,7 +113,7 @@ def _check_columns(columns: Sequence[str], scenario: Scenario) -> None:
 
 
 def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
-    """The first metric, which is the same in all runs: they are told in one column."""
+    """The first metric, which must be the same in all runs: they share one column."""
     scores = dict.fromkeys(one.scenario.metric_set.first for one in planned)
     if len(scores) > 1:
         raise InputError(
@@ -135,12 +135,12 @@ def tasks_of(todo: Sequence[PlannedRun], folder: Path) -> list[RunTask]:
 def check_groups(
     todo: Sequence[PlannedRun], load: Load, also: Callable[[Prepared], None] = lambda _: None
 ) -> None:
-    """Prepares a run of every group, so that what cannot work is told before anything is trained.
+    """Prepares a run of every group, so that errors are raised before anything is trained.
 
     Args:
         todo: The runs.
         load: Gives the samples of a run.
-        also: Refuses what is prepared for a reason of its own, by an `InputError`.
+        also: A further check of what is prepared; raises `InputError`.
 
     Raises:
         InputError: With all that cannot be done.
@@ -162,14 +162,14 @@ def check_groups(
 
 
 def run_all(
-    jobs: Sequence[RunTask], load: Load, watch: Watch, max_parallel: int | None
+    jobs: Sequence[RunTask], load: Load, watch: OnProgress, max_parallel: int | None
 ) -> dict[str, str]:
     """Runs jobs, as many at once as there is room for.
 
     Args:
         jobs: What to run.
         load: Gives the samples of a job.
-        watch: Hears how they go.
+        watch: Called with the progress of each run.
         max_parallel: Runs at the same time, at most.
 
     Returns:
@@ -177,7 +177,7 @@ def run_all(
     """
     failures: dict[str, str] = {}
 
-    def hear(job: RunTask, news: News | None) -> None:
+    def on_progress(job: RunTask, news: RunProgress | None) -> None:
         if news is not None and news.failure is not None:
             failures[job.name] = news.failure
         watch(job, news)
@@ -189,15 +189,15 @@ def run_all(
                 "use resources.backend=ray",
                 max_parallel,
             )
-        run_here(jobs, load, hear)
+        run_here(jobs, load, on_progress)
     elif jobs:
-        run_on_ray(jobs, load, hear, max_parallel)
+        run_on_ray(jobs, load, on_progress, max_parallel)
     return failures
 
 
 @contextmanager
-def shown(progress: bool | Console, runs: int, left: int) -> Generator[Watch]:
-    """What hears how the runs go, and shows it if that is wanted."""
+def shown(progress: bool | Console, runs: int, left: int) -> Generator[OnProgress]:
+    """A callback for the progress of runs, which shows it unless `progress` is False."""
     if progress is False:
         yield lambda job, news: None
         return
@@ -205,4 +205,4 @@ def shown(progress: bool | Console, runs: int, left: int) -> Generator[Watch]:
 
     console = progress if isinstance(progress, Console) else Console(highlight=False)
     with ComparisonProgress(console, runs, left) as shown:
-        yield shown.hear
+        yield shown.on_progress

@@ -44,8 +44,8 @@ def compare_scenarios(
         **fields: Changes of top-level fields for all runs.
 
     Raises:
-        InputError: If any of the runs cannot be done, two scenarios have one name, or they are
-            told by different metrics; nothing was started.
+        InputError: If any of the runs cannot be done, two scenarios have one name, or their first
+            metrics differ; nothing was started.
     """
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     if not [each for each in given if each]:
@@ -85,7 +85,7 @@ def _refuse_other_metrics(scenarios: Sequence[Scenario]) -> None:
         ours, theirs = first.metric_set.first, other.metric_set.first
         if ours != theirs:
             raise InputError(
-                f"scenarios: {first.name} is told by {ours.name} and {other.name} by "
+                f"scenarios: {first.name} is scored by {ours.name} and {other.name} by "
                 f"{theirs.name}; begin evaluation.metrics with the same in all, such as "
                 f"{LOSS}, which all have (evaluation.metrics=[{LOSS}])"
             )

@@ -19,7 +19,7 @@ class Compared:
 
     Attributes:
         groups: Runs by method and setting; the runs of a group differ in their seed.
-        target: A value of the score; tables then tell rounds and bytes to it.
+        target: A value of the score; tables then have the rounds and bytes up to it.
         confidence: Of the interval of a difference.
         columns: Further columns of the table, ``METRIC`` or ``METRIC:AGGREGATION`` each; by
             default, the scenario's other metrics over domains.
@@ -34,12 +34,12 @@ class Compared:
 
     @property
     def score(self) -> Score:
-        """What runs are told by: the first metric of their scenario, accuracy as a rule."""
+        """The score of all runs: the first metric of their scenario, accuracy as a rule."""
         return next((group.score for group in self.groups if group.runs), ACCURACY_SCORE)
 
     @property
     def chosen(self) -> bool:
-        """Whether runs are told by the round that was best on validation."""
+        """Whether runs are scored at the round that was best on validation."""
         return any(run.chosen_round is not None for run in self.runs)
 
     @property

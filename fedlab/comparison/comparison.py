@@ -1,4 +1,4 @@
-"""Methods and settings side by side, each over seeds, with everything a paper tells of them."""
+"""Methods and settings side by side, each over seeds, with the numbers that papers report."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Comparison(Compared):
 
     Attributes:
         groups: Runs by method and setting; the runs of a group differ in their seed.
-        target: A value of the first metric, accuracy as a rule; tables then tell rounds and bytes
-            to it.
+        target: A value of the first metric, accuracy as a rule; tables then have the rounds and
+            bytes up to it.
         confidence: Of the interval of a difference.
     """
 
@@ -45,8 +45,8 @@ class Comparison(Compared):
             runs: Runs or their folders. Methods stand in the order in which they come; a run that
                 has not finished counts as missing.
             target: An accuracy, between 0 and 1.
-            mixed: Whether runs of different data or scenarios may stand side by side; whatever
-                they differ in then tells their groups apart.
+            mixed: Whether runs of different data or scenarios may stand side by side; the keys in
+                which they differ are then part of their groups' labels.
             columns: Further columns, ``METRIC`` or ``METRIC:AGGREGATION`` each, e.g. ``f1:worst``;
                 aggregations are domains, pooled, clients, examples, worst, decile, worst_domain,
                 deviation, spread and gini. By default, the scenario's other metrics over domains.
@@ -64,7 +64,7 @@ class Comparison(Compared):
                 "leave out those that differ"
             )
             sameness.refuse_other_experiments(opened, remedy)
-        return _told(cls(tuple(_grouped(opened)), target, columns=tuple(columns)))
+        return _checked(cls(tuple(_grouped(opened)), target, columns=tuple(columns)))
 
     @classmethod
     def open(
@@ -85,7 +85,7 @@ class Comparison(Compared):
         groups, plan = read_groups(Path(folder))
         wanted = plan.target if target is None else target
         asked = tuple(columns) or plan.columns
-        return _told(cls(groups, wanted, columns=asked, tuned=plan.tuned))
+        return _checked(cls(groups, wanted, columns=asked, tuned=plan.tuned))
 
     def __repr__(self) -> str:
         """What is compared, in one line."""
@@ -113,7 +113,7 @@ class Comparison(Compared):
         Returns:
             A frame with two levels of columns, measure and statistic. Accuracy on each domain,
             over ``all domains``, of the ``worst client``, and the ``spread over clients`` have
-            ``mean`` and ``deviation`` over seeds, NaN where no run tells; ``difference`` (of
+            ``mean`` and ``deviation`` over seeds, NaN where no run has it; ``difference`` (of
             ``all domains``, to `reference`, by seed) has ``mean``, ``low``, ``high`` and
             ``pairs``; ``runs`` has ``finished`` and ``planned``; ``rounds to target`` and
             ``bytes to target`` have ``reached`` and, where all finished runs reached it, ``mean``
@@ -182,13 +182,13 @@ class Comparison(Compared):
         return html(self) + (svg(self.plot()) if self.domains else "")
 
 
-def _told(comparison: Comparison) -> Comparison:
-    """A comparison whose runs can be told by one score, and have a chance to reach the target."""
+def _checked(comparison: Comparison) -> Comparison:
+    """The same comparison, if its runs share one score and can reach the target."""
     scores = dict.fromkeys(group.score for group in comparison.groups if group.runs)
     if len(scores) > 1:
         names = " and ".join(score.name for score in scores)
         raise InputError(
-            f"these runs are told by different metrics ({names}: the first of "
+            f"these runs are scored by different metrics ({names}: the first of "
             "evaluation.metrics), which cannot stand in one column; compare those of one metric"
         )
     checked_target(comparison.target, comparison.score)

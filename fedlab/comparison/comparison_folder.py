@@ -28,7 +28,7 @@ class RunEntry:
 
     Attributes:
         folder: Name of its folder inside that of the comparison.
-        strategy: The method, as `strategy_label` tells it.
+        strategy: The method, as `strategy_label` names it.
         variant: What else is set differently, by dotted key.
         seed: Its seed.
     """

@@ -32,7 +32,7 @@ NARROWEST = 12
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Prints the table in parts, what it means, and which runs are missing.
 
-    Domains that there is no room for beside each other are told by their mean, spread and worst.
+    Domains that do not fit beside each other are shown by their mean, spread and worst.
     """
     groups = names(comparison)
     each = [*domains(comparison), *over_all(comparison)]
@@ -48,14 +48,14 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         _print(groups[:-1], asked, console)
     absent, tuned = missing(comparison), comparison.tuned
     oracle = [tuned.note] if tuned is not None and tuned.is_oracle else []
-    told = notes(comparison)
+    lines = notes(comparison)
     if not room:
-        told.insert(
+        lines.insert(
             1,
             f"There is no room for {len(comparison.domains)} domains side by side: `--format csv` "
             "(to_csv) has each of them, and so has the page that `fedlab report` makes.",
         )
-    for note in told:
+    for note in lines:
         style = "yellow" if note in [*absent, *oracle] else "dim"
         console.print(Text(note, style=style), soft_wrap=note in absent)
 

@@ -30,7 +30,7 @@ def weighted(
         wanted: ``examples`` or ``uniform``.
 
     Raises:
-        InputError: If the method counts clients in another way, whatever it is told.
+        InputError: If the method weights clients in another way, which no key changes.
     """
     without = {key: value for key, value in changes.items() if key != WEIGHTING}
     method = load_scenario(source, without, **fields).strategy
@@ -39,7 +39,7 @@ def weighted(
     if counts not in (wanted, "alone"):
         raise InputError(
             f"{WEIGHTING}={wanted}: {method.name} minimises another loss, in which clients count "
-            f"{IN_WORDS[counts]}, whatever this key says; compare without {method.name}, or leave "
-            f"{WEIGHTING} out and read the column that says how clients count"
+            f"{IN_WORDS[counts]} for any value of this key; compare without {method.name}, or "
+            f"leave {WEIGHTING} out and read the column that says how clients count"
         )
     return found

@@ -23,7 +23,7 @@ def markdown(comparison: Compared) -> str:
     return markdown_of(columns(comparison), notes(comparison))
 
 
-def markdown_of(table: Sequence[Column], told: Sequence[str]) -> str:
+def markdown_of(table: Sequence[Column], footnotes: Sequence[str]) -> str:
     """Columns as a table in Markdown, the best of each bold, with notes below."""
     lines = [[column.title for column in table]]
     lines.append(["---:" if column.number else "---" for column in table])
@@ -31,7 +31,7 @@ def markdown_of(table: Sequence[Column], told: Sequence[str]) -> str:
         cells = ((c.cells[place].replace("|", "\\|"), c.best[place]) for c in table)
         lines.append([f"**{text}**" if best else text for text, best in cells])
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return rows + "\n\n" + "\n".join(f"{note}  " for note in told) + "\n"
+    return rows + "\n\n" + "\n".join(f"{note}  " for note in footnotes) + "\n"
 
 
 def latex(comparison: Compared) -> str:
@@ -39,9 +39,9 @@ def latex(comparison: Compared) -> str:
     return latex_of(columns(comparison), notes(comparison))
 
 
-def latex_of(table: Sequence[Column], told: Sequence[str]) -> str:
+def latex_of(table: Sequence[Column], footnotes: Sequence[str]) -> str:
     """Columns as a table in LaTeX, the best of each bold, with notes as comments."""
-    lines = [r"% \usepackage{booktabs}", *(f"% {note}" for note in told)]
+    lines = [r"% \usepackage{booktabs}", *(f"% {note}" for note in footnotes)]
     lines.append(rf"\begin{{tabular}}{{{''.join('r' if c.number else 'l' for c in table)}}}")
     lines += [r"\toprule", _latex_row([_latex(column.title) for column in table]), r"\midrule"]
     for place in range(len(table[0].cells)):
@@ -64,15 +64,15 @@ def html(comparison: Compared) -> str:
         "<tr>" + "".join(cell("td", c, c.cells[place], c.best[place]) for c in table) + "</tr>"
         for place in range(len(comparison.groups))
     )
-    told = "<br>".join(html_text.escape(note) for note in notes(comparison))
+    footnotes = "<br>".join(html_text.escape(note) for note in notes(comparison))
     return (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p><small>{told}"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p><small>{footnotes}"
         "</small></p>"
     )
 
 
 def flat(comparison: Compared) -> pandas.DataFrame:
-    """The table's numbers with one level of columns, groups told in columns of their own."""
+    """The table's numbers with one level of columns, and columns for method and setting."""
     frame = table(comparison)
     frame.columns = [" ".join(column) for column in frame.columns]
     return frame.reset_index()

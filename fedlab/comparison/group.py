@@ -1,4 +1,4 @@
-"""Runs that differ in nothing but their seed, and what a group of them is called."""
+"""Runs that differ in their seed alone, and the label of a group of them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Group:
 
     @property
     def score(self) -> Score:
-        """What its runs are told by: the first metric of their scenario."""
+        """The score of its runs: the first metric of their scenario."""
         run = next(iter(self.runs.values()), None)
         return run.metric_set.first if run else ACCURACY_SCORE
 
@@ -69,8 +69,8 @@ def label_of(strategy: str, variant: Mapping[str, Any]) -> str:
 
 def strategy_label(parameters: StrategyParameters) -> str:
     """A strategy's name, and the parameters that differ from their defaults: ``fedprox mu=0.1``."""
-    told = [f"{key}={in_words(value)}" for key, value in chosen(parameters).items()]
-    return " ".join([parameters.name, *told]).replace("__main__:", "")
+    words = [f"{key}={in_words(value)}" for key, value in chosen(parameters).items()]
+    return " ".join([parameters.name, *words]).replace("__main__:", "")
 
 
 def in_one_line(reason: str) -> str:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fedlab.comparison.run_worker import Load, News, RunTask, Watch, attempt
+from fedlab.comparison.run_worker import Load, OnProgress, RunProgress, RunTask, attempt
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.ray.resources import ActorPlan, Hardware, plan_actors
@@ -74,15 +74,17 @@ def lay_out(
     return Layout(together, actors, replace(one, actors=actors))
 
 
-def run_here(jobs: Sequence[RunTask], load: Load, watch: Watch) -> None:
+def run_here(jobs: Sequence[RunTask], load: Load, watch: OnProgress) -> None:
     """Runs jobs one after another in this process."""
     for job in jobs:
-        watch(job, News())
+        watch(job, RunProgress())
         attempt(job, load(job.scenario.data), lambda news, job=job: watch(job, news))
         watch(job, None)
 
 
-def run_on_ray(jobs: Sequence[RunTask], load: Load, watch: Watch, max_parallel: int | None) -> None:
+def run_on_ray(
+    jobs: Sequence[RunTask], load: Load, watch: OnProgress, max_parallel: int | None
+) -> None:
     """Runs jobs on one Ray cluster, which is started unless there is one.
 
     Raises:

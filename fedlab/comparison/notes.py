@@ -29,33 +29,35 @@ LONGEST = 60
 
 def notes(comparison: Compared) -> list[str]:
     """What a reader must know of the table, and why runs are missing."""
-    told = [
+    lines = [
         f"Test {comparison.score.words}{comparison.score.unit} after {_which(comparison)}; ± is "
         "the standard deviation over seeds, spread over clients that over the clients of a run "
         "(mean over seeds)."
     ]
     if comparison.tuned is not None:
-        told.append(comparison.tuned.note)
+        lines.append(comparison.tuned.note)
     if len(comparison.groups) > 1:
-        told.append(
+        lines.append(
             f"difference: of the mean over domains, to {_reference(comparison)}, paired by seed, "
             f"with its {100 * comparison.confidence:g} % confidence interval (Student's t)."
         )
-        told.append(_claims(comparison))
+        lines.append(_claims(comparison))
     if comparison.target is not None:
-        told.append("Where not all runs reached the target, it is told how many did.")
-    told += _unscored(comparison)
-    told += _unseen(comparison)
+        lines.append(
+            "Where not all runs reached the target, the number of those that did is shown."
+        )
+    lines += _unscored(comparison)
+    lines += _unseen(comparison)
     if some_never_trained(comparison):
-        told.append(
+        lines.append(
             "never trained: clients of a run that were tested and had never been drawn to train "
             "(mean over seeds); what stays with them is as it was before the first round. Mean "
             "over trained clients and worst trained client leave them out."
         )
-    told += _held_out(comparison)
-    told += work_notes(comparison)
-    told.append("traffic: up and down, evaluation included.")
-    return told + missing(comparison)
+    lines += _held_out(comparison)
+    lines += work_notes(comparison)
+    lines.append("traffic: up and down, evaluation included.")
+    return lines + missing(comparison)
 
 
 def _claims(comparison: Compared) -> str:
@@ -113,30 +115,30 @@ def _unscored(comparison: Compared) -> list[str]:
 def _unseen(comparison: Compared) -> list[str]:
     """What is said of domains that no client has."""
     by_domain = [unseen_by(comparison, domain) for domain in comparison.domains]
-    told = []
+    lines = []
     if any(all(by) for by in by_domain):
-        told.append("unseen: no client has samples of this domain; the global model is tested.")
+        lines.append("unseen: no client has samples of this domain; the global model is tested.")
     if any(any(by) and not all(by) for by in by_domain):
-        told.append(
+        lines.append(
             f"{SIGN}: no client of this group has samples of this domain; the global model is "
             "tested."
         )
-    told += [
+    lines += [
         f"{label}: has no number on {short(', '.join(names), LONGEST)}, which no client has, for "
         "it leaves no global model to test there; nor has it a mean over all domains."
         for label, names in untested(comparison).items()
     ]
-    return told
+    return lines
 
 
 def _held_out(comparison: Compared) -> list[str]:
-    """What is said of clients that nobody trains."""
+    """Notes about held-out clients, which are never trained."""
     measures = held_out(comparison)
     if not measures:
         return []
     steps = sorted({run.scenario.evaluation.adapt_steps for run in comparison.runs} - {0})
     after = f"; adapted: after {' or '.join(map(str, steps))} steps on their own samples"
-    told = [
+    lines = [
         f"{HELD_OUT}: mean over the clients that never train (partition.held_out_clients), each "
         "on its own test samples" + after * (ADAPTED in measures) + "."
     ]
@@ -146,11 +148,11 @@ def _held_out(comparison: Compared) -> list[str]:
         if any(_keeps_a_part(group, seed) for seed in group.outcomes)
     ]
     if partial:
-        told.append(
+        lines.append(
             f"{', '.join(partial)}: leaves no global model; what stays with clients has its "
-            "initial values at one that nobody trained."
+            "initial values at held-out clients."
         )
-    return told
+    return lines
 
 
 def _keeps_a_part(group: Group, seed: int) -> bool:

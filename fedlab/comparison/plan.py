@@ -66,7 +66,7 @@ def plan(
 
     Raises:
         InputError: If any combination cannot be run, or stands there twice; all problems of all
-            combinations are told.
+            combinations are listed.
     """
     everywhere = override.parse(overrides)
     _refuse_misplaced([".".join(map(str, place)) for place in everywhere])
@@ -99,7 +99,7 @@ def plan(
             PlannedRun(RunEntry("", strategy, variant, scenario.seed), scenario)
             for scenario in scenarios
         ]
-    _tell(problems, len(chosen) * len(settings))
+    _raise_problems(problems, len(chosen) * len(settings))
     _refuse_doubles(planned)
     return with_folders(planned)
 
@@ -125,7 +125,7 @@ def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
     return listed
 
 
-def refuse_strangers(planned: Sequence[PlannedRun], folder: Path) -> None:
+def refuse_other_runs(planned: Sequence[PlannedRun], folder: Path) -> None:
     """Refuses a folder in which another run has the place of a planned one.
 
     Raises:
@@ -141,9 +141,9 @@ def refuse_strangers(planned: Sequence[PlannedRun], folder: Path) -> None:
         there = load_scenario(RunFolder(path).scenario_file)
         found = differences(there, one.scenario, ignore=NO_RESULT)
         if found:
-            told = ", ".join(map(str, found[:3]))
+            listed = ", ".join(map(str, found[:3]))
             raise InputError(
-                f"the folder '{path}' holds another run, with {told}; choose another folder with "
+                f"the folder '{path}' holds another run, with {listed}; choose another folder with "
                 "--out, or delete that run"
             )
 
@@ -177,12 +177,12 @@ def _in_short(change: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
     if isinstance(whole[1], StrategyParameters):
         strategy = strategy_label(whole[1])
     else:
-        told = (f"{key.partition('.')[2]}={in_words(value)}" for key, value in parameters)
-        strategy = " ".join([str(whole[1]), *told])
+        words = (f"{key.partition('.')[2]}={in_words(value)}" for key, value in parameters)
+        strategy = " ".join([str(whole[1]), *words])
     return label_of(strategy, setting).removeprefix(", ")
 
 
-def _tell(problems: Mapping[str, str], combinations: int) -> None:
+def _raise_problems(problems: Mapping[str, str], combinations: int) -> None:
     """Raises what is wrong, once if it is wrong with every combination."""
     if not problems:
         return
@@ -205,7 +205,7 @@ def _refuse_doubles(planned: Sequence[PlannedRun]) -> None:
 
 
 def with_folders(planned: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """Names folders after method, setting and seed, as short as they are told apart."""
+    """Names folders after method, setting and seed, as short as keeps the names distinct."""
     groups: dict[str, str] = {}
     for one in planned:
         label = label_of(one.entry.strategy, one.entry.variant)

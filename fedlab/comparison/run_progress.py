@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
 from fedlab.comparison.group import in_one_line
-from fedlab.comparison.run_worker import News, RunTask
+from fedlab.comparison.run_worker import RunProgress, RunTask
 from fedlab.report.terminal.progress import Lines
 from fedlab.report.units import duration
 
@@ -45,7 +45,7 @@ class ComparisonProgress:
         self.all = self.bar.add_task("", total=runs, completed=self.ended, name=f"{runs} runs")
         self.lines = Lines(console)
         self.tasks: dict[str, TaskID] = {}
-        self.last: dict[str, News] = {}
+        self.last: dict[str, RunProgress] = {}
         self.began: dict[str, float] = {}
         self.failed: dict[str, str] = {}
 
@@ -72,8 +72,8 @@ class ComparisonProgress:
         log.removeHandler(self.lines)
         self.bar.stop()
 
-    def hear(self, job: RunTask, news: News | None) -> None:
-        """Shows what there is to tell of a run; None says that it has ended."""
+    def on_progress(self, job: RunTask, news: RunProgress | None) -> None:
+        """Shows the progress of a run; None says that it has ended."""
         if job.name not in self.began:
             self.began[job.name] = time.perf_counter()
             self.tasks[job.name] = self.bar.add_task("starting", total=None, name=f"  {job.name}")
@@ -85,11 +85,11 @@ class ComparisonProgress:
         if news.failure is not None:
             self.failed[job.name] = news.failure
         if news.rounds:
-            score = news.score or self.last.get(job.name, News()).score
-            self.last[job.name] = News(news.round, news.rounds, score)
-            told = f"round {news.round}/{news.rounds}  {score}".rstrip()
+            score = news.score or self.last.get(job.name, RunProgress()).score
+            self.last[job.name] = RunProgress(news.round, news.rounds, score)
+            text = f"round {news.round}/{news.rounds}  {score}".rstrip()
             self.bar.update(
-                self.tasks[job.name], total=news.rounds, completed=news.round, description=told
+                self.tasks[job.name], total=news.rounds, completed=news.round, description=text
             )
 
     def _end(self, name: str) -> None:
@@ -102,9 +102,9 @@ class ComparisonProgress:
             reason = in_one_line(self.failed[name])
             self._say(f"{count}  failed after {spent}: {reason}", "red")
         else:
-            last = self.last.get(name, News())
-            told = [count, f"{last.rounds} rounds", last.score, spent]
-            self._say("  ".join(filter(None, told)))
+            last = self.last.get(name, RunProgress())
+            parts = [count, f"{last.rounds} rounds", last.score, spent]
+            self._say("  ".join(filter(None, parts)))
 
     def _say(self, text: str, style: str = "") -> None:
         self.console.print(Text(text, style=style), soft_wrap=True)

@@ -16,7 +16,7 @@ import torch
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fedlab.comparison.run_worker import Load, News, RunTask, RunWorker, Watch
+from fedlab.comparison.run_worker import Load, OnProgress, RunProgress, RunTask, RunWorker
 from fedlab.config import registry
 from fedlab.engine.ray.resources import ActorPlan
 from fedlab.scenario import Scenario
@@ -65,29 +65,29 @@ class RunScheduler:
         self.busy: dict[Any, Attempt] = {}
         self.data: dict[str, ray.ObjectRef[Any]] = {}
 
-    def run(self, jobs: Sequence[RunTask], load: Load, watch: Watch) -> None:
+    def run(self, jobs: Sequence[RunTask], load: Load, watch: OnProgress) -> None:
         """Runs all jobs.
 
-        A run whose process dies is tried once more, with its clients in processes of their own:
-        as in a run by itself, a client that kills its process then takes no other along.
+        A run whose process dies is tried once more, with its clients in separate processes:
+        as in a single run, a client that kills its process then ends no other client.
 
         Args:
             jobs: What to run.
             load: Gives the samples of a job.
-            watch: Hears how they go.
+            watch: Called with the progress of each run.
         """
         queue = deque((job, 1) for job in jobs)
         try:
             while queue or self.busy:
                 while queue and self.idle:
                     job, number = queue.popleft()
-                    watch(job, News())
+                    watch(job, RunProgress())
                     self._send(Attempt(job, self.idle.popleft(), number), load)
                 ready, _ = ray.wait([*self.busy], num_returns=1, fetch_local=False)
                 stream = cast(Any, ready[0])
                 job, post, number = self.busy[stream]
                 try:
-                    news = cast(News, ray.get(next(stream)))
+                    news = cast(RunProgress, ray.get(next(stream)))
                 except StopIteration:
                     del self.busy[stream]
                     self.idle.append(post)
@@ -99,7 +99,7 @@ class RunScheduler:
                     if number < TRIES:
                         queue.appendleft((job, number + 1))
                         continue
-                    watch(job, News(failure=f"its process died {number} times: {error}"))
+                    watch(job, RunProgress(failure=f"its process died {number} times: {error}"))
                     watch(job, None)
                 else:
                     watch(job, news)

@@ -59,15 +59,15 @@ class RunTask:
 
 
 @dataclass(frozen=True)
-class News:
-    """What there is to tell of a run on its way.
+class RunProgress:
+    """The progress of a run: its round and score, warnings, or its failure.
 
     Attributes:
         round: Rounds done.
         rounds: Rounds there will be.
         score: The first metric's mean over domains after the round in words; empty where it was not
             evaluated.
-        warnings: What else has happened.
+        warnings: Logged since the last report, clients that failed among them.
         failure: Why the run has failed, if it has.
     """
 
@@ -79,12 +79,12 @@ class News:
 
 
 Load = Callable[[DataSpec], FederatedData]
-Tell = Callable[[News], None]
-Watch = Callable[[RunTask, News | None], None]
-"""Hears the news of a job; None when the job has ended."""
+Report = Callable[[RunProgress], None]
+OnProgress = Callable[[RunTask, RunProgress | None], None]
+"""Called with a job and its progress; with None when the job has ended."""
 
 
-def conduct(job: RunTask, data: FederatedData, tell: Tell) -> None:
+def conduct(job: RunTask, data: FederatedData, report: Report) -> None:
     """Runs a job, or goes on with it.
 
     Raises:
@@ -96,22 +96,22 @@ def conduct(job: RunTask, data: FederatedData, tell: Tell) -> None:
     observed = anatomy_of(prepared.model).observed
     grid, _ = start_grid(laid_out, prepared.data, prepared.partition, observed)
     if job.threads is not None:
-        torch.set_num_threads(job.threads)  # as in a process of its own: same sums, same bytes
-    observers: list[Callback] = [_Reporter(tell)]
+        torch.set_num_threads(job.threads)  # as in a single run: same sums, same bytes
+    observers: list[Callback] = [_Reporter(report)]
     if job.until is not None:
         observers.append(PauseAfter(job.until))
     with grid, suppress(Paused):
         start_or_resume(prepared, grid, job.folder, observers)
 
 
-def attempt(job: RunTask, data: FederatedData, tell: Tell) -> None:
-    """Runs a job; what goes wrong is told and stops nobody else."""
+def attempt(job: RunTask, data: FederatedData, report: Report) -> None:
+    """Runs a job; an error is reported and stops no other job."""
     try:
-        conduct(job, data, tell)
+        conduct(job, data, report)
     except FedlabError as error:
-        tell(News(failure=str(error)))
+        report(RunProgress(failure=str(error)))
     except (Exception, SystemExit) as error:  # a method's own code may raise anything
-        tell(News(failure=_with_place(error)))
+        report(RunProgress(failure=_with_place(error)))
 
 
 def _with_place(error: BaseException) -> str:
@@ -139,9 +139,9 @@ class RunWorker:
         os.chdir(folder)
         os.environ.update(settings)
 
-    def run(self, job: RunTask, data: FederatedData) -> Iterator[News]:
-        """Runs a job and tells how it goes while it does."""
-        news: SimpleQueue[News | None] = SimpleQueue()
+    def run(self, job: RunTask, data: FederatedData) -> Iterator[RunProgress]:
+        """Runs a job and yields its progress."""
+        news: SimpleQueue[RunProgress | None] = SimpleQueue()
 
         def work() -> None:
             try:
@@ -157,17 +157,17 @@ class RunWorker:
 
 
 class _Reporter:
-    """Observer that tells every round."""
+    """Observer that reports every round."""
 
-    def __init__(self, tell: Tell) -> None:
-        self.tell = tell
+    def __init__(self, report: Report) -> None:
+        self.report = report
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
-        """Tells where the run starts."""
-        self.tell(News(first_round - 1, rounds))
+        """Reports the round before the first one."""
+        self.report(RunProgress(first_round - 1, rounds))
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Tells the round, its score and who failed in it."""
+        """Reports the round, its score and the clients that failed in it."""
         from fedlab.runs.curves import learning_curves
         from fedlab.runs.metrics import followed_split
 
@@ -185,22 +185,22 @@ class _Reporter:
             f"round {report.round}: {name} failed: {(why.strip().splitlines() or [''])[-1]}"
             for name, why in report.failures.items()
         ]
-        self.tell(News(report.round, report.rounds, score, failures))
+        self.report(RunProgress(report.round, report.rounds, score, failures))
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Nothing more to tell."""
+        """Nothing is left to report."""
 
 
 class _Warnings(logging.Handler):
-    """Tells what fedlab warns of, for as long as it is entered."""
+    """Context that reports fedlab's log records from WARNING on."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, report: Report) -> None:
         super().__init__(logging.WARNING)
-        self.tell = tell
+        self.report = report
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tells one warning."""
-        self.tell(News(warnings=[record.getMessage()]))
+        """Reports one warning."""
+        self.report(RunProgress(warnings=[record.getMessage()]))
 
     def __enter__(self) -> _Warnings:
         log.addHandler(self)

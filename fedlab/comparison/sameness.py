@@ -21,7 +21,7 @@ def refuse_other_experiments(runs: Sequence[RunRecord], remedy: str) -> None:
     """Refuses runs of different data or scenarios.
 
     Args:
-        runs: Whatever is to be compared.
+        runs: The runs to be compared.
         remedy: What to do instead.
 
     Raises:
@@ -33,8 +33,8 @@ def refuse_other_experiments(runs: Sequence[RunRecord], remedy: str) -> None:
         there: dict[str, RunRecord] = {}
         for values, run in zip(settings, runs, strict=True):
             there.setdefault(in_words(values.get(key)), run)
-        told = [f"{value} in '{run.folder}'" for value, run in there.items()]
-        more = f" and {len(told) - 2} more" * (len(told) > 2)
-        lines.append(f"{key}: {', '.join(told[:2])}{more}")
+        listed = [f"{value} in '{run.folder}'" for value, run in there.items()]
+        more = f" and {len(listed) - 2} more" * (len(listed) > 2)
+        lines.append(f"{key}: {', '.join(listed[:2])}{more}")
     if lines:
         raise InputError("\n".join([f"these runs are of different experiments; {remedy}", *lines]))

@@ -52,10 +52,10 @@ def numbers(
     frame: pandas.DataFrame, measure: str, score: Score, deviations: bool = True
 ) -> list[str]:
     """A score of each group, a share in per cent, with its deviation over seeds."""
-    told = []
+    cells = []
     for row in rows(frame):
         mean, deviation = row[measure, "mean"], row[measure, "deviation"]
         known = deviations and not math.isnan(deviation)
         spread = f" ± {score.text(deviation)}" if known else ""
-        told.append(NONE if math.isnan(mean) else score.text(mean) + spread)
-    return told
+        cells.append(NONE if math.isnan(mean) else score.text(mean) + spread)
+    return cells

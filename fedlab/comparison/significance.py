@@ -39,7 +39,7 @@ def sign_flip(differences: Sequence[float]) -> float:
         drawn = rng.generator(0, "sign flips", count).integers(0, 2, (DRAWS, count))
         signs = np.vstack([np.ones(count), 1.0 - 2.0 * drawn])
     means = np.abs(signs @ values)
-    # As far but for rounding is as far.
+    # Differences of rounding count as equal.
     return float((means >= abs(values.sum()) - 1e-9 * max(np.abs(values).sum(), 1e-300)).mean())
 
 

@@ -39,7 +39,7 @@ class Outcome:
         steps: Optimiser steps of a client in a round, on average.
         up: Bytes that a client sends up in a round, on average.
         down: Bytes that go down to a client in a round, on average, evaluation included.
-        held_out: The mean over clients that nobody trains; NaN where there are none.
+        held_out: The mean over held-out clients (never trained); NaN where there are none.
         adapted: The same after a few steps on their own samples.
         unequal: Whether clients have learnt from different numbers of samples.
     """

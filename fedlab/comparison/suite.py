@@ -1,4 +1,4 @@
-"""Several scenarios in one table, with everything a paper tells of them."""
+"""Several scenarios in one table, with the numbers that papers report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Suite(SuiteNumbers):
                 )
             if first[1].score != other.score:
                 raise InputError(
-                    f"scenarios: {first[0]} is told by {first[1].score.name} and {name} by "
+                    f"scenarios: {first[0]} is scored by {first[1].score.name} and {name} by "
                     f"{other.score.name}; begin evaluation.metrics with the same in both"
                 )
         return cls(dict(comparisons))

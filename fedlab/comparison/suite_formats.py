@@ -42,7 +42,7 @@ def columns(suite: SuiteNumbers) -> list[Column]:
 def notes(suite: SuiteNumbers) -> list[str]:
     """What a reader must know of the table."""
     score = suite.score
-    told = [
+    lines = [
         f"Test {score.words}{score.unit}, mean over domains; ± is the standard deviation over "
         "seeds.",
         "interquartile mean: of all runs without the lowest and highest quarter, with a 95 % "
@@ -52,12 +52,12 @@ def notes(suite: SuiteNumbers) -> list[str]:
     ]
     left_out = [name for name in suite.comparisons if name not in suite.complete]
     if left_out:
-        told.append(
+        lines.append(
             f"{', '.join(left_out)}: a method has no finished run there, so that it counts in no "
             "number over scenarios."
         )
     if suite.ranks is not None:
-        told.append(
+        lines.append(
             f"average rank over {len(suite.complete)} scenarios: Friedman's test has p = "
             f"{suite.ranks.p:.2g}; at 5 %, ranks differ that lie {suite.ranks.critical:.2f} apart "
             "(Nemenyi)."
@@ -69,10 +69,10 @@ def notes(suite: SuiteNumbers) -> list[str]:
     enough = enough_pairs(many)
     if fewest < enough:
         corrected = f" with {many} differences, corrected by Holm," * (many > 1)
-        told.append(
+        lines.append(
             f"Claims about one scenario{corrected} take {enough} seeds or more; here are {fewest}."
         )
-    return told
+    return lines
 
 
 def markdown(suite: SuiteNumbers) -> str:

@@ -39,7 +39,7 @@ class SuiteNumbers:
 
     @property
     def score(self) -> Score:
-        """What all are told by."""
+        """The score that all scenarios share."""
         return next(iter(self.comparisons.values())).score
 
     @cached_property

@@ -26,7 +26,7 @@ ROUNDS_TO, BYTES_TO = "rounds to target", "bytes to target"
 VIRTUAL, VIRTUAL_TO = "virtual seconds", "virtual seconds to target"
 NEVER, CLIENTS = "never trained", "mean over clients"
 TRAINED, WORST_TRAINED = "mean over trained clients", "worst trained client"
-HELD_OUT, ADAPTED = "clients nobody trained", "clients nobody trained, adapted"
+HELD_OUT, ADAPTED = "held-out clients", "held-out clients, adapted"
 STEPS, PARAMETERS, UP, DOWN = "steps", "parameters trained", "bytes up", "bytes down"
 FORWARD, BACKWARD = "samples forward", "samples backward"
 LABELLED, UNLABELLED = "labelled samples a step", "unlabelled samples a step"
@@ -86,7 +86,7 @@ def by_seed(group: Group, value: Callable[[Outcome], float]) -> dict[int, float]
 
 
 def _measures(comparison: Compared) -> dict[str, Callable[[Outcome], float]]:
-    """What is told of a run; NaN where the run does not tell."""
+    """Column -> a run's number in it; NaN where the run has none."""
 
     def on(domain: str) -> Callable[[Outcome], float]:
         return lambda run: run.domains.get(domain, math.nan)
@@ -113,12 +113,12 @@ def _asked(one: Asked) -> Callable[[Outcome], float]:
 def _of_trained(value: Callable[[Spread], float]) -> Callable[[Outcome], float]:
     """A number of the clients that have trained; NaN where none of them has."""
 
-    def told(run: Outcome) -> float:
+    def of_run(run: Outcome) -> float:
         if run.spread is None or run.spread.untrained == run.spread.clients:
             return math.nan
         return value(run.spread.of_trained or run.spread)
 
-    return told
+    return of_run
 
 
 _OF_TRAINED: dict[str, Callable[[Outcome], float]] = {
@@ -127,7 +127,7 @@ _OF_TRAINED: dict[str, Callable[[Outcome], float]] = {
     WORST_TRAINED: _of_trained(lambda spread: spread.worst),
     NEVER: lambda run: run.spread.untrained if run.spread else math.nan,
 }
-"""Told where a run has tested clients that have never trained."""
+"""Columns of runs that have tested clients that have never trained."""
 
 
 def some_never_trained(comparison: Compared) -> bool:
@@ -140,11 +140,11 @@ _OF_HELD_OUT: dict[str, Callable[[Outcome], float]] = {
     HELD_OUT: lambda run: run.held_out,
     ADAPTED: lambda run: run.adapted,
 }
-"""Means over clients that nobody trains."""
+"""Means over held-out clients, which are never trained."""
 
 
 def held_out(comparison: Compared) -> list[str]:
-    """What any run tells of clients that nobody trains."""
+    """The columns of held-out clients in which any run has a number."""
     outcomes = [one for group in comparison.groups for one in group.outcomes.values()]
     return [
         measure
@@ -154,7 +154,7 @@ def held_out(comparison: Compared) -> list[str]:
 
 
 def on_devices(comparison: Compared) -> bool:
-    """Whether any run has virtual time to tell."""
+    """Whether any run has virtual time."""
     outcomes = (one for group in comparison.groups for one in group.outcomes.values())
     return any(one.virtual is not None for one in outcomes)
 
@@ -184,7 +184,7 @@ def _row(comparison: Compared, group: Group) -> dict[tuple[str, str], float]:
         by_seed(reference, measures[ALL_DOMAINS]),
         comparison.confidence,
     )
-    own = group is reference  # nothing to tell, and an interval of no width at that
+    own = group is reference  # its difference to itself is no result
     for name in ("mean", "low", "high"):
         row[DIFFERENCE, name] = math.nan if own else getattr(difference, name)
     row[DIFFERENCE, "pairs"] = 0 if own else difference.pairs
@@ -206,7 +206,7 @@ def _row(comparison: Compared, group: Group) -> dict[tuple[str, str], float]:
 
 
 def work(group: Group, measure: str) -> float:
-    """What a round asks of a client, the mean over seeds; NaN where the runs do not tell.
+    """What a round asks of a client, the mean over seeds; NaN where the runs do not have it.
 
     Args:
         group: The method.
@@ -220,8 +220,8 @@ def work(group: Group, measure: str) -> float:
         UNLABELLED: "unlabelled",
     }
     if measure in written:
-        told = [group.runs[seed].workload for seed in group.outcomes]
-        return estimate([one.get(written[measure], math.nan) for one in told]).mean
+        workloads = [group.runs[seed].workload for seed in group.outcomes]
+        return estimate([one.get(written[measure], math.nan) for one in workloads]).mean
     of_run = {STEPS: "steps", UP: "up", DOWN: "down"}[measure]
     return estimate([getattr(one, of_run) for one in group.outcomes.values()]).mean
 
@@ -230,8 +230,8 @@ def differing_work(comparison: Compared) -> list[str]:
     """What a round asks of a client, and not of every method the same."""
     found = []
     for measure in (each for each in WORK if each != DOWN):
-        told = [work(group, measure) for group in comparison.groups]
-        known = [value for value in told if not math.isnan(value)]
+        numbers = [work(group, measure) for group in comparison.groups]
+        known = [value for value in numbers if not math.isnan(value)]
         if known and not math.isclose(min(known), max(known), rel_tol=1e-9):
             found.append(measure)
     return found
@@ -245,8 +245,8 @@ def _estimated(measure: str, values: Mapping[int, float]) -> dict[tuple[str, str
 def _reached(measure: str, values: Mapping[int, float | None]) -> dict[tuple[str, str], float]:
     """A mean over the quick ones alone would flatter: there is one only if all runs got there."""
     got = {seed: value for seed, value in values.items() if value is not None}
-    told = _estimated(measure, got if len(got) == len(values) else {})
-    return {(measure, "reached"): len(got), **told}
+    estimated = _estimated(measure, got if len(got) == len(values) else {})
+    return {(measure, "reached"): len(got), **estimated}
 
 
 def _hashable(value: Any) -> Any:

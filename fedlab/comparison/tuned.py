@@ -36,10 +36,10 @@ class Tuned:
     @property
     def note(self) -> str:
         """What a reader must know."""
-        told = (
+        chosen = (
             f"the settings of each method are the best of {self.draws} draw"
             f"{'s' * (self.draws > 1)} by {self.metric} on {CHOSEN_BY[self.select]}"
         )
         if self.is_oracle:
-            return f"oracle: {told}, which no choice may look at; these numbers are no result."
-        return f"tuned: {told}."
+            return f"oracle: {chosen}, which no choice may look at; these numbers are no result."
+        return f"tuned: {chosen}."

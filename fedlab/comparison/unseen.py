@@ -1,4 +1,4 @@
-"""Domains that no client learns from: they are told apart from those that are somebody's."""
+"""Unseen domains, which no client learns from, as marked in tables."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ UNSEEN = "(unseen)"
 
 
 def unseen_by(comparison: Compared, domain: str) -> list[bool]:
-    """Whether a domain is nobody's, by group; a group without runs is as the first that has one."""
+    """Whether a domain is unseen, by group; a group without runs is as the first that has one."""
     own = [unseen(group) for group in comparison.groups]
     first = next((names for names in own if names is not None), frozenset())
     return [domain in (first if names is None else names) for names in own]
 
 
 def unseen(group: Group) -> frozenset[str] | None:
-    """The domains that are nobody's in a group's runs; None if there is no run."""
+    """The unseen domains of a group's runs; None if there is no run."""
     return next((frozenset(run.scenario.data.unseen_domains) for run in group.runs.values()), None)
 
 
 def untested(comparison: Compared) -> dict[str, list[str]]:
-    """Domains that are nobody's and on which a group has no number, by the group's label.
+    """Unseen domains on which a group has no number, by the group's label.
 
     A method whose server has no whole model has none to test there.
     """

@@ -51,7 +51,7 @@ def work_columns(comparison: Compared) -> list[Column]:
 
 
 def all_work(comparison: Compared) -> list[Column]:
-    """The same of all methods, whether or not they differ; what nobody tells is left out."""
+    """The same of all methods, also where they agree; columns without a number are left out."""
     asked = (_asked(comparison, measure) for measure in WORK)
     return [
         words("method", [group.label for group in comparison.groups]),
@@ -69,9 +69,9 @@ def objectives_differ(comparison: Compared) -> bool:
 
 def work_notes(comparison: Compared) -> list[str]:
     """What a reader must know of these columns."""
-    told = []
+    lines = []
     if objectives_differ(comparison):
-        told.append(
+        lines.append(
             "clients count: in the loss that a method minimises, by their examples or all the "
             "same. These are two objectives; strategy.weighting=examples or "
             "strategy.weighting=uniform makes them one" + _exceptions(comparison) + "."
@@ -79,32 +79,32 @@ def work_notes(comparison: Compared) -> list[str]:
     found = differing_work(comparison)
     if found:
         names = ", ".join(TITLES[measure] for measure in found)
-        told.append(
+        lines.append(
             f"{names}: of a client in a round (mean over clients, rounds and seeds); what a "
             "method asks before the first round counts as sent."
         )
     if {FORWARD, BACKWARD} & set(found):
-        told.append(
+        lines.append(
             "samples forward, samples backward: through the network, in a round of a client (mean "
             "over those that may train); a sample that goes through twice counts twice, and one "
             "whose gradients go back through a part counts as well."
         )
-    return told
+    return lines
 
 
 def _exceptions(comparison: Compared) -> str:
     """Methods that have that key elsewhere, or not at all."""
     used = [run.scenario.strategy for group in comparison.groups for run in group.runs.values()]
     named = {str(each.name): each.clients_count for each in used}
-    told = []
+    lines = []
     if over := [name for name in ("ggeur", "fedheal") if name in named]:
-        told.append(f"of {' and '.join(over)} it is strategy.base.weighting")
-    told += [
+        lines.append(f"of {' and '.join(over)} it is strategy.base.weighting")
+    lines += [
         f"{name} knows its own way alone"
         for name, counts in named.items()
         if name.startswith("flwr:") or (counts == "rule" and name not in over)
     ]
-    return f" ({'; '.join(told)})" if told else ""
+    return f" ({'; '.join(lines)})" if lines else ""
 
 
 def _kind(group: Group) -> str | None:
@@ -117,8 +117,8 @@ def _count(comparison: Compared) -> Column:
 
 
 def _asked(comparison: Compared, measure: str) -> Column:
-    told = [work(group, measure) for group in comparison.groups]
-    cells = [NONE if math.isnan(value) else _in_words(measure, value) for value in told]
+    numbers = [work(group, measure) for group in comparison.groups]
+    cells = [NONE if math.isnan(value) else _in_words(measure, value) for value in numbers]
     return words(TITLES[measure], cells, number=True)
 
 

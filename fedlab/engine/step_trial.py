@@ -156,7 +156,8 @@ class Trial:
         except Exception as error:  # a user's network may raise anything
             raise InputError(
                 f"model '{self.name}' fails in a training step on samples of shape "
-                f"{tuple(self.inputs.shape)}: {format_error(error)}; mend it, or choose another network"
+                f"{tuple(self.inputs.shape)}: {format_error(error)}; mend it, or choose another "
+                "network"
             ) from error
         learning = {n: p for n, p in network.named_parameters() if p.requires_grad}
         gradients = {

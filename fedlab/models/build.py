@@ -60,7 +60,8 @@ def build_model(
         except Exception as error:  # a user's class may raise anything
             raise InputError(
                 f"model '{spec.name}' cannot be made for samples of shape {input_shape} and "
-                f"{classes} classes: {format_error(error)}; mend it, or the parameters that it is given"
+                f"{classes} classes: {format_error(error)}; mend it, or the parameters that it is "
+                "given"
             ) from error
         if spec.norm in ("group", "layer") and not has_batch_norm(model):
             raise InputError(

@@ -110,8 +110,8 @@ def check_outputs(
             outputs = model.eval()(samples)
     except Exception as error:  # a user's module may raise anything
         raise InputError(
-            f"{name} fails on inputs of shape {tuple(samples.shape)}: {format_error(error)}; samples have "
-            f"the shape {tuple(samples.shape[1:])}, which it is given as input_shape"
+            f"{name} fails on inputs of shape {tuple(samples.shape)}: {format_error(error)}; "
+            f"samples have the shape {tuple(samples.shape[1:])}, which it is given as input_shape"
         ) from error
     finally:
         model.train(training)

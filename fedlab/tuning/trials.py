@@ -178,8 +178,8 @@ def _refusal(
         if isinstance(drawn, Uniform | LogUniform) and _takes(asked, strategy, values, key):
             low, high = math.ceil(drawn.low), math.floor(drawn.high)
             return (
-                f"{place}: takes whole numbers, and {in_words(drawn.to_yaml())} draws others, such as "
-                f"{in_words(value)}; use {{integers: [{low}, {high}]}}"
+                f"{place}: takes whole numbers, and {in_words(drawn.to_yaml())} draws others, "
+                f"such as {in_words(value)}; use {{integers: [{low}, {high}]}}"
             )
         return f"{place}: {in_words(value)}: {method}: {why}"
     told = ", ".join(f"{key}={in_words(value)}" for key, value in values.items())

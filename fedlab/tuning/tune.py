@@ -21,7 +21,7 @@ from fedlab.comparison.arguments import split
 from fedlab.comparison.compare import check_groups, run_all, shown, tasks_of
 from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.launch import memory_of_data
-from fedlab.comparison.plan import checked_seeds, refuse_strangers
+from fedlab.comparison.plan import checked_seeds, refuse_other_runs
 from fedlab.comparison.run_worker import RunTask
 from fedlab.comparison.tuned import Tuned
 from fedlab.config import yaml_text
@@ -183,7 +183,7 @@ def tune(
         plan["left_out"] = list(without)
         plan["kept"] = {key: value_of(first, key) for key in keys}
     refuse_another_plan(folder, plan)  # before its runs, whose values differ for that reason
-    refuse_strangers([planned_run(trial) for trial in every], folder)
+    refuse_other_runs([planned_run(trial) for trial in every], folder)
     begun = [trial for trial in every if trial.number == 0 and not is_finished(trial, folder)]
     firsts = [planned_run(trial) for trial in begun]
     if without:
@@ -201,7 +201,7 @@ def tune(
         for _, method, proposes in methods:
             proposes.tell(number - 1, score_of_draw(every, folder, method, number - 1, rule))
         new = drawn([number])
-        refuse_strangers([planned_run(trial) for trial in new], folder)
+        refuse_other_runs([planned_run(trial) for trial in new], folder)
         every += new
         reasons |= run_trials(new, folder, train, rule, halving=False)
     every.sort(key=lambda trial: [method for _, method, _ in methods].index(trial.method))
@@ -212,7 +212,7 @@ def tune(
     write_whole(folder / TUNED, yaml_text.write(values))
     winners = final_runs(asked, values, final, before)
     target = folder / COMPARISON
-    refuse_strangers(winners, target)
+    refuse_other_runs(winners, target)
     left = [one for one in winners if not RunFolder(target / one.entry.folder).finished]
     check_groups(left, load)
     how = Tuned(budget, select, rule.score.name)

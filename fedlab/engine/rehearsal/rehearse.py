@@ -28,7 +28,7 @@ from fedlab.engine.rehearsal.answer_checks import AnswerChecks
 from fedlab.engine.rehearsal.left_behind import StaysBehindError, nothing_stays
 from fedlab.engine.rehearsal.sent_forms import taken_by
 from fedlab.engine.rehearsal.watched_trainer import WatchedTrainer, own_files, place_of
-from fedlab.errors import InputError, is_own_frame, format_error
+from fedlab.errors import InputError, format_error, is_own_frame
 from fedlab.federation.record_layout import Layout
 from fedlab.losses.base import Loss
 from fedlab.methods import strategy_class
@@ -203,6 +203,6 @@ def _described(watched: WatchedTrainer, error: BaseException) -> str:
         places = [place_of(last) if last else type(watched.trainer).__name__]
     return (
         f"{places[0]} fails in a client's first round, of which a step or two were tried before "
-        f"anything is trained: {format_error(error, files)}; mend it (fedlab --debug shows the whole way "
-        "there)"
+        f"anything is trained: {format_error(error, files)}; mend it (fedlab --debug shows the "
+        "whole way there)"
     )

@@ -112,8 +112,8 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         raise InputError(f"model.weights: {error}") from error
     except Exception as error:  # damage can make a reader raise anything
         raise InputError(
-            f"model.weights: '{file}' is damaged, or no safetensors file ({format_error(error)}); put a "
-            "whole copy in its place"
+            f"model.weights: '{file}' is damaged, or no safetensors file ({format_error(error)}); "
+            "put a whole copy in its place"
         ) from error
 
 
@@ -132,8 +132,8 @@ def _read_pickled(file: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # damage can make a reader raise anything
         raise InputError(
-            f"model.weights: '{file}' is damaged, or no file of PyTorch's ({format_error(error)}); put a "
-            "whole copy in its place"
+            f"model.weights: '{file}' is damaged, or no file of PyTorch's ({format_error(error)}); "
+            "put a whole copy in its place"
         ) from error
     return _unwrapped(read, file)
 

@@ -11,7 +11,7 @@ from fedlab.comparison.significance import LEVEL
 from fedlab.comparison.table import DIFFERENCE, P
 from fedlab.config.yaml_text import in_words
 from fedlab.metrics.metric_set import ACCURACY_SCORE
-from fedlab.report.html.format import joined, plural, formatted
+from fedlab.report.html.format import formatted, joined, plural
 from fedlab.report.html.results import headline
 from fedlab.scenario import Scenario
 

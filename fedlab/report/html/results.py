@@ -16,7 +16,7 @@ from fedlab.comparison.table import (
     some_never_trained,
 )
 from fedlab.report.html.figure import Figure, PageSection
-from fedlab.report.html.format import plural, formatted, with_deviation
+from fedlab.report.html.format import formatted, plural, with_deviation
 from fedlab.report.html.interval_chart import Interval, interval_chart
 
 SINGLE = "One seed, so no interval"
