@@ -1,4 +1,4 @@
-"""AFL, client trainer: local SGD that also tells the loss of the received model.
+"""AFL, client trainer: local SGD that also sends up the loss of the received model.
 
 See `fedlab.strategies.afl` for the paper and what travels.
 """

@@ -246,7 +246,7 @@ class ClientTrainer(Generic[P]):
     def step_metrics(
         self, loss: torch.Tensor, outputs: torch.Tensor, batch: Batch
     ) -> dict[str, torch.Tensor]:
-        """What a step tells: its loss, and the score that `data.target` is told by."""
+        """The metrics of a step, scalars: its loss, and the score of `data.target`."""
         target = self.task.target
         score = target.scores(outputs.detach(), batch.labels).mean(dtype=torch.float32)
         return {"loss": loss, target.score: score}

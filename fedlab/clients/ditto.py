@@ -28,7 +28,7 @@ class Ditto(ClientTrainer[DittoParameters]):
     """Two models, one after the other (Algorithm 1), with the same optimiser.
 
     A personal model v starts from the network's initial values and minimises F(v) + λ/2 ‖v - w‖²,
-    w the global model as it came down. It has running statistics of its own.
+    w the global model as it came down. Its running statistics are separate from w's.
     """
 
     def phases(self) -> Sequence[Phase]:

@@ -32,9 +32,9 @@ class F2DC(ClientTrainer[F2DCParameters]):
 
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss with the terms added."""
-        with listen_to_parts(self.split) as heard:
+        with listen_to_parts(self.split) as captured:
             outputs = self.task.outputs(parameters, carry.buffers, batch.inputs)
-        robust, rest, restored = heard[-1].to(outputs.dtype)
+        robust, rest, restored = captured[-1].to(outputs.dtype)
         weight, bias = (parameters[f"{self.path}.auxiliary.{n}"] for n in ("weight", "bias"))
         own = self.parameters
 

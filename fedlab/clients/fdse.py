@@ -58,11 +58,12 @@ class FDSE(ClientTrainer[FDSEParameters]):
         down = carry.extra.get("statistics")
         if down is None:
             return super().objective(parameters, carry, batch)
-        with listen_to_statistics(self.layers) as heard:
+        with listen_to_statistics(self.layers) as captured:
             outputs = self.task.outputs(parameters, carry.buffers, batch.inputs)
         measure = divergence if self.parameters.distance == "kl" else squared_distance
         terms = [
-            measure(*heard[path], down[f"{path}.mean"], down[f"{path}.var"]) for path in self.layers
+            measure(*captured[path], down[f"{path}.mean"], down[f"{path}.var"])
+            for path in self.layers
         ]
         pulled = torch.stack(terms)
         depth = torch.arange(len(terms), dtype=pulled.dtype, device=pulled.device)

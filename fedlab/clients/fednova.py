@@ -32,7 +32,7 @@ class FedNova(ClientTrainer[FedNovaParameters]):
         return carry._replace(extra={**carry.extra, "anchor": copied(carry.parameters)})
 
     def phases(self) -> Sequence[Phase]:
-        """One; an objective of its own only with a proximal term, which excludes low-rank form."""
+        """One; a proximal term replaces its objective, which excludes low-rank form."""
         (usual,) = super().phases()
         return [replace(usual, objective=self.held_close) if self.parameters.mu else usual]
 

@@ -23,8 +23,8 @@ PERSONAL = "fedrod personal head: "
 class FedRoD(BalancedClient[FedRoDParameters]):
     """Minimises CE(G(φ) + log n, y) + CE(stop[G(φ)] + P(stop[φ]), y).
 
-    Both in one step of one optimiser: the first has no gradient for P, the second none for anything
-    else, and each parameter has a momentum of its own. (A limit of the gradient's norm is for both
+    Both in one step of one optimiser: the first loss has no gradient for P, the second only for P,
+    and momentum is kept for each parameter. (A limit of the gradient's norm is for both
     together.)
     """
 

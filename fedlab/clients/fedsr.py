@@ -30,9 +30,9 @@ class FedSR(ClientTrainer[FedSRParameters]):
 
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss with the penalties added."""
-        with listen_to_gaussians(self.gaussian) as heard:
+        with listen_to_gaussians(self.gaussian) as captured:
             outputs = self.task.outputs(parameters, carry.buffers, batch.inputs)
-        given = heard[-1]
+        given = captured[-1]
         mean, scale, factor = (parameters[name] for name in self.references)
         apart = divergence(given, mean[batch.labels], scale[batch.labels], factor).mean()
         length = given.drawn.norm(dim=-1).mean()

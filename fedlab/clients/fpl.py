@@ -35,7 +35,7 @@ class FPL(ClientTrainer[FPLParameters]):
     """
 
     def phases(self) -> Sequence[Phase]:
-        """Training; the last epoch is a phase of its own, the features of which are summed up."""
+        """Training; the last epoch is a separate phase, the features of which are summed up."""
         (usual,) = super().phases()
         if usual.steps is not None or usual.epochs == 1:
             return [usual]

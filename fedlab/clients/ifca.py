@@ -24,9 +24,9 @@ from fedlab.training.task import Batch
 class IFCA(ClientTrainer[IFCAParameters]):
     """A pass over the samples with every model, then training of the one with the least loss.
 
-    Losses that models are chosen by are the default of `data.target` (cross-entropy of classes) in
-    evaluation mode, whatever the loss of training; of equal ones the first model is taken. The pass
-    reads batches as training does.
+    Models are chosen by the default loss of `data.target` (cross-entropy of classes) in
+    evaluation mode, also where training has another; of equal ones the first model is taken. The
+    pass reads batches as training does.
     """
 
     chooses_on_samples: ClassVar[bool] = True

@@ -132,7 +132,7 @@ def _remarks(model: nn.Module, policy: NormPolicy, why_alone: str | None) -> lis
         lines.append(str(transferred))
     if anatomy.unknown:
         lines.append(
-            f"training changes {_some(anatomy.unknown)}, of which nobody says what it is; clients' "
+            f"training changes {_some(anatomy.unknown)}, whose role is not declared; clients' "
             "values are averaged. If their mean means nothing, give its module an attribute "
             "fedlab_buffers = {name: 'last', 'local' or 'none'} ('mean' says that it does)"
         )

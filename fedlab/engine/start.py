@@ -152,5 +152,5 @@ def make_runtime(
 
 
 def device_of_actors(resources: ResourcesSpec, plan: ActorPlan) -> str:
-    """What an actor is told of its device; with a GPU from Ray, it takes the one it can see."""
+    """The ``device`` of an actor; with a GPU from Ray, it takes the one it can see."""
     return resources.device if resources.on_accelerator else ("auto" if plan.gpus else "cpu")

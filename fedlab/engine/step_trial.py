@@ -94,7 +94,7 @@ class Trial:
         try:
             with same_chance(), torch.no_grad():
                 fill(copy_of(double), {}).train()(self._inputs(torch.float64))
-        except Exception:  # some networks make float32 tensors of their own
+        except Exception:  # some networks make float32 tensors themselves
             return copied
         return double
 

@@ -41,8 +41,8 @@ class Comparison:
         allowed: Up to which it is rounding.
         same: Share of the samples that both put into the same class; of the labels that both give;
             None of a regression.
-        score: What tests tell of the exported model: of classes the accuracy.
-        scored: What that is called.
+        score: Of the exported model on the test samples: of classes the accuracy.
+        scored: The name of that score.
     """
 
     samples: int

@@ -90,7 +90,7 @@ class Original:
         return own if len(own) else everyone
 
     def program(self, whole: bool) -> tuple[Program, FederatedData]:
-        """The model as a module of its own, and the samples that go into it.
+        """The model as one module without fedlab's code around it, and the samples for it.
 
         Args:
             whole: Whether it is for inference alone and begins with what the sources yield; if

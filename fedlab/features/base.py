@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractionContext:
-    """What an extractor is told about the scenario it works for.
+    """What an extractor knows about the scenario it works for.
 
     Attributes:
         scenario: The experiment.

@@ -26,7 +26,7 @@ from fedlab.models.head import find_head
 from fedlab.models.memory_format import channels_last
 from fedlab.records import as_tensor
 
-TELL_AFTER = 10.0
+LOG_EVERY = 10.0
 """Seconds between lines that say how far a long extraction has come."""
 
 log = logging.getLogger("fedlab")
@@ -132,12 +132,12 @@ class FrozenNetwork(Extractor):
         """Features of all images, float32 of shape (n, features)."""
         device = next(network.parameters()).device
         parts: list[np.ndarray] = []
-        told = time.perf_counter()
+        logged = time.perf_counter()
         for start in range(0, len(images), self.batch_size):
             batch = as_tensor(images[start : start + self.batch_size]).to(device)
             parts.append(network(batch).cpu().numpy())
-            if time.perf_counter() - told > TELL_AFTER:
-                told = time.perf_counter()
+            if time.perf_counter() - logged > LOG_EVERY:
+                logged = time.perf_counter()
                 log.info("%s: %d of %d images", self.name, start + len(batch), len(images))
         return np.concatenate(parts)
 
@@ -177,9 +177,9 @@ class Backbone(nn.Module):
         if self.encode is not None:
             return self.encode(inputs)
         assert self.head is not None
-        with self.head.listen() as heard:
+        with self.head.listen() as captured:
             self.network(inputs)
-        return heard[0]
+        return captured[0]
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

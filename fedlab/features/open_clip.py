@@ -108,7 +108,7 @@ class OpenClip(FrozenNetwork):
 def _root_logger_kept() -> Generator[None]:
     """Takes back the handler that the root logger gets when OpenCLIP logs by `logging.warning`.
 
-    With it, whatever fedlab logs from then on would be shown twice.
+    With it, all later log records of fedlab would be shown twice.
     """
     root = logging.getLogger()
     before = list(root.handlers)

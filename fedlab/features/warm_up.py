@@ -56,7 +56,7 @@ class WarmUp(FrozenNetwork):
     )
 
     def depends_on(self, context: ExtractionContext) -> Any:
-        """Whatever the warm-up is a function of, besides images and parameters."""
+        """What the warm-up depends on besides images and parameters, for the cache's key."""
         scenario, partition = context.scenario, context.partition
         digest = hashlib.blake2b(digest_size=16)
         for array in (
@@ -99,7 +99,7 @@ class WarmUp(FrozenNetwork):
         return backbone
 
     def _scenario(self, scenario: Experiment) -> Scenario:
-        """The warm-up as an experiment of its own, on the images."""
+        """The warm-up as a separate experiment on the images."""
         from fedlab.scenario import EngineSpec
 
         data = {"features": NoExtractor(), "normalisation": "auto"}

@@ -27,7 +27,7 @@ def check_aggregated(
     place = f"{name}.aggregate"
     if returned is not None:
         raise RunError(
-            f"{place} returned a {type(returned).__name__}, which nobody reads; put the next "
+            f"{place} returned a {type(returned).__name__}, which is not read; put the next "
             'tensors into self.state["arrays"] and return nothing'
         )
     for tensor in before:

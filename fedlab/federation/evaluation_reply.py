@@ -29,7 +29,7 @@ class Tested(NamedTuple):
         client: The client's index.
         domain: The domain's name.
         examples: Test samples.
-        means: What every test tells: of classes, accuracy and loss.
+        means: Metrics that every test has: of classes, accuracy and loss.
         counts: Counts of the other metrics, by their titles.
     """
 
@@ -94,7 +94,7 @@ def _tests_of(reply: Message) -> Iterable[Tested]:
         for key, tensor in arrays.items():
             title, _, name = key.rpartition("/")
             counts.setdefault(title, {})[name] = tensor[place]
-        told = [key for key in domains if key not in ("domain", "examples")]
-        means = {metric: float(domains[metric][place]) for metric in told}
+        metrics = [key for key in domains if key not in ("domain", "examples")]
+        means = {metric: float(domains[metric][place]) for metric in metrics}
         examples = int(domains["examples"][place])
         yield Tested(client_of(reply), domain, examples, means, counts)

@@ -20,7 +20,7 @@ EXPECTED = "expected"
 """Name of a message's record with the reply's layout; it is not sent to the client."""
 
 METRICS = frozenset({"loss", "steps"})
-"""Metrics of every local round, beside the score that the target tells."""
+"""Metrics of every local round, beside the target's score."""
 
 
 class Free(NamedTuple):

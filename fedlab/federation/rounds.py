@@ -52,7 +52,7 @@ def run_rounds(
     """Runs the rounds and returns Flower's summary of them; observers get the details.
 
     Where a `selection` puts a strategy back to the round that it has chosen, that model is tested
-    once everything else is over, and nobody was tested before.
+    once at the end, and no client was tested before.
     """
     result = Result()
 

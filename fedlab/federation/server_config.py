@@ -27,7 +27,7 @@ class ServerSettings:
         privacy: Noise on what the server makes of the updates, if the scenario wants that.
         min_replies: Replies that a round needs; where it is given, `max_failed_share` is not used.
         update_norm: How far a client may go in a round (`fedlab.federation.screening`).
-        metrics: What tests tell.
+        metrics: What tests compute.
         splits: What is tested in an evaluated round.
         fleet: The clients' devices; None where time does not matter.
         held_out: Clients that never train; client k is the k-th of the sorted node ids.

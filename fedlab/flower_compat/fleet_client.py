@@ -167,16 +167,16 @@ class FleetLink:
 
 
 def refusal(error: httpx.HTTPStatusError) -> dict[str, Any]:
-    """What a SuperLink says about a request that it refuses."""
+    """The JSON body of a SuperLink's refusal; empty if it is no JSON object."""
     try:
-        told = error.response.json()
+        answer = error.response.json()
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def clock_difference(error: httpx.HTTPStatusError) -> float | None:
-    """Seconds by which this machine's clock is ahead of the SuperLink's, as its answer tells."""
+    """Seconds by which this machine's clock is ahead of the SuperLink's, from its answer's date."""
     from email.utils import parsedate_to_datetime
 
     try:

@@ -57,7 +57,7 @@ LOST = (
 
 @dataclass
 class _Arriving:
-    """A reply that the SuperLink has been told of, and the parts of it that are here."""
+    """A reply that a node has announced to the SuperLink, and the parts of it that are here."""
 
     number: str
     parts: list[str]
@@ -107,7 +107,7 @@ class RunGrid(HttpGrid):
                 message = self._whole(number, arriving)
             except (httpx.HTTPError, ObjectPushError):
                 raise  # the SuperLink itself is in trouble
-            except Exception as error:  # whatever a node can make of its reply
+            except Exception as error:  # a node's reply may be malformed in any way
                 message = self._refused(number, arriving, f"its reply cannot be read: {error!r}")
             if message is not None:
                 del self._arriving[number]

@@ -51,9 +51,9 @@ class Ticket(NamedTuple):
 class Link:
     """A SuperLink in this process, for one run.
 
-    Its Control API, by which anybody could register nodes and start runs, refuses everyone: the
-    run is made here, and nodes are registered by `admit`. Its Runtime API serves whoever has the
-    run's ticket, and nobody else can get one.
+    Its Control API, by which any client could register nodes and start runs, refuses all requests:
+    the run is made here, and nodes are registered by `admit`. Its Runtime API serves only requests
+    with the run's ticket, of which this process has the only one.
 
     Args:
         authenticated: Whether only nodes with registered keys may take part.

@@ -4,7 +4,7 @@ FedLC: Federated Learning with Label Distribution Skew via Logits Calibration, Z
 Wu, Ding, Wu, ICML 2022, arXiv 2209.00189. FedRS: Federated Learning with Restricted Softmax for
 Label Distribution Non-IID Data, Li, Zhan, KDD 2021; authors' code in lxcnju/FedRepo.
 
-Both are local losses: nothing else of a method changes, and tests use the outputs as they are.
+Both change the local loss alone; tests use the outputs without calibration.
 """
 
 from __future__ import annotations

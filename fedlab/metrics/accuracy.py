@@ -38,7 +38,7 @@ class TopK(SampleMean):
         """As many guesses as classes are always right."""
         if self.k >= classes:
             raise InputError(
-                f"evaluation.metrics: top_k with k={self.k} is 1 whatever is learnt, since there "
+                f"evaluation.metrics: top_k with k={self.k} is 1 for any model, since there "
                 f"are {classes} classes; use a smaller k, or accuracy"
             )
 

@@ -31,7 +31,7 @@ class Metric(Component):
     higher_is_better: ClassVar[bool] = True
     """Which way is better."""
     share: ClassVar[bool] = True
-    """Whether the figure is between 0 and 1, so that tables tell it in per cent."""
+    """Whether the figure is between 0 and 1, so that tables show it in per cent."""
     scalar: ClassVar[bool] = True
     """Whether there is one figure, of the name `title`; the first metric of a scenario needs it."""
     of_clients: ClassVar[bool] = True

@@ -25,7 +25,7 @@ class NLL(SampleMean):
 
 
 class MeanLoss(NLL):
-    """Mean of the target's default loss, whatever the training's is; lower is better.
+    """Mean of the target's default loss, also where training has another; lower is better.
 
     Cross-entropy of classes, binary cross-entropy of labels, and the squared error of what a
     regression learns: of standardised numbers, unless ``data.target.standardise`` is false.

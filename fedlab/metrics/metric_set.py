@@ -17,7 +17,7 @@ from fedlab.targets.classes import Classes
 
 ACCURACY, LOSS = Accuracy().title, MeanLoss().title
 ALWAYS = (ACCURACY, LOSS)
-"""The means that every test tells where classes are learnt."""
+"""The means that every test has where classes are learnt."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Score:
     Attributes:
         name: What the history calls it.
         higher_is_better: Which way is better.
-        share: Whether it is told in per cent.
+        share: Whether it is shown in per cent.
         averages: Whether that of all samples is the mean of clients' scores, by examples.
         called: What a reader calls it, where it is not the name.
     """
@@ -78,7 +78,7 @@ ACCURACY_SCORE = Score(ACCURACY, called=Accuracy().words)
 
 @dataclass(frozen=True)
 class MetricSet:
-    """The metrics of a scenario; the first is the one that tables, curves and progress tell.
+    """The metrics of a scenario; the first is the one in tables, curves and progress.
 
     Attributes:
         metrics: In the order of the scenario.
@@ -90,12 +90,12 @@ class MetricSet:
 
     @property
     def always(self) -> tuple[str, str]:
-        """What every test measures, chosen or not, and tells as means over a client's samples."""
+        """The two metrics of every test, chosen or not, as means over a client's samples."""
         return self.target.always
 
     @cached_property
     def counted(self) -> tuple[Metric, ...]:
-        """Those whose counts travel; two means are told with every test."""
+        """Those whose counts travel; the two means of `always` are sent with every test."""
         return tuple(metric for metric in self.metrics if metric.title not in self.always)
 
     @cached_property
@@ -115,7 +115,7 @@ class MetricSet:
 
     @property
     def first(self) -> Score:
-        """The score that is told where there is room for one."""
+        """The score that is shown where there is space for one."""
         return next(iter(self.scores.values()))
 
     @property

@@ -18,8 +18,8 @@ class Explained(Metric):
     """A metric that follows from squared errors and the variance of the labels.
 
     Sums are of labels less a number close to their mean, that of the training samples: the sum of
-    squares around the mean of whichever samples then does not drown in that of the mean. What
-    follows from the sums does not depend on that number.
+    squares around the mean of any set of samples is then not lost in rounding the square of the
+    mean. Results do not depend on that number.
     """
 
     targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})

@@ -31,14 +31,14 @@ class EvaluationSpec(ConfigBlock):
         domains: Whether the global model (where the method has one) is tested on each domain's
             whole test set.
         batch_size: Samples per forward pass.
-        metrics: What is computed of outputs and labels; the first is what tables and curves tell.
+        metrics: What is computed of outputs and labels; the first is the one in tables and curves.
             By default accuracy and loss of classes, and what `data.target` says of others.
         validation: Samples that clients set aside, ``{share: 0.2}`` or the share alone; tested in
             every evaluated round.
         select: Which round's model is the run's: the ``last``, or the one whose mean of the first
             metric over domains is best on ``validation``; that one alone is then tested, once.
         patience: Evaluated rounds without a better validation after which the run ends early.
-        adapt_steps: Optimiser steps after which clients that nobody trains
+        adapt_steps: Optimiser steps after which clients that are never trained
             (``partition.held_out_clients``) are tested a second time: on their own training
             samples, from the model that came down, by the scenario's optimiser and loss. 0 does
             without.
@@ -66,7 +66,7 @@ class EvaluationSpec(ConfigBlock):
         for key in (key for key, wanted in asks.items() if wanted):
             if self.validation is None:
                 raise ValueError(
-                    f"{key} chooses by samples that nobody has set aside; add validation: "
+                    f"{key} chooses by samples that no client has set aside; add validation: "
                     "{share: 0.2}, or leave it out"
                 )
             if self.fraction == 0:
@@ -101,7 +101,7 @@ class EvaluationSpec(ConfigBlock):
             raise ValueError(f"'{twice[0]}' is there twice; leave one of them out")
         if not metrics or not metrics[0].scalar:
             raise ValueError(
-                "the first metric is what tables and curves tell, and must have one figure; begin "
+                "the first metric is the one in tables and curves, and must have one figure; begin "
                 "with one such as accuracy or f1"
             )
         return metrics

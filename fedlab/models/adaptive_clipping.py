@@ -1,4 +1,4 @@
-"""Adaptive gradient clipping: no unit moves by more than a share of its own size.
+"""Adaptive gradient clipping: a unit moves by at most a share of the norm of its weights.
 
 Brock, De, Smith and Simonyan, "High-Performance Large-Scale Image Recognition Without
 Normalization", ICML 2021, arXiv 2102.06171.

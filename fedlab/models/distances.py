@@ -36,7 +36,7 @@ def mmd(these: torch.Tensor, those: torch.Tensor) -> torch.Tensor:
     lengths = centred.square().sum(dim=1)
     squares = (lengths.unsqueeze(0) + lengths.unsqueeze(1) - 2 * centred @ centred.T).clamp(min=0)
     mean = squares.detach().sum() / (len(rows) * (len(rows) - 1))
-    # Equal rows have no width of their own, and no distance either.
+    # Of equal rows both bandwidth and distance are 0; the least number avoids 0 / 0.
     base = mean.clamp(min=torch.finfo(mean.dtype).tiny * 2**KERNELS) / 2 ** (KERNELS // 2)
     kernel = sum((torch.exp(-squares / (base * 2**i)) for i in range(KERNELS)), rows.new_zeros(()))
     n = len(these)

@@ -33,7 +33,7 @@ class Moments:
         return cls(len(values), mean, (product + product.T) / 2)
 
     def merge(self, other: Moments) -> Moments:
-        """The moments of both sets of samples together, exact but for rounding.
+        """The moments of both sets of samples together, exact up to rounding.
 
         With n = n₁ + n₂ and d = μ₂ - μ₁, the covariance is (n₁ Σ₁ + n₂ Σ₂)/n + n₁ n₂/n² d dᵀ;
         over many clients this is (1/N) [Σ_k n_k Σ_k + Σ_k n_k (μ_k - μ)(μ_k - μ)ᵀ].

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from fedlab.models.captured import captured_inputs
 from fedlab.models.head import find_head
-from fedlab.models.heard import heard_by
 
 
 class FeatureSplit(nn.Module):
@@ -100,7 +100,7 @@ def find_split(model: nn.Module) -> tuple[str, FeatureSplit] | None:
 
 def listen_to_parts(split: FeatureSplit) -> AbstractContextManager[list[Tensor]]:
     """Records the pooled F⁺, F⁻ and F* of every forward pass, flat: (3, batch, features)."""
-    return heard_by(split.parts, lambda parts: parts.flatten(start_dim=2))
+    return captured_inputs(split.parts, lambda parts: parts.flatten(start_dim=2))
 
 
 def _last_pooling(model: nn.Module) -> tuple[str, nn.AdaptiveAvgPool2d, int] | None:

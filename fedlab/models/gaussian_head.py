@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from fedlab.models.heard import heard_by
+from fedlab.models.captured import captured_inputs
 
 LEAST_DEVIATION = 1e-6
 
@@ -74,7 +74,7 @@ def find_gaussian_head(model: nn.Module) -> tuple[str, GaussianHead] | None:
 
 def listen_to_gaussians(head: GaussianHead) -> AbstractContextManager[list[Gaussians]]:
     """Records the representation in every pass in training mode."""
-    return heard_by(head.parts, lambda parts: Gaussians(*parts))
+    return captured_inputs(head.parts, lambda parts: Gaussians(*parts))
 
 
 def divergence(

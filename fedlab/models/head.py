@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn.functional import linear
 
 from fedlab.models.anatomy import anatomy_of
-from fedlab.models.heard import heard_by
+from fedlab.models.captured import captured_inputs
 from fedlab.records import Tensors
 
 
@@ -56,7 +56,7 @@ class Head:
 
     def listen(self) -> AbstractContextManager[list[torch.Tensor]]:
         """Records the features of every forward pass within the context."""
-        return heard_by(self.layer, lambda features: features)
+        return captured_inputs(self.layer, lambda features: features)
 
 
 def find_head(model: nn.Module) -> Head | None:

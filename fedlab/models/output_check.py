@@ -26,7 +26,7 @@ def check_module(spec: ModelSpec, made: object) -> nn.Module:
     lazy = [name for name, each in parameters.items() if isinstance(each, UninitializedParameter)]
     if lazy:
         raise InputError(
-            f"model '{spec.name}' has lazy layers ({lazy[0]}), whose sizes nobody knows yet; make "
+            f"model '{spec.name}' has lazy layers ({lazy[0]}), whose sizes are not known yet; make "
             "them of the input_shape that it is given"
         )
     odd = [name for name, each in parameters.items() if each.dtype != torch.float32]

@@ -62,7 +62,7 @@ class PerClient(ModelSpec):
         if clients < len(self.per_client):
             raise InputError(
                 f"model.per_client: {len(self.per_client)} networks for {clients} clients, so that "
-                "some would be nobody's; name fewer, or use more clients"
+                "some would have no client; name fewer, or use more clients"
             )
 
     def network(self, input_shape: tuple[int, ...], classes: int) -> NoReturn:

@@ -11,8 +11,8 @@ from fedlab.models.copies import copy_of
 def redrawn(model: nn.Module) -> nn.Module:
     """A copy whose layers have drawn their weights anew, by PyTorch's generator.
 
-    Layers draw as PyTorch's do (``reset_parameters``); what a network has initialised by rules of
-    its own, or without a layer, is drawn by PyTorch's or stays.
+    Layers draw as PyTorch's do (``reset_parameters``), also where the network had initialised them
+    otherwise; parameters outside of such layers stay.
     """
     other = copy_of(model)
     with torch.no_grad():

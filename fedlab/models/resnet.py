@@ -49,7 +49,7 @@ class ResNet18(ModelSpec):
 class ResNet10(ModelSpec):
     """Four stages of one block, 64 to 512 channels wide, on images at full resolution.
 
-    The stem is a convolution 3x3 of stride 1 without pooling, whatever the size of images, and
+    The stem is a convolution 3x3 of stride 1 without pooling for images of any size, and
     weights are drawn as PyTorch draws those of layers by default. FPL's code has two dense layers
     beside it that nothing reads; they are left out.
     """

@@ -86,7 +86,7 @@ def decompose(model: nn.Module, ratio: int) -> nn.Module:
     """Puts a `DecomposedLayer` in the place of each convolution and each dense layer but the head.
 
     Grouped convolutions, and layers that do not learn or have a single output, stay as they are.
-    A batch normalisation that reads such a layer's outputs, and nothing else does, becomes part of
+    A batch normalisation that is the only reader of such a layer's outputs becomes part of
     the new layer.
 
     Args:
@@ -134,21 +134,21 @@ def listen_to_statistics(
     layers: Mapping[str, DecomposedLayer],
 ) -> Generator[dict[str, tuple[Tensor, Tensor]]]:
     """Mean and (biased) variance of what each layer's BN_s reads, by channel, of the last pass."""
-    heard: dict[str, tuple[Tensor, Tensor]] = {}
+    captured: dict[str, tuple[Tensor, Tensor]] = {}
 
     def listen(path: str, _: nn.Module, inputs: tuple[Tensor]) -> None:
         maps = inputs[0]
         maps = maps.float() if maps.dtype == torch.bfloat16 else maps
         dims = [dim for dim in range(maps.dim()) if dim != 1]
         variance, mean = torch.var_mean(maps, dim=dims, correction=0)
-        heard[path] = mean, variance
+        captured[path] = mean, variance
 
     handles = [
         layer.norm.register_forward_pre_hook(partial(listen, path))
         for path, layer in layers.items()
     ]
     try:
-        yield heard
+        yield captured
     finally:
         for handle in handles:
             handle.remove()

@@ -84,7 +84,7 @@ class ModelSpec(Component):
         return ModelSpec.model_fields[key].default if key in self.taken else getattr(self, key)
 
     def untrained(self) -> Self:
-        """The same network from random values, for whoever has all its tensors."""
+        """The same network from random values, for callers that fill in all its tensors."""
         return self if "weights" in self.taken else self.model_copy(update={"weights": "none"})
 
     def pretrained_weights(self) -> Mapping[str, Tensor]:

@@ -97,8 +97,8 @@ def standardised(weight: Tensor, factor: Tensor | float = 1.0) -> Tensor:
 def standardised_kernels(model: nn.Module, tensors: Tensors) -> Tensors:
     """A network's tensors with the raw weights of each `WSConv2d` replaced by standardised ones.
 
-    They make the same kernels, as standardising twice is standardising once; but for those whose
-    variance is below the least.
+    They make the same kernels, as standardising twice is standardising once, except for kernels
+    whose variance is below the least.
     """
     layers = (path for path, each in model.named_modules() if isinstance(each, WSConv2d))
     names = {f"{path}.weight" if path else "weight" for path in layers}
@@ -117,7 +117,7 @@ def without_normalisation(
     γ is folded into the kernels, as in the paper's Ŵ, and not multiplied into the activations: on
     a residual network that would also amplify the shortcuts, by γ in every block. With ``auto``
     a convolution gets the γ of the activation that it reads, so that what it writes has the
-    variance that it would have without the activation, whatever the activation. On networks of
+    variance that it would have without the activation, for any activation. On networks of
     ReLUs that is one constant for all convolutions, as FedWon is reported to have it (see
     `fedlab.models.activations.gains_of_inputs`).
 

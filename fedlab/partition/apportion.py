@@ -19,7 +19,7 @@ def apportion(
     """Divides a number of samples in proportion to weights, without losing any.
 
     Every part is its exact quota rounded down or up, and right on average (systematic rounding
-    of the fractions): whoever has a quota of 0.3 in each of ten classes gets about three samples,
+    of the fractions): a client with a quota of 0.3 in each of ten classes gets about three samples,
     where rounding by the largest remainder would always leave it with none.
 
     Args:
@@ -70,7 +70,7 @@ def sure_minimum(
 
     Returns:
         int64 of shape (clients, parts); rows sum to `least`, except that a part that would be
-        promised more often than it has samples is not promised to anybody.
+        promised more often than it has samples is promised to no client.
     """
     sums = np.maximum(quotas.sum(axis=1, keepdims=True), 1e-300)
     minimum = rng.multinomial(least, quotas / sums)

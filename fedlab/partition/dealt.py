@@ -37,7 +37,7 @@ def by_client(owners: np.ndarray, clients: int) -> tuple[np.ndarray, np.ndarray]
     """The samples of each client.
 
     Args:
-        owners: The client of each sample of a pool, -1 for nobody's.
+        owners: The client of each sample of a pool, -1 for none.
         clients: How many clients there are.
 
     Returns:
@@ -57,7 +57,7 @@ def keep(owners: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> np.n
     """Owners after each gave up all but `kept` of its samples, drawn at random.
 
     Args:
-        owners: Whose each sample is, -1 for nobody's.
+        owners: The client of each sample, -1 for none.
         kept: How many each owner keeps.
         rng: Draws them.
     """

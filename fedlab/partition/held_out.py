@@ -1,4 +1,4 @@
-"""Clients that nobody trains: drawn from all, to be tested with what the others have learnt."""
+"""Held-out clients, which are never trained: drawn from all, to be tested with the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HeldOut = float | tuple[int, ...]
 
 
 def check_held_out(wanted: HeldOut, clients: int) -> None:
-    """Refuses a share or indices that name no client, or leave nobody to train.
+    """Refuses a share or indices that name no client, or leave none to train.
 
     Raises:
         ValueError: With the remedy.
@@ -36,20 +36,20 @@ def check_held_out(wanted: HeldOut, clients: int) -> None:
         )
     if len(wanted) == clients:
         raise ValueError(
-            f"held_out_clients: all {clients} clients are held out and nobody is left to train; "
+            f"held_out_clients: all {clients} clients are held out and none is left to train; "
             "name fewer"
         )
 
 
 def count_held_out(wanted: HeldOut | None, clients: int) -> int:
-    """How many clients nobody trains."""
+    """The number of held-out clients."""
     if wanted is None:
         return 0
     return round(wanted * clients) if isinstance(wanted, float | int) else len(wanted)
 
 
 def draw_held_out(wanted: HeldOut | None, clients: int, seed: int) -> np.ndarray:
-    """The clients that nobody trains, ascending, int64.
+    """The indices of held-out clients, ascending, int64 of shape (held out,).
 
     Args:
         wanted: A share of the clients, of which so many are drawn without replacement, or indices.

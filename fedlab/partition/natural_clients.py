@@ -22,8 +22,8 @@ class NaturalClients(ConfigBlock):
             fewer.
         per_domain: Whether the samples of an owner are a client in each domain; by default an
             owner with samples in several domains is one client that sees them all.
-        new_owners: What owners with test samples alone are: clients that nobody trains
-            (``held_out``), or nobody (``left_out``).
+        new_owners: What becomes of owners with test samples alone: they are held-out clients,
+            never trained (``held_out``), or no clients (``left_out``).
     """
 
     name: Literal["natural"] = "natural"
@@ -35,5 +35,5 @@ class NaturalClients(ConfigBlock):
 
     @property
     def most(self) -> int | None:
-        """The number of clients that may train, at most; None where only the data tell."""
+        """The number of clients that may train, at most; None where it depends on the data."""
         return None if self.limit is None else -(-self.limit // self.group)

@@ -41,7 +41,7 @@ def deal_to_owners(
     new = _new(chosen, sizes, tested)
     order = generator(seed, "partition", "groups")
     packs = [order.permutation(each) if chosen.group > 1 else each for each in (trained, new)]
-    client_of = np.full(number + 1, -1)  # the last is that of nobody's samples
+    client_of = np.full(number + 1, -1)  # the last is for samples without an owner
     clients = 0
     for pack in packs:
         client_of[pack] = clients + np.arange(len(pack)) // chosen.group
@@ -60,7 +60,7 @@ def deal_to_owners(
     owners = keep(owners, kept, generator(seed, "partition", "kept"))
     indices, offsets = by_client(owners, clients)
     test_indices, test_offsets = by_client(client_of[test], clients)
-    _tell(chosen, data, test_offsets, newcomers, train)
+    _log_counts(chosen, data, test_offsets, newcomers, train)
     names = _names(packs, chosen, data)
     return Dealt(indices, offsets, test_indices, test_offsets, names, newcomers)
 
@@ -83,7 +83,7 @@ def _trained(
     enough = there[sizes[there] >= chosen.min_samples]
     if not len(enough):
         raise InputError(
-            f"partition.clients.min_samples: {chosen.min_samples} leaves nobody: the largest of "
+            f"partition.clients.min_samples: {chosen.min_samples} leaves no client: the largest of "
             f"{len(there):,} owners has {sizes.max(initial=0)} training samples; use at most that"
         )
     if len(enough) < len(there):
@@ -171,27 +171,27 @@ def _refuse_ownerless(data: FederatedData) -> None:
         )
 
 
-def _tell(
+def _log_counts(
     chosen: NaturalClients,
     data: FederatedData,
     test_offsets: np.ndarray,
     newcomers: int,
     train: np.ndarray,
 ) -> None:
-    """Says who is not tested, who is new, and who has samples in several domains."""
+    """Logs how many clients are not tested, are new, and have samples in several domains."""
     clients = len(test_offsets) - 1
     untested = int((np.diff(test_offsets)[: clients - newcomers] == 0).sum())
     if untested:
         log.warning(
-            "partition.clients: %s of %s clients that train have no test sample of their own, and "
+            "partition.clients: %s of %s clients that train have no test sample, and "
             "are not tested",
             f"{untested:,}",
             f"{clients - newcomers:,}",
         )
     if newcomers:
         log.warning(
-            "partition.clients: owners with test samples alone are %s new clients that nobody "
-            "trains (new_owners: left_out does without them)",
+            "partition.clients: owners with test samples alone are %s held-out clients, never "
+            "trained (new_owners: left_out does without them)",
             f"{newcomers:,}",
         )
     if not chosen.per_domain and len(data.domain_names) > 1:

@@ -57,7 +57,7 @@ class Partition:
         test_offsets: As `train_offsets`, for `test`.
         validation: Indices into the training pool of what is set aside, client after client.
         validation_offsets: As `train_offsets`, for `validation`; empty where nothing is set aside.
-        held_out: Clients that nobody trains, ascending, int64.
+        held_out: Held-out clients (never trained), ascending, int64.
         names: What clients are called, where they are owners; empty where they are numbered.
     """
 
@@ -100,13 +100,13 @@ def make_partition(
 
     The test pool follows the training samples: within each domain and class, a client gets the
     share of the test samples that it has of the training samples in use, so that its test split
-    mirrors its own skew and all test samples of such a cell are somebody's. Where a domain has no
+    mirrors its own skew and all test samples of such a cell have a client. Where a domain has no
     training sample at all of a class (a rare set of labels, an outermost value), its test samples
     are shared out as the domain's training samples are. Small clients may end up without any.
 
     Args:
         spec: The scenario's ``partition`` block.
-        data: The pools; nothing but labels and domains is read. Nobody gets samples of its
+        data: The pools; only labels and domains are read. No client gets samples of its
             unseen domains. What is divided by class here is divided by stratum where other
             targets are learnt (`fedlab.targets`).
         seed: The scenario's seed. Each generator draws from its own stream, so that changing one
@@ -180,7 +180,7 @@ def _deal(spec: PartitionSpec, clients: int, data: FederatedData, seed: int) -> 
         (clients,),
         f"partition.quantity: '{spec.quantity.name}'.weights",
     )
-    # Nobody's expected size is less than one sample.
+    # The expected size of each client is at least one sample.
     shares *= np.maximum(weights, weights.sum() / len(pool))[:, None]
 
     owners = check_owners(
@@ -190,7 +190,7 @@ def _deal(spec: PartitionSpec, clients: int, data: FederatedData, seed: int) -> 
         f"partition.labels: '{spec.labels.name}'.divide",
     )
     sizes = np.bincount(owners[owners >= 0], minlength=clients)
-    _nobody_is_empty(sizes, spec)
+    _check_not_empty(sizes, spec)
     owners = _kept(spec, pool, owners, clients, sizes, generator(seed, "partition", "kept"))
     train, train_offsets = _by_client(pool, owners, clients)
 
@@ -221,7 +221,7 @@ def refuse_untested(partition: Partition, data: FederatedData) -> None:
         )
 
 
-def _nobody_is_empty(sizes: np.ndarray, spec: PartitionSpec) -> None:
+def _check_not_empty(sizes: np.ndarray, spec: PartitionSpec) -> None:
     empty = np.flatnonzero(sizes == 0)
     if len(empty):
         raise InputError(

@@ -12,7 +12,7 @@ from fedlab.partition.partition import Partition
 def pooled(partition: Partition) -> Partition:
     """Client 0 has the samples of all clients that may train.
 
-    Those that nobody trains keep theirs and come after it, in their order.
+    Held-out clients keep theirs and come after it, in their order.
     """
     held_out = set(partition.held_out.tolist())
     clients = range(len(partition))

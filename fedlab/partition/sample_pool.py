@@ -72,5 +72,5 @@ class Pool:
         return np.repeat(np.arange(self.counts.size), self.counts.ravel())
 
     def unowned(self) -> np.ndarray:
-        """An array of owners, aligned with `order`, in which nobody owns anything (-1)."""
+        """Owners, int64 (n,), aligned with `order`: -1 (no client) for every sample."""
         return np.full(len(self), -1, dtype=np.int64)

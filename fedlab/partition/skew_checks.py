@@ -1,4 +1,4 @@
-"""What a skew gives, whoever has written it, before samples are dealt out by it."""
+"""Checks of what a skew returns, a user's own included, before samples are dealt out by it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_owners(given: Any, samples: int, clients: int, where: str) -> np.ndarr
         where: The skew's key, name and method, for the error.
 
     Raises:
-        InputError: If it is not an integer for each sample, from -1 (nobody) to the last client.
+        InputError: If it is not an integer for each sample, from -1 (no client) to the last client.
     """
     owners = _array(given, where, "integers")
     if owners.shape != (samples,) or owners.dtype.kind not in "iu":
@@ -52,7 +52,7 @@ def check_owners(given: Any, samples: int, clients: int, where: str) -> np.ndarr
     if samples and (owners.min() < -1 or owners.max() >= clients):
         raise InputError(
             f"{where} has returned owners from {owners.min()} to {owners.max()}; clients go from 0 "
-            f"to {clients - 1}, and -1 is nobody"
+            f"to {clients - 1}, and -1 is no client"
         )
     return owners
 

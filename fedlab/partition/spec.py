@@ -58,7 +58,7 @@ class PartitionSpec(ConfigBlock):
         return tuple(cast("list[Any]", value)) if isinstance(value, list) else value
 
     @model_validator(mode="after")
-    def _somebody_trains(self) -> PartitionSpec:
+    def _some_train(self) -> PartitionSpec:
         if self.held_out_clients is not None and isinstance(self.clients, int):
             check_held_out(self.held_out_clients, self.clients)
         return self
@@ -70,7 +70,7 @@ class PartitionSpec(ConfigBlock):
 
         Args:
             clients: Their number.
-            held_out: How many of them nobody trains.
+            held_out: How many of them are never trained.
         """
         block = self.model_copy()
         if not isinstance(self.clients, int):

@@ -20,7 +20,7 @@ def set_aside(
     """Which training samples clients validate on.
 
     Each client draws by itself, so that a device draws as it would in a simulation. A client with
-    too few samples has none to set aside, and is told of.
+    too few samples sets none aside, which is logged.
 
     Args:
         train: Indices into the training pool, shape (n,).
@@ -33,12 +33,12 @@ def set_aside(
         bool of shape (n,).
 
     Raises:
-        InputError: If nobody has a validation sample.
+        InputError: If no client has a validation sample.
     """
     strata = data.strata(data.train)[train]
     kinds = data.train.domains[train] * len(data.strata_names) + strata
     chosen = of_clients(owners, kinds, share, seed)
-    _tell(chosen, owners, strata, data, share)
+    _log_lacking(chosen, owners, strata, data, share)
     return chosen
 
 
@@ -78,10 +78,10 @@ def of_clients(owners: np.ndarray, kinds: np.ndarray, share: float, seed: int) -
     return chosen
 
 
-def _tell(
+def _log_lacking(
     chosen: np.ndarray, owners: np.ndarray, labels: np.ndarray, data: FederatedData, share: float
 ) -> None:
-    """Refuses a split without any validation sample; says who, and which class, has none."""
+    """Refuses a split without any validation sample; logs clients and classes without one."""
     if not chosen.any():
         raise InputError(
             f"evaluation.validation: a share of {share:g} sets no sample aside, for no client has "

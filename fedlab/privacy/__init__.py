@@ -1,1 +1,1 @@
-"""Central differential privacy: the models that go down tell little about any one client."""
+"""Central differential privacy: the models that go down reveal little about any one client."""

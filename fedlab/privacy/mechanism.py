@@ -25,7 +25,7 @@ def private_mean(
 ) -> Tensors:
     """The model w + (Σ clip(w_k - w) + noise) / m, in float64, in the types of `received`.
 
-    The denominator is that of the whole cohort, whoever has answered: a client that failed counts
+    The denominator is that of the whole cohort, replies or not: a client that failed counts
     as one that changed nothing, so that the noise suffices in any case.
 
     Args:

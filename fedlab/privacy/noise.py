@@ -22,7 +22,7 @@ def standard_normal(shape: Sequence[int], generator: torch.Generator | None) -> 
         shape: The shape.
         generator: Their source. None takes every single bit from the operating system: a seed,
             however it was drawn, could be guessed, for PyTorch uses no more than 32 bits of it,
-            and the right one is told by noise that explains the model.
+            and the right one could be recognised, as its noise explains the model.
     """
     if generator is not None:
         return torch.randn(tuple(shape), generator=generator, dtype=torch.float64)

@@ -31,7 +31,7 @@ def check_privacy(
     data: FederatedData,
     clients: int,
 ) -> None:
-    """Refuses a scenario in which more leaves the server than noisy means, and tells ε.
+    """Refuses a scenario in which more leaves the server than noisy means, and logs ε.
 
     Args:
         scenario: The experiment; nothing is done if it asks for no privacy.

@@ -22,7 +22,7 @@ class PrivacySpec(ConfigBlock):
         delta: δ, the probability that ε does not hold; well below one over the number of clients.
         max_epsilon: The run is refused if its rounds spend more than this ε.
         noise: Where the noise comes from. ``seeded``: the scenario's seed, so that the run can be
-            repeated, for simulations: whoever knows the seed can take the noise off again.
+            repeated, for simulations: with the seed, the noise can be subtracted again.
             ``secret``: the operating system, anew in every round, for devices.
     """
 

@@ -1,4 +1,4 @@
-"""Clients whose loss is balanced softmax, whatever the scenario's."""
+"""Clients that minimise balanced softmax instead of the scenario's loss."""
 
 from __future__ import annotations
 

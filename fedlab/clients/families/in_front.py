@@ -37,7 +37,7 @@ class InFront(ClientTrainer):
 
     @classmethod
     def check(cls, scenario: Experiment, model: nn.Module) -> None:
-        """Whatever the base's client trainer refuses.
+        """The checks of the base's client trainer.
 
         Raises:
             InputError: With the reason.

@@ -26,7 +26,7 @@ class Painter(ClientTrainer[S]):
 
     @property
     def supports_vmap(self) -> bool:
-        """False: random numbers of a step are drawn for each client from a generator of its own."""
+        """False: each client draws the random numbers of a step from its own generator."""
         return False
 
     @abstractmethod

@@ -159,7 +159,7 @@ def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Pa
 
 @contextmanager
 def _writing(file: Path) -> Generator[None]:
-    """Tells why a file of the device's folder cannot be written.
+    """Context that raises why a file of the device's folder cannot be written.
 
     Raises:
         InputError: With the reason and the remedy.
@@ -178,7 +178,7 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
 
     Raises:
         httpx.HTTPError: If the connection is lost.
-        InputError: If the device cannot take part; the server has been told.
+        InputError: If the device cannot take part; the server has been notified.
     """
     since = time.monotonic()
     while True:

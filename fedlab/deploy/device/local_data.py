@@ -139,7 +139,7 @@ def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Val
     the label's column, the share that is tested) hold for the device's data, too.
 
     Raises:
-        InputError: If it cannot be told what the path is.
+        InputError: If the path is of no known kind.
     """
     path = path.expanduser().absolute()
     if path.is_file() and path.suffix == ".npz":

@@ -3,8 +3,8 @@
 Parameters that do not learn, constants, and the first values of what clients keep for themselves:
 every process makes them from the scenario's seed, or reads them from a file of weights. Another
 version of PyTorch, or another file, makes others, and a model that is half of one network and half
-of another tests badly without a word. A server therefore tells what it has of them: of each tensor
-its form and two sums, which agree to many digits between processors that round differently.
+of another tests badly without an error. A server therefore sends, for each of its own tensors,
+the shape and two sums, which agree to many digits between processors that round differently.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who may take part: the keys of devices, and the certificates of the server.
 
-keys/ca.key              the certificate authority; whoever has it can pose as the server
+keys/ca.key              the certificate authority; its holder can pose as the server
 keys/ca.crt              what devices know the server by
 keys/server.key, .crt    the server's own, signed by the authority
 keys/devices/NAME.pub    a device that may take part
@@ -181,7 +181,7 @@ class KeyRing:
         return found
 
     def check(self) -> None:
-        """Checks the server's certificate before anybody is told to trust it.
+        """Checks the server's certificate before devices are asked to trust it.
 
         Raises:
             InputError: If it has expired, is not valid yet, or is of another authority.

@@ -11,7 +11,7 @@ def refuse_open_network(host: str, forced: bool) -> None:
     """Refuses to speak in the clear with the network.
 
     Raises:
-        InputError: If the host is not this machine's loopback and nobody has forced it.
+        InputError: If the host is not this machine's loopback and `forced` is False.
     """
     if host == "localhost" or forced:
         return

@@ -245,12 +245,12 @@ class DeviceRegistry:
     def say_farewell(self, seconds: float) -> None:
         """Notifies all devices of the run's end, and waits up to `seconds` for their replies."""
         content = Farewell(finished=True).to_content()
-        heard: list[Message] = []
+        replies: list[Message] = []
         visits = list(self.here().values())
         for visit in visits:
-            self.post.send(visit.node, content, FAREWELL, heard.append)
+            self.post.send(visit.node, content, FAREWELL, replies.append)
         end = time.monotonic() + seconds
-        while len(heard) < len(visits) and time.monotonic() < end:
+        while len(replies) < len(visits) and time.monotonic() < end:
             self.post.collect()
             time.sleep(0.05)
 

@@ -82,7 +82,7 @@ class Expectation:
             raise ValueError(f"its reply lacks records ({_named(missing)}); {OLD}")
         if more := content.keys() - known:
             raise ValueError(
-                f"its reply has records that nobody asked for ({_named(more)}); a method that "
+                f"its reply has records that were not asked for ({_named(more)}); a method that "
                 "sends up other records than it sends down has to say so (`Strategy.sent_up`)"
             )
         self._check_metrics(content["metrics"])
@@ -115,7 +115,7 @@ class Expectation:
             wanted |= self.expected.metrics
         if more := metrics.keys() - wanted - {"num-examples"}:
             raise ValueError(
-                f"it has sent metrics that nobody knows ({_named(more)}); a method that measures "
+                f"it has sent metrics that are not known ({_named(more)}); a method that measures "
                 "more has to name that (`Strategy.metrics`)"
             )
         for name, value in metrics.items():

@@ -212,8 +212,8 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
         )
     if scenario.devices.profiles:
         raise InputError(
-            "devices.profiles: they are devices of a simulation, and these ones are real, with a "
-            "time of their own; leave the block out (participation.min_replies and "
+            "devices.profiles: they simulate the speed of devices, and these ones are real; "
+            "leave the block out (participation.min_replies and "
             "participation.timeout say how long to wait)"
         )
 

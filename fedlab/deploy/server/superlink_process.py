@@ -129,7 +129,7 @@ class SuperLink:
     def close(self) -> None:
         """Ends it."""
         if self._process.stdin:
-            with suppress(BrokenPipeError):  # it has ended before it was told what to do
+            with suppress(BrokenPipeError):  # it has ended before it read its instructions
                 self._process.stdin.close()
         try:
             self._process.wait(STOP_SECONDS)
@@ -246,7 +246,7 @@ def _watch(link: Link, ticket: Ticket, ring: KeyRing | None) -> None:
         if ring is not None:
             try:
                 now = _admitted(ring)
-            except OSError:  # a key that was moved while it was looked at; the next look tells
+            except OSError:  # a key was moved while it was read; the next pass sees the change
                 continue
             if now != known:
                 _admit(link, now)

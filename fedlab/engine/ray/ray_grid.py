@@ -267,7 +267,7 @@ def _lost(work: Dispatch, reason: str) -> Iterator[Message]:
 
 
 def _failure(what: str, error: ray.exceptions.RayError) -> RunError:
-    """What is told of an actor that cannot go on; lost samples are told as they are elsewhere."""
+    """The error of an actor that cannot go on; lost samples keep the error that they raise."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else None
     return (
         cause

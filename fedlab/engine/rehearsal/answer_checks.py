@@ -43,8 +43,8 @@ class AnswerChecks:
 
     Args:
         trainer: The client trainer; its `Task.differentiate` is wrapped.
-        wanted: The layout that the strategy accepts, by record, and whether it accepts nothing
-            else; None if that is not known.
+        wanted: The layout that the strategy accepts, by record, and whether it refuses all other
+            records; None if that is not known.
         server: The strategy's name.
     """
 

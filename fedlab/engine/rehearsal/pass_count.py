@@ -77,14 +77,14 @@ def count_passes(
         work: What each client reads in a round.
 
     Returns:
-        None where it cannot be told before the first round: the method asks clients questions
+        None where it is not known before the first round: the method asks clients questions
         first, adds samples to theirs, runs the network outside of steps, or fails here.
     """
     asks = strategy_class(scenario).overrides("before_rounds", "before_training")
     if asks or type(trainer).training_data is not ClientTrainer.training_data:
         return None
     clients = np.setdiff1d(np.arange(len(partition)), partition.held_out)
-    # The first of those that have samples for as many kinds of passes as anybody has.
+    # The first client with samples for the largest number of kinds of passes.
     kinds = (work.own > 0).sum(axis=0) + (work.beside > 0).sum(axis=0)
     client = int(clients[kinds[clients].argmax()])
     try:
@@ -92,7 +92,7 @@ def count_passes(
         few = whole = probe.run(Portion(steps=1, rows=FEW), refuses=not work.beside.any())
         if work.beside.any():
             whole = probe.run(Portion(steps=1))
-    except Exception as error:  # a user's own method; whatever is wrong is told when it runs
+    except Exception as error:  # a user's own method; its errors are reported when it runs
         log.debug("passes are not counted: %s", error)
         return None
     passes = np.zeros(2)

@@ -62,11 +62,11 @@ class WatchedTrainer:
         self._answered = ""
         self._phases: dict[Objective, Objective] = {}
         for name in HOOKS:
-            vars(trainer)[name] = self._heard(name, getattr(trainer, name))
+            vars(trainer)[name] = self._watched(name, getattr(trainer, name))
 
-    def _heard(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+    def _watched(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(hook)
-        def heard(*args: Any, **kwargs: Any) -> Any:
+        def watched(*args: Any, **kwargs: Any) -> Any:
             self._asked = name
             answer = hook(*args, **kwargs)
             if self.is_own(name):
@@ -75,7 +75,7 @@ class WatchedTrainer:
             self._look(name, answer, given, self.culprit(name))
             return self._listening(answer) if name == "phases" else answer
 
-        return heard
+        return watched
 
     def _look(
         self, name: str, answer: Any, given: tuple[Any, ...], own: Callable[..., Any] | None
@@ -97,12 +97,12 @@ class WatchedTrainer:
         ]
 
     def _objective(self, function: Objective) -> Objective:
-        def heard(*args: Any) -> Any:
+        def watched(*args: Any) -> Any:
             answer = function(*args)
             self._look("objective", answer, args, function)
             return answer
 
-        return self._phases.setdefault(function, heard)
+        return self._phases.setdefault(function, watched)
 
     def is_own(self, name: str) -> bool:
         """Whether a user's class defines a hook."""

@@ -48,7 +48,7 @@ class Format(ABC):
 
     @abstractmethod
     def read(self, path: Path) -> Inference:
-        """What a device makes of the file; nothing else is used."""
+        """A function that runs the file as a device would, from the file alone."""
 
 
 def exported(program: Program, example: Tensor, name: str) -> torch.export.ExportedProgram:

@@ -76,7 +76,7 @@ class Onnx(Format):
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """The converter tells of versions and passes that are none of the user's affair."""
+    """Within it, the converter does not log its versions and passes."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:

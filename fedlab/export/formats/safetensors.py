@@ -1,4 +1,4 @@
-"""The tensors alone, with a description and the scenario: for whoever has the network's code."""
+"""The tensors alone, with a description and the scenario; reading them needs the network's code."""
 
 from __future__ import annotations
 

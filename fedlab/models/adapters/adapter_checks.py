@@ -35,7 +35,7 @@ def refuse_lost_adapters(layers: Mapping[str, nn.Module], model: nn.Module, stra
     for path, layer in layers.items():
         if layer not in left:
             raise InputError(
-                f"model.adapt: {strategy} replaces the layer '{path}' by one of its own, with "
+                f"model.adapt: {strategy} replaces the layer '{path}' by another one, with "
                 "which its adapter is lost; leave it out of model.adapt.targets, or use another "
                 "strategy"
             )

@@ -1,6 +1,6 @@
 """Layers with a low-rank addition to their weight, and plain layers made of them.
 
-A layer keeps the names of its own tensors, so that files of weights fit with and without adapters.
+A layer keeps the names of its tensors, so that files of weights fit with and without adapters.
 """
 
 from __future__ import annotations

@@ -106,13 +106,13 @@ def _trace(model: nn.Module, samples: Tensor) -> tuple[tuple[str, ...], str | No
     heads: dict[Any, str] = {}
 
     def listen(path: str, module: nn.Module) -> None:
-        def heard(_: nn.Module, __: Any, outputs: Any) -> None:
+        def record(_: nn.Module, __: Any, outputs: Any) -> None:
             order.pop(path, None)
             order[path] = None
             if isinstance(module, nn.Linear) and isinstance(outputs, Tensor):
                 heads[outputs.grad_fn] = path
 
-        module.register_forward_hook(heard)
+        module.register_forward_hook(record)
 
     for path, module in copied.named_modules():
         listen(path, module)

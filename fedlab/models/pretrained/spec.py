@@ -23,7 +23,7 @@ class WeightsFile(ConfigBlock):
         prefix: What the file's names begin with and the network's do not, such as ``module.``;
             other names of the file are left out.
         strict: Whether file and network must have the same names; a head of another number of
-            classes aside. By default, what has no counterpart is told.
+            classes aside. By default, names without a counterpart are logged.
         digest: BLAKE2 of the file's bytes; another file is refused. It is filled in when the
             scenario is read, so that resuming, actors and devices have the same file.
     """

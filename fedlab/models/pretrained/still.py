@@ -72,8 +72,8 @@ def freeze(model: nn.Module, what: Freeze, head: Sequence[str]) -> None:
         frozen = [name for name in names if name not in head]
         if not frozen:
             raise InputError(
-                "model.freeze: 'backbone' is all but the head, and the model has nothing but its "
-                "head; leave model.freeze out"
+                "model.freeze: 'backbone' is all but the head, and the model consists of its "
+                "head alone; leave model.freeze out"
             )
     else:
         matched = matching(what, [*names], "model.freeze", "parameter")

@@ -1,4 +1,4 @@
-"""Copies trained tensors into a network by name, and tells what had no counterpart."""
+"""Copies trained tensors into a network by name, and reports those without a counterpart."""
 
 from __future__ import annotations
 
