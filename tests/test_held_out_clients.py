@@ -357,7 +357,7 @@ def test_comparisons_have_a_column_for_them(tmp_path: Path) -> None:
 def test_without_them_tables_are_what_they_were(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", partition={"clients": 3}, evaluation={})
     assert set(run.history["split"]) == {"train", "test", "round"}
-    assert "nobody trained" not in shown(run)
+    assert "held-out clients" not in shown(run)
 
 
 def shown(run: Run) -> str:
@@ -368,7 +368,7 @@ def shown(run: Run) -> str:
 
 def test_the_closing_table_and_the_partition_tell_them(tmp_path: Path) -> None:
     told = shown(run_of(tmp_path / "run"))
-    assert "nobody trained" in told
+    assert "held-out clients" in told
     assert "after 3 steps" in told
     data, partition = divide(scenario())
     console = Console(file=io.StringIO(), width=120)

@@ -1,4 +1,4 @@
-"""Random changes of image batches, on whatever device the batch is on.
+"""Random changes of image batches, computed on the batch's device.
 
 Drawing and applying are separate steps: a cohort of clients can draw from their own
 generators, one small tensor each, and have all their images changed at once.

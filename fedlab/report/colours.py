@@ -6,7 +6,7 @@ METHODS = (
     *("#0072b2", "#d55e00", "#008f68", "#b4558d"),
     *("#a87400", "#2f97d1", "#6a6a6a", "#5f45a8"),
 )
-"""After Okabe and Ito: colours that colour-blind readers can tell apart."""
+"""After Okabe and Ito: colours that colour-blind readers can distinguish."""
 METHODS_ON_BLACK = (
     *("#58aef0", "#f28b50", "#3fc99c", "#e398c4"),
     *("#e6b341", "#93d2f5", "#b4b4b4", "#ad97ee"),

@@ -21,8 +21,8 @@ LONGEST = 40
 def client_facts(spread: Spread) -> list[tuple[str, str]]:
     """How a score is spread over clients, as titles and words.
 
-    Clients that have never trained are counted, and the mean and the worst client are told
-    without them, too.
+    Clients that have never trained are counted, and the mean and the worst client are also given
+    without them.
     """
     lines = [
         (
@@ -68,18 +68,18 @@ def unjudged_facts(run: RunRecord) -> list[tuple[str, str]]:
 
 
 def held_out_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
-    """How a run does on clients that nobody trains, as titles and words."""
+    """The score of a run on held-out clients, which are never trained, as titles and words."""
     score, steps = run.metric_set.first, run.scenario.evaluation.adapt_steps
     whole = metrics.has_global_rows(run.history, last)
     lines = []
-    for title, adapted in (("nobody trained", False), (f"after {steps} steps", True)):
+    for title, adapted in (("held-out clients", False), (f"after {steps} steps", True)):
         spread = metrics.generalisation(run.history, last, score, adapted)
         if spread is not None:
             lines.append(
                 (
                     title,
                     f"{spread.mean_over_clients:.3f} ± {spread.deviation:.3f} (over "
-                    f"{spread.clients} clients held out"
+                    f"{spread.clients} clients"
                     + ("" if whole else ", with initial values in what stays with clients")
                     + ")",
                 )

@@ -1,4 +1,4 @@
-"""How far domains lie apart in features: what label skew cannot tell."""
+"""Feature skew: how far domains lie apart in features, which measures of label skew cannot show."""
 
 from __future__ import annotations
 
@@ -57,10 +57,11 @@ def squared_mmd(one: np.ndarray, other: np.ndarray, width: float | None = None) 
 
 
 def proxy_a_distance(one: np.ndarray, other: np.ndarray, seed: int) -> float:
-    """2 (1 - 2ε), ε the error of a linear classifier that tells the two apart, on held-out halves.
+    """2 (1 - 2ε), ε the error of a linear classifier between the two, on held-out halves.
 
-    0 where nobody can tell them apart, 2 where everybody can. Analysis of Representations for
-    Domain Adaptation, Ben-David, Blitzer, Crammer, Pereira, NeurIPS 2006. Both count the same.
+    0 where the classifier is no better than chance, 2 where it is always right. Analysis of
+    Representations for Domain Adaptation, Ben-David, Blitzer, Crammer, Pereira, NeurIPS 2006. Both
+    count the same.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score

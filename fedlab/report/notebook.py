@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run_html(run: RunRecord) -> str:
-    """A run as a piece of HTML; one that was never evaluated is told by its name alone."""
+    """A run as a piece of HTML; of one that was never evaluated, its name alone."""
     history, scenario = run.history, run.scenario
     state = "finished" if run.finished else "not finished"
     title = (
@@ -70,7 +70,7 @@ def _facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
     history = run.history
     score = run.metric_set.first
     spread = metrics.spread_in(history, last, score)
-    told = [
+    facts = [
         ("mean over domains", number_or_dash(metrics.mean_over_domains(history, last, score.name))),
         *(client_facts(spread) if spread else ()),
         *held_out_facts(run, last),
@@ -80,7 +80,7 @@ def _facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
     ]
     up, down = (size(metrics.round_total(history, f"bytes_{way}")) for way in ("up", "down"))
     return [
-        *told,
+        *facts,
         ("a client's round", work_of(run)),
         ("traffic", f"{up} up, {down} down (evaluation included)"),
         ("time", duration(metrics.round_total(history, "seconds_"))),

@@ -21,12 +21,12 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     """Writes a CSV file with a row for every sample that the sources yield.
 
     The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
-    domain's training or test samples, in the order of the source; the client, empty where nobody
+    domain's training or test samples, in the order of the source; the client, empty where no client
     has it; its domain; its true class; the label that the client sees; whether it is among the
     client's labelled samples. What is tested or validated on has its true label. Where other
     targets than classes are learnt, class and label are the labels joined by ``+``, or the numbers.
     Where a source names owners, a column has them; where clients are held out of training, a last
-    one tells whose samples are of one of them.
+    one has whether the sample's client is one of them.
 
     Args:
         partition: Who owns which samples.

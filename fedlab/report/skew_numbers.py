@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 PAIRS = 2_000
-"""Clients up to which pairs are told apart one by one; of more, so many are drawn evenly."""
+"""Clients up to which all pairs are compared; of more, this many are taken, evenly spaced."""
 
 
 def distributions(counts: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which round is best on validation, and whether patience is at an end, as a history tells it."""
+"""Which round is best on validation, and whether patience is at an end, from a history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 LISTED = 5
-"""Rounds, and domains, that are told one by one."""
+"""Rounds, and domains, that are listed one by one."""
 
 
 class BestRound:

@@ -85,7 +85,7 @@ def conduct(
         fixed_settings(scenario),
         data,
     )
-    # Trackers hear of a round before its checkpoint is there: a round that a crash keeps from them
+    # Trackers get a round before its checkpoint is written: a round that a crash keeps from them
     # is then always one that will be trained again.
     observers: list[Callback] = [history, *trackers(scenario, folder.path)]
     validation = None
@@ -119,7 +119,7 @@ def conduct(
 
 
 def _counted(scenario: Scenario) -> dict[str, int]:
-    """Numbers of natural clients, which the scenario's words do not tell."""
+    """Numbers of natural clients, which depend on the data; empty where the scenario has them."""
     block = scenario.partition
     if isinstance(block.clients, int):
         return {}

@@ -30,7 +30,7 @@ class Mark(NamedTuple):
 
     Attributes:
         size: Its bytes.
-        digest: What tells them from all others.
+        digest: Their digest, as hexadecimal digits.
     """
 
     size: int

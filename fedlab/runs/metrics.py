@@ -29,9 +29,9 @@ class Spread:
         worst_client: The client it belongs to.
         worst_domain: That client's domain; several are joined by a plus.
         deviation: Standard deviation over clients (of all of them, not of a sample).
-        untrained: Clients among them that have never trained. Whatever stays with a client is then
-            still as it was drawn, so that they tell of the first values, and not of the method.
-        of_trained: The same of those that have; None where all have, or nobody.
+        untrained: Clients among them that have never trained. Tensors that stay with a client still
+            have their initial values there, so that these scores do not measure the method.
+        of_trained: The same of those that have; None where all have, or none.
     """
 
     clients: int
@@ -57,7 +57,7 @@ def of_clients(rows: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def followed_split(history: pandas.DataFrame) -> str:
-    """What tells how a run has gone: its tests, or validation where only one round was tested."""
+    """The split of a run's curves: ``test``, or validation where only one round was tested."""
     rounds = {
         split: history.loc[history["split"] == split, "round"].nunique()
         for split in ("test", "validation")
@@ -72,7 +72,7 @@ def by_client(
 
     Returns:
         One row per client (the index): ``value`` (of all its samples; where the history does not
-        tell that, weighted by examples over its domains), ``examples`` and ``domain`` (several are
+        have it, weighted by examples over its domains), ``examples`` and ``domain`` (several are
         joined by a plus).
     """
     rows = _select(history, round, metric, split)
@@ -132,7 +132,7 @@ def trained_clients(history: pandas.DataFrame, round: int) -> frozenset[int] | N
     """The clients that have trained in any round up to and including this one.
 
     Returns:
-        Their indices; None where the history tells nothing of training.
+        Their indices; None where the history has no rows of training.
     """
     rows = history[_training(history, LOSS)]
     return frozenset(rows.loc[rows["round"] <= round, "client"]) if len(rows) else None

@@ -65,8 +65,8 @@ class RunFolder:
                 write_whole(folder.environment_file, environment)
                 if devices is not None:
                     write_whole(folder.devices_file, devices)
-                # Last: it says that the others are there. Whoever is killed before that has left
-                # a folder that can be taken again.
+                # Last: it says that the others are there. A process that is killed before that
+                # leaves a folder that can be used again.
                 write_whole(folder.scenario_file, to_yaml(scenario))
         except OSError as error:
             raise InputError(

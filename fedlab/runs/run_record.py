@@ -85,19 +85,19 @@ class RunRecord:
 
     @cached_property
     def counted(self) -> Scenario:
-        """The scenario with the number of its natural clients, which the run's folder tells.
+        """The scenario with the number of its natural clients, read from the run's folder.
 
-        Of a run that did not tell yet, it is the scenario as it is.
+        Of a run that has not written it yet, it is the scenario as it is.
         """
         file = RunFolder(self.folder).workload_file
         if isinstance(self.scenario.partition.clients, int) or not file.is_file():
             return self.scenario
-        told = json.loads(file.read_text(encoding="utf-8"))
-        return self.scenario.for_clients(int(told["clients"]), int(told["held_out"]))
+        written = json.loads(file.read_text(encoding="utf-8"))
+        return self.scenario.for_clients(int(written["clients"]), int(written["held_out"]))
 
     @property
     def workload(self) -> dict[str, float]:
-        """What a round asks of a client: empty of a run that did not tell yet.
+        """What a round asks of a client: empty of a run that has not written it yet.
 
         ``parameters`` that it trains (unless clients have different networks), samples that go
         ``forward`` and ``backward`` through its network, ``labelled`` and ``unlabelled`` ones of a
@@ -110,25 +110,25 @@ class RunRecord:
         if not file.is_file():
             return {}
         try:
-            told = json.loads(file.read_text(encoding="utf-8"))
-            parameters = told["parameters"]
+            written = json.loads(file.read_text(encoding="utf-8"))
+            parameters = written["parameters"]
             found = {} if parameters == DIFFER else {"parameters": int(parameters)}
-            return found | {name: float(told[name]) for name in PASSES if name in told}
+            return found | {name: float(written[name]) for name in PASSES if name in written}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{file}: is not as `fedlab simulate` writes it ({error}); delete it, and the "
-                "parameters that a client trains are not told"
+                "parameters that a client trains are left out"
             ) from error
 
     @property
     def trained_parameters(self) -> int | None:
-        """How many parameters a client trains; None of a run that did not tell yet.
+        """How many parameters a client trains; None of a run that has not written it yet.
 
         Raises:
             InputError: If its ``workload.json`` is damaged.
         """
-        told = self.workload
-        return int(told["parameters"]) if "parameters" in told else None
+        workload = self.workload
+        return int(workload["parameters"]) if "parameters" in workload else None
 
     def summary(self) -> pandas.DataFrame:
         """The first metric, accuracy as a rule, on every domain in the last evaluated round.

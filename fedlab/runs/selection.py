@@ -80,8 +80,8 @@ class ValidationObserver:
 
     def on_end(self, strategy: RoundStrategy) -> None:
         """Says which rounds could not be judged, where that has chosen a round or an end."""
-        if (self.selects or self.spec.patience is not None) and (told := unscored(self.run)):
-            log.warning("%s", told)
+        if (self.selects or self.spec.patience is not None) and (remark := unscored(self.run)):
+            log.warning("%s", remark)
 
     def choose(self, strategy: RoundStrategy) -> int | None:
         """Puts server and clients back to the best round; what they were last is checkpointed.

@@ -57,8 +57,8 @@ class WorkloadWriter:
             parameters = network + beside
             more = f" and {beside:,} of {method.name}'s own" * bool(beside)
             trains = f"a client trains {network:,} parameters{more}"
-        told = {"parameters": parameters, **self.passes, **self.counted}
-        write_whole(self.folder.workload_file, json.dumps(told) + "\n")
+        content = {"parameters": parameters, **self.passes, **self.counted}
+        write_whole(self.folder.workload_file, json.dumps(content) + "\n")
         if first_round > 1:
             return
         sent = strategy.broadcast(first_round) | strategy.sent_to(0)

@@ -74,8 +74,8 @@ class ClassesPerClient(LabelSkew):
     The quantity-based label imbalance (#C = k) of NIID-Bench: Li et al., "Federated Learning on
     Non-IID Data Silos: An Experimental Study", 2021, arXiv 2102.02079. Classes are dealt out such
     that all of them are equally popular among the clients of a domain; the samples of a class are
-    divided among the clients that have it. Samples of a class that nobody in the domain has stay
-    unused.
+    divided among the clients that have it. Samples of a class that no client of the domain has
+    stay unused.
 
     Attributes:
         count: Classes per client. A class with fewer samples than owners leaves some without it.
@@ -125,7 +125,7 @@ def refuse_sole_owners(shares: np.ndarray) -> None:
 
     Raises:
         InputError: If there are several clients and each has its domains for itself, so that it
-            gets all of their samples, whatever their labels.
+            gets all of their samples for any skew.
     """
     if len(shares) > 1 and (np.count_nonzero(shares, axis=0) <= 1).all():
         raise InputError(

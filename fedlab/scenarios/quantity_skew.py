@@ -20,7 +20,7 @@ from fedlab.partition.base import QuantitySkew
 
 
 class Natural(QuantitySkew):
-    """Whatever the domains and the label skew leave each client with."""
+    """No quantity skew: clients keep the samples that domains and label skew deal to them."""
 
     name: Literal["natural"] = "natural"
 
@@ -49,11 +49,11 @@ class Equal(QuantitySkew):
 
 
 class ShareOfDomain(QuantitySkew):
-    """The same share of a domain's samples for each of its clients; the rest is nobody's.
+    """The same share of a domain's samples for each of its clients; the rest is unused.
 
     The protocol of FPL (Huang et al., "Rethinking Federated Learning with Domain Shift: A Prototype
     View", CVPR 2023), FedHEAL (Chen et al., CVPR 2024, arXiv 2311.16974) and F2DC: 1 % of a set of
-    digits, 20 % of one of Office-Caltech, whatever the domain's size. Samples are drawn without
+    digits, 20 % of one of Office-Caltech, for domains of any size. Samples are drawn without
     replacement from what a client was dealt; ``int(share * samples)`` of each domain that it sees.
     Clients are tested on classes that a client of their domain has; with ``evaluation.fraction: 0``
     the global model is tested on each domain's whole test set instead, as in these papers.

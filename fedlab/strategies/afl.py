@@ -55,7 +55,7 @@ class AFLParameters(StrategyParameters):
         return "rule"
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Tells what becomes of rounds with a part of the clients."""
+        """Logs how rounds with a part of the clients are treated."""
         if scenario.participation.fraction < 1:
             log.warning(
                 "afl compares the losses of all clients in every round; with "
@@ -107,11 +107,11 @@ class AFL(Strategy[AFLParameters]):
         else:
             self.state["arrays"] = model
         known = self.mixture()
-        heard = [update for update in updates if update.examples > 0]
-        weights = torch.tensor([self.weight(each) for each in heard], dtype=torch.float64)
-        losses = torch.stack([each.arrays["received"]["loss"].double() for each in heard])
+        counted = [update for update in updates if update.examples > 0]
+        weights = torch.tensor([self.weight(each) for each in counted], dtype=torch.float64)
+        losses = torch.stack([each.arrays["received"]["loss"].double() for each in counted])
         moved = onto_simplex(weights + self.parameters.gamma * losses, float(weights.sum()))
-        known |= dict(zip((each.client for each in heard), moved.tolist(), strict=True))
+        known |= dict(zip((each.client for each in counted), moved.tolist(), strict=True))
         self.state["mixture"] = {**client_table(weights=known), "rounds": rounds}
 
     def settle(self, updates: Sequence[ClientUpdate]) -> None:

@@ -146,7 +146,7 @@ class Strategy(MessageRounds, Generic[P]):
 
     @classmethod
     def overrides(cls, *hooks: str) -> bool:
-        """Whether the method has a version of its own of one of the hooks with these names."""
+        """Whether the method overrides one of the hooks with these names."""
         return any(getattr(cls, hook) is not getattr(Strategy, hook) for hook in hooks)
 
     @property
@@ -165,7 +165,7 @@ class Strategy(MessageRounds, Generic[P]):
     def sent_to(self, client: int) -> dict[str, Tensors]:
         """What goes down to one client that trains or tests, beside what goes to all.
 
-        Clients that are sent something of their own train one by one.
+        Clients that get different records train one by one.
 
         Args:
             client: Its index.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class CentralisedParameters(StrategyParameters):
-    """Centralised training has no parameters of its own.
+    """Centralised training has no further parameters.
 
     The one client takes part in every round; ``participation.fraction`` has no effect.
     """
@@ -37,7 +37,7 @@ class CentralisedParameters(StrategyParameters):
     def reassign(self, partition: Partition) -> Partition:
         """Gives everything that clients own to one client.
 
-        Clients that nobody trains keep what is theirs, and come after it.
+        Held-out clients keep their samples, and come after it.
         """
         return pooled(partition)
 

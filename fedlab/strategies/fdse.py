@@ -106,7 +106,7 @@ class FDSEParameters(StrategyParameters):
                 )
         if spec.norm != "batch":
             raise InputError(
-                "model.norm: fdse's layers have batch normalisation of their own, and "
+                "model.norm: fdse's layers contain their own batch normalisation, and "
                 f"'{spec.norm}' would stand behind it; leave model.norm out, or choose another "
                 "strategy"
             )
@@ -144,20 +144,20 @@ class FDSE(ServerStep[FDSEParameters]):
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
         """Steps for each shared tensor, and mixes each personal one for each client."""
-        heard = [update for update in updates if self.weight(update) > 0]
-        model, mean = self.state["arrays"], self.weighted_mean(heard, "arrays")
-        weights = torch.tensor([self.weight(update) for update in heard], dtype=torch.float64)
+        counted = [update for update in updates if self.weight(update) > 0]
+        model, mean = self.state["arrays"], self.weighted_mean(counted, "arrays")
+        weights = torch.tensor([self.weight(update) for update in counted], dtype=torch.float64)
         for name in self.trainable:
-            sent = torch.stack([update.arrays["arrays"][name] for update in heard])
+            sent = torch.stack([update.arrays["arrays"][name] for update in counted])
             step = agreed_step(sent.double() - model[name].double(), weights / weights.sum())
             mean[name] = (model[name].double() + step).to(model[name].dtype)
         self.state["arrays"] = mean
-        mixed: list[Tensors] = [{} for _ in heard]
+        mixed: list[Tensors] = [{} for _ in counted]
         for name in self.personal():
-            sent = torch.stack([update.arrays["erasers"][name] for update in heard])
+            sent = torch.stack([update.arrays["erasers"][name] for update in counted])
             for own, tensor in zip(mixed, mix(sent, self.parameters.tau), strict=True):
                 own[name] = tensor
-        self.state |= {_record(u.client): own for u, own in zip(heard, mixed, strict=True)}
+        self.state |= {_record(u.client): own for u, own in zip(counted, mixed, strict=True)}
 
 
 def agreed_step(changes: Tensor, weights: Tensor) -> Tensor:

@@ -16,6 +16,6 @@ class FedAvg(Strategy):
     """w ← Σ n_k w_k / Σ n_k (Algorithm 1 of the paper)."""
 
     class Parameters(StrategyParameters):
-        """FedAvg has none of its own."""
+        """FedAvg has no further parameters."""
 
         name: str = "fedavg"

@@ -180,7 +180,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
         }
 
     def _model(self, version: int) -> Tensors:
-        """The model after so many server steps; the newest one has no record of its own."""
+        """The model after so many server steps; the newest one is the record ``arrays``."""
         return self.state.get(VERSION.format(version), self.state["arrays"])
 
     def _bytes(self) -> tuple[int, int]:

@@ -66,7 +66,7 @@ class FedDGGAParameters(StrategyParameters):
         if scenario.evaluation.validation is None:
             raise InputError(
                 "strategy.name: feddg_ga weighs clients by losses on validation samples, and "
-                "nobody has set any aside; add evaluation.validation=0.2"
+                "none are set aside; add evaluation.validation=0.2"
             )
         if scenario.participation.fraction < 1:
             raise InputError(

@@ -71,7 +71,7 @@ class FedDyn(ServerStep[FedDynParameters]):
     """h ← h - α |S|/M mean(θ_i - w), w ← mean θ_i - h/α (Algorithm 1 of the paper).
 
     By examples, F = Σ p_i F_i with p_i = n_i / Σ n_j and h = Σ p_i h_i over all clients. In the
-    optimum w each θ_i is w, as h_i = ∇F_i there, and h = 0, so that w stays, whoever takes part.
+    optimum w each θ_i is w, as h_i = ∇F_i there, and h = 0, so that w stays for any participants.
     """
 
     needs_only_mean = True

@@ -4,7 +4,7 @@ No Fear of Classifier Biases: Neural Collapse Inspired Federated Learning with S
 Classifier, Li, Shang, He, Lin, Wu, ICCV 2023, arXiv 2303.10058. Authors' code:
 ZexiLee/ICCV-2023-FedETF.
 
-Up: the whole model but for the classifier's vectors. Down: the same. Stays: the classifier's
+Up: the whole model without the classifier's vectors. Down: the same. Stays: the classifier's
 vectors, which every process draws from the scenario's seed.
 """
 

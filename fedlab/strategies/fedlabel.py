@@ -39,8 +39,8 @@ class FedLabelParameters(StrategyParameters):
             are 0.3 to 0.5.
         consistency: λ₀, the weight of agreeing with the model that did not label; the paper tries
             0, 0.5, 1 and 2 across devices, the code takes 0.05.
-        confidence: What tells which model labels: the ``variance`` of its scores over classes, or
-            their ``entropy``.
+        confidence: The measure by which the labelling model is chosen: the ``variance`` of its
+            scores over classes, or their ``entropy``.
         scores: What the variance is taken of: ``logits`` (paper) or ``probabilities`` (code).
         labeller: ``selective``, or always the ``local`` or the ``global`` model (table 1).
         divergence: Direction of the consistency term: ``student_teacher``, the order in which the

@@ -1,4 +1,4 @@
-"""FedProx, strategy: FedAvg that tells its clients how close to stay.
+"""FedProx, strategy: FedAvg whose clients get μ, the weight of a proximal term.
 
 Federated Optimization in Heterogeneous Networks, Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith,
 MLSys 2020, arXiv 1812.06127.

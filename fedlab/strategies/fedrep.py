@@ -1,4 +1,4 @@
-"""FedRep, strategy: averages the representation; every client has a head of its own.
+"""FedRep, strategy: averages the representation; every client keeps its own head.
 
 Exploiting Shared Representations for Personalized Federated Learning, Collins, Hassani, Mokhtari,
 Shakkottai, ICML 2021, arXiv 2102.07078.

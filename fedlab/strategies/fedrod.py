@@ -30,7 +30,7 @@ class FedRoDParameters(StrategyParameters):
     """FedRoD's parameters.
 
     The personal head is a dense layer that learns. (The paper also makes it of the client's class
-    shares by a network of its own, which is not here.)
+    shares by a second network, which is not here.)
 
     Attributes:
         start: A personal head's first values: ``zero``, with which personal and generic prediction

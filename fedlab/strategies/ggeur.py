@@ -128,7 +128,7 @@ class GGEURParameters(InFrontParameters):
             )
         if self.base_strategy.overrides("before_rounds"):
             raise InputError(
-                f"strategy.base: '{self.base.name}' asks the clients questions of its own before "
+                f"strategy.base: '{self.base.name}' itself asks the clients questions before "
                 "the first round; choose a base such as fedavg or scaffold"
             )
         super().check(scenario, model)

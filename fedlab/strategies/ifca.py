@@ -42,7 +42,7 @@ class IFCAParameters(StrategyParameters):
 
     What clusters are found depends on the models' initial weights, of which the paper tries
     several: run several seeds. The history has each client's choice (``cluster``) and the number of
-    clients of every model, which tells a collapse to few of them.
+    clients of every model, which shows a collapse to few of them.
 
     Attributes:
         clusters: k, the number of models; 4 in the authors' code, for four rotations of MNIST.

@@ -21,7 +21,7 @@ from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
 
 class LocalOnlyParameters(StrategyParameters):
-    """Local training has no parameters of its own."""
+    """Local training has no further parameters."""
 
     why_unheeded: ClassVar[str] = "every client of local_only minimises its own loss"
     name: str = "local_only"

@@ -46,7 +46,7 @@ class PARDONParameters(StylesParameters):
             authors' code.
     """
 
-    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # other classes are what images are told from
+    targets: ClassVar[frozenset[str]] = ONLY_CLASS  # negatives are of other classes
     space: ClassVar[Mapping[str, Range]] = {
         "strength": Values((0.25, 0.5, 1.0)),
         "contrast": LogUniform(0.075, 7.5),

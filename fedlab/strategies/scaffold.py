@@ -52,7 +52,7 @@ class Scaffold(ServerStep[ScaffoldParameters]):
     """w ← w + η_g mean Δy_i, c ← c + |S|/M mean Δc_i (Algorithm 1 of the paper).
 
     By examples, F = Σ p_i F_i with p_i = n_i / Σ n_j and c = Σ p_i c_i over all clients. In the
-    optimum c_i = ∇F_i and c = 0, so that no client moves from there, whoever takes part.
+    optimum c_i = ∇F_i and c = 0, so that no client moves from there, for any participants.
     """
 
     needs_only_mean = True

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SiloBNParameters(StrategyParameters):
-    """SiloBN has no parameters of its own."""
+    """SiloBN has no further parameters."""
 
     name: str = "silobn"
 

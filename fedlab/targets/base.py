@@ -26,23 +26,23 @@ class Target(Component):
 
     The network has one output for each name in ``FederatedData.class_names``: of the classes, the
     labels, or the numbers. What is found in the data (strata, mean and deviation) are parameters,
-    too, so that a server can tell its devices: `fitted` fills in those that were not given.
+    too, so that a server can send them to devices: `fitted` fills in those that were not given.
     """
 
     group: ClassVar[str] = "targets"
     kind: ClassVar[str]
     """``class``, ``multi_label`` or ``regression``: what losses, metrics, sources and methods say
-    that they go with; a target of one's own may have a kind of its own."""
+    that they go with; a user's target may have another kind."""
     nouns: ClassVar[tuple[str, str]]
     """What one name stands for, and several do: ``class``, ``classes``."""
     strata_nouns: ClassVar[tuple[str, str]]
     """What one stratum is called, and several are."""
     loss: ClassVar[str]
-    """``training.loss`` where the scenario names none, and what every test tells as ``loss``."""
+    """``training.loss`` where the scenario names none, and the ``loss`` of every test."""
     metrics: ClassVar[tuple[str, ...]]
     """``evaluation.metrics`` where the scenario names none."""
     score: ClassVar[str]
-    """The metric, a mean over samples, that every step and every test tells beside the loss."""
+    """The metric, a mean over samples, that every step and every test has beside the loss."""
     score_is_share: ClassVar[bool] = True
     """Whether that mean is between 0 and 1; it is not negative in any case."""
     output: ClassVar[tuple[str, str]]
@@ -50,7 +50,7 @@ class Target(Component):
 
     @property
     def always(self) -> tuple[str, str]:
-        """What every test tells, chosen or not, as means over samples."""
+        """The two metrics of every test, chosen or not, as means over samples."""
         return self.score, "loss"
 
     @abstractmethod
@@ -82,7 +82,7 @@ class Target(Component):
         """
 
     def cases(self, outputs: int) -> int:
-        """How many cases outputs tell apart, which metrics may need two of."""
+        """How many cases the outputs distinguish; some metrics need two."""
         return outputs
 
     @abstractmethod
@@ -108,7 +108,7 @@ class Target(Component):
         return self
 
     def remarks(self, names: Sequence[str]) -> list[str]:
-        """What a fit has decided, told once when the data are loaded."""
+        """What a fit has decided, logged once when the data are loaded."""
         return []
 
     @abstractmethod

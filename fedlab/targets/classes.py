@@ -48,7 +48,7 @@ class Classes(Target):
         if len(names) == 1:
             raise InputError(
                 f"data.sources: all samples have the label '{names[0]}', and there is nothing to "
-                "tell apart; check where the labels come from"
+                "learn; check where the labels come from"
             )
 
     def stored(self, labels: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ class MultiLabel(Target):
     rarer one; or to that of samples without any label.
 
     Attributes:
-        sets: How many of the most frequent sets of labels are strata of their own.
+        sets: How many of the most frequent sets of labels are separate strata.
         frequent: These sets, each as text with a 0 or 1 for each label; by default those of the
             training samples.
         rarity: The labels by index, the rarest first; by default by the training samples.

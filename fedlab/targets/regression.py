@@ -141,14 +141,15 @@ class Regression(Target):
         """That the network learns other numbers than those of the data."""
         if not self.standardise or self.mean is None or self.std is None:
             return []
-        told = [
+        numbers = [
             f"{name}: mean {mean:.6g}, std {std:.6g}"
             for name, mean, std in zip(names, self.mean, self.std, strict=True)
         ]
-        more = f", and {len(told) - 5} more" if len(told) > 5 else ""
+        more = f", and {len(numbers) - 5} more" if len(numbers) > 5 else ""
         return [
-            f"data.target: the network learns (y - mean) / std ({'; '.join(told[:5])}{more}), and "
-            "metrics are in the units of the data; data.target.standardise=false learns y itself"
+            f"data.target: the network learns (y - mean) / std ({'; '.join(numbers[:5])}{more}), "
+            "and metrics are in the units of the data; data.target.standardise=false learns y "
+            "itself"
         ]
 
     def strata(self, labels: np.ndarray) -> np.ndarray:

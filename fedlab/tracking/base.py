@@ -1,7 +1,7 @@
 """What an experiment tracker must offer to follow a run.
 
-A tracker is told the numbers of every round while a run is under way. It can change nothing: it
-sees plain numbers, and where it fails the run goes on without it.
+A tracker gets the numbers of every round while a run is under way. It cannot change the run: it
+gets plain numbers, and where it fails the run goes on without it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Tracker(ABC):
 
     Parameters: ClassVar[type[TrackerParameters]] = TrackerParameters
     package: ClassVar[str] = ""
-    """A module that must be installed, if any; a missing one is told before anything is trained."""
+    """A module that must be installed, if any; a missing one is an error before training."""
     install: ClassVar[str] = ""
     """What brings it, where that is more than ``pip install`` and its name."""
 
@@ -46,13 +46,13 @@ class Tracker(ABC):
 
     @abstractmethod
     def start(self, folder: Path, scenario: Experiment, first_round: int) -> None:
-        """Opens whatever the numbers go to.
+        """Opens the place that the numbers go to.
 
         Args:
             folder: The run's folder; its name is that of the run, and stays when it is resumed.
             scenario: What is run.
-            first_round: The first round that will be told: 1, or where a stopped run goes on. Of
-                rounds from this one on, what was told before must go: they are trained again.
+            first_round: The first round that will be logged: 1, or where a stopped run goes on.
+                Numbers of this and later rounds must be deleted: they are trained again.
         """
 
     @abstractmethod

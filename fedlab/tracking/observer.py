@@ -26,7 +26,7 @@ log = logging.getLogger("fedlab")
 class TrackingObserver:
     """Observer that passes a run's numbers on to one tracker.
 
-    A tracker that raises is told of once and left out from then on: a server that cannot be
+    A tracker that raises causes one warning and is left out from then on: a server that cannot be
     reached must not cost a night of training.
 
     Args:
@@ -46,21 +46,21 @@ class TrackingObserver:
         if first_round > 1:
             done = read_history(self.folder)
             self.trained |= metrics.trained_clients(done, first_round - 1) or set()
-        self._tell(lambda tracker: tracker.start(self.folder, self.scenario, first_round))
+        self._call(lambda tracker: tracker.start(self.folder, self.scenario, first_round))
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Tells it of the round."""
+        """Passes the numbers of the round on."""
         places = ((row.split, row.metric, row.client) for row in report.rows)
         self.trained |= {client for *what, client in places if what == ["train", LOSS]}
         scores = self.scenario.metric_set.scores.values()
         numbers = numbers_of(report, self.trained or None, tuple(scores))
-        self._tell(lambda tracker: tracker.log(report.round, numbers))
+        self._call(lambda tracker: tracker.log(report.round, numbers))
 
     def on_end(self, strategy: RoundStrategy) -> None:
         """Ends it."""
-        self._tell(lambda tracker: tracker.finish())
+        self._call(lambda tracker: tracker.finish())
 
-    def _tell(self, message: Callable[[Tracker], None]) -> None:
+    def _call(self, message: Callable[[Tracker], None]) -> None:
         if self.tracker is None:
             return
         try:

@@ -19,12 +19,12 @@ def numbers_of(
     trained: Collection[int] | None = None,
     scores: Sequence[Score] = tuple(MetricSet().scores.values()),
 ) -> dict[str, float]:
-    """What trackers are told of a round.
+    """The numbers of a round that trackers get.
 
     Args:
         report: The round.
         trained: Clients that have trained in this round or before; None counts all as such.
-        scores: What is told of tests: the scenario's metrics.
+        scores: Of tests: the scenario's metrics.
 
     Returns:
         Of every round: ``train/<metric>`` (mean over the clients, by examples), ``bytes/up``,
@@ -35,7 +35,7 @@ def numbers_of(
         alone that are shares, and all of validation with ``validation_`` in front. Where clients
         were tested that have never trained, ``clients/tested_untrained`` counts them, and
         ``accuracy/mean_over_trained_clients`` and ``accuracy/worst_trained_client`` leave them
-        out. Of clients that nobody trains there is ``held_out_accuracy/mean_over_clients``, and
+        out. Of held-out clients there is ``held_out_accuracy/mean_over_clients``, and
         ``adapted_accuracy/mean_over_clients`` after adaptation. A number that there is not has no
         name.
     """
@@ -52,8 +52,8 @@ def numbers_of(
             if spread:
                 numbers[f"{name}_{score.name}/mean_over_clients"] = spread.mean_over_clients
         for split, prefix in (("validation", "validation_"), ("test", "")):
-            told = _tests(rows, report.round, score, trained, split)
-            numbers |= {prefix + name: value for name, value in told.items()}
+            tests = _tests(rows, report.round, score, trained, split)
+            numbers |= {prefix + name: value for name, value in tests.items()}
     whole = rows[rows["split"] == "round"].set_index("metric")["value"]
     for name, metric in ROUND.items():
         if metric in whole:

@@ -27,7 +27,7 @@ Lists = tuple[list[Tensor], ...]
 
 
 def copied(tensors: Tensors) -> Tensors:
-    """The same tensors in memory of their own."""
+    """Copies of the tensors, each in its own memory."""
     if not tensors:
         return {}
     return dict(zip(tensors, _run(_copy, [list(tensors.values())]), strict=True))

@@ -176,6 +176,6 @@ class Task:
         self, parameters: Tensors, buffers: Tensors, inputs: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The inputs of the last dense layer, shape (batch, features), and the outputs."""
-        with self.head.listen() as heard:
+        with self.head.listen() as captured:
             outputs = self.outputs(parameters, buffers, inputs)
-        return heard[-1].to(outputs.dtype), outputs
+        return captured[-1].to(outputs.dtype), outputs

@@ -35,8 +35,8 @@ def ledger(
 
     Returns:
         A frame with the columns of `FIRST`, and one for each key that was drawn. ``score`` is on
-        validation and alone decides; ``oracle`` is on test data, for whoever wants to know how far
-        selection is from the best choice, and decides nothing. NaN where there is none.
+        validation and alone decides; ``oracle`` is on test data, shows how far the selection is
+        from the best choice, and decides nothing. NaN where there is none.
     """
     import pandas
 

@@ -1,9 +1,9 @@
-"""Leave one domain out: draws are judged by domains that nobody has trained on.
+"""Leave one domain out: draws are judged by domains that no client has trained on.
 
 In Search of Lost Domain Generalization, Gulrajani, Lopez-Paz, ICLR 2021, arXiv 2007.01434. Each
 draw is trained once for each domain that clients own, without that domain. Its score is the mean
 over these runs of the global model's metric on all training samples of the left-out domain.
-Test samples, and domains that are unseen in the comparison, are read by nobody.
+Test samples, and domains that are unseen in the comparison, are not read.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class LeftOutRule(Rule):
         samples = samples_at(runtime.data.train, rows, runtime.device)
         metrics = [metric for metric in runtime.metrics if metric.title == name]
         ((found,),) = runtime.score(trained.model(None), [samples], metrics)
-        told = dict(zip(runtime.data.target.always, (found.score, found.loss), strict=True))
+        scores = dict(zip(runtime.data.target.always, (found.score, found.loss), strict=True))
         for metric in metrics:
-            told |= metric.compute(dict(found.counts[name]))
-        return told[name]
+            scores |= metric.compute(dict(found.counts[name]))
+        return scores[name]
 
 
 def domains_to_leave_out(scenario: Scenario, data: FederatedData) -> list[str]:

@@ -27,7 +27,7 @@ class Sampler(Protocol):
         ...
 
     def tell(self, number: int, score: float) -> None:
-        """Hears what a draw came to; the higher the better, NaN if it failed."""
+        """Reports the score of a draw; the higher the better, NaN if it failed."""
         ...
 
 
@@ -57,8 +57,8 @@ class RandomSampler:
 class OptunaSampler:
     """Draws that Optuna proposes, by ask and tell.
 
-    Asked and told in the same order, a sampler with a seed proposes the same values again, by which
-    an interrupted tuning goes on. Another version of Optuna may propose others.
+    If draws and scores come in the same order, a sampler with a seed proposes the same values, so
+    that an interrupted tuning can go on. Another version of Optuna may propose others.
 
     Args:
         name: The sampler.

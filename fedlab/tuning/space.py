@@ -43,7 +43,7 @@ class Space:
         return {f"strategy.{key}": each for key, each in ranges.items()}
 
     def refuse_own(self, methods: Collection[str]) -> None:
-        """Refuses methods' own ranges that nobody would draw, or that change what is minimised.
+        """Refuses methods' own ranges that would not be drawn, or that change what is minimised.
 
         Args:
             methods: Names of the methods that are tuned.

@@ -114,7 +114,7 @@ def samplers_of(
             raise InputError(f"strategies: {method} stands there twice; name each method once")
         sampler: Sampler = RandomSampler(space.shared, own, method, seed)
         if name != "random":
-            # What this one proposes is seen when draws have been trained: a wrong key is told now.
+            # Its later proposals come after draws have been trained: a wrong key is an error now.
             trials_of(asked, space, strategy, method, 1, sampler.propose(1), [seed])
             sampler = OptunaSampler(name, {**space.shared, **own}, method, seed)
         found.append((strategy, method, sampler))
@@ -182,8 +182,8 @@ def _refusal(
                 f"such as {in_words(value)}; use {{integers: [{low}, {high}]}}"
             )
         return f"{place}: {in_words(value)}: {method}: {why}"
-    told = ", ".join(f"{key}={in_words(value)}" for key, value in values.items())
-    return f"{space.file}: {method} with {told or 'nothing drawn'}: {why}"
+    drawn = ", ".join(f"{key}={in_words(value)}" for key, value in values.items())
+    return f"{space.file}: {method} with {drawn or 'nothing drawn'}: {why}"
 
 
 def _takes(asked: Asked, strategy: Any, values: Mapping[str, Any], key: str) -> bool:

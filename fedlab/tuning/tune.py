@@ -88,7 +88,7 @@ def tune(
         space: What is drawn, or a YAML file that says so (`fedlab.tuning.space.read_space`); by
             default the learning rate, and what each method declares.
         tuning_seeds: Seeds of each draw, from 1000 on; a draw's score is the mean over them.
-        select: ``validation``; ``leave_one_domain_out``, by domains that nobody has trained on
+        select: ``validation``; ``leave_one_domain_out``, by domains that no client has trained on
             (`fedlab.tuning.left_out`), at the cost of a run for each domain that clients own; or
             ``oracle``, which chooses on test data, and is no result.
         metric: What is chosen by; by default the first of the scenario's metrics.
@@ -162,7 +162,7 @@ def tune(
             )
         ]
 
-    # What a sampler proposes depends on what came before, but for the first draw of all.
+    # What a sampler proposes depends on earlier scores, except for the first draw.
     every = drawn(range(budget) if sampler == "random" else [0])
     folder = Path(out) if out else first.output.dir / f"{first.name}-tuning"
     check_resources(first)

@@ -42,13 +42,13 @@ def print_tuning(tuning: Tuning, console: Console) -> None:
     runs = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} each"
     if left_out := tuning.plan.get("left_out"):
         runs += f", once without each of {', '.join(left_out)}"
-    told = (
+    note = (
         f"{budget} draws for each method, {runs}, chosen by {tuning.plan['metric']} on "
         f"{chosen_by}; draw 0 is the default. The oracle's draw is the best on test data: no "
         "choice may look at it. Below: what was chosen, on fresh seeds."
     )
     style = "yellow" if tuning.rule == "oracle" else "dim"
-    console.print(Text(told, style=style))
+    console.print(Text(note, style=style))
     console.print(Text(f"ledger: {tuning.folder / 'ledger.csv'}"), soft_wrap=True)
 
 

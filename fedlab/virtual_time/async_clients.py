@@ -90,13 +90,13 @@ class AsyncClients:
         self.seconds = seconds
         self.trips: list[InFlightUpdate] = []
         self.started = 0
-        """Trips that have ever begun; every one has random numbers of its own."""
+        """Trips that have ever begun; each has its own random numbers, keyed on this number."""
 
     def until(self, enough: int, version: int) -> BufferResult:
         """Lets virtual time pass until so many updates have arrived.
 
-        Whatever ends at the same moment ends before anybody starts, so that equally fast clients
-        do not start from the model that they are about to change.
+        Trips that end at the same moment all end before a client starts, so that equally fast
+        clients do not start from the model that they are about to change.
 
         Args:
             enough: Updates to wait for.
@@ -139,7 +139,7 @@ class AsyncClients:
             self.started += 1
         ends = [trip.due for trip in self.trips]
         if len(self.trips) < self.concurrency and free.any():
-            ends.append(fleet.next_period(now))  # somebody may be available then
+            ends.append(fleet.next_period(now))  # a client may be available then
         return min(ends)
 
     def _trip(self, client: int, version: int, drops: float) -> InFlightUpdate:

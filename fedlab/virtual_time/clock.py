@@ -1,4 +1,4 @@
-"""A clock that no one waits for: a round's time follows from devices, samples and bytes.
+"""A virtual clock: a round's time is computed from devices, samples and bytes, without waiting.
 
 Virtual time passes while clients receive, train and send. Tests cost none, for they are the
 experimenter's and not the method's; nor does the server's own work.
@@ -41,7 +41,7 @@ class VirtualClock:
         """Clients that could not be asked when the current round began."""
 
     def invite(self, nodes: Sequence[int], goal: int) -> tuple[list[int], int]:
-        """Begins a synchronous round, as soon as somebody is available.
+        """Begins a synchronous round, as soon as a client is available.
 
         Args:
             nodes: All nodes, sorted.

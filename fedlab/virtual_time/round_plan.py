@@ -18,7 +18,7 @@ DEVICE = "device"
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """A round on the virtual clock, known before anybody trains.
+    """A round on the virtual clock, known before clients train.
 
     Attributes:
         accepted: Messages whose replies count; the others need no answer.

@@ -2,7 +2,7 @@
 
 The rules are those of synchronous federated learning in production (Towards Federated Learning at
 Scale: System Design, Bonawitz et al., MLSys 2019, arXiv 1902.01046): more clients are asked than
-are needed, a round takes the first replies, and nobody is waited for beyond a deadline.
+are needed, a round takes the first replies, and no reply is waited for beyond a deadline.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class DeviceProfile(ConfigBlock):
         name: What it is called.
         share: Its part of the clients, relative to the shares of other profiles.
         domains: Domains whose clients have this device, or another that names the domain. A profile
-            without domains is for all clients whose domain nobody names.
+            without domains is for all clients whose domain no profile names.
         samples_per_second: Training samples that it goes through in a second.
         download_mbps: Megabits (of 1,000,000 bits) that it receives in a second.
         upload_mbps: Megabits that it sends in a second.
@@ -75,5 +75,5 @@ class DevicesSpec(ConfigBlock):
         names = [profile.name for profile in self.profiles]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two profiles have the name '{twice[0]}'; give each one of its own")
+            raise ValueError(f"two profiles have the name '{twice[0]}'; give each its own name")
         return self

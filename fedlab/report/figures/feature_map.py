@@ -54,7 +54,7 @@ class FeatureMap:
 def feature_map(run: Run) -> FeatureMap:
     """Lays out test samples of a finished run as their clients' models see them.
 
-    A client's model is the one it is tested with. Samples of domains that nobody owns are seen by
+    A client's model is the one it is tested with. Samples of domains without a client go through
     the server's model. Of many clients, evenly spaced ones are taken. The same run gives the same
     map.
 
@@ -116,9 +116,9 @@ def _features(trained: Trained, state: Tensors, samples: np.ndarray) -> np.ndarr
     inputs = as_tensor(runtime.data.test.inputs[samples]).to(runtime.device)
     whole = {name: channels_last(tensor) for name, tensor in state.items()}
     batch = channels_last(runtime.preprocess.inputs(inputs))
-    with runtime.trainer.task.head.listen() as heard, with_tensors(model, whole):
+    with runtime.trainer.task.head.listen() as captured, with_tensors(model, whole):
         model(batch)
-    return heard[0].flatten(1).double().cpu().numpy()
+    return captured[0].flatten(1).double().cpu().numpy()
 
 
 def _plane(features: np.ndarray, seed: int) -> np.ndarray:
@@ -155,7 +155,7 @@ def _same(features: np.ndarray, kinds: np.ndarray) -> float:
 
 @contextmanager
 def _one_thread() -> Generator[None]:
-    """Sums in one order, whatever the number of cores: t-SNE would enlarge any difference."""
+    """Sums in one order on any number of cores: t-SNE would enlarge any difference."""
     from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()

@@ -1,1 +1,1 @@
-"""The report of runs as one page that needs nothing but a browser."""
+"""The report of runs as one self-contained page of HTML."""

@@ -14,7 +14,7 @@ from fedlab.report.html.svg import Element, element, line, picture, text
 from fedlab.report.units import short
 
 TOP, BOTTOM, BAND, HEADER = 4.0, 34.0, 44.0, 26.0
-FEW = 300  # dots of a method up to which each can be told apart
+FEW = 300  # dots of a method up to which each can be seen
 RADIUS = 4.0
 
 

@@ -64,7 +64,7 @@ class PageSection:
     Attributes:
         name: Its anchor, and what the navigation calls it.
         title: Its heading.
-        say: What it tells, in a sentence or two.
+        say: Its message, in a sentence or two.
         figures: Its pictures.
         missing: Why there is nothing to see, if so.
     """

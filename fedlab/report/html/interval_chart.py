@@ -50,7 +50,7 @@ def interval_chart(
         rows: The numbers.
         label: What the picture shows, for those who cannot see it.
         tick_text: How a number of the axis is written.
-        zero: Whether the numbers are differences, so that nought has a line of its own.
+        zero: Whether the numbers are differences, so that a line is drawn at 0.
     """
     height = TOP + ROW * len(rows) + BOTTOM
     numbers = [number for row in rows for number in (row.value, row.low, row.high)]

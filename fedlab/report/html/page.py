@@ -30,7 +30,7 @@ LEFT_OUT = "Left out: the report was made with --no-data."
 
 
 def write_report(comparison: Comparison, file: Path, *, data: bool = True) -> None:
-    """Writes a page about runs that needs nothing but a browser; the same runs give the same bytes.
+    """Writes a self-contained page of HTML about runs; the same runs give the same bytes.
 
     Args:
         comparison: The runs.

@@ -58,7 +58,7 @@ def _say(comparison: Comparison) -> str:
     over = (
         f"the mean over {plural(seeds, 'seed')}."
         if seeds > 1
-        else "of one seed, which cannot tell how much is chance."
+        else "of one seed, which cannot show how much is chance."
     )
     score = comparison.score
     which = "the round that is best on validation" if comparison.chosen else "the last round"

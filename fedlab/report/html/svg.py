@@ -87,7 +87,7 @@ SHAPES = (
     "M-4.4-2.2h8.8v4.4h-8.8z",  # bar
     "M0-5L4.8-1.5L2.9 4.1h-5.8L-4.8-1.5z",  # pentagon
 )
-"""A sign for each method, so that colour is not all that tells them apart."""
+"""A marker for each method, so that methods differ in more than their colour."""
 
 
 def shape(style: int) -> str:

@@ -18,7 +18,7 @@ def counting(console: Console, what: str) -> Generator[Callable[[int, int], None
         what: What is counted.
 
     Yields:
-        To be told how much is done, of how much.
+        A function of the number of items done, and of all items.
     """
     columns = (TextColumn(what), BarColumn(bar_width=16), MofNCompleteColumn())
     with Progress(

@@ -39,7 +39,7 @@ FIRST_SHOWN = 8  # rows of a larger population
 LONGEST = 24  # width of a client's name
 MOST_FREQUENT = 3  # classes named where there are too many for columns
 EDGES = 12  # width of the column of clients, and of a table's edges
-HELD_OUT = "*"  # behind a client that nobody trains
+HELD_OUT = "*"  # behind a held-out client
 QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
 
 
@@ -121,7 +121,7 @@ def _held_out(partition: Partition) -> str:
 
 
 def _name(partition: Partition, client: int) -> str:
-    """A client as a row is called, with a mark if nobody trains it."""
+    """The name of a client's row, with a mark if it is held out."""
     mark = HELD_OUT * bool((partition.held_out == client).any())
     return f"{escape(partition.name(client))}{mark}"
 

@@ -109,7 +109,7 @@ class ProgressReporter:
         evaluated = bool(history["split"].isin(["test", "validation"]).any())
         if evaluated:
             self.scores = scores(history, report.round, strategy.settings.metrics.first)
-        self._tell_failures(report)
+        self._print_failures(report)
         if evaluated and not self.console.is_terminal:
             loss = _training_loss(history, report.round)
             clock = f"virtual {duration(strategy.clock.now)}" if strategy.clock else ""
@@ -127,13 +127,13 @@ class ProgressReporter:
         self.bar.stop()
 
     def _conclude(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Tells the test of the round that was chosen on validation."""
+        """Prints the test of the round that was chosen on validation."""
         test_scores = scores(to_frame(report.rows), report.round, strategy.settings.metrics.first)
-        self._tell_failures(report)
+        self._print_failures(report)
         words = f"the run's model is that of round {report.round}; its test: {test_scores}"
         self.console.print(words, soft_wrap=True, highlight=False)
 
-    def _tell_failures(self, report: RoundReport) -> None:
+    def _print_failures(self, report: RoundReport) -> None:
         failures = list(report.failures.items())
         for name, reason in failures[:FAILURES_SHOWN]:
             lines = reason.strip().splitlines() or ["no reason given"]

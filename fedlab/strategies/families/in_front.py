@@ -73,7 +73,7 @@ class InFrontParameters(StrategyParameters):
         return self.base.adapt(model)
 
     def check_networks(self, models: Sequence[nn.Module]) -> None:
-        """Refuses several networks, whatever the base: what stands in front of it knows one."""
+        """Refuses several networks for any base: the method in front of it knows one."""
         super().check_networks(models)
 
     def reassign(self, partition: Partition) -> Partition:
@@ -85,7 +85,7 @@ class InFrontParameters(StrategyParameters):
         return self.base.most_examples(scenario, train, phases, classes)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a base that goes in front of another one, and whatever the base refuses.
+        """Refuses a base that itself goes in front of another one; makes the base's checks.
 
         Raises:
             InputError: With the reason and the remedy.

@@ -88,7 +88,7 @@ def refuse_if_all_is_labelled(scenario: Experiment) -> None:
 
 
 def refuse_other_losses(scenario: Experiment) -> None:
-    """Refuses a loss beside a method that has one of its own.
+    """Refuses a `training.loss` beside a method that minimises its own loss.
 
     Raises:
         InputError: If the scenario's loss is not the default.
@@ -96,7 +96,7 @@ def refuse_other_losses(scenario: Experiment) -> None:
     name, loss = scenario.strategy.name, scenario.training.loss.name
     if loss != "cross_entropy":
         raise InputError(
-            f"strategy.name: {name} has a loss of its own, to which training.loss '{loss}' would "
+            f"strategy.name: {name} has its own loss, to which training.loss '{loss}' would "
             "make no difference; leave training.loss out"
         )
 

@@ -22,7 +22,7 @@ class ServerStep(Strategy[P]):
     they could push below zero, nor for step counters.
 
     Args:
-        model: The network; tells which tensors are trained.
+        model: The network; its parameters that require gradients are trained.
         parameters: The scenario's ``strategy`` block.
         settings: Sampling, evaluation and tolerance.
     """
