@@ -372,7 +372,7 @@ AFTER_DATA = [
     ),
     Case(
         "one class",
-        ["data.sources: all samples have the label '4'", "nothing to tell apart; check where"],
+        ["data.sources: all samples have the label '4'", "nothing to learn; check where"],
         overrides=[ONE_TABLE],
         prepare=write("data/odd.csv", "1,4\n2,4\n3,4\n" * 9),
     ),

@@ -278,7 +278,7 @@ def test_runs_told_by_different_metrics_do_not_share_a_column(
     pair: list[Run], tmp_path: Path
 ) -> None:
     other = run_of(tmp_path / "other", partition=MIXED, evaluation={"metrics": ["accuracy"]})
-    with pytest.raises(InputError, match="told by different metrics"):
+    with pytest.raises(InputError, match="scored by different metrics"):
         Comparison.of([pair[0], other], mixed=True)
     with pytest.raises(InputError, match="cannot stand in one column"):
         fedlab.compare(

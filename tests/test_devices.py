@@ -470,5 +470,5 @@ def test_devices_that_do_not_fit_are_told_before_anything_starts(
 def test_real_devices_have_a_time_of_their_own() -> None:
     from fedlab.deploy.server.serve_setup import setup_of
 
-    with pytest.raises(InputError, match=r"devices\.profiles: they are devices of a simulation"):
+    with pytest.raises(InputError, match=r"devices\.profiles: they simulate the speed of devices"):
         setup_of(on_devices({}), ["a", "b", "c", "d"])

@@ -79,7 +79,7 @@ def test_a_share_is_drawn_from_the_seed_and_leaves_the_partition_alone() -> None
         ({"partition": {"clients": 3, "held_out_clients": [3]}}, "there is no client 3"),
         ({"partition": {"clients": 3, "held_out_clients": [1, 1]}}, "each client once"),
         ({"partition": {"clients": 3, "held_out_clients": []}}, "at least one"),
-        ({"partition": {"clients": 3, "held_out_clients": [0, 1, 2]}}, "nobody is left to train"),
+        ({"partition": {"clients": 3, "held_out_clients": [0, 1, 2]}}, "none is left to train"),
         ({"partition": {"clients": 3}}, "add partition.held_out_clients"),
         ({"participation": {"fraction": 0.1}}, "of 4 clients samples nobody"),
         ({"devices": {"profiles": [PHONE]}}, "virtual clock"),

@@ -258,8 +258,8 @@ def chosen(*metrics: Any) -> MetricSet:
     ("metrics", "words"),
     [
         (["acuracy"], "did you mean 'accuracy'"),
-        (["confusion", "accuracy"], "the first metric is what tables and curves tell"),
-        ([], "the first metric is what tables and curves tell"),
+        (["confusion", "accuracy"], "the first metric is the one in tables and curves"),
+        ([], "the first metric is the one in tables and curves"),
         (["f1", {"name": "f1", "average": "macro"}], "'f1' is there twice"),
         ([{"name": "ece", "bins": 0}], "greater than 0|bins"),
     ],

@@ -364,7 +364,7 @@ def test_a_round_with_frozen_parts_is_that_of_plain_pytorch(tmp_path: Path, free
     [
         (CNN | {"freeze": ["stem.*"]}, r"'stem\.\*' matches no parameter; the model has 0\.weight"),
         (CNN | {"freeze": ["*"]}, "no parameter is left that learns"),
-        ({"name": "linear", "freeze": "backbone"}, "nothing but its head"),
+        ({"name": "linear", "freeze": "backbone"}, "consists of its head alone"),
     ],
 )
 def test_freezing_that_leaves_nothing_is_refused(model: dict[str, Any], message: str) -> None:

@@ -34,7 +34,7 @@ def test_a_methods_page_has_what_the_code_says() -> None:
     page = method_pages.completed("fedprox", "# FedProx\n\nWritten by hand.")
     assert page.startswith("# FedProx\n")
     assert "Written by hand." in page
-    assert "FedAvg that tells its clients how close to stay." in page
+    assert "FedAvg whose clients get μ, the weight of a proximal term." in page
     assert "<b>Down</b><span>the whole model and μ</span>" in page
     assert "| `mu` | float >= 0 | `0.01` | Weight of the proximal term; 0 is FedAvg." in page
     assert "(https://arxiv.org/abs/1812.06127)" in page

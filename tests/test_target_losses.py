@@ -9,7 +9,7 @@ from torch.nn import functional
 from fedlab.errors import InputError
 from fedlab.losses.base import ClientStats
 from fedlab.losses.bce import BCE
-from fedlab.losses.distance import MAE, MSE, Huber
+from fedlab.losses.distance import Huber, MAELoss, MSELoss
 
 STATS = ClientStats(torch.tensor([3, 0, 9]), 12, 9)
 
@@ -20,7 +20,9 @@ def logits() -> tuple[torch.Tensor, torch.Tensor]:
     return outputs, (torch.rand(6, 3, generator=generator) < 0.4).double()
 
 
-def value(loss: BCE | MSE | MAE | Huber, outputs: torch.Tensor, labels: torch.Tensor) -> float:
+def value(
+    loss: BCE | MSELoss | MAELoss | Huber, outputs: torch.Tensor, labels: torch.Tensor
+) -> float:
     kept = loss.start(STATS, 1, 1)
     return float(loss.value(outputs, labels, torch.arange(len(labels)), kept))
 
@@ -60,7 +62,7 @@ def test_the_asymmetric_loss_is_that_of_the_paper() -> None:
 
 def test_distances_are_pytorchs() -> None:
     outputs, labels = logits()
-    for loss, plain in ((MSE(), functional.mse_loss), (MAE(), functional.l1_loss)):
+    for loss, plain in ((MSELoss(), functional.mse_loss), (MAELoss(), functional.l1_loss)):
         assert value(loss, outputs, labels) == pytest.approx(float(plain(outputs, labels)))
     expected = float(functional.huber_loss(outputs, labels, delta=0.3))
     assert value(Huber(delta=0.3), outputs, labels) == pytest.approx(expected)

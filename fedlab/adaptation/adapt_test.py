@@ -21,7 +21,7 @@ from fedlab.adaptation.batch_statistics import adapt_statistics
 from fedlab.adaptation.choice import one_of
 from fedlab.adaptation.domain_by_domain import LabelShift, Online, Way
 from fedlab.adaptation.label_shift import Estimator, Prior
-from fedlab.adaptation.scoring import Outcome, before_and_after
+from fedlab.adaptation.scoring import DomainOutputs, before_and_after
 from fedlab.adaptation.source_samples import refuse_infinite
 from fedlab.adaptation.tent import affine_names, tent
 from fedlab.adaptation.trained import Trained, open_classifier
@@ -104,14 +104,14 @@ def adapt_test(
     names, model = trained.domains(domain), trained.model(None)
     way = _way(trained, model, method, chosen, seed)
     pool, every = trained.runtime.data.test, trained.runtime.data.domain_names
-    outcomes, models = list[Outcome](), dict[str, Tensors]()
+    outcomes, models = list[DomainOutputs](), dict[str, Tensors]()
     for done, name in enumerate(names, 1):
         rows = np.flatnonzero(pool.domains == every.index(name))
         if len(rows):
             before = trained.outputs(model, pool, rows)
             refuse_infinite(trained, before)
             after, models[name] = way.adapt(name, rows, before)
-            outcomes.append(Outcome(name, before, after, as_tensor(pool.labels[rows])))
+            outcomes.append(DomainOutputs(name, before, after, as_tensor(pool.labels[rows])))
         if progress:
             progress(done, len(names))
     table = before_and_after(outcomes, run.metric_set.metrics)
@@ -182,7 +182,7 @@ def _way(
 
 
 def _prior_table(
-    priors: dict[str, Prior], outcomes: list[Outcome], names: tuple[str, ...]
+    priors: dict[str, Prior], outcomes: list[DomainOutputs], names: tuple[str, ...]
 ) -> pandas.DataFrame:
     import pandas
 

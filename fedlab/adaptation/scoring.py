@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-class Outcome(NamedTuple):
+class DomainOutputs(NamedTuple):
     """What two models give for the test samples of a domain.
 
     Attributes:
@@ -29,7 +29,9 @@ class Outcome(NamedTuple):
     labels: Tensor
 
 
-def before_and_after(outcomes: Iterable[Outcome], metrics: Sequence[Metric]) -> pandas.DataFrame:
+def before_and_after(
+    outcomes: Iterable[DomainOutputs], metrics: Sequence[Metric]
+) -> pandas.DataFrame:
     """One row per domain and figure: ``domain``, ``metric``, ``before``, ``after``, ``examples``.
 
     Args:

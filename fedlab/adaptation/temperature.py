@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from fedlab.adaptation.score_calibration import fit_temperature
-from fedlab.adaptation.scoring import Outcome, before_and_after
+from fedlab.adaptation.scoring import DomainOutputs, before_and_after
 from fedlab.adaptation.source_samples import refuse_infinite, validation_samples
 from fedlab.adaptation.trained import open_classifier
 from fedlab.errors import InputError
@@ -72,14 +72,14 @@ def temperature_scaling(run: Run) -> TemperatureScaled:
         )
     refuse_infinite(trained, found.outputs)
     temperature = fit_temperature(found.outputs, found.labels)
-    pool, outcomes = trained.runtime.data.test, list[Outcome]()
+    pool, outcomes = trained.runtime.data.test, list[DomainOutputs]()
     for index, domain in enumerate(trained.domains()):
         rows = np.flatnonzero(pool.domains == index)
         if not len(rows):
             continue
         outputs = trained.outputs(model, pool, rows)
         labels = as_tensor(pool.labels[rows])
-        outcomes.append(Outcome(domain, outputs, outputs / temperature, labels))
+        outcomes.append(DomainOutputs(domain, outputs, outputs / temperature, labels))
     labels = torch.cat([each.labels for each in outcomes])
     before, after = (
         ECE().count(torch.cat(parts), labels)

@@ -44,7 +44,7 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     from fedlab.data.trial_samples import trial_samples
     from fedlab.engine.execution.build_trainer import client_trainer_of, tried_trainer
     from fedlab.engine.execution.mode import from_rule
-    from fedlab.engine.step_trial import Trial
+    from fedlab.engine.step_trial import StepTrial
     from fedlab.models.adapters.adapter_checks import adapted_layers
     from fedlab.models.anatomy import anatomy_of
     from fedlab.models.head import find_head
@@ -79,7 +79,7 @@ def _rows(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield "mixes samples in training", _answer(seen and seen.mixes_in_training)
     yield "mixes samples in tests", _answer(seen and seen.mixes_in_tests)
     yield "training", str(from_rule(scenario.engine, trainer, "cpu", scenario.cohort_size))
-    trial = Trial(trainer.task, samples, scenario.model.name)
+    trial = StepTrial(trainer.task, samples, scenario.model.name)
     difference = trial.compare(trial.clients(trainer.task))
     yield "one step and plain PyTorch", str(difference or "nothing to compare")
 

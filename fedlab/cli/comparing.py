@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fedlab.comparison.suite import Suite
 
 
-class Format(StrEnum):
+class TableFormat(StrEnum):
     """How the table is printed."""
 
     table = "table"
@@ -47,7 +47,9 @@ def compare(
         str | None,
         typer.Option(help="Further columns: METRIC or METRIC:AGGREGATION, by commas (f1:worst)."),
     ] = None,
-    layout: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
+    layout: Annotated[
+        TableFormat, typer.Option("--format", help="Of the table.")
+    ] = TableFormat.table,
     max_parallel: Annotated[
         int | None,
         typer.Option(
@@ -89,7 +91,7 @@ def compare(
                 "--target" if target is not None else f"the values of {next(iter(given.variants))}"
             )
             raise InputError(f"several scenarios are compared by methods alone; leave out {what}")
-        if columns is not None and layout is not Format.table:
+        if columns is not None and layout is not TableFormat.table:
             raise InputError(
                 "--columns: they are of each scenario's own table, which --format "
                 f"{layout.value} leaves out; use --format table, or compare one scenario"
@@ -125,7 +127,7 @@ def compare(
     show(comparison, layout)
 
 
-def show(comparison: Comparison, layout: Format) -> None:
+def show(comparison: Comparison, layout: TableFormat) -> None:
     """Prints a comparison.
 
     Raises:
@@ -133,7 +135,7 @@ def show(comparison: Comparison, layout: Format) -> None:
     """
     from fedlab.comparison.console import print_comparison
 
-    if layout is Format.table:
+    if layout is TableFormat.table:
         print_comparison(comparison, out)
         out.print(
             f"runs: [bold]{comparison.runs[0].folder.parent}[/bold]" if comparison.runs else ""
@@ -146,12 +148,12 @@ def show(comparison: Comparison, layout: Format) -> None:
         raise RunError(f"{len(failed)} runs are missing; the same command tries them again")
 
 
-def print_suite(suite: Suite, layout: Format) -> None:
+def print_suite(suite: Suite, layout: TableFormat) -> None:
     """Prints each scenario's comparison, and the table of all."""
     from fedlab.comparison.console import print_columns, print_comparison
     from fedlab.comparison.suite_formats import columns, notes
 
-    if layout is not Format.table:
+    if layout is not TableFormat.table:
         write = {"markdown": "to_markdown", "latex": "to_latex", "csv": "to_csv"}[layout.value]
         typer.echo(getattr(suite, write)(), nl=False)
         return

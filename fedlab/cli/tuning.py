@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from fedlab.cli.app import Changing, Overrides, Source, app, err, out
-from fedlab.cli.comparing import Format, show
+from fedlab.cli.comparing import TableFormat, show
 
 
 class SamplerChoice(StrEnum):
@@ -78,7 +78,9 @@ def tune(
     write: Annotated[
         Path | None, typer.Option(help="Where to write the tuned scenario (one for each method).")
     ] = None,
-    layout: Annotated[Format, typer.Option("--format", help="Of the table.")] = Format.table,
+    layout: Annotated[
+        TableFormat, typer.Option("--format", help="Of the table.")
+    ] = TableFormat.table,
     max_parallel: Annotated[int | None, typer.Option(help="Runs at once, at most.")] = None,
 ) -> None:
     """Tune methods with the same budget each, then compare them with what was chosen.
@@ -116,7 +118,7 @@ def tune(
     except KeyboardInterrupt:
         err.print(Text("stopped; the same command goes on where it was"), soft_wrap=True)
         raise typer.Exit(130) from None
-    if layout is Format.table:
+    if layout is TableFormat.table:
         print_tuning(tuning, out)
     if write is not None:
         for file in tuning.write(write):

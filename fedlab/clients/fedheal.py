@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedlab.accelerator import exact
 from fedlab.clients.base import Carry, ClientState, Received, Update
-from fedlab.clients.families.in_front import InFront
+from fedlab.clients.families.in_front import InFrontTrainer
 from fedlab.losses.base import ClientStats
 from fedlab.models.bits import packed
 from fedlab.strategies.fedheal import FedHEALParameters
@@ -25,7 +25,7 @@ ROUNDS = "rounds"
 """Name of the number of a client's rounds, beside the names of parameters."""
 
 
-class FedHEAL(InFront):
+class FedHEAL(InFrontTrainer):
     """The base's client trainer, with a memory of the direction of changes."""
 
     # `copy` calls `__new__` without arguments.

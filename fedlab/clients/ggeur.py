@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fedlab import rng
 from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
-from fedlab.clients.families.in_front import InFront, trainer_of
+from fedlab.clients.families.in_front import InFrontTrainer, trainer_of
 from fedlab.data.client_data import ClientData
 from fedlab.errors import InputError
 from fedlab.models.eigenspace import Geometry, Moments, pack
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
 
 
-class GGEUR(InFront):
+class GGEUR(InFrontTrainer):
     """Two answers before the first round, and drawn training features; otherwise the base."""
 
     # `copy` calls `__new__` without arguments.

@@ -46,7 +46,7 @@ class Aggregation:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChosenColumn:
     """A column that was asked for.
 
     Attributes:
@@ -77,7 +77,7 @@ class Asked:
         return self.aggregation.value(history, round, self.metric)
 
 
-def asked(columns: Sequence[str], measured: MetricSet) -> list[Asked]:
+def asked(columns: Sequence[str], measured: MetricSet) -> list[ChosenColumn]:
     """Columns by what they were asked with; without any, the other metrics of the scenario.
 
     Args:
@@ -88,7 +88,7 @@ def asked(columns: Sequence[str], measured: MetricSet) -> list[Asked]:
         InputError: If there is no such metric or aggregation.
     """
     if not columns:
-        return [Asked(score, AGGREGATIONS["domains"]) for score in measured.others]
+        return [ChosenColumn(score, AGGREGATIONS["domains"]) for score in measured.others]
     found = []
     for column in dict.fromkeys(columns):
         name, _, how = column.strip().partition(":")
@@ -97,7 +97,7 @@ def asked(columns: Sequence[str], measured: MetricSet) -> list[Asked]:
                 f"columns: there is no aggregation '{how}'; choose from "
                 f"{', '.join(AGGREGATIONS)}, as in {name}:worst"
             )
-        found.append(Asked(measured.score(name), AGGREGATIONS[how or "domains"]))
+        found.append(ChosenColumn(measured.score(name), AGGREGATIONS[how or "domains"]))
     return found
 
 

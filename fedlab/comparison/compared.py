@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from fedlab.comparison.aggregations import Asked, asked
+from fedlab.comparison.aggregations import ChosenColumn, asked
 from fedlab.comparison.group import Group
 from fedlab.comparison.tuned import Tuned
 from fedlab.metrics.metric_set import ACCURACY_SCORE, MetricSet, Score
@@ -58,7 +58,7 @@ class Compared:
         return MetricSet(measured, sets[0].target)
 
     @property
-    def asked(self) -> list[Asked]:
+    def asked(self) -> list[ChosenColumn]:
         """The further columns."""
         return asked(self.columns, self.metric_set)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from fedlab.comparison.statistics import Outcome, outcome
+from fedlab.comparison.statistics import RunOutcome, outcome
 from fedlab.config.defaults import chosen
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
@@ -56,7 +56,7 @@ class Group:
         return run.metric_set.first if run else ACCURACY_SCORE
 
     @cached_property
-    def outcomes(self) -> dict[int, Outcome]:
+    def outcomes(self) -> dict[int, RunOutcome]:
         """What the finished runs came to, by seed; those that never tested are left out."""
         found = {seed: outcome(self.runs[seed].history, self.score) for seed in sorted(self.runs)}
         return {seed: one for seed, one in found.items() if one is not None}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What one run came to.
 
     Attributes:
@@ -80,7 +80,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """How far a number lies above that of a reference with the same seeds.
 
     Attributes:
@@ -98,14 +98,14 @@ class Difference:
     by_seed: tuple[float, ...] = ()
 
 
-def outcome(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> Outcome | None:
+def outcome(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> RunOutcome | None:
     """What a run came to by a score; None if no round was evaluated."""
     last = metrics.last_evaluated_round(history)
     if last is None:
         return None
     curves = learning_curves(history, score.name)
     spent, times = costs(history), metrics.virtual_time(history)
-    return Outcome(
+    return RunOutcome(
         history=history,
         round=last,
         domains={str(domain): at_round(curves[domain], last) for domain in curves},
@@ -136,7 +136,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def paired_difference(
     values: Mapping[int, float], reference: Mapping[int, float], confidence: float = 0.95
-) -> Difference:
+) -> PairedDifference:
     """The mean difference to a reference over the seeds that both have, with its interval.
 
     Runs of one seed share data, partition and first weights, so that what a seed does to both
@@ -155,4 +155,4 @@ def paired_difference(
     quantile = float(stdtrit(max(len(shared) - 1, 1), (1 + confidence) / 2))
     margin = quantile * differences.deviation / math.sqrt(max(len(shared), 1))
     mean = differences.mean
-    return Difference(mean, mean - margin, mean + margin, len(shared), each)
+    return PairedDifference(mean, mean - margin, mean + margin, len(shared), each)

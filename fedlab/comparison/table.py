@@ -10,12 +10,12 @@ import pandas
 
 from fedlab.comparison.group import Group
 from fedlab.comparison.significance import holm, sign_flip
-from fedlab.comparison.statistics import Outcome, estimate, paired_difference
+from fedlab.comparison.statistics import RunOutcome, estimate, paired_difference
 from fedlab.config.yaml_text import in_words
 from fedlab.runs.curves import bytes_reaching, round_reaching, virtual_seconds_reaching
 
 if TYPE_CHECKING:
-    from fedlab.comparison.aggregations import Asked
+    from fedlab.comparison.aggregations import ChosenColumn
     from fedlab.comparison.compared import Compared
     from fedlab.runs.metrics import Spread
 
@@ -80,15 +80,15 @@ def _made(comparison: Compared) -> pandas.DataFrame:
     return pandas.DataFrame([list(row.values()) for row in rows], index=index, columns=columns)
 
 
-def by_seed(group: Group, value: Callable[[Outcome], float]) -> dict[int, float]:
+def by_seed(group: Group, value: Callable[[RunOutcome], float]) -> dict[int, float]:
     """A number of every run of a group that has one."""
     return {seed: value(one) for seed, one in group.outcomes.items()}
 
 
-def _measures(comparison: Compared) -> dict[str, Callable[[Outcome], float]]:
+def _measures(comparison: Compared) -> dict[str, Callable[[RunOutcome], float]]:
     """Column -> a run's number in it; NaN where the run has none."""
 
-    def on(domain: str) -> Callable[[Outcome], float]:
+    def on(domain: str) -> Callable[[RunOutcome], float]:
         return lambda run: run.domains.get(domain, math.nan)
 
     return {
@@ -105,15 +105,15 @@ def _measures(comparison: Compared) -> dict[str, Callable[[Outcome], float]]:
     }
 
 
-def _asked(one: Asked) -> Callable[[Outcome], float]:
+def _asked(one: ChosenColumn) -> Callable[[RunOutcome], float]:
     """A further column's number of a run."""
     return lambda run: one.value(run.history, run.round)
 
 
-def _of_trained(value: Callable[[Spread], float]) -> Callable[[Outcome], float]:
+def _of_trained(value: Callable[[Spread], float]) -> Callable[[RunOutcome], float]:
     """A number of the clients that have trained; NaN where none of them has."""
 
-    def of_run(run: Outcome) -> float:
+    def of_run(run: RunOutcome) -> float:
         if run.spread is None or run.spread.untrained == run.spread.clients:
             return math.nan
         return value(run.spread.of_trained or run.spread)
@@ -121,7 +121,7 @@ def _of_trained(value: Callable[[Spread], float]) -> Callable[[Outcome], float]:
     return of_run
 
 
-_OF_TRAINED: dict[str, Callable[[Outcome], float]] = {
+_OF_TRAINED: dict[str, Callable[[RunOutcome], float]] = {
     CLIENTS: lambda run: run.spread.mean_over_clients if run.spread else math.nan,
     TRAINED: _of_trained(lambda spread: spread.mean_over_clients),
     WORST_TRAINED: _of_trained(lambda spread: spread.worst),
@@ -136,7 +136,7 @@ def some_never_trained(comparison: Compared) -> bool:
     return any(one.spread is not None and one.spread.untrained for one in outcomes)
 
 
-_OF_HELD_OUT: dict[str, Callable[[Outcome], float]] = {
+_OF_HELD_OUT: dict[str, Callable[[RunOutcome], float]] = {
     HELD_OUT: lambda run: run.held_out,
     ADAPTED: lambda run: run.adapted,
 }
@@ -159,11 +159,11 @@ def on_devices(comparison: Compared) -> bool:
     return any(one.virtual is not None for one in outcomes)
 
 
-def _virtual(run: Outcome) -> float:
+def _virtual(run: RunOutcome) -> float:
     return math.nan if run.virtual is None else run.virtual
 
 
-def over_all(comparison: Compared, run: Outcome) -> float:
+def over_all(comparison: Compared, run: RunOutcome) -> float:
     """Mean over all domains of the comparison: a run that lacks one has no such mean."""
     return run.mean if run.domains.keys() == set(comparison.domains) else math.nan
 

@@ -24,7 +24,7 @@ METHOD_AND_SEED = ("strategy", "seed")
 """Blocks in which the runs of a comparison differ."""
 
 
-class Difference(NamedTuple):
+class KeyDifference(NamedTuple):
     """A key that has two values.
 
     Attributes:
@@ -61,7 +61,7 @@ def differences(
     before: BaseModel | Mapping[str, Any],
     after: BaseModel | Mapping[str, Any],
     ignore: Collection[str] = (),
-) -> list[Difference]:
+) -> list[KeyDifference]:
     """The differences between two scenarios, in the order of the first one's keys.
 
     A missing key counts as null: scenarios of an earlier version lack keys that were added later.
@@ -72,7 +72,7 @@ def differences(
         ignore: Dotted keys, of blocks or of values, that may differ.
     """
     one, other = flatten(before, ignore), flatten(after, ignore)
-    return [Difference(k, one.get(k), other.get(k)) for k in differing_keys(one, other)]
+    return [KeyDifference(k, one.get(k), other.get(k)) for k in differing_keys(one, other)]
 
 
 def differing_keys(*flat: Mapping[str, Any]) -> list[str]:

@@ -74,7 +74,7 @@ def _integer(loader: Any, node: yaml.ScalarNode) -> int:
     return int(text, base)
 
 
-class _Reader(_Yaml12, yaml.SafeLoader):
+class _YamlReader(_Yaml12, yaml.SafeLoader):
     """PyYAML's safe loader, whose errors say best what is wrong."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
@@ -86,7 +86,7 @@ class _FastReader(_Yaml12, FastLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
 
 
-for _class in (_Reader, _FastReader):
+for _class in (_YamlReader, _FastReader):
     _class.add_constructor("tag:yaml.org,2002:int", _integer)
     for _kind, _pattern, _first in _SCALARS:
         _class.add_implicit_resolver(
@@ -101,7 +101,7 @@ class _Writer(yaml.SafeDumper):
     """Quotes every string that YAML 1.1 or 1.2 would read as another type."""
 
 
-for _letter, _resolvers in _Reader.yaml_implicit_resolvers.items():
+for _letter, _resolvers in _YamlReader.yaml_implicit_resolvers.items():
     _Writer.yaml_implicit_resolvers = {
         **_Writer.yaml_implicit_resolvers,
         _letter: [*_resolvers, *_Writer.yaml_implicit_resolvers.get(_letter, [])],
@@ -130,7 +130,7 @@ def read(
         with suppress(yaml.YAMLError, ValueError, RecursionError):
             return _parsed(text, bounded, _FastReader)
     try:
-        return _parsed(text, bounded, _Reader)
+        return _parsed(text, bounded, _YamlReader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark and numbered else ""
@@ -144,7 +144,7 @@ def read(
 
 
 def _parsed(
-    text: str, bounded: bool, loader: type[_Reader | _FastReader]
+    text: str, bounded: bool, loader: type[_YamlReader | _FastReader]
 ) -> tuple[Any, dict[KeyPath, int]]:
     if bounded:
         _check_extent(text, loader)
@@ -153,7 +153,7 @@ def _parsed(
     return (None, {}) if node is None else (reader.construct_document(node), dict(_lines(node, ())))
 
 
-def _check_extent(text: str, loader: type[_Reader | _FastReader]) -> None:
+def _check_extent(text: str, loader: type[_YamlReader | _FastReader]) -> None:
     """Refuses documents that would take too much time or memory, by streaming over its events.
 
     Raises:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedlab.data.csv_format import Format
+from fedlab.data.csv_format import CsvFormat
 from fedlab.errors import InputError
 
 _DATE = re.compile(
@@ -36,7 +36,7 @@ class Columns:
     features: tuple[int, ...]
 
     @classmethod
-    def of(cls, first: Sequence[str], format: Format, where: str) -> Columns:
+    def of(cls, first: Sequence[str], format: CsvFormat, where: str) -> Columns:
         """Finds the columns that a source names.
 
         Args:

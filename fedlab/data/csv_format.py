@@ -11,7 +11,7 @@ MISSING = ("?", "NA", "N/A", "#N/A", "<NA>", "null", "None")
 
 
 @dataclass(frozen=True)
-class Format:
+class CsvFormat:
     """How the files of a source are to be read.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
-from fedlab.data.csv_format import Format
+from fedlab.data.csv_format import CsvFormat
 from fedlab.data.numbers import number
 from fedlab.errors import InputError
 
@@ -17,7 +17,7 @@ def guess(
     first: Sequence[str],
     label: int,
     below: Mapping[str, int],
-    format: Format,
+    format: CsvFormat,
     where: str,
     texts: Collection[int] = (),
 ) -> Guess:

@@ -13,7 +13,7 @@ from typing import TextIO
 import numpy as np
 
 from fedlab.data.csv_columns import Columns, not_a_number
-from fedlab.data.csv_format import Format
+from fedlab.data.csv_format import CsvFormat
 from fedlab.data.csv_header import Guess, check_names, guess
 from fedlab.data.csv_rows import check_rows, rows_of
 from fedlab.data.numbers import number
@@ -54,7 +54,7 @@ class Table:
     header: list[str] = field(default_factory=list)
 
 
-def read_table(path: Path, key: str, format: Format) -> Table:
+def read_table(path: Path, key: str, format: CsvFormat) -> Table:
     """Reads one file.
 
     Args:
@@ -80,7 +80,7 @@ def read_table(path: Path, key: str, format: Format) -> Table:
 class _Reading:
     """The state of reading one file, row by row."""
 
-    def __init__(self, where: str, format: Format) -> None:
+    def __init__(self, where: str, format: CsvFormat) -> None:
         self.where, self.format = where, format
         self.blank = 0
         self.values = array("d")

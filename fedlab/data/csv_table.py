@@ -11,7 +11,7 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 
 from fedlab.data.categories import Categories, Encoding, check_encoding
 from fedlab.data.class_names import normal
-from fedlab.data.csv_format import MISSING, Format
+from fedlab.data.csv_format import MISSING, CsvFormat
 from fedlab.data.csv_reader import Table, read_table
 from fedlab.data.csv_targets import label_columns, taken_out
 from fedlab.data.imputation import Impute, filled
@@ -141,7 +141,7 @@ class Csv(Source):
             InputError: If a file cannot be read, files have different columns, labels are not
                 classes, or a feature has no value at all.
         """
-        format = Format(
+        format = CsvFormat(
             label_columns(self, context)[0],
             frozenset(mark.lower() for mark in self.missing),
             self.delimiter,

@@ -11,7 +11,7 @@ import numpy as np
 from fedlab.data.mapped_pool import Inputs, pieces
 
 
-class Moments(NamedTuple):
+class FeatureMoments(NamedTuple):
     """What features are standardised by, float64 of shape (features,) or (channels,).
 
     Attributes:
@@ -23,7 +23,7 @@ class Moments(NamedTuple):
     std: np.ndarray
 
 
-def moments(inputs: Inputs, rows: np.ndarray) -> Moments:
+def moments(inputs: Inputs, rows: np.ndarray) -> FeatureMoments:
     """Mean and standard deviation of samples, which are read twice, a piece at a time.
 
     The numbers do not depend on where the samples are. The numbers of a channel go together.
@@ -50,4 +50,4 @@ def moments(inputs: Inputs, rows: np.ndarray) -> Moments:
         )
         std = np.sqrt(reduce(np.add, squares) / count)
     std[reduce(np.minimum, least) == reduce(np.maximum, most)] = 1
-    return Moments(mean, std)
+    return FeatureMoments(mean, std)

@@ -25,7 +25,7 @@ def read_objects(file: IO[bytes]) -> np.ndarray:
     Raises:
         ValueError: If it is anything else than numbers in lists or arrays.
     """
-    read = _Reader(file).load()
+    read = _RestrictedUnpickler(file).load()
     if not isinstance(read, _Array) or not isinstance(read.content, list):
         raise ValueError("it is no array of sequences")
     made = np.empty(len(read.content), object)
@@ -63,7 +63,7 @@ class _Array:
             self.content = np.frombuffer(content, np.dtype(kind.order + kind.name)).copy()
 
 
-class _Reader(pickle.Unpickler):
+class _RestrictedUnpickler(pickle.Unpickler):
     """Knows three names."""
 
     def find_class(self, module: str, name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedlab.data.ids import Ids
 from fedlab.data.mapped_pool import Inputs, MappedPool
-from fedlab.data.moments import Moments, moments
+from fedlab.data.moments import FeatureMoments, moments
 from fedlab.data.sample_shape import SampleShape
 from fedlab.targets.base import Target
 from fedlab.targets.classes import Classes
@@ -146,7 +146,7 @@ class FederatedData:
         )
 
     @cached_property
-    def moments(self) -> Moments:
+    def moments(self) -> FeatureMoments:
         """Of the training samples of all domains that clients own; it travels with them."""
         seen = np.isin(self.train.domains, self.seen_domains)
         return moments(self.train.inputs, np.flatnonzero(seen))

@@ -13,7 +13,7 @@ from fedlab.data.class_names import normal
 from fedlab.data.named_files import Files, named
 from fedlab.data.remarks import counted, listed
 from fedlab.data.source import LoadContext
-from fedlab.data.text_rows import PLAIN, TABLES, Columns, TextRow, read_rows
+from fedlab.data.text_rows import PLAIN, TABLES, TextColumns, TextRow, read_rows
 from fedlab.data.text_source import TextSource
 from fedlab.errors import InputError
 
@@ -91,7 +91,7 @@ class Text(TextSource):
         if self.path is not None:
             return self._of_folders(context)
         label = self.label if self.task == "classes" else None
-        columns = Columns(self.text, label, self.domain_column)
+        columns = TextColumns(self.text, label, self.domain_column)
         found: dict[str, list[TextRow]] = {}
         for name, path in self._files(context).items():
             key = f"{context.key}.files.{name}"
@@ -144,7 +144,7 @@ class Text(TextSource):
 
     def _of_folders(self, context: LoadContext) -> dict[str, list[TextRow]]:
         found: dict[str, list[TextRow]] = {}
-        nothing = Columns(self.text, None, None)
+        nothing = TextColumns(self.text, None, None)
         key = f"{context.key}.path"
         for name, domain in self._folders(context).items():
             rows = found.setdefault(name, [])

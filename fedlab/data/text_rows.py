@@ -31,7 +31,7 @@ class TextRow(NamedTuple):
     domain: str = ""
 
 
-class Columns(NamedTuple):
+class TextColumns(NamedTuple):
     """Names of the columns of a table; None where a column is not wanted.
 
     Attributes:
@@ -51,7 +51,9 @@ class Columns(NamedTuple):
         return [(key, column) for key, column in keys if column is not None]
 
 
-def read_rows(path: Path, columns: Columns, key: str, source: str, limits: Limits) -> list[TextRow]:
+def read_rows(
+    path: Path, columns: TextColumns, key: str, source: str, limits: Limits
+) -> list[TextRow]:
     """The texts of a file.
 
     Args:
@@ -102,7 +104,7 @@ def read_text(path: Path, where: str) -> str:
         raise InputError(f"{where} cannot be read as text ({error}); save it as UTF-8") from error
 
 
-def _row(cells: dict[str, Any], columns: Columns, where: str) -> TextRow:
+def _row(cells: dict[str, Any], columns: TextColumns, where: str) -> TextRow:
     text = cells.get(columns.text)
     if not isinstance(text, str) or not text.strip():
         kind = "nothing" if text is None or text == "" else f"{type(text).__name__} {text!r:.40}"
@@ -128,7 +130,7 @@ def _name(cells: dict[str, Any], column: str | None, where: str) -> str:
 
 
 def _table_rows(
-    path: Path, columns: Columns, key: str, source: str, limits: Limits
+    path: Path, columns: TextColumns, key: str, source: str, limits: Limits
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a table, by column, each with its number."""
     where = f"{key}: '{path}'"
@@ -146,7 +148,7 @@ def _table_rows(
 
 
 def _json_rows(
-    path: Path, columns: Columns, where: str, source: str, limits: Limits
+    path: Path, columns: TextColumns, where: str, source: str, limits: Limits
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     is_first = True
     with path.open(encoding="utf-8-sig") as file:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from fedlab.data.trial_samples import TrialSamples
 from fedlab.engine.execution.low_rank_rule import Form
-from fedlab.engine.step_trial import Step, Trial
+from fedlab.engine.step_trial import Step, StepTrial
 from fedlab.errors import InputError, format_error
 from fedlab.training.gradients import value_and_gradients_by_backward
 from fedlab.training.task import Task
@@ -40,7 +40,7 @@ def tried(
     Raises:
         InputError: If the network fails in training, or no settings give the right step.
     """
-    trial = Trial(task, samples, name)
+    trial = StepTrial(task, samples, name)
     ways = (
         task,
         replace(task, holds=True, differentiate=value_and_gradients_by_backward),
@@ -67,7 +67,7 @@ def tried(
     return (task, None) if wrong is None else (replace(task, alone=True), wrong)
 
 
-def _wrong(trial: Trial, step: Callable[[], Step]) -> str | None:
+def _wrong(trial: StepTrial, step: Callable[[], Step]) -> str | None:
     """The step's error or difference in words; None if it is right."""
     _ = trial.plain
     try:

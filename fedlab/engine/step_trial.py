@@ -44,7 +44,7 @@ class Step(NamedTuple):
     buffers: Tensors
 
 
-class Difference(NamedTuple):
+class StepDifference(NamedTuple):
     """The largest difference between two steps.
 
     Attributes:
@@ -71,7 +71,7 @@ class Difference(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Trial:
+class StepTrial:
     """The comparison of one network.
 
     Args:
@@ -245,7 +245,7 @@ class Trial:
         labels = self.labels
         return Batch(self.inputs, labels, torch.arange(len(labels)))
 
-    def compare(self, step: Step) -> Difference | None:
+    def compare(self, step: Step) -> StepDifference | None:
         """The largest difference of a step from that in plain PyTorch; None without tensors."""
         largest = max(
             (float(g.abs().max()) for g in self.plain.gradients.values() if g.numel()), default=0.0
@@ -265,7 +265,7 @@ class Trial:
                 size = float((one - other).abs().max()) if one.shape == other.shape else torch.inf
                 size = torch.inf if size != size else size  # not a number
                 allowed = rounding * (scale + (largest if what == "gradient" else 0.0)) + 1e-12
-                found.append(Difference(name, what, size, scale, allowed))
+                found.append(StepDifference(name, what, size, scale, allowed))
         return max(found, key=lambda each: each.size / each.allowed, default=None)
 
 

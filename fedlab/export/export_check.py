@@ -32,7 +32,7 @@ BATCH_SIZES = 33, 1
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ExportComparison:
     """How an exported model compares with the original.
 
     Attributes:
@@ -80,7 +80,7 @@ def compare(
     labels: np.ndarray,
     tolerance: float,
     target: Target,
-) -> Comparison:
+) -> ExportComparison:
     """Runs both on the same samples.
 
     Args:
@@ -107,7 +107,7 @@ def compare(
         picks = [each.argmax(1) if target.kind == CLASS else each > 0 for each in (logits, wanted)]
         same = float((picks[0] == picks[1]).float().mean())
     metric: Any = Metric.choose(target.score)
-    return Comparison(
+    return ExportComparison(
         samples=len(labels),
         largest=float((learnt - meant).abs().max()),
         allowed=tolerance * max(1.0, float(meant.abs().max())) + coarse,

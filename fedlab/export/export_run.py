@@ -12,7 +12,7 @@ from fedlab.export.description import Description, describe_input, describe_outp
 from fedlab.export.export_check import (
     TOLERANCE,
     TOLERANCE_WITH_EXTRACTOR,
-    Comparison,
+    ExportComparison,
     compare,
     spread,
 )
@@ -38,7 +38,7 @@ class Exported:
 
     path: Path
     description: Description
-    comparison: Comparison
+    comparison: ExportComparison
 
 
 def export_run(

@@ -19,7 +19,7 @@ from fedlab.features.base import ExtractionContext
 from fedlab.features.frozen import Backbone, FrozenNetwork, normalise
 
 
-class Torchvision(FrozenNetwork):
+class TorchvisionNetwork(FrozenNetwork):
     """A classification network of torchvision without its last dense layer.
 
     Images are resized, cropped and normalised as the weights were trained. Weights are looked for

@@ -16,7 +16,7 @@ from fedlab.records import Tensors
 from fedlab.targets.base import REGRESSION
 
 
-class MSE(Loss):
+class MSELoss(Loss):
     """The mean over samples and targets of the squared error of what the network learns."""
 
     name: str = "mse"
@@ -29,7 +29,7 @@ class MSE(Loss):
         return mse_loss(outputs, labels.to(outputs.dtype))
 
 
-class MAE(Loss):
+class MAELoss(Loss):
     """The mean over samples and targets of the absolute error of what the network learns."""
 
     name: str = "mae"

@@ -19,7 +19,7 @@ class Accuracy(SampleMean):
         return outputs.argmax(dim=-1) == labels
 
 
-class TopK(SampleMean):
+class TopKAccuracy(SampleMean):
     """Share of the samples whose label is among the k highest outputs.
 
     Attributes:

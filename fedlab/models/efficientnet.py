@@ -98,7 +98,9 @@ class Lite0(nn.Module):
         self._conv_stem = _convolution(channels, STAGES[0][4], 3, stride=2)
         self._bn0 = _normalisation(STAGES[0][4])
         self._blocks = nn.ModuleList(
-            Block(inputs if first else outputs, outputs, kernel, stride if first else 1, expansion)
+            InvertedResidual(
+                inputs if first else outputs, outputs, kernel, stride if first else 1, expansion
+            )
             for blocks, kernel, stride, expansion, inputs, outputs in STAGES
             for first in [True] + [False] * (blocks - 1)
         )
@@ -123,7 +125,7 @@ class Lite0(nn.Module):
         return self._fc(self._dropout(self.features(images)))
 
 
-class Block(nn.Module):
+class InvertedResidual(nn.Module):
     """An inverted residual: 1x1 to more channels, depthwise, 1x1 to fewer without activation.
 
     Args:

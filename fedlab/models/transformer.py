@@ -47,7 +47,7 @@ class Attention(nn.Module):
         return self.join((weights @ value).transpose(1, 2).reshape(batch, length, width))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + dense(norm(x)).
 
     Args:
@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         self.begin = begin
         self.positions = nn.Embedding(length, width)
         nn.init.normal_(self.positions.weight, std=0.02)
-        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(layers)])
+        self.blocks = nn.ModuleList([TransformerBlock(width, heads) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, classes)
 

@@ -41,7 +41,7 @@ LIST_MARK = "[]"
 REBUILT = ("current_arrays",)  # Flower sets it anew in every round
 
 
-class Cohort(NamedTuple):
+class SampledGrid(NamedTuple):
     """The part of a grid that Flower's sampling reads, with only the nodes drawn by fedlab."""
 
     nodes: Sequence[int]
@@ -91,7 +91,7 @@ class Flower(Strategy[FlowerParameters]):
         self._restore()
         if self.clock is not None:
             drawn = self.cohort(server_round, grid, COHORT, self.settings.fraction_train)
-            grid = cast(Grid, Cohort(drawn))
+            grid = cast(Grid, SampledGrid(drawn))
         else:
             grid = self._of_training(grid)
         with self._seeded("cohort", server_round):
@@ -159,7 +159,7 @@ class Flower(Strategy[FlowerParameters]):
         """The grid without held-out clients."""
         if not self.settings.held_out:
             return grid
-        return cast(Grid, Cohort(self.settings.may_train(grid.get_node_ids())))
+        return cast(Grid, SampledGrid(self.settings.may_train(grid.get_node_ids())))
 
     @contextmanager
     def _seeded(self, purpose: str, server_round: int) -> Generator[None]:

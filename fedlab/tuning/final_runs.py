@@ -8,11 +8,14 @@ from typing import Any
 from fedlab.comparison.comparison_folder import RunEntry
 from fedlab.comparison.group import label_of, strategy_label
 from fedlab.comparison.plan import PlannedRun, with_folders
-from fedlab.tuning.trials import Asked
+from fedlab.tuning.trials import TuningRequest
 
 
 def final_runs(
-    asked: Asked, chosen: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], before: bool
+    asked: TuningRequest,
+    chosen: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    before: bool,
 ) -> list[PlannedRun]:
     """The runs, group by group.
 

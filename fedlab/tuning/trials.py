@@ -60,7 +60,7 @@ def folder_name(method: str) -> str:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TuningRequest:
     """What is tuned.
 
     Attributes:
@@ -93,7 +93,7 @@ class Asked:
 
 
 def samplers_of(
-    asked: Asked, space: Space, name: SamplerName, seed: int
+    asked: TuningRequest, space: Space, name: SamplerName, seed: int
 ) -> list[tuple[Any, str, Sampler]]:
     """Each method as it was asked for, its label, and what proposes its draws.
 
@@ -122,7 +122,7 @@ def samplers_of(
 
 
 def trials_of(
-    asked: Asked,
+    asked: TuningRequest,
     space: Space,
     strategy: Any,
     method: str,
@@ -158,7 +158,7 @@ def trials_of(
 
 
 def _refusal(
-    asked: Asked,
+    asked: TuningRequest,
     space: Space,
     strategy: Any,
     method: str,
@@ -186,7 +186,7 @@ def _refusal(
     return f"{space.file}: {method} with {drawn or 'nothing drawn'}: {why}"
 
 
-def _takes(asked: Asked, strategy: Any, values: Mapping[str, Any], key: str) -> bool:
+def _takes(asked: TuningRequest, strategy: Any, values: Mapping[str, Any], key: str) -> bool:
     """Whether the method takes the nearest whole number in place of a drawn one."""
     try:
         asked.scenario(strategy, {**values, key: round(values[key])}, 0)

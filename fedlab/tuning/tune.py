@@ -41,7 +41,7 @@ from fedlab.tuning.samplers import SamplerName
 from fedlab.tuning.scores import rule_of
 from fedlab.tuning.space import Space, default_space, read_space
 from fedlab.tuning.trial_runs import is_finished, planned_run, run_trials, runs_of, score_of_draw
-from fedlab.tuning.trials import Asked, Trial, samplers_of, trials_of, value_of
+from fedlab.tuning.trials import Trial, TuningRequest, samplers_of, trials_of, value_of
 
 FIRST_TUNING_SEED = 1000
 """Seeds of the draws count from here, so that none of them is a seed of the comparison."""
@@ -113,7 +113,7 @@ def tune(
         raise InputError(f"max_parallel: {max_parallel} is no number of runs; give at least 1")
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
-    asked = Asked(source, listed, overrides, fields)
+    asked = TuningRequest(source, listed, overrides, fields)
     first = asked.scenario(listed[0] if listed else None, {}, own[0])
     if select == "validation" and first.evaluation.validation is None:
         log.info(

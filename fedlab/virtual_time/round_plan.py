@@ -66,7 +66,7 @@ class RoundPlan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RoundOutcome:
     """Who is in time, by place.
 
     Attributes:
@@ -82,7 +82,7 @@ class Outcome:
 
 def first_replies(
     due: np.ndarray, dropped: np.ndarray, goal: int, deadline: float | None
-) -> Outcome:
+) -> RoundOutcome:
     """Takes the first replies until there are enough, or until the deadline.
 
     A round ends with the last reply that it takes. If there are too few, it ends at the deadline;
@@ -103,4 +103,4 @@ def first_replies(
     waited_for = accepted if len(first) == goal else np.ones(len(due), dtype=bool)
     last = float(due[waited_for].max(initial=0.0))
     seconds = last if len(first) == goal or deadline is None else deadline
-    return Outcome(accepted, ~dropped & ~accepted, seconds)
+    return RoundOutcome(accepted, ~dropped & ~accepted, seconds)

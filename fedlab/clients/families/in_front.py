@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
 
 
-class InFront(ClientTrainer):
+class InFrontTrainer(ClientTrainer):
     """A client trainer that is also its base's: an object of a subclass of both.
 
     Its `parameters` are the base's.

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 
-class Pool(Protocol):
+class KeptActors(Protocol):
     """A pool of actors kept for the next run."""
 
     def end(self) -> None:
@@ -26,7 +26,7 @@ class Session:
     def __init__(self) -> None:
         self.address: str | None = None
         self.connected = False
-        self.pool: Pool | None = None
+        self.pool: KeptActors | None = None
         self._undo = ExitStack()
 
     def keep_cluster(self, address: str | None, disconnect: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ class Session:
         self.address, self.connected = address, True
         self._undo.callback(disconnect)
 
-    def keep_actors(self, pool: Pool) -> None:
+    def keep_actors(self, pool: KeptActors) -> None:
         """Keeps these actors, and ends those kept before, which occupy the same resources."""
         self.end_actors()
         self.pool = pool

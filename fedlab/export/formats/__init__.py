@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fedlab.errors import InputError
-from fedlab.export.formats.base import Format
+from fedlab.export.formats.base import ExportFormat
 
 
-def format_of(name: str) -> Format:
+def format_of(name: str) -> ExportFormat:
     """A format by its name.
 
     Raises:
@@ -16,7 +16,7 @@ def format_of(name: str) -> Format:
     from fedlab.export.formats.pt2 import Pt2
     from fedlab.export.formats.safetensors import Safetensors
 
-    formats: dict[str, type[Format]] = {
+    formats: dict[str, type[ExportFormat]] = {
         "pt2": Pt2,
         "onnx": Onnx,
         "safetensors": Safetensors,

@@ -18,7 +18,7 @@ Inference = Callable[[Tensor], Tensor]
 """Samples of shape (n, ...) -> logits of shape (n, classes)."""
 
 
-class Format(ABC):
+class ExportFormat(ABC):
     """A kind of file.
 
     Attributes:

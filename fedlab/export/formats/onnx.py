@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedlab.errors import InputError
 from fedlab.export.description import Description
-from fedlab.export.formats.base import Format, Inference, exported, first_line
+from fedlab.export.formats.base import ExportFormat, Inference, exported, first_line
 from fedlab.export.program import Program
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -23,7 +23,7 @@ OPSET = 18
 """Version of ONNX's operators: what runtimes of recent years read."""
 
 
-class Onnx(Format):
+class Onnx(ExportFormat):
     """``InferenceSession(path).run(None, {"images": pixels})``; one file, weights inside."""
 
     name: ClassVar[str] = "onnx"
@@ -39,7 +39,7 @@ class Onnx(Format):
     def write(
         self, program: Program, example: Tensor, description: Description, path: Path
     ) -> None:
-        """See `Format.write`."""
+        """See `ExportFormat.write`."""
         graph = exported(program, example, self.name)
         try:
             with _quiet():
@@ -61,7 +61,7 @@ class Onnx(Format):
         converted.save(str(path))
 
     def read(self, path: Path) -> Inference:
-        """See `Format.read`."""
+        """See `ExportFormat.read`."""
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

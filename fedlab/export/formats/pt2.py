@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from fedlab.export.description import Description
-from fedlab.export.formats.base import Format, Inference, exported
+from fedlab.export.formats.base import ExportFormat, Inference, exported
 from fedlab.export.program import Program
 
 DESCRIPTION = "fedlab.json"
 """Name of the description inside the file."""
 
 
-class Pt2(Format):
+class Pt2(ExportFormat):
     """``torch.export.load(path).module()(inputs)`` on any device with PyTorch."""
 
     name: ClassVar[str] = "pt2"
@@ -25,13 +25,13 @@ class Pt2(Format):
     def write(
         self, program: Program, example: Tensor, description: Description, path: Path
     ) -> None:
-        """See `Format.write`."""
+        """See `ExportFormat.write`."""
         graph = exported(program, example, self.name)
         text = json.dumps(description.to_json())
         with path.open("wb") as file:
             torch.export.save(graph, file, extra_files={DESCRIPTION: text})
 
     def read(self, path: Path) -> Inference:
-        """See `Format.read`."""
+        """See `ExportFormat.read`."""
         with path.open("rb") as file:
             return torch.export.load(file).module()

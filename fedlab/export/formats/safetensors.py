@@ -15,13 +15,13 @@ from fedlab.data.ids import Ids
 from fedlab.data.sample_shape import SampleShape
 from fedlab.errors import InputError
 from fedlab.export.description import Description
-from fedlab.export.formats.base import Format, Inference
+from fedlab.export.formats.base import ExportFormat, Inference
 from fedlab.export.program import Program, Standardise
 from fedlab.models.build import build_model
 from fedlab.scenario_file import load_scenario
 
 
-class Safetensors(Format):
+class Safetensors(ExportFormat):
     """``fedlab.load_program(path)(inputs)``, or the tensors under the network's own names."""
 
     name: ClassVar[str] = "safetensors"
@@ -30,13 +30,13 @@ class Safetensors(Format):
     def write(
         self, program: Program, example: Tensor, description: Description, path: Path
     ) -> None:
-        """See `Format.write`."""
+        """See `ExportFormat.write`."""
         tensors = {name: t.contiguous().clone() for name, t in program.network.state_dict().items()}
         text = {"format": "pt", "fedlab": json.dumps(description.to_json())}
         save_file(tensors, path, metadata=text)
 
     def read(self, path: Path) -> Inference:
-        """See `Format.read`."""
+        """See `ExportFormat.read`."""
         return torch.inference_mode()(load_program(path))
 
 

@@ -42,7 +42,7 @@ def kept_by(instance: object, leave_out: frozenset[str] = frozenset()) -> dict[s
         instance: Any object.
         leave_out: Names to leave out.
     """
-    reader = _Reader()
+    reader = _HashableValues()
     return {n: reader.value(v) for n, v in _attributes(instance) if n not in leave_out}
 
 
@@ -93,7 +93,7 @@ def _is_users(cls: type) -> bool:
         return cls.__module__ == "__main__"
 
 
-class _Reader:
+class _HashableValues:
     """Converts values to hashable ones with the same equality; each object is read once."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ LONGEST = 24  # letters of a label that leave room for the number
 
 
 @dataclass(frozen=True)
-class Interval:
+class IntervalRow:
     """A number and how sure it is.
 
     Attributes:
@@ -38,7 +38,7 @@ class Interval:
 
 
 def interval_chart(
-    rows: Sequence[Interval],
+    rows: Sequence[IntervalRow],
     *,
     label: str,
     tick_text: Callable[[float], str],

@@ -17,7 +17,7 @@ from fedlab.comparison.table import (
 )
 from fedlab.report.html.figure import Figure, PageSection
 from fedlab.report.html.format import formatted, plural, with_deviation
-from fedlab.report.html.interval_chart import Interval, interval_chart
+from fedlab.report.html.interval_chart import IntervalRow, interval_chart
 
 SINGLE = "One seed, so no interval"
 
@@ -77,7 +77,7 @@ def _measured(comparison: Comparison, measure: str, title: str) -> Figure:
     for style, group in enumerate(comparison.groups):
         mean, deviation = (float(table.iloc[style][name]) for name in ("mean", "deviation"))
         rows.append(
-            Interval(
+            IntervalRow(
                 group.label,
                 style,
                 mean,
@@ -102,13 +102,13 @@ def _differences(comparison: Comparison) -> Figure:
     rows = []
     for style, group in enumerate(comparison.groups):
         if comparison.reference(group) is group:
-            rows.append(Interval(group.label, style, 0.0, math.nan, math.nan, "reference"))
+            rows.append(IntervalRow(group.label, style, 0.0, math.nan, math.nan, "reference"))
             continue
         mean, low, high = (float(table.iloc[style][name]) for name in ("mean", "low", "high"))
         words = score.text(mean, "+") if math.isfinite(mean) else formatted(mean, score)
         if math.isfinite(low):
             words += f"  [{score.text(low, '+')}, {score.text(high, '+')}]"
-        rows.append(Interval(group.label, style, mean, low, high, words))
+        rows.append(IntervalRow(group.label, style, mean, low, high, words))
     ends = ", ".join(f"{row.label} {row.words}" for row in rows)
     points = ", in points" * score.share
     chart = interval_chart(
