@@ -37,7 +37,7 @@ def device(name: str, train: Answer = lambda message: None) -> Answer:
 
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Network:
-    monkeypatch.setattr(roll_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(roll_module, "POLL_SECONDS", 0.0)
     return Network()
 
 
@@ -46,9 +46,9 @@ def roll_for(network: Network, clients: int, *seats: Assignment) -> DeviceRegist
     return DeviceRegistry(Mailbox(cast(Grid, network)), invitation, [None] * clients, seats)
 
 
-def look(roll: DeviceRegistry) -> None:
-    roll.look()  # invites
-    roll.look()  # reads the answers
+def poll(roll: DeviceRegistry) -> None:
+    roll.poll()  # invites
+    roll.poll()  # reads the answers
 
 
 # ---------------------------------------------------------------------- who takes part
@@ -59,16 +59,16 @@ def test_more_devices_than_clients_at_once_do_not_keep_a_run_from_beginning(
 ) -> None:
     network.answers = {n: device(name) for n, name in enumerate(["c", "a", "b"], 1)}
     roll = roll_for(network, 2)
-    look(roll)
+    poll(roll)
     assert roll.complete
     roll.assign()
     assert set(roll.seats) == {"a", "b"}
-    roll.look()
+    roll.poll()
     (left_over,) = network.told(FAREWELL).items()
     assert left_over[0] == 1
     said = Farewell.of(left_over[1].content)
     assert (said.finished, "all seats of this run are taken") == (False, said.reason)
-    assert set(roll.here()) == {"a", "b"}
+    assert set(roll.connected()) == {"a", "b"}
     assert roll.complete
 
 
@@ -88,9 +88,9 @@ def test_a_device_of_another_version_is_sent_away_and_the_others_go_on(
 
     network.answers = {1: old, 2: device("new")}
     roll = roll_for(network, 1)
-    look(roll)
-    assert set(roll.here()) == {"new"}
-    roll.look()
+    poll(roll)
+    assert set(roll.connected()) == {"new"}
+    roll.poll()
     said = Farewell.of(network.told(FAREWELL)[1].content)
     assert "different versions of fedlab" in said.reason
 

@@ -352,8 +352,8 @@ class Noting:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between two looks at who is there and what has come."""
-    monkeypatch.setattr(roll_module, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(grid_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(roll_module, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(grid_module, "POLL_SECONDS", 0.0)
 
 
 def run_with(evil: Reply, kind: str, method: type = FedAvg) -> BufferResult:
@@ -376,7 +376,7 @@ def run_with(evil: Reply, kind: str, method: type = FedAvg) -> BufferResult:
     invitation = Invitation("run", "0", "", ("a", "b"), (3,))
     roll = DeviceRegistry(Mailbox(cast(Grid, network)), invitation, [None] * len(clients))
     for _ in range(3):
-        roll.look()
+        roll.poll()
     roll.seats = {
         name: Assignment(client, name, "d", TRAIN, TEST) for name, client in clients.items()
     }

@@ -25,7 +25,7 @@ from fedlab.deploy.device.participant import Participant
 from fedlab.deploy.device.state_file import StateFile
 from fedlab.deploy.handshake import INVITE, DeviceInfo, Invitation
 from fedlab.deploy.security.keys import Credentials
-from fedlab.deploy.server.device_registry import DeviceRegistry, Visit
+from fedlab.deploy.server.device_registry import Connection, DeviceRegistry
 from fedlab.deploy.server.serve import as_on_devices
 from fedlab.deploy.server.serve_setup import setup_of
 from fedlab.engine import worker
@@ -184,9 +184,9 @@ def test_a_state_that_cannot_be_written_leaves_the_old_one(
 # ---------------------------------------------------------------------- who is who
 
 
-def visits(*devices: tuple[str, str]) -> dict[int, Visit]:
+def visits(*devices: tuple[str, str]) -> dict[int, Connection]:
     return {
-        node: Visit(node, "now", DeviceInfo(name, domain, 10, 5))
+        node: Connection(node, "now", DeviceInfo(name, domain, 10, 5))
         for node, (name, domain) in enumerate(devices)
     }
 
@@ -195,8 +195,8 @@ def test_seats_follow_domains_and_names_whoever_came_first() -> None:
     came = [("d", "south"), ("c", "north"), ("a", "attic"), ("b", "north")]
     for order in (came, came[::-1]):
         roll = DeviceRegistry(None, None, ["north", "south", "north", "south"])  # type: ignore[arg-type]
-        roll._visits = visits(*order)
-        roll._online = set(roll._visits)
+        roll._connections = visits(*order)
+        roll._online = set(roll._connections)
         roll.assign()
         seats = {seat.client: seat.device for seat in roll.seats.values()}
         assert seats == {0: "b", 1: "d", 2: "c", 3: "a"}

@@ -108,7 +108,7 @@ def test_a_run_of_a_class_that_is_gone_says_what_to_do(tiny, tmp_path):
         tiny, strategy=slowed, client=shrinking, rounds=1, out="run", progress=False
     )
     assert fedlab.load_run("run").scenario == run.scenario  # here, the class is known
-    registry._LENT.clear()
+    registry._SESSION_CLASSES.clear()
     with pytest.raises(InputError) as refused:
         fedlab.resume("run")
     said = str(refused.value)

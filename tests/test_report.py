@@ -24,7 +24,7 @@ from fedlab.report.html.client_chart import Clients, client_chart
 from fedlab.report.html.curve_chart import Curve, curve_chart
 from fedlab.report.html.page import render, write_report
 from fedlab.report.html.report_data import read_comparison
-from fedlab.report.html.reproduce import command, in_short, together
+from fedlab.report.html.reproduce import command, summarise, together
 from fedlab.report.html.scales import apart, ticks
 from fedlab.runs import metrics
 from fedlab.runs.run import Run
@@ -515,5 +515,5 @@ def test_domains_without_a_picture_are_named(tmp_path: Path) -> None:
 def test_no_value_of_python_stands_on_the_page() -> None:
     files = {"north": Path("a/north.npz"), "south": Path("b.npz")}
     source = Npz(name="npz", files=files)
-    assert "{north: a/north.npz, south: b.npz}" in in_short(source)
-    assert "PosixPath" not in in_short(source)
+    assert "{north: a/north.npz, south: b.npz}" in summarise(source)
+    assert "PosixPath" not in summarise(source)

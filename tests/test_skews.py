@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from fedlab.errors import InputError
-from fedlab.partition.apportion import apportion, balanced_choices, log_gamma, normalised
+from fedlab.partition.apportion import apportion, balanced_assignment, log_gamma, normalised
 from helpers.pools import divided, pools, sizes, table
 
 # Arithmetic
@@ -57,7 +57,7 @@ def test_balanced_choices_differ_and_are_equally_popular(
     choosers: int, options: int, count: int, seed: int
 ) -> None:
     count = min(count, options)
-    chosen = balanced_choices(choosers, options, count, np.random.default_rng(seed))
+    chosen = balanced_assignment(choosers, options, count, np.random.default_rng(seed))
     assert all(len(set(row)) == count for row in chosen.tolist())
     popularity = np.bincount(chosen.ravel(), minlength=options)
     assert popularity.max() - popularity.min() <= 1

@@ -45,7 +45,7 @@ class Group:
         """All seeds that were asked for, finished or not."""
         return tuple(sorted([*self.runs, *self.missing]))
 
-    def why_missing(self, seed: int) -> str:
+    def missing_reason(self, seed: int) -> str:
         """Why there is no outcome of a seed."""
         return self.missing.get(seed, NOT_TESTED)
 

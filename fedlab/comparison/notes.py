@@ -83,7 +83,7 @@ def _claims(comparison: Compared) -> str:
 def missing(comparison: Compared) -> list[str]:
     """Which runs are missing, and why."""
     return [
-        f"missing: {group.label}, seed {seed}: {group.why_missing(seed)}"
+        f"missing: {group.label}, seed {seed}: {group.missing_reason(seed)}"
         for group in comparison.groups
         for seed in group.seeds
         if seed not in group.outcomes

@@ -87,7 +87,7 @@ def plan(
                 changes = weighted(source, changes, fields, wanted)
             scenarios = [load_scenario(source, changes | {"seed": s}, **fields) for s in seeds]
         except InputError as error:
-            problems[_in_short(change, setting)] = str(error)
+            problems[_label(change, setting)] = str(error)
             continue
         strategy = strategy_label(scenarios[0].strategy)
         variant = {
@@ -171,7 +171,7 @@ def _listed(key: str, values: Any) -> Sequence[Any]:
     return values
 
 
-def _in_short(change: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
+def _label(change: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
     """What a combination is called before it is known to be one."""
     whole, *parameters = [*change.items()] or [("", "")]
     if isinstance(whole[1], StrategyParameters):

@@ -41,7 +41,7 @@ def results(comparison: Compared) -> pandas.DataFrame:
         for seed in group.seeds:
             row: dict[str, Any] = {"strategy": group.strategy, **group.variant, "seed": seed}
             run = group.outcomes.get(seed)
-            row["state"] = "finished" if run else group.why_missing(seed)
+            row["state"] = "finished" if run else group.missing_reason(seed)
             row["round"] = run.round if run else math.nan
             for measure, value in _measures(comparison).items():
                 row[measure] = value(run) if run else math.nan

@@ -23,7 +23,7 @@ from fedlab.errors import InputError, format_error
 OTHER_SPELLINGS = {"centralized": "centralised"}
 """Other spelling of a name -> its registered name."""
 
-_LENT: dict[str, Any] = {}
+_SESSION_CLASSES: dict[str, Any] = {}
 """Classes that other processes may be unable to import, by path."""
 
 
@@ -105,7 +105,7 @@ def name_of(group: str, target: type) -> str:
     registered = registered_name(group, target)
     if registered is None:
         registered = f"{target.__module__}:{target.__qualname__}"
-        _LENT[registered] = target
+        _SESSION_CLASSES[registered] = target
     return registered
 
 
@@ -117,12 +117,12 @@ def registered_name(group: str, target: type) -> str | None:
 
 def session_classes() -> dict[str, Any]:
     """The classes to send to other processes, by path."""
-    return dict(_LENT)
+    return dict(_SESSION_CLASSES)
 
 
 def register_classes(classes: Mapping[str, Any]) -> None:
     """Registers the session classes of another process."""
-    _LENT.update(classes)
+    _SESSION_CLASSES.update(classes)
 
 
 def _class_at(path: str) -> Any:
@@ -131,11 +131,11 @@ def _class_at(path: str) -> Any:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
-        if path not in _LENT:
+        if path not in _SESSION_CLASSES:
             raise
-        return _LENT[path]
+        return _SESSION_CLASSES[path]
     if module == "__main__":
-        _LENT[path] = found
+        _SESSION_CLASSES[path] = found
     return found
 
 

@@ -57,15 +57,15 @@ def _quotas(total: int, weights: np.ndarray, minimum: np.ndarray) -> np.ndarray:
         quotas = np.where(raised, minimum, rest_total * (rest / max(rest.sum(), 1e-300)))
 
 
-def sure_minimum(
+def guaranteed_minimum(
     quotas: np.ndarray, totals: np.ndarray, least: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Where clients with small quotas are sure of samples, however the fractions are rounded.
+    """Samples that clients with small quotas get for any rounding of the fractions.
 
     Args:
         quotas: Exact shares of each part, shape (clients, parts); rows sum to `least` or more.
         totals: Samples of each part, shape (parts,).
-        least: Samples that each client is to be sure of.
+        least: Samples that each client is guaranteed.
         rng: Chooses the parts, in proportion to the quotas.
 
     Returns:
@@ -77,10 +77,12 @@ def sure_minimum(
     return minimum * (minimum.sum(axis=0) <= totals)
 
 
-def seat_sizes(totals: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def client_domain_sizes(
+    totals: np.ndarray, shares: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """How many samples of each domain go to each client; all samples of owned domains are used.
 
-    Every client is sure of one sample, as long as a domain has enough of them.
+    Every client gets at least one sample, as long as a domain has enough of them.
 
     Args:
         totals: Samples of each domain, shape (domains,).
@@ -94,7 +96,7 @@ def seat_sizes(totals: np.ndarray, shares: np.ndarray, rng: np.random.Generator)
     quotas = totals * (shares / np.where(columns > 0, columns, 1.0))
     minimum = np.zeros(shares.shape, dtype=np.int64)
     small = np.flatnonzero(np.floor(quotas + ROUNDING).sum(axis=1) == 0)
-    minimum[small] = sure_minimum(quotas[small], totals, 1, rng)
+    minimum[small] = guaranteed_minimum(quotas[small], totals, 1, rng)
     return np.stack(
         [
             apportion(int(total), shares[:, domain], rng, minimum[:, domain])
@@ -120,13 +122,14 @@ def normalised(logarithms: np.ndarray, axis: int) -> np.ndarray:
     return weights / weights.sum(axis=axis, keepdims=True)
 
 
-def balanced_choices(
+def balanced_assignment(
     choosers: int, options: int, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Gives each of many `count` different options such that all options are equally popular.
+    """Assigns `count` different options to each chooser, each option equally often.
 
-    Options are dealt out like cards: block after block of choosers goes through a freshly
-    shuffled pack, a block being the smallest number of choosers that uses the pack up evenly.
+    The options are shuffled anew for each block of choosers, and assigned in that order, again
+    from the start after the last one. A block is the smallest number of choosers that uses every
+    option equally often.
 
     Returns:
         int64 of shape (choosers, count); rows hold no option twice, and the popularity of two

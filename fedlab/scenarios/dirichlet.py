@@ -27,10 +27,10 @@ from fedlab.errors import InputError
 from fedlab.partition.apportion import (
     ROUNDING,
     apportion,
+    client_domain_sizes,
+    guaranteed_minimum,
     log_gamma,
     normalised,
-    seat_sizes,
-    sure_minimum,
 )
 from fedlab.partition.base import LabelSkew
 from fedlab.partition.sample_pool import Pool
@@ -187,7 +187,9 @@ class Dirichlet(LabelSkew):
             everyone[cell.owners] = cell.quotas
             quotas.append(everyone[small])
             totals.append(cell.samples.stop - cell.samples.start)
-        minimum = sure_minimum(np.stack(quotas, axis=1), np.array(totals), self.min_samples, rng)
+        minimum = guaranteed_minimum(
+            np.stack(quotas, axis=1), np.array(totals), self.min_samples, rng
+        )
         owners, least = pool.unowned(), np.zeros(len(sure), dtype=np.int64)
         for index, cell in enumerate(self._cells(pool, shares, draws)):
             least[small] = minimum[:, index]
@@ -197,7 +199,7 @@ class Dirichlet(LabelSkew):
 
     def _by_client(self, pool: Pool, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Owners by client: sizes first, then the classes of each client's samples."""
-        sizes = seat_sizes(pool.domain_sizes, shares, rng)
+        sizes = client_domain_sizes(pool.domain_sizes, shares, rng)
         smallest = int(sizes.sum(axis=1).min())
         if smallest < self.min_samples:
             raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from fedlab.errors import InputError
-from fedlab.partition.apportion import balanced_choices, log_gamma, normalised
+from fedlab.partition.apportion import balanced_assignment, log_gamma, normalised
 from fedlab.partition.base import DomainSkew
 
 
@@ -46,7 +46,7 @@ class OnePerClient(DomainSkew):
     def shares(self, clients: int, domains: Sequence[str], rng: np.random.Generator) -> np.ndarray:
         """See `DomainSkew.shares`."""
         if self.clients_per_domain is None:
-            _enough_seats(clients, 1, domains)
+            _check_coverage(clients, 1, domains)
             home = np.arange(clients) % len(domains)
         else:
             home = np.repeat(np.arange(len(domains)), self._numbers(clients, domains, rng))
@@ -104,8 +104,8 @@ class SeveralPerClient(DomainSkew):
                 f"partition.domains.count: a client cannot see {self.count} of {len(domains)} "
                 f"domains ({', '.join(domains)}); use at most {len(domains)}"
             )
-        _enough_seats(clients, self.count, domains)
-        seen = balanced_choices(clients, len(domains), self.count, rng)
+        _check_coverage(clients, self.count, domains)
+        seen = balanced_assignment(clients, len(domains), self.count, rng)
         return _equal_shares(seen, len(domains))
 
 
@@ -136,7 +136,8 @@ def _equal_shares(seen: np.ndarray, domains: int) -> np.ndarray:
     return shares
 
 
-def _enough_seats(clients: int, each: int, domains: Sequence[str]) -> None:
+def _check_coverage(clients: int, each: int, domains: Sequence[str]) -> None:
+    """Checks that clients which see `each` domains are enough to cover all domains."""
     if clients * each < len(domains):
         raise InputError(
             f"partition.clients: {clients} clients that see {each} domain(s) each cannot cover "

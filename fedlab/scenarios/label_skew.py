@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from fedlab.errors import InputError
-from fedlab.partition.apportion import apportion, balanced_choices, seat_sizes
+from fedlab.partition.apportion import apportion, balanced_assignment, client_domain_sizes
 from fedlab.partition.base import LabelSkew
 from fedlab.partition.sample_pool import Pool
 
@@ -25,7 +25,7 @@ class IID(LabelSkew):
     def divide(self, pool: Pool, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """See `LabelSkew.divide`."""
         owners = pool.unowned()
-        sizes = seat_sizes(pool.domain_sizes, shares, rng)
+        sizes = client_domain_sizes(pool.domain_sizes, shares, rng)
         for domain in np.flatnonzero(sizes.any(axis=0)):
             dealt = np.repeat(np.arange(len(shares)), sizes[:, domain])
             owners[pool.domain(domain)] = rng.permutation(dealt)
@@ -115,7 +115,7 @@ class ClassesPerClient(LabelSkew):
                     f"there are {len(present)} (domain '{pool.domain_names[domain]}'); "
                     f"use at most {len(present)}"
                 )
-            chosen = present[balanced_choices(len(members), len(present), self.count, rng)]
+            chosen = present[balanced_assignment(len(members), len(present), self.count, rng)]
             owned[members[:, None], chosen] = True
         return owned
 

@@ -30,15 +30,15 @@ def run_on_devices(
     scenario: Scenario, files: Mapping[str, Path], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Run:
     """A run whose clients are devices with a file each, by their domains."""
-    monkeypatch.setattr(device_registry, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(device_registry, "POLL_SECONDS", 0.0)
     network, setup = Network(), setup_of(scenario)
     for node, (domain, path) in enumerate(files.items(), 1):
         device = Participant(domain, path, domain, out / f"device-{domain}", "cpu", 1)
         network.answers[node] = device.answer
     post = Mailbox(cast(Grid, network))
     devices = DeviceRegistry(post, setup.invitation("run", scenario), setup.homes)
-    devices.look()  # invites
-    devices.look()  # reads the answers
+    devices.poll()  # invites
+    devices.poll()  # reads the answers
     assert devices.complete, devices.turned_away()
     devices.assign()
     tolerant = as_on_devices(scenario)

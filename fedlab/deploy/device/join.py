@@ -31,7 +31,7 @@ from fedlab.flower_compat.fleet_client import (
 
 log = logging.getLogger("fedlab")
 
-LOOK_SECONDS = (0.05, 10.0)
+POLL_SECONDS = (0.05, 10.0)
 """Shortest and longest interval between polls for messages, in seconds."""
 
 LOOK_SHARE = 0.1
@@ -185,7 +185,7 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
         message = link.receive()
         if message is None:
             waited = LOOK_SHARE * (time.monotonic() - since)
-            time.sleep(min(max(waited, LOOK_SECONDS[0]), LOOK_SECONDS[1]))
+            time.sleep(min(max(waited, POLL_SECONDS[0]), POLL_SECONDS[1]))
             continue
         if message.metadata.message_type == FAREWELL:
             link.send(Message(RecordDict(), reply_to=message), 0)

@@ -13,7 +13,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from fedlab.deploy.handshake import SEAT
 from fedlab.deploy.readable import shown
-from fedlab.deploy.server.device_registry import DeviceRegistry, Visit
+from fedlab.deploy.server.device_registry import Connection, DeviceRegistry
 from fedlab.deploy.server.inspection import Expectation
 from fedlab.deploy.server.mailbox import Mailbox, PendingMessage
 from fedlab.engine.execution.mode import ExecutionPlan
@@ -31,7 +31,7 @@ from fedlab.targets.classes import Classes
 
 log = logging.getLogger("fedlab")
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 """Interval between checks for replies, in seconds."""
 
 PATIENCE = 3600.0
@@ -50,7 +50,7 @@ class PendingRequest:
         unit: Its work unit.
         content: Its content in wire format, shared by all clients that get the same.
         expectation: The requirements on its reply.
-        visit: The device's connection over which it was sent.
+        connection: The device's connection over which it was sent.
         parcel: The message under way; None once that is lost.
         reply: The reply.
     """
@@ -60,7 +60,7 @@ class PendingRequest:
     unit: WorkUnit
     content: RecordDict
     expectation: Expectation
-    visit: Visit | None = None
+    connection: Connection | None = None
     parcel: PendingMessage | None = None
     reply: Message | None = None
 
@@ -139,7 +139,7 @@ class DeviceGrid(ClientGrid):
 
     def _errand(self, message: Message, unit: WorkUnit, content: RecordDict) -> PendingRequest:
         client, about = client_task_of(message).client, message.metadata
-        seat = self.devices.seat(client)
+        seat = self.devices.assignment_of(client)
         tests = about.message_type == MessageType.EVALUATE
         config: Any = message.content.get("config", {})
         own = seat.train if config.get("split") == "validation" else seat.test
@@ -161,8 +161,8 @@ class DeviceGrid(ClientGrid):
         end = time.monotonic() + seconds
         needed = self.enough(len(errands))
         while True:
-            self.devices.look()
-            here = self.devices.seated()
+            self.devices.poll()
+            here = self.devices.assigned()
             open_errands = [errand for errand in errands if errand.reply is None]
             working = [e for e in open_errands if self._sent(e, here.get(e.client))]
             answered = sum(
@@ -173,26 +173,26 @@ class DeviceGrid(ClientGrid):
             if time.monotonic() > end:
                 break
             self.check()
-            time.sleep(LOOK_SECONDS)
-        here = self.devices.seated()
+            time.sleep(POLL_SECONDS)
+        here = self.devices.assigned()
         for errand in errands:
             if errand.reply is None:
                 self._give_up(errand, seconds, connected=errand.client in here)
 
-    def _sent(self, errand: PendingRequest, visit: Visit | None) -> bool:
+    def _sent(self, errand: PendingRequest, connection: Connection | None) -> bool:
         """Sends a device its message once possible; False if it is not connected."""
-        if visit is None:
+        if connection is None:
             return False
         parcel = errand.parcel
-        if parcel is not None and errand.visit is visit:
+        if parcel is not None and errand.connection is connection:
             if not parcel.lost:
                 return True
             errand.parcel = None
-            self.devices.miss(visit)  # sent again if the SuperLink still lists the device
+            self.devices.mark_offline(connection)  # sent again if the SuperLink lists it
             return False
-        if visit.busy:
+        if connection.busy:
             return True  # with an earlier round's message; otherwise messages would accumulate
-        if errand.visit is not None:
+        if errand.connection is not None:
             log.warning("device '%s' is back and begins again", self.devices.name(errand.client))
             if parcel is not None:
                 self.post.ignore(parcel)
@@ -200,9 +200,9 @@ class DeviceGrid(ClientGrid):
         seat = ConfigRecord({"client": errand.client, "clients": self.clients, "task": task})
         content = RecordDict({**errand.content, SEAT: seat})  # type: ignore[dict-item]
         about = errand.message.metadata
-        errand.visit = visit
-        errand.parcel = visit.task = self.post.send(
-            visit.node,
+        errand.connection = connection
+        errand.parcel = connection.task = self.post.send(
+            connection.node,
             content,
             about.message_type,
             partial(self._answered, errand),
@@ -216,8 +216,8 @@ class DeviceGrid(ClientGrid):
         name = self.devices.name(errand.client)
         if is_lost(reply):
             errand.parcel = None  # the device gets its message again when it is back
-            if errand.visit is not None:
-                self.devices.miss(errand.visit)
+            if errand.connection is not None:
+                self.devices.mark_offline(errand.connection)
             return
         try:
             if reply.has_error():

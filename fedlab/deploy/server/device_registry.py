@@ -24,7 +24,7 @@ MOST_SAMPLES = 10**9
 MANY = 0.5
 """Share of all training samples above which a device's size is logged as a warning."""
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """Interval between queries of the SuperLink's nodes, in seconds."""
 
 
@@ -51,7 +51,7 @@ class Assignment:
 
 
 @dataclass
-class Visit:
+class Connection:
     """A connected process of a device.
 
     Attributes:
@@ -94,64 +94,66 @@ class DeviceRegistry:
         self.homes = homes
         self.seats = {seat.device: seat for seat in seats}
         self._turned_away: dict[str, str] = {}
-        self._visits: dict[int, Visit] = {}
+        self._connections: dict[int, Connection] = {}
         self._online: set[int] = set()
-        self._looked = -LOOK_SECONDS
+        self._polled = -POLL_SECONDS
 
     @property
     def complete(self) -> bool:
         """Whether a connected device exists for every client."""
-        return len(self.here()) >= len(self.homes)
+        return len(self.connected()) >= len(self.homes)
 
-    def here(self) -> dict[str, Visit]:
+    def connected(self) -> dict[str, Connection]:
         """The devices that have accepted and are connected, by name."""
         found = {}
-        for node, visit in self._visits.items():
-            presence = visit.presence
+        for node, connection in self._connections.items():
+            presence = connection.presence
             if node in self._online and presence is not None and not presence.refused:
-                found[presence.name] = visit
+                found[presence.name] = connection
         return found
 
-    def seated(self) -> dict[int, Visit]:
+    def assigned(self) -> dict[int, Connection]:
         """The devices that are assigned and connected, by client."""
-        here = self.here()
-        return {seat.client: here[name] for name, seat in self.seats.items() if name in here}
+        connected = self.connected()
+        return {
+            seat.client: connected[name] for name, seat in self.seats.items() if name in connected
+        }
 
-    def seat(self, client: int) -> Assignment:
+    def assignment_of(self, client: int) -> Assignment:
         """A client's assignment."""
         return next(seat for seat in self.seats.values() if seat.client == client)
 
     def name(self, client: int) -> str:
         """The name of a client's device."""
-        return self.seat(client).device
+        return self.assignment_of(client).device
 
     def turned_away(self) -> dict[str, str]:
         """Devices that were refused since the last call, by name, with the reasons."""
         named, self._turned_away = self._turned_away, {}
         return named
 
-    def miss(self, visit: Visit) -> None:
+    def mark_offline(self, connection: Connection) -> None:
         """Marks a device as disconnected until the SuperLink lists it again."""
-        self._online.discard(visit.node)
+        self._online.discard(connection.node)
 
-    def look(self) -> None:
-        """Processes replies and, every `LOOK_SECONDS`, invites new nodes."""
+    def poll(self) -> None:
+        """Processes replies and, every `POLL_SECONDS`, invites new nodes."""
         self.post.collect()
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+        if time.monotonic() - self._polled < POLL_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._polled = time.monotonic()
         nodes = {node.node_id: node for node in self.post.grid.get_nodes()}
         self._online = set(nodes)
         for node in nodes.values():
-            known = self._visits.get(node.node_id)
+            known = self._connections.get(node.node_id)
             if known is None or known.since != node.last_activated_at:
                 self._invite(node)
 
     def _invite(self, node: NodeInfo) -> None:
-        visit = Visit(node.node_id, node.last_activated_at)
+        connection = Connection(node.node_id, node.last_activated_at)
 
         def answered(reply: Message) -> None:
-            if self._visits.get(node.node_id) is not visit:
+            if self._connections.get(node.node_id) is not connection:
                 return  # the device has been restarted meanwhile
             known = node.name or f"node {node.node_id}"
             try:
@@ -159,38 +161,38 @@ class DeviceRegistry:
                     self._note(known, shown(reason(reply)))
                     return
                 presence = DeviceInfo.of(reply.content)
-                self._accept(visit, node.name or presence.name, presence, known)
+                self._accept(connection, node.name or presence.name, presence, known)
             except InputError as error:
-                self._dismiss(visit, known, str(error))
+                self._dismiss(connection, known, str(error))
             except Exception as error:  # no reply of a device may end the run
-                self._dismiss(visit, known, f"its answer cannot be read: {shown(repr(error))}")
+                self._dismiss(connection, known, f"its answer cannot be read: {shown(repr(error))}")
 
-        self._visits[node.node_id] = visit
+        self._connections[node.node_id] = connection
         self.post.send(node.node_id, self.invitation.to_content(), INVITE, answered)
 
-    def _accept(self, visit: Visit, name: str, presence: DeviceInfo, known: str) -> None:
+    def _accept(self, connection: Connection, name: str, presence: DeviceInfo, known: str) -> None:
         """Accepts a device, or dismisses it with a reason."""
         presence = DeviceInfo(**{**asdict(presence), "name": name})
         seat = self.seats.get(name)
         if wrong := _fault(presence):
-            self._dismiss(visit, known, wrong)
+            self._dismiss(connection, known, wrong)
         elif presence.refused:
             self._note(name, f"cannot take part: {shown(presence.refused)}")
-        elif name in self.here():
-            self._dismiss(visit, name, f"there is another device with the name '{name}'")
+        elif name in self.connected():
+            self._dismiss(connection, name, f"there is another device with the name '{name}'")
         elif self.seats and name not in self.seats:
-            self._dismiss(visit, name, TAKEN)
+            self._dismiss(connection, name, TAKEN)
         elif seat is not None and _has(seat) != _has(presence):
             self._dismiss(
-                visit,
+                connection,
                 name,
                 f"the run was begun with {_data_of(seat)}, and the device now has "
                 f"{_data_of(presence)}; "
                 "give it the data that it had",
             )
         else:
-            visit.presence = presence
-            missing = len(self.homes) - len(self.here())
+            connection.presence = presence
+            missing = len(self.homes) - len(self.connected())
             log.info(
                 "device '%s' is here: %s, %d training and %d test samples%s",
                 name,
@@ -205,11 +207,11 @@ class DeviceRegistry:
         log.warning("device '%s' %s", shown(name, 2 * LONGEST_NAME), why)
         self._turned_away[f"device '{shown(name, 2 * LONGEST_NAME)}'"] = why
 
-    def _dismiss(self, visit: Visit, name: str, why: str) -> None:
-        visit.presence = None
+    def _dismiss(self, connection: Connection, name: str, why: str) -> None:
+        connection.presence = None
         self._note(name, f"is sent away: {why}")
         content = Farewell(finished=False, reason=why).to_content()
-        self.post.send(visit.node, content, FAREWELL, lambda reply: None)
+        self.post.send(connection.node, content, FAREWELL, lambda reply: None)
 
     def assign(self) -> None:
         """Assigns a device to every client, independently of the order of arrival.
@@ -218,7 +220,11 @@ class DeviceRegistry:
         domains get the remaining clients; both in the order of their names. Surplus devices are
         dismissed.
         """
-        devices = {name: visit.presence for name, visit in self.here().items() if visit.presence}
+        devices = {
+            name: connection.presence
+            for name, connection in self.connected().items()
+            if connection.presence
+        }
         left = list(range(len(self.homes)))
         seats: dict[str, Assignment] = {}
         for at_home in (True, False):
@@ -228,9 +234,9 @@ class DeviceRegistry:
                     left.remove(fitting[0])
                     seats[name] = Assignment(fitting[0], name, its.domain, its.train, its.test)
         self.seats = seats
-        for name, visit in self.here().items():
+        for name, connection in self.connected().items():
             if name not in seats:
-                self._dismiss(visit, name, TAKEN)
+                self._dismiss(connection, name, TAKEN)
         everything = sum(seat.train for seat in seats.values())
         for seat in seats.values():
             if len(seats) > 2 and seat.train > MANY * everything:
@@ -242,15 +248,15 @@ class DeviceRegistry:
                     everything,
                 )
 
-    def say_farewell(self, seconds: float) -> None:
+    def shut_down(self, seconds: float) -> None:
         """Notifies all devices of the run's end, and waits up to `seconds` for their replies."""
         content = Farewell(finished=True).to_content()
         replies: list[Message] = []
-        visits = list(self.here().values())
-        for visit in visits:
-            self.post.send(visit.node, content, FAREWELL, replies.append)
+        connections = list(self.connected().values())
+        for connection in connections:
+            self.post.send(connection.node, content, FAREWELL, replies.append)
         end = time.monotonic() + seconds
-        while len(replies) < len(visits) and time.monotonic() < end:
+        while len(replies) < len(connections) and time.monotonic() < end:
             self.post.collect()
             time.sleep(0.05)
 

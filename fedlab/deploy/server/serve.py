@@ -37,7 +37,7 @@ from fedlab.tracking.observer import check_trackers
 
 log = logging.getLogger("fedlab")
 
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
 FAREWELL_SECONDS = 15.0
 """Timeout for the devices' farewell in seconds; longer than their polling interval."""
 
@@ -115,7 +115,7 @@ def serve(
                 test_domains=task.test_domains,
                 callbacks=callbacks,
             )
-            devices.say_farewell(FAREWELL_SECONDS)
+            devices.shut_down(FAREWELL_SECONDS)
     return run
 
 
@@ -144,9 +144,9 @@ def _gather(devices: DeviceRegistry, superlink: SuperLink) -> None:
     clients = len(devices.homes)
     log.info("waiting for %d device%s", clients, "s" * (clients > 1))
     while not devices.complete:
-        devices.look()
+        devices.poll()
         superlink.check()
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     if not devices.seats:
         devices.assign()
 

@@ -29,7 +29,7 @@ START_SECONDS = 120.0
 """Timeout for the start of a SuperLink, in seconds."""
 
 STOP_SECONDS = 5.0
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """Interval between checks of the folder of keys, in seconds."""
 
 HEARTBEAT_SECONDS = 5.0
@@ -239,7 +239,7 @@ def _watch(link: Link, ticket: Ticket, ring: KeyRing | None) -> None:
     beaten = time.monotonic()
     known = _admitted(ring) if ring else {}
     while True:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
         if time.monotonic() - beaten > HEARTBEAT_SECONDS:
             beaten = time.monotonic()
             link.keep_run(ticket)

@@ -49,7 +49,7 @@ def repeat(comparison: Comparison) -> Repeat:
         InputError: If a run's ``environment.json`` cannot be read.
     """
     first = comparison.runs[0].scenario
-    blocks = {block: in_short(getattr(first, block)) for block in BLOCKS}
+    blocks = {block: summarise(getattr(first, block)) for block in BLOCKS}
     methods = ", ".join(group.label for group in comparison.groups)
     return Repeat(
         settings={"strategies": methods}
@@ -61,10 +61,10 @@ def repeat(comparison: Comparison) -> Repeat:
     )
 
 
-def in_short(value: Any) -> str:
+def summarise(value: Any) -> str:
     """A block of a scenario in a line: names of components, and what differs from its default."""
     if isinstance(value, tuple):
-        return ", ".join(map(in_short, value))
+        return ", ".join(map(summarise, value))
     if not isinstance(value, ConfigBlock):
         return in_words(value)
     name = value.name if isinstance(value, Component) else ""
@@ -73,7 +73,7 @@ def in_short(value: Any) -> str:
         inner = getattr(value, key)
         default = field.get_default(call_default_factory=True)
         if key != "name" and (isinstance(inner, Component) or inner != default):
-            words = in_short(inner)
+            words = summarise(inner)
             shown.append(f"{key}: {f'({words})' if words and is_block(inner) else words}")
     more = ", ".join(shown)
     return f"{name} ({more})" if name and more else name or more
