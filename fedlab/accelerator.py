@@ -16,24 +16,24 @@ from fedlab.errors import InputError
 
 
 def current() -> torch.device | None:
-    """The kind of accelerator that is here and answers, without an index, or None."""
+    """The type of the available accelerator, without an index, or None."""
     return torch.accelerator.current_accelerator(check_available=True)
 
 
 def count() -> int:
-    """How many of it there are."""
+    """Number of available accelerators."""
     return torch.accelerator.device_count() if current() is not None else 0
 
 
 def known() -> list[str]:
-    """The devices of this machine by their names, the CPU first."""
+    """The devices of this machine by name, the CPU first."""
     kind = current()
     names = [f"{kind.type}:{index}" for index in range(count())] if kind else []
     return ["cpu", *(names if len(names) > 1 else [name.partition(":")[0] for name in names])]
 
 
 def device_of(asked: str, key: str, accelerated: bool = True) -> torch.device:
-    """The device of a name, if it is there.
+    """The device of a name, if this machine has it.
 
     Args:
         asked: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or another name that PyTorch knows.
@@ -59,7 +59,7 @@ def device_of(asked: str, key: str, accelerated: bool = True) -> torch.device:
 
 
 def parsed(asked: str, key: str) -> torch.device:
-    """The device of a name, wherever it may be.
+    """The device of a name, whether or not this machine has it.
 
     Raises:
         InputError: If PyTorch knows no such name.
@@ -74,29 +74,29 @@ def parsed(asked: str, key: str) -> torch.device:
 
 
 def is_accelerator(device: torch.device | str) -> bool:
-    """Whether a device computes and is not the CPU."""
+    """Whether a device is neither the CPU nor the meta device."""
     return torch.device(device).type not in ("cpu", "meta")
 
 
 def name_of(device: torch.device | str) -> str:
-    """A device's model in words; its kind where it does not say."""
+    """A device's product name; its type where the backend has no name."""
     device = torch.device(device)
     name = _own(device, "get_device_name")
     return str(name(device)) if name else device.type
 
 
 def empty_cache(device: torch.device | str | None = None) -> None:
-    """Gives unused memory back to other processes; by default that of the device in use."""
+    """Releases cached memory of a device for other processes; by default of the current one."""
     _call(device, "empty_cache")
 
 
 def synchronize(device: torch.device | str | None = None) -> None:
-    """Waits until a device has done what it was given."""
+    """Waits until all kernels of a device have finished."""
     _call(device, "synchronize")
 
 
 def make_deterministic(device: torch.device | str) -> None:
-    """Lets a device give the same bytes twice, wherever it can; PyTorch warns where it cannot."""
+    """Selects deterministic kernels on a device; PyTorch warns where there is none."""
     if not is_accelerator(device):
         return
     # Deterministic cuBLAS needs a fixed workspace; other kinds do not read this.
@@ -109,7 +109,7 @@ def make_deterministic(device: torch.device | str) -> None:
 
 @cache
 def has_float64(kind: str) -> bool:
-    """Whether a kind of device computes in double precision; MPS does not."""
+    """Whether a type of device supports float64; MPS does not."""
     try:
         torch.zeros((), dtype=torch.float64, device=kind)
     except (TypeError, RuntimeError):
@@ -118,25 +118,25 @@ def has_float64(kind: str) -> bool:
 
 
 def exact(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor where float64 is to be had: on its own device, or on the CPU."""
+    """The tensor where float64 is supported: on its own device, or on the CPU."""
     return tensor if has_float64(tensor.device.type) else tensor.cpu()
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on a device; on the CPU where that has none of its numbers (float64)."""
+    """The tensor on a device; float64 tensors stay where the device does not support float64."""
     stays = tensor.dtype == torch.float64 and not has_float64(device.type)
     return tensor if stays else tensor.to(device)
 
 
 def seed(value: int) -> None:
-    """Seeds the generators of all accelerators that are in use; none is started for it."""
+    """Seeds the generators of all accelerators in use; does not initialise others."""
     if module := _in_use():
         every = getattr(module, "manual_seed_all", None) or module.manual_seed
         every(value)
 
 
 def generator_states() -> list[tuple[int, torch.Tensor]]:
-    """The states of their generators, by index."""
+    """The states of the accelerators' generators, by index."""
     if (module := _in_use()) is None:
         return []
     if not hasattr(module, "device_count"):
@@ -145,7 +145,7 @@ def generator_states() -> list[tuple[int, torch.Tensor]]:
 
 
 def restore_generators(states: list[tuple[int, torch.Tensor]]) -> None:
-    """Puts `generator_states` back."""
+    """Restores the `generator_states`."""
     module = _in_use() if states else None
     for index, state in states if module else ():
         try:
@@ -162,7 +162,7 @@ def _state(module: Any, index: int) -> torch.Tensor:
 
 
 def _in_use() -> Any:
-    """The accelerator's module, if this process has begun to use it."""
+    """The accelerator's module, if this process has initialised it."""
     kind = torch.accelerator.current_accelerator()
     if kind is None:
         return None
@@ -172,7 +172,7 @@ def _in_use() -> Any:
 
 
 def _own(device: torch.device, function: str) -> Any:
-    """A function of a device's own module, or None."""
+    """A function of the module of a device's type, or None."""
     return (
         getattr(torch.get_device_module(device), function, None) if device.type != "cpu" else None
     )

@@ -1,4 +1,4 @@
-"""Arrays in a zip archive of ``.npy`` files, read without believing a word of it.
+"""A reader of arrays in a zip archive of ``.npy`` files that may come from an untrusted machine.
 
 NumPy's own reader evaluates each array's header as an expression, allocates what that says and
 knows compression and pickles. What comes from another machine is only ever what `numpy.savez`
@@ -62,7 +62,7 @@ def read_arrays(data: bytes, accept: Accept = lambda arrays: None) -> dict[str, 
 
 @contextmanager
 def _damage() -> Generator[None]:
-    """Has one error for all that a reader of archives can be made to raise.
+    """Context that turns all errors of reading a damaged archive into one.
 
     Raises:
         ValueError: In place of any other error.
@@ -74,7 +74,7 @@ def _damage() -> Generator[None]:
 
 
 def _header(archive: ZipFile, member: ZipInfo) -> tuple[int, np.dtype, tuple[int, ...]]:
-    """Where an array's values begin, its type, and its shape.
+    """Offset of an array's values, its type, and its shape.
 
     Raises:
         ValueError: If it does not have the one form that is read.

@@ -17,7 +17,7 @@ from fedlab.records import Tensors, array_records, arrays_of, to_record
 
 
 class CohortApp(ClientApp):
-    """A ClientApp that can also train many clients as one, where a simulation wants it.
+    """A ClientApp that can also train several clients in one call, for simulations.
 
     Args:
         runtime_for: Gives the runtime for a message's context: the actor's own in a simulation,
@@ -128,7 +128,7 @@ def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
 
 
 class Inbox:
-    """Decodes what came down, once for all clients that got the same records."""
+    """Decodes received records, once for all clients that got the same ones."""
 
     def __init__(self) -> None:
         self._records: Sequence[ArrayRecord] = ()
@@ -148,19 +148,19 @@ class Inbox:
 
 
 def client_index(context: Context) -> int:
-    """The logical client this context belongs to."""
+    """The index of the client that this context belongs to."""
     return int(context.node_config["partition-id"])
 
 
 def own_state_of(context: Context, runtime: Runtime) -> ClientState:
-    """What the client kept from earlier rounds."""
+    """The client's state from its earlier rounds."""
     return arrays_of(context.state, runtime.device)
 
 
 def _update_reply(
     message: Message, context: Context, update: Update, metrics: Mapping[str, float]
 ) -> Message:
-    """Sends up what goes up, and puts into the context what stays."""
+    """The reply with the update; stores the client's state in the context."""
     for name, tensors in update.client_state.items():
         context.state[name] = to_record(tensors)
     records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {

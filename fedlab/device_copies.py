@@ -1,4 +1,4 @@
-"""Copies of many tensors between the host and an accelerator in one.
+"""Copies of many tensors between host and accelerator, batched into one transfer.
 
 Each copy costs the host its time, and one to the host a wait for everything before it; a model of
 50 tensors would pay that 50 times. Here their bytes travel as one tensor, in their own order of
@@ -17,7 +17,7 @@ ALIGNED = 64
 
 
 def to_device(tensors: Sequence[Tensor], device: torch.device | str) -> list[Tensor]:
-    """The tensors on a device; those from the host share memory there.
+    """The tensors on a device; tensors from the host then share one buffer there.
 
     Strides are kept, where the values have no gaps between them.
     """
@@ -41,7 +41,7 @@ def to_device(tensors: Sequence[Tensor], device: torch.device | str) -> list[Ten
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors on the host, which waits once; strides are kept as in `to_device`."""
+    """The tensors on the host, with one synchronisation; strides are kept as in `to_device`."""
     far = [place for place, tensor in enumerate(tensors) if _travels(tensor, "cpu")]
     made = [_empty_on(torch.device("cpu"), tensor) for tensor in tensors]
     if not far:

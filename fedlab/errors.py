@@ -39,7 +39,7 @@ class LostDataError(RunError):
 def format_error(
     error: BaseException, files: Collection[str] = (), longest: int | None = None
 ) -> str:
-    """An error of a user's own code in one line: ``ValueError: no width (nets.py, line 12)``.
+    """An error in a user's code in one line: ``ValueError: no width (nets.py, line 12)``.
 
     Args:
         error: The error.
@@ -56,13 +56,13 @@ def format_error(
 
 
 def is_own_frame(file: str) -> bool:
-    """Whether code of a file is a user's own: neither fedlab's, Python's nor a package's."""
+    """Whether a file is a user's own: of neither fedlab, Python nor an installed package."""
     return not file.startswith((str(Path(__file__).parent), *NOT_OWN))
 
 
 @contextmanager
 def no_exit(what: str) -> Generator[None]:
-    """Keeps code of a user's own from ending the process, which would look like success.
+    """Turns ``sys.exit`` in a user's code into an error; it would look like a successful end.
 
     Raises:
         RunError: Where it calls ``sys.exit``.

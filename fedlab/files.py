@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all: the one way in which fedlab replaces a file."""
+"""Atomic replacement of files: a reader sees the old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path, *, private: bool = False, shared: bool = False) -> Generator[Path]:
-    """A file beside `path` to write to, which takes its place at the end of the block.
+    """A temporary file beside `path`, which replaces it at the end of the block.
 
     Its bytes are on the disk before it has the name, so that a power cut leaves the old file or the
     new one. An error in the block leaves `path` as it was.
@@ -45,7 +45,7 @@ def write_whole(
     private: bool = False,
     shared: bool = False,
 ) -> None:
-    """Writes a text, in UTF-8, or bytes; see `whole_file`."""
+    """Writes a text, in UTF-8, or bytes atomically; see `whole_file`."""
     with whole_file(path, private=private, shared=shared) as unfinished:
         unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
 

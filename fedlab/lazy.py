@@ -1,4 +1,4 @@
-"""Packages that show names of their inner modules, which are imported when a name is first used."""
+"""Packages whose public names are imported from their modules on first use."""
 
 from __future__ import annotations
 

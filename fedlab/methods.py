@@ -31,7 +31,7 @@ def strategy_class(scenario: Scenario) -> type[Strategy]:
 
 
 def _trainer_of_base(strategy: type[Strategy]) -> type[ClientTrainer]:
-    """The client trainer of the method that a strategy builds on, which it does not say itself."""
+    """The client trainer of a strategy's base method, where it builds on one."""
     for base in strategy.__mro__[1:]:
         name = registry.registered_name("strategies", base)
         if name is not None and name in registry.names("clients"):

@@ -173,7 +173,7 @@ class OldNames(MetaPathFinder, Loader):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """What is found under an old name; None for any other."""
+        """The spec of a module under an old name; None for any other name."""
         new = MOVED.get(fullname.removeprefix("fedlab."))
         if new is None or not fullname.startswith("fedlab."):
             return None
@@ -185,13 +185,13 @@ class OldNames(MetaPathFinder, Loader):
         return spec_from_loader(fullname, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module by its new name, which is one and the same object."""
+        """The module of the new name, the same object."""
         module = importlib.import_module(f"fedlab.{MOVED[spec.name.removeprefix('fedlab.')]}")
         self._specs[spec.name] = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing, since it has been executed; its own description is put back."""
+        """Does not execute the module a second time; restores its own spec."""
         old = module.__spec__.name if module.__spec__ else ""
         module.__spec__ = self._specs.pop(old)
 
@@ -200,6 +200,6 @@ class OldNames(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Lets old names be found, once."""
+    """Makes the old names importable; later calls have no effect."""
     if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
         sys.meta_path.append(OldNames())

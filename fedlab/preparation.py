@@ -59,7 +59,7 @@ class Prepared:
 def divide(
     scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data
 ) -> tuple[FederatedData, Partition]:
-    """Loads the data and gives every client its own; asks no network.
+    """Loads the data and divides them among the clients, without building a network.
 
     Args:
         scenario: The experiment.
@@ -79,7 +79,7 @@ def divide(
 
 @no_exit("a source, network or method of the scenario")
 def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load_data) -> Prepared:
-    """Loads the data, divides them, builds the network, and checks that it all fits together.
+    """Loads the data, divides them, builds the network, and checks that all of it fits together.
 
     Features, where the scenario wants them, are computed here or found on disk.
 

@@ -1,4 +1,4 @@
-"""Tensors <-> Flower records, without a copy where none is needed.
+"""Conversion of tensors to Flower records and back, without a copy where possible.
 
 Flower's own `Array` holds the bytes that ``np.save`` writes: building and reading one costs tens of
 microseconds each, for every array of every client. Ours holds the values and makes the wire bytes
@@ -38,7 +38,7 @@ class ValueArray(Array):
 
     @property
     def data(self) -> bytes:  # type: ignore[override]
-        """The bytes that travel: the ``.npy`` format, never a pickle."""
+        """The serialised array: the ``.npy`` format, never a pickle."""
         buffer = BytesIO()
         np.save(buffer, self._values, allow_pickle=False)
         return buffer.getvalue()
@@ -57,7 +57,7 @@ def to_record(tensors: Mapping[str, torch.Tensor]) -> ArrayRecord:
 
 
 def to_wire(content: RecordDict) -> RecordDict:
-    """The same records in the form in which they leave a machine: one array for each record.
+    """The same records as they are sent between machines: one array for each record.
 
     Flower sends every array by itself, with two requests each, and only arrays of Flower's class.
     """
@@ -72,7 +72,7 @@ def to_wire(content: RecordDict) -> RecordDict:
 
 
 def from_wire(content: RecordDict) -> RecordDict:
-    """The records that `to_wire` was given.
+    """The inverse of `to_wire`.
 
     Raises:
         ValueError: If tensors are damaged, or were packed by another program.

@@ -1,4 +1,4 @@
-"""Names that have become others; the old ones work for one minor version, with a warning."""
+"""Renamed attributes and module members; old names work for one minor version, with a warning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class OldName:
-    """What a class that defines an attribute under its new name shows under the old one.
+    """Descriptor of a renamed attribute under its old name; reading it warns.
 
     Args:
         owner: The class that defines it, so that ``super().old()`` reaches that class's own.
@@ -45,7 +45,7 @@ def honour_old_names(cls: type, renamed: Mapping[str, str]) -> None:
 
 
 def old_names(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a module some of whose names have become others.
+    """The ``__getattr__`` of a module with renamed members.
 
     Args:
         module: Its name.

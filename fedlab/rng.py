@@ -40,7 +40,7 @@ def generator(seed: int, purpose: str, *key: int | str) -> np.random.Generator:
 
 
 def uniforms(seed: int, purpose: str, keys: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Numbers of many streams at once, for where a generator for each would take too long.
+    """Uniform numbers of many streams at once, where a generator for each would be too slow.
 
     Each key has its own stream, independent of which other keys are drawn. SplitMix64: Steele, Lea
     and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.

@@ -1,4 +1,4 @@
-"""What a run measures: rows of one number each."""
+"""The rows of a run's history: one number each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Row:
 
 @dataclass(frozen=True)
 class CountRow:
-    """One number that a metric has counted and that is kept.
+    """One number of a metric's counts that the history keeps.
 
     Attributes:
         round: Round, from 1.

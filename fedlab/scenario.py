@@ -164,20 +164,20 @@ class Scenario(ConfigBlock):
 
     @property
     def networks(self) -> tuple[Scenario, ...]:
-        """The same scenario with each of its networks alone; itself where clients share one."""
+        """One scenario for each of its networks; itself where clients share one."""
         if not isinstance(self.model, PerClient):
             return (self,)
         return tuple(self.model_copy(update={"model": each}) for each in self.model.per_client)
 
     def of_client(self, client: int) -> Scenario:
-        """The same scenario with the network of a client alone."""
+        """The scenario with a client's network alone."""
         if not isinstance(self.model, PerClient):
             return self
         return self.networks[self.model.place_of(client)]
 
     @property
     def metric_set(self) -> MetricSet:
-        """The metrics together."""
+        """The metrics as one object."""
         return MetricSet(self.evaluation.metrics, self.data.target)
 
     def with_target(self, target: Target) -> Scenario:
@@ -187,14 +187,14 @@ class Scenario(ConfigBlock):
 
     @property
     def largest_cohort(self) -> int:
-        """`cohort_size`, or, of natural clients before they are counted, what it may be at most."""
+        """`cohort_size`; for natural clients not yet counted, its upper bound."""
         clients = self.partition.clients
         if self.partition.is_counted or isinstance(clients, int):
             return self.cohort_size
         return round(self.participation.fraction * (clients.most or sys.maxsize)) or 1
 
     def for_clients(self, clients: int, held_out: int) -> Scenario:
-        """The same scenario, which knows how many natural clients the data make.
+        """The same scenario with the number of natural clients in the data.
 
         Args:
             clients: Their number.

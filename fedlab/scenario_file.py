@@ -23,7 +23,7 @@ def load_scenario(
     overrides: Sequence[str] | Mapping[str, Any] = (),
     **fields: Any,
 ) -> Scenario:
-    """Reads a scenario, changes it and checks it.
+    """Reads a scenario, applies overrides, and checks it.
 
     Args:
         source: A YAML file, the name of a shipped scenario (a file of that name wins), the values

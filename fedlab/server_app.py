@@ -51,7 +51,7 @@ def build_strategy(
 def server_settings(
     scenario: Scenario, fleet: DevicePopulation | None = None, held_out: Sequence[int] = ()
 ) -> ServerSettings:
-    """The scenario's settings of the server for every method (see `build_strategy`)."""
+    """The settings of the server that all methods share (see `build_strategy`)."""
     return ServerSettings(
         seed=scenario.seed,
         fraction_train=scenario.participation.fraction,

@@ -127,7 +127,7 @@ def resume(
 def start_or_resume(
     prepared: Prepared, grid: ClientGrid, target: Path, callbacks: Sequence[Callback]
 ) -> Run:
-    """Starts a run, or goes on with it where its folder says that it was interrupted.
+    """Starts a run, or resumes it where its folder holds an interrupted one.
 
     Args:
         prepared: What is run.
@@ -154,7 +154,7 @@ def default_folder(scenario: Scenario) -> Path:
 
 @contextmanager
 def _shown(progress: bool) -> Generator[list[Callback]]:
-    """The observers that show a run on the console, for as long as it takes."""
+    """Context with the observers that show a run on the console."""
     if not progress:
         yield []
         return

@@ -1,4 +1,4 @@
-"""Versions of what is installed; that of fedlab is what ``pyproject.toml`` says."""
+"""Versions of installed packages, fedlab among them, from their metadata."""
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version

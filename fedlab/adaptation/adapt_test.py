@@ -1,4 +1,4 @@
-"""Test-time adaptation of a finished run: its model meets a domain's test samples, unlabelled.
+"""Test-time adaptation of a finished run's model to the unlabelled test samples of each domain.
 
 Three ways: statistics of the test samples in batch normalisation
 (`fedlab.adaptation.batch_statistics`), entropy minimisation (`fedlab.adaptation.tent`), and
@@ -50,7 +50,7 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
 
 
 class Adapted(NamedTuple):
-    """What adaptation to test samples did.
+    """The result of test-time adaptation.
 
     Attributes:
         table: One row per domain and figure of the scenario's metrics: ``domain``, ``metric``,
@@ -154,7 +154,7 @@ def _options(method: Method, given: dict[str, Any]) -> dict[str, Any]:
 def _way(
     trained: Trained, model: Tensors, method: Method, options: dict[str, Any], seed: int
 ) -> Way:
-    """How the method adapts.
+    """The adaptation method as a `Way`.
 
     Raises:
         InputError: If the network has nothing that it adapts.

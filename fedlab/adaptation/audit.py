@@ -41,7 +41,7 @@ LEAST_ACCURACY = 0.5
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The result of a label audit.
 
     Attributes:
         samples: One row per labelled training sample: ``client``, ``sample`` (index into the
@@ -61,7 +61,7 @@ class Audit:
 
     @property
     def doubt(self) -> str:
-        """Why the estimate is not to be relied on, in words; empty where nothing speaks against it.
+        """Why the estimate is unreliable, in words; empty where it is not.
 
         Classifiers that are wrong about most samples take their own mistakes for wrong labels, and
         more labels cannot be wrong than those that classifiers disagree with.
@@ -151,7 +151,7 @@ def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audi
 def _client(
     trained: Trained, client: int, folds: int, classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pool indices of a client's labelled samples, their labels, and chances of every class."""
+    """Pool indices of a client's labelled samples, their labels, and predicted probabilities."""
     samples = trained.runtime.client_data(client)
     known = samples.labelled.numpy()
     labels = samples.labels.cpu().numpy()[known]
@@ -166,7 +166,7 @@ def _client(
 
 @torch.inference_mode()
 def _features(trained: Trained, state: Tensors, samples: ClientData) -> np.ndarray:
-    """What the head is given of every training sample, float32 of shape (n, features)."""
+    """The head's input for every training sample, float32 of shape (n, features)."""
     runtime = trained.runtime
     task = runtime.trainer.task
     parameters, buffers = task.split({n: channels_last(t) for n, t in state.items()})
@@ -181,7 +181,7 @@ def _features(trained: Trained, state: Tensors, samples: ClientData) -> np.ndarr
 def out_of_sample(
     features: np.ndarray, labels: np.ndarray, classes: int, folds: int, seed: int
 ) -> np.ndarray:
-    """Chances of every class, by linear classifiers that have not seen the sample.
+    """Class probabilities by linear classifiers that have not seen the sample.
 
     Args:
         features: Shape (n, features).

@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of the samples that are tested.
+"""Batch normalisation by the statistics of test batches.
 
 Improving Robustness against Common Corruptions by Covariate Shift Adaptation, Schneider, Rusak,
 Eck, Bringmann, Brendel, Bethge, NeurIPS 2020, arXiv 2006.16971. Their pseudo-count N of the stored
@@ -24,7 +24,7 @@ from fedlab.records import Tensors
 
 
 class Stream(NamedTuple):
-    """What came of batches that went by one after another.
+    """The result of a model on a sequence of test batches.
 
     Attributes:
         outputs: Logits of all samples in that order, float32 of shape (n, classes), on the CPU.
@@ -37,7 +37,7 @@ class Stream(NamedTuple):
 
 @contextmanager
 def batch_statistics(model: nn.Module, alpha: float = 1.0) -> Generator[Tensors]:
-    """Within the context, batch normalisation takes statistics of the batch at hand.
+    """Within the context, batch normalisation uses statistics of the current batch.
 
     For use in evaluation mode: running statistics are read and not written, and dropout is off.
     Gradients go through the statistics, as in training. The variance is the biased one, by which
@@ -119,7 +119,7 @@ def adapt_statistics(
 
 
 def replaced(model: nn.Module, state: Tensors, tensors: Tensors) -> Tensors:
-    """A full state dict with other values for some tensors, under all of their names.
+    """A full state dict in which some tensors are replaced, under all of their names.
 
     Args:
         model: The network, which knows the names.

@@ -1,4 +1,4 @@
-"""Calibration after training: the classifier is trained anew on drawn features of all clients.
+"""Calibration after training: the last layer is trained anew on drawn features of all clients.
 
 No Fear of Heterogeneity: Classifier Calibration for Federated Learning with Non-IID Data, Luo,
 Chen, Hu, Zhang, Liang, Feng, NeurIPS 2021, arXiv 2106.05001 (CCVR). Clients send, once, the count,
@@ -154,7 +154,7 @@ def _trained_head(
     numbers: dict[str, float],
     seed: int,
 ) -> Tensors:
-    """The last layer's tensors after training on the drawn features, from where they were."""
+    """The last layer's tensors, trained further on the drawn features."""
     head = trained.runtime.trainer.task.head
     device = trained.runtime.device
     features, labels = features.to(device), labels.to(device)

@@ -1,4 +1,4 @@
-"""One of a few names that an option takes."""
+"""Checks an option that takes one of a few names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T", bound=str)
 
 
 def one_of(name: str, choices: tuple[T, ...], option: str) -> T:
-    """The choice of that name.
+    """The entry of that name.
 
     Args:
         name: What was given.

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def threshold_sums(chances: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a client sends: (samples with each label, sum of their chances for it).
+    """A client's message: the number of samples of each label, and the sum of p(label | x).
 
     Args:
         chances: Out-of-sample p(class | x), shape (n, classes).
@@ -51,7 +51,7 @@ def suggested_labels(chances: np.ndarray, limits: np.ndarray) -> np.ndarray:
 
 
 def confident_joint(suggested: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """C[i, j]: samples labelled i that confidently are j, shape (classes, classes).
+    """C[i, j]: number of samples labelled i and confidently of class j, (classes, classes).
 
     Args:
         suggested: What `suggested_labels` returns.

@@ -1,4 +1,4 @@
-"""How a model meets the test samples of one domain after another, each time from where it began."""
+"""Adaptation of a model to one domain after another, each time from the run's own model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fedlab.records import Tensors
 
 
 class Way(Protocol):
-    """A way to adapt to a domain."""
+    """A method of adaptation to a domain."""
 
     def adapt(self, domain: str, rows: np.ndarray, before: Tensor) -> tuple[Tensor, Tensors]:
         """Adapts to the test samples of a domain.
@@ -39,7 +39,7 @@ class Way(Protocol):
 
 
 class Online(Way):
-    """Batches of test samples go through the network, which adapts to them.
+    """The network adapts to batches of test samples while it predicts them.
 
     Args:
         trained: The run.

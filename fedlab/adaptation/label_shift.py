@@ -1,4 +1,4 @@
-"""Label shift: the class prior of a test set without its labels, and predictions that heed it.
+"""Label shift: the class prior of an unlabelled test set, and predictions corrected by it.
 
 Assumes that p(x | class) is the same in the source and in the test set, and that only the prior
 differs: p for the source, q for the test set, and w = q / p. Estimators of w:
@@ -87,7 +87,7 @@ def estimate(
 
 
 def refuse_lacking(labels: np.ndarray, names: Sequence[str]) -> None:
-    """Refuses source samples that some class has none of.
+    """Refuses source samples that lack a class.
 
     Args:
         labels: Their classes, int64 of shape (n,).
@@ -107,7 +107,7 @@ def refuse_lacking(labels: np.ndarray, names: Sequence[str]) -> None:
 
 
 def confusion(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """C[i, j], the share of samples that are predicted i and of class j; it sums to 1.
+    """C[i, j], the share of samples predicted as i and of class j; the entries sum to 1.
 
     Args:
         predictions: int64 of shape (n,).
@@ -122,7 +122,7 @@ def confusion(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.n
 
 
 def refuse_singular(joint: np.ndarray, names: Sequence[str]) -> None:
-    """Refuses a confusion matrix by which BBSE cannot divide.
+    """Refuses a confusion matrix that is singular, which BBSE cannot invert.
 
     Args:
         joint: C, each column of which has a sample.

@@ -41,16 +41,16 @@ Method = Literal["fine_tune", "lp_ft", "head"]
 
 
 class FineTuning(ClientTrainer):
-    """A stretch of steps on some of the parameters."""
+    """Optimiser steps on some of the parameters."""
 
     trained: Collection[str] | None = None
 
     def set_train_mode(self, received: Received) -> None:
-        """Keeps the body as it is, running statistics too, while the head alone is trained."""
+        """Keeps the body in evaluation mode while the head alone is trained."""
         self.task.model.train(self.trained is None)
 
     def phases(self) -> Sequence[Phase]:
-        """One."""
+        """One phase over the labelled samples."""
         return [Phase(steps=self.task.local_steps, trained=self.trained)]
 
 
@@ -116,7 +116,7 @@ def personalise(
 
 
 def _whom(trained: Trained, domain: str | None) -> Sequence[int]:
-    """Clients, or -1 for the server's model on a domain."""
+    """The clients to fine-tune, or -1 for the server's model on a domain."""
     if domain is None:
         return range(len(trained.runtime.partition))
     trained.domains(domain)
@@ -131,7 +131,7 @@ def _whom(trained: Trained, domain: str | None) -> Sequence[int]:
 
 
 def _samples(trained: Trained, client: int, domain: str | None) -> tuple[ClientData, TestSamples]:
-    """What a client, or a domain, has to learn from and to be tested on."""
+    """A client's, or a domain's, samples to learn from and to be tested on."""
     runtime = trained.runtime
     if domain is None:
         return runtime.client_data(client), runtime.client_tests(client)
@@ -144,7 +144,7 @@ def _samples(trained: Trained, client: int, domain: str | None) -> tuple[ClientD
 
 
 def _few(samples: ClientData, shots: int | None, key: tuple[int, int]) -> ClientData:
-    """The same samples with at most so many labelled ones of each class."""
+    """The same samples with a limited number of labelled ones of each class."""
     if shots is None:
         return samples
     seed, client = key
@@ -163,7 +163,7 @@ def _few(samples: ClientData, shots: int | None, key: tuple[int, int]) -> Client
 def _stages(
     trained: Trained, method: Method, steps: int, lr: float, head_lr: float
 ) -> list[FineTuning]:
-    """What is tuned, one stage after another."""
+    """The stages of fine-tuning, one after another."""
     rates: list[tuple[float, Collection[str] | None]] = []
     if method != "fine_tune":
         rates.append((head_lr, trained.runtime.trainer.task.head.names))

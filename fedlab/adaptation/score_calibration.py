@@ -1,4 +1,4 @@
-"""Logits that are divided by a temperature, and shifted by class, so that probabilities are right.
+"""Calibration of logits by a temperature and a bias for each class.
 
 On Calibration of Modern Neural Networks, Guo, Pleiss, Sun, Weinberger, ICML 2017, arXiv 1706.04599,
 section 4.2: softmax(z / T). Maximum Likelihood with Bias-Corrected Calibration is Hard-To-Beat at
@@ -22,7 +22,7 @@ FARTHEST = 20.0
 
 
 class Calibration(NamedTuple):
-    """What makes probabilities of logits.
+    """Logits to probabilities: a temperature and a bias for each class.
 
     Attributes:
         temperature: T.
@@ -38,7 +38,7 @@ class Calibration(NamedTuple):
 
     @classmethod
     def none(cls, classes: int) -> Calibration:
-        """That which leaves a softmax as it is."""
+        """The identity: the plain softmax."""
         return cls(1.0, torch.zeros(classes, dtype=torch.float64))
 
 

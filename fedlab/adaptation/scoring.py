@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DomainOutputs(NamedTuple):
-    """What two models give for the test samples of a domain.
+    """Outputs of two models for the test samples of a domain.
 
     Attributes:
         domain: Its name.

@@ -1,4 +1,4 @@
-"""Samples of the clients that trained, with their labels: what is known of a model's mistakes."""
+"""Labelled samples of the clients that trained, by which a model's errors are estimated."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class SourceSamples(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What they are, in words."""
+        """What they are, for messages."""
         if self.split == "validation":
             return f"{len(self.labels):,} validation samples of the clients that trained"
         return (
@@ -38,7 +38,7 @@ class SourceSamples(NamedTuple):
 
 
 def validation_samples(trained: Trained, state: Tensors) -> SourceSamples | None:
-    """Those that clients have set aside; None where they have not."""
+    """The clients' validation samples; None where they have none."""
     partition, pool = trained.runtime.partition, trained.runtime.data.train
     if not len(partition.validation):
         return None
@@ -50,7 +50,7 @@ def validation_samples(trained: Trained, state: Tensors) -> SourceSamples | None
 
 
 def source_samples(trained: Trained, state: Tensors) -> SourceSamples:
-    """Validation samples, or else the labelled training samples.
+    """The validation samples, or else the labelled training samples.
 
     Raises:
         InputError: If outputs are not finite.
@@ -66,7 +66,7 @@ def source_samples(trained: Trained, state: Tensors) -> SourceSamples:
 
 
 def refuse_infinite(trained: Trained, outputs: Tensor) -> None:
-    """Refuses the outputs of a network that has diverged.
+    """Refuses outputs that are not finite, of a network that has diverged.
 
     Raises:
         InputError: If they are not finite.
@@ -79,6 +79,6 @@ def refuse_infinite(trained: Trained, outputs: Tensor) -> None:
 
 
 def _trained(trained: Trained, offsets: np.ndarray) -> np.ndarray:
-    """Which rows of a split are of clients that trained; bool."""
+    """Rows of a split that belong to clients that trained, bool of shape (n,)."""
     owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     return ~np.isin(owners, trained.runtime.partition.held_out)

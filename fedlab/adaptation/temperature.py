@@ -1,4 +1,4 @@
-"""Temperature scaling of a finished run: one number that makes its model as sure as it is right.
+"""Temperature scaling of a finished run's model, so that its confidence matches its accuracy.
 
 On Calibration of Modern Neural Networks, Guo, Pleiss, Sun, Weinberger, ICML 2017, arXiv 1706.04599,
 section 4.2: the logits are divided by T, which minimises the negative log-likelihood of validation

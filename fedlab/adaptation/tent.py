@@ -38,7 +38,7 @@ def entropy(outputs: Tensor) -> Tensor:
 
 
 def affine_names(model: nn.Module) -> list[str]:
-    """First names of the scales and shifts of all normalisation layers."""
+    """First names of the scale and shift of all normalisation layers."""
     aliases = anatomy_of(model).aliases
     names = [
         joined(path, name)
@@ -52,7 +52,7 @@ def affine_names(model: nn.Module) -> list[str]:
 def tent(
     model: nn.Module, state: Tensors, batches: Iterable[Tensor], *, lr: float, steps: int
 ) -> Stream:
-    """Adapts a model to batches while it tests them.
+    """Adapts a model to test batches by entropy minimisation while it predicts them.
 
     Args:
         model: The network; its own tensors are not changed.

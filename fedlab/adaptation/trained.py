@@ -1,4 +1,4 @@
-"""A finished run with its data and network, ready to be used."""
+"""A finished run with its data and network, loaded for further use."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Trained:
         return names if only is None else (only,)
 
     def batch(self, pool: Samples, rows: np.ndarray) -> torch.Tensor:
-        """Samples of a pool as the network is fed with them, on the device.
+        """Samples of a pool, preprocessed as the network's inputs, on the device.
 
         Args:
             pool: The training or the test pool.
@@ -82,7 +82,7 @@ class Trained:
 
     @torch.no_grad()
     def outputs(self, state: Tensors, pool: Samples, rows: np.ndarray) -> torch.Tensor:
-        """What a model gives for samples of a pool, float32 of shape (n, outputs), on the CPU.
+        """A model's outputs for samples of a pool, float32 of shape (n, outputs), on the CPU.
 
         Args:
             state: A full state dict.
@@ -126,7 +126,7 @@ def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data
 
 
 def refuse_without_classes(run: Run, because: str) -> None:
-    """Refuses a run that learns labels or numbers.
+    """Refuses a run whose target is not classes.
 
     Args:
         run: The run.

@@ -38,7 +38,7 @@ Overrides = Annotated[
 
 
 class Changing(TyperCommand):
-    """A verb that takes changes of a scenario, which are no options."""
+    """A verb that takes overrides of a scenario, which are not options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the words; a key with dashes in front is refused with its right spelling.

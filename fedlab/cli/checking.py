@@ -1,4 +1,4 @@
-"""The verb that shows what is understood of a network: check."""
+"""The verb that shows how fedlab reads a network: check."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def _logged() -> Generator[None]:
 
 @contextmanager
 def _stoppable(hint: str) -> Generator[None]:
-    """Ctrl-C, and the signal by which services are stopped, end in good order."""
+    """Ends in good order at Ctrl-C and at SIGTERM, by which services are stopped."""
 
     def stop(*_: object) -> NoReturn:
         raise KeyboardInterrupt

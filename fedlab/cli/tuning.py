@@ -24,7 +24,7 @@ class SamplerChoice(StrEnum):
 
 
 class Select(StrEnum):
-    """What chooses."""
+    """What chooses a draw."""
 
     validation = "validation"
     leave_one_domain_out = "leave_one_domain_out"

@@ -72,7 +72,7 @@ class ClientTrainer(Generic[P]):
 
     @classmethod
     def check(cls, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a scenario that the client trainer cannot be used in; by default none.
+        """Refuses a scenario that the client trainer does not support; by default none.
 
         Args:
             scenario: The experiment.
@@ -138,7 +138,7 @@ class ClientTrainer(Generic[P]):
         return [Phase("labelled", self.task.local_epochs, self.task.local_steps)]
 
     def personal_model(self, received: Received, client_state: ClientState) -> Tensors:
-        """All tensors this client trains from and is tested with, by their first names.
+        """The client's tensors before training and in tests, by their first names.
 
         Received tensors take precedence over the client's stored ones, those over initial values.
         """
@@ -275,7 +275,7 @@ class ClientTrainer(Generic[P]):
         return None
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """What goes up and what stays, after the last of `steps` steps."""
+        """The update to send and the state to keep, after the last of `steps` steps."""
         state = {**carry.parameters, **carry.buffers}
         client_state = {"model": {n: state[n] for n in self.local}} if self.local else {}
         return Update({"arrays": {n: state[n] for n in self.shared}}, client_state)

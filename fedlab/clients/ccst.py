@@ -24,7 +24,7 @@ class CCST(Painter[CCSTParameters]):
         return style_of(images)
 
     def kept(self, styles: Tensors, client: int) -> Tensors:
-        """All styles, and which of them is the client's own."""
+        """All styles, and the index of the client's own."""
         own = styles["clients"] == client
         return {**{name: styles[name] for name in ("means", "deviations")}, "own": own}
 

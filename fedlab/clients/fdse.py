@@ -1,4 +1,4 @@
-"""FDSE, client trainer: the loss, and a pull of each layer's statistics to those that came down.
+"""FDSE, client trainer: the loss, and the distance of each layer's statistics to the received ones.
 
 See `fedlab.strategies.fdse` for the paper and what travels.
 """
@@ -33,16 +33,16 @@ class FDSE(ClientTrainer[FDSEParameters]):
 
     @property
     def supports_vmap(self) -> bool:
-        """False: a stack of clients shares what came down, and here each is sent its erasers."""
+        """False: stacked clients share the received records, and erasers differ by client."""
         return False
 
     def personal_model(self, received: Received, client_state: ClientState) -> Tensors:
-        """The network with the client's own erasers, as they came down."""
+        """The network with the client's own received erasers."""
         model = super().personal_model(received, client_state)
         return {**model, **received.arrays.get("erasers", {})}
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Takes the statistics that came down along, from the second round on."""
+        """Puts the received statistics into the carry, from the second round on."""
         carry = super().begin(received, client_state, stats)
         if received.server_round < 2:
             return carry

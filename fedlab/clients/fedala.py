@@ -94,7 +94,7 @@ class FedALA(ClientTrainer[FedALAParameters]):
         return carry, self.step_metrics(loss, outputs, batch)
 
     def unsettled(self, carry: Carry) -> bool:
-        """Whether a client's first mixing goes on, after a pass whose last loss is at the end."""
+        """Whether a client's first mixing goes on after a pass, by its recent losses."""
         progress, own = carry.extra["progress"], self.parameters
         if "first" not in progress:
             return False
@@ -106,7 +106,7 @@ class FedALA(ClientTrainer[FedALAParameters]):
         return not bool(settled)
 
     def evaluated_model(self, received: Received, client_state: ClientState) -> Tensors:
-        """The mixture of what came down by the client's W; what came down where it has none."""
+        """The mixture of the received model by the client's W; without W, that model."""
         model = self.personal_model(received, client_state)
         return {**model, **self.parameters.client_model(model, client_state)}
 

@@ -16,10 +16,10 @@ class FedBABU(ClientTrainer[FedBABUParameters]):
     """Local SGD on all but the head, which neither gradients nor weight decay move."""
 
     def phases(self) -> Sequence[Phase]:
-        """One, of the body."""
+        """One phase, which trains the body."""
         (usual,) = super().phases()
         return [replace(usual, trained=self.shared)]
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the body; nothing stays, as the head is that of the network."""
+        """Sends the body; the client keeps no state, as the head is the network's initial one."""
         return super().finish(carry, received, steps)._replace(client_state={})

@@ -1,4 +1,4 @@
-"""FedDG-GA, client trainer: local SGD; the two losses are measured wherever clients are trained.
+"""FedDG-GA, client trainer: local SGD; the two losses are measured by the tests of clients.
 
 See `fedlab.strategies.feddg_ga` for the paper and what travels.
 """

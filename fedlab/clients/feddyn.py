@@ -36,7 +36,7 @@ class FedDyn(ClientTrainer[FedDynParameters]):
         return self.parameters.alpha
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Remembers w and h_i, which is zeros for a client that has not taken part before."""
+        """Stores w and h_i, which is zeros for a client that has not taken part before."""
         carry = super().begin(received, client_state, stats)
         anchor = copied(carry.parameters)
         h = client_state.get("h") or {name: torch.zeros_like(w) for name, w in anchor.items()}

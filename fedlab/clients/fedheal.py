@@ -1,4 +1,4 @@
-"""FedHEAL, client trainer: the base's round, of which inconsistent changes are not sent.
+"""FedHEAL, client trainer: the base's round, without its inconsistent changes.
 
 See `fedlab.strategies.fedheal` for the paper and what travels.
 """
@@ -38,7 +38,7 @@ class FedHEAL(InFrontTrainer):
         self.masked = tuple(name for name in self.shared if name in learning)
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Remembers how often each parameter has grown, and in how many rounds."""
+        """Loads how often each parameter has grown, and in how many rounds."""
         carry = super().begin(received, client_state, stats)
         if not self.heal.consistent:
             return carry
@@ -51,7 +51,7 @@ class FedHEAL(InFrontTrainer):
         return carry._replace(extra={**carry.extra, "grown": grown})
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the base's update with inconsistent changes taken back, and what was kept."""
+        """Sends the base's update with inconsistent changes reset, and stores the counts."""
         update = super().finish(carry, received, steps)
         if not self.heal.consistent:
             return update
@@ -74,7 +74,7 @@ class FedHEAL(InFrontTrainer):
 
 
 def consistent(up: Tensor, grown: Tensor, rounds: Tensor, tau: float) -> Tensor:
-    """Where the share of earlier rounds with the direction of this one is above τ.
+    """Whether the share of earlier rounds with this round's direction is above τ, bool.
 
     Args:
         up: Whether w - θ is at least 0 in this round, bool.

@@ -61,7 +61,7 @@ class FedIIR(ClientTrainer[FedIIRParameters]):
         return dict(zip(self.task.head.names, parts, strict=False))
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Remembers the mean gradient."""
+        """Puts the mean gradient into the carry."""
         carry = super().begin(received, client_state, stats)
         return carry._replace(extra={**carry.extra, "mean": dict(received.arrays["gradient"])})
 

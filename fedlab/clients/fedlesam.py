@@ -1,4 +1,4 @@
-"""FedLESAM, client trainer: gradients at a point uphill on the way of the global model.
+"""FedLESAM, client trainer: gradients at a point perturbed along the global model's last change.
 
 See `fedlab.strategies.fedlesam` for the paper and what travels.
 """
@@ -27,7 +27,7 @@ class FedLESAM(ClientTrainer[FedLESAMParameters]):
     """
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Sets δ."""
+        """Computes δ."""
         carry = super().begin(received, client_state, stats)
         old = client_state.get("last", {})
         back = {n: old.get(n, w) - w for n, w in received.model.items() if n in carry.parameters}
@@ -51,5 +51,5 @@ class FedLESAM(ClientTrainer[FedLESAMParameters]):
 
 
 def uphill(back: Tensors, rho: float) -> Tensors:
-    """ρ times the direction of named tensors, of which the norm is over all of them."""
+    """Named tensors scaled to the joint norm ρ."""
     return times(back, rho / norm(back).clamp(min=EPS))

@@ -25,7 +25,7 @@ class FedNova(ClientTrainer[FedNovaParameters]):
     """
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Remembers the received parameters, where there is a proximal term."""
+        """Stores the received parameters, where there is a proximal term."""
         carry = super().begin(received, client_state, stats)
         if not self.parameters.mu:
             return carry

@@ -25,7 +25,7 @@ class FedNTD(ClientTrainer[FedNTDParameters]):
         self.own = parameters
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Remembers the received model, the teacher."""
+        """Stores the received model, the teacher."""
         carry = super().begin(received, client_state, stats)
         teacher = {name: channels_last(tensor) for name, tensor in received.model.items()}
         return carry._replace(extra={**carry.extra, "teacher": teacher})

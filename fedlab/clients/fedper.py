@@ -9,7 +9,7 @@ from fedlab.clients.base import ClientTrainer
 
 
 class FedPer(ClientTrainer):
-    """Local SGD on all layers at once; own layers go on from the client's last round.
+    """Local SGD on all layers at once; personal layers continue from the client's last round.
 
     In their first round they start from the network's initial values, the same for all clients.
     """

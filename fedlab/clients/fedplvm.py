@@ -35,11 +35,11 @@ class FedPLVM(ClientTrainer[FedPLVMParameters]):
     """
 
     def phases(self) -> Sequence[Phase]:
-        """Training, then a pass in which features are gathered."""
+        """Training, then a pass that collects features."""
         return [*super().phases(), Phase(trained=(), step=self.gather)]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Lays out the prototypes, if some came down."""
+        """Arranges the received prototypes by class, if there are any."""
         carry = super().begin(received, client_state, stats)
         head = self.task.head
         labels = torch.zeros(0, dtype=torch.int64, device=head.layer.weight.device)
@@ -98,7 +98,7 @@ class FedPLVM(ClientTrainer[FedPLVMParameters]):
 
 
 def local_clusters(features: Tensor, labels: Tensor, smallest: int) -> Tensors:
-    """The cluster means of each class's features, of clusters that are not too small.
+    """The cluster means of each class's features, without clusters that are too small.
 
     Args:
         features: Shape (n, features).

@@ -30,11 +30,11 @@ class FedProto(ClientTrainer[FedProtoParameters]):
     """
 
     def phases(self) -> Sequence[Phase]:
-        """Training, then the pass, in which no parameter learns."""
+        """Training, then the pass, which updates no parameter."""
         return [*super().phases(), Phase(trained=())]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Lays out the global prototypes by class; classes without one are not `known`."""
+        """Arranges the global prototypes by class; classes without one are not `known`."""
         carry = super().begin(received, client_state, stats)
         weight = self.task.head.layer.weight
         features = weight.new_zeros(self.task.classes, self.task.head.features)
@@ -75,7 +75,7 @@ class FedProto(ClientTrainer[FedProtoParameters]):
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, Tensor]]:
-        """The gradients of training; in the last pass none, and features are summed up."""
+        """The gradients of training; in the last pass there are none, and features are added up."""
         if phase.trained is None:
             return super().gradients(carry, batch, phase)
         # No reset: every round and every test sets its mode first, and the pass ends a round.
@@ -96,7 +96,7 @@ class FedProto(ClientTrainer[FedProtoParameters]):
         return {**model, **nearest(down, self.task.head, model)}
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the prototypes of the classes there are, and keeps the model."""
+        """Sends the prototypes of the client's classes, and keeps the model."""
         record = class_means(carry.extra["sums"])
         return super().finish(carry, received, steps)._replace(arrays={"prototypes": record})
 

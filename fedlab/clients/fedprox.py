@@ -16,7 +16,7 @@ class FedProx(ClientTrainer):
     """Minimises F(θ) + μ/2 ‖θ - w‖², w the received model (equation 2 of the paper)."""
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Remembers the received parameters as the anchor w, and μ, which comes down with them.
+        """Stores the received parameters as the anchor w, and the received μ.
 
         Flower's own FedProx sends μ under the same key, so this trainer also serves `flwr:FedProx`.
         """

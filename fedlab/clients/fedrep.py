@@ -26,5 +26,5 @@ class FedRep(ClientTrainer[FedRepParameters]):
         return [head, replace(usual, trained=self.shared, enter=self.turn_to_body)]
 
     def turn_to_body(self, carry: Carry) -> Carry:
-        """Starts the optimiser anew: it has not taken a step with the body yet."""
+        """Resets the optimiser for the body."""
         return carry._replace(optimizer=self.task.optimizer.start(carry.parameters))

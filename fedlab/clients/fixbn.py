@@ -28,7 +28,7 @@ class FixBN(ClientTrainer[FixBNParameters]):
                     module.eval()
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Goes on with the momentum of the client's last round, where it was kept."""
+        """Restores the momentum of the client's last round, where it was kept."""
         carry = super().begin(received, client_state, stats)
         if "momentum" not in client_state:
             return carry

@@ -43,7 +43,7 @@ class FPL(ClientTrainer[FPLParameters]):
         return [first, replace(usual, epochs=1, enter=self.sum_up_anew)]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Lays out the prototypes, if some came down, and starts the sums of features."""
+        """Arranges the received prototypes by class, if any, and resets the sums of features."""
         carry = super().begin(received, client_state, stats)
         classes = self.task.classes
         extra = {"sums": no_features(classes, self.task.head)}
@@ -52,7 +52,7 @@ class FPL(ClientTrainer[FPLParameters]):
         return carry._replace(extra={**carry.extra, **extra})
 
     def sum_up_anew(self, carry: Carry) -> Carry:
-        """Drops the sums so far."""
+        """Resets the sums of features."""
         empty = {name: torch.zeros_like(tensor) for name, tensor in carry.extra["sums"].items()}
         return carry._replace(extra={**carry.extra, "sums": empty})
 
@@ -90,7 +90,7 @@ class FPL(ClientTrainer[FPLParameters]):
         return self.task.optimizer.clip(grads), self.step_metrics(loss, outputs, batch)
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the model, and the mean features of the classes there are."""
+        """Sends the model, and the mean features of the client's classes."""
         update = super().finish(carry, received, steps)
         found = class_means(carry.extra["sums"])
         record = {name: found[name] for name in ("classes", "features")}

@@ -40,7 +40,7 @@ class GGEUR(InFrontTrainer):
 
     @classmethod
     def check(cls, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a base that would not train on features drawn by the clients.
+        """Refuses a base that could not train on the drawn features.
 
         Raises:
             InputError: With the reason.
@@ -107,7 +107,7 @@ class GGEUR(InFrontTrainer):
         return {"inputs": torch.cat(inputs), "labels": torch.cat(classes)}
 
     def _around_prototypes(self, label: int, received: Received, features: Tensor) -> Tensor:
-        """The other clients' means of a class, each as often as there are draws around it."""
+        """The other clients' means of a class, each repeated for every draw around it."""
         prototypes = received.arrays.get("prototypes")
         if prototypes is None:
             return features[:0]
@@ -119,7 +119,7 @@ class GGEUR(InFrontTrainer):
 def moments_record(
     features: Tensor, labels: Tensor, parameters: GGEURParameters, generator: torch.Generator
 ) -> Tensors:
-    """What goes up: the moments of each class that has enough samples, in float32.
+    """The record sent up: the moments of each class with enough samples, in float32.
 
     Args:
         features: Shape (n, features).
@@ -152,7 +152,7 @@ def moments_record(
 
 
 def refuse_base(scenario: Experiment, model: nn.Module) -> None:
-    """Refuses a base that would not train on features drawn by the clients.
+    """Refuses a base that could not train on the drawn features.
 
     Args:
         scenario: The experiment, with the base as its strategy.

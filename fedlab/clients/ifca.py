@@ -1,4 +1,4 @@
-"""IFCA, client trainer: trains, and tests, the model whose loss on its training samples is least.
+"""IFCA, client trainer: trains and tests the model with the least loss on its training samples.
 
 See `fedlab.strategies.ifca` for the paper and what travels.
 """
@@ -37,12 +37,12 @@ class IFCA(ClientTrainer[IFCAParameters]):
         return [model_record(number) for number in range(1, self.parameters.clusters)]
 
     def phases(self) -> Sequence[Phase]:
-        """The pass, in which no parameter learns, then training of the chosen model."""
+        """The pass, which updates no parameter, then training of the chosen model."""
         (usual,) = super().phases()
         return [Phase(trained=()), replace(usual, enter=self.turn_to_chosen)]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Starts with the first model; the others wait in the carry's extra."""
+        """Starts with the first model; the others are in the carry's extra."""
         carry = super().begin(received, client_state, stats)
         waiting = {
             record: {
@@ -57,7 +57,7 @@ class IFCA(ClientTrainer[IFCAParameters]):
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
-        """The gradients of training; in the pass none, and every model's losses are summed up."""
+        """The gradients of training; none in the pass, which adds up every model's losses."""
         if phase.trained is None:
             return super().gradients(carry, batch, phase)
         first = {**carry.parameters, **carry.buffers}
@@ -83,7 +83,7 @@ class IFCA(ClientTrainer[IFCAParameters]):
         return torch.stack(losses), torch.stack(scores)
 
     def turn_to_chosen(self, carry: Carry) -> Carry:
-        """Puts the model with the least loss into the carry; the others are forgotten."""
+        """Puts the model with the least loss into the carry and drops the others."""
         choice = least(carry.extra["losses"]["sums"])
         parameters, buffers = carry.parameters, carry.buffers
         for number, record in enumerate(self.others, start=1):
@@ -111,7 +111,7 @@ class IFCA(ClientTrainer[IFCAParameters]):
         return models[int(least(sums))]
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the trained model and its number."""
+        """Sends the trained model and its index."""
         update = super().finish(carry, received, steps)
         choice = carry.extra["cluster"]["choice"]
         return update._replace(

@@ -9,4 +9,4 @@ from fedlab.clients.base import ClientTrainer
 
 
 class LGFedAvg(ClientTrainer):
-    """Local SGD on all layers at once; own layers go on from the client's last round."""
+    """Local SGD on all layers at once; personal layers continue from the client's last round."""

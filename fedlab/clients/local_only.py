@@ -9,4 +9,4 @@ from fedlab.clients.base import ClientTrainer
 
 
 class LocalOnly(ClientTrainer):
-    """Local SGD that goes on from the client's last round."""
+    """Local SGD that continues from the client's last round."""

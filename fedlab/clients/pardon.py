@@ -50,7 +50,7 @@ class PARDON(Painter[PARDONParameters]):
 
 
 def style_of(images: Tensor) -> Tensors:
-    """``means`` and ``deviations`` of the channels, of which clusters of images count the same.
+    """``means`` and ``deviations`` of the channels, each cluster of images weighted equally.
 
     Clusters are those of the coarsest partition of the images, as FINCH finds it; a cluster counts
     by the mean and the mean square of its pixels.

@@ -1,4 +1,4 @@
-"""q-FedAvg, client trainer: local SGD whose change counts by the loss of the received model.
+"""q-FedAvg, client trainer: local SGD whose change is weighted by the loss of the received model.
 
 See `fedlab.strategies.qfedavg` for the paper and what travels.
 """

@@ -30,7 +30,7 @@ class Scaffold(ClientTrainer):
     """θ ← θ - η (∇F_i(θ) - c_i + c), with option II for the control variate (Algorithm 1)."""
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Remembers c_i, zeros for a client that has not taken part before, and c - c_i."""
+        """Loads c_i, zeros for a client that has not taken part before, and c - c_i."""
         carry = super().begin(received, client_state, stats)
         server = received.arrays["control"]
         own = client_state.get("control") or {n: torch.zeros_like(c) for n, c in server.items()}
@@ -48,7 +48,7 @@ class Scaffold(ClientTrainer):
         return added(grads, carry.extra["correction"]), metrics
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends Δc_i = (w - θ) / (K η) - c; a client that took no step has nothing to change."""
+        """Sends Δc_i = (w - θ) / (K η) - c; zeros for a client that took no step."""
         update = super().finish(carry, received, steps)
         server = received.arrays["control"]
         change = mean_gradient_change(self, carry.parameters, received, steps, server)
@@ -62,7 +62,7 @@ class Scaffold(ClientTrainer):
 def mean_gradient_change(
     trainer: ClientTrainer[Any], trained: Tensors, received: Received, steps: int, server: Tensors
 ) -> Tensors:
-    """How a control variate changes: (w - θ) / (K η) - c, c being the server's.
+    """The change of a control variate, (w - θ) / (K η) - c, c being the server's.
 
     Steps of plain SGD are along g + c - c_i. Their mean is (w - θ) / (K η), so that c_i becomes the
     mean of the gradients g.

@@ -1,4 +1,4 @@
-"""What a metric comes to over clients or domains: the columns that a table can be asked for.
+"""Aggregations of a metric over clients or domains, for further columns of a table.
 
 A column is asked for by ``METRIC`` or ``METRIC:AGGREGATION``, e.g. ``f1:worst``.
 """
@@ -30,7 +30,7 @@ LAST = 5
 
 @dataclass(frozen=True)
 class Aggregation:
-    """One way from many values to one.
+    """A reduction of many values to one number.
 
     Attributes:
         words: What it is called behind the metric's name.
@@ -47,7 +47,7 @@ class Aggregation:
 
 @dataclass(frozen=True)
 class ChosenColumn:
-    """A column that was asked for.
+    """A further column of the table: a metric and its aggregation.
 
     Attributes:
         metric: The metric.
@@ -59,7 +59,7 @@ class ChosenColumn:
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """The heading of the column."""
         return f"{self.metric.words} {self.aggregation.words}"
 
     @property
@@ -78,7 +78,7 @@ class ChosenColumn:
 
 
 def asked(columns: Sequence[str], measured: MetricSet) -> list[ChosenColumn]:
-    """Columns by what they were asked with; without any, the other metrics of the scenario.
+    """The further columns by their specifications; by default the other metrics of the scenario.
 
     Args:
         columns: ``METRIC`` or ``METRIC:AGGREGATION`` each.
@@ -113,7 +113,7 @@ def gini(values: np.ndarray) -> float:
 
 
 def _clients(history: pandas.DataFrame, round: int, score: Score) -> pandas.DataFrame:
-    """Every client's value and examples; those for which it is not defined are left out."""
+    """Every client's value and examples; clients without a defined value are left out."""
     own = metrics.by_client(history, round, score.name)
     return own if score.averages else own[own["value"].notna()]
 
@@ -136,7 +136,7 @@ def _by_examples(history: pandas.DataFrame, round: int, score: Score) -> float:
 
 
 def _pooled(history: pandas.DataFrame, round: int, score: Score) -> float:
-    """Of all clients' samples together; never a mean where that is another number."""
+    """The metric on all clients' samples together; NaN where counts for that are missing."""
     if score.averages:
         return _by_examples(history, round, score)
     rows = history[

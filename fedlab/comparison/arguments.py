@@ -1,4 +1,4 @@
-"""What stands on a command line of `fedlab compare`: lists of methods, of values, of seeds.
+"""Parses the arguments of `fedlab compare`: lists of methods, of values, of seeds.
 
 A comma separates, unless it stands in brackets or quotes, where it belongs to a value of YAML:
 ``model.hidden=[8,8],[16]`` are two values, ``data.domains=[a,b]`` is one.
@@ -24,7 +24,7 @@ BEFORE_A_VALUE = "[{,:="
 
 @dataclass(frozen=True)
 class Changes:
-    """What a command line changes in a scenario.
+    """The changes of a scenario that a command line asks for.
 
     Attributes:
         fixed: What is the same for all runs, as ``key=value``.
@@ -135,7 +135,7 @@ def seeds_of(text: str) -> int | list[int]:
 
 
 def strategy_change(strategy: Any) -> dict[str, Any]:
-    """How a method that is named in any way changes a scenario.
+    """The changes of a scenario that select a method, given in any form.
 
     The scenario's own method keeps the parameters that the scenario gives it; any other starts
     from its defaults.

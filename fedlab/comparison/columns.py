@@ -59,7 +59,7 @@ def columns(comparison: Compared) -> list[Column]:
 
 
 def names(comparison: Compared) -> list[Column]:
-    """What each group is, and how many of its runs there are."""
+    """The label of each group, and the number of its runs."""
     groups = comparison.groups
     short = {key: key.rpartition(".")[2] for key in comparison.variant_keys}
     titles = {k: s if list(short.values()).count(s) == 1 else k for k, s in short.items()}
@@ -105,7 +105,7 @@ def over_all(comparison: Compared) -> list[Column]:
 
 
 def over_all_of_many(comparison: Compared) -> list[Column]:
-    """What stands for domains that there is no room for: their mean, spread and worst."""
+    """The columns instead of many domains: their mean, spread and worst."""
     *mean, worst = over_all(comparison)
     return [*mean, spread_over_domains(comparison), worst_domain(comparison), worst]
 
@@ -145,13 +145,13 @@ def clients(comparison: Compared) -> list[Column]:
 
 
 def asked_for(comparison: Compared) -> list[Column]:
-    """The further columns that were asked for."""
+    """The further columns."""
     frame = table(comparison)
     return [rated(frame, one.title, one.score) for one in comparison.asked]
 
 
 def spreads_and_costs(comparison: Compared) -> list[Column]:
-    """Spread over clients, difference to the reference, and what runs have cost."""
+    """Spread over clients, difference to the reference, and the costs of runs."""
     frame, score = table(comparison), comparison.score
     found = [words(SPREAD, numbers(frame, SPREAD, score, deviations=False), number=True)]
     if len(comparison.groups) > 1:
@@ -186,7 +186,7 @@ def enough_seeds(comparison: Compared) -> bool:
 
 
 def paired(comparison: Compared) -> tuple[int, int]:
-    """The most pairs of runs that a difference has, and the number of differences with a p."""
+    """The largest number of pairs of a difference, and the number of differences with a p-value."""
     found = table(comparison)[DIFFERENCE]
     pairs = found["pairs"][found["p"].notna()]
     return int(pairs.max()) if len(pairs) else 0, len(pairs)
@@ -197,7 +197,7 @@ def _p(value: float) -> str:
 
 
 def rated(frame: pandas.DataFrame, measure: str, score: Score) -> Column:
-    """A column of scores; what is as good as the best after rounding is best, too."""
+    """A column of scores; all that equal the best after rounding are marked."""
     means = frame[measure, "mean"]
     complete = frame["runs", "finished"] == frame["runs", "planned"]
     best = complete & as_good(means.where(complete), score)
@@ -214,7 +214,7 @@ def _difference(row: Any, score: Score) -> str:
 
 
 def _until(row: Any, measure: str, unit: Any) -> str:
-    """A mean if all finished runs reached the target, else how many of them did."""
+    """A mean if all finished runs reached the target, else the number of those that did."""
     finished, reached = int(row["runs", "finished"]), int(row[measure, "reached"])
     if not finished:
         return NONE

@@ -103,7 +103,7 @@ def compare(
 
 
 def _check_columns(columns: Sequence[str], scenario: Scenario) -> None:
-    """Refuses columns that there will be no numbers for."""
+    """Refuses columns for which the runs will have no numbers."""
     for one in asked(columns, scenario.metric_set):
         if one.aggregation is AGGREGATIONS["validated"] and not scenario.evaluation.validation:
             raise InputError(
@@ -124,7 +124,7 @@ def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
 
 
 def tasks_of(todo: Sequence[PlannedRun], folder: Path) -> list[RunTask]:
-    """What there is to run, each in its folder inside that of the comparison."""
+    """The runs to do, each with its folder inside that of the comparison."""
     return [
         RunTask(e.folder, (folder / e.folder).absolute(), one.scenario, one.scenario.resources)
         for one in todo
@@ -164,7 +164,7 @@ def check_groups(
 def run_all(
     jobs: Sequence[RunTask], load: Load, watch: OnProgress, max_parallel: int | None
 ) -> dict[str, str]:
-    """Runs jobs, as many at once as there is room for.
+    """Runs jobs, as many at once as the resources allow.
 
     Args:
         jobs: What to run.

@@ -75,7 +75,7 @@ def compare_scenarios(
 
 
 def _refuse_other_metrics(scenarios: Sequence[Scenario]) -> None:
-    """Refuses scenarios that cannot stand in one table, before anything is trained.
+    """Refuses scenarios whose first metrics differ, before anything is trained.
 
     Raises:
         InputError: If their first metrics differ, with one that all can begin with.

@@ -1,4 +1,4 @@
-"""Groups of runs that stand side by side: what tables and pictures of a comparison are made of."""
+"""Groups of runs side by side: the input of a comparison's tables and figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedlab.runs.run import Run
 
 @dataclass(frozen=True)
 class Compared:
-    """Groups of runs; the first method is what the others are held against.
+    """Groups of runs; the first method is the reference of the others.
 
     Attributes:
         groups: Runs by method and setting; the runs of a group differ in their seed.
@@ -44,12 +44,12 @@ class Compared:
 
     @property
     def followed(self) -> str:
-        """What curves show: tests, or validation where runs were tested once, in a chosen round."""
+        """The split of the curves: tests, or validation where one chosen round was tested."""
         return next((followed_split(run.history) for run in self.runs), "test")
 
     @property
     def metric_set(self) -> MetricSet:
-        """What all runs have measured, in the order of the first."""
+        """The metrics that all runs have, in the order of the first."""
         sets = [run.metric_set for group in self.groups for run in group.runs.values()]
         if not sets:
             return MetricSet()
@@ -84,7 +84,7 @@ class Compared:
         return tuple(dict.fromkeys(domain for one in outcomes for domain in one.domains))
 
     def reference(self, group: Group) -> Group:
-        """What a group is held against: the first method under the same setting.
+        """The reference of a group: the first method under the same setting.
 
         Where there is only one method: its first setting.
         """

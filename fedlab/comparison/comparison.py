@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Comparison(Compared):
-    """Groups of runs; the first method is what the others are held against.
+    """Groups of runs; the first method is the reference of the others.
 
     Attributes:
         groups: Runs by method and setting; the runs of a group differ in their seed.
@@ -39,7 +39,7 @@ class Comparison(Compared):
         mixed: bool = False,
         columns: Sequence[str] = (),
     ) -> Comparison:
-        """Compares runs that are there already.
+        """Compares existing runs.
 
         Args:
             runs: Runs or their folders. Methods stand in the order in which they come; a run that
@@ -88,7 +88,7 @@ class Comparison(Compared):
         return _checked(cls(groups, wanted, columns=asked, tuned=plan.tuned))
 
     def __repr__(self) -> str:
-        """What is compared, in one line."""
+        """The groups, in one line."""
         names = ", ".join(group.label for group in self.groups)
         return f"Comparison({names}; {len(self.runs)} finished runs)"
 
@@ -175,7 +175,7 @@ class Comparison(Compared):
         )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The table for notebooks."""
         from fedlab.comparison.formats import html
         from fedlab.report.notebook import svg
 
@@ -197,7 +197,7 @@ def _checked(comparison: Comparison) -> Comparison:
 
 
 def _grouped(runs: Sequence[Run]) -> list[Group]:
-    """Runs by method and by what their settings differ in."""
+    """Runs by method and by the settings in which they differ."""
     settings = [sameness.setting(run.scenario) for run in runs]
     keys = differing_keys(*settings)
     found: dict[str, tuple[str, dict[str, Any], dict[int, Run]]] = {}

@@ -1,4 +1,4 @@
-"""What `fedlab.compare` leaves in its folder besides the runs: what was asked for, what failed.
+"""The files of a comparison's folder besides the runs: the plan, and the failures.
 
 comparison.yaml     the runs, group by group, the target, the columns asked for, and what tuned them
 failures.yaml       why runs have failed, by the name of their folder
@@ -24,7 +24,7 @@ PLAN, FAILURES = "comparison.yaml", "failures.yaml"
 
 @dataclass(frozen=True)
 class RunEntry:
-    """A run that was asked for.
+    """A planned run.
 
     Attributes:
         folder: Name of its folder inside that of the comparison.
@@ -41,7 +41,7 @@ class RunEntry:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for.
+    """The plan of a comparison.
 
     Attributes:
         entries: The runs, group by group.
@@ -63,7 +63,7 @@ def write_plan(
     columns: Sequence[str] = (),
     tuned: Tuned | None = None,
 ) -> None:
-    """Writes what was asked for, and how settings were chosen if a tuning did.
+    """Writes the plan, and how settings were chosen if a tuning did.
 
     Raises:
         InputError: If the folder cannot be made or written to.
@@ -91,7 +91,7 @@ def write_failures(folder: Path, failures: Mapping[str, str]) -> None:
 
 
 def read_groups(folder: Path) -> tuple[tuple[Group, ...], Plan]:
-    """The groups of runs in a folder, and what was asked for.
+    """The groups of runs in a folder, and the plan.
 
     Raises:
         InputError: If the folder holds no comparison, or one that cannot be read.

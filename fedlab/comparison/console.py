@@ -30,7 +30,7 @@ NARROWEST = 12
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Prints the table in parts, what it means, and which runs are missing.
+    """Prints the table in parts, its notes, and which runs are missing.
 
     Domains that do not fit beside each other are shown by their mean, spread and worst.
     """
@@ -61,12 +61,12 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def print_columns(table: Sequence[Column], console: Console) -> None:
-    """Prints columns, the first of which names the rows, in parts where there is no room."""
+    """Prints columns, the first of which names the rows; wide tables are split."""
     _print(table[:1], table[1:], console)
 
 
 def _print(groups: Sequence[Column], values: Sequence[Column], console: Console) -> None:
-    """Prints a table, or several below each other where there is no room for all columns."""
+    """Prints a table, split into several below each other if it is too wide."""
     whole = _one_table([*groups, *values], console)
     if whole is not None:
         console.print(whole)
@@ -81,7 +81,7 @@ def _print(groups: Sequence[Column], values: Sequence[Column], console: Console)
 
 
 def _one_table(columns: Sequence[Column], console: Console) -> Table | None:
-    """The table, with what is said of a number beside or below it; None if there is no room."""
+    """The table, with footnotes of numbers beside or below it; None if it is too wide."""
     for table in (_table(columns), _below(columns, console)):
         if _width(table, console) <= console.width:
             return table
@@ -89,12 +89,12 @@ def _one_table(columns: Sequence[Column], console: Console) -> Table | None:
 
 
 def _width(table: Table, console: Console) -> int:
-    """How wide a table is where it may be as wide as it wants."""
+    """The width of a table without a limit, in characters."""
     return table.__rich_measure__(console, console.options.update(width=1000)).maximum
 
 
 def _below(columns: Sequence[Column], console: Console) -> Table:
-    """The table with what is said of a number below it; words take half the width at most."""
+    """The table with footnotes of its numbers below; they take half the width at most."""
     named = sum(not column.number for column in columns)
     widest = max(NARROWEST, console.width // (2 * max(named, 1)))
     table = _table([_stacked(column) for column in columns], widest)

@@ -12,7 +12,7 @@ from fedlab.report.figures.quiet import INK
 
 
 def critical_difference(labels: Sequence[str], ranks: Ranks, tasks: int) -> Figure:
-    """Methods on a line of average ranks, the best on the right; bars join what is level.
+    """Methods on an axis of average ranks, the best on the right; bars join equal ones.
 
     Args:
         labels: The methods.

@@ -21,7 +21,7 @@ def weighted(
     fields: Mapping[str, Any],
     wanted: Any,
 ) -> dict[str, Any]:
-    """A method's changes of a scenario, with the weighting under the key that it has there.
+    """A method's changes of a scenario, with the weighting of clients added under its key.
 
     Args:
         source: The scenario.

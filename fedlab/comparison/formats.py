@@ -1,4 +1,4 @@
-"""A comparison's table as people read it: Markdown, LaTeX, HTML, and flat for CSV."""
+"""A comparison's table in Markdown, LaTeX and HTML, and flat for CSV."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _latex(text: str) -> str:
-    """Text with LaTeX's own characters escaped, and ours put into its words."""
+    """Text with LaTeX's special characters escaped and ours replaced."""
     if text == NONE:
         return "--"
     special = {

@@ -42,7 +42,7 @@ class Group:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds that were asked for, finished or not."""
+        """All planned seeds, finished or not."""
         return tuple(sorted([*self.runs, *self.missing]))
 
     def missing_reason(self, seed: int) -> str:
@@ -57,7 +57,7 @@ class Group:
 
     @cached_property
     def outcomes(self) -> dict[int, RunOutcome]:
-        """What the finished runs came to, by seed; those that never tested are left out."""
+        """The results of the finished runs, by seed; runs without a test are left out."""
         found = {seed: outcome(self.runs[seed].history, self.score) for seed in sorted(self.runs)}
         return {seed: one for seed, one in found.items() if one is not None}
 
@@ -74,7 +74,7 @@ def strategy_label(parameters: StrategyParameters) -> str:
 
 
 def in_one_line(reason: str) -> str:
-    """How a reason that may hold a traceback begins and ends."""
+    """The first and the last line of a reason that may hold a traceback."""
     first, *more = reason.strip().splitlines() or ["no reason given"]
     return f"{first} ... {more[-1].strip()}" if more else first
 
@@ -85,7 +85,7 @@ def group_of(
     runs: Mapping[int, Run],
     missing: Mapping[int, str] | None = None,
 ) -> Group:
-    """A group of runs, of which those that have not finished are missing."""
+    """A group of runs; unfinished ones become missing."""
     absent = dict(missing or {})
     for seed, run in runs.items():
         if not run.finished:

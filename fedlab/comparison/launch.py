@@ -1,4 +1,4 @@
-"""Many runs on one machine or Ray cluster, as many at once as fit.
+"""Launches many runs on one machine or Ray cluster, as many at once as fit.
 
 A run that is alone with a share of one actor needs no messages between processes: the process that
 conducts it trains its clients, too, by the same code and with as many threads as an actor has, and
@@ -31,7 +31,7 @@ Large networks take more; then ``--max-parallel`` says how many runs fit.
 
 @dataclass(frozen=True)
 class Layout:
-    """How runs share what there is.
+    """How runs share the hardware.
 
     Attributes:
         max_parallel: Runs at the same time.
@@ -53,7 +53,7 @@ class Layout:
 def lay_out(
     spec: ResourcesSpec, hardware: Hardware, runs: int, cohort: int, max_parallel: int | None
 ) -> Layout:
-    """Divides the hardware among runs: as many at once as there is room for actors.
+    """Divides the hardware among runs: as many at once as their actors fit.
 
     Args:
         spec: What the scenario says of an actor, and of the number of them in a run.
@@ -114,7 +114,7 @@ def run_on_ray(
 
 
 def memory_of_data() -> Load:
-    """A loader that remembers what it has loaded, by the scenario's ``data`` block."""
+    """A loader that caches data by the scenario's ``data`` block."""
     from fedlab.data.load import load_data
 
     loaded: dict[str, FederatedData] = {}

@@ -1,4 +1,4 @@
-"""What a reader must know of a comparison's table."""
+"""The notes below a comparison's table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LONGEST = 60
 
 
 def notes(comparison: Compared) -> list[str]:
-    """What a reader must know of the table, and why runs are missing."""
+    """The notes below the table, missing runs included."""
     lines = [
         f"Test {comparison.score.words}{comparison.score.unit} after {_which(comparison)}; ± is "
         "the standard deviation over seeds, spread over clients that over the clients of a run "
@@ -61,7 +61,7 @@ def notes(comparison: Compared) -> list[str]:
 
 
 def _claims(comparison: Compared) -> str:
-    """What so many seeds can show."""
+    """The note on which claims so many seeds allow."""
     if enough_seeds(comparison):
         return (
             f"{P}: how often turned signs of the differences by seed give a mean as far from 0 "
@@ -95,7 +95,7 @@ def _which(comparison: Compared) -> str:
 
 
 def _unscored(comparison: Compared) -> list[str]:
-    """What is said of rounds that could not be chosen."""
+    """The note on rounds that could not be judged on validation."""
     lines = []
     for group in comparison.groups:
         for seed, run in sorted(group.runs.items()):
@@ -113,7 +113,7 @@ def _unscored(comparison: Compared) -> list[str]:
 
 
 def _unseen(comparison: Compared) -> list[str]:
-    """What is said of domains that no client has."""
+    """The note on unseen domains."""
     by_domain = [unseen_by(comparison, domain) for domain in comparison.domains]
     lines = []
     if any(all(by) for by in by_domain):
@@ -156,14 +156,14 @@ def _held_out(comparison: Compared) -> list[str]:
 
 
 def _keeps_a_part(group: Group, seed: int) -> bool:
-    """Whether a run would have tested a global model, if it had one."""
+    """Whether tests of a global model were asked for, but the method leaves none."""
     spec, outcome = group.runs[seed].scenario.evaluation, group.outcomes[seed]
     asked = spec.domains or spec.fraction == 1
     return asked and not has_global_rows(outcome.history, outcome.round)
 
 
 def _reference(comparison: Compared) -> str:
-    """What groups are held against, in words."""
+    """The reference of differences, in words."""
     first = comparison.groups[0]
     if all(group.strategy == first.strategy for group in comparison.groups):
         return first.label

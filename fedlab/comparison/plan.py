@@ -1,4 +1,4 @@
-"""Which runs a comparison consists of: every method, under every setting, with every seed."""
+"""The planned runs of a comparison: every method, under every setting, with every seed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INSTEAD = {
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run to be.
+    """A planned run.
 
     Attributes:
         entry: What it stands for in the comparison.
@@ -53,7 +53,7 @@ def plan(
     variants: Mapping[str, Sequence[Any]],
     fields: Mapping[str, Any],
 ) -> list[PlannedRun]:
-    """The cross product, checked.
+    """The cross product of methods, settings and seeds, checked.
 
     Args:
         source: The scenario.
@@ -105,7 +105,7 @@ def plan(
 
 
 def checked_seeds(seeds: int | Sequence[int]) -> list[int]:
-    """The seeds that are meant: so many from 0, or these.
+    """The seeds: the first so many from 0, or the given ones.
 
     Raises:
         InputError: If there is none, or one stands there twice.
@@ -172,7 +172,7 @@ def _listed(key: str, values: Any) -> Sequence[Any]:
 
 
 def _label(change: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
-    """What a combination is called before it is known to be one."""
+    """The label of a combination whose scenario could not be made."""
     whole, *parameters = [*change.items()] or [("", "")]
     if isinstance(whole[1], StrategyParameters):
         strategy = strategy_label(whole[1])
@@ -183,7 +183,7 @@ def _label(change: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
 
 
 def _raise_problems(problems: Mapping[str, str], combinations: int) -> None:
-    """Raises what is wrong, once if it is wrong with every combination."""
+    """Raises all problems; once, if every combination has the same."""
     if not problems:
         return
     if len(problems) == combinations and len(set(problems.values())) == 1:

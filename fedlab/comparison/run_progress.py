@@ -1,4 +1,4 @@
-"""How the runs of a comparison are going, in one place."""
+"""Progress of the runs of a comparison on the console."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log, own = logging.getLogger("fedlab"), logging.getLogger("fedlab.comparison")
 
 
 class ComparisonProgress:
-    """A bar for all runs and one for each that is under way; elsewhere a line for each that ends.
+    """A bar for all runs and one for each active run; without a terminal, lines.
 
     Use it as a context, so that the terminal is left in order when something fails.
 
@@ -50,7 +50,7 @@ class ComparisonProgress:
         self.failed: dict[str, str] = {}
 
     def __enter__(self) -> ComparisonProgress:
-        """Shows that something is being prepared, and what comparisons log meanwhile.
+        """Starts the display, and shows what comparisons log meanwhile.
 
         Of single runs, only warnings are shown.
         """
@@ -67,7 +67,7 @@ class ComparisonProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Takes the bars away."""
+        """Removes the bars."""
         own.setLevel(logging.NOTSET)
         log.removeHandler(self.lines)
         self.bar.stop()

@@ -1,4 +1,4 @@
-"""The processes on Ray that run the jobs of a comparison, one after another each."""
+"""Schedules the jobs of a comparison on worker processes of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRIES = 2
 
 @dataclass(frozen=True)
 class WorkerHandle:
-    """A process that conducts.
+    """A worker process of runs.
 
     Attributes:
         actor: The `RunWorker`.
@@ -39,7 +39,7 @@ class WorkerHandle:
 
 
 class Attempt(NamedTuple):
-    """A job at a post, and which attempt at it this is."""
+    """A job on a worker, and the number of the attempt."""
 
     job: RunTask
     post: WorkerHandle
@@ -138,7 +138,7 @@ class RunScheduler:
         self.busy[stream] = attempt
 
     def _samples(self, job: RunTask, load: Load) -> ray.ObjectRef[Any]:
-        """The job's samples in the object store, where equal ones lie once."""
+        """The job's samples in the object store; equal ones are stored once."""
         key = job.scenario.data.model_dump_json()
         if key not in self.data:
             self.data[key] = ray.put(load(job.scenario.data))
@@ -146,5 +146,5 @@ class RunScheduler:
 
 
 def _none(scenario: Scenario) -> float | None:
-    """No GPUs of Ray's: the CPU, unless the scenario names a device that Ray does not know."""
+    """No GPUs of Ray's: the CPU, or a device of the scenario's that Ray does not manage."""
     return None if scenario.resources.on_accelerator else 0.0

@@ -115,7 +115,7 @@ def attempt(job: RunTask, data: FederatedData, report: Report) -> None:
 
 
 def _with_place(error: BaseException) -> str:
-    """What an error says, where it came from, and in the last line the place alone."""
+    """The message and traceback of an error; the last line has the place alone."""
     calls = traceback.extract_tb(error.__traceback__)
     place = f"in {calls[-1].name}, {Path(calls[-1].filename).name}:{calls[-1].lineno}"
     return f"{type(error).__name__}: {error}\n{''.join(calls.format())}{place}"

@@ -13,7 +13,7 @@ from fedlab.scenario import Scenario
 
 
 def setting(scenario: Scenario) -> dict[str, Any]:
-    """All that defines the experiment but method and seed, by dotted key."""
+    """All keys and values of the experiment except method and seed, by dotted key."""
     return flatten(scenario, ignore=(*NO_RESULT, *METHOD_AND_SEED))
 
 

@@ -1,4 +1,4 @@
-"""What a column of a comparison's table is, once its numbers are words."""
+"""Columns of a comparison's table as text."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows(frame: pandas.DataFrame) -> list[Any]:
 
 
 def as_good(values: pandas.Series, score: Score) -> pandas.Series:
-    """Whether each value is as good as the best of all, once rounded as in a table."""
+    """Whether each value equals the best after the rounding of tables, bool."""
     rounded = (score.sign * score.scale * values).round(score.digits)
     return rounded == rounded.max()
 

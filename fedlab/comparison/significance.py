@@ -1,4 +1,4 @@
-"""What may be said of differences: tests on pairs, corrections for many, and ranks over tasks."""
+"""Significance of differences: tests on pairs, corrections for many tests, ranks over scenarios."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEVEL = 0.05
 
 
 def sign_flip(differences: Sequence[float]) -> float:
-    """The two-sided p of paired differences: how often turned signs give a mean as far from 0.
+    """The two-sided p-value of paired differences by the sign-flip permutation test.
 
     Under the null hypothesis a difference is as likely as its negative. All 2ⁿ signs are gone
     through where n is at most `EXACT`; the least p is 2 / 2ⁿ. NaN for no pair.
@@ -44,7 +44,7 @@ def sign_flip(differences: Sequence[float]) -> float:
 
 
 def least_p(pairs: int, differences: int = 1) -> float:
-    """The least p that `sign_flip`, corrected by `holm`, can have; 1 at most.
+    """The least p-value that `sign_flip`, corrected by `holm`, can have; 1 at most.
 
     Args:
         pairs: Pairs of each difference.
@@ -54,12 +54,12 @@ def least_p(pairs: int, differences: int = 1) -> float:
 
 
 def enough_pairs(differences: int = 1) -> int:
-    """The number of pairs from which on so many differences can be claimed at all (`LEVEL`)."""
+    """The least number of pairs with which so many differences can be significant (`LEVEL`)."""
     return next(n for n in itertools.count(1) if least_p(n, differences) < LEVEL)
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
-    """p-values corrected for their number, so that one in twenty families errs at 5 %.
+    """p-values corrected by Holm's method, for a family-wise error rate.
 
     Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979. NaN stays NaN and is not
     counted.
@@ -99,7 +99,7 @@ def interquartile_mean(values: Sequence[float] | np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and its interval.
+    """A number and its confidence interval.
 
     Attributes:
         value: The number.
@@ -117,7 +117,7 @@ def stratified_bootstrap(
     statistic: Callable[[np.ndarray], float] = interquartile_mean,
     confidence: float = 0.95,
 ) -> Interval:
-    """A percentile interval of a statistic over tasks, the runs of each task drawn anew.
+    """A percentile interval of a statistic over tasks; runs are resampled in each task.
 
     With few runs of a task (below about ten) such an interval is too narrow.
 

@@ -1,4 +1,4 @@
-"""What runs came to, and how sure one can be of it: pure functions of histories and numbers.
+"""Results of runs and their uncertainty: pure functions of histories and numbers.
 
 A score, accuracy as a rule, is that of the last evaluated round, never of the best one, which would
 be chosen on test data. On a domain it is that of the clients' own models, on all their samples; on
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What one run came to.
+    """The results of one run.
 
     Attributes:
         history: The run's history.
@@ -81,7 +81,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How far a number lies above that of a reference with the same seeds.
+    """The difference to a reference, paired by seed, with its confidence interval.
 
     Attributes:
         mean: Mean of the differences by seed.
@@ -99,7 +99,7 @@ class PairedDifference:
 
 
 def outcome(history: pandas.DataFrame, score: Score = ACCURACY_SCORE) -> RunOutcome | None:
-    """What a run came to by a score; None if no round was evaluated."""
+    """A run's results by a score; None if no round was evaluated."""
     last = metrics.last_evaluated_round(history)
     if last is None:
         return None

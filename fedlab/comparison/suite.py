@@ -53,7 +53,7 @@ class Suite(SuiteNumbers):
 
     @classmethod
     def open(cls, folder: str | Path) -> Suite:
-        """Opens what `fedlab.compare` left of several scenarios.
+        """Opens the folders of several comparisons.
 
         Raises:
             InputError: If the folder does not hold two comparisons of the same methods.
@@ -62,7 +62,7 @@ class Suite(SuiteNumbers):
         return cls.of({each.name: Comparison.open(each) for each in inner})
 
     def to_markdown(self) -> str:
-        """The table in Markdown, with what a reader must know of it."""
+        """The table in Markdown, with its notes."""
         from fedlab.comparison.suite_formats import markdown
 
         return markdown(self)
@@ -80,7 +80,7 @@ class Suite(SuiteNumbers):
         return frame.reset_index().to_csv(index=False)
 
     def plot(self) -> Figure:
-        """The critical-difference diagram: methods by average rank; bars join what is level.
+        """The critical-difference diagram: methods by average rank; bars join equal ones.
 
         Raises:
             InputError: If there are no ranks.

@@ -1,4 +1,4 @@
-"""A suite's table as people read it: columns in words, Markdown, LaTeX."""
+"""A suite's table in text: columns, Markdown, LaTeX."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def columns(suite: SuiteNumbers) -> list[Column]:
 
 
 def notes(suite: SuiteNumbers) -> list[str]:
-    """What a reader must know of the table."""
+    """The notes below the table."""
     score = suite.score
     lines = [
         f"Test {score.words}{score.unit}, mean over domains; ± is the standard deviation over "

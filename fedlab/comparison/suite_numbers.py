@@ -34,7 +34,7 @@ class SuiteNumbers:
 
     @property
     def labels(self) -> list[str]:
-        """The methods, in their order; the first is what the others are held against."""
+        """The methods, in their order; the first is the reference of the others."""
         return [group.label for group in next(iter(self.comparisons.values())).groups]
 
     @property

@@ -227,7 +227,7 @@ def work(group: Group, measure: str) -> float:
 
 
 def differing_work(comparison: Compared) -> list[str]:
-    """What a round asks of a client, and not of every method the same."""
+    """The measures of a client's round in which methods differ."""
     found = []
     for measure in (each for each in WORK if each != DOWN):
         numbers = [work(group, measure) for group in comparison.groups]
@@ -243,7 +243,7 @@ def _estimated(measure: str, values: Mapping[int, float]) -> dict[tuple[str, str
 
 
 def _reached(measure: str, values: Mapping[int, float | None]) -> dict[tuple[str, str], float]:
-    """A mean over the quick ones alone would flatter: there is one only if all runs got there."""
+    """The mean over runs, if all reached the target, and how many did; else the mean is biased."""
     got = {seed: value for seed, value in values.items() if value is not None}
     estimated = _estimated(measure, got if len(got) == len(values) else {})
     return {(measure, "reached"): len(got), **estimated}

@@ -1,4 +1,4 @@
-"""What a comparison says of settings that a tuning has chosen."""
+"""How a comparison's settings were chosen by a tuning."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Tuned:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether test data have chosen."""
+        """Whether settings were chosen on test data."""
         return self.select == ORACLE
 
     @property
     def note(self) -> str:
-        """What a reader must know."""
+        """The note below the table."""
         chosen = (
             f"the settings of each method are the best of {self.draws} draw"
             f"{'s' * (self.draws > 1)} by {self.metric} on {CHOSEN_BY[self.select]}"

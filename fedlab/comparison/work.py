@@ -1,4 +1,4 @@
-"""What a method does in a round: whose loss it minimises, and what it asks of a client for that."""
+"""What a method does in a round: the objective it minimises, and the work of a client for it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TITLES = {
 
 
 def work_columns(comparison: Compared) -> list[Column]:
-    """How clients count and what a round asks of them, where that differs between methods."""
+    """The weighting of clients and the work of a round, where methods differ in them."""
     found = [_count(comparison)] if objectives_differ(comparison) else []
     return found + [_asked(comparison, measure) for measure in differing_work(comparison)]
 
@@ -61,14 +61,14 @@ def all_work(comparison: Compared) -> list[Column]:
 
 
 def objectives_differ(comparison: Compared) -> bool:
-    """Whether methods minimise different losses: clients count differently, and are not equal."""
+    """Whether methods weight clients differently, where this changes the objective."""
     kinds = {_kind(group) for group in comparison.groups} - {None, "alone"}
     outcomes = (one for group in comparison.groups for one in group.outcomes.values())
     return len(kinds) > 1 and any(one.unequal for one in outcomes)
 
 
 def work_notes(comparison: Compared) -> list[str]:
-    """What a reader must know of these columns."""
+    """The notes on these columns."""
     lines = []
     if objectives_differ(comparison):
         lines.append(

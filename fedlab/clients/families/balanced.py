@@ -14,10 +14,10 @@ BALANCED = BalancedSoftmax()
 
 
 class BalancedClient(ClientTrainer[P]):
-    """Knows the logarithms of its class counts."""
+    """A client trainer that adds the logarithms of its class counts to outputs."""
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Counts the classes."""
+        """Counts the client's samples by class."""
         carry = super().begin(received, client_state, stats)
         counts = BALANCED.start(stats, received.server_round, received.rounds)
         return carry._replace(extra={**carry.extra, "balanced": counts})

@@ -52,12 +52,12 @@ def contrast(scores: Tensor, own: Tensor) -> Tensor:
 
 
 def members(labels: Tensor, classes: int, like: Tensor) -> Tensor:
-    """Which sample belongs to which class: 0 or 1, shape (batch, classes)."""
+    """One-hot classes of samples, shape (batch, classes)."""
     return (labels[:, None] == torch.arange(classes, device=labels.device)).to(like.dtype)
 
 
 def no_features(classes: int, head: Head) -> Tensors:
-    """Sums of no sample's features yet: ``features`` and ``counts``, a row for each class."""
+    """Zero sums of features: ``features`` and ``counts``, a row for each class."""
     counts = head.layer.weight.new_zeros(classes)
     return {"features": counts.new_zeros(classes, head.features), "counts": counts}
 
@@ -70,7 +70,7 @@ def add_features(sums: Tensors, features: Tensor, labels: Tensor) -> None:
 
 
 def class_means(sums: Tensors) -> Tensors:
-    """The mean ``features`` of the ``classes`` that there are samples of, and their ``counts``."""
+    """The mean ``features`` of the ``classes`` with samples, and their ``counts``."""
     classes = sums["counts"].nonzero().flatten()
     counts = sums["counts"][classes]
     features = sums["features"][classes] / counts[:, None]

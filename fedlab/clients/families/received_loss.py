@@ -16,14 +16,14 @@ from fedlab.training.task import Batch
 
 
 class ReceivedLoss(ClientTrainer[P]):
-    """One pass over the samples with the model as it came down, then training.
+    """One pass over the samples with the received model, then training.
 
     The pass reads batches as training does (augmented ones, where the scenario augments) but with
     the network in evaluation mode. Its loss and accuracy count among those of training.
     """
 
     def phases(self) -> Sequence[Phase]:
-        """The pass, in which no parameter learns, then training."""
+        """The pass, which updates no parameter, then training."""
         return [Phase(trained=()), *super().phases()]
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
@@ -36,7 +36,7 @@ class ReceivedLoss(ClientTrainer[P]):
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
-        """The gradients of training; in the pass none, and losses are summed up."""
+        """The gradients of training; in the pass there are none, and losses are added up."""
         if phase.trained is None:
             return super().gradients(carry, batch, phase)
         with torch.no_grad(), evaluation_mode(self.task.model):

@@ -1,4 +1,4 @@
-"""How large a client is beside the mean one."""
+"""A client's number of samples relative to the mean client's."""
 
 from __future__ import annotations
 

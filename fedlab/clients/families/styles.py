@@ -1,4 +1,4 @@
-"""The base of client trainers that send how their images look, and paint images in other styles.
+"""The base of client trainers that send the style of their images, and restyle images.
 
 A style is ``means`` and ``deviations`` of the channels.
 """
@@ -22,7 +22,7 @@ LEAST_DEVIATION = 1e-5
 
 
 class Painter(ClientTrainer[S]):
-    """Sends a style before the first round, keeps what comes of all, and has it in every step."""
+    """Sends a style before the first round, and keeps the styles that it gets for every step."""
 
     @property
     def supports_vmap(self) -> bool:
@@ -38,11 +38,11 @@ class Painter(ClientTrainer[S]):
         """
 
     def kept(self, styles: Tensors, client: int) -> Tensors:
-        """What the client keeps of the styles that came down; by default all of it."""
+        """The part of the received styles that the client keeps; by default all of it."""
         return dict(styles)
 
     def answer(self, question: str, received: Received, samples: ClientData) -> Update:
-        """Sends the client's style, or keeps what came of those of all clients.
+        """Sends the client's style, or stores the received ones.
 
         Args:
             question: ``style`` or ``keep``.
@@ -66,7 +66,7 @@ class Painter(ClientTrainer[S]):
         return Update({"style": style}, {})
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Takes the styles along, if there are some."""
+        """Puts the styles into the carry, if there are any."""
         carry = super().begin(received, client_state, stats)
         styles = client_state.get("styles")
         return carry._replace(extra={**carry.extra, "styles": styles}) if styles else carry
