@@ -1,4 +1,4 @@
-"""Samples: sources that read them, looks, preprocessing.
+"""Samples: sources that read them, transforms that make domains, preprocessing.
 
 A source of one's own subclasses `Source`; a look subclasses `Transform`.
 """

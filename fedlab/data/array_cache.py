@@ -1,4 +1,4 @@
-"""Loaded arrays kept on disk, so that images are decoded or painted once and not in every run.
+"""A cache of loaded arrays on disk, so that images are decoded or generated only once.
 
 An entry is a folder of ``.npy`` files named by a hash of everything the arrays depend on. It is
 written elsewhere and renamed into place, so that a process sees a whole entry or none, and sealed
@@ -45,7 +45,7 @@ def folder() -> Path:
 
 
 def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
-    """What ``source.load(context)`` yields, from the cache where it is there.
+    """The domains of ``source.load(context)``, from the cache if they are in it.
 
     The arrays of a cached domain are mapped from disk, read-only: only what is used is read, from
     the first time on. Sequences of different lengths are no arrays, and are never kept.
@@ -65,7 +65,7 @@ def load_cached(source: Source, context: LoadContext) -> Sequence[Domain]:
 
 
 def is_cached(source: Source) -> bool:
-    """Whether a source's own class says that its arrays are worth keeping.
+    """Whether a source's own class declares that its arrays are to be cached.
 
     A subclass is not asked: its code may load something else, without any key of the scenario
     that says so.
@@ -117,7 +117,7 @@ def keep(entry: Path, write: Callable[[Path], None], what: str) -> bool:
 
 
 def _digest(source: Source, context: LoadContext) -> str:
-    """Names everything that the arrays depend on."""
+    """A digest of everything that the arrays depend on."""
     stats = [(str(path), path.stat()) for path in source.reads(context)]
     depends_on = {
         "layout": LAYOUT,
@@ -134,7 +134,7 @@ def _digest(source: Source, context: LoadContext) -> str:
 
 
 def _read(entry: Path) -> list[Domain] | None:
-    """The domains of an entry, or None if it is not there or not whole."""
+    """The domains of an entry, or None if it is missing or incomplete."""
     try:
         listed = json.loads((entry / "domains.json").read_text(encoding="utf-8"))
         return [
@@ -174,7 +174,7 @@ def _write(domains: Sequence[Domain], folder: Path) -> None:
 
 
 def _checksums(folder: Path) -> dict[str, int]:
-    """CRC-32 of every file of an entry but the seal: it finds every single flipped bit."""
+    """CRC-32 of every file of an entry except the seal: detects every single flipped bit."""
     sums = {}
     for path in sorted(folder.iterdir()):
         if path.name != SEAL:

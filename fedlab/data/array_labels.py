@@ -70,7 +70,7 @@ def classes(
     kind: LabelType = "text",
     remedy: str = TOO_MANY,
 ) -> tuple[Callable[[Labels], np.ndarray], tuple[str, ...], list[str]]:
-    """What numbers the labels of a split, the names of the classes, and remarks.
+    """A function that encodes the labels of a split, the names of the classes, and remarks.
 
     Args:
         splits: The labels of all splits of all files.
@@ -99,7 +99,7 @@ def classes(
 def _named(
     index: dict[str, int], names: tuple[str, ...], given: tuple[str, ...], key: str
 ) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Labels as places among given names, or else in their order."""
+    """Labels as indices into given names, or else into the names in their order."""
     if all(is_plain(name) and 0 <= int(name) < len(given) for name in names):
         return {label: int(names[place]) for label, place in index.items()}, given
     if set(names) <= set(given):  # text labels that are the names themselves
@@ -130,7 +130,7 @@ def _by_column(labels: np.ndarray, where: str) -> Labels:
 
 
 def _check_whole(labels: np.ndarray, where: str) -> None:
-    """Refuses floats that are no whole numbers."""
+    """Refuses floats that are not whole numbers."""
     odd = labels[~(np.isfinite(labels) & (labels == np.floor(labels)) & (np.abs(labels) < 2**53))]
     if len(odd):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Names of arrays that look like others."""
+"""Detects spellings of array names."""
 
 from __future__ import annotations
 

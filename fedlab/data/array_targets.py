@@ -1,4 +1,4 @@
-"""Labels in arrays where several of them, or numbers, are learnt."""
+"""Labels in arrays for multi-label and regression targets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def numbers(labels: np.ndarray, where: str) -> np.ndarray:
 def columns(
     splits: Sequence[np.ndarray], given: tuple[str, ...] | None, context: LoadContext
 ) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[str, ...], list[str]]:
-    """What makes labels of what was read (nothing), the names of the columns, and no remarks.
+    """A function that encodes labels (the identity), the names of the columns, and no remarks.
 
     Args:
         splits: The labels of all splits of all files, each of shape (n, columns).

@@ -18,7 +18,7 @@ DRAWS = 6  # flip, rotation, crop down, crop right, brightness, contrast
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
-    """All that is random about `count` images: uniform in [0, 1), shape (count, `DRAWS`)."""
+    """Random numbers for `count` images: uniform in [0, 1), shape (count, `DRAWS`)."""
     return torch.rand(count, DRAWS, generator=generator)
 
 

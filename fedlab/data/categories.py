@@ -1,4 +1,4 @@
-"""Categorical columns of tables as numbers: a column for each category, or its place."""
+"""Categorical columns of tables as numbers: one-hot columns, or codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 1000
 
 
 def check_encoding(encoding: Encoding, categorical: Sequence[int | str]) -> None:
-    """Refuses an encoding of no columns.
+    """Refuses an encoding where there are no categorical columns.
 
     Raises:
         ValueError: With the remedy.
@@ -34,7 +34,7 @@ class Categories(NamedTuple):
 
     @classmethod
     def of(cls, tables: Sequence[Mapping[str, list[str]]], key: str) -> Categories:
-        """Those of several tables together.
+        """The categories of several tables together.
 
         Raises:
             InputError: If there are too many for one column.
@@ -54,7 +54,7 @@ class Categories(NamedTuple):
     def renumbered(
         self, features: np.ndarray, columns: Sequence[str], own: Mapping[str, list[str]]
     ) -> np.ndarray:
-        """One file's features with the places of its texts among those of all files.
+        """One file's features, with its texts' codes replaced by those among all files.
 
         Args:
             features: Shape (n, features), whose categorical columns hold places among `own`.
@@ -77,7 +77,7 @@ class Categories(NamedTuple):
         encoding: Encoding,
         key: str,
     ) -> tuple[list[np.ndarray], list[str], list[str]]:
-        """Splits whose categorical columns are numbers.
+        """Splits with numbers for categorical columns.
 
         Categories are those of the rows that are learnt from. A cell that is missing, or of a
         category that no client learns from, is 0 in all columns of ``one_hot``, and one above the

@@ -1,4 +1,4 @@
-"""Names of classes and domains in one normal form, and words that only look different."""
+"""Names of classes and domains in a normal form, and names that differ in spelling alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLAIN = re.compile(r"0|-?[1-9][0-9]{0,99}")
 
 
 def normal(name: str) -> str:
-    """A name as it is compared and shown.
+    """The normal form of a name, in which names are compared and shown.
 
     Composed characters (NFC) stand for decomposed ones, as macOS writes file names; blanks at the
     ends and signs of no width go, and blanks inside become one space.
@@ -22,7 +22,7 @@ def normal(name: str) -> str:
 
 
 def stated(name: str) -> str:
-    """A name that a scenario gives, in its normal form.
+    """The normal form of a name in a scenario.
 
     Raises:
         ValueError: If there is nothing to see of it.
@@ -34,7 +34,7 @@ def stated(name: str) -> str:
 
 
 def refuse_spellings(names: Iterable[str], where: str) -> None:
-    """Refuses names that only differ in capitals, underscores or the width of their signs.
+    """Refuses names that differ only in capitals, underscores or character width.
 
     Args:
         names: Names in their normal form.
@@ -63,7 +63,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 
 def is_plain(label: str) -> bool:
-    """Whether a label is an integer in its one usual spelling."""
+    """Whether a label is an integer in canonical spelling."""
     return bool(_PLAIN.fullmatch(label))
 
 

@@ -15,7 +15,7 @@ from fedlab.targets.classes import Classes
 
 @dataclass(frozen=True)
 class ClientData:
-    """A client's training samples as the sources decoded them, to be normalised batch by batch.
+    """A client's training samples as decoded by the sources, normalised batch by batch.
 
     Attributes:
         inputs: uint8 images of shape (n, c, h, w) or float32 of shape (n, f).
@@ -37,7 +37,7 @@ class ClientData:
 
     @cached_property
     def known(self) -> int:
-        """How many of its labels are known."""
+        """Number of labelled samples."""
         return int(self.labelled.count_nonzero())
 
     @cached_property

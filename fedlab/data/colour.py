@@ -1,4 +1,4 @@
-"""Colours as a file means them: profile, gamma, palette and transparency, brought to sRGB."""
+"""Conversion of pictures to sRGB by their profile, gamma, palette and transparency."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def standard(image: Image.Image, format: str | None) -> tuple[Image.Image, list[
 def opaque(
     image: Image.Image, remarks: list[str], background: tuple[int, int, int]
 ) -> tuple[Image.Image, tuple[str, ...]]:
-    """An L or RGB picture: what is transparent is composed over a colour, and remarked."""
+    """An L or RGB picture: transparent pixels are composed over a colour, with a remark."""
     if image.mode != "RGBA":
         return image, tuple(remarks)
     lowest, _ = image.getchannel("A").getextrema()
@@ -71,7 +71,7 @@ def opaque(
 
 
 def decoded(shares: np.ndarray, image: Image.Image) -> np.ndarray:
-    """Shares of white of a grey picture of more than 8 bits, with the gamma that a PNG states."""
+    """Shares of white of a grey picture, corrected by a PNG's gamma; with a profile unchanged."""
     power = _power(image, image.format)
     return shares if power == 1 or "icc_profile" in image.info else shares**power
 
@@ -81,13 +81,13 @@ def _palette_alpha(image: Image.Image) -> bool:
 
 
 def _like(image: Image.Image, original: Image.Image) -> Image.Image:
-    """An image with the other's information; conversions lose some of it."""
+    """An image with another one's metadata, some of which conversions lose."""
     image.info = dict(original.info)
     return image
 
 
 def _power(image: Image.Image, format: str | None) -> float:
-    """Exponent that makes values of the file's gamma values of sRGB."""
+    """The exponent that converts values of the file's gamma to sRGB."""
     gamma = image.info.get("gamma", 0)
     if format != "PNG" or "srgb" in image.info or gamma <= 0:
         return 1.0
@@ -108,7 +108,7 @@ def _by_profile(image: Image.Image, profile: bytes) -> tuple[Image.Image, bool]:
 
 @lru_cache(maxsize=256)
 def _transform(profile: bytes, mode: str, thread: int) -> ImageCms.ImageCmsTransform | None:
-    """What brings a mode's colours from a profile to sRGB; None where they are in it already.
+    """The conversion of a mode's colours from a profile to sRGB; None if they are in sRGB.
 
     A transform holds a cache that is not safe between threads, so that each thread makes its own.
     """

@@ -1,4 +1,4 @@
-"""What each column of a table is: the label, the owner, the domain, a category or a number."""
+"""The purpose of each column of a table: label, owner, domain, category or number."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ class Columns:
 
     @property
     def texts(self) -> tuple[int, ...]:
-        """Columns of text, or of what is not read, beside the label."""
+        """Columns of text and unread columns, other than the label."""
         named = (self.owner, self.domain, *self.categorical, *self.ignored)
         return tuple(place for place in named if place is not None)
 
 
 def not_a_number(cell: str) -> str:
-    """What is wrong with a cell that should be a number, and what to do."""
+    """The error of a cell that should be a number, with the remedy."""
     if _DATE.fullmatch(cell):
         return (
             "looks like a date or a time of day; save it as a number, such as days since a day of "

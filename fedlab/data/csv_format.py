@@ -1,4 +1,4 @@
-"""How the files of a CSV source are to be read."""
+"""The format of the files of a CSV source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MISSING = ("?", "NA", "N/A", "#N/A", "<NA>", "null", "None")
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How the files of a source are to be read.
+    """The format of the files of a source.
 
     Attributes:
         label: Column of the labels: its name in the header, or its position.
@@ -45,5 +45,5 @@ class CsvFormat:
         return any(isinstance(each, str) for each in named)
 
     def is_missing(self, cell: str) -> bool:
-        """Whether a cell holds no value."""
+        """Whether a cell has no value."""
         return cell == "" or cell.lower() in self.missing or cell.lower() in ("nan", "-nan")

@@ -21,7 +21,7 @@ def guess(
     where: str,
     texts: Collection[int] = (),
 ) -> Guess:
-    """What the first row is, where the scenario does not say.
+    """The kind of the first row, where the scenario does not state it.
 
     Words are a header. Numbers are a sample, unless no other row has their label and they count the
     columns (pandas writes an array so), or stand beside a word where all other labels are numbers.

@@ -135,7 +135,7 @@ class _Reading:
         )
 
     def _is_named(self, first: list[str], columns: Columns) -> bool:
-        """Whether errors name columns by the first row, before it is known what that is."""
+        """Whether errors name columns by the first row, before its kind is known."""
         texts = set(columns.categorical)
         cells = [first[place] for place in columns.features if place not in texts]
         words = any(number(c) is None and not self.format.is_missing(c) for c in cells)
@@ -143,7 +143,7 @@ class _Reading:
         return stated or (self.format.header == "auto" and words)
 
     def _kind(self, first: list[str], columns: Columns) -> Guess:
-        """What the first row is."""
+        """The kind of the first row."""
         if self.format.is_named or self.format.header is True:
             return "header"
         if self.format.header is False:
@@ -152,7 +152,7 @@ class _Reading:
         return guess(first, columns.label, below, self.format, self.where, set(columns.texts))
 
     def _add(self, row: Row, columns: Columns, names: list[str]) -> None:
-        """Takes the numbers, the label, the owner and the domain of a row."""
+        """Stores the numbers, the label, the owner and the domain of a row."""
         line, cells = row
         label = columns.label
         if len(cells) != len(names):
@@ -208,7 +208,7 @@ class _Reading:
             limits.check_array((len(self.values),), 8, f"{self.where} (up to line {line})")
 
     def _rows(self, file: TextIO) -> Iterator[Row]:
-        """All rows with a value in them; those of empty cells alone are counted."""
+        """All rows with a value in them; rows of empty cells alone are counted."""
         format = self.format
         for line, cells in rows_of(file, format.limits, self.where, format.delimiter, strip=True):
             if any(cells):

@@ -1,4 +1,4 @@
-"""Rows of a CSV file as cells of text, and what may be read of a table."""
+"""Rows of a CSV file as cells of text, within limits."""
 
 from __future__ import annotations
 

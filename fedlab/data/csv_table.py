@@ -131,11 +131,11 @@ class Csv(Source):
         return list(files) if self.files_are == "domains" else [self._one_name()]
 
     def remarks(self, context: LoadContext) -> Sequence[str]:
-        """Files of a folder that are no tables."""
+        """A remark on files of a folder that are not tables."""
         return left_out(self.files, ".csv", context)
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
-        """Reads all files, splits each, and fills in what is missing.
+        """Reads all files, splits each, and fills in missing values.
 
         Raises:
             InputError: If a file cannot be read, files have different columns, labels are not
@@ -160,7 +160,7 @@ class Csv(Source):
         return self.domains(tables, context)
 
     def domains(self, tables: dict[str, Table], context: LoadContext) -> list[Domain]:
-        """The domains of tables that were read, by the name of their file.
+        """The domains of tables, by the name of their file.
 
         Raises:
             InputError: As `load`.
@@ -248,7 +248,7 @@ class Csv(Source):
 
 
 def _header_remarks(tables: dict[str, Table], key: str) -> list[str]:
-    """What was taken for a header, what for a sample, and rows without any value."""
+    """Remarks on rows read as a header, rows read as samples, and rows without any value."""
     remarks = []
     for kind, what in (
         ("sample", "the first row holds numbers and is read as a sample"),

@@ -1,4 +1,4 @@
-"""Columns of a table that are labels or numbers to learn, taken out of its features."""
+"""Target columns of a table, separated from its features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedlab.targets.base import CLASS
 
 
 class Labelled(Protocol):
-    """What of a CSV source says which columns are labels."""
+    """The part of a CSV source that says which columns are labels."""
 
     @property
     def label(self) -> int | str | tuple[int | str, ...]: ...  # noqa: D102
@@ -60,7 +60,7 @@ def label_columns(source: Labelled, context: LoadContext) -> tuple[int | str, ..
 def taken_out(
     tables: Mapping[str, Table], source: Labelled, context: LoadContext
 ) -> tuple[dict[str, Table], dict[str, np.ndarray], tuple[str, ...]]:
-    """The tables without the columns that are learnt; these as float64 (n, columns); their names.
+    """The tables without the target columns; these as float64 (n, columns); their names.
 
     Raises:
         InputError: If a column is not there, stands there twice, or has a cell that is no number.

@@ -1,4 +1,4 @@
-"""What every domain must fulfil before its samples are pooled with those of others."""
+"""Checks of every domain before its samples are pooled with those of others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedlab.errors import InputError
 
 
 def check_loaded(loaded: Any, where: str, ragged: bool = False) -> list[Domain]:
-    """What a source has loaded, if that is domains of arrays.
+    """The domains that a source has loaded, after a check of their type.
 
     Args:
         loaded: What it has returned.
@@ -97,7 +97,7 @@ def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
 
 
 def _holds_numbers(inputs: np.ndarray, stated: str) -> bool:
-    """Whether inputs are numbers of a shape that may be taken for them without being asked."""
+    """Whether inputs are numbers; of more than 3 axes only where ``data.inputs`` says so."""
     is_clear = inputs.ndim in (2, 3) or (stated == "numbers" and inputs.ndim > 3)
     return inputs.dtype in (np.float32, np.float64, np.int64) and is_clear
 

@@ -1,4 +1,4 @@
-"""Grey pictures of more than 8 bits: which of their values is black, and which is white."""
+"""Grey pictures of more than 8 bits: the values of black and white."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REMEDY = "set the source's value_range to the values that are black and white, e
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether the values of a picture are more than bytes."""
+    """Whether the values of a picture have more than 8 bits."""
     return image.mode == "F" or image.mode.startswith("I")
 
 

@@ -1,4 +1,4 @@
-"""The diabetes table that scikit-learn brings: how the disease has gone on after a year.
+"""The diabetes table of scikit-learn: progression of the disease after a year.
 
 Least Angle Regression, Efron, Hastie, Johnstone, Tibshirani, Annals of Statistics 32, 2004: 442
 patients, ten measurements, and a measure of progression between 25 and 346.
@@ -29,7 +29,7 @@ EDGES = (38, 50, 59)
 
 
 class Diabetes(Source):
-    """442 patients as sites of a clinic would have them, by age or by sex; nothing is downloaded.
+    """442 patients, divided into sites by age or by sex; nothing is downloaded.
 
     The column that they are divided by stays among the ten features.
 

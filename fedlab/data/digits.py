@@ -55,7 +55,7 @@ BATCH = 1000
 
 
 class DigitSource(Source):
-    """What sources of painted digits share: the looks, each of which is a domain.
+    """The base of sources of generated digits; each style is a domain.
 
     Attributes:
         train_per_domain: Training images of each domain.
@@ -69,7 +69,7 @@ class DigitSource(Source):
     domains: tuple[DomainName, ...] = Field(default=tuple(RECIPES), min_length=1)
 
     def recipe(self) -> dict[str, Any]:
-        """The parameters and the versions of the libraries that take part in the painting.
+        """The parameters, and the versions of the libraries that generate images.
 
         Raises:
             InputError: If scikit-learn or matplotlib, which bring the ingredients, are missing.
@@ -81,7 +81,7 @@ class DigitSource(Source):
         return list(self.domains)
 
     def load(self, context: LoadContext) -> list[Domain]:
-        """Paints the domains; a pure function of these parameters and `context`.
+        """Generates the domains; a pure function of these parameters and `context`.
 
         Raises:
             InputError: If scikit-learn or matplotlib, which bring the ingredients, are missing.
@@ -90,11 +90,11 @@ class DigitSource(Source):
 
     @abstractmethod
     def _domain(self, name: DomainName, context: LoadContext) -> Domain:
-        """Paints one domain."""
+        """Generates one domain."""
 
 
 class Digits(DigitSource):
-    """Digits in five looks: ``handwritten``, ``scan``, ``photo``, ``printed`` and ``street``.
+    """Digits in five styles: ``handwritten``, ``scan``, ``photo``, ``printed`` and ``street``.
 
     A handwritten digit serves one split of one domain only, a font or a part of a photograph one
     split only. Where more images are asked for than there are source digits, a source returns in
@@ -141,12 +141,12 @@ def _paint(
 
 
 def to_bytes(images: Tensor) -> np.ndarray:
-    """Brings float32 images, nominally in [0, 1], to uint8."""
+    """Converts float32 images, nominally in [0, 1], to uint8."""
     return (255 * images).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def material(domain: DomainName, split: Split, seed: int) -> Material:
-    """What one split of one domain is made from; disjoint from that of every other."""
+    """The source material of one split of one domain; disjoint from that of every other."""
     digits, labels = handwriting()
     owned = _owned(labels, domain, split, seed)
     columns = [column for page in photographs() for column in page.chunk(COLUMNS, dim=2)]
@@ -159,7 +159,7 @@ def material(domain: DomainName, split: Split, seed: int) -> Material:
 
 
 def _owned(labels: np.ndarray, domain: DomainName, split: Split, seed: int) -> np.ndarray:
-    """Indices of the handwritten digits that serve a split of a domain, equally many per class."""
+    """Indices of the handwritten digits of a split of a domain, equally many per class."""
     if domain not in WRITTEN:
         return np.empty(0, np.int64)
     owned = []

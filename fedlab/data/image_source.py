@@ -1,4 +1,4 @@
-"""What all sources of images share: one look can be made into several domains."""
+"""The base of sources of images: one look can be made into several domains."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ class ImageSource(Source):
         return [made.name for made in self.make_domains] or names
 
     def recipe(self) -> dict[str, Any]:
-        """All parameters but those of `derive`, which starts from what is cached."""
+        """All parameters except those of `derive`, which works on cached arrays."""
         return self.model_dump(mode="json", exclude={"make_domains", "share_samples"})
 
     def derive(self, domains: Sequence[Domain], context: LoadContext) -> Sequence[Domain]:
-        """Deals the samples out to the made domains and transforms them.
+        """Divides the samples among the made domains and transforms them.
 
         Raises:
             InputError: If there is more than one domain to start from, or a transform refuses the
@@ -114,7 +114,7 @@ class ImageSource(Source):
     def _made(
         self, images: np.ndarray, labels: np.ndarray, split: str, context: LoadContext
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """One split of all made domains: images, labels, and the places that they are from."""
+        """One split of all made domains: images, labels, and their source indices."""
         if self.share_samples:
             dealt = [np.arange(len(labels))] * len(self.make_domains)
         else:

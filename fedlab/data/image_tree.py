@@ -1,4 +1,4 @@
-"""Which pictures of a folder belong to which domain and class, and what belongs to none."""
+"""The pictures of a folder by domain and class, and the files that belong to none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOMAINS_LISTED = 8
 
 @dataclass
 class LeftOut:
-    """What was found and not read, by reason.
+    """The files that were found and not read, by reason.
 
     Attributes:
         loose: Pictures that lie in no class folder.
@@ -239,7 +239,7 @@ def _classes(path: Path, key: str, left: LeftOut) -> Folder:
 
 
 def _pictures(folder: Path, left: LeftOut) -> list[Path]:
-    """The pictures in a class folder; what else is there is counted."""
+    """The pictures in a class folder; other files are counted."""
     folders, files = _entries(folder, left)
     pictures = [each for each in files if each.suffix.lower() in endings()]
     _leave_out([each for each in files if each.suffix.lower() not in endings()], left)
@@ -255,7 +255,7 @@ def _pictures(folder: Path, left: LeftOut) -> list[Path]:
 
 
 def _leave_out(files: Sequence[Path], left: LeftOut) -> int:
-    """Counts files that lie where no picture is read, and gives the number of pictures."""
+    """Counts files outside of class folders, and returns the number of pictures."""
     pictures = [each for each in files if each.suffix.lower() in endings()]
     left.loose += len(pictures)
     left.others.update(
@@ -265,7 +265,7 @@ def _leave_out(files: Sequence[Path], left: LeftOut) -> int:
 
 
 def _entries(path: Path, left: LeftOut) -> tuple[list[Path], list[Path]]:
-    """The folders and the files in a folder, sorted by name; the system's are counted only."""
+    """The folders and the files in a folder, sorted by name; system files are counted only."""
     folders, files = [], []
     with os.scandir(path) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""What stands in for missing values of a table."""
+"""Imputation of missing values of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMED = 5
 def filled(
     domains: list[Domain], columns: Sequence[str], impute: Impute, context: LoadContext
 ) -> tuple[list[Domain], list[str]]:
-    """The same domains without missing values, as they are stored; a remark on what is new.
+    """The same domains without missing values, in their stored type; remarks on imputed cells.
 
     Args:
         domains: With NaN where a value is missing.
@@ -52,7 +52,7 @@ def filled(
 def _remarks(
     columns: Sequence[str], empty: np.ndarray, middle: np.ndarray, impute: Impute, key: str
 ) -> list[str]:
-    """How many cells of which columns had no value, and what they were given."""
+    """Remarks on how many cells of which columns were imputed, and by what."""
     every = zip(columns, empty, middle, strict=True)
     found = [(int(count), name, float(value)) for name, count, value in every if count]
     if not found:

@@ -1,4 +1,4 @@
-"""What the numbers of samples are: pixels of images, measurements, or ids."""
+"""The kind of inputs: pixels of images, measurements, or ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which classes the labels of a table or of arrays are."""
+"""Classes of the labels of a table or of arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]*)?")
 
 
 def check_label_type(label_type: LabelType, positive_above: float | None) -> None:
-    """Refuses labels that are said to be codes and measurements.
+    """Refuses ``label_type: text`` beside ``positive_above``.
 
     Raises:
         ValueError: With the remedy.
@@ -102,7 +102,7 @@ def split_at(
 
 
 def renamed(names: tuple[str, ...], given: tuple[str, ...] | None, key: str) -> tuple[str, ...]:
-    """The names that a scenario gives classes, in the order of those that were found.
+    """The scenario's names of classes, in the order of those that were found.
 
     Raises:
         InputError: If they are not as many, or one stands there twice.

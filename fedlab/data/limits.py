@@ -1,4 +1,4 @@
-"""How much a reader may take: bounds on files, pictures and tables, each with a key."""
+"""Limits on the sizes of files, pictures and tables, each with a key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedlab.errors import InputError
 
 
 class Limits(ConfigBlock):
-    """What is larger is refused before it is read, for a file may be hostile, or not what it seems.
+    """Limits that are checked before reading, since a file may be hostile or damaged.
 
     Attributes:
         file_bytes: Bytes of one file.
@@ -32,7 +32,7 @@ class Limits(ConfigBlock):
     line_bytes: PositiveInt = 4 * 2**20
 
     def check_file(self, path: Path, where: str) -> None:
-        """Refuses what is no ordinary file of a permitted size; a pipe would be read for ever.
+        """Refuses all but ordinary files of a permitted size; a pipe would never end.
 
         Args:
             path: The file.
@@ -90,7 +90,7 @@ class Limits(ConfigBlock):
 
 
 def size(count: int) -> str:
-    """Bytes as one reads them: ``3.2 GiB``."""
+    """Bytes in readable units: ``3.2 GiB``."""
     value, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
     while value >= 1024 and len(units) > 1:
         value /= 1024

@@ -59,7 +59,7 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
 
 
 def check_places(spec: DataSpec, base: Path | None = None) -> None:
-    """Looks for the files and the domains that a scenario names, without reading samples.
+    """Checks that the named files and domains exist, without reading samples.
 
     Args:
         spec: The scenario's ``data`` block.

@@ -1,4 +1,4 @@
-"""Arrays that stay in their files: every process maps them, and the machine caches one copy.
+"""Memory-mapped arrays: every process maps the file, and the machine caches one copy.
 
 A pickled array would be copied into every message and into Ray's object store; of a mapped one only
 the file's name travels. What a process reads of it are the rows of a batch.
@@ -19,7 +19,7 @@ SMALLEST = 2**28
 
 
 class MappedFile(NamedTuple):
-    """A file that an array is mapped from, as it was then.
+    """The file of a mapped array, with its size and time at mapping.
 
     Attributes:
         path: The file.
@@ -49,7 +49,7 @@ class MappedFile(NamedTuple):
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
 
     def check(self) -> None:
-        """Checks that the file is what it was.
+        """Checks that the file has not changed.
 
         Raises:
             LostDataError: If it is gone, or another one.
@@ -69,7 +69,7 @@ class MappedFile(NamedTuple):
 
 
 def file_of(array: np.ndarray) -> MappedFile | None:
-    """The file that an array is mapped from; None of parts, and of what can be written to."""
+    """The file of a mapped array; None for slices, and for writable arrays."""
     if not isinstance(array, np.memmap) or not isinstance(array.base, mmap.mmap):
         return None
     if array.mode != "r":

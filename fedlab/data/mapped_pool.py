@@ -1,4 +1,4 @@
-"""The samples of several arrays as one pool that leaves large files where they are."""
+"""The samples of several arrays as one pool, in which large files stay mapped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 
 class MappedPool:
-    """Samples of several arrays, one after the other, that are read when they are asked for.
+    """Samples of several arrays, one after the other, read on access.
 
     It is read like an array, along its first axis alone: ``pool[3]``, ``pool[2:8]``,
     ``pool[rows]`` and ``pool[mask]`` are arrays in memory. What is pickled of a file is its name.
@@ -54,11 +54,11 @@ class MappedPool:
         return int(self.ends[-1])
 
     def __getstate__(self) -> tuple[Part, ...]:
-        """What is pickled: files by their names."""
+        """The pickled state: files by their names."""
         return self.parts
 
     def __setstate__(self, parts: tuple[Part, ...]) -> None:
-        """Takes what was pickled; files are opened when they are read."""
+        """Restores the pickled state; files are opened when they are read."""
         self.__init__(parts)
 
     @property
@@ -77,7 +77,7 @@ class MappedPool:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def check(self) -> None:
-        """Checks that the files are what they were.
+        """Checks that the files have not changed.
 
         Raises:
             LostDataError: If one is gone, or another one.
@@ -139,7 +139,7 @@ Inputs = np.ndarray | MappedPool
 
 
 def pooled(arrays: Sequence[np.ndarray], kept: Sequence[np.ndarray | None]) -> Inputs:
-    """Arrays one after the other.
+    """Arrays concatenated.
 
     Args:
         arrays: Of one shape apart from the first axis.
@@ -163,7 +163,7 @@ def pooled(arrays: Sequence[np.ndarray], kept: Sequence[np.ndarray | None]) -> I
 
 
 def pieces(inputs: Inputs, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Samples in their order, no more than `PIECE` bytes (but one sample) at a time.
+    """Samples in their order, in pieces of at most `PIECE` bytes (at least one sample).
 
     Args:
         inputs: The samples.

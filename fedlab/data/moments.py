@@ -1,4 +1,4 @@
-"""Mean and deviation of every feature, of samples that need not be in memory."""
+"""Mean and standard deviation of every feature, of samples larger than memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedlab.data.mapped_pool import Inputs, pieces
 
 
 class FeatureMoments(NamedTuple):
-    """What features are standardised by, float64 of shape (features,) or (channels,).
+    """Mean and standard deviation of features, float64 of shape (features,) or (channels,).
 
     Attributes:
         mean: The mean of all numbers of a feature.

@@ -22,7 +22,7 @@ FilesAre = Literal["domains", "owners"]
 def check_files_are(
     files_are: FilesAre, domain: str | None, owner: int | str | None, split: str
 ) -> None:
-    """Refuses keys of a source that say something of owners, or of their one domain, in vain.
+    """Refuses keys about owners, or about the one domain, that contradict `files_are`.
 
     Args:
         files_are: What each file is.
@@ -55,7 +55,7 @@ def one_name(domain: str | None, files: Mapping[str, Path] | str) -> str:
 def named(
     files: Mapping[str, Path] | str, ending: str, context: LoadContext, key: str = "files"
 ) -> dict[str, Path]:
-    """The file of each domain; found files are called as they are, without their ending.
+    """The file of each domain; found files are named after themselves, without their ending.
 
     Args:
         files: What the scenario says.
@@ -127,5 +127,5 @@ def _found(files: str, ending: str, context: LoadContext, key: str) -> list[Path
 
 
 def _first_pattern(path: Path) -> int:
-    """Number of the parts before the first with a pattern in it."""
+    """Index of the first part with a pattern in it."""
     return next((i for i, part in enumerate(path.parts) if set("*?[") & set(part)), 0)

@@ -1,4 +1,4 @@
-"""Windows of a text: so many tokens, and the one that follows them."""
+"""Windows of a text: a number of tokens, and the one that follows them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def windows(ids: Sequence[int], length: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """All windows of a text and what follows each.
+    """All windows of a text and the token after each.
 
     Args:
         ids: The tokens of the text.

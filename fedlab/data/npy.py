@@ -1,4 +1,4 @@
-"""One array a file: ``.npy`` files that are mapped and never read as a whole."""
+"""Sources of ``.npy`` files, one array each, which are mapped and never read as a whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images or features out of ``.npz`` files, one domain a file."""
+"""Images or features from ``.npz`` files, one domain a file."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Npz(ImageSource):
         return self._made_names(names)
 
     def remarks(self, context: LoadContext) -> Sequence[str]:
-        """Files of a folder that are no archives."""
+        """A remark on files of a folder that are not archives."""
         return left_out(self.files, ".npz", context)
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
@@ -143,7 +143,7 @@ class Npz(ImageSource):
     def _numbering(
         self, labels: list[Any], context: LoadContext
     ) -> tuple[Callable[[Any], np.ndarray], tuple[str, ...], list[str]]:
-        """What makes labels of what was read, the names of classes or columns, and remarks."""
+        """A function that encodes labels, the names of classes or columns, and remarks."""
         if context.target.kind == CLASS:
             return classes(labels, self.class_names, context.key)
         return columns(labels, self.class_names, context)
@@ -219,7 +219,7 @@ class Npz(ImageSource):
     def _refuse_misspelt(
         self, unread: Sequence[str], names: Sequence[str], where: str, context: LoadContext
     ) -> None:
-        """Refuses test arrays by nearly the name of those that are looked for and not there."""
+        """Refuses arrays whose names nearly match the missing arrays of the test split."""
         for parameter in ("x_test", "y_test"):
             wanted: str = getattr(self, parameter)
             for name in () if wanted in names else unread:
@@ -268,7 +268,7 @@ class Npz(ImageSource):
 
 @dataclass(frozen=True)
 class _Arrays:
-    """What one file holds, by split, and the names of what is not read."""
+    """The arrays of one file, by split, and the names of unread ones."""
 
     inputs: dict[str, np.ndarray]
     labels: dict[str, Labels | np.ndarray]

@@ -1,4 +1,4 @@
-"""What the arrays of inputs in a NumPy archive become."""
+"""Conversion of the input arrays of a NumPy archive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedlab.errors import InputError
 
 
 def inputs_of(inputs: np.ndarray, where: str, context: LoadContext, series: bool) -> np.ndarray:
-    """Numbers as int64 or floats, ids, or images brought to the scenario's shape.
+    """Numbers as int64 or floats, ids, or images converted to the scenario's shape.
 
     Args:
         inputs: The array as it was saved.
@@ -60,7 +60,7 @@ def inputs_of(inputs: np.ndarray, where: str, context: LoadContext, series: bool
 
 
 def in_one_type(inputs: list[np.ndarray]) -> list[np.ndarray]:
-    """Numbers of all files in the one type that they need; images as they are."""
+    """Numbers of all files in one common type; images unchanged."""
     kinds = {each.dtype.name for each in inputs}
     alike = len({each.shape[1:] for each in inputs}) == 1
     if (

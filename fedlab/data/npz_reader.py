@@ -1,4 +1,4 @@
-"""Arrays out of a ``.npz`` file, of which nothing is unpacked before its size is known."""
+"""A reader of ``.npz`` files that checks the size of each array before unpacking it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Archive:
             return native.reshape(shape, order=order)
 
     def ragged(self, name: str) -> np.ndarray:
-        """Reads an array, which may be one of sequences of different lengths.
+        """Reads an array, or an object array of sequences of different lengths.
 
         Raises:
             InputError: As for any array, or if its objects are no sequences of numbers.
@@ -115,7 +115,7 @@ class _AsInputError:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the first index runs fastest, and the type of the numbers."""
+    """Shape, whether the order is Fortran's, and the type of the numbers."""
     version = npy.read_magic(file)
     reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, kind = reader(file, max_header_size=LONGEST_HEADER)

@@ -1,4 +1,4 @@
-"""Which text is a number: digits, a point and an exponent, and nothing that Python adds to them."""
+"""Parses decimal numbers: digits, a point and an exponent, without Python's extensions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
 
 
 def number(text: str) -> float | None:
-    """The number that a text is; None where it is none, as ``1_0`` or a digit of another script."""
+    """The number in a text; None if it is not one, as ``1_0`` or a digit of another script."""
     if _NUMBER.fullmatch(text):
         return float(text)
     if _INFINITE.fullmatch(text):

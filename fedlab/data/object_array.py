@@ -1,4 +1,4 @@
-"""Sequences of numbers out of an object array, without executing what the file says.
+"""Reads sequences of numbers from a pickled object array, without executing its code.
 
 NumPy writes an array of objects as a pickle, and a pickle may call anything when it is read. Here
 stand-ins take the place of the few names that an array of arrays or lists needs, and every other
@@ -64,7 +64,7 @@ class _Array:
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Knows three names."""
+    """An unpickler that accepts three names."""
 
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for one of NumPy's names.

@@ -1,4 +1,4 @@
-"""Arrays of several files on their way to domains, with the owners of their samples."""
+"""Arrays of several files combined into domains, with the owners of their samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Splits = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]
 
 
 def together(parts: Mapping[str, Splits], where: str) -> Splits:
-    """The arrays of files of which each is an owner, called as the file.
+    """The arrays of files that are one owner each, named after the file.
 
     Args:
         parts: The splits of each file.
@@ -47,7 +47,7 @@ def together(parts: Mapping[str, Splits], where: str) -> Splits:
 
 
 def concatenated(owners: Sequence[np.ndarray]) -> np.ndarray:
-    """Owners of several splits in one array; text where one of them is text."""
+    """Owners of several splits in one array, converted to text if one of them is text."""
     if all(each.dtype.kind in "iub" for each in owners):
         return np.concatenate(owners)
     return np.concatenate([each.astype(str) for each in owners])

@@ -1,4 +1,4 @@
-"""Training and test samples where samples have owners: within each owner, or owner by owner."""
+"""Training and test splits of samples with owners: within each owner, or by owner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 def split_within(
     labels: np.ndarray, owners: np.ndarray, test_share: float, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits every owner's samples by themselves, stratified by class.
+    """Splits each owner's samples separately, stratified by class.
 
     An owner's test samples are the share of its samples, rounded, at least one of two, and never
     all; within it each class gives in proportion, by the method of largest remainders.
@@ -47,7 +47,7 @@ def split_within(
 def split_by_owner(
     owners: np.ndarray, test_share: float, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws owners all of whose samples are tested, at least one and never all of them.
+    """Draws owners for the test split, at least one and never all of them.
 
     Args:
         owners: Owner indices, shape (n,), of two owners or more.
@@ -64,7 +64,7 @@ def split_by_owner(
 
 
 def rank(groups: np.ndarray) -> np.ndarray:
-    """The place of each element within its group, of groups (from 0 on) that lie together."""
+    """The index of each element within its group, where groups (from 0 on) are contiguous."""
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     sizes = np.diff(np.append(starts, len(groups)))
     return np.arange(len(groups)) - np.repeat(starts, sizes)

@@ -1,4 +1,4 @@
-"""Who samples are of: a writer, a patient, a sensor, a hospital."""
+"""Owners of samples: a writer, a patient, a sensor, a hospital."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Owners(NamedTuple):
     names: tuple[str, ...]
 
     def take(self, rows: np.ndarray) -> Owners:
-        """The owners of some of the samples; their names stay all."""
+        """The owners of some of the samples; the list of names stays complete."""
         return Owners(self.codes[rows], self.names)
 
 

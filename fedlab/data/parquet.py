@@ -1,4 +1,4 @@
-"""Parquet files: tables of numbers, or pictures as they lie on Hugging Face's hub."""
+"""Parquet files: tables of numbers, or pictures in the format of Hugging Face's hub."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Parquet(PictureSource):
         return self
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
-        """All files, and those of pictures that lie beside them.
+        """All files, and the picture files that they refer to.
 
         Raises:
             InputError: If there are none, or a column is missing.
@@ -115,7 +115,7 @@ class Parquet(PictureSource):
         return [*(file.path for file in files), *pictures]
 
     def depends_on(self, context: LoadContext) -> dict[str, Any]:
-        """The unseen domains, whose rows fill no gap and name no category of a table."""
+        """The unseen domains, whose rows are not used for imputation or categories."""
         first = self._opened(context)["train"][0]
         is_table = self._image(first, context) is None
         return {"unseen_domains": sorted(context.unseen_domains)} if is_table else {}
@@ -173,7 +173,7 @@ class Parquet(PictureSource):
         return found
 
     def _opened(self, context: LoadContext) -> dict[str, list[File]]:
-        """The files of each split, which have the columns that the source names."""
+        """The files of each split, which must have the columns that the source names."""
         files = {
             split: [File.opened(path, f"{context.key}.{split}", context.limits) for path in paths]
             for split, paths in self._paths(context).items()
@@ -251,7 +251,7 @@ class Parquet(PictureSource):
         return [domains[0].with_remarks(remarks), *domains[1:]]
 
     def _tables(self, rows: FileRows, context: LoadContext) -> list[Domain]:
-        """The domains of numbers, by the way of CSV tables."""
+        """The domains of numbers, processed as CSV tables."""
         first = rows.files[0]
         if self.columns is None:
             rows.check_columns(f"{context.key}.columns")

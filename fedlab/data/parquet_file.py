@@ -1,4 +1,4 @@
-"""Columns of Parquet files: numbers, texts and pictures, and what Hugging Face says of them."""
+"""Columns of Parquet files: numbers, texts and pictures, with Hugging Face's metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedlab.errors import InputError
 
 
 class File(NamedTuple):
-    """One file, of which the columns have not been read.
+    """One file, whose columns have not been read yet.
 
     Attributes:
         path: The file.
@@ -34,7 +34,7 @@ class File(NamedTuple):
 
     @classmethod
     def opened(cls, path: Path, key: str, limits: Limits) -> File:
-        """Reads what a file says of itself.
+        """Reads a file's metadata.
 
         Raises:
             InputError: If it is missing, larger than is allowed, no Parquet file, or has two
@@ -65,7 +65,7 @@ class File(NamedTuple):
         return cls(path, where, schema, rows)
 
     def declared(self, column: str) -> tuple[str, ...] | None:
-        """The class names that Hugging Face's metadata give a column of numbers."""
+        """The class names in Hugging Face's metadata of an integer column."""
         try:
             metadata = json.loads((self.schema.metadata or {})[b"huggingface"])
             names = metadata["info"]["features"][column]["names"]
@@ -74,7 +74,7 @@ class File(NamedTuple):
             return None
 
     def check(self, columns: Sequence[str], key: str) -> None:
-        """Refuses a column that is not there.
+        """Refuses a missing column.
 
         Raises:
             InputError: With the columns that are.
@@ -87,7 +87,7 @@ class File(NamedTuple):
                 )
 
     def cells(self, column: str) -> list[Any]:
-        """A column as it stands in the file, None for what is missing."""
+        """The values of a column, None for missing ones."""
         return self._read(column).to_pylist()
 
     def texts(self, column: str, what: str) -> list[str]:
@@ -155,7 +155,7 @@ class File(NamedTuple):
         return values
 
     def categories(self, column: str) -> tuple[np.ndarray, list[str]]:
-        """A column of categories: places among its texts, float64 with NaN where missing."""
+        """A column of categories: codes of its texts, float64 with NaN where missing."""
         cells = self.cells(column)
         places: dict[str, int] = {}
         codes = [
@@ -165,7 +165,7 @@ class File(NamedTuple):
         return np.array(codes, np.float64), list(places)
 
     def is_picture(self, column: str) -> bool:
-        """Whether a column holds pictures: bytes, or what Hugging Face makes of an image."""
+        """Whether a column holds pictures: bytes, or Hugging Face's image type."""
         import pyarrow
 
         kind = self.schema.field(column).type
@@ -174,7 +174,7 @@ class File(NamedTuple):
         return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
 
     def pictures(self, column: str) -> list[Path | bytes]:
-        """The content of each picture, or its file where the content is not there.
+        """The content of each picture, or its path where the column has no content.
 
         Raises:
             InputError: If a row has neither.
@@ -191,7 +191,7 @@ class File(NamedTuple):
         return found
 
     def pictures_beside(self, column: str) -> list[Path]:
-        """The files of pictures of which the column has the path and not the content.
+        """The picture files whose paths, but not contents, are in the column.
 
         Raises:
             InputError: As `pictures`.

@@ -1,4 +1,4 @@
-"""The rows of all Parquet files of a source, on their way to domains."""
+"""The rows of all Parquet files of a source, combined into domains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedlab.errors import InputError
 
 @dataclass(frozen=True)
 class FileRows:
-    """The rows of all files, whose features have not been read.
+    """The rows of all files, whose features have not been read yet.
 
     Attributes:
         files: The files, in the order of their rows.
@@ -30,7 +30,7 @@ class FileRows:
     domains: np.ndarray
 
     def picture(self, row: int) -> str:
-        """What the picture of a row is called in errors."""
+        """The name of a row's picture in errors."""
         for file in self.files:
             if row < file.rows:
                 return f"{file.where}: the image of row {row}"
@@ -38,7 +38,7 @@ class FileRows:
         raise IndexError(row)
 
     def check_columns(self, key: str) -> None:
-        """Refuses files with other columns than the first, of which all are read.
+        """Refuses files with other columns than the first, where all columns are read.
 
         Raises:
             InputError: With the columns in which they differ.
@@ -110,7 +110,7 @@ def column_of(files: Sequence[File], column: str | None, what: str) -> list[str]
 def declared_classes(
     files: Sequence[File], label: str, found: np.ndarray, key: str
 ) -> tuple[str, ...] | None:
-    """The class names of the files' metadata, for labels that are places among them.
+    """The class names of the files' metadata, for labels that are their indices.
 
     Args:
         files: All files.

@@ -27,7 +27,7 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True)
 class Reading:
-    """How the pictures of a source are read.
+    """The settings by which the pictures of a source are read.
 
     Attributes:
         channels: 1 or 3.
@@ -51,7 +51,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it is used.
+    """A decoded picture.
 
     Attributes:
         pixels: uint8 of shape (channels, size, size).
@@ -67,21 +67,21 @@ class Picture:
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read."""
+    """Pillow's names of the supported formats."""
     Image.init()
     return tuple(name for name in Image.OPEN if name not in NOT_READ)
 
 
 @cache
 def endings() -> frozenset[str]:
-    """Endings of the files that are read, in lower case, each with its dot."""
+    """Endings of supported files, in lower case, each with its dot."""
     known = set(formats())
     return frozenset(e for e, name in Image.registered_extensions().items() if name in known)
 
 
 @contextmanager
 def decoding(pixels: int) -> Generator[None]:
-    """Sets Pillow's own bound on pictures, which holds for the whole process, for a block."""
+    """Sets Pillow's limit on pixels, which is global to the process, for a block."""
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
@@ -152,7 +152,7 @@ def _read(image: Image.Image, reading: Reading) -> Picture:
 
 
 def _fitted(image: Image.Image, reading: Reading) -> np.ndarray:
-    """An RGB or grey picture with the channels and the size asked for."""
+    """An RGB or grey picture with the requested channels and size."""
     image = image.convert("RGB" if reading.channels == 3 else "L")
     size = (reading.size, reading.size)
     if reading.resize == "crop":

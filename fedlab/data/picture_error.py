@@ -1,7 +1,7 @@
-"""What is wrong with a picture."""
+"""The error of a picture."""
 
 from __future__ import annotations
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read right: what is wrong with it, and the remedy."""
+    """A picture that cannot be read correctly: the problem, and the remedy."""

@@ -1,4 +1,4 @@
-"""What sources of picture files share: how a picture is read, and reading many of them."""
+"""The base of sources of picture files, which decodes many of them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _read(picture: Path | bytes, called: str, reading: Reading, context: LoadCon
 
 
 def picture_remarks(pictures: Sequence[Picture], where: str) -> list[str]:
-    """What had to be decided for a domain's pictures, each with its number.
+    """Remarks on decisions about a domain's pictures, each with the number of pictures.
 
     Raises:
         InputError: If all of them would be black.

@@ -1,4 +1,4 @@
-"""From stored samples to what a network is fed, batch by batch, on the device."""
+"""From stored samples to a network's inputs, batch by batch, on the device."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Preprocess:
         self._as_they_are = not mean.any() and bool((std == 1).all())
 
     def to(self, device: torch.device | str) -> Preprocess:
-        """The same on `device`, which saves a copy of mean and std with every batch.
+        """The same on `device`, so that mean and std are not copied for every batch.
 
         Single numbers stay on the CPU: they travel with the kernels that use them.
 
@@ -127,7 +127,7 @@ class Preprocess:
         return self.augmented(batches, self.draw(batches.shape[1], generators))
 
     def draw(self, count: int, generators: Sequence[torch.Generator]) -> Tensor | None:
-        """What is random about `count` images of each client, on the host.
+        """Random numbers for `count` images of each client, on the host.
 
         Returns:
             Shape (clients, count, `fedlab.data.augment.DRAWS`); None where nothing is changed.
@@ -137,7 +137,7 @@ class Preprocess:
         return torch.stack([draw(count, generator) for generator in generators])
 
     def augmented(self, batch: Tensor, draws: Tensor | None) -> Tensor:
-        """Images of shape (..., channels, height, width), changed as draws of them say."""
+        """Images of shape (..., channels, height, width), augmented by drawn numbers."""
         if draws is None:
             return batch
         flat = draws.flatten(0, -2)
@@ -146,7 +146,7 @@ class Preprocess:
         )
 
     def strong(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Changes a batch strongly, as `fedlab.data.randaugment` says.
+        """Augments a batch strongly (see `fedlab.data.randaugment`).
 
         Args:
             batch: What `inputs` has made, shape (n, channels, height, width).
@@ -164,7 +164,7 @@ class Preprocess:
         return self.strong_views(batches, planned._replace(crops=crops, back=back, kinds=kinds))
 
     def plan_strong(self, count: int, generators: Sequence[torch.Generator]) -> StrongPlan:
-        """What becomes of `count` images of each client, on the host.
+        """The operations for `count` images of each client, on the host.
 
         Raises:
             InputError: If the samples are no images.
@@ -182,13 +182,13 @@ class Preprocess:
         return plan(draws, height, width, mirrors=self.augmentation.flip)
 
     def strong_views(self, batch: Tensor, planned: StrongPlan) -> Tensor:
-        """Images of shape (..., channels, height, width), changed as planned for all of them."""
+        """Images of shape (..., channels, height, width), augmented by one plan."""
         from fedlab.data.randaugment import apply
 
         return self._changed(batch, lambda pixels: apply(pixels, planned))
 
     def _changed(self, batch: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Normalised images of shape (..., channels, height, width), changed as pixels."""
+        """Normalised images of shape (..., channels, height, width), changed in pixel values."""
         mean, std = self._statistics_for(batch)
         pixels = (batch * std + mean).flatten(0, -4)
         return ((change(pixels) - mean) / std).view(batch.shape)

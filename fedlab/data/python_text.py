@@ -1,4 +1,4 @@
-"""Texts that come with Python: what the modules of its library say of themselves."""
+"""Texts that are part of Python: the documentation of its standard library."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class PythonText(TextSource):
 
 
 def _said_by(module: str, key: str) -> str:
-    """All that a module says of itself, its classes and its functions, in the order of its file."""
+    """All docstrings of a module, its classes and its functions, in the order of its file."""
     try:
         found = find_spec(module)
     except (ImportError, ValueError, AttributeError):

@@ -30,7 +30,7 @@ CROP_PADDING = 1 / 8
 
 
 class StrongPlan(NamedTuple):
-    """What is done with each of n images, in the order of their operations.
+    """The operations on n images, in the order of the operations.
 
     Attributes:
         crops: For each image its place in the batch, the first of its rows in the padded image, the
@@ -48,12 +48,12 @@ class StrongPlan(NamedTuple):
 
 
 def draw_strong(count: int, generator: torch.Generator) -> Tensor:
-    """All that is random about `count` images: uniform in [0, 1), shape (count, `DRAWS`)."""
+    """Random numbers for `count` images: uniform in [0, 1), shape (count, `DRAWS`)."""
     return torch.rand(count, DRAWS, generator=generator)
 
 
 def plan(draws: Tensor, height: int, width: int, *, mirrors: bool) -> StrongPlan:
-    """What the draws say, on the host.
+    """The operations that the draws select, on the host.
 
     Args:
         draws: Uniform in [0, 1), shape (n, `DRAWS`); see `draw_strong`.

@@ -1,4 +1,4 @@
-"""Bringing decoded images to the channels and the size of the scenario."""
+"""Conversion of decoded images to the scenario's channels and size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R BT.601, as PIL
 
 
 def conform(images: np.ndarray, channels: int, size: int) -> np.ndarray:
-    """Resizes images and makes them grey or coloured.
+    """Resizes images and converts them to grey or colour.
 
     Sides are scaled independently (bilinear, antialiased). Grey is the luma of a colour; a grey
     image becomes a coloured one of three equal channels.

@@ -1,4 +1,4 @@
-"""The shape of one sample, and what its numbers are where a shape does not say it."""
+"""The shape of one sample, with the vocabulary where samples are ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data source yields and what everything later works on: labelled arrays, by domain."""
+"""The data structures that sources yield and later stages use: labelled arrays, by domain."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Samples:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether some are in files, and are read when they are asked for."""
+        """Whether some samples are in files, and are read on access."""
         return isinstance(self.inputs, MappedPool)
 
 
@@ -129,7 +129,7 @@ class FederatedData:
         return replace(self, train=self.train.in_memory(), test=self.test.in_memory())
 
     def with_hidden_owners(self) -> FederatedData:
-        """The same samples, whose owners have numbers in place of names."""
+        """The same samples, with numbers in place of the owners' names."""
         names = tuple(f"owner {index}" for index in range(len(self.owner_names)))
         return replace(self, owner_names=names)
 
@@ -147,7 +147,7 @@ class FederatedData:
 
     @cached_property
     def moments(self) -> FeatureMoments:
-        """Of the training samples of all domains that clients own; it travels with them."""
+        """Moments of the training samples of all domains that clients own."""
         seen = np.isin(self.train.domains, self.seen_domains)
         return moments(self.train.inputs, np.flatnonzero(seen))
 

@@ -1,4 +1,4 @@
-"""Sequences of ids, brought to one length."""
+"""Sequences of ids, padded or cut to one length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPLITS = ("train_inputs", "test_inputs")
 
 
 def fitted(domains: Sequence[Domain], ids: Ids, key: str) -> list[Domain]:
-    """Domains whose sequences all have one length.
+    """Domains whose sequences are padded or cut to one length.
 
     Args:
         domains: With inputs of shape (n, length), or sequences of different lengths: object arrays
@@ -66,7 +66,7 @@ def fitted(domains: Sequence[Domain], ids: Ids, key: str) -> list[Domain]:
 
 
 def _refuse_copies(arrays: Sequence[Any], fits: bool, key: str) -> None:
-    """Refuses large files of ids that would have to be made others in memory.
+    """Refuses large mapped files of ids that would have to be copied into memory.
 
     Raises:
         InputError: If they are of another type than int64, or of another length.
@@ -81,7 +81,7 @@ def _refuse_copies(arrays: Sequence[Any], fits: bool, key: str) -> None:
 
 
 def padded(rows: Sequence[np.ndarray | Sequence[int]], length: int, pad: int) -> np.ndarray:
-    """Sequences cut or filled up at their ends.
+    """Sequences cut or padded at their ends.
 
     Args:
         rows: Ids of each.

@@ -1,4 +1,4 @@
-"""Pictures with four digits each, of which several may be findings: labels that hold together.
+"""Pictures with four digits each, for multi-label classification.
 
 A made counterpart of chest X-rays with findings (CheXpert: Irvin et al., AAAI 2019, arXiv
 1901.07031): each picture has any of nine labels, some of them rare, and some none at all. The

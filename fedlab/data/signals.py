@@ -1,4 +1,4 @@
-"""Generated windows of sensors: which waveform it is, and sensors that measure in their own way."""
+"""Generated windows of sensor signals: waveforms, and sensors that measure differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of everything that samples can come from."""
+"""The base of all sources of samples."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LoadContext:
 
 
 class Source(Component):
-    """A place that samples come from; it yields one or more domains.
+    """A source of samples; it yields one or more domains.
 
     A user's own source is a subclass named by its Python path, ``my_module:MySource``; the module
     must be importable wherever the data are loaded.
@@ -74,12 +74,12 @@ class Source(Component):
 
     @property
     def vocabulary_is_fixed(self) -> bool:
-        """Whether the ids that it yields follow from its parameters and not from its samples."""
+        """Whether its vocabulary follows from its parameters and not from its samples."""
         return False
 
     @abstractmethod
     def load(self, context: LoadContext) -> Sequence[Domain]:
-        """Reads or makes the samples, decoded once: see the inputs of `Samples`.
+        """Reads or generates the samples, decoded once: see the inputs of `Samples`.
 
         Where the scenario says ``inputs: ids``, inputs may also be object arrays or lists of
         sequences of different lengths.
@@ -102,7 +102,7 @@ class Source(Component):
         return {}
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
-        """The files that `load` reads: when one changes, what was cached of them is void."""
+        """The files that `load` reads: a change in one of them invalidates the cache."""
         return ()
 
     def names(self, context: LoadContext) -> Sequence[str] | None:
@@ -118,5 +118,5 @@ class Source(Component):
         return ()
 
     def derive(self, domains: Sequence[Domain], context: LoadContext) -> Sequence[Domain]:
-        """Makes the domains of the scenario of the loaded ones; done anew on every load."""
+        """Makes the scenario's domains from the loaded ones; repeated on every load."""
         return domains

@@ -1,4 +1,4 @@
-"""Numbers as they are stored: in float32 where that keeps their differences, else in float64."""
+"""The stored type of numbers: float32 where that keeps different values different, else float64."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOST = 1e-5
 
 
 def stored(splits: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Features of several splits or domains, all in the type that they need together.
+    """Features of several splits or domains, all in one common type.
 
     Features are standardised on the device, in the type that they are stored in. A date in days
     since 4713 BC has no digits left for hours in float32; measurements hardly ever need more.
@@ -25,7 +25,7 @@ def stored(splits: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def as_floats(numbers: np.ndarray) -> np.ndarray:
-    """Numbers of any type in the smallest type of floats that holds them as they are."""
+    """Numbers of any type in the smallest type of floats that represents them exactly."""
     if numbers.dtype.kind == "f":
         return numbers.astype(np.float64 if numbers.dtype.itemsize > 4 else np.float32, copy=False)
     small = numbers.dtype.kind == "b" or numbers.dtype.itemsize <= 2

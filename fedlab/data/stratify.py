@@ -1,4 +1,4 @@
-"""Choosing and dealing samples so that every class keeps its share."""
+"""Stratified sampling and splitting: every class keeps its share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def choose(labels: np.ndarray, count: int, generator: np.random.Generator) -> np
 
 
 def deal(labels: np.ndarray, parts: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Splits samples into disjoint parts of equal size (give or take one), class by class.
+    """Splits samples into disjoint parts whose sizes differ by at most one, class by class.
 
     Args:
         labels: Class indices, shape (n,).
@@ -76,7 +76,7 @@ def split_domain(
     how: OwnerSplit = "within_owners",
     target: Target | None = None,
 ) -> Domain:
-    """A domain out of samples that come without a test split; of classes by default."""
+    """A domain from samples without a test split; stratified by class by default."""
     kinds = target.kinds(labels) if target else labels
     if owners is None:
         train, test = split(kinds, test_share, generator)

@@ -34,14 +34,14 @@ Change = Callable[[Tensor, Sequence[int], Tensor], None]
 
 
 def _move(images: Tensor, sizes: Sequence[int], kinds: Tensor) -> None:
-    """Shears, shifts and turns, by nearest pixels; what comes in from outside is black."""
+    """Shears, rotations and translations, by nearest pixels; pixels from outside are black."""
     grids = _grids(*images.shape[2:], images.dtype, images.device)[kinds]
     images.copy_(grid_sample(images, grids, mode="nearest", align_corners=False))
 
 
 @lru_cache(maxsize=16)
 def _grids(height: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Where the pixels of an image come from, shape (2 · operations, height, width, 2)."""
+    """Source coordinates of an image's pixels, shape (2 · operations, height, width, 2)."""
     grids: list[Tensor] = []
     for shear_x, shear_y, right, down, angle in (
         (SHEAR, 0, 0, 0, 0),
@@ -60,7 +60,7 @@ def _grids(height: int, width: int, dtype: torch.dtype, device: torch.device) ->
 def _inverse(
     angle: float, right: float, down: float, shear_x: float, shear_y: float
 ) -> list[float]:
-    """The inverse of a turn, shears (degrees) and shifts (pixels) about the centre, row by row."""
+    """The inverse of a rotation, shears (degrees) and shifts (pixels) about the centre."""
     turn, across, along = map(math.radians, (angle, shear_x, shear_y))
     a = math.cos(turn - along) / math.cos(along)
     b = -(a * math.tan(across) + math.sin(turn))
@@ -70,7 +70,7 @@ def _inverse(
 
 
 def _grid(theta: Tensor, height: int, width: int) -> Tensor:
-    """The places of an image's pixels after a map in pixels, scaled to [-1, 1]."""
+    """The coordinates of an image's pixels after a map in pixels, scaled to [-1, 1]."""
     base = torch.ones(height, width, 3, dtype=theta.dtype)
     base[..., 0] = torch.linspace((1 - width) * 0.5, (width - 1) * 0.5, steps=width)
     base[..., 1] = torch.linspace((1 - height) * 0.5, (height - 1) * 0.5, steps=height)[:, None]
@@ -99,7 +99,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _saturate(images: Tensor, sizes: Sequence[int], kinds: Tensor) -> None:
-    """Images of one channel have no saturation."""
+    """Changes saturation; images of one channel stay as they are."""
     if images.shape[1] > 1:
         _blend(images, _grey(images), sizes)
 
@@ -114,7 +114,7 @@ def _blend(images: Tensor, others: Tensor, sizes: Sequence[int]) -> None:
 
 
 def _sharpen(images: Tensor, sizes: Sequence[int], kinds: Tensor) -> None:
-    """The outermost pixels stay as they are."""
+    """Changes sharpness; the outermost pixels stay as they are."""
     if min(images.shape[2:]) <= 2:
         return
     channels, inner = images.shape[1], images[..., 1:-1, 1:-1]
@@ -141,14 +141,14 @@ def _solarize(images: Tensor, sizes: Sequence[int], kinds: Tensor) -> None:
 
 
 def _autocontrast(images: Tensor, sizes: Sequence[int], kinds: Tensor) -> None:
-    """Channels of a single value stay as they are."""
+    """Stretches contrast to the full range; channels of a single value stay as they are."""
     low, high = images.amin(dim=(-2, -1), keepdim=True), images.amax(dim=(-2, -1), keepdim=True)
     flat = high == low
     images.sub_(low.masked_fill(flat, 0)).div_((high - low).masked_fill_(flat, 1))
 
 
 def _equalize(images: Tensor, sizes: Sequence[int], kinds: Tensor) -> None:
-    """Counts of bytes are levelled as in Pillow; channels of a single value stay."""
+    """Equalises the histogram of bytes as Pillow does; channels of a single value stay."""
     bytes_ = image.to_dtype(images, torch.uint8, scale=True)
     flat = bytes_.flatten(-2).long()
     counts = torch.zeros(*flat.shape[:2], 256, dtype=torch.int32, device=flat.device)

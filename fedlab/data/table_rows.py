@@ -1,4 +1,4 @@
-"""The rows of tables, or the pictures that these name, on their way from files to domains."""
+"""The rows of tables, or of the pictures that they name, between files and domains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
     tested: np.ndarray | None = None
 
     def whole(self) -> tuple[Rows, int]:
-        """The rows without a missing value, and how many others there are."""
+        """The rows without a missing value, and the number of the others."""
         whole = np.flatnonzero(~np.isnan(self.inputs).any(axis=1))
         return self.take(whole), len(self.labels) - len(whole)
 
@@ -56,7 +56,7 @@ class Rows(NamedTuple):
         context: LoadContext,
         how: OwnerSplit,
     ) -> Domain:
-        """A domain of these rows, split as they are, or else as a source says.
+        """A domain of these rows, with their own split, or else split by the source's settings.
 
         Args:
             name: The domain's name.
@@ -123,6 +123,6 @@ def with_inputs(domains: Sequence[Domain], splits: Sequence[np.ndarray]) -> list
 
 
 def learnt(domains: Sequence[Domain], context: LoadContext) -> np.ndarray:
-    """The training rows of all domains but the unseen ones."""
+    """The training rows of all domains except the unseen ones."""
     seen = [each.train_inputs for each in domains if each.name not in context.unseen_domains]
     return np.concatenate(seen or [each.train_inputs for each in domains])

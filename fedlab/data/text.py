@@ -19,7 +19,7 @@ from fedlab.errors import InputError
 
 
 class Text(TextSource):
-    """Texts with labels, such as reviews; or texts whose next token is learnt.
+    """Texts with labels, such as reviews; or texts for next-token prediction.
 
     Tables are ``.csv`` with a header, ``.jsonl`` (an object a line) or ``.parquet``, with a column
     of texts and one of labels. Plain texts (``.txt``, UTF-8) have their label in the name of their
@@ -73,7 +73,7 @@ class Text(TextSource):
         return None if self.domain_column else list(files)
 
     def remarks(self, context: LoadContext) -> Sequence[str]:
-        """Files below `path` that are no texts, or lie in no folder of a class."""
+        """A remark on files below `path` that are not texts, or lie in no class folder."""
         others: Counter[str] = Counter()
         for domain in self._folders(context).values() if self.path is not None else ():
             for path in domain.rglob("*"):

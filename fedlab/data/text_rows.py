@@ -1,4 +1,4 @@
-"""Texts with labels out of tables and plain files."""
+"""Texts with labels from tables and plain files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TextColumns(NamedTuple):
 
     @property
     def wanted(self) -> Wanted:
-        """The columns that are read, behind the keys that name them."""
+        """The columns to read, by the keys that name them."""
         keys = zip(("text", "label", "domain_column"), self, strict=True)
         return [(key, column) for key, column in keys if column is not None]
 

@@ -1,4 +1,4 @@
-"""What all sources of texts share: from texts with labels to ids, by one vocabulary."""
+"""The base of sources of texts: from texts with labels to ids, by one vocabulary."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TextSource(Source):
 
     @abstractmethod
     def texts(self, context: LoadContext) -> Mapping[str, Sequence[TextRow]]:
-        """The texts of every domain, with labels where the task wants them.
+        """The texts of every domain, with labels where the task needs them.
 
         Raises:
             InputError: If they cannot be read.
@@ -172,7 +172,7 @@ class TextSource(Source):
         return windows(ids, self.length, self.stride)
 
     def _vocabulary(self, texts: Sequence[str], context: LoadContext) -> Vocabulary:
-        """The vocabulary, made of texts that may be learnt from or read from a file."""
+        """The vocabulary, built from texts that may be learnt from or read from a file."""
         if self.tokenizer == "bytes":
             return Bytes()
         if self.tokenizer == "characters":

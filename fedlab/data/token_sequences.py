@@ -1,4 +1,4 @@
-"""Generated sequences of ids in which order decides."""
+"""Generated sequences of ids whose class depends on the order."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TokenIds(Source):
         return [f"topic {place + 1}" for place in range(self.domains)]
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
-        """Makes all sequences, int64 of shape (n, length)."""
+        """Generates all sequences, int64 of shape (n, length)."""
         shape = (self.train_per_domain + self.test_per_domain, self.length)
         context.limits.check_array(shape, 8, f"{context.key}: the sequences of a domain")
         return [self._domain(name, context) for name in self.names(context)]

@@ -1,4 +1,4 @@
-"""Data sets that torchvision knows how to read and to fetch."""
+"""Data sets that torchvision reads and downloads."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Torchvision(ImageSource):
     root: Path = Path()
 
     def names(self, context: LoadContext) -> Sequence[str]:
-        """See `Source.names`; of the files, only the folder is looked for."""
+        """See `Source.names`; only checks that the folder exists."""
         root = context.locate(self.root)
         if not root.is_dir() and not context.download:
             raise InputError(self._advice(root, context, FileNotFoundError("no such folder")))
         return self._made_names([self.domain or self.dataset.lower()])
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
-        """Reads the data set, fetching it first if it is missing and that is allowed.
+        """Reads the data set, and first downloads it if it is missing and that is allowed.
 
         Raises:
             InputError: If it is missing, damaged or cannot be fetched.

@@ -1,4 +1,4 @@
-"""The base of everything that turns images of one look into images of another."""
+"""The base of transforms of images, which make new domains."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Transform(Component):
         return changed
 
     def _checked(self, made: Any, shape: torch.Size) -> Tensor:
-        """What `change` has returned, if it is images of the shape that it was given."""
+        """The result of `change`, after a check of its shape."""
         if isinstance(made, Tensor) and made.shape == shape:
             return made
         kind = (

@@ -1,4 +1,4 @@
-"""Transforms that make domains: each is a block of the scenario and a function of images."""
+"""Transforms that make domains, as blocks of the scenario."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Factor = Annotated[float, Field(ge=0, le=10)]
 
 
 class Rotation(Transform):
-    """Turns every image by the same angle, as in Rotated MNIST; corners mirror the inside.
+    """Rotates every image by the same angle, as in Rotated MNIST; corners mirror the inside.
 
     Attributes:
         degrees: The angle, counter-clockwise.
@@ -106,7 +106,7 @@ class Invert(Transform):
     name: Literal["invert"] = "invert"
 
     def change(self, images: Tensor, generator: np.random.Generator) -> Tensor:
-        """Takes the distance from white."""
+        """Subtracts from white."""
         return 1 - images
 
 

@@ -1,4 +1,4 @@
-"""Two samples to try a network on before anything is trained."""
+"""Two samples to test a network with before training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedlab.records import as_tensor
 
 
 class TrialSamples(NamedTuple):
-    """Samples as a network is given them.
+    """Samples in the form of a network's inputs.
 
     Attributes:
         inputs: Shape (2, ...).

@@ -1,4 +1,4 @@
-"""Text as ids: vocabularies of characters, words or bytes, and those of tokenizer files."""
+"""Vocabularies of characters, words or bytes, and those of tokenizer files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPOKEN = {" ": "space", "\n": "newline", "\t": "tab"}
 
 
 class Vocabulary(ABC):
-    """What turns texts into ids.
+    """Converts texts to ids.
 
     Attributes:
         pad: The id that fills up.
@@ -41,7 +41,7 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """A name for each id, no two of them alike, for classes that are the next id."""
+        """A unique name for each id, for next-token classes."""
 
 
 class Characters(Vocabulary):
@@ -66,7 +66,7 @@ class Characters(Vocabulary):
 
 
 class Words(Vocabulary):
-    """The most frequent words of some texts, in small letters; a sign is a word.
+    """The most frequent words of some texts, in lower case; each punctuation mark is a word.
 
     Args:
         texts: The texts.
@@ -107,7 +107,7 @@ class Bytes(Vocabulary):
 
 
 class TokenizerFile(Vocabulary):
-    """A tokenizer of Hugging Face's library `tokenizers`, of which the file says everything.
+    """A tokenizer of Hugging Face's library `tokenizers`, defined by its file.
 
     What fills up is what the file says, or else a token called ``[PAD]``, ``<pad>`` or
     ``<|padding|>``; if there is none, one more id. Special tokens are added as the file says; its
@@ -156,13 +156,13 @@ class TokenizerFile(Vocabulary):
         return self._read.encode(text).ids
 
     def names(self) -> tuple[str, ...]:
-        """Tokens with their ids, for a token may be a blank."""
+        """Tokens with their ids, since a token may be blank."""
         tokens = [self._read.id_to_token(each) or "" for each in range(self.size)]
         return tuple(f"{place}:{token.strip()}" for place, token in enumerate(tokens))
 
 
 def encode(texts: Sequence[str], vocabulary: Vocabulary, length: int) -> np.ndarray:
-    """Texts as ids of one length, cut or filled up at their ends.
+    """Texts as ids of one length, cut or padded at their ends.
 
     Args:
         texts: Any texts, such as the strings of LEAF's Shakespeare.

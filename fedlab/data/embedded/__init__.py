@@ -1,1 +1,1 @@
-"""Five domains of digits made from what scikit-learn and matplotlib bring along."""
+"""Five domains of digits made from data that scikit-learn and matplotlib contain."""

@@ -1,4 +1,4 @@
-"""The raw material of the embedded digits: handwriting, photographs and fonts on this disk.
+"""The source material of the generated digits: handwriting, photographs and fonts on this disk.
 
 Nothing is downloaded: scikit-learn brings 1,797 real handwritten digits (the test set of "Optical
 Recognition of Handwritten Digits", Alpaydin and Kaynak, UCI, 1998) and two photographs;
@@ -37,7 +37,7 @@ GLYPH_SIZE = 64
 
 @dataclass(frozen=True)
 class Material:
-    """What the images of one domain and split are made from, and of no other split.
+    """The source material of one domain and split, used by no other.
 
     Attributes:
         handwriting: Handwritten digits in [0, 1], float32 of shape (m, 8, 8).

@@ -23,7 +23,7 @@ def uniform(generator: np.random.Generator, limits: Range, *shape: int) -> Tenso
 
 @dataclass(frozen=True)
 class Poses:
-    """The limits that an object's place in its image is drawn from.
+    """The ranges from which an object's pose in its image is drawn.
 
     Attributes:
         scale: Size of the object relative to the image.
@@ -42,7 +42,7 @@ class Poses:
     perspective: float = 0.0
 
     def place(self, grid: Tensor, generator: np.random.Generator) -> Tensor:
-        """Draws one pose for each image and looks through it.
+        """Draws one pose for each image and resamples the images by it.
 
         Args:
             grid: Shape (n, height, width, 2).
@@ -67,7 +67,7 @@ class Poses:
 
 
 def identity(n: int, size: int) -> Tensor:
-    """The grid that changes nothing, shape (n, size, size, 2), x before y."""
+    """The identity grid, shape (n, size, size, 2), x before y."""
     axis = (2 * torch.arange(size, dtype=torch.float32) + 1) / size - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack([x, y], dim=-1).expand(n, size, size, 2)
@@ -83,7 +83,7 @@ def bend(grid: Tensor, amount: float, generator: np.random.Generator) -> Tensor:
 
 
 def look(images: Tensor, grid: Tensor, outside: str = "zeros") -> Tensor:
-    """Takes (n, channels, h, w) images through a grid, bilinearly.
+    """Samples (n, channels, h, w) images at a grid, bilinearly.
 
     Args:
         images: Float32 images.

@@ -23,7 +23,7 @@ BATCH = 1000
 
 
 def written_by(domain: Domain, writers: int, context: LoadContext) -> Domain:
-    """The same images, each written by one of so many writers; a function of the seed.
+    """The same images, each changed by one of the writers; a function of the seed.
 
     Every writer has at least one image of each split.
 
