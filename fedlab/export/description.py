@@ -1,4 +1,4 @@
-"""What an exported model is and takes, in words and as JSON: it travels inside the file."""
+"""The description of an exported model, its input and its output, stored in the file as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class TensorDescription:
-    """One tensor that goes in or comes out.
+    """One input or output tensor.
 
     Attributes:
         name: Its name in the program.
@@ -55,7 +55,7 @@ class TensorDescription:
 
 @dataclass(frozen=True)
 class Description:
-    """An exported model.
+    """The description of an exported model.
 
     Attributes:
         scenario: The scenario it was trained in, with every default.
@@ -88,7 +88,7 @@ class Description:
 
 
 def describe_input(scenario: Scenario, data: FederatedData) -> TensorDescription:
-    """What a program takes.
+    """The description of a program's input.
 
     Args:
         scenario: The experiment.
@@ -117,6 +117,6 @@ def describe_input(scenario: Scenario, data: FederatedData) -> TensorDescription
 
 
 def describe_output(data: FederatedData) -> TensorDescription:
-    """What every program gives."""
+    """The description of a program's output."""
     name, meaning = data.target.output
     return TensorDescription(name, "float32", (BATCH, len(data.class_names)), None, meaning)

@@ -1,4 +1,4 @@
-"""Whether an exported model still gives what the trained one gives."""
+"""Checks that an exported model gives the same outputs as the trained one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BATCH_SIZES = 33, 1
 
 @dataclass(frozen=True)
 class ExportComparison:
-    """How an exported model compares with the original.
+    """Differences between an exported model and the original.
 
     Attributes:
         samples: Test samples compared.
@@ -53,7 +53,7 @@ class ExportComparison:
     scored: str
 
     def insist(self) -> None:
-        """Refuses a model that gives something else.
+        """Refuses an exported model with other outputs.
 
         Raises:
             RunError: With the difference.
@@ -67,7 +67,7 @@ class ExportComparison:
 
 
 def spread(rows: np.ndarray) -> np.ndarray:
-    """At most `MOST` of some rows, evenly over all of them."""
+    """At most `MOST` of some rows, evenly spaced."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int))]
 
 

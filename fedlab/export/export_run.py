@@ -1,4 +1,4 @@
-"""From a finished run to a file for a device."""
+"""Exports a finished run's model to a file for a device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FOLDER = "export"
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, and how it was checked.
+    """An exported file, and the result of its check.
 
     Attributes:
         path: The file.
@@ -105,7 +105,7 @@ def _stem(client: int | None) -> str:
 
 @contextmanager
 def _whole(path: Path) -> Generator[Path]:
-    """A file to write to, which takes the place of `path` unless anything goes wrong."""
+    """A temporary file, which replaces `path` unless an error occurs."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as unfinished:

@@ -1,4 +1,4 @@
-"""What is only needed to train, taken out of a network without changing what it computes."""
+"""Removes operations that only training needs from a network, without changing its outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedlab.models.weight_standardisation import WSConv2d
 
 @torch.no_grad()
 def fold_weight_standardisation(model: nn.Module) -> nn.Module:
-    """Makes every standardised convolution a plain one, whose kernels are standardised already.
+    """Replaces every standardised convolution by a plain one with its standardised kernels.
 
     Inference then does not standardise them anew for every batch.
 

@@ -1,4 +1,4 @@
-"""A trained model with the samples it is tested on: what an exported one must equal."""
+"""A trained model with its test samples: the reference for an exported model."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Original:
 
     @torch.inference_mode()
     def __call__(self, stored: Tensor) -> Tensor:
-        """Outputs for samples as the run had them, as its tests make them, in the data's units."""
+        """Outputs for samples in the form of the run's pools, in the data's units."""
         batch = channels_last(self.runtime.preprocess.inputs(stored))
         model = self.runtime.trainer.task.model.eval()
         with with_tensors(
@@ -79,7 +79,7 @@ class Original:
 
     @property
     def scenario(self) -> Scenario:
-        """The run's, with the target as it was fitted to the data."""
+        """The run's scenario, with the target as it was fitted to the data."""
         return self.runtime.scenario.with_target(self.runtime.data.target)
 
     @property
@@ -109,7 +109,7 @@ class Original:
         return program.requires_grad_(False).eval(), samples
 
     def _extractor(self) -> tuple[FederatedData, nn.Module | None]:
-        """The sources' samples, and what makes the run's inputs of them."""
+        """The sources' samples, and the extractor that makes the run's inputs of them."""
         scenario, features = self.runtime.scenario, self.runtime.scenario.data.features
         if isinstance(features, NoExtractor):
             return self.runtime.data, None

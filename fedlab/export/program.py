@@ -1,4 +1,4 @@
-"""The network with what stands before it, as one module that takes what a device has."""
+"""The network with its preprocessing, as one module that takes raw samples."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Standardise(nn.Module):
 
     @classmethod
     def of(cls, preprocess: Preprocess) -> nn.Module:
-        """The layer that does what a run's preprocessing does."""
+        """The layer with a run's preprocessing."""
         if preprocess.ids:
             return nn.Identity()
         return cls(preprocess.mean.cpu(), preprocess.std.cpu(), preprocess.images)

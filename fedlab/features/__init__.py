@@ -1,4 +1,4 @@
-"""Frozen networks whose features take the place of images.
+"""Extractors: frozen networks whose features replace images.
 
 An extractor of one's own subclasses `FrozenNetwork` or, for anything else, `Extractor`.
 """

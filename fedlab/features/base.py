@@ -1,4 +1,4 @@
-"""The base of everything that turns a scenario's images into features, once, before training."""
+"""The base of extractors, which turn a scenario's images into features once, before training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ExtractionContext:
 
 
 class Extractor(Component):
-    """What all that follows learns from: the samples themselves, or features of them.
+    """The inputs that clients learn from: the samples themselves, or features of them.
 
     A user's own extractor is a subclass named by its Python path, ``my_module:MyExtractor``;
     usually of `fedlab.features.frozen.FrozenNetwork`, which needs no more than a network.
@@ -51,7 +51,7 @@ class Extractor(Component):
 
 
 class NoExtractor(Extractor):
-    """The samples as they are."""
+    """No extractor: the samples themselves."""
 
     name: Literal["none"] = "none"
 

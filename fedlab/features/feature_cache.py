@@ -1,4 +1,4 @@
-"""Computed features, kept on disk beside the loaded data (see `fedlab.data.array_cache`)."""
+"""A cache of computed features on disk beside the loaded data (see `fedlab.data.array_cache`)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Features:
 
 
 def read(key: str) -> Features | None:
-    """The features kept under a key, or None if they are not there or not whole."""
+    """The features stored under a key, or None if they are missing or incomplete."""
     return _read(_entry(key)) if is_sealed(_entry(key)) else None
 
 
 def write(key: str, features: Features) -> None:
-    """Keeps features; a folder that cannot be written costs a warning."""
+    """Stores features; a folder that cannot be written causes a warning."""
 
     def files(place: Path) -> None:
         np.save(place / "train.npy", features.train)

@@ -1,4 +1,4 @@
-"""Features of a network that is no longer trained: computed once, in batches, and kept on disk."""
+"""Features of a frozen network: computed once, in batches, and cached on disk."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class FrozenNetwork(Extractor):
         return features
 
     def extractor(self, context: ExtractionContext) -> nn.Module:
-        """What turns batches of stored images into features, on the device that it works on.
+        """A function from batches of stored images to features, on its own device.
 
         Args:
             context: The scenario, its images and its partition.
@@ -143,7 +143,7 @@ class FrozenNetwork(Extractor):
 
 
 class Backbone(nn.Module):
-    """What turns a batch of stored images into features.
+    """A module from batches of stored images to features.
 
     Args:
         prepare: Turns uint8 images of shape (n, channels, height, width) into the network's input.
@@ -192,7 +192,7 @@ def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 class _Extraction(nn.Module):
-    """A backbone's features as they are kept: float32 of shape (n, features)."""
+    """A backbone's features in their stored form: float32 of shape (n, features)."""
 
     def __init__(self, backbone: Backbone, unit_length: bool) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ def _device(context: ExtractionContext) -> torch.device:
 
 @contextmanager
 def _as_everywhere() -> Generator[None]:
-    """The same threads and kernels in every process on this machine, and so the same bytes."""
+    """Fixes threads and kernels, so that every process on this machine gets the same bytes."""
     before = torch.get_num_threads()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     try:

@@ -71,7 +71,7 @@ class OpenClip(FrozenNetwork):
         return Backbone(prepare, network, encode=network.encode_image)
 
     def _file(self, library: ModuleType, weights: dict[str, Any], download: bool) -> Path:
-        """Where the weights lie, after a download where that is allowed.
+        """The path of the weights, after a download where that is allowed.
 
         Raises:
             InputError: If they are not there.
@@ -106,7 +106,7 @@ class OpenClip(FrozenNetwork):
 
 @contextmanager
 def _root_logger_kept() -> Generator[None]:
-    """Takes back the handler that the root logger gets when OpenCLIP logs by `logging.warning`.
+    """Removes the handler that OpenCLIP's `logging.warning` adds to the root logger.
 
     With it, all later log records of fedlab would be shown twice.
     """
@@ -129,7 +129,7 @@ def _library() -> ModuleType:
 
 
 def _kept(weights: dict[str, Any]) -> Path | None:
-    """The file that OpenCLIP has downloaded before, if it has."""
+    """The file that OpenCLIP has downloaded before, or None."""
     from huggingface_hub import try_to_load_from_cache  # type: ignore[import-not-found]
 
     if weights.get("hf_hub"):
@@ -145,7 +145,7 @@ def _kept(weights: dict[str, Any]) -> Path | None:
 
 
 def _preparation(config: dict[str, Any]) -> v2.Compose:
-    """What OpenCLIP does to an image of PIL, for batches of bytes on any device."""
+    """OpenCLIP's preprocessing of PIL images, for batches of bytes on any device."""
     size = config["size"]
     # Our images are square, and so all of OpenCLIP's ways to resize are this one.
     steps = [

@@ -62,7 +62,7 @@ class TorchvisionNetwork(FrozenNetwork):
 
 
 def _preparation(preset: Any) -> Callable[[Tensor], Tensor]:
-    """What a preset of torchvision does, also to grey images, in a form that can be exported."""
+    """The preprocessing of a torchvision preset, also for grey images, in an exportable form."""
 
     def prepare(images: Tensor) -> Tensor:
         resized = functional.resize(
@@ -78,7 +78,7 @@ def _preparation(preset: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _fetch(url: str, download: bool) -> None:
-    """Makes sure that a file of weights is where PyTorch keeps them.
+    """Makes sure that a file of weights is in PyTorch's cache.
 
     Raises:
         InputError: If it is not there and may not, or cannot, be downloaded.

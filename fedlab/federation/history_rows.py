@@ -60,7 +60,7 @@ class Traffic:
 
     @property
     def bytes(self) -> dict[str, float]:
-        """What went each way, by metric."""
+        """Bytes in each direction, by metric."""
         return {"bytes_down": self.down, "bytes_up": self.up}
 
     def rows(self, server_round: int, clients: int, failed: int) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The shortest vector among the weighted means of some vectors."""
+"""The shortest vector among the convex combinations of some vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A round as messages: Flower's `Strategy` interface in terms of what a method says.
+"""Rounds as messages: implements Flower's `Strategy` interface with a method's hooks.
 
 Which clients train, one message content for all that get the same, replies in the order of clients,
 how many may fail. What goes down and what becomes of the updates are hooks, which
@@ -46,7 +46,7 @@ MAX_ERRORS = 3
 
 
 class MessageRounds(RoundHooks):
-    """Carries the rounds of a method over any Flower grid, from any round on."""
+    """Runs the rounds of a method over any Flower grid, from any round on."""
 
     parameters: Any
     settings: ServerSettings
@@ -69,7 +69,7 @@ class MessageRounds(RoundHooks):
         return nodes
 
     def cohort(self, server_round: int, grid: Grid, purpose: str, fraction: float) -> list[int]:
-        """Node ids that take part, drawn over sorted ids so that arrival order is no matter."""
+        """Node ids that take part, drawn over sorted ids, independently of the order of arrival."""
         nodes = self.settings.may_train(grid.get_node_ids())
         self.population = len(nodes)
         size = round(fraction * len(nodes))
@@ -87,7 +87,7 @@ class MessageRounds(RoundHooks):
         message_type: str,
         grid: Grid | None = None,
     ) -> list[Message]:
-        """One message for each node; with `grid`, clients are also sent what is for them alone."""
+        """One message for each node; with `grid`, with the tensors for each single client."""
         train = message_type == MessageType.TRAIN
         # A test mostly needs only the model, without the records that training uses.
         down = self.broadcast(server_round) if train else self.sent_to_test(server_round)
@@ -141,7 +141,7 @@ class MessageRounds(RoundHooks):
         return self._messages(server_round, config, nodes, MessageType.EVALUATE, grid)
 
     def _adopt(self, arrays: ArrayRecord) -> None:
-        """Takes over the model that Flower's own loop hands in before the first round."""
+        """Adopts the model that Flower's own loop passes before the first round."""
         if not self.state:
             self.initialise(from_record(arrays))
 

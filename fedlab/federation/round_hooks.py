@@ -1,4 +1,4 @@
-"""What a method says of a round, by hooks that it overrides."""
+"""The hooks by which a method defines its rounds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedlab.records import Tensors
 
 
 class RoundHooks(FlowerStrategy):
-    """What goes down, what comes up, and what becomes of it."""
+    """The hooks of a round: what is sent down, what is sent up, and how it is aggregated."""
 
     @abstractmethod
     def initialise(self, model: Tensors) -> None:
@@ -36,7 +36,7 @@ class RoundHooks(FlowerStrategy):
     @property
     @abstractmethod
     def sends_to_one(self) -> bool:
-        """Whether there are any."""
+        """Whether the method overrides `sent_to`."""
 
     @abstractmethod
     def config(self, server_round: int) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class RoundHooks(FlowerStrategy):
     @property
     @abstractmethod
     def replies_needed(self) -> int:
-        """Replies without which a round changes nothing."""
+        """The smallest number of replies that a round needs."""
 
     @abstractmethod
     def before_rounds(self, ask: Ask) -> None:
@@ -71,7 +71,7 @@ class RoundHooks(FlowerStrategy):
     @property
     @abstractmethod
     def asks_each_round(self) -> bool:
-        """Whether it does so."""
+        """Whether the method overrides `before_training`."""
 
     @abstractmethod
     def round_metrics(self, server_round: int) -> dict[str, float]:
@@ -87,8 +87,8 @@ class RoundHooks(FlowerStrategy):
 
     @abstractmethod
     def settle(self, updates: Sequence[ClientUpdate]) -> None:
-        """Makes buffers that follow from weights fit the state's."""
+        """Recomputes buffers that are derived from the state's weights."""
 
     @abstractmethod
     def upload_bytes(self, down: int) -> int:
-        """Bytes that come up from a client to which so many went down."""
+        """Bytes that come up from a client to which `down` bytes went down."""

@@ -53,7 +53,7 @@ class RoundStrategy(Protocol):
 
     @property
     def asks_each_round(self) -> bool:
-        """Whether it does so."""
+        """Whether `before_training` queries clients."""
         ...
 
     def asked(self, server_round: int, grid: Grid) -> list[int]:
@@ -69,7 +69,7 @@ class RoundStrategy(Protocol):
         ...
 
     def sent_to(self, client: int) -> dict[str, Tensors]:
-        """What goes down to one client beside it, by record name."""
+        """Tensors for one client in addition to `broadcast`, by record name."""
         ...
 
     def config(self, server_round: int) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def _ask(
     arrays: Mapping[str, Tensors],
     **values: Any,
 ) -> list[ClientUpdate]:
-    """Asks clients, and counts what that takes as traffic of the round that follows."""
+    """Queries clients, and counts the messages as traffic of the next round."""
     records: dict[str, ArrayRecord | ConfigRecord] = {n: to_record(t) for n, t in arrays.items()}
     records["config"] = ConfigRecord({"question": question, "server-round": server_round, **values})
     content = RecordDict(records)  # type: ignore[arg-type]

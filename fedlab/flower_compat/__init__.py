@@ -1,4 +1,4 @@
-"""The only package that touches names of Flower which are not public.
+"""The only package that uses names of Flower which are not public.
 
 Everything here is pinned by ``flwr==1.41.*`` and by a contract test; when Flower moves one of
 these names, this package and that test are the only places that change.

@@ -1,4 +1,4 @@
-"""A node of Flower's, in the process that answers its messages: names that are not public.
+"""A Flower node, in the process that answers its messages; uses names that are not public.
 
 Flower's own SuperNode is two processes and a new third one for every message, which imports PyTorch
 and loads the data each time, and it looks for messages every three seconds. This is the same Fleet
@@ -52,7 +52,7 @@ HEARTBEAT_SECONDS = float(HEARTBEAT_MIN_INTERVAL)
 
 
 class _FleetClient(FleetHttpClient):
-    """Flower's client, to which an answer in another language is an error of the connection."""
+    """Flower's client; answers of another protocol become connection errors."""
 
     def _unary_unary(self, **call: Any) -> Any:
         try:
@@ -86,27 +86,27 @@ class FleetLink:
         self.node_id = 0
 
     def register(self) -> None:
-        """Makes the key known, where the SuperLink lets everybody do that."""
+        """Registers the key, where the SuperLink accepts registrations."""
         self._client.RegisterNode(RegisterNodeFleetRequest(public_key=self._public))
 
     def activate(self) -> int:
-        """Takes up the node's place; returns its id."""
+        """Activates the node; returns its id."""
         request = ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_SECONDS)
         self.node_id = self._client.ActivateNode(request).node_id
         return self.node_id
 
     def deactivate(self, node_id: int | None = None) -> None:
-        """Gives the place up at once, instead of by falling silent."""
+        """Deactivates the node at once instead of by a timeout."""
         self._client.DeactivateNode(DeactivateNodeRequest(node_id=node_id or self.node_id))
 
     def heartbeat(self) -> None:
-        """Says that the node is alive."""
+        """Sends a heartbeat."""
         self._client.SendNodeHeartbeat(
             SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
         )
 
     def receive(self) -> Message | None:
-        """The next message, whole, if there is one.
+        """The next complete message, or None.
 
         Raises:
             ObjectPullError: If parts of it are gone.
@@ -128,7 +128,7 @@ class FleetLink:
         return message
 
     def send(self, reply: Message, seconds: float) -> None:
-        """Sends a reply with everything in it.
+        """Sends a reply with all its objects.
 
         Args:
             reply: The reply to a message that was received.

@@ -1,4 +1,4 @@
-"""The grid that speaks to a SuperLink: names of Flower that are not public."""
+"""A grid that sends messages through a SuperLink; uses names of Flower that are not public."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class _Arriving:
 
 
 class TooLargeError(Exception):
-    """A reply has more bytes than it may."""
+    """A reply exceeds its largest size."""
 
 
 class RunGrid(HttpGrid):
@@ -90,7 +90,7 @@ class RunGrid(HttpGrid):
         """Bytes that the reply to a message may have."""
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """The replies to these messages that are here as a whole."""
+        """The replies to these messages that are complete."""
         asked = [number for number in message_ids if number not in self._arriving]
         if asked:
             response = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=asked))
@@ -115,7 +115,7 @@ class RunGrid(HttpGrid):
         return found
 
     def _whole(self, answers: str, reply: _Arriving) -> Message | None:
-        """The reply, if all parts are here or it is known that they never will be."""
+        """The reply, once all parts are here or some are known to be lost."""
         run_id = self.run.run_id
         pull = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, run_id)
 
@@ -149,12 +149,12 @@ class RunGrid(HttpGrid):
         return message
 
     def _lost(self, answers: str) -> Message:
-        """The word that there will be no reply."""
+        """The error reply that stands for a lost one."""
         code, reason = ErrorCode.MESSAGE_UNAVAILABLE, "its sender stopped in the middle of it"
         return self._error(answers, Error(code, reason))
 
     def _forget(self, reply: _Arriving) -> None:
-        """Has the SuperLink throw a reply away."""
+        """Has the SuperLink delete a reply."""
         self._runtime_client.ConfirmMessageReceived(
             ConfirmMessageReceivedRequest(
                 node=self.node, run_id=self.run.run_id, message_object_id=reply.number
@@ -162,7 +162,7 @@ class RunGrid(HttpGrid):
         )
 
     def _refused(self, answers: str, reply: _Arriving, why: str) -> Message:
-        """The word that there was a reply and that it is none."""
+        """The error reply that stands for an unusable one."""
         self._forget(reply)
         return self._error(answers, Error(ErrorCode.UNKNOWN, why))
 
@@ -188,7 +188,7 @@ def connect(
     authority: bytes | None,
     alive: Callable[[], bool] = lambda: True,
 ) -> Grid:
-    """Makes this process the ServerApp of a run; the grid that its messages go through.
+    """Makes this process the ServerApp of a run; returns the grid for its messages.
 
     Args:
         address: Host and port of the SuperLink.
@@ -206,6 +206,6 @@ def connect(
 
 
 def is_lost(reply: Any) -> bool:
-    """Whether a reply is the SuperLink's word that there will be none."""
+    """Whether a reply is the SuperLink's error for a lost reply."""
     ours = reply.metadata.src_node_id == SUPERLINK_NODE_ID  # a node may say so, too
     return ours and reply.has_error() and reply.error.code in LOST

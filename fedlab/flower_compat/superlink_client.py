@@ -1,4 +1,4 @@
-"""Flower's SuperLink: names that are not public."""
+"""Flower's SuperLink; uses names that are not public."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FRESH_SECONDS = TIMESTAMP_TOLERANCE + 2 * SYSTEM_TIME_TOLERANCE
 
 
 class Ticket(NamedTuple):
-    """What lets a process act as the ServerApp of a run."""
+    """The ids and the token with which a process acts as the ServerApp of a run."""
 
     run_id: int
     task_id: int
@@ -103,7 +103,7 @@ class Link:
         self._admitted: frozenset[bytes] = frozenset()
 
     def open_run(self) -> Ticket:
-        """Makes a run that is running, and takes its one task.
+        """Creates a run in the running state, and claims its one task.
 
         Raises:
             RuntimeError: If Flower refuses.
@@ -131,11 +131,11 @@ class Link:
         self._state.acknowledge_task_heartbeat(ticket.task_id)
 
     def public_keys(self) -> frozenset[bytes]:
-        """Public keys of the nodes that may come, as they stand in requests."""
+        """Public keys of the admitted nodes, in the form of requests."""
         return self._admitted
 
     def admit(self, keys: Mapping[str, bytes]) -> list[str]:
-        """Lets these nodes in, and no others.
+        """Admits these nodes, and no others.
 
         Args:
             keys: Public key of every node as PEM, by the node's name.

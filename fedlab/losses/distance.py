@@ -1,4 +1,4 @@
-"""Losses of numbers: squared, absolute, and Huber's between the two.
+"""Losses of regression: squared, absolute and Huber's.
 
 Robust Estimation of a Location Parameter, Huber, Annals of Mathematical Statistics 35, 1964.
 """
@@ -17,7 +17,7 @@ from fedlab.targets.base import REGRESSION
 
 
 class MSELoss(Loss):
-    """The mean over samples and targets of the squared error of what the network learns."""
+    """The mean over samples and targets of the squared error, in the units that are learnt."""
 
     name: str = "mse"
     targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
@@ -30,7 +30,7 @@ class MSELoss(Loss):
 
 
 class MAELoss(Loss):
-    """The mean over samples and targets of the absolute error of what the network learns."""
+    """The mean over samples and targets of the absolute error, in the units that are learnt."""
 
     name: str = "mae"
     targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})

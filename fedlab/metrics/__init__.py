@@ -1,4 +1,4 @@
-"""What is measured of models, and what can be measured of a run's history.
+"""Metrics of models, and measures of a run's history.
 
 A metric of one's own subclasses `Metric`, or `SampleMean` where its figure is a mean over samples.
 """

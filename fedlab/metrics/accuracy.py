@@ -1,4 +1,4 @@
-"""How many samples are classified rightly."""
+"""Accuracy and top-k accuracy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TopKAccuracy(SampleMean):
         return f"top_{self.k}"
 
     def check(self, classes: int) -> None:
-        """As many guesses as classes are always right."""
+        """Refuses a k of at least the number of classes, which is always right."""
         if self.k >= classes:
             raise InputError(
                 f"evaluation.metrics: top_k with k={self.k} is 1 for any model, since there "

@@ -1,4 +1,4 @@
-"""How much more labels and predictions agree than by chance.
+"""Agreement of labels and predictions beyond chance: kappa and Matthews' coefficient.
 
 Kappa: A coefficient of agreement for nominal scales, Cohen, Educational and Psychological
 Measurement 20, 1960. MCC: Comparing two K-category assignments by a K-category correlation
@@ -21,7 +21,7 @@ class Kappa(ConfusionMetric):
     share: ClassVar[bool] = False
 
     def compute(self, counts: Counts) -> dict[str, float]:
-        """From agreement p_o, and what the margins alone would give, p_e."""
+        """From the observed agreement p_o and the expected one of the margins, p_e."""
         matrix = counts["matrix"].double()
         total, right = float(matrix.sum()), float(matrix.diagonal().sum())
         by_chance = float((matrix.sum(dim=0) * matrix.sum(dim=1)).sum())

@@ -1,4 +1,4 @@
-"""The area under the ROC curve, and that under the precision-recall curve by steps."""
+"""The area under the ROC curve, and average precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedlab.metrics.score_histogram import Histogram, RankingMetric
 
 
 class AUROC(RankingMetric):
-    """Chance that a sample of the class scores above another, ties counting half.
+    """Probability that a sample of the class scores above another; ties count half.
 
     Of a histogram with P positive samples, p_b of them in bin b, and N negative ones, n_b of them
     in it and N_b in the bins below: Σ_b p_b (N_b + n_b / 2) / (PN), which is off by at most

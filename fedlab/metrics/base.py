@@ -1,4 +1,4 @@
-"""What a metric is: what is counted of samples, and what follows from the sum of the counts."""
+"""The base of metrics: counts of samples, which are summed, and figures computed from them."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Metric(Component):
 
     @property
     def title(self) -> str:
-        """What the history calls the figure: the name, and what differs from the defaults."""
+        """The figure's name in the history: the metric's name and parameters, defaults left out."""
         return "_".join([self._base, *(in_words(value) for value in chosen(self).values())])
 
     @property
     def words(self) -> str:
-        """What tables and pictures call it."""
+        """The name in tables and figures."""
         return self.title.replace(self._base, self.called or self._base, 1).replace("_", " ")
 
     @property
@@ -57,7 +57,7 @@ class Metric(Component):
         return self.name.rpartition(":")[2].rpartition(".")[2]
 
     def check(self, classes: int) -> None:
-        """Refuses a task that the metric does not go with; by default it goes with all.
+        """Refuses a task that the metric does not support; by default none.
 
         Args:
             classes: Number of classes.
@@ -121,7 +121,7 @@ class SampleMean(Metric):
 
 
 def ratio(part: float, whole: float) -> float:
-    """A quotient; NaN where nothing is divided by nothing."""
+    """A quotient; NaN for 0 / 0."""
     return part / whole if whole else math.nan
 
 

@@ -1,4 +1,4 @@
-"""How far probabilities are from what happened.
+"""The Brier score of predicted probabilities.
 
 Verification of forecasts expressed in terms of probability, Brier, Monthly Weather Review 78, 1950.
 """

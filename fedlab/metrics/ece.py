@@ -1,4 +1,4 @@
-"""Whether a network is as sure as it is right.
+"""Expected calibration error: differences between confidence and accuracy.
 
 On Calibration of Modern Neural Networks, Guo, Pleiss, Sun, Weinberger, ICML 2017, arXiv 1706.04599,
 equation 3.

@@ -1,4 +1,4 @@
-"""Precision and recall in one number."""
+"""F1, the harmonic mean of precision and recall."""
 
 from __future__ import annotations
 

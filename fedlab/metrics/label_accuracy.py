@@ -1,4 +1,4 @@
-"""How many labels, and whole sets of labels, are right."""
+"""Accuracy of multi-label predictions: of single labels, and of whole sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""F1 of labels that hold or not, from what was found rightly, wrongly, and not at all."""
+"""F1 of multi-label predictions."""
 
 from __future__ import annotations
 

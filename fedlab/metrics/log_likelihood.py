@@ -1,4 +1,4 @@
-"""How likely the labels are by the network's own word."""
+"""Negative log-likelihood of the labels under the predicted probabilities."""
 
 from __future__ import annotations
 

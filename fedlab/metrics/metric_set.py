@@ -1,4 +1,4 @@
-"""Which metrics a scenario has, what their scores are called, and which way is better."""
+"""The metrics of a scenario, with names, units and directions of their scores."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Score:
 
     @property
     def words(self) -> str:
-        """The name as a reader likes it."""
+        """The name for readers."""
         return self.called or self.name.replace("_", " ")
 
     @property
@@ -50,7 +50,7 @@ class Score:
 
     @property
     def scale(self) -> int:
-        """What a value is multiplied with in a table: 100 for per cent."""
+        """Factor of values in a table: 100 for per cent."""
         return 100 if self.share else 1
 
     @property
@@ -60,7 +60,7 @@ class Score:
 
     @property
     def unit(self) -> str:
-        """How a table's numbers are meant: `` in per cent``, or nothing."""
+        """The unit of a table's numbers: `` in per cent``, or nothing."""
         return " in per cent" if self.share else ""
 
     def text(self, value: float, sign: str = "") -> str:
@@ -120,7 +120,7 @@ class MetricSet:
 
     @property
     def others(self) -> tuple[Score, ...]:
-        """The scores besides the first that were chosen; none where none was."""
+        """The chosen scores besides the first."""
         chosen = tuple(self.scores) != self.always
         return tuple(self.scores.values())[1:] if chosen else ()
 
@@ -138,7 +138,7 @@ class MetricSet:
         return self.scores[name]
 
     def check(self, classes: int) -> None:
-        """Looks whether all metrics go with a task, and count as a metric must.
+        """Checks that all metrics support a task, and that their counts are additive.
 
         Args:
             classes: Number of classes, or of outputs.

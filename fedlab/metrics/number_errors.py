@@ -1,4 +1,4 @@
-"""How far numbers are off, in the units of the data."""
+"""Errors of regression, in the units of the data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedlab.targets.base import REGRESSION
 
 
 class OfNumbers(Metric):
-    """A figure in the units of the data, 0 at best."""
+    """A metric in the units of the data, 0 at best."""
 
     targets: ClassVar[frozenset[str]] = frozenset({REGRESSION})
     higher_is_better: ClassVar[bool] = False

@@ -27,7 +27,7 @@ class Explained(Metric):
     _centre: tuple[float, ...] | None = PrivateAttr(default=None)
 
     def on(self, target: Target) -> Self:
-        """With sums around the mean of the target's training samples."""
+        """The same metric with sums around the mean of the target's training samples."""
         own = self.model_copy()
         own._centre = getattr(target, "mean", None)
         return own
@@ -53,7 +53,7 @@ class Explained(Metric):
 
 
 class R2(Explained):
-    """R²: 1 less the squared errors by the squares around the mean, averaged over targets.
+    """R²: 1 less the ratio of squared errors to squared deviations, averaged over targets.
 
     Targets whose labels are all alike are left out; 0 is what the mean of the tested labels gives,
     and worse predictions are below.

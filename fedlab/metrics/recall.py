@@ -1,4 +1,4 @@
-"""How much of a class is found."""
+"""Recall by class, and balanced accuracy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedlab.metrics.confusion import ConfusionMetric
 
 
 class Recall(ConfusionMetric):
-    """Recall of each class: the share of its samples that are found.
+    """Recall of each class: the share of its samples that are predicted as it.
 
     The figures are ``recall[0]``, ``recall[1]``, ..., of each domain and of all clients together;
     one is not defined for a class without samples.

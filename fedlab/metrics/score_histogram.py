@@ -1,4 +1,4 @@
-"""Histograms of scores, from which metrics of rankings follow where scores stay with clients."""
+"""Histograms of scores, from which ranking metrics are computed without sending scores."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class RankingMetric(Metric):
         return FLOAT16 if self.scale == "float16" else self.bins
 
     def check(self, classes: int) -> None:
-        """There is nothing to rank with one class."""
+        """Refuses a task with one class, where there is no ranking."""
         if classes < 2:
             raise InputError(
                 f"evaluation.metrics: {self.name} ranks samples of one class above those of "

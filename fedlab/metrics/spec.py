@@ -12,7 +12,7 @@ from fedlab.row import Split
 
 
 class ValidationSpec(ConfigBlock):
-    """Samples that a client neither trains nor is tested on, by which choices are made.
+    """Samples set aside by each client, used for selection and not for training or tests.
 
     Attributes:
         share: Share of each client's training samples, stratified by domain and class, drawn
@@ -23,7 +23,7 @@ class ValidationSpec(ConfigBlock):
 
 
 class EvaluationSpec(ConfigBlock):
-    """What is measured, and how often.
+    """The metrics, and when and on which samples they are computed.
 
     Attributes:
         every: Rounds between evaluations; the last round is always evaluated.
@@ -83,7 +83,7 @@ class EvaluationSpec(ConfigBlock):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """What is tested in an evaluated round."""
+        """The splits that an evaluated round tests."""
         if self.validation is None:
             return ("test",)
         return ("validation",) if self.select == "validation" else ("validation", "test")

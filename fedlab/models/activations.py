@@ -1,4 +1,4 @@
-"""How much an activation shrinks a signal, and which activation a convolution reads.
+"""Variance gains of activations, and the activation that each convolution reads.
 
 A standard normal signal leaves an activation with another variance; the factor that restores it is
 the gain γ = 1 / std(act(z)), z ~ N(0, 1) (Brock, De and Smith, "Characterizing signal propagation
@@ -173,7 +173,7 @@ def _activation(node: fx.Node, modules: dict[str, nn.Module]) -> Callable[[Tenso
 
 
 def _gates(factor: fx.Node, product: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    """Whether a node weighs the other factor of a product, as in squeeze and excitation."""
+    """Whether a node multiplies the other factor by a gate, as in squeeze and excitation."""
     if _name(product) not in ("mul", "mul_", "imul"):
         return False
     if factor.op == "call_module":

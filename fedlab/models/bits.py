@@ -1,4 +1,4 @@
-"""Masks as bits: eight entries in a byte."""
+"""Boolean masks packed into bits, eight entries in a byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def packed(masks: Mapping[str, Tensor]) -> Tensor:
 
 
 def unpacked(packed_bits: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The masks that `packed` was given, bool of the names and shapes of `like`."""
+    """The inverse of `packed`: bool masks of the names and shapes of `like`."""
     places = torch.arange(8, dtype=torch.uint8, device=packed_bits.device)
     entries = ((packed_bits[:, None] >> places) & 1).bool().flatten()
     sizes = [tensor.numel() for tensor in like.values()]

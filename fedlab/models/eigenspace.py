@@ -1,4 +1,4 @@
-"""The shape of a cloud of features: its moments, their pooling over clients, and samples of it."""
+"""Moments and principal axes of features, pooled over clients, and samples drawn from them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Moments:
 
 
 class Geometry(NamedTuple):
-    """The axes of a cloud of features, longest first.
+    """Eigenvalues and eigenvectors of a covariance, descending.
 
     Attributes:
         values: Eigenvalues λ of the covariance, none negative, shape (axes,).
@@ -59,7 +59,7 @@ class Geometry(NamedTuple):
 
     @classmethod
     def of(cls, covariance: Tensor, rank: int | None = None) -> Geometry:
-        """The eigen-pairs of a symmetric matrix, in float64.
+        """The eigenpairs of a symmetric matrix, in float64.
 
         Args:
             covariance: Shape (features, features). What rounding or noise made negative becomes 0.
@@ -97,7 +97,7 @@ def pack(symmetric: Tensor) -> Tensor:
 
 
 def unpack(packed: Tensor, size: int) -> Tensor:
-    """What `pack` was given: shape (..., size(size+1)/2) becomes (..., size, size)."""
+    """The inverse of `pack`: shape (..., size(size+1)/2) becomes (..., size, size)."""
     rows, columns = _triangle(size, packed)
     whole = packed.new_zeros(*packed.shape[:-1], size, size)
     whole[..., rows, columns] = packed

@@ -69,7 +69,7 @@ def cluster_means(points: Tensor, labels: Tensor) -> Tensor:
 
 
 def of_each_class(labels: Tensor, points: Tensor, means: Callable[[Tensor], Tensor]) -> Tensors:
-    """The points that stand for each class.
+    """The points that represent each class, e.g. its cluster means.
 
     Args:
         labels: Classes of the points, int64 of shape (n,).

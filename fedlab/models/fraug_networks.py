@@ -1,4 +1,4 @@
-"""FRAug's two networks: one makes representations for all clients, one makes them a client's own.
+"""FRAug's two networks: a shared generator, and a transformation network of each client.
 
 Layers and widths are those of the authors' code (HaokunChen245/FRAug).
 """
@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 
 class Generator(nn.Module):
-    """Representations of wanted classes, of no client in particular, from noise.
+    """Generates representations of given classes, not specific to a client, from noise.
 
     It has about 1.5 F² parameters for F features with noise of half that width: as much as 25
     million for AlexNet's 4096, and 0.4 million for the 512 of ResNet-18.
@@ -40,7 +40,7 @@ class Generator(nn.Module):
 
 
 class RTNet(nn.Module):
-    """The representation transformation network: turns what the generator made into residuals.
+    """The representation transformation network: generated representations to residuals.
 
     Args:
         latent: Width of its hidden layer.

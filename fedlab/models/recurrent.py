@@ -46,7 +46,7 @@ class RecurrentLayer(nn.Module):
             nn.init.uniform_(parameter, -1 / sqrt(width), 1 / sqrt(width))
 
     def forward(self, vectors: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """Reads sequences from their beginnings; steps that only fill up change nothing.
+        """Reads sequences from their beginnings; padding steps keep the state.
 
         Args:
             vectors: Shape (batch, length, size).
@@ -108,7 +108,7 @@ class LSTMLayer(RecurrentLayer):
 
 
 class RecurrentNetwork(nn.Module):
-    """Layers one upon the other, and a dense layer on the last output.
+    """Stacked recurrent layers, and a dense layer on the last output.
 
     Args:
         begin: Gives vectors of the samples (see `fedlab.models.sequence_stem`).
@@ -130,7 +130,7 @@ class RecurrentNetwork(nn.Module):
 
 
 class _Recurrent(ModelSpec):
-    """What both have in common.
+    """The base of GRU and LSTM.
 
     Attributes:
         width: Numbers of a state.

@@ -1,4 +1,4 @@
-"""The beginning of networks for sequences: a vector for every step of ids or of a series."""
+"""The stem of networks for sequences: a vector for every step of ids or of a series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tokens(nn.Module):
         self.pad = pad
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Vectors, and which steps are there.
+        """Vectors, and the mask of steps that are not padding.
 
         Args:
             ids: int64 of shape (batch, length).
@@ -60,7 +60,7 @@ class Steps(nn.Module):
 def stem(
     model: str, input_shape: tuple[int, ...], width: int, projects: bool
 ) -> tuple[nn.Module, int, int]:
-    """What gives vectors of the samples of a shape.
+    """The stem for samples of a shape.
 
     Args:
         model: The network's registered name, for messages.
@@ -84,6 +84,6 @@ def stem(
 
 
 def mean_of_steps(vectors: Tensor, there: Tensor) -> Tensor:
-    """The mean over the steps that are there, shape (batch, width); zero where none is."""
+    """The mean over steps that are not padding, shape (batch, width); zero without any."""
     weights = there[..., None]
     return (vectors * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

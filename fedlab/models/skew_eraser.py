@@ -1,4 +1,4 @@
-"""Layers in two steps: an extractor that clients share, and an eraser of each client's own."""
+"""Layers in two steps: an extractor that clients share, and an eraser that is local to each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PERSONAL = ("skew_norm", "eraser")
 
 
 class DecomposedLayer(nn.Module):
-    """A convolution or dense layer of T outputs, in two steps.
+    """A convolution or dense layer with T outputs, in two steps.
 
         x₁ = BN_e(extractor(x))                                 ceil(T / G) channels
         x₂ = eraser(x₁)          depth-wise, 3x3 (or 1x1 for a dense layer), the other channels

@@ -100,7 +100,7 @@ class ModelSpec(Component):
 
     @classmethod
     def choose(cls, value: Any) -> Any:
-        """Reads ``{per_client: [...]}`` as well, whose name goes without saying."""
+        """Also reads ``{per_client: [...]}``, which has no name."""
         if isinstance(value, dict) and "per_client" in value:
             value = {"name": "per_client", **value}
         return super().choose(value)

@@ -19,7 +19,7 @@ from fedlab.models.spec import ModelSpec
 
 
 class PhraseNetwork(nn.Module):
-    """Vectors, convolutions over phrases of several lengths, the largest of each, a dense layer.
+    """Embedding, convolutions over phrases of several lengths, max pooling, a dense layer.
 
     Args:
         begin: Gives vectors of ids.

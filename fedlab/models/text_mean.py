@@ -1,4 +1,4 @@
-"""The mean of words' vectors, and a dense layer.
+"""The mean of word embeddings, and a dense layer.
 
 Joulin, Grave, Bojanowski and Mikolov, "Bag of Tricks for Efficient Text Classification" (fastText),
 EACL 2017, arXiv 1607.01759, without n-grams.
@@ -17,7 +17,7 @@ from fedlab.models.spec import ModelSpec
 
 
 class MeanNetwork(nn.Module):
-    """Vectors, their mean, a dense layer.
+    """Embedding, mean, a dense layer.
 
     Args:
         begin: Gives vectors of ids.
@@ -34,7 +34,7 @@ class MeanNetwork(nn.Module):
 
 
 class TextMean(ModelSpec):
-    """The mean of the vectors of all ids but those that fill up, and a dense layer.
+    """The mean of the embeddings of all ids except padding, and a dense layer.
 
     It knows no order: what a transformer or a recurrent network has to beat.
 

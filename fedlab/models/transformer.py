@@ -22,7 +22,7 @@ NEVER = -1e9
 
 
 class Attention(nn.Module):
-    """softmax(Q Kᵀ / √d) V for several heads, over the steps that are there.
+    """softmax(Q Kᵀ / √d) V for several heads, over steps that are not padding.
 
     Written out, for the fused operators of PyTorch cannot be stacked by `torch.func.vmap`.
 

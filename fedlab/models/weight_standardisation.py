@@ -23,7 +23,7 @@ EPS = 1e-4
 
 
 class WSConv2d(nn.Conv2d):
-    """A convolution whose kernels are standardised before use; the raw ones are what is trained.
+    """A convolution whose kernels are standardised before use; the raw kernels are trained.
 
     For each output channel i, with μ_i and σ_i² the mean and the (biased) variance of its N
     weights, the kernel is
@@ -108,7 +108,7 @@ def standardised_kernels(model: nn.Module, tensors: Tensors) -> Tensors:
 def without_normalisation(
     model: nn.Module, gamma: float | Literal["auto"] = "auto", nf_residual: bool = False
 ) -> nn.Module:
-    """FedWon's surgery on any network.
+    """Replaces the normalisation of any network by scaled weight standardisation.
 
     Every normalisation layer goes, nothing takes its place; every two-dimensional convolution
     (depthwise and grouped ones, too) becomes a `WSConv2d` with a bias and keeps its raw initial

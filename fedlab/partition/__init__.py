@@ -1,1 +1,1 @@
-"""Which samples belong to which client: the arithmetic that all skews share."""
+"""Partitions of samples among clients: the computations that all skews share."""

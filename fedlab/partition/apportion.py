@@ -1,4 +1,4 @@
-"""The arithmetic that all skew generators share: whole numbers from shares, and random shares."""
+"""Arithmetic shared by all skews: whole numbers from shares, and random shares."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def guaranteed_minimum(
 def client_domain_sizes(
     totals: np.ndarray, shares: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """How many samples of each domain go to each client; all samples of owned domains are used.
+    """Samples of each domain for each client; all samples of owned domains are used.
 
     Every client gets at least one sample, as long as a domain has enough of them.
 

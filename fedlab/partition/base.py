@@ -1,4 +1,4 @@
-"""The bases of the skew generators; each is a block of the scenario and a function of a seed.
+"""The base classes of skews; each is a block of the scenario and a function of a seed.
 
 A generator of your own subclasses one of them and is named in a scenario by its path, e.g.
 ``labels: {name: "mypackage.skews:Mine", ...}``.
@@ -52,7 +52,7 @@ class LabelSkew(Component):
 
     @abstractmethod
     def divide(self, pool: Pool, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Finds an owner for each training sample.
+        """Assigns an owner to each training sample.
 
         Args:
             pool: The training samples of the domains that clients may see.
@@ -81,7 +81,7 @@ class QuantitySkew(Component):
         return np.ones(clients)
 
     def kept(self, sizes: np.ndarray) -> np.ndarray:
-        """How many samples each client keeps of the `sizes` it was dealt (by default, all).
+        """Number of samples that each client keeps of the `sizes` dealt to it (by default, all).
 
         Raises:
             InputError: If a client has fewer samples than it should keep.
@@ -91,7 +91,7 @@ class QuantitySkew(Component):
     def kept_by_domain(
         self, dealt: np.ndarray, totals: np.ndarray, domains: Sequence[str]
     ) -> np.ndarray | None:
-        """How many samples of each domain each client keeps; None leaves it to `kept`.
+        """Number of samples that each client keeps by domain; None leaves it to `kept`.
 
         Args:
             dealt: What each client was dealt, int64 of shape (clients, domains).
@@ -120,7 +120,7 @@ class LabelNoise(Component):
         class_names: Sequence[str],
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """The labels that clients get to see.
+        """The labels that clients train on.
 
         Args:
             labels: True labels of all clients' training samples, int64 of shape (N,).

@@ -1,4 +1,4 @@
-"""Samples in the hands of clients, before any of them are set aside, hidden or made wrong."""
+"""Samples dealt to clients, before any are set aside, hidden or relabelled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedlab.data.stratify import shuffled_groups
 
 @dataclass(frozen=True)
 class Dealt:
-    """Who has which samples, in flat arrays as those of a partition.
+    """The samples of clients, in flat arrays as those of a partition.
 
     Attributes:
         train: Indices into the training pool, client after client, int64 of shape (N,).
@@ -49,12 +49,12 @@ def by_client(owners: np.ndarray, clients: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def offsets_of(owners: np.ndarray, clients: int) -> np.ndarray:
-    """Where each client's samples begin, and where the last one's end."""
+    """The start of each client's samples, and the end of the last one's, int64."""
     return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=clients))])
 
 
 def keep(owners: np.ndarray, kept: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Owners after each gave up all but `kept` of its samples, drawn at random.
+    """Owners after each client dropped all but `kept` of its samples, drawn at random.
 
     Args:
         owners: The client of each sample, -1 for none.

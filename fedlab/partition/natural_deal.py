@@ -1,4 +1,4 @@
-"""Deals to each owner of the data what is its own."""
+"""Deals the samples of each owner to its client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("fedlab")
 def deal_to_owners(
     spec: PartitionSpec, chosen: NaturalClients, data: FederatedData, seed: int
 ) -> Dealt:
-    """Gives every owner its own samples.
+    """Assigns each owner's samples to its client.
 
     Args:
         spec: The scenario's ``partition`` block.
@@ -78,7 +78,7 @@ def _keys(pool: Samples, data: FederatedData, chosen: NaturalClients) -> np.ndar
 def _trained(
     chosen: NaturalClients, sizes: np.ndarray, data: FederatedData, seed: int
 ) -> np.ndarray:
-    """The owners that may be trained, ascending."""
+    """The owners that may train, ascending."""
     there = np.flatnonzero(sizes)
     enough = there[sizes[there] >= chosen.min_samples]
     if not len(enough):
@@ -106,13 +106,13 @@ def _trained(
 
 
 def _new(chosen: NaturalClients, sizes: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    """Owners that are tested alone, ascending."""
+    """Owners with test samples alone, ascending."""
     new = np.flatnonzero((sizes == 0) & (tested >= chosen.min_samples))
     return new if chosen.new_owners == "held_out" else new[:0]
 
 
 def _names(packs: list[np.ndarray], chosen: NaturalClients, data: FederatedData) -> tuple[str, ...]:
-    """What clients are called: as their owner, or the first of several."""
+    """Names of clients: that of their owner, or of the first of several."""
     domains = len(data.domain_names)
 
     def name(key: int) -> str:
@@ -130,7 +130,7 @@ def _names(packs: list[np.ndarray], chosen: NaturalClients, data: FederatedData)
 
 
 def _refuse_without_effect(spec: PartitionSpec) -> None:
-    """Refuses skews that would have to move samples from owner to owner."""
+    """Refuses skews, which would move samples from owner to owner."""
     usual = type(spec)(clients=1)
     for key in ("domains", "labels"):
         skew, default = getattr(spec, key), getattr(usual, key)
@@ -153,7 +153,7 @@ def _refuse_without_effect(spec: PartitionSpec) -> None:
 
 
 def _refuse_ownerless(data: FederatedData) -> None:
-    """Refuses data in which samples that clients may see have no owner."""
+    """Refuses data in which a sample that clients may see has no owner."""
     seen = np.array(data.seen_domains)
     owners = data.train.owners
     if owners is None:

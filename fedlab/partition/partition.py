@@ -1,4 +1,4 @@
-"""Which samples belong to which client: a pure function of (scenario, seed)."""
+"""The partition of samples among clients: a pure function of (scenario, seed)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Partition:
     names: tuple[str, ...] = ()
 
     def name(self, client: int) -> str:
-        """What a client is called: its owner's name, or its number."""
+        """A client's name: that of its owner, or its number."""
         return self.names[client] if self.names else str(client)
 
     def __len__(self) -> int:
@@ -201,7 +201,7 @@ def _deal(spec: PartitionSpec, clients: int, data: FederatedData, seed: int) -> 
 
 
 def refuse_untested(partition: Partition, data: FederatedData) -> None:
-    """Refuses a partition whose clients have nothing to be tested on, or nothing they could know.
+    """Refuses a partition whose clients have no test samples, or none of classes they train on.
 
     Raises:
         InputError: If no test sample is of a domain and class that a client trains on.
@@ -277,7 +277,7 @@ def _kept(
     sizes: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Owners after the quantity skew took samples away, of clients or of their domains."""
+    """Owners after the quantity skew dropped samples, by client or by domain."""
     domains = len(pool.domain_names)
     used = owners >= 0
     parts = np.where(used, owners * domains + pool.cells // pool.counts.shape[1], -1)

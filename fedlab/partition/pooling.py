@@ -1,4 +1,4 @@
-"""A partition in which one client has what all others gave away."""
+"""A partition in which one client has the samples of all."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pooled(partition: Partition) -> Partition:
 
 
 def _regrouped(offsets: np.ndarray, groups: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the groups, one after the other, and where each group begins and the last ends."""
+    """Rows of the groups, concatenated, and the offsets of the groups."""
     group_of = np.empty(len(offsets) - 1, np.int64)
     for place, group in enumerate(groups):
         group_of[group] = place

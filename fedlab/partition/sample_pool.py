@@ -1,4 +1,4 @@
-"""A pool of samples in the order in which the skew generators want it."""
+"""A pool of samples in the order that skews work on: by domain and class."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Pool:
 
     @property
     def edges(self) -> np.ndarray:
-        """Where cells begin and end: cell (d, c) spans edges[i : i + 2], i = d * classes + c."""
+        """Bounds of the cells: cell (d, c) spans edges[i : i + 2], i = d * classes + c."""
         return np.concatenate([[0], np.cumsum(self.counts)])
 
     def domain(self, domain: int | np.integer) -> slice:

@@ -15,7 +15,7 @@ from fedlab.partition.natural_clients import NaturalClients
 
 
 class PartitionSpec(ConfigBlock):
-    """How the pooled samples are divided among clients.
+    """The partition of the pooled samples among clients.
 
     The generators compose: domains first, then labels within the domains a client sees, then
     sizes, then which labels are known and which are wrong.
@@ -64,7 +64,7 @@ class PartitionSpec(ConfigBlock):
         return self
 
     def counted(self, clients: int, held_out: int) -> PartitionSpec:
-        """The same block, which knows how many natural clients the data make.
+        """The same block with the number of natural clients in the data.
 
         Its words stay as they are: a file that it is written to says ``natural``.
 
@@ -84,7 +84,7 @@ class PartitionSpec(ConfigBlock):
 
     @property
     def number_of_clients(self) -> int:
-        """How many clients there are.
+        """Number of clients.
 
         Raises:
             InputError: If they are natural, and the data have not been loaded.

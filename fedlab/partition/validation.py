@@ -17,7 +17,7 @@ log = logging.getLogger("fedlab")
 def set_aside(
     train: np.ndarray, owners: np.ndarray, data: FederatedData, share: float, seed: int
 ) -> np.ndarray:
-    """Which training samples clients validate on.
+    """The training samples that clients set aside for validation.
 
     Each client draws by itself, so that a device draws as it would in a simulation. A client with
     too few samples sets none aside, which is logged.
@@ -43,7 +43,7 @@ def set_aside(
 
 
 def of_clients(owners: np.ndarray, kinds: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which of its samples each client sets aside: the share of them, rounded, stratified.
+    """Which samples each client sets aside, stratified; their number is the rounded share.
 
     Each kind gives in proportion, by the method of largest remainders, and keeps one sample.
 

@@ -1,4 +1,4 @@
-"""How much privacy a run spends, by Flower's accountant."""
+"""The privacy loss of a run, by Flower's accountant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fedlab.privacy.spec import PrivacySpec
 
 
 def epsilon_after(spec: PrivacySpec, rounds: int, clients: int, cohort: int) -> float:
-    """ε of so many rounds, by Rényi differential privacy (Mironov, CSF 2017, arXiv 1702.07476).
+    """ε of that many rounds, by Rényi differential privacy (Mironov, CSF 2017, arXiv 1702.07476).
 
     Neighbours differ in whether one client's update is in the sums or is zero, so that the sum
     changes by the clipping norm at most. That only a part of the clients takes part in a round

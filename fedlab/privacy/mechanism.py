@@ -55,7 +55,7 @@ def private_mean(
 
 
 def clipping_factor(change: Tensors, norm: float) -> float:
-    """What to multiply a change by, so that its Euclidean norm over all tensors is at most `norm`.
+    """The factor that clips a change to a Euclidean norm of `norm` over all tensors; at most 1.
 
     Raises:
         RunError: If it has no finite norm.

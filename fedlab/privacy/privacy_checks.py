@@ -1,4 +1,4 @@
-"""Where privacy would be an empty promise, refused with a reason before anything is trained."""
+"""Refuses scenarios whose differential privacy would not hold, before anything is trained."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def check_privacy(
 
 
 def refuse_known_noise(scenario: Scenario) -> None:
-    """Refuses noise that devices could take off again.
+    """Refuses noise that devices could subtract, as its seed is known.
 
     Raises:
         InputError: If the noise of a scenario that goes to devices follows from its seed.
@@ -131,7 +131,7 @@ def _refuse_data(scenario: Scenario, data: FederatedData) -> None:
 
 
 def _refuse_devices(scenario: Scenario) -> None:
-    """Refuses cohorts of another kind than those for which ε is counted: drawn from all clients."""
+    """Refuses cohorts that are not drawn from all clients, for which ε is not valid."""
     devices = scenario.devices
     if devices.over_selection > 1:
         raise InputError(
@@ -148,7 +148,7 @@ def _refuse_devices(scenario: Scenario) -> None:
 
 
 def _remedy(spec: PrivacySpec, scenario: Scenario, clients: int) -> str:
-    """How much noise the rounds need, and how many rounds the noise is enough for."""
+    """The noise that the rounds need, and the rounds for which the noise is enough."""
     most = cast(float, spec.max_epsilon)
 
     def spent(rounds: int, step: int = 0) -> float:

@@ -1,4 +1,4 @@
-"""A strategy in front of any other: its mean of models becomes a private one."""
+"""A wrapper of any strategy that replaces its mean of models by a private one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedlab.strategies.base import Strategy
 
 
 class Private(Strategy):
-    """Clips every client's update by itself, adds noise to their sum, and counts what is spent.
+    """Clips every client's update, adds noise to their sum, and accounts for ε.
 
     Updates travel one by one, not as sums that were made where clients run: a client has to be
     clipped before it is in a sum.
@@ -28,20 +28,20 @@ class Private(Strategy):
 
     @property
     def privacy(self) -> PrivacySpec:
-        """What the scenario asks for."""
+        """The scenario's ``privacy`` block."""
         assert self.settings.privacy is not None
         return self.settings.privacy
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Notes how many clients are asked."""
+        """Stores the number of messages, which determines the mean's denominator."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
         self.invited = len(messages)
         return messages
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """As the method does, with a mean that has this round's noise."""
+        """The method's `aggregate`, with a mean that has this round's noise."""
         seeded, seed = self.privacy.noise == "seeded", self.settings.seed
         self.noise = rng.torch_generator(seed, "privacy", server_round) if seeded else None
         super().aggregate(server_round, updates)
@@ -54,6 +54,6 @@ class Private(Strategy):
         return private_mean(received, models, self.invited, self.privacy, self.noise)
 
     def round_metrics(self, server_round: int) -> dict[str, float]:
-        """What has been spent."""
+        """The ε spent so far."""
         spent = epsilon_after(self.privacy, server_round, self.population, self.invited)
         return {**super().round_metrics(server_round), "epsilon": spent}

@@ -1,4 +1,4 @@
-"""The colours of methods and domains, in files and on the page of a comparison alike."""
+"""The colours of methods and domains, the same in files and on the page of a comparison."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ DOMAINS_ON_BLACK = (
 
 
 def method_colours(number: int) -> list[str]:
-    """The colours of so many methods; beyond eight they begin again."""
+    """The colours of `number` methods; they repeat beyond eight."""
     return [METHODS[place % len(METHODS)] for place in range(number)]
 
 
 def domain_colours(number: int) -> list[str]:
-    """The colours of so many domains; beyond ten they begin again."""
+    """The colours of `number` domains; they repeat beyond ten."""
     return [DOMAINS[domain % len(DOMAINS)] for domain in range(number)]

@@ -50,7 +50,7 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
 
 
 def undefined_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
-    """For how many clients each metric of the scenario is not defined, as titles and words."""
+    """The number of clients for which each metric is not defined, as titles and words."""
     lines = []
     for score in (run.metric_set.first, *run.metric_set.others):
         values = metrics.by_client(run.history, last, score.name)["value"]
@@ -62,7 +62,7 @@ def undefined_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
 
 
 def unjudged_facts(run: RunRecord) -> list[tuple[str, str]]:
-    """Which rounds could not be chosen, as title and words; none where all could, or none was."""
+    """Rounds that validation could not judge, as title and words; empty without any."""
     words = "" if run.chosen_round is None else unscored(run)
     return [("not judged", words)] if words else []
 
@@ -88,7 +88,7 @@ def held_out_facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
 
 
 def other_scores(run: RunRecord, last: int) -> list[tuple[str, str]]:
-    """What other metrics of the scenario say, as titles and words: over domains, and the worst."""
+    """The other metrics of the scenario, as titles and words: over domains, and the worst."""
     lines = []
     for score in run.metric_set.others:
         mean = metrics.mean_over_domains(run.history, last, score.name)
@@ -100,7 +100,7 @@ def other_scores(run: RunRecord, last: int) -> list[tuple[str, str]]:
 
 
 def work_of(run: RunRecord) -> str:
-    """What a round has asked of a client, on average."""
+    """The mean work of a client's round, in words."""
     history, trained = run.history, run.trained_parameters
     steps = metrics.mean_steps(history)
     up = metrics.bytes_per_client(history, "up")
@@ -113,7 +113,7 @@ def work_of(run: RunRecord) -> str:
 
 
 def domain_titles(scenario: Scenario) -> dict[str, str]:
-    """What domains are called where it is not their name alone: those that no client learns from.
+    """Titles of unseen domains, by domain.
 
     Returns:
         Titles by name; domains that clients learn from are left out.

@@ -18,7 +18,7 @@ MOST = 1_000
 
 
 def frechet(one: np.ndarray, other: np.ndarray) -> float:
-    """‖μ₁ - μ₂‖² + Tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½): the distance of two Gaussians with these moments.
+    """‖μ₁ - μ₂‖² + Tr(Σ₁ + Σ₂ - 2 (Σ₁Σ₂)^½): the Fréchet distance of Gaussians.
 
     Dowson, Landau, The Fréchet Distance between Multivariate Normal Distributions, 1982.
 
@@ -82,7 +82,7 @@ def proxy_a_distance(one: np.ndarray, other: np.ndarray, seed: int) -> float:
 
 
 def feature_skew(data: FederatedData, seed: int) -> pandas.DataFrame:
-    """Distances between the domains of the training pool, in the features that are learnt from.
+    """Distances between the domains of the training pool, in the learnt features.
 
     Features are standardised over all domains first, each of which counts the same.
 

@@ -1,4 +1,4 @@
-"""What a notebook shows of a run: its domains, its clients, its cost, and its learning curves."""
+"""The display of a run in notebooks: domains, clients, cost, and learning curves."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run_html(run: RunRecord) -> str:
 
 
 def svg(figure: Figure) -> str:
-    """A picture as an element of a page; its words stay words."""
+    """A figure as an SVG element with text as text."""
     written = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         figure.savefig(written, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""Numbers that say what a partition looks like: counts, and how far clients differ."""
+"""Measures of a partition: counts, and how far clients differ."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _counts(
 
 
 def label_distances(counts: np.ndarray) -> np.ndarray:
-    """How far each client's label distribution is from that of all clients together.
+    """The distance of each client's label distribution from that of all clients together.
 
     Args:
         counts: Samples by class, shape (clients, classes), as from `class_counts`.
@@ -56,7 +56,7 @@ def label_distances(counts: np.ndarray) -> np.ndarray:
 
 
 def measures(partition: Partition, data: FederatedData) -> dict[str, np.ndarray]:
-    """One number for each client, by what it says: arrays of shape (clients,)."""
+    """Measures of each client by name: arrays of shape (clients,)."""
     classes = class_counts(partition, data)
     return {
         "training samples": np.diff(partition.train_offsets),

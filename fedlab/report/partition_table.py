@@ -1,4 +1,4 @@
-"""A partition as a table: one row for every sample, and who has it."""
+"""A partition as a table: one row for every sample, with its client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Skew in one number each: of labels, of sizes, and, on features, of what samples look like.
+"""Measures of skew: of labels, of sizes, and of features.
 
 P_k is client k's distribution of labels over its training samples; clients without samples do not
 count. Domains and classes have no order, so that no measure here uses one.
@@ -51,7 +51,7 @@ def jensen_shannon(shares: np.ndarray) -> float:
 
 
 def gini(sizes: np.ndarray) -> float:
-    """How unevenly samples are spread over clients: 0 for equal sizes, towards 1 if one has all.
+    """The Gini coefficient of sizes: 0 for equal ones, towards 1 if one client has all samples.
 
     Σ_i (2i - n - 1) x_(i) / (n Σ x), x sorted.
     """
@@ -63,13 +63,13 @@ def gini(sizes: np.ndarray) -> float:
 
 
 def effective_clients(sizes: np.ndarray) -> float:
-    """1 / Σ p_k², p_k = n_k / Σ n: as many clients of equal size would weigh as these do."""
+    """1 / Σ p_k², p_k = n_k / Σ n: the effective number of clients."""
     shares = np.asarray(sizes, np.float64) / max(np.sum(sizes), 1)
     return float(1 / max((shares**2).sum(), 1e-300))
 
 
 def skew_numbers(classes: np.ndarray) -> dict[str, float]:
-    """All of them, by name.
+    """All measures, by name.
 
     Args:
         classes: Training samples by class, shape (clients, classes).
@@ -85,7 +85,7 @@ def skew_numbers(classes: np.ndarray) -> dict[str, float]:
 
 
 def _entropy(shares: np.ndarray) -> np.ndarray:
-    """In bits, along the last axis."""
+    """Entropy in bits, along the last axis."""
     logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
     return -(shares * logs).sum(axis=-1)
 

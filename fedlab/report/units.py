@@ -1,4 +1,4 @@
-"""Durations and sizes as one says them."""
+"""Durations and sizes in readable units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which round is best on validation, and whether patience is at an end, from a history."""
+"""The round that is best on validation, and whether patience is exhausted, from a history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LISTED = 5
 
 
 class BestRound:
-    """Which round is best by the mean of a metric over domains, on validation.
+    """The best round by the mean of a metric over domains, on validation.
 
     Args:
         score: The metric. A round in which it is not defined is never better; of equal rounds the
@@ -36,7 +36,7 @@ class BestRound:
         """Evaluated rounds since then."""
 
     def see(self, server_round: int, value: float) -> bool:
-        """Takes in an evaluated round; whether it is the best so far."""
+        """Processes an evaluated round; returns whether it is the best so far."""
         better = not math.isnan(value) and (
             self.round is None or self.score.sign * value > self.score.sign * self.value
         )
@@ -48,7 +48,7 @@ class BestRound:
 
 
 def best_round(history: pandas.DataFrame, score: Score) -> BestRound:
-    """What a run knows of its best round after all rounds of a history."""
+    """The `BestRound` after all rounds of a history."""
     best = BestRound(score)
     for server_round in history.loc[history["split"] == "validation", "round"].unique():
         number = int(server_round)
@@ -57,7 +57,7 @@ def best_round(history: pandas.DataFrame, score: Score) -> BestRound:
 
 
 def unscored_rounds(history: pandas.DataFrame, score: Score) -> dict[int, list[str]]:
-    """The validated rounds that a score cannot judge: it is no number on some domain.
+    """The validated rounds whose score is not a number on some domain.
 
     Returns:
         By round, the domains on which it is none.
@@ -73,7 +73,7 @@ def unscored_rounds(history: pandas.DataFrame, score: Score) -> dict[int, list[s
 
 
 def unscored(run: RunRecord) -> str:
-    """Says which rounds of a run could not be chosen, and why; empty where all could."""
+    """A remark on rounds that could not be judged, and why; empty if all could."""
     score = run.metric_set.first
     missing = unscored_rounds(run.history, score)
     if not missing:
@@ -90,7 +90,7 @@ def unscored(run: RunRecord) -> str:
 
 
 def numbered(rounds: Sequence[int]) -> str:
-    """Rounds in words; of many, the first and how many there are."""
+    """Rounds in words; of many, the first ones and their number."""
     if len(rounds) == 1:
         return f"round {rounds[0]}"
     if len(rounds) > LISTED:
@@ -99,7 +99,7 @@ def numbered(rounds: Sequence[int]) -> str:
 
 
 def ended_by_patience(run: RunRecord) -> str:
-    """Says that a finished run trains no further, and by what; empty where it does."""
+    """A remark that a finished run trains no further, and why; empty if it does."""
     patience = run.scenario.evaluation.patience
     if patience is None or not run.finished:
         return ""

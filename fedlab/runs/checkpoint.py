@@ -208,7 +208,7 @@ def client_files(folder: Path, server_round: int) -> dict[int, str]:
 def load_client_state(
     folder: Path, client: int, server_round: int | None = None
 ) -> dict[str, Tensors]:
-    """What one client kept at a round's checkpoint, the newest by default; empty if nothing."""
+    """One client's state in a round's checkpoint, the newest by default; empty without any."""
     chosen = [each for each in _rounds(folder) if server_round in (None, int(each.name[6:]))]
     for candidate in reversed(chosen):
         name = _readable_client_files(candidate).get(client)
@@ -233,7 +233,7 @@ def _readable_client_files(checkpoint: Path) -> dict[int, str]:
 
 
 def _manifest(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself.
+    """The contents of a checkpoint's manifest.
 
     Raises:
         OSError: If it cannot be read.

@@ -35,7 +35,7 @@ class Over(NamedTuple):
 
 
 def over_seeds(curves: Sequence[pandas.Series]) -> Over:
-    """Mean and deviation of the curves of several seeds; empty where there is none."""
+    """Mean and deviation of the curves of several seeds; empty without any."""
     import pandas
 
     if not curves:
@@ -73,7 +73,7 @@ def learning_curves(
 
 
 def costs(history: pandas.DataFrame) -> pandas.DataFrame:
-    """What a run has cost up to and including every round.
+    """A run's cumulative costs after every round.
 
     Returns:
         One row per round (the index): ``bytes`` up and down, ``seconds``, and ``virtual_seconds``
@@ -135,7 +135,7 @@ def round_reaching(
 def bytes_reaching(
     history: pandas.DataFrame, target: float, score: Score = ACCURACY_SCORE
 ) -> float | None:
-    """Bytes up and down until then; None if the target was not reached."""
+    """Bytes up and down until the target was reached; None if it was not."""
     first = round_reaching(history, target, score)
     return None if first is None else at_round(costs(history)["bytes"], first)
 
@@ -143,11 +143,11 @@ def bytes_reaching(
 def virtual_seconds_reaching(
     history: pandas.DataFrame, target: float, score: Score = ACCURACY_SCORE
 ) -> float | None:
-    """Virtual seconds until then; None if the target was not reached, or time is not virtual."""
+    """Virtual seconds until the target; None if not reached, or without virtual time."""
     first, times = round_reaching(history, target, score), metrics.virtual_time(history)
     return None if first is None or times.empty else at_round(times, first)
 
 
 def at_round(numbers: pandas.Series, round: int) -> float:
-    """The number of a round."""
+    """The value of a curve in a round."""
     return float(cast(float, numbers.loc[round]))

@@ -26,7 +26,7 @@ COUNT_COLUMNS = ("round", "client", "domain", "split", "metric", "count", "place
 
 
 class Mark(NamedTuple):
-    """How far a file went, and what it was up to there.
+    """The length of a file, and the digest of its content up to there.
 
     Attributes:
         size: Its bytes.
@@ -120,13 +120,13 @@ class HistoryWriter:
         digest.update(written)
 
     def _digest(self, path: Path) -> Any:
-        """The digest of a file as far as it is written."""
+        """The digest of a file's content so far."""
         if path not in self._digests:
             self._digests[path] = _digest_of(path.read_bytes() if path.exists() else b"")
         return self._digests[path]
 
     def sync(self) -> dict[str, Mark]:
-        """Forces all rows onto the disk; returns how far each file goes, by its name."""
+        """Forces all rows onto the disk; returns the mark of each file, by its name."""
         marks: dict[str, Mark] = {}
         for path in self.files:
             if path.exists():
@@ -136,7 +136,7 @@ class HistoryWriter:
         return marks
 
     def truncate(self, marks: Mapping[str, Mark]) -> None:
-        """Cuts the files back to where they were: what a lost round left there must go.
+        """Cuts the files back to their marks: rows of lost rounds are removed.
 
         Args:
             marks: From `sync`; a file that is not named starts anew.
@@ -148,7 +148,7 @@ class HistoryWriter:
 
 
 def check_marks(folder: Path, marks: Mapping[str, Mark]) -> None:
-    """Looks whether files still begin as they did.
+    """Checks that the files still begin with the content of their marks.
 
     Args:
         folder: Where they are.
@@ -206,7 +206,7 @@ def read_history(folder: str | Path) -> pandas.DataFrame:
 
 
 def read_counts(folder: str | Path) -> pandas.DataFrame:
-    """What metrics have counted in a run's tests, as far as it is kept.
+    """The stored counts of metrics in a run's tests.
 
     Args:
         folder: The run's folder.
@@ -222,7 +222,7 @@ def read_counts(folder: str | Path) -> pandas.DataFrame:
 
 
 def to_frame(rows: Sequence[Row]) -> pandas.DataFrame:
-    """Rows that are still in memory as a frame of the form of `read_history`."""
+    """Rows in memory as a frame of the form of `read_history`."""
     import pandas
 
     return pandas.DataFrame(
@@ -233,7 +233,7 @@ def to_frame(rows: Sequence[Row]) -> pandas.DataFrame:
 def _read(
     path: Path, columns: Sequence[str], number: str, counts: Mapping[str, str]
 ) -> pandas.DataFrame:
-    """A file's whole lines; the last one may be torn where a run was killed."""
+    """The complete lines of a file; the last one may be torn if a run was killed."""
     import pandas
 
     written = path.read_bytes() if path.exists() else b""

@@ -1,4 +1,4 @@
-"""What metrics have counted in a run's tests, as arrays."""
+"""The stored counts of metrics in a run's tests, as arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def kept_counts(
     run: RunRecord, metric: str, round: int, domain: str = "", client: int = POOLED
 ) -> dict[str, np.ndarray]:
-    """The counts of a metric that keeps them, by name.
+    """The counts of a metric that stores them, by name.
 
     Args:
         run: The run.

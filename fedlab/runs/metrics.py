@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a metric is spread over clients, each tested on its own test split.
+    """The spread of a metric over clients, each tested on its own test split.
 
     Attributes:
         clients: Clients that were tested, and for which the metric is defined.
@@ -52,7 +52,7 @@ def last_evaluated_round(history: pandas.DataFrame) -> int | None:
 
 
 def of_clients(rows: pandas.DataFrame) -> pandas.DataFrame:
-    """Rows of clients, each on one of its domains; none of the global model or of all clients."""
+    """Rows of single clients, each on one of its domains."""
     return rows[(rows["client"] >= 0) & (rows["domain"] != "")]
 
 
@@ -141,7 +141,7 @@ def trained_clients(history: pandas.DataFrame, round: int) -> frozenset[int] | N
 def by_domain_and_training(
     history: pandas.DataFrame, round: int, metric: str = ACCURACY
 ) -> pandas.DataFrame:
-    """`by_domain`, with what is left of it without clients that have never trained.
+    """`by_domain`, and the same without clients that have never trained.
 
     Returns:
         Where such clients were tested, there are ``untrained`` (how many of a domain's) and
@@ -162,7 +162,7 @@ def by_domain_and_training(
 def spread_in(
     history: pandas.DataFrame, round: int, score: Score = ACCURACY_SCORE
 ) -> Spread | None:
-    """How a metric is spread over the clients that were tested in a round; None if none was."""
+    """The spread of a metric over the clients tested in a round; None without any."""
     return spread(by_client(history, round, score.name), trained_clients(history, round), score)
 
 
@@ -178,7 +178,7 @@ def generalisation(
     score: Score = ACCURACY_SCORE,
     adapted: bool = False,
 ) -> Spread | None:
-    """How a metric is spread over the held-out clients; None without such clients.
+    """The spread of a metric over the held-out clients; None without such clients.
 
     Args:
         history: Of a run.
@@ -197,7 +197,7 @@ def spread(
     trained: Collection[int] | None = None,
     score: Score = ACCURACY_SCORE,
 ) -> Spread | None:
-    """How a metric is spread over clients.
+    """The spread of a metric over clients.
 
     Args:
         clients: From `by_client`.
@@ -229,7 +229,7 @@ def spread(
 
 
 def round_total(history: pandas.DataFrame, metric: str) -> float:
-    """Sum over all rounds of a number of the round as a whole, e.g. ``bytes_up``.
+    """Sum over all rounds of a value of the whole round, e.g. ``bytes_up``.
 
     ``seconds_`` sums up all phases.
     """
@@ -241,7 +241,7 @@ def round_total(history: pandas.DataFrame, metric: str) -> float:
 
 
 def virtual_time(history: pandas.DataFrame) -> pandas.Series:
-    """Virtual seconds from the beginning to the end of every round.
+    """Virtual seconds since the start, by round.
 
     Returns:
         By round (the index); empty for a run without devices.

@@ -1,4 +1,4 @@
-"""Stopping a run after a round, to go on with it later or never."""
+"""Pauses a run after a round, so that it can be resumed later."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Paused(Exception):  # noqa: N818 - no error
-    """The run has come to where it was to stop; its checkpoint is written."""
+    """The run has reached the round to pause after; its checkpoint is written."""
 
 
 class PauseAfter:
@@ -25,7 +25,7 @@ class PauseAfter:
         self.round = round
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
-        """Stops at once where the round is over already.
+        """Pauses at once if the round is already done.
 
         Raises:
             Paused: Then.
@@ -34,7 +34,7 @@ class PauseAfter:
             raise Paused
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Stops after the round.
+        """Pauses after the round.
 
         Raises:
             Paused: Then.
@@ -43,4 +43,4 @@ class PauseAfter:
             raise Paused
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Nothing is left to stop."""
+        """Does nothing."""

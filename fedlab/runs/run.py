@@ -36,7 +36,7 @@ class Run(RunRecord):
         return run_figure(self, metric)
 
     def model(self, client: int | None = None) -> nn.Module:
-        """The trained network as a module that takes samples as the data have them.
+        """The trained network as a module that takes raw samples.
 
         Images are uint8 of the scenario's size; what prepares them (normalisation, a frozen
         network) is part of the module, which is in evaluation mode. It needs the run's data.
@@ -56,7 +56,7 @@ class Run(RunRecord):
         return program
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The run as HTML for notebooks."""
         from fedlab.report.notebook import run_html
 
         return run_html(self)

@@ -56,7 +56,7 @@ class RunRecord:
 
     @cached_property
     def counts(self) -> pandas.DataFrame:
-        """What metrics have counted on each domain, where they keep that (confusion, ece).
+        """The stored counts of metrics on each domain (confusion, ece).
 
         One row for every count that is not 0, and for the last: round, client (-2: all clients
         together; -1: the global model on a domain that no client has), domain (empty: all samples
@@ -175,7 +175,7 @@ class RunRecord:
         return {**state, **own, **also}
 
     def client_state(self, client: int) -> dict[str, dict[str, Tensor]]:
-        """What a client has kept, by record, when its model was tested; of one that has not, none.
+        """A client's state, by record, when its model was tested; empty without any.
 
         Raises:
             InputError: As `model_state`.
@@ -209,7 +209,7 @@ class RunRecord:
             )
 
     def __repr__(self) -> str:
-        """What it is, in one line."""
+        """Folder, scenario, method, seed and progress, in one line."""
         scenario, done = self.scenario, f"{self.rounds} of {self.scenario.rounds} rounds"
         return (
             f"Run('{self.folder}': {scenario.name}, {scenario.strategy.name}, "

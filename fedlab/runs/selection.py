@@ -1,4 +1,4 @@
-"""The round whose model is the run's: the last, or the one that is best on validation."""
+"""Selects the round whose model is the run's: the last, or the best on validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("fedlab")
 
 
 class ValidationObserver:
-    """Observer that keeps the checkpoint of the best round, and ends a run that gets no better.
+    """Observer that keeps the checkpoint of the best round, and stops early by patience.
 
     What it knows follows from the history, so that a run that goes on chooses as one that was
     never interrupted.
@@ -50,14 +50,14 @@ class ValidationObserver:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the run has gone on for long enough without getting better."""
+        """Whether patience is exhausted."""
         return self.spec.patience is not None and self.best.worse >= self.spec.patience
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
-        """Nothing has been validated yet, or all is known from the history."""
+        """Does nothing: the best round so far is known from the history."""
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
-        """Looks at the round's validation.
+        """Processes the round's validation.
 
         Raises:
             StopIteration: If patience is at an end.
@@ -79,12 +79,12 @@ class ValidationObserver:
             raise StopIteration
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Says which rounds could not be judged, where that has chosen a round or an end."""
+        """Logs rounds that could not be judged, where that affects the selection or the end."""
         if (self.selects or self.spec.patience is not None) and (remark := unscored(self.run)):
             log.warning("%s", remark)
 
     def choose(self, strategy: RoundStrategy) -> int | None:
-        """Puts server and clients back to the best round; what they were last is checkpointed.
+        """Restores server and clients to the best round, after a checkpoint of the last one.
 
         Raises:
             RunError: If that round's checkpoint cannot be read.

@@ -1,4 +1,4 @@
-"""The generators of skew, and the scenarios that come with fedlab as YAML files.
+"""Skews, and the scenarios that come with fedlab as YAML files.
 
 A skew of one's own subclasses one of the bases that are shown here.
 """

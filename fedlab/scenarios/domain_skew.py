@@ -1,4 +1,4 @@
-"""Domain skew: which domains a client sees, and how large its share in each of them is."""
+"""Domain skew: the domains that a client sees, and its share in each of them."""
 
 from __future__ import annotations
 

@@ -74,11 +74,11 @@ class RandomNoise(LabelNoise):
     def replacements(
         self, labels: np.ndarray, class_names: Sequence[str], rng: np.random.Generator
     ) -> np.ndarray:
-        """What the labels that are hit by the noise turn into, int64 of shape (n,)."""
+        """The new labels of samples with noise, int64 of shape (n,)."""
 
 
 class Symmetric(RandomNoise):
-    """Any other class, all with the same probability.
+    """Labels become any other class with equal probability.
 
     The uniform noise of Zhu et al., "Label Distributionally Robust Losses for Multi-class
     Classification: Consistency, Robustness and Adaptivity", ICML 2023, arXiv 2112.14869, draws
@@ -107,7 +107,7 @@ class Symmetric(RandomNoise):
 
 
 class Pair(RandomNoise):
-    """One certain other class: the next one, or one that is easily mistaken for it.
+    """Labels become one certain other class: the next one, or a similar one.
 
     The class-dependent noise of Zhu et al., ICML 2023, arXiv 2112.14869.
 
@@ -122,7 +122,7 @@ class Pair(RandomNoise):
     @field_validator("pairs", mode="before")
     @classmethod
     def _names_are_text(cls, pairs: object) -> object:
-        """YAML reads the names of digits as numbers."""
+        """Converts names of digits, which YAML reads as numbers, to text."""
         if not isinstance(pairs, dict):
             return pairs
         return {str(a): str(b) for a, b in cast(dict[object, object], pairs).items()}

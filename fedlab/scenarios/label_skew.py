@@ -1,4 +1,4 @@
-"""Label skew: how the classes are divided among the clients that see a domain."""
+"""Label skew: the division of classes among the clients that see a domain."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class ClassesPerClient(LabelSkew):
         return owners
 
     def _choose(self, pool: Pool, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Which client has which class, bool of shape (clients, classes)."""
+        """The classes of each client, bool of shape (clients, classes)."""
         owned = np.zeros((len(shares), pool.counts.shape[1]), dtype=bool)
         home = shares.argmax(axis=1)
         for domain in np.unique(home):
@@ -121,7 +121,7 @@ class ClassesPerClient(LabelSkew):
 
 
 def refuse_sole_owners(shares: np.ndarray) -> None:
-    """Refuses a label skew that would change nothing.
+    """Refuses a label skew that would have no effect.
 
     Raises:
         InputError: If there are several clients and each has its domains for itself, so that it

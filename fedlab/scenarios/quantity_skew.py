@@ -1,4 +1,4 @@
-"""Quantity skew: how many training samples a client has.
+"""Quantity skew: the number of training samples of a client.
 
 `Equal` and `ShareOfDomain` take samples away; all other kinds change the proportions in which a
 domain is divided and keep every sample in use. With IID labels, or Dirichlet labels of balanced

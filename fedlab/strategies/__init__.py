@@ -1,4 +1,4 @@
-"""The strategies: what goes down and how updates combine, one method a file.
+"""Strategies: what is sent down and how updates are aggregated, one method a file.
 
 A method of one's own subclasses `Strategy` and, for its parameters, `StrategyParameters`.
 """

@@ -1,4 +1,4 @@
-"""AFL, strategy: the best model for the mixture of clients for which it is worst.
+"""AFL, strategy: a model for the worst-case mixture of clients.
 
 Agnostic Federated Learning, Mohri, Sivek, Suresh, ICML 2019, arXiv 1902.00146.
 
@@ -72,7 +72,7 @@ class AFL(Strategy[AFLParameters]):
     """
 
     def initialise(self, model: Tensors) -> None:
-        """Starts with the initial model; λ is known once the first clients have answered."""
+        """Starts with the initial model; λ is known after the first replies."""
         super().initialise(model)
         rounds = torch.zeros((), dtype=torch.float64)
         self.state["mixture"] = {**client_table(weights={}), "rounds": rounds}
@@ -95,7 +95,7 @@ class AFL(Strategy[AFLParameters]):
         return known.get(update.client, 1 / max(self.population, 1)) * (update.examples > 0)
 
     def mixture(self) -> dict[int, float]:
-        """λ by client, of all that have answered so far."""
+        """λ by client, of all that have replied so far."""
         return column_of(self.state["mixture"], "weights")
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
@@ -133,7 +133,7 @@ class AFL(Strategy[AFLParameters]):
         }
 
     def round_metrics(self, server_round: int) -> dict[str, float]:
-        """The largest λ: 1 over the number of clients at first, 1 if one client is all."""
+        """The largest λ: 1 / M for M equal clients, 1 if one client has all weight."""
         return {"largest_weight": max(self.mixture().values(), default=0.0)}
 
 

@@ -36,4 +36,4 @@ class CCSTParameters(StylesParameters):
 
 
 class CCST(SharedStyles[CCSTParameters]):
-    """Hands out the styles of all clients."""
+    """Distributes the styles of all clients."""

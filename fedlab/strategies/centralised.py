@@ -35,7 +35,7 @@ class CentralisedParameters(StrategyParameters):
         return "examples"
 
     def reassign(self, partition: Partition) -> Partition:
-        """Gives everything that clients own to one client.
+        """Assigns all clients' samples to one client.
 
         Held-out clients keep their samples, and come after it.
         """

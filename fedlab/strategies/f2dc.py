@@ -84,7 +84,7 @@ class F2DCParameters(StrategyParameters):
         return self.weighting if self.domains is None else "rule"
 
     def adapt(self, model: nn.Module) -> nn.Module:
-        """Puts the modules before the last pooling."""
+        """Inserts the modules before the last pooling."""
         return split_before_pooling(model, self.width, self.sigma)
 
     def local_parameter_names(self, model: nn.Module, policy: NormPolicy) -> tuple[str, ...]:

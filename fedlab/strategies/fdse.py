@@ -73,7 +73,7 @@ class FDSEParameters(StrategyParameters):
 
     @property
     def clients_count(self) -> ClientsCount:
-        """By the rule for directions."""
+        """``rule``: by directions."""
         return "rule"
 
     @property
@@ -118,19 +118,19 @@ class FDSEParameters(StrategyParameters):
 
 
 class FDSE(ServerStep[FDSEParameters]):
-    """A step that no client opposes for what is shared, and erasers mixed for each client."""
+    """A conflict-free step for shared tensors, and erasers mixed for each client."""
 
     needs_only_mean = False
     dp_compatible = False
     asks_for_means = False
 
     def personal(self) -> Tensors:
-        """The erasers as they are initially, with the normalisation before them."""
+        """The initial erasers, with the normalisation before them."""
         own = dict(self.model.named_parameters())
         return {name: own[name].detach() for name in personal_parameters(self.model)}
 
     def sent_to(self, client: int) -> dict[str, Tensors]:
-        """The client's erasers: as mixed after the last round that it trained in."""
+        """The client's erasers, as mixed after its last round of training."""
         return {"erasers": self.state.get(_record(client)) or self.personal()}
 
     def sent_up(self, down: Layout, question: str = "") -> Layout:
@@ -143,7 +143,7 @@ class FDSE(ServerStep[FDSEParameters]):
         return super().weight(update) * (update.examples > 0)
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """Steps for each shared tensor, and mixes each personal one for each client."""
+        """A step for each shared tensor, and a mixture of each personal one for each client."""
         counted = [update for update in updates if self.weight(update) > 0]
         model, mean = self.state["arrays"], self.weighted_mean(counted, "arrays")
         weights = torch.tensor([self.weight(update) for update in counted], dtype=torch.float64)
@@ -194,5 +194,5 @@ def mix(sent: Tensor, tau: float) -> Tensor:
 
 
 def _record(client: int) -> str:
-    """The name of the record of the state that has a client's erasers."""
+    """The name of the state's record with a client's erasers."""
     return f"erasers-{client}"

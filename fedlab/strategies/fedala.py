@@ -61,12 +61,12 @@ class FedALAParameters(StrategyParameters):
         return tuple(name for name in anatomy_of(model).learning if name in last)
 
     def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
-        """The mixture of the server's last layers into the client's; none before a first mixing."""
+        """The server's last layers mixed into the client's; empty before its first mixing."""
         weights, old = kept.get("weights", {}), kept.get("last", {})
         return {n: old[n] + (server[n] - old[n]) * weight for n, weight in weights.items()}
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses layers of which nothing learns.
+        """Refuses layers without trainable parameters.
 
         Raises:
             InputError: With the remedy.
@@ -79,7 +79,7 @@ class FedALAParameters(StrategyParameters):
 
 
 class FedALA(Strategy[FedALAParameters]):
-    """Averages as FedAvg does; what clients make of the average is theirs."""
+    """Averages as FedAvg does; clients mix the average into their own models."""
 
     metrics = METRICS | {"mixing_passes"}
 

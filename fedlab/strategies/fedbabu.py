@@ -38,7 +38,7 @@ class FedBABUParameters(LocalHeadParameters):
         return tuple(name for name in anatomy_of(model).learning if name in last)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a network of which nothing would learn."""
+        """Refuses a network without trainable parameters in its body."""
         refuse_few_layers(
             scenario, model, self.layers, "never trains", "trained", "strategy.name=fedavg"
         )

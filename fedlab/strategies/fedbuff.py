@@ -1,4 +1,4 @@
-"""FedBuff, strategy: clients are never waited for; the server steps when K updates are there.
+"""FedBuff, strategy: asynchronous clients; the server steps after every K updates.
 
 Federated Learning with Buffered Asynchronous Aggregation, Nguyen, Malik, Zhan, Yousefpour, Rabbat,
 Malek, Huba, AISTATS 2022, arXiv 2106.06639.
@@ -107,7 +107,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
         return self.parameters.buffer_size
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """The model as it was when that round began."""
+        """The model at the beginning of that round."""
         return {"arrays": self._model(server_round - 1)}
 
     def configure_train(
@@ -133,7 +133,7 @@ class FedBuff(ServerStep[FedBuffParameters]):
         ]
 
     def plan(self, server_round: int, messages: Sequence[Message], grid: Grid) -> RoundPlan:
-        """All messages are answered; the round took until the last of them arrived."""
+        """All messages are answered; the round ends when the last reply arrives."""
         arrived, lost = self.ended.arrived, self.ended.lost
         late = [trip.client for trip in lost if trip.end is End.LATE]
         down, up = self._bytes()

@@ -78,7 +78,7 @@ class FedDC(ServerStep[FedDCParameters]):
         return {**super().config(server_round), **mean_examples(self.state["sizes"])}
 
     def aggregate(self, server_round: int, updates: Sequence[ClientUpdate]) -> None:
-        """Brings the means of all clients up to date, and adds the drift to the mean model."""
+        """Updates the means over all clients, and adds the drift to the mean model."""
         sizes = sizes_with(self.state["sizes"], updates) if self.parameters.by_share else {}
         average, share = self.weighted_mean(updates, "arrays"), self.participation(updates)
         drift = plus(self.state["drift"], self.change(average), share)

@@ -1,4 +1,4 @@
-"""FedDG-GA, strategy: clients count by how much worse the mean model is for them than their own.
+"""FedDG-GA, strategy: weights clients by how much worse the mean model is for them than their own.
 
 Federated Domain Generalization with Generalization Adjustment, Zhang et al., CVPR 2023.
 Authors' code: MediaBrain-SJTU/FedDG-GA; the formula as in VectorInstitute/FL4Health, by whose

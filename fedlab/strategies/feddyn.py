@@ -50,7 +50,7 @@ class FedDynParameters(StrategyParameters):
     by_share: bool = False
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses shares where they do not belong.
+        """Refuses `by_share` where samples would count twice, or sizes would be revealed.
 
         Raises:
             InputError: If `by_share` would count samples twice, or give sizes away.

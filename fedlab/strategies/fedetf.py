@@ -47,7 +47,7 @@ class FedETFParameters(StrategyParameters):
     scale: PositiveFloat = 1.0
 
     def adapt(self, model: nn.Module) -> nn.Module:
-        """Puts a dense layer and the fixed classifier in the place of the last dense layer.
+        """Replaces the last dense layer by a dense layer and the fixed classifier.
 
         Raises:
             InputError: If the width is below the number of classes.
@@ -67,7 +67,7 @@ class FedETFParameters(StrategyParameters):
         return replace_modules(model, lambda module: new if module is head.layer else module)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses networks without a classifier to replace, and losses that would not be heeded.
+        """Refuses networks without a classifier to replace, and losses that would be ignored.
 
         Raises:
             InputError: With the remedy.
@@ -81,4 +81,4 @@ class FedETFParameters(StrategyParameters):
 
 
 class FedETF(Strategy[FedETFParameters]):
-    """Averages as FedAvg does, all that learns; the classifier is the same everywhere."""
+    """Averages all trainable tensors as FedAvg does; the classifier is the same everywhere."""

@@ -1,4 +1,4 @@
-"""FedHEAL, strategy: leaves inconsistent changes out, and weighs clients by how far they are.
+"""FedHEAL, strategy: drops inconsistent changes, and weights clients by their distance.
 
 Fair Federated Learning under Domain Skew with Local Consistency and Domain Diversity, Chen, Huang,
 Ye, CVPR 2024, arXiv 2405.16585. Authors' code: yuhangchen0/FedHEAL. It goes in front of any `base`
@@ -77,7 +77,7 @@ class FedHEALParameters(InFrontParameters):
 
     @property
     def clients_count(self) -> ClientsCount:
-        """By how far they are; by the base's rule without `fair`."""
+        """By their distance; without `fair` by the base's rule."""
         return "rule" if self.fair else super().clients_count
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
@@ -176,7 +176,7 @@ class FedHEAL(InFront):
 
     @property
     def _down(self) -> Tensors:
-        """The model that went down, which need not be the one that is tested (AFL's is not)."""
+        """The broadcast model, which need not be the tested one (as in AFL)."""
         return super().broadcast(1)["arrays"]
 
     def _renewed_fairness(self, updates: Sequence[ClientUpdate]) -> Tensors:

@@ -1,4 +1,4 @@
-"""FedIIR, strategy: clients' gradients of the classifier are drawn to their mean over all clients.
+"""FedIIR, strategy: pulls clients' gradients of the classifier to their mean over all clients.
 
 Out-of-Distribution Generalization of Federated Learning via Implicit Invariant Relationships, Guo
 et al., ICML 2023. Authors' code: YamingGuo98/FedIIR, where formulas and constants are from; its
@@ -59,7 +59,7 @@ class FedIIRParameters(StrategyParameters):
     weighting: Literal["examples", "uniform"] = "uniform"
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses networks and losses of which the gradient has another form."""
+        """Refuses networks and losses whose gradient has another form."""
         head, learning = find_head(model), set(anatomy_of(model).learning)
         if head is None or not gives_outputs(model) or not set(head.names) <= learning:
             raise InputError(
@@ -93,7 +93,7 @@ class FedIIR(Strategy[FedIIRParameters]):
         self.state["gradient"] = {name: torch.zeros_like(model[name]) for name in self.head}
 
     def before_training(self, server_round: int, ask: Ask) -> None:
-        """Brings the mean gradient up to date."""
+        """Updates the mean gradient."""
         answers = ask("gradient", {"arrays": self.state["arrays"]})
         sent = [dict(answer.arrays["gradient"]) for answer in answers]
         counts = [float(answer.arrays["samples"]["count"]) for answer in answers]

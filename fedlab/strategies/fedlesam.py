@@ -1,4 +1,4 @@
-"""FedLESAM, strategy: sharpness-aware steps whose perturbation is the way of the global model.
+"""FedLESAM, strategy: sharpness-aware steps perturbed along the global model's last change.
 
 Locally Estimated Global Perturbations are Better than Local Perturbations for Federated
 Sharpness-aware Minimization, Fan et al., ICML 2024, arXiv

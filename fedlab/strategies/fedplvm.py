@@ -54,6 +54,6 @@ class FedPLVMParameters(PrototypesParameters):
 
 
 class FedPLVM(ClusterPrototypes[FedPLVMParameters]):
-    """The mean model, and clusters of the clients' clusters."""
+    """The mean model, and clusters of the clients' cluster means."""
 
     rows_of_class = MOST_CLUSTERS

@@ -53,7 +53,7 @@ class FedRoDParameters(StrategyParameters):
         return sum(tensor.numel() for tensor in head.layer.parameters()) if head else 0
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses networks without a head that learns, and losses that would not be heeded.
+        """Refuses networks without a trainable head, and losses that would be ignored.
 
         Raises:
             InputError: With the remedy.

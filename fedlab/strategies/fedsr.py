@@ -59,7 +59,7 @@ class FedSRParameters(StrategyParameters):
     draws: PositiveInt = 20
 
     def adapt(self, model: nn.Module) -> nn.Module:
-        """Puts a probabilistic head in the place of the last dense layer, where there is one."""
+        """Replaces the last dense layer, if there is one, by a probabilistic head."""
         head = find_head(model)
         if head is None:
             return model
@@ -81,11 +81,11 @@ class FedSRParameters(StrategyParameters):
 
 
 class FedSR(Strategy[FedSRParameters]):
-    """Averages as FedAvg does; what stays on clients is not needed to predict."""
+    """Averages as FedAvg does; predictions do not use the local tensors."""
 
     @property
     def has_global_model(self) -> bool:
-        """True: no pass reads the tensors that stay."""
+        """True: no forward pass in tests reads the local tensors."""
         return True
 
 

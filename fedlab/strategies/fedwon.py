@@ -1,4 +1,4 @@
-"""FedWon, strategy: plain averaging of a network whose normalisation was taken out.
+"""FedWon, strategy: plain averaging of a network without normalisation.
 
 FedWon: Triumphing Multi-domain Federated Learning Without Normalization, Zhuang, Lyu, ICLR 2024,
 arXiv 2306.05879. Weight standardisation: Brock, De, Smith, ICLR 2021, arXiv 2101.08692. Adaptive
@@ -63,7 +63,7 @@ class FedWonParameters(StrategyParameters):
         return self.clipping[max(reached, default=min(self.clipping))]
 
     def adapt(self, model: nn.Module) -> nn.Module:
-        """Takes every normalisation layer out and standardises the convolutions' weights."""
+        """Removes every normalisation layer and standardises the convolutions' weights."""
         return without_normalisation(model, self.gamma, self.nf_residual)
 
 

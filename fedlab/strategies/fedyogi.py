@@ -26,6 +26,6 @@ class FedYogi(Adaptive[FedYogiParameters]):
     """v ← v - (1 - β₂) Δ² sign(v - Δ²)."""
 
     def square(self, v: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
-        """Moves towards the new square by a part of the square, not of the difference."""
+        """Moves v towards Δ² by a share of Δ², not of the difference."""
         square, beta_2 = change.square(), self.parameters.beta_2
         return v - (1 - beta_2) * square * (v - square).sign()

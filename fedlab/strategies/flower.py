@@ -163,7 +163,7 @@ class Flower(Strategy[FlowerParameters]):
 
     @contextmanager
     def _seeded(self, purpose: str, server_round: int) -> Generator[None]:
-        """Flower samples with Python's global generator."""
+        """Seeds Python's global generator, by which Flower samples."""
         before = random.getstate()
         random.seed(rng.seed_of(self.settings.seed, purpose, server_round))
         try:

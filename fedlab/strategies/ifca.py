@@ -1,4 +1,4 @@
-"""IFCA, strategy: several global models; every client trains the one that fits it best.
+"""IFCA, strategy: several global models; every client trains the one with the least local loss.
 
 An Efficient Framework for Clustered Federated Learning, Ghosh, Chung, Yin, Ramchandran, NeurIPS
 2020, arXiv 2006.04088. Authors' code: jichan3751/ifca.
@@ -60,7 +60,7 @@ class IFCAParameters(StrategyParameters):
         return True
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses networks that cannot start from several weights, and what sees one model only.
+        """Refuses networks without other initial weights, and settings that assume one model.
 
         Raises:
             InputError: With the reason and the remedy.
@@ -104,7 +104,7 @@ class IFCA(Strategy[IFCAParameters]):
 
     @property
     def has_global_model(self) -> bool:
-        """No: every client tests the model that fits it best."""
+        """No: every client tests the model with the least loss on its samples."""
         return False
 
     def initialise(self, model: Tensors) -> None:
@@ -124,7 +124,7 @@ class IFCA(Strategy[IFCAParameters]):
         return {record: self.state[record] for record in records}
 
     def sent_to_test(self, server_round: int) -> dict[str, Tensors]:
-        """All models: clients choose one to test, too."""
+        """All models, as clients choose one for tests, too."""
         return self.broadcast(server_round)
 
     def upload_bytes(self, down: int) -> int:

@@ -36,7 +36,7 @@ class LocalOnlyParameters(StrategyParameters):
         return anatomy_of(model).moving
 
     def check_networks(self, models: Sequence[nn.Module]) -> None:
-        """Takes any: clients have nothing to do with one another."""
+        """Accepts different networks: clients share nothing."""
 
 
 class LocalOnly(Strategy[LocalOnlyParameters]):

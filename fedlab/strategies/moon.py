@@ -45,7 +45,7 @@ class MOONParameters(StrategyParameters):
     projection: PositiveInt | None = 256
 
     def adapt(self, model: nn.Module) -> nn.Module:
-        """Puts the projection head before the last dense layer, where there is one."""
+        """Inserts the projection head before the last dense layer, if there is one."""
         head = find_head(model)
         if self.projection is None or head is None:
             return model
@@ -59,7 +59,7 @@ class MOONParameters(StrategyParameters):
         return replace_modules(model, lambda module: projected if module is layer else module)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses networks without representations that could be compared.
+        """Refuses networks without representations to compare.
 
         Raises:
             InputError: If there is no dense layer, or nothing is learnt before the last one.

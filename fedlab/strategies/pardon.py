@@ -1,4 +1,4 @@
-"""PARDON, strategy: clients learn from their images in one style, which lies between all of theirs.
+"""PARDON, strategy: clients learn from their images in one style, the median of all clients'.
 
 PARDON: Privacy-Aware and Robust Federated Domain Generalization, Nguyen et al., ICDCS 2025, arXiv
 2410.22622 (FISC in its authors' code, judydnguyen/PARDON-FedDG). Styles there are statistics of a
@@ -59,7 +59,7 @@ class PARDONParameters(StylesParameters):
     penalty: NonNegativeFloat = 0.2
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses samples that are no images, and networks without features.
+        """Refuses samples that are not images, and networks without features.
 
         Raises:
             InputError: With the remedy.
@@ -69,7 +69,7 @@ class PARDONParameters(StylesParameters):
 
 
 class PARDON(SharedStyles[PARDONParameters]):
-    """Hands out the median of the clusters of clients' styles."""
+    """Distributes the median of the clusters of clients' styles."""
 
     def made_of(self, bank: Tensors, answers: list[ClientUpdate]) -> Tensors:
         """The median, number by number, of the means of the first partition's clusters (FINCH).

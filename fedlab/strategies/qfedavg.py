@@ -1,4 +1,4 @@
-"""q-FedAvg, strategy: clients count the more the larger their loss is, for a fairer model (q-FFL).
+"""q-FedAvg, strategy: weights clients by their losses, for a fairer model (q-FFL).
 
 Fair Resource Allocation in Federated Learning, Li, Sanjabi, Beirami, Smith, ICLR 2020, arXiv
 1905.10497. Authors' code: litian96/fair_flearn.

@@ -1,4 +1,4 @@
-"""The files that a model can be exported to, by name."""
+"""The formats of exported models, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every format can do: write a program, and run what was written."""
+"""The base of all export formats: writing a program, and running the written file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Inference = Callable[[Tensor], Tensor]
 
 
 class ExportFormat(ABC):
-    """A kind of file.
+    """A format of exported models.
 
     Attributes:
         name: As the user calls it; also the file's suffix.

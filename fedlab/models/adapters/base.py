@@ -1,4 +1,4 @@
-"""The base of everything that lets additions to a network's layers learn in place of the layers."""
+"""The base of adapters: additions to a network's layers that learn in place of the layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedlab.config.component import Component
 
 
 class Adapter(Component):
-    """Additions to a network: they and the head learn, everything else stays as it is.
+    """Additions to a network: they and the head learn, all other parameters are frozen.
 
     An adapter of one's own is a subclass named by its Python path, ``my_module:MyAdapter``.
     """
@@ -39,7 +39,7 @@ class Adapter(Component):
 
 
 class NoAdapter(Adapter):
-    """The whole network learns, or what ``model.freeze`` leaves of it."""
+    """No adapter: the whole network learns, or what ``model.freeze`` leaves of it."""
 
     name: Literal["none"] = "none"
 

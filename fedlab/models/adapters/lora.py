@@ -21,7 +21,7 @@ from fedlab.models.pretrained.still import matching
 
 
 class LoRA(Adapter):
-    """The product of two narrow matrices is learnt and added to each layer's weight.
+    """The product of two narrow trainable matrices is added to each layer's weight.
 
     A layer of weight W computes (W + α/rank · B A) x; W stays, A (rank x inputs) and B (outputs x
     rank) learn, and B is zero at first. Averaging clients' A and B is not averaging what they add:

@@ -97,7 +97,7 @@ def can_carry(module: nn.Module) -> bool:
 
 
 def largest_rank(module: nn.Module) -> int:
-    """The rank above which an addition is no longer of low rank: the weight's own, at most."""
+    """The largest rank of an addition: that of the weight itself."""
     assert isinstance(module, nn.Linear | nn.Conv2d)
     outputs = module.weight.shape[0]
     return min(outputs, module.weight[0].numel())

@@ -1,1 +1,1 @@
-"""Networks that start from trained weights, and parts of them that stay as they are."""
+"""Networks that start from trained weights, and frozen parts of them."""

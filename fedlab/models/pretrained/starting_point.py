@@ -1,4 +1,4 @@
-"""Brings a new network to where training starts: trained values, and what of it learns."""
+"""The starting point of training: trained values, adapters, frozen parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a network that do not learn, and batch normalisation that stays as it was trained."""
+"""Frozen parts of networks, and batch normalisation with frozen statistics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Still(nn.modules.batchnorm._BatchNorm):
     }
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode."""
+        """Keeps evaluation mode."""
         return super().train(False)
 
 

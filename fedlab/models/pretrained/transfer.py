@@ -18,7 +18,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of trained tensors.
+    """The names of transferred tensors, and of those without a counterpart.
 
     Attributes:
         source: Where they are from, in words.
@@ -37,7 +37,7 @@ class Transfer:
 
     @property
     def is_whole(self) -> bool:
-        """Whether everything had its counterpart."""
+        """Whether every tensor has a counterpart."""
         return not (self.new_head or self.missing or self.unused)
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ def transfer_of(model: nn.Module) -> Transfer | None:
 
 
 def keep_transfer(model: nn.Module, adapted: nn.Module) -> None:
-    """Stores the `Transfer` of a network in what a method has made of it."""
+    """Copies the stored `Transfer` of a network to the network that a method has made of it."""
     if (found := transfer_of(model)) is not None:
         vars(adapted)[NOTE] = found
 

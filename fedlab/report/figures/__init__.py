@@ -1,1 +1,1 @@
-"""Pictures by matplotlib."""
+"""Figures by matplotlib."""

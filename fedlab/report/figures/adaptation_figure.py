@@ -1,4 +1,4 @@
-"""A picture of adaptation to test samples: each domain before and after, and class priors."""
+"""A figure of test-time adaptation: each domain before and after, and class priors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of how a metric goes with the rounds of many runs, by domain."""
+"""A figure of a metric over the rounds of many runs, by domain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of what a scenario's data look like: some images of every domain and class.
+"""A contact sheet of a scenario's images: some of every domain and class.
 
 ``python -m fedlab.report.figures.contact_sheet digits -o digits.png`` shows a source with its
 defaults, ``python -m fedlab.report.figures.contact_sheet my_scenario.yaml -o data.png`` the data of

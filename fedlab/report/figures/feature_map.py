@@ -1,4 +1,4 @@
-"""Test samples as the trained networks see them: features before the head, laid out in a plane.
+"""A map of test samples: features before the head, projected to two dimensions.
 
 The plane is that of t-SNE: Visualizing Data using t-SNE, van der Maaten, Hinton, JMLR 2008. Near
 samples are near in the network's features; far distances and sizes of clusters mean nothing.
@@ -33,7 +33,7 @@ ALIKE, LARGE = 1e-9, 1e6
 
 @dataclass(frozen=True)
 class FeatureMap:
-    """Samples in the plane.
+    """Projected samples.
 
     Attributes:
         points: Places, float of shape (n, 2).
@@ -52,7 +52,7 @@ class FeatureMap:
 
 
 def feature_map(run: Run) -> FeatureMap:
-    """Lays out test samples of a finished run as their clients' models see them.
+    """Projects test samples of a finished run by their clients' models.
 
     A client's model is the one it is tested with. Samples of domains without a client go through
     the server's model. Of many clients, evenly spaced ones are taken. The same run gives the same
@@ -80,7 +80,7 @@ def feature_map(run: Run) -> FeatureMap:
 
 
 def _views(trained: Trained) -> Iterator[tuple[Tensors, np.ndarray]]:
-    """Models, and the test samples that each of them sees."""
+    """Models, each with the test samples that it is applied to."""
     runtime, run = trained.runtime, trained.run
     partition, trainer = runtime.partition, runtime.trainer
     server = run.model_state()
@@ -110,7 +110,7 @@ def _on(tensors: Tensors, device: torch.device) -> Tensors:
 
 @torch.inference_mode()
 def _features(trained: Trained, state: Tensors, samples: np.ndarray) -> np.ndarray:
-    """What the head is given, float64 of shape (n, features)."""
+    """The inputs of the head, float64 of shape (n, features)."""
     runtime = trained.runtime
     model = runtime.trainer.task.model.eval()
     inputs = as_tensor(runtime.data.test.inputs[samples]).to(runtime.device)
@@ -145,7 +145,7 @@ def _plane(features: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _same(features: np.ndarray, kinds: np.ndarray) -> float:
-    """Mean share of the nearest neighbours of a sample that are of its kind."""
+    """Mean share of a sample's nearest neighbours that are of its kind (class or domain)."""
     squares = (features**2).sum(axis=1)
     distances = squares[:, None] + squares - 2 * features @ features.T
     np.fill_diagonal(distances, np.inf)

@@ -1,4 +1,4 @@
-"""A picture of how a metric goes with the rounds of a run, by domain."""
+"""A figure of a metric over the rounds of a run, by domain."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def curves_of(run: RunRecord, score: Score) -> pandas.DataFrame:
 
 
 def frame(axes: Axes, title: str, score: Score) -> None:
-    """A quiet title, a grid, and per cent where they are meant."""
+    """Sets the title, a grid, and per cent for shares."""
     axes.set_title(title, loc="left", color=INK, fontsize=9)
     quiet(axes, size=9)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))

@@ -1,4 +1,4 @@
-"""The picture of a partition: each client's classes above, its samples by domain below."""
+"""A figure of a partition: each client's classes above, its samples by domain below."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _sorted(classes: np.ndarray, domains: np.ndarray) -> np.ndarray:
 
 
 def _spaced(clients: np.ndarray) -> np.ndarray:
-    """As many evenly spaced ones as there is room for."""
+    """Evenly spaced clients, as many as fit."""
     number = min(len(clients), MOST_COLUMNS)
     return clients[np.linspace(0, len(clients) - 1, number).round().astype(int)]
 
@@ -95,7 +95,7 @@ def _bubbles(axes: Axes, counts: np.ndarray, colours: list[str], spacing: float,
 
 
 def _heat_map(axes: Axes, counts: np.ndarray, colours: list[str], noun: str) -> None:
-    """White is none of a client's samples, the full colour of its domain the largest share."""
+    """Shares of classes as shades of the domain's colour; white is 0."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     depth = (shares / shares.max()).T[:, :, None]
     full = np.array([to_rgb(colour) for colour in colours])
@@ -118,7 +118,7 @@ def _bars(axes: Axes, counts: np.ndarray, colours: list[str]) -> None:
 
 
 def _name_classes(axes: Axes, names: tuple[str, ...], noun: str) -> None:
-    """The first class on top; names where they fit, else indices."""
+    """Labels of the classes, the first on top: names where they fit, else indices."""
     if len(names) <= FEW_CLASSES:
         axes.set_yticks(range(len(names)), [short(name, LONGEST_NAME) for name in names])
     else:
@@ -127,7 +127,7 @@ def _name_classes(axes: Axes, names: tuple[str, ...], noun: str) -> None:
 
 
 def _name_clients(axes: Axes, shown: int, clients: int, names: tuple[str, ...]) -> None:
-    """Names or numbers of a few clients; what is shown of many."""
+    """Labels of a few clients; of many, a caption of those that are shown."""
     axes.set_xlim(-0.6, shown - 0.4)
     if names and clients <= FEW_NAMES:
         axes.set_xticks(
@@ -145,6 +145,6 @@ def _name_clients(axes: Axes, shown: int, clients: int, names: tuple[str, ...]) 
 
 
 def _frame(axes: Axes, title: str) -> None:
-    """A quiet title, and no lines but those of the data."""
+    """Sets a title and hides the frame."""
     axes.set_title(title, loc="left", color=INK, fontsize=9)
     quiet(axes, grid=None, size=9)

@@ -1,4 +1,4 @@
-"""What the pictures have in common: ink, and no lines but those of the data and a grid."""
+"""The common style of figures: colours of text, and a faint grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INK, FAINT = "#333333", "#DDDDDD"
 
 
 def quiet(axes: Axes, *, grid: Literal["x", "y"] | None = "y", size: int = 8) -> None:
-    """Takes frame and ticks away, and puts a faint grid behind the data.
+    """Hides frame and ticks, and draws a faint grid behind the data.
 
     Args:
         axes: The axes.

@@ -1,4 +1,4 @@
-"""A picture of reliability: how often a network is right, by how sure it is."""
+"""A reliability diagram: accuracy by confidence."""
 
 from __future__ import annotations
 

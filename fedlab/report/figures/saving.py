@@ -1,4 +1,4 @@
-"""Writes a picture to a file."""
+"""Writes a figure to a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a picture; the file's ending (.png, .svg, .pdf) decides the format.
+    """Writes a figure; the file's ending (.png, .svg, .pdf) decides the format.
 
     Raises:
         InputError: If no picture can be written there.

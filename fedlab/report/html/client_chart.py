@@ -1,4 +1,4 @@
-"""The clients of each method by their accuracy: a dot for each, or a histogram of many."""
+"""A chart of the clients of each method by their accuracy: dots, or a histogram of many."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def client_chart(
 
 
 def _dots(method: Clients, across: Scale, base: float, score: Score) -> list[Element]:
-    """A dot for each client, as low as it can be without covering another."""
+    """A dot for each client, as low as possible without covering another."""
     placed: list[tuple[float, float]] = []
     drawn = []
     for k in sorted(range(len(method.values)), key=lambda k: method.values[k]):

@@ -1,4 +1,4 @@
-"""How the first metric, accuracy as a rule, is spread over clients."""
+"""The section on the spread of the first metric over clients."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def clients(comparison: Comparison) -> PageSection:
 
 
 def _tested(group: Group) -> tuple[list[float], list[str]]:
-    """Values of all clients of all seeds, and what each is called."""
+    """Values of all clients of all seeds, and their names."""
     values: list[float] = []
     names: list[str] = []
     for seed, outcome in group.outcomes.items():

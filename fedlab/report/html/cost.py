@@ -1,4 +1,4 @@
-"""What the first metric has cost: over bytes, seconds, and virtual time where there is some."""
+"""The section on costs: the first metric over bytes, seconds, and virtual time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VIRTUAL = (
 
 
 def cost(comparison: Comparison) -> PageSection:
-    """The section with the score over everything that it costs."""
+    """The section with the score over each cost."""
     name, words = capital(comparison.score.words), comparison.score.words
     figures = [
         _against(comparison, "bytes", f"{name} against traffic", "sent up and down", BYTES),
@@ -76,6 +76,6 @@ def _against(
 
 
 def _unit(largest: float, units: Mapping[str, float]) -> str:
-    """The largest unit of which there are at least two."""
+    """The largest unit in which the value is at least two."""
     fitting = [unit for unit, size in units.items() if largest >= 2 * size]
     return fitting[-1] if fitting else next(iter(units))

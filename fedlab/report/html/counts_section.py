@@ -1,4 +1,4 @@
-"""What metrics have counted, as pictures: confusion matrices and reliability diagrams."""
+"""The section on counts of metrics: confusion matrices and reliability diagrams."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fedlab.runs.kept_counts import kept_counts
 
 
 def counted(comparison: Comparison) -> PageSection:
-    """The section with a picture for each method and each metric that has one; it may be empty."""
+    """The section with a figure for each method and metric with counts; it may be empty."""
     figures = []
     for metric in comparison.metric_set.counted:
         draw = _drawing(metric)

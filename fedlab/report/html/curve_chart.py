@@ -91,7 +91,7 @@ def curve_chart(
 
 
 def extent(curves: Sequence[Curve]) -> list[float]:
-    """All that an axis must hold: values, and the ends of bands."""
+    """The range of an axis: values, and the ends of bands."""
     return [
         y + side * deviation
         for curve in curves

@@ -1,4 +1,4 @@
-"""Test samples as a network sees them, in two dimensions."""
+"""A chart of test samples in two dimensions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What networks make of the skew: test samples by their features."""
+"""The section on features: maps of test samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("fedlab")
 
 
 def features(comparison: Comparison) -> PageSection:
-    """The section with a picture for each method, of its first seed."""
+    """The section with a map for each method, of its first seed."""
     figures, problems = [], []
     for group in comparison.groups[:MOST]:
         seed = min(group.runs, default=None)

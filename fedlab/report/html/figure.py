@@ -1,4 +1,4 @@
-"""What sections are made of: pictures, and the numbers of a picture as a table."""
+"""The parts of a section: figures, and their numbers as a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with its caption.
+    """A figure with its caption.
 
     Attributes:
         title: What it shows.

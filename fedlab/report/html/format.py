@@ -1,4 +1,4 @@
-"""Numbers as a reader likes them."""
+"""Formats of numbers for readers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_deviation(value: float, deviation: float, score: Score) -> str:
 
 
 def capital(words: str) -> str:
-    """The words with a capital letter in front."""
+    """The words with a capital first letter."""
     return words[:1].upper() + words[1:]
 
 

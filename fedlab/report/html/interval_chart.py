@@ -1,4 +1,4 @@
-"""One number of each method with its interval, a method a row."""
+"""A chart of one number for each method with its interval, a row for each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 24  # letters of a label that leave room for the number
 
 @dataclass(frozen=True)
 class IntervalRow:
-    """A number and how sure it is.
+    """A number and its interval.
 
     Attributes:
         label: The method.
@@ -44,7 +44,7 @@ def interval_chart(
     tick_text: Callable[[float], str],
     zero: bool = False,
 ) -> Markup:
-    """Draws a sign at each number and a line over its interval.
+    """Draws a marker at each number and a line over its interval.
 
     Args:
         rows: The numbers.

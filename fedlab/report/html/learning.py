@@ -1,4 +1,4 @@
-"""How the first metric grew over rounds: on all domains, on each, and of the worst client."""
+"""The section on learning curves of the first metric: all domains, each one, the worst client."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _chart(
 
 
 def _numbers(groups: Sequence[Group], overs: Sequence[Over], score: Score) -> Numbers:
-    """Some of the rounds, the last one among them."""
+    """The numbers of some rounds, the last one among them."""
     rounds = sorted({int(number) for over in overs for number in over.mean.index})
     shown = rounds[::-1][:: -(-len(rounds) // ROWS) or 1][::-1]
 

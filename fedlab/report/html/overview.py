@@ -1,4 +1,4 @@
-"""The head of the page: what was run, and what came out, in a few words."""
+"""The head of the page: the experiment and its main result."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def overview(comparison: Comparison) -> Overview:
 
 
 def _clients(scenario: Scenario) -> str:
-    """How many clients there are, and train in a round."""
+    """The number of clients, and of those that train in a round, in words."""
     if not scenario.partition.is_counted:
         return "natural"
     clients, cohort = scenario.partition.number_of_clients, scenario.cohort_size
@@ -74,7 +74,7 @@ def _clients(scenario: Scenario) -> str:
 
 
 def _lede(comparison: Comparison) -> Markup:
-    """The best method, and how far it is from the first."""
+    """The best method, and its difference to the first."""
     best = headline(comparison)
     if best is None:
         return Markup("No round was evaluated on all domains.")
@@ -118,6 +118,6 @@ def _lede(comparison: Comparison) -> Markup:
 
 
 def _p(corrected: float) -> str:
-    """The p of a difference, and whether it can be claimed."""
+    """The p-value of a difference, and whether it is significant."""
     verdict = "" if corrected < LEVEL else f": not significant at {100 * LEVEL:g} %"
     return f"{P} {corrected:.2g}{verdict}"

@@ -1,4 +1,4 @@
-"""The picture of a partition for the page: each client's classes, and its samples by domain."""
+"""Charts of a partition: each client's classes, and its samples by domain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVELS = 6  # depths of colour of a heat map
 
 
 def pick(classes: np.ndarray, domains: np.ndarray) -> np.ndarray:
-    """Indices of the clients to draw: all of a few; of many, evenly spaced ones, sorted."""
+    """Indices of the clients to draw, sorted: all, or evenly spaced ones of many."""
     if len(classes) <= FEW:
         return np.arange(len(classes))
     order = np.lexsort((-classes.sum(axis=1), classes.argmax(axis=1), domains.argmax(axis=1)))
@@ -56,7 +56,7 @@ def class_chart(
 
 
 def domain_chart(counts: np.ndarray, height: float, *, label: str) -> Markup:
-    """Clients by domain: bars of samples, one domain upon the other.
+    """Clients by domain: stacked bars of samples.
 
     Args:
         counts: Samples of the clients to draw by domain, shape (clients, domains).
@@ -111,7 +111,7 @@ def _bubbles(counts: np.ndarray, domains: np.ndarray, row: float, column: float)
 
 
 def _cells(counts: np.ndarray, domains: np.ndarray, row: float, column: float) -> list[Element]:
-    """Depth of colour in proportion to a class's share of a client; a path for each depth."""
+    """Shades in proportion to a class's share of a client; a path for each shade."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     depths = np.ceil(LEVELS * shares / shares.max()).astype(int)
     paths: dict[tuple[int, int], list[str]] = {}
@@ -127,7 +127,7 @@ def _cells(counts: np.ndarray, domains: np.ndarray, row: float, column: float) -
 
 
 def _clients(shown: int, column: float, bottom: float) -> list[Element]:
-    """Numbers of a few clients, and what is along the axis."""
+    """Labels of a few clients, and the title of the axis."""
     right = LEFT + column * shown
     if shown > FEW:
         return [text("clients, by main domain and class", right, bottom + 18, "end", "axis-title")]

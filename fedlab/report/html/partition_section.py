@@ -1,4 +1,4 @@
-"""What clients have: the partition as pictures."""
+"""The section on the partition."""
 
 from __future__ import annotations
 

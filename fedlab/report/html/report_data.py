@@ -1,4 +1,4 @@
-"""From the folders that a user names to the runs in them."""
+"""Reads the runs in the folders that a user names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_comparison(
     mixed: bool = False,
     columns: Sequence[str] = (),
 ) -> Comparison:
-    """The runs in folders, side by side.
+    """The runs in folders, as a comparison.
 
     Args:
         folders: Folders of runs, folders that hold such, or one that `fedlab compare` made.

@@ -1,4 +1,4 @@
-"""What it takes to get these numbers again: settings, commands, environment."""
+"""The section on reproduction: settings, commands, environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCKS = ("data", "partition", "model", "training", "participation", "evaluation
 
 @dataclass(frozen=True)
 class Repeat:
-    """How to get the same numbers again.
+    """Settings, commands and environment that reproduce the numbers.
 
     Attributes:
         settings: What the scenario sets, by block; defaults are left out.
@@ -85,7 +85,7 @@ def is_block(value: Any) -> bool:
 
 
 def together(comparison: Comparison) -> str:
-    """The `fedlab compare` that plans exactly these runs; empty if there is none.
+    """The `fedlab compare` command that plans exactly these runs; empty if there is none.
 
     There is none for scenarios that do not come with fedlab, for variants, and for missing runs.
     """
@@ -126,7 +126,7 @@ def command(run: Run) -> str:
 
 
 def _changes(origin: Scenario, scenario: Scenario) -> list[str]:
-    """Overrides that make one scenario of the other."""
+    """The overrides that turn one scenario into the other."""
     changes = []
     if origin.strategy.name != scenario.strategy.name:
         changes.append(f"strategy={scenario.strategy.name}")
@@ -137,7 +137,7 @@ def _changes(origin: Scenario, scenario: Scenario) -> list[str]:
 
 
 def _environment(comparison: Comparison) -> dict[str, str]:
-    """What the runs were made with; where they differ, all there is."""
+    """Versions and hardware of the runs; where they differ, all of them."""
     found: dict[str, dict[str, None]] = {}
     for run in comparison.runs:
         file = RunFolder(run.folder).environment_file

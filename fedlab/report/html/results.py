@@ -1,4 +1,4 @@
-"""What came out: the first metric, the worst client, and how sure a difference is."""
+"""The section on results: the first metric, the worst client, and differences with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From numbers to places in a picture, and the round numbers along an axis."""
+"""Scales of axes: from numbers to coordinates, and round numbers for ticks."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """The place of a number."""
+        """The coordinate of a number."""
         share = (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
 
 def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) within a range, about so many.
+    """About `about` round numbers (1, 2 or 5 times a power of ten) within a range.
 
     Args:
         low: Where the range begins.
@@ -50,7 +50,7 @@ def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[f
 
 
 def around(values: Iterable[float], least: float = 0.05) -> tuple[float, float]:
-    """A range with some air around numbers, NaN left out; at least so wide."""
+    """A range with a margin around numbers, NaN left out; not narrower than a minimum."""
     known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(known), max(known)
     air = max(0.06 * (high - low), (least - (high - low)) / 2, 1e-9)

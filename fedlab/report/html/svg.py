@@ -1,4 +1,4 @@
-"""Elements of a picture.
+"""Elements of SVG.
 
 Colours and type come from the page's style sheet, so that both follow the choice of light or dark.
 """
@@ -35,13 +35,13 @@ def element(tag: str, /, *children: Element | str, **attributes: str | float | N
 
 
 def number(value: float) -> str:
-    """A coordinate: one decimal, and none where it is zero."""
+    """A coordinate with at most one decimal."""
     text = f"{value:.1f}"
     return text.removesuffix(".0") if text != "-0.0" else "0"
 
 
 def picture(width: float, height: float, label: str, *children: Element, kind: str = "") -> Markup:
-    """A whole picture as text for the page.
+    """A whole figure as SVG text.
 
     Args:
         width: Its width in pixels, where the page has room for it.
@@ -63,7 +63,7 @@ def picture(width: float, height: float, label: str, *children: Element, kind: s
 
 
 def text(words: str, x: float, y: float, anchor: str | None = None, kind: str = "") -> Element:
-    """Words at a place; `anchor` is ``start``, ``middle`` or ``end``."""
+    """Text at a place; `anchor` is ``start``, ``middle`` or ``end``."""
     return element("text", words, x=x, y=y, text_anchor=anchor, class_=kind or None)
 
 
@@ -91,11 +91,11 @@ SHAPES = (
 
 
 def shape(style: int) -> str:
-    """The path of a method's sign; methods that have to share a colour have other signs."""
+    """The path of a method's marker; methods with the same colour have different markers."""
     return SHAPES[(style + 3 * (style // len(SHAPES))) % len(SHAPES)]
 
 
 def mark(style: int, x: float, y: float) -> Element:
-    """The sign of a method at a place."""
+    """The marker of a method at a place."""
     place = f"translate({number(x)} {number(y)})"
     return element("path", d=shape(style), transform=place, class_=f"mark m{style % 8}")

@@ -1,1 +1,1 @@
-"""What a terminal shows: progress, tables, charts."""
+"""Output in the terminal: progress, tables, charts."""

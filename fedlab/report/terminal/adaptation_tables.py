@@ -1,4 +1,4 @@
-"""Models before and after, and class priors, on a console."""
+"""Tables of models before and after adaptation, and of class priors."""
 
 from __future__ import annotations
 

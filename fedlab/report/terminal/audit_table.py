@@ -14,7 +14,7 @@ from fedlab.report.terminal.tables import write_csv
 
 
 def print_audit(audit: Audit, console: Console, file: Path | None = None) -> None:
-    """Shows flagged labels by client, and how good the flags are.
+    """Prints flagged labels by client, and the estimated quality of the flags.
 
     Beside the estimate stands how good the classifiers behind it are, and a word where they are not
     good enough. Which labels are wrong is known where the scenario has made them so, and nowhere

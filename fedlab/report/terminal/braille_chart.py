@@ -1,4 +1,4 @@
-"""Curves in a terminal, out of Braille signs: each character cell has two by four dots."""
+"""Line charts of Braille characters: each character cell has two by four dots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar for work that is counted and has no rounds."""
+"""A progress bar for counted work without rounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A partition to look at, before anything is trained: tables in the terminal and a picture."""
+"""Shows a partition before training: tables in the terminal and a figure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
 
 
 def render(partition: Partition, data: FederatedData, console: Console) -> None:
-    """Prints who has what: clients by domain, clients by class, and the spread over clients.
+    """Prints the partition: clients by domain, clients by class, and the spread over clients.
 
     Of more than 20 clients, the first ones stand for the rest.
     """
@@ -74,7 +74,7 @@ def render_feature_skew(distances: pandas.DataFrame, console: Console) -> None:
 
 
 def draw(partition: Partition, data: FederatedData, path: Path) -> None:
-    """Writes a picture: each client's classes above, its samples by domain below.
+    """Writes a figure: each client's classes above, its samples by domain below.
 
     Args:
         partition: Who owns which samples.

@@ -1,4 +1,4 @@
-"""How a run is going, while it goes."""
+"""Progress of a run on the console."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ logger = logging.getLogger("fedlab")
 
 
 class Lines(logging.Handler):
-    """Writes what fedlab logs between the lines of the progress."""
+    """Prints fedlab's log records between the lines of the progress."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one message."""
+        """Prints one record."""
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
         self.console.print(Text(record.getMessage(), style=style), soft_wrap=True)
 
@@ -67,7 +67,7 @@ class ProgressReporter:
         self.done = 0
 
     def __enter__(self) -> ProgressReporter:
-        """Shows that something is being prepared, and what fedlab logs meanwhile."""
+        """Starts the display, and shows fedlab's log records meanwhile."""
         self.bar.start()
         logger.addHandler(self.lines)
         logger.setLevel(logging.INFO)
@@ -79,7 +79,7 @@ class ProgressReporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         logger.removeHandler(self.lines)
         self.bar.stop()
 
@@ -123,7 +123,7 @@ class ProgressReporter:
         )
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self.bar.stop()
 
     def _conclude(self, strategy: RoundStrategy, report: RoundReport) -> None:

@@ -1,4 +1,4 @@
-"""What a run came to, on one screen."""
+"""The closing table of a run: its results on one screen."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _domains(run: Run, last: int) -> Table:
 
 
 def _privacy(run: Run) -> str:
-    """What the models that went down have given away of a client, at most."""
+    """The ε that the sent models have spent."""
     history = run.history
     spent = history[history["metric"] == "epsilon"]["value"].max()
     assert run.scenario.privacy is not None
@@ -135,7 +135,7 @@ def _privacy(run: Run) -> str:
 
 
 def _virtual_time(history: pandas.DataFrame, seconds: float) -> str:
-    """What the run would have taken on its devices, and whose work was in vain there."""
+    """The run's virtual time, and how many requests were late or dropped out."""
     asked, late, dropped = (
         round(metrics.round_total(history, metric)) for metric in ("clients", "late", "dropped")
     )

@@ -1,4 +1,4 @@
-"""A pandas table on the console, and in a file."""
+"""Prints a pandas table, or writes it to a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 30
 
 
 def print_table(table: pandas.DataFrame, console: Console, file: Path | None = None) -> None:
-    """Shows a table's first rows, and the mean of its columns of fractions.
+    """Prints a table's first rows, and the mean of its columns of fractions.
 
     Args:
         table: Any table; columns of floats are shown with three digits.

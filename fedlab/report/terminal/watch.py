@@ -1,4 +1,4 @@
-"""A run's first metric in the terminal, while it is under way and afterwards."""
+"""Shows a run's first metric in the terminal, live or afterwards."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def watch(run: Run, console: Console) -> None:
 
 
 def _states(run: Run) -> Iterator[Run]:
-    """The run now, and whenever its history has grown, until no process writes to it."""
+    """Yields the run now, and whenever its history has grown, until no process writes to it."""
     folder, seen = RunFolder(run.folder), -1
     while True:
         over = folder.finished or not folder.busy  # looked at first: what came before is read below
@@ -134,7 +134,7 @@ def _points(curve: pandas.Series) -> Points:
 
 
 def _time_left(run: Run) -> str:
-    """What the rounds that are left will take if they take as long as those before."""
+    """The estimated time of the remaining rounds, by the mean of the finished ones."""
     left = run.scenario.rounds - run.rounds
     if run.finished or not run.rounds or not left:
         return ""

@@ -1,4 +1,4 @@
-"""A record of a strategy's state with numbers of each client, which checkpoints keep.
+"""A record of a strategy's state with numbers of each client, stored in checkpoints.
 
 It has ``clients``, int64 of shape (rows,) in ascending order, and float64 columns of that shape.
 """
@@ -13,7 +13,7 @@ from fedlab.records import Tensors
 
 
 def client_table(**columns: Mapping[int, float]) -> Tensors:
-    """The record of columns by client; NaN stands for what a column does not have."""
+    """A record from columns by client; NaN for clients that a column lacks."""
     clients = sorted({client for column in columns.values() for client in column})
     values = {
         name: torch.tensor([column.get(k, torch.nan) for k in clients], dtype=torch.float64)
@@ -23,7 +23,7 @@ def client_table(**columns: Mapping[int, float]) -> Tensors:
 
 
 def column_of(record: Tensors, name: str) -> dict[int, float]:
-    """A column by client, without the clients that it has no number of.
+    """A column by client, without the clients that it lacks.
 
     Args:
         record: The record; empty where there is none yet.

@@ -1,4 +1,4 @@
-"""Adaptive server optimisers: what FedAdam, FedYogi and FedAdagrad share.
+"""Adaptive server optimisers: the base of FedAdam, FedYogi and FedAdagrad.
 
 The clients' mean change takes the place of the gradient.
 

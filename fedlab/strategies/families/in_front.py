@@ -1,4 +1,4 @@
-"""The base of methods that go in front of another one, the `base`, which trains the rounds."""
+"""The base of methods that wrap another one, the `base`, which trains the rounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class InFrontParameters(StrategyParameters):
-    """Parameters of a method with a base; what the base says of its rounds holds.
+    """Parameters of a method with a base; the base's properties of rounds apply.
 
     Attributes:
         base: The method that trains.
@@ -43,17 +43,17 @@ class InFrontParameters(StrategyParameters):
 
     @property
     def tests_both(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the base says."""
+        """That of the base."""
         return self.base.tests_both
 
     @property
     def reports_validation(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """As the base says."""
+        """That of the base."""
         return self.base.reports_validation
 
     @property
     def tests_more_than_the_model(self) -> bool:
-        """As the base says."""
+        """That of the base."""
         return self.base.tests_more_than_the_model
 
     def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:

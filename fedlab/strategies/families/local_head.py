@@ -42,7 +42,7 @@ class LocalHeadParameters(StrategyParameters):
 def refuse_few_layers(
     scenario: Experiment, model: nn.Module, layers: int, does: str, nothing: str, instead: str
 ) -> None:
-    """Refuses a network that a method does not divide: one part has no layers, or none that learn.
+    """Refuses a network that a method cannot divide into two parts that both learn.
 
     Args:
         scenario: Names the strategy and the model.

@@ -1,4 +1,4 @@
-"""Servers that send down prototypes: one or several features that stand for a class."""
+"""Strategies that send prototypes: one or several features that represent a class."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class PrototypesParameters(StrategyParameters):
     targets: ClassVar[frozenset[str]] = ONLY_CLASS  # prototypes are means of a class
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a network without features: the samples themselves would be averaged and sent."""
+        """Refuses a network without features, where samples themselves would be sent."""
         refuse_without_features(scenario, model)
 
 
 class Prototypes(Strategy[P]):
-    """A state with prototypes, once clients have sent some; what a class has is sent in rows.
+    """A state with prototypes, once clients have sent some; each prototype is a row.
 
     A class that no client sent in a round keeps its prototypes.
     """
@@ -55,7 +55,7 @@ class Prototypes(Strategy[P]):
         return {record: self.state[record] for record in names if record in self.state}
 
     def renewed(self, fresh: Tensors) -> Tensors:
-        """All prototypes, those of a class replaced by fresh ones if there are some.
+        """All prototypes; those of a class with new ones are replaced.
 
         Args:
             fresh: ``classes`` of shape (rows,) and ``features`` of shape (rows, features).
@@ -109,7 +109,7 @@ class ClusterPrototypes(Prototypes[P]):
 
 
 def clustered(sent: Sequence[Tensors]) -> Tensors:
-    """The cluster means of the prototypes of each class, every prototype counting the same.
+    """The cluster means of the prototypes of each class, all weighted equally.
 
     Args:
         sent: From each client ``classes`` of shape (rows,) and ``features`` of shape (rows,

@@ -1,4 +1,4 @@
-"""What the ``strategy`` blocks of FixMatch and UDA share."""
+"""The common ``strategy`` parameters of FixMatch and UDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base of methods whose server takes a step instead of adopting the clients' mean."""
+"""The base of methods whose server takes an optimiser step instead of adopting the mean."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class ServerStep(Strategy[P]):
         return {n: torch.full_like(self.state["arrays"][n], value) for n in self.trainable}
 
     def change(self, average: Tensors) -> Tensors:
-        """How far a mean of models is from the model that went down, for trainable tensors."""
+        """The mean of models less the broadcast model, for trainable tensors."""
         model = self.state["arrays"]
         return {name: average[name] - model[name] for name in self.trainable}
 
     def layout_of_step(self, down: Layout, record: str, number: Layout) -> Layout:
-        """What goes up where clients send a step and a number: with it tensors not trained.
+        """The layout of a reply with a step and a number, and the tensors not trained.
 
         Args:
             down: The layout of what goes down.
@@ -60,7 +60,7 @@ class ServerStep(Strategy[P]):
         return {record: step, **number, **({"untrained": untrained} if untrained else {})}
 
     def with_untrained(self, trained: Tensors, updates: Sequence[ClientUpdate]) -> Tensors:
-        """The model: trained tensors, and the mean of the others that clients sent with a step."""
+        """The model: trained tensors, and the mean of the others in the replies."""
         sent = "untrained" in updates[0].arrays
         model = {**trained, **(self.weighted_mean(updates, "untrained") if sent else {})}
         return {name: model[name] for name in self.shared}
@@ -72,7 +72,7 @@ class ServerStep(Strategy[P]):
     def take_in(
         self, mean: Tensors, updates: Sequence[ClientUpdate], change: Tensors, factor: float = 1.0
     ) -> Tensors:
-        """The mean of a quantity over all clients, after some of them have changed theirs.
+        """The mean of a quantity over all clients, after an update of some clients' values.
 
         Clients count alike, or by their examples: then the mean is Σ n_i c_i / Σ n_i over all
         clients. The server knows n_i of clients that have trained and takes the others, whose c_i
@@ -97,7 +97,7 @@ class ServerStep(Strategy[P]):
         return plus(kept, change, factor * sum(news.values()) / after)
 
     def _examples(self, known: Mapping[int, float]) -> float:
-        """Examples of all clients, of which those of some are known."""
+        """Estimated examples of all clients, of which those of some are known."""
         return sum(known.values()) * self.population / len(known) if known else 0.0
 
 

@@ -1,4 +1,4 @@
-"""How large a client is beside the mean one, as a server learns it from replies."""
+"""The mean number of samples of a client, as a server estimates it from replies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEAN_EXAMPLES = "mean-examples"
 
 
 def sizes_with(before: Tensors, updates: Sequence[ClientUpdate]) -> Tensors:
-    """The samples behind all updates so far, and how many updates these were.
+    """The total of samples in all updates so far, and the number of updates.
 
     Args:
         before: The same before this round; empty in the first.
@@ -28,5 +28,5 @@ def sizes_with(before: Tensors, updates: Sequence[ClientUpdate]) -> Tensors:
 
 
 def mean_examples(sizes: Tensors) -> dict[str, float]:
-    """What goes down: the mean number of samples of a client, once it is known."""
+    """The value sent down: the mean number of samples of a client, once it is known."""
     return {MEAN_EXAMPLES: float(sizes["examples"] / sizes["updates"])} if sizes else {}

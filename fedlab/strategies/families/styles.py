@@ -1,4 +1,4 @@
-"""The base of strategies that gather how clients' images look, before the first round."""
+"""The base of strategies that exchange image styles of clients before the first round."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_CHANNELS = 4
 
 
 class StylesParameters(StrategyParameters):
-    """Parameters of a method that paints images in styles.
+    """Parameters of a method that restyles images.
 
     Attributes:
         strength: a: 1 paints images in another style, 0 leaves them as they are.
@@ -38,7 +38,7 @@ class StylesParameters(StrategyParameters):
     noise: NonNegativeFloat = 0.0
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses samples that are no images, which have no style.
+        """Refuses samples that are not images.
 
         Raises:
             InputError: With the remedy.
@@ -61,7 +61,7 @@ S = TypeVar("S", bound=StylesParameters, default=StylesParameters)
 
 
 class SharedStyles(Strategy[S]):
-    """Gathers styles and hands out what it makes of them before the first round; then FedAvg."""
+    """Collects styles and distributes a function of them before the first round; then FedAvg."""
 
     needs_only_mean = True
 
@@ -80,14 +80,14 @@ class SharedStyles(Strategy[S]):
         }
 
     def before_rounds(self, ask: Ask) -> None:
-        """Asks every client for its style, and sends to everybody what is made of them."""
+        """Asks every client for its style, and sends the result of all to every client."""
         answers = ask("style", {}, seed=self.settings.seed)
         sent = [dict(answer.arrays["style"]) for answer in answers]
         bank = {name: torch.stack([style[name] for style in sent]) for name in sent[0]}
         ask("keep", {"styles": self.made_of(bank, answers)})
 
     def made_of(self, bank: Tensors, answers: list[ClientUpdate]) -> Tensors:
-        """What goes down of the clients' styles.
+        """The tensors sent down, from the clients' styles.
 
         Args:
             bank: ``means`` and ``deviations``, shape (clients, channels).
