@@ -1,4 +1,4 @@
-"""What is to be learnt of a sample: a class, labels that hold or not, or numbers.
+"""Learning targets: a class, several labels, or numbers for each sample.
 
 A target of one's own subclasses `Target`.
 """

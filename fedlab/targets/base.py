@@ -1,4 +1,4 @@
-"""The base of targets, the scenario's ``data.target`` block: what is to be learnt of a sample."""
+"""The base of learning targets, the scenario's ``data.target`` block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVERY = frozenset({CLASS, MULTI_LABEL, REGRESSION})
 
 
 class Target(Component):
-    """What is to be learnt of a sample, and all that follows from it.
+    """The target that is learnt for each sample.
 
     The network has one output for each name in ``FederatedData.class_names``: of the classes, the
     labels, or the numbers. What is found in the data (strata, mean and deviation) are parameters,
@@ -68,14 +68,14 @@ class Target(Component):
         """
 
     def check_names(self, names: Sequence[str]) -> None:
-        """Refuses a task in which there is nothing to learn; by default none.
+        """Refuses a task without anything to learn, such as one class; by default none.
 
         Raises:
             InputError: With the remedy.
         """
 
     def check_known(self) -> None:
-        """Refuses a target that wants something of the data, where the data are not at hand.
+        """Refuses a target whose parameters depend on data that are not available here.
 
         Raises:
             InputError: With the parameter to give.
@@ -87,17 +87,17 @@ class Target(Component):
 
     @abstractmethod
     def stored(self, labels: np.ndarray) -> np.ndarray:
-        """Labels in the type in which a pool has them."""
+        """Labels in the type of a pool."""
 
     @abstractmethod
     def kinds(self, labels: np.ndarray) -> np.ndarray:
-        """What a split or a draw of these samples is stratified by, int64 of shape (n,).
+        """Strata for splits and draws of these samples alone, int64 of shape (n,).
 
         A function of these labels alone, before anything is known of other domains.
         """
 
     def fitted(self, labels: np.ndarray) -> Self:
-        """The same with the parameters that were not given, found in labels.
+        """The same target with missing parameters estimated from labels.
 
         Args:
             labels: Of the training samples of all domains that clients may see, as stored.
@@ -108,7 +108,7 @@ class Target(Component):
         return self
 
     def remarks(self, names: Sequence[str]) -> list[str]:
-        """What a fit has decided, logged once when the data are loaded."""
+        """Remarks on the fit, logged once when the data are loaded."""
         return []
 
     @abstractmethod
@@ -124,7 +124,7 @@ class Target(Component):
         """Names by stratum."""
 
     def to_learn(self, labels: Tensor) -> Tensor:
-        """Labels as losses read them.
+        """Labels in the form of losses.
 
         Args:
             labels: As stored, shape (n, ...).
@@ -132,7 +132,7 @@ class Target(Component):
         return labels
 
     def readable(self, outputs: Tensor) -> Tensor:
-        """Outputs as metrics read them; logits by default.
+        """Outputs in the form of metrics; logits by default.
 
         Args:
             outputs: Of the network, shape (n, outputs).
@@ -140,7 +140,7 @@ class Target(Component):
         return outputs
 
     def in_units(self) -> torch.nn.Module | None:
-        """A layer behind the network that gives what an export is to give; None for none."""
+        """The last layer of an export, which converts outputs to units; None for none."""
         return None
 
     @abstractmethod
@@ -167,7 +167,7 @@ class Target(Component):
 
     @abstractmethod
     def example(self, samples: int, outputs: int) -> Tensor:
-        """Labels as stored, to try networks and metrics on; neighbours differ where they can.
+        """Labels in stored form, to test networks and metrics; neighbours differ where possible.
 
         Args:
             samples: How many; may be 0.
@@ -176,4 +176,4 @@ class Target(Component):
 
     @abstractmethod
     def texts(self, labels: np.ndarray, names: Sequence[str]) -> list[str]:
-        """Labels as stored, in words, for tables."""
+        """Labels in stored form as words, for tables."""

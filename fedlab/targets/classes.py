@@ -30,7 +30,7 @@ class Classes(Target):
     )
 
     def check(self, labels: np.ndarray, samples: int, names: Sequence[str], where: str) -> None:
-        """Integers below the number of classes."""
+        """Checks that labels are integers from 0 on and below the number of classes."""
         if labels.shape != (samples,) or not np.issubdtype(labels.dtype, np.integer):
             raise InputError(
                 f"{where} has {samples} inputs but labels of shape {labels.shape} and type "
@@ -44,7 +44,7 @@ class Classes(Target):
             )
 
     def check_names(self, names: Sequence[str]) -> None:
-        """There have to be two classes; a device, unlike all of them, may have one."""
+        """Refuses a single class; a device alone may have one."""
         if len(names) == 1:
             raise InputError(
                 f"data.sources: all samples have the label '{names[0]}', and there is nothing to "
@@ -64,7 +64,7 @@ class Classes(Target):
         return labels
 
     def strata_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of the classes."""
+        """The names of the classes."""
         return tuple(names)
 
     def scores(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Classes(Target):
         return torch.bincount(labels, minlength=outputs)
 
     def example(self, samples: int, outputs: int) -> Tensor:
-        """One class after the other."""
+        """Labels 0, 1, 2, ..., repeated."""
         return torch.arange(samples) % max(outputs, 1)
 
     def texts(self, labels: np.ndarray, names: Sequence[str]) -> list[str]:

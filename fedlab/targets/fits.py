@@ -1,4 +1,4 @@
-"""What of a scenario goes with its target, and what a target puts where the scenario is silent."""
+"""Compatibility of a scenario's parts with its target, and defaults that depend on the target."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _set(block: BaseModel) -> dict[str, Any]:
 
 
 def refuse_other_targets(scenario: Experiment) -> None:
-    """Refuses parts of a scenario that do not go with what is to be learnt.
+    """Refuses parts of a scenario that do not support its target.
 
     Raises:
         ValueError: With the key, the value and those that go.
@@ -69,7 +69,7 @@ def _choice(others: str) -> str:
 
 
 def _parts(scenario: Experiment) -> Iterator[tuple[str, Any]]:
-    """Everything that says which targets it goes with."""
+    """Everything in a scenario that declares the targets it supports."""
     yield "strategy.name", scenario.strategy
     base: Any = getattr(scenario.strategy, "base", None)
     if isinstance(base, Component):
@@ -82,7 +82,7 @@ def _parts(scenario: Experiment) -> Iterator[tuple[str, Any]]:
 
 
 def _going(group: str, kind: str) -> list[str]:
-    """Registered names of a group that go with a kind of target."""
+    """Registered names of a group that support a kind of target."""
     found = []
     for name in registry.names(group):
         try:

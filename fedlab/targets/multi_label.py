@@ -1,4 +1,4 @@
-"""Several labels for each sample, each of which holds or does not."""
+"""Multi-label classification: each label of a sample holds or does not."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class MultiLabel(Target):
         return self
 
     def check(self, labels: np.ndarray, samples: int, names: Sequence[str], where: str) -> None:
-        """A 0 or a 1 for each sample and label."""
+        """Checks that each label of each sample is 0 or 1."""
         if labels.shape != (samples, len(names)):
             raise InputError(
                 f"{where} has {samples} inputs and {len(names)} label names but labels of shape "
@@ -75,7 +75,7 @@ class MultiLabel(Target):
             )
 
     def cases(self, outputs: int) -> int:
-        """One label is two cases: it holds or not."""
+        """Two cases for a single label, as it holds or not."""
         return max(outputs, 2)
 
     def stored(self, labels: np.ndarray) -> np.ndarray:
@@ -83,12 +83,12 @@ class MultiLabel(Target):
         return labels.astype(np.uint8, copy=False)
 
     def kinds(self, labels: np.ndarray) -> np.ndarray:
-        """The strata that these samples alone would have."""
+        """The strata fitted to these samples alone."""
         alone = self.model_copy(update={"frequent": None, "rarity": None})
         return alone.fitted(labels).strata(labels)
 
     def fitted(self, labels: np.ndarray) -> Self:
-        """With the most frequent sets, and the labels by how many samples have them.
+        """With the most frequent sets of labels, and the labels ordered by frequency.
 
         Raises:
             InputError: If given sets are of other labels.
@@ -123,7 +123,7 @@ class MultiLabel(Target):
         return of_set[places.reshape(-1)]
 
     def strata_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """``a+b`` of a frequent set, ``other with a`` of what is left."""
+        """``a+b`` of a frequent set, ``other with a`` of the remaining ones."""
         assert self.frequent is not None
         sets = [
             "+".join(name for name, holds in zip(names, each, strict=True) if holds == "1")
@@ -133,7 +133,7 @@ class MultiLabel(Target):
         return (*(each or "none" for each in sets), *rest, "other with none")
 
     def to_learn(self, labels: Tensor) -> Tensor:
-        """As float32."""
+        """Labels as float32."""
         return labels.to(torch.float32)
 
     def scores(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class MultiLabel(Target):
         return labels.sum(dim=0).to(torch.int64).view(outputs)
 
     def example(self, samples: int, outputs: int) -> Tensor:
-        """Every second label of the first, the others of the next."""
+        """Every second label for the first sample, the other labels for the next."""
         return ((torch.arange(samples)[:, None] + torch.arange(outputs)) % 2).to(torch.uint8)
 
     def texts(self, labels: np.ndarray, names: Sequence[str]) -> list[str]:

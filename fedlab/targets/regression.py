@@ -1,4 +1,4 @@
-"""One or several numbers for each sample."""
+"""Regression: one or several numbers for each sample."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Regression(Target):
         return self
 
     def check(self, labels: np.ndarray, samples: int, names: Sequence[str], where: str) -> None:
-        """A finite number for each sample and target."""
+        """Checks that there is a finite number for each sample and target."""
         if labels.shape != (samples, len(names)) or labels.dtype.kind not in "biuf":
             raise InputError(
                 f"{where} has {samples} inputs and {len(names)} target names but labels of shape "
@@ -80,7 +80,7 @@ class Regression(Target):
             )
 
     def check_known(self) -> None:
-        """Mean and deviation are those of all training samples."""
+        """Refuses unknown mean and deviation, which are those of all training samples."""
         if self.standardise and self.mean is None:
             raise InputError(
                 "data.target.standardise: mean and std are those of all training samples, which "
@@ -93,7 +93,7 @@ class Regression(Target):
         return labels.astype(np.float64, copy=False)
 
     def kinds(self, labels: np.ndarray) -> np.ndarray:
-        """The bins that these samples alone would have."""
+        """The bins fitted to these samples alone."""
         return np.searchsorted(self._quantiles(labels), labels[:, self._place(labels)])
 
     def _place(self, labels: np.ndarray) -> int:
@@ -105,7 +105,7 @@ class Regression(Target):
         return self.binned
 
     def _quantiles(self, labels: np.ndarray) -> np.ndarray:
-        """Upper ends of the bins but the last; fewer than `bins` where values repeat."""
+        """Upper ends of all bins except the last; fewer than `bins` where values repeat."""
         values = labels[:, self._place(labels)].astype(np.float64)
         inner = np.linspace(0, 1, self.bins + 1)[1:-1]
         edges = np.unique(np.quantile(values, inner, method="lower"))
@@ -138,7 +138,7 @@ class Regression(Target):
         return self.model_copy(update={"mean": mean, "std": std, "edges": edges})
 
     def remarks(self, names: Sequence[str]) -> list[str]:
-        """That the network learns other numbers than those of the data."""
+        """A remark that the network learns standardised numbers."""
         if not self.standardise or self.mean is None or self.std is None:
             return []
         numbers = [
@@ -167,7 +167,7 @@ class Regression(Target):
         return (f"<= {ends[0]}", *between, f"> {ends[-1]}")
 
     def to_learn(self, labels: Tensor) -> Tensor:
-        """Standardised, float32; in double precision until then."""
+        """Standardised in double precision, then float32."""
         if not self._scales:
             return labels.to(torch.float32)
         values = exact(labels).double()
@@ -175,7 +175,7 @@ class Regression(Target):
         return ((values - mean) / std).to(torch.float32).to(labels.device)
 
     def readable(self, outputs: Tensor) -> Tensor:
-        """In the units of the data, float64; on the CPU where a device has none."""
+        """Outputs in the units of the data, float64; on the CPU where a device lacks that."""
         own = exact(outputs).double()
         if not self._scales:
             return own
@@ -183,18 +183,18 @@ class Regression(Target):
         return own * std + mean
 
     def in_units(self) -> nn.Module | None:
-        """Standard deviation and mean put back."""
+        """The layer that multiplies by the standard deviation and adds the mean."""
         if not self._scales:
             return None
         return Unscale(*(each.clone() for each in self._scale(torch.zeros(1))))
 
     @property
     def _scales(self) -> bool:
-        """Whether what is learnt is not in the units of the data; never before it is fitted."""
+        """Whether the learnt numbers are standardised; never before it is fitted."""
         return self.standardise and self.mean is not None
 
     def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation in double precision where other values are."""
+        """Mean and standard deviation in double precision on the device of other values."""
         assert self.mean is not None
         assert self.std is not None
         mean, std = (_there(each, like.device, torch.float64) for each in (self.mean, self.std))
@@ -208,7 +208,7 @@ class Regression(Target):
         return errors.mean(dim=-1)
 
     def losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Squared error of what the network learns, the mean over targets."""
+        """Squared error in the units that are learnt, the mean over targets."""
         return (outputs - labels).square().mean(dim=-1)
 
     def counts(self, labels: Tensor, outputs: int) -> Tensor:
@@ -216,7 +216,7 @@ class Regression(Target):
         return torch.full((outputs,), len(labels), dtype=torch.int64, device=labels.device)
 
     def example(self, samples: int, outputs: int) -> Tensor:
-        """Numbers around the mean, none alike."""
+        """Different numbers around the mean."""
         values = torch.arange(1.0, samples * outputs + 1, dtype=torch.float64).cos()
         values = values.view(samples, outputs)
         if self.mean is None:
@@ -225,13 +225,13 @@ class Regression(Target):
         return values * std + mean
 
     def texts(self, labels: np.ndarray, names: Sequence[str]) -> list[str]:
-        """The numbers, with a blank between them."""
+        """The numbers, separated by spaces."""
         return [" ".join(f"{value:.10g}" for value in row) for row in labels.tolist()]
 
 
 @lru_cache(maxsize=64)
 def _there(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Numbers on a device, copied to it once: every step of every client wants them."""
+    """Numbers on a device, cached, since every step of every client uses them."""
     with torch.inference_mode(False):  # made in a test, it is for training, too
         return torch.tensor(values, dtype=dtype, device=device)
 

@@ -1,4 +1,4 @@
-"""What an experiment tracker must offer to follow a run.
+"""The interface of an experiment tracker.
 
 A tracker gets the numbers of every round while a run is under way. It cannot change the run: it
 gets plain numbers, and where it fails the run goes on without it.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TrackerParameters(Component):
-    """What a scenario may say about any tracker; a tracker's `Parameters` adds its own."""
+    """The keys that all trackers have; a tracker's `Parameters` adds its own."""
 
     group: ClassVar[str] = "trackers"
 
@@ -57,7 +57,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def log(self, round: int, numbers: Mapping[str, float]) -> None:
-        """Takes the numbers of a round, by names such as ``accuracy/worst_client``.
+        """Logs the numbers of a round, by names such as ``accuracy/worst_client``.
 
         Which names there are is said by `fedlab.tracking.scalar_values.numbers_of`.
         """
@@ -68,7 +68,7 @@ class Tracker(ABC):
 
     @classmethod
     def check(cls, parameters: TrackerParameters) -> None:
-        """Refuses what cannot work, before anything is trained.
+        """Refuses a tracker that cannot work, before anything is trained.
 
         Raises:
             InputError: If a package is missing.

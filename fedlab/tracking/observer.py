@@ -57,7 +57,7 @@ class TrackingObserver:
         self._call(lambda tracker: tracker.log(report.round, numbers))
 
     def on_end(self, strategy: RoundStrategy) -> None:
-        """Ends it."""
+        """Finishes the tracker."""
         self._call(lambda tracker: tracker.finish())
 
     def _call(self, message: Callable[[Tracker], None]) -> None:

@@ -1,4 +1,4 @@
-"""A round's rows as the few named numbers that a tracker draws."""
+"""Reduces a round's rows to the named numbers that trackers log."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class TensorBoard(Tracker):
     """Curves in TensorBoard, written to the folder ``tensorboard`` of the run."""
 
     class Parameters(TrackerParameters):
-        """It has none."""
+        """TensorBoard has no further parameters."""
 
         name: Literal["tensorboard"] = "tensorboard"
 

@@ -1,1 +1,1 @@
-"""A client's local round: what is minimised, by what steps, with which optimiser."""
+"""A client's local round: objective, steps, optimiser."""

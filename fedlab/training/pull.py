@@ -1,4 +1,4 @@
-"""Terms of an objective that pull parameters somewhere, with a gradient that is known.
+"""Quadratic and linear terms of an objective, whose gradients are known in closed form.
 
 Proximal terms, dynamic regularisers and drift corrections are ω/2 ‖θ - c‖² + ⟨s, θ⟩ of all
 parameters θ. Differentiated by autograd they take several operations for each tensor of the

@@ -1,4 +1,4 @@
-"""Which values every method is tried with: as many for each, and the shared ones the same.
+"""The values that a tuning tries: the same number for every method, shared keys with equal values.
 
 The first draw of every method is the scenario as it stands. Draw k of the settings that methods
 share is the same for all of them, so that no method is luckier; a method's own parameters are drawn

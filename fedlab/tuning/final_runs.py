@@ -1,4 +1,4 @@
-"""The comparison at the end: every method with what was chosen for it, on fresh seeds."""
+"""The final comparison: every method with its chosen values, on fresh seeds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def final_runs(
 
 
 def settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What was chosen beside a method's own parameters, by the last word of each key.
+    """The chosen values of shared keys, by the last word of each key.
 
     It belongs to the method's label: in this comparison, a method is held against the first one
     with what was chosen for that, and not with the same learning rate.

@@ -1,4 +1,4 @@
-"""Successive halving: after a quarter and a half of the rounds, the better half goes on.
+"""Successive halving: only the better half of the draws continues after 1/4 and 1/2 of the rounds.
 
 Non-stochastic Best Arm Identification and Hyperparameter Optimization, Jamieson, Talwalkar, AISTATS
 2016, arXiv 1502.07943. No draw is given up before a quarter of the rounds, since methods for skewed
@@ -16,12 +16,12 @@ from fedlab.scenario import Scenario
 
 
 def rungs(rounds: int) -> list[int]:
-    """The rounds after which draws are given up, and the last round."""
+    """The rounds after which draws are stopped, and the last round."""
     return sorted({math.ceil(rounds / 4), math.ceil(rounds / 2), rounds})
 
 
 def refuse_unmeasured(scenario: Scenario, split: Split) -> None:
-    """Refuses to give draws up before anything is known of them.
+    """Refuses halving where draws have no score at its rounds.
 
     Args:
         scenario: Whose runs are halved.
@@ -46,7 +46,7 @@ def refuse_unmeasured(scenario: Scenario, split: Split) -> None:
 
 
 def better_half(scores: Mapping[int, float]) -> list[int]:
-    """The draws that go on: half of them, rounded up, by score, the highest first.
+    """The draws that continue: half of them, rounded up, by score, the highest first.
 
     Args:
         scores: A score for each draw that is left; NaN is worse than any number.

@@ -1,4 +1,4 @@
-"""What every draw came to: its score, and what it cost."""
+"""The ledger of a tuning: the score and the cost of every draw."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def ledger(
 
 
 def write_ledger(frame: pandas.DataFrame, folder: Path) -> None:
-    """Writes the ledger without what differs from machine to machine and time to time (seconds)."""
+    """Writes the ledger without machine-dependent columns (seconds)."""
     write_whole(folder / LEDGER, frame.drop(columns="seconds").to_csv(index=False))
 
 

@@ -33,7 +33,7 @@ UNTESTED: Mapping[str, Any] = {"evaluation.fraction": 0.0, "evaluation.domains":
 
 @dataclass(frozen=True)
 class LeftOutRule(Rule):
-    """The global model of a run's last round, on the domain that the run was left without.
+    """The global model of a run's last round, scored on the run's left-out domain.
 
     Attributes:
         load: Gives the samples of a run.
@@ -42,7 +42,7 @@ class LeftOutRule(Rule):
     load: Callable[[DataSpec], FederatedData] = load_data
 
     def of_run(self, run: Run, split: Split | None = None) -> float:
-        """The score on the left-out domain; NaN of tests, which there are none of."""
+        """The score on the left-out domain; NaN for tests, which are not done."""
         if split == "test" or not run.finished:
             return float("nan")
         trained = open_trained(run, self.load)
@@ -82,7 +82,7 @@ def domains_to_leave_out(scenario: Scenario, data: FederatedData) -> list[str]:
 
 
 def changes_without(scenario: Scenario, domain: str) -> dict[str, Any]:
-    """What has a scenario train without a domain, and test nothing.
+    """The changes of a scenario that leave a domain out and skip tests.
 
     The left-out domain is the last of the unseen ones.
     """
@@ -104,7 +104,7 @@ def restored(scenario: Scenario, kept: Mapping[str, Any]) -> Scenario:
 
 
 def refuse_without_global_model(prepared: Prepared) -> None:
-    """Refuses a method of which nothing can be tested on a domain that no client has.
+    """Refuses a method without a global model to test on an unseen domain.
 
     Raises:
         InputError: With the remedy.

@@ -1,4 +1,4 @@
-"""What was asked of a tuning, kept in its folder so that the same command goes on with it."""
+"""The plan of a tuning, stored in its folder so that the same command resumes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tuning has come to, read from its folder."""
+"""The results of a tuning, read from its folder."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Tuning:
 
     @property
     def plan(self) -> Mapping[str, Any]:
-        """What was asked for."""
+        """The tuning's plan."""
         return read_plan(self.folder)
 
     @cached_property
@@ -101,12 +101,12 @@ class Tuning:
 
     @property
     def score(self) -> Score:
-        """What draws are judged by."""
+        """The score by which draws are judged."""
         run = load_run(next((self.folder / "draws").iterdir()))
         return run.scenario.metric_set.scores[self.plan["metric"]]
 
     def scenarios(self) -> dict[str, Scenario]:
-        """For each method the scenario with what was chosen, and the seed 0."""
+        """For each method the scenario with its chosen values, and seed 0."""
         best = best_draws(self.ledger, self.rule, self.plan["sign"])
         found = {}
         for method, draw in best.items():
@@ -144,5 +144,5 @@ class Tuning:
 
     @property
     def rule(self) -> str:
-        """The column of the ledger that has chosen: ``score``, or ``oracle``."""
+        """The ledger's column that decides: ``score``, or ``oracle``."""
         return "oracle" if self.plan["select"] == "oracle" else "score"

@@ -1,4 +1,4 @@
-"""Where the values of draws come from: drawn beforehand, or proposed by Optuna."""
+"""Samplers of draws: random values, or Optuna's proposals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sampler(Protocol):
 
 
 class RandomSampler:
-    """Draws that know nothing of each other (see `fedlab.tuning.draws.draw`).
+    """Independent draws (see `fedlab.tuning.draws.draw`).
 
     Args:
         shared: Ranges that all methods draw alike.
@@ -51,7 +51,7 @@ class RandomSampler:
         return draw(self.shared, self.own, self.method, number, self.seed)
 
     def tell(self, number: int, score: float) -> None:
-        """Nothing depends on it."""
+        """Does nothing: draws do not depend on scores."""
 
 
 class OptunaSampler:

@@ -1,4 +1,4 @@
-"""What a draw is judged by."""
+"""The scores by which draws are judged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """How draws are chosen.
+    """The rule by which draws are chosen.
 
     Attributes:
         score: What counts, and which way is better.
@@ -54,7 +54,7 @@ class Rule:
 
 
 def rule_of(scenario: Scenario, metric: str | None, oracle: bool) -> Rule:
-    """The rule that is meant.
+    """The rule of a name.
 
     Args:
         scenario: Whose metrics there are.

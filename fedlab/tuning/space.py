@@ -1,4 +1,4 @@
-"""What is tuned: settings that all methods share, and each method's own parameters."""
+"""The search space: ranges of keys that all methods share, and of each method's own parameters."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Space:
                     )
 
     def place(self, key: str, method: str) -> str:
-        """Where the range of a dotted key stands.
+        """The place of a dotted key's range, for messages.
 
         Args:
             key: The key.
@@ -78,7 +78,7 @@ class Space:
         return f"{self.file}: own: {method}: {key.partition('.')[2]}"
 
     def to_yaml(self) -> dict[str, Any]:
-        """The space as a file says it."""
+        """The space as values of YAML, in the form of its file."""
         return {
             "shared": {key: each.to_yaml() for key, each in self.shared.items()},
             "own": {
@@ -89,7 +89,7 @@ class Space:
 
 
 def default_space(scenario: Scenario) -> Space:
-    """The learning rate around the scenario's, and what methods declare themselves."""
+    """The learning rate around the scenario's, and the ranges that methods declare."""
     lr = scenario.training.optimizer.lr
     return Space({LEARNING_RATE: LogUniform(lr / FACTOR, lr * FACTOR)}, {})
 

@@ -1,4 +1,4 @@
-"""Running the trials of a tuning, all to their end or the worse half not."""
+"""Runs the trials of a tuning, with or without halving."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def planned_run(trial: Trial) -> PlannedRun:
 def run_trials(
     trials: Sequence[Trial], folder: Path, train: Train, rule: Rule, halving: bool
 ) -> dict[str, str]:
-    """Trains what has not ended.
+    """Trains the trials that have not finished.
 
     Args:
         trials: All of them.
@@ -60,7 +60,7 @@ def run_trials(
 
 
 def runs_of(trials: Sequence[Trial], folder: Path) -> dict[str, Run]:
-    """The runs that have begun, by the names of their folders."""
+    """The started runs, by the names of their folders."""
     found = [t.folder for t in trials if RunFolder(folder / t.folder).scenario_file.is_file()]
     return {name: load_run(folder / name) for name in found}
 
@@ -68,7 +68,7 @@ def runs_of(trials: Sequence[Trial], folder: Path) -> dict[str, Run]:
 def score_of_draw(
     trials: Sequence[Trial], folder: Path, method: str, number: int, rule: Rule
 ) -> float:
-    """What a draw came to, the mean over its runs, higher being better; NaN if a run failed."""
+    """A draw's mean score over its runs; higher is better; NaN if a run failed."""
     own = [t for t in trials if t.method == method and t.number == number]
     runs = runs_of(own, folder)
     ended = [runs[t.folder] for t in own if t.folder in runs and runs[t.folder].finished]
@@ -78,7 +78,7 @@ def score_of_draw(
 
 
 def _going_on(trials: Sequence[Trial], folder: Path, rule: Rule, rung: int) -> dict[str, list[int]]:
-    """For each method, the draws whose mean over seeds is among the better half after a round."""
+    """For each method, the draws whose mean over seeds is in the better half after a round."""
     scores: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in trials:
         history = load_run(folder / trial.folder).history
@@ -91,7 +91,7 @@ def _going_on(trials: Sequence[Trial], folder: Path, rule: Rule, rung: int) -> d
 
 
 def is_finished(trial: Trial, folder: Path) -> bool:
-    """Whether a trial's run has come to its end."""
+    """Whether a trial's run is finished."""
     return RunFolder(folder / trial.folder).finished
 
 

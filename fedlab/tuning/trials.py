@@ -52,7 +52,7 @@ class Trial:
 
 
 def folder_name(method: str) -> str:
-    """A method or domain as a part of a file's name; of a long one, the beginning and a hash."""
+    """A method or domain as a part of a folder's name; shortened with a hash if it is long."""
     name = re.sub(r"[^\w.=+-]+", "-", method).strip("-.")
     if len(name) <= LONGEST:
         return name
@@ -61,7 +61,7 @@ def folder_name(method: str) -> str:
 
 @dataclass(frozen=True)
 class TuningRequest:
-    """What is tuned.
+    """The scenario, methods and changes that a tuning was asked for.
 
     Attributes:
         source: The scenario, its file, or the name of one that comes with fedlab.
@@ -95,7 +95,7 @@ class TuningRequest:
 def samplers_of(
     asked: TuningRequest, space: Space, name: SamplerName, seed: int
 ) -> list[tuple[Any, str, Sampler]]:
-    """Each method as it was asked for, its label, and what proposes its draws.
+    """Each method with its label and its sampler.
 
     Raises:
         InputError: If a method stands there twice, the space has something for a method that is
@@ -165,7 +165,7 @@ def _refusal(
     values: Mapping[str, Any],
     error: InputError,
 ) -> str:
-    """Why values cannot be drawn: by the first without which the others can, or by all."""
+    """Why values cannot be drawn: the first one at fault, or all together."""
     why = str(error).removeprefix("override: ")
     for key, value in values.items():
         others = {other: each for other, each in values.items() if other != key}
@@ -196,7 +196,7 @@ def _takes(asked: TuningRequest, strategy: Any, values: Mapping[str, Any], key: 
 
 
 def value_of(scenario: Scenario, key: str) -> Any:
-    """What a scenario has under a dotted key."""
+    """A scenario's value of a dotted key."""
     value: Any = scenario.model_dump(mode="json")
     for part in key.split("."):
         value = value[int(part)] if isinstance(value, list) else value[part]

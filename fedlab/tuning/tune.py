@@ -1,4 +1,4 @@
-"""Tuning: as many draws and rounds for every method, chosen on validation, tested on fresh seeds.
+"""Tuning with equal budgets for all methods, selection on validation, tests on fresh seeds.
 
 tuning.yaml         what was asked for
 draws/<run>/        a run for each method, draw and seed
@@ -73,7 +73,7 @@ def tune(
     progress: bool | Console = True,
     **fields: Any,
 ) -> Tuning:
-    """Tunes methods with the same budget, and compares them with what was chosen.
+    """Tunes methods with the same budget, and compares them with their chosen values.
 
     Every method gets as many draws, each of as many rounds; draw 0 is the scenario as it stands.
     The draw with the best validation is chosen for each method and trained on fresh seeds. The same
@@ -222,7 +222,7 @@ def tune(
 
 
 def _seeds(tuning_seeds: int, seeds: int | Sequence[int]) -> tuple[list[int], list[int]]:
-    """Those of the draws and those of the comparison, which have none in common."""
+    """The seeds of the draws and those of the comparison, which are disjoint."""
     if tuning_seeds < 1:
         raise InputError(f"tuning_seeds: {tuning_seeds} is no number of seeds; give at least 1")
     own = [FIRST_TUNING_SEED + number for number in range(tuning_seeds)]

@@ -1,4 +1,4 @@
-"""What a tuning has chosen, in the terminal."""
+"""Prints the result of a tuning."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NONE = "-"
 
 
 def print_tuning(tuning: Tuning, console: Console) -> None:
-    """Prints for each method its chosen draw, and the one that test data would have chosen."""
+    """Prints for each method its chosen draw, and the draw that is best on test data."""
     chosen_by = CHOSEN_BY[tuning.plan["select"]]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for title in ("method", "chosen"):

@@ -1,1 +1,1 @@
-"""Simulated devices: how fast clients are, when they are there, and a clock that knows."""
+"""Simulated devices: speed and availability of clients, and a virtual clock."""

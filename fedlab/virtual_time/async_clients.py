@@ -1,4 +1,4 @@
-"""Clients that train while the server goes on: who starts when, and whose update arrives next.
+"""Asynchronous clients: when each one starts, and whose update arrives next.
 
 A client that is asked has a trip: it receives the model, trains, and sends its update. Where it
 ends is known when it begins, so trips are events on the virtual clock and nothing more; training
@@ -21,7 +21,7 @@ from fedlab.virtual_time.clock import VirtualClock
 
 
 class End(IntEnum):
-    """How a trip ends."""
+    """The ways in which a trip ends."""
 
     ARRIVED = 0
     LATE = 1
@@ -29,7 +29,7 @@ class End(IntEnum):
 
 
 class InFlightUpdate(NamedTuple):
-    """One client at work.
+    """The trip of one client: its download, training and upload.
 
     Attributes:
         due: Virtual time at which it ends; trips that end at the same time do so in the order of
@@ -54,7 +54,7 @@ NUMBERS = ("client", "version", "end")
 
 @dataclass(frozen=True)
 class BufferResult:
-    """What happened until enough updates had arrived.
+    """The trips that ended until enough updates had arrived.
 
     Attributes:
         arrived: Trips whose updates are in the buffer.
@@ -72,7 +72,7 @@ class BufferResult:
 
 
 class AsyncClients:
-    """The clients at work.
+    """The clients that are training.
 
     A client takes part in a server step once at most: it is not asked again while its update waits
     in the buffer. It could only repeat what it has just done, or train twice from models that
@@ -124,7 +124,7 @@ class AsyncClients:
         return BufferResult(arrived, lost, self.started - before, unavailable, seconds)
 
     def _start(self, version: int, buffered: Sequence[InFlightUpdate]) -> float:
-        """Sends out as many clients as may be; returns when something happens next."""
+        """Starts as many clients as allowed; returns the time of the next event."""
         fleet, now = self.clock.fleet, self.clock.now
         free = np.ones(len(fleet), dtype=bool)
         free[[trip.client for trip in [*self.trips, *buffered]]] = False
@@ -154,7 +154,7 @@ class AsyncClients:
         return InFlightUpdate(now + seconds, client, version, now, end)
 
     def state(self) -> Tensors:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         moments = {name: [getattr(trip, name) for trip in self.trips] for name in MOMENTS}
         numbers = {name: [int(getattr(trip, name)) for trip in self.trips] for name in NUMBERS}
         return {
@@ -164,7 +164,7 @@ class AsyncClients:
         }
 
     def resume(self, state: Tensors) -> None:
-        """Goes on as a checkpoint says."""
+        """Restores a checkpoint's state."""
         columns: dict[str, list[Any]] = {
             name: cast(Any, state[name]).tolist() for name in InFlightUpdate._fields
         }

@@ -23,7 +23,7 @@ CLOCK = "clock"
 
 
 class VirtualClock:
-    """The time of a run, and who can be asked at it.
+    """The virtual time of a run, and the clients available at it.
 
     Args:
         fleet: The clients' devices; client k is the k-th of the sorted node ids.
@@ -68,7 +68,7 @@ class VirtualClock:
         grid: Grid,
         upload: Callable[[int], int],
     ) -> RoundPlan:
-        """What becomes of a synchronous round's messages; the clock goes to its end.
+        """The outcome of a synchronous round's messages; advances the clock to its end.
 
         Args:
             server_round: The round.
@@ -102,7 +102,7 @@ class VirtualClock:
     def exchanged(
         self, messages: Sequence[Message], replies: Sequence[Message], grid: Grid
     ) -> None:
-        """Clients answered a question outside of training, and the last of them was awaited.
+        """Advances the clock by a query of clients outside of training, to the last reply.
 
         Receiving and sending count, the latter as if each answer were as large as the largest.
         """
@@ -112,11 +112,11 @@ class VirtualClock:
         self.now += float(travelling.max(initial=0))
 
     def state(self) -> Tensors:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"now": torch.tensor(self.now, dtype=torch.float64)}
 
     def resume(self, state: Tensors) -> None:
-        """Goes on at the time of a checkpoint."""
+        """Restores a checkpoint's time."""
         self.now = self.ended = float(state["now"])
 
 
@@ -130,6 +130,6 @@ def message_bytes(messages: Sequence[Message]) -> np.ndarray:
 
 
 def _clients(messages: Sequence[Message], grid: Grid) -> np.ndarray:
-    """The clients that messages go to, int64 of shape (messages,)."""
+    """The recipients of messages, int64 of shape (messages,)."""
     nodes = sorted(grid.get_node_ids())
     return np.searchsorted(nodes, [message.metadata.dst_node_id for message in messages])

@@ -1,4 +1,4 @@
-"""The devices of all clients: a pure function of (scenario, seed), as the partition is."""
+"""The devices of all clients: a pure function of (scenario, seed)."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class DevicePopulation:
         return down * self.down[some] + self.training[some] + up * self.up[some]
 
     def available(self, now: float) -> np.ndarray:
-        """Who can be asked at a virtual time, bool of shape (clients,)."""
+        """Clients available at a virtual time, bool of shape (clients,)."""
         return _drawn(self.seed, self._period(now), len(self)) < self.availability
 
     def next_period(self, now: float) -> float:
-        """When availability is drawn anew."""
+        """The time at which availability is drawn anew."""
         return (self._period(now) + 1) * self.spec.period
 
     def drop_out(self, *key: int | str) -> np.ndarray:
-        """Who would drop out, bool of shape (clients,).
+        """Clients that drop out of a round, bool of shape (clients,).
 
         Args:
             *key: Which occasion it is, such as the round.
@@ -81,14 +81,14 @@ class DevicePopulation:
 
 @lru_cache(maxsize=2)  # a period is long, and asynchronous methods ask at every event
 def _drawn(seed: int, period: int, clients: int) -> np.ndarray:
-    """What decides in a period who is available, uniform in [0, 1), shape (clients,)."""
+    """Random numbers that decide availability in a period, uniform in [0, 1), shape (clients,)."""
     return rng.generator(seed, "available", period).random(clients)
 
 
 def make_population(
     spec: DevicesSpec, seed: int, samples: np.ndarray, domains: Sequence[str], known: Sequence[str]
 ) -> DevicePopulation:
-    """Gives every client a device.
+    """Assigns a device to every client.
 
     Args:
         spec: The scenario's ``devices`` block, with at least one profile.
@@ -122,7 +122,7 @@ def make_population(
 def _profiles(
     spec: DevicesSpec, seed: int, domains: np.ndarray, known: Sequence[str]
 ) -> np.ndarray:
-    """Which profile each client has; profiles have their shares of the clients they are for."""
+    """The profile of each client; each profile gets its share of the clients it is for."""
     named = {domain for device in spec.profiles for domain in device.domains}
     for domain in sorted(named):
         if domain not in known:

@@ -1,4 +1,4 @@
-"""A round on a virtual clock: whose replies count, and how long it takes."""
+"""A round on a virtual clock: the replies in time, and the round's duration."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class RoundPlan:
     staleness: Mapping[int, int] = field(default_factory=dict[int, int])
 
     def rows(self, server_round: int) -> list[Row]:
-        """The history's rows of it, for the round as a whole and for each client."""
+        """The round's rows of the history, for the whole round and for each client."""
         whole = {
             "virtual_seconds": self.seconds,
             "late": len(self.late),
@@ -67,7 +67,7 @@ class RoundPlan:
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """Who is in time, by place.
+    """The replies that are in time, by place.
 
     Attributes:
         accepted: Bool of shape (n,).

@@ -1,4 +1,4 @@
-"""The ``devices`` block of a scenario: what clients run on, and how long they are waited for.
+"""The ``devices`` block of a scenario: the clients' devices, and how long replies are awaited.
 
 The rules are those of synchronous federated learning in production (Towards Federated Learning at
 Scale: System Design, Bonawitz et al., MLSys 2019, arXiv 1902.01046): more clients are asked than
