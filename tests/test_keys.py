@@ -228,10 +228,13 @@ def test_a_second_server_on_a_port_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["serve", "smoke", "--insecure", "--host", "0.0.0.0"], "--insecure: everybody on the way"),
+        (
+            ["serve", "smoke", "--insecure", "--host", "0.0.0.0"],
+            "--insecure: any machine on the way",
+        ),
         (
             ["join", "10.1.2.3:9092", "--data", ".", "--insecure"],
-            "--insecure: everybody on the way",
+            "--insecure: any machine on the way",
         ),
         (["join", "10.1.2.3:9092", "--data", "."], "--key: name the file"),
         (["join", "nowhere", "--data", "."], "'nowhere' is no address; write it as HOST:PORT"),

@@ -231,7 +231,7 @@ def _logged() -> Generator[None]:
 
 @contextmanager
 def _stoppable(hint: str) -> Generator[None]:
-    """Ends in good order at Ctrl-C and at SIGTERM, by which services are stopped."""
+    """Exits with code 130 and a hint at Ctrl-C and at SIGTERM, by which services are stopped."""
 
     def stop(*_: object) -> NoReturn:
         raise KeyboardInterrupt

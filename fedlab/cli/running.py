@@ -63,7 +63,7 @@ def resume(run: Annotated[Path, typer.Argument()], overrides: Overrides = None) 
 
 @contextmanager
 def _stoppable(folder: Path) -> Generator[None]:
-    """Ctrl-C ends with exit code 130 and a word on how to go on; so do other ends, in an error.
+    """At Ctrl-C, exits with code 130 and prints how to resume; other errors say so, too.
 
     Raises:
         RunError: If a run that has begun is stopped by an error that is none of fedlab's: of a

@@ -46,7 +46,7 @@ class Extractor(Component):
         """The data with other inputs: float32 features of shape (n, features).
 
         Raises:
-            InputError: If the extractor cannot be had, or cannot take these samples.
+            InputError: If the extractor is not available, or cannot take these samples.
         """
 
 

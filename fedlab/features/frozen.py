@@ -53,7 +53,7 @@ class FrozenNetwork(Extractor):
         """The network, on the device.
 
         Raises:
-            InputError: If it cannot be had, or cannot take these images.
+            InputError: If it is not available, or cannot take these images.
         """
 
     def depends_on(self, context: ExtractionContext) -> Any:
@@ -105,7 +105,7 @@ class FrozenNetwork(Extractor):
             context: The scenario, its images and its partition.
 
         Raises:
-            InputError: If the network cannot be had, or cannot take these images.
+            InputError: If the network is not available, or cannot take these images.
         """
         device = _device(context)
         with _as_everywhere():

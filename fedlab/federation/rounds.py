@@ -70,8 +70,8 @@ def run_rounds(
         callback.on_start(strategy, rounds.start, last)
     clock, traffic = _Clock(), Traffic()
     if rounds.start == 1:
-        everybody = strategy.settings.may_train(grid.get_node_ids())
-        strategy.before_rounds(partial(_ask, strategy, grid, timeout, traffic, everybody, 0))
+        nodes = strategy.settings.may_train(grid.get_node_ids())
+        strategy.before_rounds(partial(_ask, strategy, grid, timeout, traffic, nodes, 0))
         clock.lap("ask")
     for server_round in rounds:
         if server_round > rounds.start:

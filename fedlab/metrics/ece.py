@@ -34,7 +34,7 @@ class ECE(Metric):
     def count(self, outputs: torch.Tensor, labels: torch.Tensor) -> Counts:
         """Of each bin: samples, those that are right (int64), and the sum of confidences."""
         confidence, predicted = chances(outputs).max(dim=-1)
-        # nan_to_num: a network that has left the numbers is sure of nothing, and its sum is NaN.
+        # nan_to_num: outputs that are not finite have no confidence, and their sum would be NaN.
         places = (confidence.double().nan_to_num() * self.bins).ceil().long() - 1
         places = places.clamp(0, self.bins - 1)
         right = torch.bincount(places[predicted == labels], minlength=self.bins)

@@ -78,7 +78,7 @@ class AFL(Strategy[AFLParameters]):
         self.state["mixture"] = {**client_table(weights={}), "rounds": rounds}
 
     def broadcast(self, server_round: int) -> dict[str, Tensors]:
-        """The model of the last round, not the mean of all."""
+        """The model of the last round; with ``output: mean``, the state holds the mean of all."""
         return {"arrays": self.state.get("iterate", self.state["arrays"])}
 
     def upload_bytes(self, down: int) -> int:

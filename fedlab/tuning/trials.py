@@ -99,7 +99,7 @@ def samplers_of(
 
     Raises:
         InputError: If a method stands there twice, the space has something for a method that is
-            not tuned, or the sampler cannot be had.
+            not tuned, or the sampler is not available.
     """
     found: list[tuple[Any, str, Sampler]] = []
     listed = asked.strategies or [None]
