@@ -86,7 +86,7 @@ def test_before_is_what_the_run_ended_with(run: fedlab.Run) -> None:
     assert table.before.tolist() == pytest.approx(last.value.tolist())
 
 
-def test_the_global_model_goes_to_a_domain_that_nobody_had(run: fedlab.Run) -> None:
+def test_the_global_model_goes_to_an_unseen_domain(run: fedlab.Run) -> None:
     table = personalise(run, domain="d3", shots=None, lr=1e-2, head_lr=1e-2, steps=40)
     assert table.client.tolist() == [-1]
     assert table.shots.tolist() == [40]
@@ -177,7 +177,7 @@ def test_thresholds_of_a_federation_are_those_of_its_pooled_samples() -> None:
     np.testing.assert_allclose(confident.thresholds(counts, sums), pooled)
 
 
-def test_a_class_nobody_has_is_never_suggested() -> None:
+def test_a_class_without_samples_is_never_suggested() -> None:
     chances = np.array([[0.1, 0.2, 0.7], [0.2, 0.7, 0.1]])
     limits = confident.thresholds(*confident.threshold_sums(chances, np.array([0, 1])))
     assert limits[2] == np.inf
@@ -225,7 +225,7 @@ def test_wrong_labels_are_found(tmp_path: Path) -> None:
     assert len(pandas.read_csv(file)) == 600
 
 
-def test_where_nobody_knows_what_is_wrong_no_share_of_it_is_told() -> None:
+def test_without_known_noise_no_share_of_wrong_labels_is_shown() -> None:
     rows = {"client": [0, 0], "given": [1, 2], "true": [1, 2], "flagged": [True, False]}
     console = Console(record=True, width=100)
     print_audit(Audit(pandas.DataFrame(rows), np.ones(2), np.diag([0.5, 0.25]), 0.7), console)

@@ -152,7 +152,7 @@ def test_a_folder_or_a_pattern_names_many_files(tmp_path, caplog):
 # Numbers
 
 
-def test_whole_numbers_stay_whole_or_are_told(tmp_path, caplog):
+def test_whole_numbers_stay_whole_or_are_remarked(tmp_path, caplog):
     tokens = np.arange(60, dtype=np.int32).reshape(20, 3)
     source = kept(tmp_path, np.array([0, 1] * 10), x_train=tokens)
     fields = {"sources": [source], "root": tmp_path}
@@ -185,7 +185,7 @@ def test_series_are_standardised_by_channel(tmp_path):
         assert np.allclose(made[:, channel], (own - own.mean()) / own.std(), atol=1e-4)
 
 
-def test_numbers_that_float32_cannot_tell_apart_are_kept_apart(tmp_path):
+def test_numbers_that_are_equal_in_float32_are_kept_in_float64(tmp_path):
     dates = 2_459_000.5 + np.arange(480.0)[:, None] / 24  # every hour for twenty days
     inputs = np.concatenate([dates, np.ones((480, 1))], axis=1)
     source = kept(tmp_path, np.array([0, 1] * 240), x_train=inputs)

@@ -469,7 +469,7 @@ def refused(case: Case, folder: Path, told: Callable[..., str]) -> None:
         ("output.checkpoint_every=1.5", ["output.checkpoint_every"]),
     ],
 )
-def test_values_that_nobody_means_are_refused(
+def test_values_that_cannot_be_meant_are_refused(
     override: str, words: list[str], folder: Path, told: Callable[..., str]
 ) -> None:
     (folder / "shots.yaml").write_text(TEXT)
@@ -480,7 +480,7 @@ def test_values_that_nobody_means_are_refused(
 
 
 @pytest.mark.parametrize("case", CHEAP, ids=lambda case: case.id)
-def test_a_mistake_is_told_before_any_data_are_read(
+def test_a_mistake_is_reported_before_any_data_are_read(
     case: Case, folder: Path, told: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fedlab.preparation.divide", lambda *_: pytest.fail("data were loaded"))
@@ -488,7 +488,7 @@ def test_a_mistake_is_told_before_any_data_are_read(
 
 
 @pytest.mark.parametrize("case", AFTER_DATA, ids=lambda case: case.id)
-def test_a_mistake_that_only_the_data_show_is_told_before_anything_starts(
+def test_a_mistake_that_only_the_data_show_is_reported_before_anything_starts(
     case: Case, folder: Path, told: Callable[..., str]
 ) -> None:
     refused(case, folder, told)
@@ -507,7 +507,7 @@ def test_a_mistake_that_only_the_data_show_is_told_before_anything_starts(
         (["resume", "data"], "the folder 'data' holds no run (no scenario.yaml); name a folder"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_what_is_missing_is_reported(
     words: list[str], message: str, told: Callable[..., str]
 ) -> None:
     assert message in told(*words)
@@ -536,13 +536,13 @@ def test_one_line_for_each_problem_of_a_file(
     assert all(line.startswith("error: ") for line in lines)
 
 
-def test_a_key_written_as_an_option_is_told_how_it_is_written(told: Callable[..., str]) -> None:
+def test_a_key_written_as_an_option_is_refused_with_its_form(told: Callable[..., str]) -> None:
     for words in (("--rounds=3",), ("--rounds", "3")):
         line = told("simulate", "smoke", *words)
         assert line.startswith("simulate has no option --rounds; keys of the scenario are written")
         assert "rounds=VALUE" in line
 
 
-def test_a_misspelt_part_is_told_the_nearest(told: Callable[..., str]) -> None:
+def test_a_misspelt_part_is_refused_with_the_nearest_name(told: Callable[..., str]) -> None:
     assert "did you mean 'fedbn'?" in told("show", "fedbm")
     assert "did you mean 'domain_skew'?" in told("show", "domain_skw")

@@ -154,7 +154,7 @@ def test_counts_are_resumed_to_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_global_model_alone_is_told_by_domain(tmp_path: Path) -> None:
+def test_a_global_model_alone_is_reported_by_domain(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", evaluation={"metrics": MANY, "fraction": 0})
     assert set(run.history.loc[run.history["metric"] == "f1", "client"]) == {GLOBAL}
     matrix = kept_counts(run, "confusion", run.rounds, "d1", GLOBAL)["matrix"]
@@ -274,7 +274,7 @@ def test_a_round_that_validation_chose_needs_some(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_runs_told_by_different_metrics_do_not_share_a_column(
+def test_runs_scored_by_different_metrics_do_not_share_a_column(
     pair: list[Run], tmp_path: Path
 ) -> None:
     other = run_of(tmp_path / "other", partition=MIXED, evaluation={"metrics": ["accuracy"]})
@@ -313,7 +313,7 @@ def test_the_report_draws_what_was_counted(pair: list[Run]) -> None:
     assert "Test F1 in per cent by round" in page
 
 
-def test_trackers_hear_of_every_metric() -> None:
+def test_trackers_get_every_metric() -> None:
     rows = [
         Row(1, 0, "a", "test", "f1", 0.5, 10),
         Row(1, 1, "a", "test", "f1", 0.25, 30),
@@ -392,7 +392,7 @@ def expectation(metrics: MetricSet) -> Expectation:
     return Expectation(0, "t", Expected({}), {}, 3, 9, domain="d", counts=layout)
 
 
-def test_a_device_tells_what_its_metrics_have_counted() -> None:
+def test_a_device_sends_what_its_metrics_have_counted() -> None:
     admitted = expectation(MEASURED).admit(reply(MEASURED))
     assert admitted[COUNTS]["f1/matrix"].numpy().tolist() == [[[1, 0, 1], [0, 1, 0], [0, 0, 0]]]  # type: ignore[index]
     plain = MetricSet()
@@ -428,7 +428,7 @@ def test_counts_that_cannot_be_are_refused(change: Callable[[dict], None]) -> No
 
 
 @pytest.mark.parametrize("target", [Classes(), Regression()], ids=lambda each: each.name)
-def test_a_local_round_tells_the_score_of_its_target_alone(target: Target) -> None:
+def test_a_local_round_has_the_score_of_its_target_alone(target: Target) -> None:
     for score in ("accuracy", "mae"):
         metrics = {"num-examples": 3, "loss": 1.0, "steps": 2, score: 0.5}
         client = ConfigRecord({"id": 0, "task": "t"})
@@ -468,7 +468,7 @@ def test_a_metric_that_does_not_add_up_is_refused(metric: type[Metric], said: st
         fedlab.prepare(toy.scenario(evaluation={"metrics": [metric]}))
 
 
-def test_a_domain_is_tested_whole_where_some_of_its_test_samples_are_nobodys(
+def test_a_domain_is_tested_whole_where_some_of_its_test_samples_have_no_client(
     tmp_path: Path,
 ) -> None:
     partition = {"clients": 3, "labels": {"name": "classes_per_client", "count": 1}}

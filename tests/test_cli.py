@@ -106,7 +106,7 @@ def test_debug_shows_the_traceback(tiny, monkeypatch):
         cli.main()
 
 
-def test_validate_tells_all_problems_of_all_files(tiny, run, tmp_path):
+def test_validate_prints_all_problems_of_all_files(tiny, run, tmp_path):
     (tmp_path / "bad.yaml").write_text(TEXT.replace("rounds: 2", "ronds: 2\nseed: -1"))
     (tmp_path / "worse.yaml").write_text("name: [")
     code, out, err = run("validate", "bad.yaml", "tiny.yaml", "worse.yaml")

@@ -67,12 +67,12 @@ def test_commas_separate_outside_of_brackets_and_quotes(text, parts):
     assert arguments.split(text) == parts
 
 
-def test_a_method_without_a_comma_is_told_how_methods_are_named():
+def test_a_method_without_a_comma_is_refused_with_how_methods_are_named():
     with pytest.raises(InputError, match="such as --strategies fedavg,fedbn"):
         arguments.changes_of(["rounds=1", "fedbn"])
 
 
-def test_changes_for_all_are_told_from_values_to_compare():
+def test_changes_for_all_are_separated_from_values_to_compare():
     told = arguments.changes_of(
         ["rounds=3", "model.hidden=[8,8],[16]", "data.domains=[a,b]", "training.batch_size=4,full"]
     )
@@ -81,7 +81,7 @@ def test_changes_for_all_are_told_from_values_to_compare():
 
 
 @pytest.mark.parametrize("text", ["rounds=1,", "rounds=,1", "rounds=1,,2"])
-def test_a_comma_without_a_value_is_told(text):
+def test_a_comma_without_a_value_is_refused(text):
     with pytest.raises(InputError, match="has a comma without a value on both sides"):
         arguments.changes_of([text])
 
@@ -91,7 +91,9 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
     assert arguments.seeds_of(text) == seeds
 
 
-def test_folders_of_runs_are_told_the_verb_that_puts_them_side_by_side(tmp_path, monkeypatch):
+def test_folders_of_runs_are_refused_with_the_verb_that_puts_them_side_by_side(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         (tmp_path / "runs" / name).mkdir(parents=True)
@@ -105,13 +107,13 @@ def test_folders_of_runs_are_told_the_verb_that_puts_them_side_by_side(tmp_path,
     ("texts", "methods"),
     [(["fedbn"], "fedavg,fedbn"), (["fedavg"], "fedavg"), (["fedavg", "fedbn"], "fedavg,fedbn")],
 )
-def test_methods_that_stand_alone_are_told_where_they_belong(texts, methods):
+def test_methods_that_stand_alone_are_refused_with_where_they_belong(texts, methods):
     with pytest.raises(InputError, match=f"--strategies {methods}$"):
         arguments.changes_of(texts)
 
 
 @pytest.mark.parametrize("text", ["", "three", "1,x", "-1", "[]"])
-def test_seeds_that_are_none_are_told(text):
+def test_seeds_that_are_none_are_refused(text):
     with pytest.raises(
         InputError, match="is no number of seeds and no list of them; give how many"
     ):
@@ -191,7 +193,7 @@ def test_what_a_strategy_does_not_have_is_refused_for_all_combinations_at_once(t
         ({"out": "tiny.yaml/x"}, "the folder 'tiny.yaml/x' cannot be written: Not a directory"),
     ],
 )
-def test_bad_input_is_told_before_anything_is_trained(tiny, tmp_path, given, message):
+def test_bad_input_is_refused_before_anything_is_trained(tiny, tmp_path, given, message):
     assert message in refused(tiny, **given)
     assert not (tmp_path / "runs").exists()
 
@@ -271,7 +273,7 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_same_bytes(tiny, tmp_path,
     assert list(map(bytes_of, done.runs)) == list(map(bytes_of, whole.runs))
 
 
-def test_a_run_that_fails_stops_no_other_and_its_reason_is_told(tiny, tmp_path, monkeypatch):
+def test_a_run_that_fails_stops_no_other_and_its_reason_is_reported(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("FAILS", "yes")
     trainer = f"{__name__}:FailsForSeedOne"
     failing = [
@@ -298,7 +300,7 @@ def first_weights(scenario):
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), ValueError("no luck"), GeneratorExit()])
-def test_whatever_a_run_raises_the_driver_hears_of_its_end(error, tmp_path, monkeypatch):
+def test_the_driver_gets_the_end_of_a_run_for_any_error(error, tmp_path, monkeypatch):
     def raises(*_):
         raise error
 
@@ -313,7 +315,7 @@ def test_whatever_a_run_raises_the_driver_hears_of_its_end(error, tmp_path, monk
     assert told.startswith(f"{type(error).__name__}: {error} ... in raises, test_compare.py:")
 
 
-def test_another_run_in_the_place_of_one_is_told(tiny, tmp_path):
+def test_another_run_in_the_place_of_one_is_refused(tiny, tmp_path):
     fedlab.compare(tiny, "fedavg", 1, rounds=1, out="here", **QUIET)
     said = refused(tiny, "fedavg", 1, ["training.batch_size=5"], rounds=2, out="here")
     assert said.startswith(
@@ -325,7 +327,7 @@ def test_another_run_in_the_place_of_one_is_told(tiny, tmp_path):
     assert "is not empty" in refused(tiny, "local_only", 1, rounds=1, out="here")
 
 
-def test_settings_tell_groups_apart(tiny):
+def test_settings_distinguish_groups(tiny):
     done = fedlab.compare(
         tiny, "fedavg,local_only", 2, variants={"training.batch_size": [10, 30]}, rounds=1, **QUIET
     )
@@ -394,7 +396,7 @@ def test_the_command_shows_progress_and_a_table(tiny, run, monkeypatch):
     assert out.startswith("% \\usepackage{booktabs}")
 
 
-def test_that_the_local_backend_does_one_run_at_a_time_is_told(tiny, run, monkeypatch):
+def test_that_the_local_backend_does_one_run_at_a_time_is_logged(tiny, run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     command = ("compare", tiny, "--seeds", "1", "rounds=1", "--out", "here")
     code, _, err = run(*command, "--max-parallel", "3")

@@ -50,7 +50,7 @@ def test_an_outcome_by_hand():
     assert told.traffic == 2000
 
 
-def test_clients_of_a_domain_count_by_examples_and_a_domain_nobody_owns_is_the_global_models():
+def test_clients_of_a_domain_count_by_examples_and_an_unseen_domain_is_the_global_models():
     rows = [
         Row(1, 0, "a", "test", "accuracy", 1.0, 30),
         Row(1, 1, "a", "test", "accuracy", 0.0, 10),
@@ -258,7 +258,7 @@ def test_the_table_by_hand(runs):
     assert math.isnan(table.loc["fedavg", ("rounds to target", "mean")])
 
 
-def test_results_tell_every_run(runs):
+def test_results_have_every_run(runs):
     frame = Comparison.of(runs).results()
     assert len(frame) == 6
     one = frame.query("strategy == 'fedavg' and seed == 1").iloc[0]
@@ -288,7 +288,7 @@ def test_a_domain_that_a_run_was_not_tested_on_leaves_it_without_a_mean(runs, tm
     assert math.isnan(table.loc["fedsam", ("all domains", "mean")])
 
 
-def test_parameters_tell_groups_of_one_strategy_apart(tmp_path, tiny):
+def test_parameters_distinguish_groups_of_one_strategy(tmp_path, tiny):
     runs = [
         run_of(tmp_path / str(mu), tiny, strategy={"name": "fedprox", "mu": mu})
         for mu in (0.1, 0.01, 1.0)
@@ -297,7 +297,7 @@ def test_parameters_tell_groups_of_one_strategy_apart(tmp_path, tiny):
     assert list(table.index) == ["fedprox mu=0.1", "fedprox", "fedprox mu=1.0"]
 
 
-def test_runs_of_other_experiments_are_refused_unless_told(runs, tmp_path, tiny):
+def test_runs_of_other_experiments_are_refused_by_default(runs, tmp_path, tiny):
     changes = {"rounds": 9, "training": {"batch_size": 7}}
     other = run_of(tmp_path / "other", load_scenario(tiny, changes), seed=5)
     with pytest.raises(InputError) as refused:
@@ -334,7 +334,7 @@ def test_a_damaged_history_is_named(runs, tmp_path):
         Comparison.of([folder]).table()
 
 
-def test_virtual_time_is_told_of_runs_on_devices(tmp_path, tiny):
+def test_virtual_time_is_shown_of_runs_on_devices(tmp_path, tiny):
     rounds = [{"north": [0.5]}, {"north": [0.9]}]
     device = make_run(tmp_path / "a", tiny, rounds, virtual=60.0, strategy="fedavg")
     comparison = Comparison.of([device], target=0.8)
@@ -440,7 +440,7 @@ def test_one_objective_takes_no_column(tmp_path, tiny, methods, samples):
     assert "clients count" not in Comparison.of(runs).to_markdown()
 
 
-def test_what_a_round_asks_of_a_client_is_told_where_methods_differ(tmp_path, tiny):
+def test_what_a_round_asks_of_a_client_is_shown_where_methods_differ(tmp_path, tiny):
     few = {0: (10, 4), 1: (10, 8)}
     more = dict.fromkeys(range(4), (10, 20))
     comparison = Comparison.of(

@@ -315,7 +315,9 @@ def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path) -> None:
         ({"name": "adam"}, r"name: 'adam' does not go with .* use training.optimizer.name=sgd"),
     ],
 )
-def test_only_plain_sgd_tells_the_mean_gradient(method: str, optimizer: dict, words: str) -> None:
+def test_only_plain_sgd_determines_the_mean_gradient(
+    method: str, optimizer: dict, words: str
+) -> None:
     with pytest.raises(InputError, match=words):
         prepare(scenario(method, training={"optimizer": optimizer}))
 

@@ -51,7 +51,7 @@ def test_missing_values_are_those_of_the_training_rows_that_have_one(clinics, im
     assert np.allclose(filled, middle(of(data, "north")[:, 1]))
 
 
-def test_nobody_learns_from_unseen_domains(clinics):
+def test_no_client_learns_from_unseen_domains(clinics):
     (clinics / "west.csv").write_text("\n".join(f"{index},9999,1" for index in range(10)))
     files = CLINICS["files"] | {"west": "west.csv"}
     data = load(clinics, CLINICS | {"files": files}, unseen_domains=["west"])
@@ -174,7 +174,7 @@ def rows(count: int = 20, label: str = "{parity}") -> str:
         ("?,,0", 21, "holds numbers and is read as a sample"),
     ],
 )
-def test_a_header_is_told_from_a_sample(tmp_path, caplog, first, count, said):
+def test_a_header_is_distinguished_from_a_sample(tmp_path, caplog, first, count, said):
     data = load(tmp_path, write(tmp_path, f"{first}\n{rows()}"))
     assert len(data.train) + len(data.test) == count
     assert data.class_names == ("0", "1")

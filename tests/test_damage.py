@@ -125,7 +125,7 @@ def test_a_damaged_model_is_named(run: Path) -> None:
 
 @pytest.mark.parametrize("file", ["server.safetensors", "checkpoint.json", "client"])
 @pytest.mark.parametrize("place", [3, 40, -3])
-def test_whatever_is_damaged_the_checkpoint_before_is_gone_back_to(
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     run: Path, whole: dict[str, bytes], file: str, place: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     newest = run / "checkpoints/round-000002"
@@ -153,7 +153,7 @@ def test_a_stray_folder_is_no_checkpoint(run: Path, whole: dict[str, bytes]) -> 
 # ---------------------------------------------------------------------- history
 
 
-def test_a_history_that_is_gone_is_told_before_anything_is_trained(run: Path) -> None:
+def test_a_history_that_is_gone_is_reported_before_anything_is_trained(run: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in (run / "checkpoints").rglob("*")}
     (run / "history.csv").unlink()
     with pytest.raises(RunError, match=r"history\.csv is not there; put it back"):
@@ -161,7 +161,7 @@ def test_a_history_that_is_gone_is_told_before_anything_is_trained(run: Path) ->
     assert {file: file.stat().st_mtime_ns for file in (run / "checkpoints").rglob("*")} == before
 
 
-def test_a_history_that_was_changed_is_told(run: Path) -> None:
+def test_a_history_that_was_changed_is_reported(run: Path) -> None:
     file = run / "history.csv"
     file.write_bytes(file.read_bytes().replace(b"accuracy", b"accurbcy", 1))
     with pytest.raises(RunError, match=r"history\.csv was changed; put it back as it was"):
@@ -193,7 +193,7 @@ def test_rows_of_a_lost_round_are_cut_off(run: Path, whole: dict[str, bytes]) ->
 
 
 @pytest.mark.parametrize(("changed", "told"), [("x_train", "inputs"), ("y_train", "labels")])
-def test_other_data_are_told_before_anything_is_trained(
+def test_other_data_are_refused_before_anything_is_trained(
     kept: Path, run: Path, changed: str, told: str
 ) -> None:
     file = kept / "north.npz"
@@ -240,7 +240,7 @@ def test_a_folder_whose_making_was_killed_can_be_taken_again(
     assert json.loads(folder.environment_file.read_text())["cpu_count"]
 
 
-def test_a_folder_of_somebody_s_own_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_not_taken_for_one(tmp_path: Path) -> None:
     (tmp_path / "environment.json").write_text("{}")
     with pytest.raises(InputError, match="is not empty"):
         RunFolder.refuse_used(tmp_path)

@@ -62,7 +62,7 @@ def key(domain: str) -> list[str]:
     return ["--key", f"{NAMES[domain]}.pem"]
 
 
-def test_nobody_gets_in_without_a_key_that_is_known(deployed: Deployment) -> None:
+def test_no_device_gets_in_without_a_known_key(deployed: Deployment) -> None:
     address, data = f"127.0.0.1:{deployed.port}", deployed.folder / "north.npz"
 
     def attempt(name: str) -> None:
@@ -79,7 +79,7 @@ def test_nobody_gets_in_without_a_key_that_is_known(deployed: Deployment) -> Non
         attempt("lost")
 
 
-def test_nobody_else_can_register_nodes_or_take_the_run(deployed: Deployment) -> None:
+def test_no_other_process_can_register_nodes_or_take_the_run(deployed: Deployment) -> None:
     authority = str(deployed.folder / "keys" / "ca.crt")
     protobuf = "application/protobuf"
     content = AcquireTaskRequest(supported_task_types=["flwr-serverapp"]).SerializeToString()
@@ -99,7 +99,7 @@ def _trust(authority: str):
     return ssl.create_default_context(cafile=authority)
 
 
-def test_a_device_whose_data_do_not_fit_is_told_and_named(deployed: Deployment) -> None:
+def test_a_device_whose_data_do_not_fit_is_refused_and_named(deployed: Deployment) -> None:
     odd = deployed.folder / "odd.csv"
     odd.write_text("x,y\n" + "1,0\n2,1\n" * 10)
     # Its folder is that of the device that comes with the right data later, and gets in at once.

@@ -159,7 +159,7 @@ def inflated(message: Message) -> RecordDict:
     ],
 )
 @pytest.mark.parametrize("summed", [True, False])
-def test_a_wrong_reply_costs_its_device_the_round_and_nobody_else(
+def test_a_wrong_reply_costs_its_device_alone_the_round(
     wrong: Answer, says: str, summed: bool, network: Network
 ) -> None:
     good, bad = train(grid_of(network, trained, wrong), summed=summed)

@@ -192,7 +192,7 @@ def test_more_are_asked_than_are_needed_but_only_who_is_available() -> None:
     assert clock.unavailable == 20 - len(able)
 
 
-def test_a_round_waits_until_somebody_is_available() -> None:
+def test_a_round_waits_until_a_client_is_available() -> None:
     fleet = fleet_of([1.0] * 3, availability=0.05, period=60)
     clock = VirtualClock(fleet)
     able, _ = clock.invite([7, 8, 9], 3)
@@ -206,7 +206,7 @@ def test_a_round_waits_until_somebody_is_available() -> None:
 # ---------------------------------------------------------------------- rounds
 
 
-def test_time_changes_nothing_but_what_it_tells(tmp_path: Path) -> None:
+def test_virtual_time_changes_its_own_numbers_alone(tmp_path: Path) -> None:
     """Without a deadline everybody is waited for; the clock only looks on."""
     timed = simulate(on_devices({}), out=tmp_path / "timed", progress=False)
     plain = simulate(toy.scenario(model=MLP), out=tmp_path / "plain", progress=False)
@@ -400,7 +400,7 @@ def test_the_time_to_an_accuracy_is_virtual() -> None:
     assert virtual_seconds_reaching(untimed, 0.49) is None
 
 
-def test_a_comparison_tells_virtual_time(tmp_path: Path) -> None:
+def test_a_comparison_shows_virtual_time(tmp_path: Path) -> None:
     for number, deadline in enumerate((3, None)):
         devices = {"deadline": deadline} if deadline else {}
         simulate(on_devices(devices), out=tmp_path / str(number), progress=False)
@@ -458,7 +458,7 @@ def test_devices_that_make_no_sense_are_refused(devices: dict, words: str) -> No
         ),
     ],
 )
-def test_devices_that_do_not_fit_are_told_before_anything_starts(
+def test_devices_that_do_not_fit_are_refused_before_anything_starts(
     devices: dict, words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as told:

@@ -69,7 +69,7 @@ def test_views_and_unlabelled_samples_are_counted_each() -> None:
     )
 
 
-def test_clients_that_nobody_trains_are_not_in_the_mean() -> None:
+def test_held_out_clients_are_not_in_the_mean() -> None:
     uneven = {"clients": 4, "quantity": {"name": "lognormal", "sigma": 1.0}}
     chosen = toy.scenario(partition=uneven | {"held_out_clients": [0]})
     prepared = prepare(chosen)
@@ -89,7 +89,7 @@ def test_counting_leaves_the_run_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
     assert "forward" not in fedlab.load_run(tmp_path / "b").workload
 
 
-def test_a_comparison_tells_what_its_methods_ask_of_a_client(tmp_path: Path) -> None:
+def test_a_comparison_shows_what_its_methods_ask_of_a_client(tmp_path: Path) -> None:
     comparison = fedlab.compare(
         toy.scenario(partition=THREE), ["fedavg", "moon"], seeds=1, out=tmp_path, progress=False
     )

@@ -196,7 +196,7 @@ def test_nothing_is_written_that_gives_something_else(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mistakes_are_told(run: fedlab.Run, tmp_path: Path, monkeypatch: Any) -> None:
+def test_mistakes_are_reported(run: fedlab.Run, tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="--to: there is no format 'tflite'; choose from pt2"):
         fedlab.export_run(run, "tflite")
@@ -213,7 +213,7 @@ def test_mistakes_are_told(run: fedlab.Run, tmp_path: Path, monkeypatch: Any) ->
         fedlab.export_run(run, "onnx")
 
 
-def test_a_network_that_branches_on_values_is_told(tmp_path: Path) -> None:
+def test_a_network_that_branches_on_values_is_refused(tmp_path: Path) -> None:
     class Branching(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             return inputs.mean((2, 3)) if inputs.sum() > 0 else inputs.amax((2, 3))

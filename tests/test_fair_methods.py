@@ -272,7 +272,7 @@ def test_adaptive_clients_of_q_fedavg_are_refused() -> None:
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.67])
-def test_afl_tells_that_it_wants_all_clients(
+def test_afl_logs_that_it_wants_all_clients(
     fraction: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepare(toy.scenario(strategy="afl", participation={"fraction": fraction}))

@@ -97,7 +97,7 @@ def test_a_local_half_that_actors_cannot_import_stops_the_run_before_it_has_a_fo
     assert not (tmp_path / "run").exists()
 
 
-def test_an_error_tells_the_reason_of_many_clients_once_and_counts_the_rest(tmp_path: Path) -> None:
+def test_an_error_has_the_reason_of_many_clients_once_and_counts_the_rest(tmp_path: Path) -> None:
     chosen = with_half("FailsOnOne", "local", partition={"clients": 18})
     with pytest.raises(RunError, match="round 1: 6 of 18 clients failed") as failed:
         simulate(chosen, out=tmp_path / "run")
@@ -128,7 +128,7 @@ def test_a_cluster_that_does_not_answer_is_refused_in_time(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_machine_that_is_too_busy_for_ray_is_told_what_to_do(
+def test_the_error_of_a_machine_too_busy_for_ray_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(**_: object) -> None:

@@ -127,7 +127,7 @@ def test_the_shortest_mean_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("clients", "width"), [(3, 2), (6, 3), (20, 8), (12, 40)])
-def test_nobody_opposes_the_shortest_mean(clients: int, width: int) -> None:
+def test_no_client_opposes_the_shortest_mean(clients: int, width: int) -> None:
     generator = torch.Generator().manual_seed(clients)
     vectors = torch.randn(clients, width, generator=generator, dtype=torch.float64)
     vectors[:, 0] += 1

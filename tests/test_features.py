@@ -255,7 +255,7 @@ def test_torchvision_says_what_it_cannot_give(features, reason, monkeypatch, tmp
         prepare(on({"name": "torchvision", **features}))
 
 
-def test_a_failed_download_of_weights_is_told(monkeypatch, tmp_path):
+def test_a_failed_download_of_weights_is_reported(monkeypatch, tmp_path):
     def unreachable(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")
 

@@ -72,7 +72,7 @@ def test_no_more_clients_are_at_work_than_may_be() -> None:
     assert seen == set(range(30))
 
 
-def test_a_vacancy_is_filled_when_somebody_becomes_available() -> None:
+def test_a_vacancy_is_filled_when_a_client_becomes_available() -> None:
     flight = flight_of([10.0] * 4, concurrency=4, availability=0.3, period=1.0)
     flight.until(1, version=0)
     began = {trip.client: trip.began for trip in flight.trips}

@@ -283,7 +283,7 @@ def test_its_server_half_keeps_what_its_base_keeps() -> None:
     assert scenario.strategy.clients_count == "rule"
 
 
-def test_whatever_a_method_says_of_its_models_its_front_says_too() -> None:
+def test_a_front_has_its_bases_properties_of_models() -> None:
     """Also what is added to `StrategyParameters` later: a front that forgets it answers wrongly."""
     ours = {"targets", "space", "name", "weighting_key", "server_half", "group", "check"}
     ours |= {"why_unheeded"}  # a base refuses its own weighting, and a front has none

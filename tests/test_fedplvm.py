@@ -58,7 +58,7 @@ def test_the_terms_by_hand(alpha: float, contrast: float) -> None:
     assert value == pytest.approx(-log(near / (near + far)) + 2 * (0.81 - 1) ** 2)
 
 
-def test_cosines_that_are_not_positive_have_finite_slopes() -> None:
+def test_cosines_that_are_not_positive_have_finite_gradients() -> None:
     prototypes = {"classes": torch.tensor([0, 1]), "features": torch.tensor([[1.0, 0], [0, 1.0]])}
     sample = torch.tensor([[-1.0, 0.0]], requires_grad=True)
     terms(sample, [1], prototypes).backward()  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def test_global_prototypes_by_hand(weighting: str, first: list[float]) -> None:
     assert sent["features"].dtype is torch.float32
 
 
-def test_classes_that_nobody_sent_in_a_round_keep_their_prototypes() -> None:
+def test_classes_that_no_client_sent_in_a_round_keep_their_prototypes() -> None:
     strategy = server()
     strategy.aggregate(1, UPDATES)
     strategy.aggregate(2, [update(0, [2, 3], [4, 4], [[9.0, 9.0], [7.0, 7.0]])])

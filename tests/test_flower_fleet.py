@@ -91,7 +91,9 @@ def test_nodes_are_known_by_name_and_answer_messages(served: Served, node: Node)
     assert node.link.receive() is None
 
 
-def test_a_node_that_is_back_is_told_from_its_earlier_self(served: Served, node: Node) -> None:
+def test_a_node_that_is_back_is_distinguished_from_its_earlier_self(
+    served: Served, node: Node
+) -> None:
     (before,) = served.grid.get_nodes()
     again = FleetLink(served.address, node.key, None)
     with pytest.raises(httpx.HTTPStatusError) as refused:
@@ -115,7 +117,7 @@ def test_what_was_sent_to_a_node_that_has_left_is_lost(served: Served, node: Nod
     assert [seen.node_id for seen in served.grid.get_nodes()] == [node.link.node_id]
 
 
-def test_a_reply_that_is_still_being_sent_holds_nobody_up(
+def test_a_reply_that_is_still_being_sent_delays_no_other(
     served: Served, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = [ask(served, node.link.node_id), ask(served, node.link.node_id)]
@@ -147,9 +149,7 @@ def test_a_key_that_is_taken_back_shuts_its_node_out(served: Served, node: Node)
     assert not list(served.grid.get_nodes())
 
 
-def test_a_key_that_was_shut_out_and_is_back_keeps_nobody_else_from_coming_and_going(
-    served: Served, node: Node
-) -> None:
+def test_a_revoked_key_that_is_back_does_not_block_other_nodes(served: Served, node: Node) -> None:
     mine, other = public_pem(node.key.public_key()), public_pem(make_key().public_key())
     served.link.admit({"other": other})
     assert served.link.admit({"roof": mine, "other": other}) == ["roof"]
@@ -164,7 +164,7 @@ def test_a_key_that_was_shut_out_and_is_back_keeps_nobody_else_from_coming_and_g
     link.close()
 
 
-def test_nobody_registers_a_key_by_themselves(served: Served) -> None:
+def test_no_client_registers_a_key_by_itself(served: Served) -> None:
     stranger = FleetLink(served.address, make_key(), None)
     for call in (stranger.register, stranger.activate):
         with pytest.raises(httpx.HTTPStatusError):

@@ -66,7 +66,7 @@ def start(runtime: Runtime, **down: Any) -> tuple[LocalFRAug, Carry, Batch]:
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal"])
-def test_the_generators_noise_is_drawn_as_told(kind: str) -> None:
+def test_the_generators_noise_is_drawn_as_configured(kind: str) -> None:
     trainer, _, batch = start(fraug(noise=kind))
     noise = trainer.noise(20_000, batch.inputs)
     low, mean, deviation = {"uniform": (0, 0.5, 12**-0.5), "normal": (-9, 0, 1)}[kind]

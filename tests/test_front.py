@@ -191,7 +191,7 @@ def test_a_captured_request_counts_once(served: Served, node: FleetLink) -> None
     node.heartbeat()
 
 
-def test_a_key_that_is_not_known_is_told_before_its_body_is_read(served: Served) -> None:
+def test_an_unknown_key_is_refused_before_its_body_is_read(served: Served) -> None:
     stranger = FleetLink(served.address, make_key(), None)
     with pytest.raises(httpx.HTTPStatusError) as refused:
         stranger.activate()

@@ -490,6 +490,6 @@ def test_weighting_belongs_to_the_base():
         scenario({"name": "ggeur", "weighting": "uniform"})
 
 
-def test_nothing_to_pool_is_told(tmp_path):
+def test_nothing_to_pool_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"strategy.min_class_count \(1000\).*lower it"):
         run(tmp_path / "run", {"name": "ggeur", "min_class_count": 1000})

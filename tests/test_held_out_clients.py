@@ -85,9 +85,7 @@ def test_a_share_is_drawn_from_the_seed_and_leaves_the_partition_alone() -> None
         ({"devices": {"profiles": [PHONE]}}, "virtual clock"),
     ],
 )
-def test_what_holds_nobody_out_or_leaves_nobody_is_refused(
-    changes: dict[str, Any], words: str
-) -> None:
+def test_holding_out_no_client_or_all_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         scenario(**changes)
 
@@ -262,7 +260,7 @@ def test_numbers_are_those_of_a_plain_loop_that_never_saw_these_clients(tmp_path
     assert table["held-out clients", "mean"].iloc[0] == pytest.approx(np.mean(accuracies))
 
 
-def test_a_domain_is_tested_whole_whoever_trains(tmp_path: Path) -> None:
+def test_a_domain_is_tested_whole_with_held_out_clients(tmp_path: Path) -> None:
     """The global model's accuracy on a domain counts the samples of held-out clients, too."""
     history = run_of(tmp_path / "run").history
     rows = history[(history["round"] == 2) & (history["metric"] == "accuracy")]
@@ -366,7 +364,7 @@ def shown(run: Run) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_closing_table_and_the_partition_tell_them(tmp_path: Path) -> None:
+def test_the_closing_table_and_the_partition_show_them(tmp_path: Path) -> None:
     told = shown(run_of(tmp_path / "run"))
     assert "held-out clients" in told
     assert "after 3 steps" in told

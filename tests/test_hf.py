@@ -79,7 +79,7 @@ def test_a_table_without_splits_whose_column_names_domains(saved: Path) -> None:
         ({"dataset": "nobody/nothing-there"}, r"dataset: .*; data\.download=true fetches it"),
     ],
 )
-def test_what_is_not_there_is_told_in_one_line(saved: Path, source: Any, said: str) -> None:
+def test_what_is_missing_is_reported_in_one_line(saved: Path, source: Any, said: str) -> None:
     with pytest.raises(InputError, match=said) as told:
         load(saved, **source)
     assert "\n" not in str(told.value)

@@ -78,7 +78,7 @@ class Evil(Command):
             )
 
 
-def test_a_device_in_bad_faith_costs_itself_every_round_and_nobody_else(tmp_path: Path) -> None:
+def test_a_hostile_device_costs_itself_alone_every_round(tmp_path: Path) -> None:
     write_four(tmp_path)
     ring = KeyRing(tmp_path / "keys")
     ring.init([])

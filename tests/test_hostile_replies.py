@@ -450,7 +450,7 @@ def test_an_honest_device_is_left_alone() -> None:
     assert not same_numbers(ended, without("train"))
 
 
-def test_tensors_come_in_the_order_in_which_they_went_whatever_a_device_does() -> None:
+def test_tensors_come_in_the_order_in_which_they_went_for_any_order_of_a_device() -> None:
     def reversed_order(message: Message) -> RecordDict:
         shift = 1.0 + seat_of(message)["client"]
         return update(message, dict(reversed(arrays(message, shift).items())))
@@ -508,7 +508,7 @@ REPLIES = st.dictionaries(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["train", "evaluate", INVITE])
-def test_no_reply_whatever_ends_a_run_or_changes_a_number(kind: str) -> None:
+def test_no_reply_ends_a_run_or_changes_a_number(kind: str) -> None:
 
     @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
     @given(REPLIES, st.booleans())

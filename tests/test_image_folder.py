@@ -141,7 +141,7 @@ def test_broken_folders_are_refused(folder):
             load(folder, SHOTS)
 
 
-def test_folders_in_another_order_are_told_how_they_have_to_lie(folder):
+def test_folders_in_another_order_are_refused_with_the_right_order(folder):
     shots, layout = folder / "shots", r"images lie in <path>/<domain>/<class>/ or"
     with pytest.raises(InputError, match=rf"shots/lab/bike' has no class folders; .*{layout}.*set"):
         load(folder, SHOTS | {"path": "shots/lab"})

@@ -191,7 +191,7 @@ def visits(*devices: tuple[str, str]) -> dict[int, Connection]:
     }
 
 
-def test_seats_follow_domains_and_names_whoever_came_first() -> None:
+def test_assignments_follow_domains_and_names_for_any_order_of_arrival() -> None:
     came = [("d", "south"), ("c", "north"), ("a", "attic"), ("b", "north")]
     for order in (came, came[::-1]):
         roll = DeviceRegistry(None, None, ["north", "south", "north", "south"])  # type: ignore[arg-type]

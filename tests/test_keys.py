@@ -83,7 +83,7 @@ def test_a_device_is_added_listed_and_revoked(ring: KeyRing, tmp_path: Path) -> 
         (lambda ring, path: ring.init(["spaced name é"]), "is no name or address of a host"),
     ],
 )
-def test_mistakes_with_keys_are_told(
+def test_mistakes_with_keys_are_reported(
     do: Callable[[KeyRing, Path], object], says: str, ring: KeyRing, tmp_path: Path
 ) -> None:
     ring.add("taken", tmp_path / "taken.pem")
@@ -111,7 +111,7 @@ def with_server_certificate(ring: KeyRing, days: int, hosts: tuple[str, ...] = (
     return ring
 
 
-def test_a_server_does_not_start_with_a_certificate_that_nobody_would_trust(
+def test_a_server_does_not_start_with_an_untrusted_certificate(
     ring: KeyRing, tmp_path: Path
 ) -> None:
     other = KeyRing(tmp_path / "other")
@@ -183,7 +183,7 @@ def test_a_clock_that_is_wrong_is_named(
     assert "fedlab keys init" in said
 
 
-def test_a_server_that_is_none_of_ours_is_told_from_one_that_is(
+def test_a_foreign_server_is_recognised(
     ring: KeyRing, tls_server: Callable[[], str], tmp_path: Path
 ) -> None:
     ring.add("camera", tmp_path / "camera.pem")

@@ -159,7 +159,7 @@ class KeepingLoss(CrossEntropy):
         return super().value(outputs, labels, indices, kept)
 
 
-def test_a_loss_of_ones_own_keeps_nothing_either() -> None:
+def test_a_users_loss_keeps_nothing_either() -> None:
     training = {"batch_size": 16, "optimizer": {"lr": 0.05}, "loss": KeepingLoss()}
     with pytest.raises(InputError, match=r"KeepingLoss keeps '_last' in an attribute.*`start`"):
         prepare(toy.scenario(training=training))

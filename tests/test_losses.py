@@ -194,7 +194,7 @@ def test_calibrated_losses_by_hand(
     assert found.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_fedrs_shrinks_the_slope_of_absent_classes_alone() -> None:
+def test_fedrs_shrinks_the_gradient_of_absent_classes_alone() -> None:
     outputs = torch.zeros(6, 4, dtype=torch.float64, requires_grad=True)  # scaled or not, the same
     labels = torch.tensor([0, 2, 3, 0, 2, 0])
     plain, restricted = (
@@ -210,7 +210,7 @@ def test_fedrs_shrinks_the_slope_of_absent_classes_alone() -> None:
 
 @pytest.mark.parametrize("block", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("counts", [COUNTS, torch.zeros(4, dtype=torch.int64)], ids=["some", "no"])
-def test_losses_and_slopes_are_finite(block: dict, counts: torch.Tensor) -> None:
+def test_losses_and_gradients_are_finite(block: dict, counts: torch.Tensor) -> None:
     loss = Loss.choose(block)
     _, labels = logits()
     labels[0] = 1  # of a class the client does not have, as a pseudo-label may be
@@ -223,7 +223,7 @@ def test_losses_and_slopes_are_finite(block: dict, counts: torch.Tensor) -> None
 
 
 @pytest.mark.parametrize("block", LOSSES.values(), ids=LOSSES)
-def test_a_step_down_the_slope_makes_labels_likelier(block: dict) -> None:
+def test_a_gradient_step_makes_labels_likelier(block: dict) -> None:
     loss = Loss.choose(block)
     outputs, labels = logits()
     outputs.requires_grad_()

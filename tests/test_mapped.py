@@ -267,7 +267,7 @@ def test_a_pool_is_read_like_an_array(tmp_path: Path) -> None:
             pool[wrong]
 
 
-def test_only_what_nobody_can_write_to_is_left_in_its_file(tmp_path: Path) -> None:
+def test_only_read_only_arrays_are_left_in_their_files(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(12).reshape(4, 3))
     copied = np.load(tmp_path / "a.npy", mmap_mode="c")
     copied[0] = 7
@@ -282,7 +282,7 @@ def test_only_what_nobody_can_write_to_is_left_in_its_file(tmp_path: Path) -> No
 # ---------------------------------------------------------------------- reading ahead
 
 
-def test_the_next_are_read_while_one_trains_and_their_errors_are_told() -> None:
+def test_the_next_are_read_while_one_trains_and_their_errors_are_raised() -> None:
     read: list[tuple[int, str]] = []
 
     def reading(client: int) -> np.ndarray:

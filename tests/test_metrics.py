@@ -310,12 +310,12 @@ class Failing(Bare):
     ("own", "words"),
     [(Bare, "must count int64 or float64"), (Failing, "fails on two samples.*mend the metric")],
 )
-def test_a_metric_of_ones_own_is_tried_first(own: type, words: str) -> None:
+def test_a_users_metric_is_tried_first(own: type, words: str) -> None:
     with pytest.raises(InputError, match=words):
         chosen("accuracy", own).check(classes=3)
 
 
-def test_a_metric_of_ones_own_is_one_class(tmp_path: Path) -> None:
+def test_a_users_metric_is_one_class(tmp_path: Path) -> None:
     import fedlab
 
     scenario = toy.scenario(rounds=1, evaluation={"metrics": ["accuracy", Margin]})

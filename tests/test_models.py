@@ -163,7 +163,7 @@ def test_widths_are_parameters():
 
 @pytest.mark.parametrize("name", ["small_cnn", "resnet20", "mobilenet_v2"])
 @pytest.mark.slow
-def test_equal_seeds_give_equal_bytes_whatever_the_global_generator_does(name):
+def test_equal_seeds_give_equal_bytes_for_any_global_generator(name):
     torch.manual_seed(1)
     first = build(name)
     state = torch.get_rng_state()

@@ -247,7 +247,7 @@ def test_a_module_says_what_its_buffers_are(tmp_path: Path) -> None:
     assert not run.model_state()["code"].any()
 
 
-def test_a_buffer_of_which_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_buffer_of_unknown_role_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "fedlab"):
         prepare(scenario("LastCodebook"))
         assert not caplog.records
@@ -364,7 +364,7 @@ def test_what_cannot_be_stacked_is_found_out_once(
     assert len(caplog.records) == (name == "Branching")
 
 
-def test_why_clients_train_one_by_one_is_told_once_and_in_whole_words(
+def test_why_clients_train_one_by_one_is_logged_once_and_in_whole_words(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with caplog.at_level(logging.WARNING, "fedlab"):

@@ -249,7 +249,7 @@ class LosesItself(ClientTrainer):
         return carry.extra["end"]["factor"] * loss, outputs
 
 
-def test_a_round_that_leaves_the_numbers_is_told_and_changes_nothing(tmp_path, caplog):
+def test_a_round_that_is_not_finite_is_reported_and_changes_nothing(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "fedlab"):
         run = fedlab.simulate(
             toy.scenario(rounds=3), client=LosesItself, out=tmp_path / "run", progress=False
@@ -369,7 +369,7 @@ def said(tmp_path, monkeypatch, capsys):
     return call
 
 
-def test_an_error_of_a_users_class_is_told_with_its_line_and_how_to_go_on(said, tmp_path):
+def test_an_error_of_a_users_class_is_reported_with_its_line_and_how_to_go_on(said, tmp_path):
     (tmp_path / "mine_a.py").write_text(
         "from fedlab.strategies.fedavg import FedAvg\n"
         "class Mine(FedAvg):\n"
@@ -383,7 +383,7 @@ def test_an_error_of_a_users_class_is_told_with_its_line_and_how_to_go_on(said, 
     assert error.count("\n") == 1
 
 
-def test_a_full_disk_is_told_with_how_to_go_on(said, monkeypatch):
+def test_a_full_disk_is_reported_with_how_to_go_on(said, monkeypatch):
     def full(self, strategy, report):
         raise OSError(errno.ENOSPC, "No space left on device", "run/history.csv")
 
@@ -396,7 +396,7 @@ def test_a_full_disk_is_told_with_how_to_go_on(said, monkeypatch):
     assert resume("run", progress=False).finished
 
 
-def test_what_nobody_has_foreseen_is_told_without_a_traceback(said, tmp_path):
+def test_an_unexpected_error_is_printed_without_a_traceback(said, tmp_path):
     (tmp_path / "mine_b.py").write_text(
         "from fedlab.data.source import Source\n"
         "class Mine(Source):\n"

@@ -44,7 +44,7 @@ def test_every_owners_samples_are_split_by_themselves() -> None:
     assert np.bincount(labels[test][owners[test] == 2]).tolist() == [2, 1]
 
 
-def test_nobody_is_left_without_training_samples() -> None:
+def test_no_client_is_left_without_training_samples() -> None:
     owners, labels = np.repeat([0, 1], [2, 3]), np.zeros(5, int)
     train, _ = split_within(labels, owners, 0.99, np.random.default_rng(0))
     assert np.bincount(owners[train]).tolist() == [1, 1]
@@ -104,7 +104,7 @@ def test_categories_become_columns_or_codes(tmp_path: Path) -> None:
     assert (data.train.inputs[:, 1] == data.train.inputs[:, 0].astype(int) % 3).all()
 
 
-def test_categories_that_nobody_learns_from_and_missing_ones_are_told(
+def test_categories_of_unseen_domains_and_missing_ones_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [f"{i},{'a' if i % 2 else 'b'},{i // 2 % 2}" for i in range(20)]

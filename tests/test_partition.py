@@ -139,7 +139,7 @@ def test_a_client_is_a_slice_of_the_flat_arrays() -> None:
     assert second.labelled.all()
 
 
-def test_nobody_owns_samples_of_unseen_domains() -> None:
+def test_no_client_owns_samples_of_unseen_domains() -> None:
     data = pools(domains=3, unseen=(1,))
     partition = divided(data, 6)
     train, test = table(partition, data), table(partition, data, test=True)

@@ -177,7 +177,7 @@ def test_the_table_has_a_row_for_every_sample(tmp_path):
         assert (rows_of.client[rows_of.split == "test"] == client).sum() == len(split.test)
 
 
-def test_clients_that_nobody_trains_are_marked_in_tables_and_file(tmp_path: Path) -> None:
+def test_held_out_clients_are_marked_in_tables_and_file(tmp_path: Path) -> None:
     data = pools(60, 20, domains=2)
     partition = divided(data, 4, held_out_clients=[1, 3])
     console = Console(file=StringIO(), width=120)

@@ -124,7 +124,7 @@ def test_a_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
-def test_a_run_tells_what_its_networks_have_in_common(tmp_path: Path) -> None:
+def test_a_run_shows_what_its_networks_have_in_common(tmp_path: Path) -> None:
     wide = {"name": "mlp", "hidden": [8]}
     chosen = scenario(strategy="local_only", model={"per_client": [MLP, wide]}, rounds=1)
     run = simulate(chosen, out=tmp_path / "run", progress=False)

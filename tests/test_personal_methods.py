@@ -346,6 +346,6 @@ def test_parameters_out_of_range_are_refused(block: dict) -> None:
         toy.scenario(strategy=block)
 
 
-def test_ditto_is_told_once_how_long_a_personal_model_is_trained() -> None:
+def test_how_long_dittos_personal_model_is_trained_is_logged_once() -> None:
     with pytest.raises(ValueError, match="personal_epochs 2 would not be heeded"):
         toy.scenario(strategy={"name": "ditto", "personal_epochs": 2, "personal_steps": 3})

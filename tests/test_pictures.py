@@ -112,7 +112,9 @@ def folder(root: Path, images: list[Image.Image], ending: str = "png", domain="l
 
 
 @pytest.mark.parametrize(("white", "what"), [(200, "black"), (4095, "dark")])
-def test_values_that_leave_their_depth_unused_are_told(tmp_path, caplog, monkeypatch, white, what):
+def test_values_that_leave_their_depth_unused_are_remarked(
+    tmp_path, caplog, monkeypatch, white, what
+):
     monkeypatch.setenv("FEDLAB_CACHE", str(tmp_path / "cache"))
     folder(tmp_path, [Image.fromarray((RAMP * white).astype(np.uint16))] * 5)
     if what == "black":
@@ -262,7 +264,7 @@ def test_a_colour_profile_is_applied(tmp_path):
     assert "taken for sRGB" in remarks(tmp_path / "c.png")
 
 
-def test_cmyk_is_read_and_told(tmp_path):
+def test_cmyk_is_read_and_remarked(tmp_path):
     image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
     for ending in ("jpg", "tif"):
         image.save(tmp_path / f"a.{ending}", quality=100)

@@ -114,7 +114,7 @@ def test_a_function_may_make_the_module():
         ({"kind": "selu"}, "model.kind: selu: must be 'relu' or 'tanh'"),
     ],
 )
-def test_a_mistake_in_a_plain_modules_block_is_told_like_any_other(block, message):
+def test_a_mistake_in_a_plain_modules_block_is_reported_like_any_other(block, message):
     with pytest.raises(InputError) as refused:
         load_scenario(toy.scenario(), {"model": {"name": f"{__name__}:Net", **block}})
     assert message in str(refused.value)

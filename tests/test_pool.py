@@ -171,7 +171,7 @@ def test_what_is_cached_is_not_loaded_again():
 @pytest.mark.parametrize(
     "changed", [{"seed": 1}, {"image_size": 5}, {"channels": 3}, {"sources": [stripes(count=44)]}]
 )
-def test_whatever_the_arrays_depend_on_names_the_entry(changed):
+def test_all_that_arrays_depend_on_is_in_the_key_of_the_entry(changed):
     load_data(spec(stripes()))
     load_data(DataSpec.model_validate({**spec(stripes()).model_dump(), **changed}))
     assert len(LOADS) == 2

@@ -12,7 +12,7 @@ from helpers.cohorts import METHODS, NETWORKS, rounds, runtime_of
 
 @pytest.mark.parametrize("method", ["fedavg", "fedprox", "fedbn", "moon", "fedwon"])
 @pytest.mark.parametrize("way", ["alone dense", "alone low_rank", "together dense"])
-def test_bf16_is_float32_but_for_rounding(method: str, way: str) -> None:
+def test_bf16_is_float32_up_to_rounding(method: str, way: str) -> None:
     execution, linear = way.split()
     norm = "batch" if execution == "alone" or method == "fedwon" else "group"
     results = {}

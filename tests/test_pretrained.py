@@ -96,7 +96,7 @@ def test_its_features_take_the_place_of_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pretrained_weights_are_all_taken_but_for_the_head(caplog: Any) -> None:
+def test_pretrained_weights_are_all_taken_except_for_the_head(caplog: Any) -> None:
     with caplog.at_level(logging.WARNING, "fedlab"):
         model = prepare(scenario(data=STRIPES, model=LITE)).model
     state, weights = model.state_dict(), pretrained_weights()
@@ -199,7 +199,9 @@ def test_files_of_other_programs_are_read(base: Run, tmp_path: Path, ending: str
     assert torch.equal(model.state_dict()["0.weight"], base.model_state()["0.weight"])
 
 
-def test_what_has_no_counterpart_is_told_or_refused(base: Run, tmp_path: Path, caplog: Any) -> None:
+def test_what_has_no_counterpart_is_logged_or_refused(
+    base: Run, tmp_path: Path, caplog: Any
+) -> None:
     state = base.model_state()
     del state["4.weight"]
     file = tmp_path / "part.safetensors"
@@ -382,7 +384,7 @@ def own_network(num_classes: int, weights: str = "mine") -> nn.Module:
     return model
 
 
-def test_an_argument_of_ones_own_is_what_the_key_means() -> None:
+def test_a_users_argument_is_what_the_key_means() -> None:
     model = build({"name": "test_pretrained:own_network", "weights": "yours, or what"})
     assert int(model.get_buffer("said")) == len("yours, or what")
 

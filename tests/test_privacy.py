@@ -126,7 +126,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> fedlab.Run:
     return fedlab.simulate(private(), out=folder, progress=False)
 
 
-def test_a_run_tells_what_it_has_spent(run: fedlab.Run) -> None:
+def test_a_run_shows_what_it_has_spent(run: fedlab.Run) -> None:
     spent = run.history.query("metric == 'epsilon' and split == 'round'").value.tolist()
     assert spent == [pytest.approx(epsilon_after(spec(), r, 3, 3)) for r in (1, 2)]
     assert spent[0] < spent[1]
@@ -277,7 +277,7 @@ def test_a_budget_is_kept_and_the_remedy_is_right(tmp_path: Path) -> None:
     fedlab.simulate(private(privacy=tight, rounds=1), out=tmp_path / "run", progress=False)
 
 
-def test_without_the_library_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_the_remedy_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(config: object) -> None:
         raise ImportError
 

@@ -69,7 +69,7 @@ METHODS = ("training_data", "begin", "objective", "gradients", "step", "finish")
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("error", [ValueError, SystemExit])
-def test_an_error_is_told_before_there_is_a_folder(
+def test_an_error_is_reported_before_there_is_a_folder(
     method: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Mine, "where", method)
@@ -118,7 +118,7 @@ class OwnLoss(Loss):
         return outputs[:, labels.max() + 9].mean()
 
 
-def test_a_loss_of_ones_own_is_tried() -> None:
+def test_a_users_loss_is_tried() -> None:
     loss = {"batch_size": 16, "optimizer": {"lr": 0.05}, "loss": OwnLoss()}
     with pytest.raises(InputError, match=r"OwnLoss.value fails .* IndexError: "):
         prepare(toy.scenario(training=loss))
@@ -237,7 +237,7 @@ def test_it_is_quick() -> None:
     assert seconds(Drawing) - seconds(ClientTrainer) < 0.1  # 0.02 on an idle core
 
 
-def test_an_error_in_a_library_is_told_with_the_line_that_called_it() -> None:
+def test_an_error_in_a_library_is_reported_with_the_line_that_called_it() -> None:
     class Asking(ClientTrainer):
         def objective(self, parameters, carry, batch):
             loss, outputs = super().objective(parameters, carry, batch)
@@ -251,7 +251,7 @@ def test_an_error_in_a_library_is_told_with_the_line_that_called_it() -> None:
     assert f"(test_rehearsal.py, line {line})" in said
 
 
-def test_phases_of_ones_own_are_entered() -> None:
+def test_a_users_phases_are_entered() -> None:
     class Entering(ClientTrainer):
         def phases(self) -> list[Phase]:
             return [Phase(), Phase(enter=self.turn)]

@@ -182,7 +182,9 @@ WRONG: dict[str, tuple[str, Callable[..., Any], str]] = {
 
 @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")
 @pytest.mark.parametrize("what", WRONG)
-def test_an_answer_that_cannot_be_used_is_told_with_its_place(what: str, tmp_path: Path) -> None:
+def test_an_answer_that_cannot_be_used_is_reported_with_its_place(
+    what: str, tmp_path: Path
+) -> None:
     hook, answer, words = WRONG[what]
     with pytest.raises(InputError) as refused:
         fedlab.simulate(chosen(trainer_of(hook, answer)), out=tmp_path / "run", progress=False)
@@ -248,7 +250,7 @@ class VectorLoss(CrossEntropy):
         return torch.nn.functional.cross_entropy(outputs, labels, reduction="none")
 
 
-def test_what_a_loss_of_ones_own_answers_is_looked_at() -> None:
+def test_what_a_users_loss_returns_is_checked() -> None:
     training = {"batch_size": 16, "optimizer": {"lr": 0.05}, "loss": VectorLoss()}
     with pytest.raises(
         InputError, match=rf"VectorLoss.value \({Path(__file__).name}, .* a loss of"
@@ -256,7 +258,7 @@ def test_what_a_loss_of_ones_own_answers_is_looked_at() -> None:
         prepare(toy.scenario(training=training))
 
 
-def test_what_the_objective_of_a_phase_answers_is_looked_at() -> None:
+def test_what_the_objective_of_a_phase_returns_is_checked() -> None:
     class Phased(ClientTrainer):
         def phases(self):
             return [Phase(objective=self.mine)]

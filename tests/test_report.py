@@ -226,7 +226,7 @@ def test_texts_of_the_user_cannot_become_markup(runs: Path, tmp_path: Path) -> N
     assert "&lt;script&gt;x" in text
 
 
-def test_data_that_are_gone_are_told_and_all_else_is_there(runs: Path, tmp_path: Path) -> None:
+def test_data_that_are_gone_are_noted_and_all_else_is_there(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "fedavg-0", tmp_path / "run")
     scenario = tmp_path / "run" / "scenario.yaml"
     scenario.write_text(scenario.read_text().replace("north.npz", "gone.npz"))
@@ -237,7 +237,7 @@ def test_data_that_are_gone_are_told_and_all_else_is_there(runs: Path, tmp_path:
     assert all("gone.npz" in text for text in told)
 
 
-def test_a_run_that_has_not_finished_is_told_as_missing(runs: Path, tmp_path: Path) -> None:
+def test_a_run_that_has_not_finished_is_shown_as_missing(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs, tmp_path / "runs")
     (tmp_path / "runs" / "fedper-1" / "finished.json").unlink()
     page = Page(render(read_comparison([tmp_path / "runs"]), data=False))

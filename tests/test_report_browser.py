@@ -166,7 +166,7 @@ def test_the_keyboard_gets_everywhere(page: Any) -> None:
     assert page.locator(".dim").count() == 0
 
 
-def test_pointing_at_a_curve_tells_its_numbers(page: Any, runs: Path) -> None:
+def test_pointing_at_a_curve_shows_its_numbers(page: Any, runs: Path) -> None:
     chart = page.locator("#learning svg.chart:visible").first
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()

@@ -203,7 +203,7 @@ def test_a_folder_that_is_not_empty_is_not_overwritten(folder, scenario, tmp_pat
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path, scenario):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path, scenario):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be made: .*; choose another with --out"):
         RunFolder.create(tmp_path / "file" / "run", scenario)
@@ -329,7 +329,7 @@ def partly_trained():
     return pd.DataFrame(rows)
 
 
-def test_clients_that_have_never_trained_are_told_apart(partly_trained):
+def test_clients_that_have_never_trained_are_reported_separately(partly_trained):
     assert metrics.trained_clients(partly_trained, 2) == {0, 2}
     second = metrics.spread_in(partly_trained, 2)
     assert (second.clients, second.untrained) == (4, 2)
@@ -343,7 +343,7 @@ def test_clients_that_have_never_trained_are_told_apart(partly_trained):
     assert metrics.spread_in(partly_trained, 3).of_trained.worst == 0.3
 
 
-def test_where_all_have_trained_or_nobody_there_is_no_second_spread(partly_trained):
+def test_where_all_or_no_clients_have_trained_there_is_no_second_spread(partly_trained):
     everybody = partly_trained[partly_trained["client"] != 1]
     third = metrics.spread_in(everybody, 3)
     assert (third.untrained, third.of_trained) == (0, None)
@@ -351,7 +351,7 @@ def test_where_all_have_trained_or_nobody_there_is_no_second_spread(partly_train
     assert (nobody.untrained, nobody.of_trained) == (4, None)
 
 
-def test_a_history_that_tells_nothing_of_training_counts_nobody_out(partly_trained):
+def test_a_history_without_training_rows_leaves_no_client_out(partly_trained):
     tests = partly_trained[partly_trained["split"] == "test"]
     assert metrics.trained_clients(tests, 3) is None
     assert metrics.spread_in(tests, 3).untrained == 0
@@ -377,13 +377,13 @@ def test_what_a_round_asks_of_a_client(partly_trained):
     assert np.isnan(metrics.bytes_per_client(nothing, "up"))
 
 
-def test_the_mean_over_domains_has_the_global_model_where_nobody_tests(history):
+def test_the_mean_over_domains_has_the_global_model_where_no_client_tests(history):
     # (0.5 * 10 + 0.25 * 20) / 30 on north, (1.0 * 30 + 0.5 * 40) / 70 on south, and the global 0.1
     # on west.
     assert metrics.mean_over_domains(history, 2) == pytest.approx((1 / 3 + 5 / 7 + 0.1) / 3)
 
 
-def test_a_run_tells_who_has_never_trained(tmp_path, scenario):
+def test_a_run_shows_who_has_never_trained(tmp_path, scenario):
     accuracies = {"north": [0.2, 0.4], "south": [0.6, 0.8]}
     run = make_run(
         tmp_path / "run", scenario, [accuracies], trained={0: (10, 4), 3: (20, 8)}, parameters=75
@@ -441,7 +441,7 @@ def test_a_run_says_what_a_client_trains_and_sends(tmp_path, caplog):
     ]
 
 
-def test_where_nobody_is_tested_there_is_no_column_of_clients(tmp_path, scenario):
+def test_where_no_client_is_tested_there_is_no_column_of_clients(tmp_path, scenario):
     made = RunFolder.create(tmp_path / "run", scenario)
     writer = HistoryWriter(made.path)
     rows = [Row(1, GLOBAL, "north", "test", "accuracy", 0.5, 10)]
@@ -455,7 +455,7 @@ def test_where_nobody_is_tested_there_is_no_column_of_clients(tmp_path, scenario
 
 
 @pytest.mark.parametrize("method", ["fedavg", "fedper"])
-def test_an_unseen_domain_is_marked_and_a_method_without_a_model_for_it_is_told(tmp_path, method):
+def test_an_unseen_domain_is_marked_and_a_method_without_a_model_for_it_is_noted(tmp_path, method):
     scenario = load_scenario(write_tiny(tmp_path), {"data.unseen_domains": ["south"]})
     rows = [Row(1, 0, "north", "test", "accuracy", 0.5, 10)]
     if method == "fedavg":

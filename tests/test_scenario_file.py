@@ -200,7 +200,7 @@ def test_overrides_do_not_change_the_mapping_they_apply_to(tiny):
         ("partition.clients=null", "override: partition.clients: null: must be a valid integer"),
     ],
 )
-def test_a_bad_override_is_told_in_one_line(tiny, override, message):
+def test_a_bad_override_is_reported_in_one_line(tiny, override, message):
     said = problem(tiny, [override])
     assert message in said
     assert "\n" not in said
@@ -239,7 +239,7 @@ def test_a_bad_override_is_told_in_one_line(tiny, override, message):
         ("north.npz}", "north.npz, files: {a: b}}", 6, "data.sources.0: needs either path"),
     ],
 )
-def test_a_bad_value_is_told_with_file_line_key_value_and_remedy(tiny, old, new, line, message):
+def test_a_bad_value_is_reported_with_file_line_key_value_and_remedy(tiny, old, new, line, message):
     said = broken(tiny, old, new)
     told = [text for text in said.splitlines() if text.startswith(f"{tiny}:{line}: {message}")]
     assert told, said
@@ -263,7 +263,7 @@ def test_a_key_that_stands_twice_is_refused(tiny):
         "a: &b [*b]",
     ],
 )
-def test_broken_yaml_is_told_in_one_line_with_its_place(tiny, text):
+def test_broken_yaml_is_reported_in_one_line_with_its_place(tiny, text):
     tiny.write_text(f"name: x\n{text}\n")
     said = problem(tiny)
     assert said.startswith(f"{tiny}:")
@@ -282,7 +282,7 @@ def test_broken_yaml_is_told_in_one_line_with_its_place(tiny, text):
         ("{a: 010}", {"a": 10}),
     ],
 )
-def test_the_quick_parser_reads_nothing_otherwise_than_the_one_that_tells_errors(text, value):
+def test_both_parsers_read_the_same(text, value):
     if value is InputError:
         with pytest.raises(InputError, match=r"here:[12]: "):
             yaml_text.read(text, "here")
@@ -426,7 +426,7 @@ def test_aliases_are_read_where_they_are_few():
     assert yaml_text.read("x" * 600_000, "here", bounded=False)[0] == "x" * 600_000
 
 
-def test_many_problems_are_told_shortly(tiny):
+def test_many_problems_are_reported_shortly(tiny):
     tiny.write_text(TEXT + "\n" + "\n".join(f"{'k' * 500}{k}: 1" for k in range(50)))
     lines = problem(tiny).splitlines()
     assert len(lines) == 6

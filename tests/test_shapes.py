@@ -173,7 +173,7 @@ def test_devices_train_the_network_of_the_server(shape: str, tmp_path: Path) -> 
         assert torch.equal(tensor, theirs[name])
 
 
-def test_devices_are_told_what_they_cannot_know(tmp_path: Path) -> None:
+def test_devices_get_what_they_cannot_know(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.ids\.vocabulary: it is taken from all samples"):
         setup_of(written(tmp_path, "ids", ids={"pad": 0}))
     with pytest.raises(InputError, match=r"--classes: the shape .* data\.inputs is 'ids'"):

@@ -80,7 +80,7 @@ def test_clients_take_turns_with_the_domains() -> None:
     assert by_domain.sum(axis=0).tolist() == [400, 400, 400]
 
 
-def test_clients_per_domain_are_as_told() -> None:
+def test_clients_per_domain_are_as_configured() -> None:
     data = pools(domains=3)
     domains = {"name": "one_per_client", "clients_per_domain": {"street": 3, "paper": 1}}
     by_domain = table(divided(data, 4, domains=domains), data).sum(axis=2)
@@ -99,7 +99,7 @@ def test_every_domain_needs_a_client() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_clients_see_as_many_domains_as_told(count: int) -> None:
+def test_clients_see_as_many_domains_as_configured(count: int) -> None:
     data = pools(domains=5)
     partition = divided(data, 20, domains={"name": "several_per_client", "count": count})
     seen = table(partition, data).sum(axis=2) > 0
@@ -165,7 +165,7 @@ def test_balanced_dirichlet_keeps_the_sizes() -> None:
     assert (by_class.max(axis=1) / 50).mean() > 0.5
 
 
-def test_draws_are_shared_over_domains_unless_told_otherwise() -> None:
+def test_draws_are_shared_over_domains_by_default() -> None:
     data = pools(train=4000, domains=2)
     difference = {}
     for per_domain in (False, True):
@@ -293,7 +293,7 @@ def test_more_shards_than_samples_are_refused() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(clients=st.integers(10, 40), count=st.integers(1, 10), seed=st.integers(0, 2**32))
-def test_clients_have_as_many_classes_as_told(clients: int, count: int, seed: int) -> None:
+def test_clients_have_as_many_classes_as_configured(clients: int, count: int, seed: int) -> None:
     data = pools(train=1000, domains=2)
     labels = {"name": "classes_per_client", "count": count}
     owned = table(divided(data, clients, seed, labels=labels), data).sum(axis=1) > 0
@@ -345,7 +345,7 @@ def test_power_law_sizes_are_exact(labels: object) -> None:
         ({"name": "dirichlet", "alpha": 4.0}, 0.53),
     ],
 )
-def test_random_sizes_spread_as_told(quantity: dict[str, object], spread: float) -> None:
+def test_random_sizes_spread_as_configured(quantity: dict[str, object], spread: float) -> None:
     partition = divided(pools(train=100_000), 400, quantity=quantity)
     assert len(partition.train) == 100_000
     assert np.isclose(np.log(sizes(partition)).std(), spread, rtol=0.15)

@@ -38,7 +38,7 @@ def test_fedavg_weighs_by_examples() -> None:
 
 
 @pytest.mark.parametrize("name", ["fedavg", "fedadam", "flwr:FedAvg", "flwr:FedAdam"])
-def test_a_round_in_which_nobody_had_samples_changes_nothing(name: str) -> None:
+def test_a_round_without_samples_changes_nothing(name: str) -> None:
     strategy = flower(name) if ":" in name else registry.resolve("strategies", name)(Net())
     end = run(strategy, Echo([3.0, 5.0], [0, 0]), rounds=2)
     assert not any(tensor.any() for tensor in end.values())
@@ -191,7 +191,7 @@ class Damped(flwr.serverapp.strategy.FedAvg):
         return ArrayRecord({name: Array(values) for name, values in scaled.items()}), metrics
 
 
-def test_a_strategy_of_somebodys_own_for_flower_runs_as_it_is(tmp_path) -> None:
+def test_a_users_flower_strategy_runs_unchanged(tmp_path) -> None:
     name = f"flwr:{__name__}:Damped"
     final = run(flower(name, pace=0.5), Echo([1.0, 4.0], [3, 1]), rounds=2)
     # 0.5 * (0 + 1.75), then half of that and of 1.75 more.

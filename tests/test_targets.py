@@ -140,7 +140,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return simulate(wanted, out=folder, progress=False)
 
 
-def test_what_is_told_is_of_all_samples_and_in_their_units(run: fedlab.Run) -> None:
+def test_scores_are_of_all_samples_and_in_their_units(run: fedlab.Run) -> None:
     data = load_data(run.scenario.data)
     outputs = run.model()(torch.from_numpy(data.test.inputs)).double()
     labels = torch.from_numpy(data.test.labels).double()
@@ -171,7 +171,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(run: fedlab.Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("to", ["pt2", "onnx", "safetensors"])
-def test_exports_give_what_tests_told(run: fedlab.Run, to: str) -> None:
+def test_exports_give_the_scores_of_tests(run: fedlab.Run, to: str) -> None:
     if to == "onnx":
         pytest.importorskip("onnxruntime")
     done = fedlab.export_run(run, to)
@@ -252,7 +252,7 @@ def test_devices_learn_what_the_server_has_fitted(target: str, tmp_path: Path) -
     assert torch.equal(here.labels, there.labels)
 
 
-def test_a_server_without_data_has_to_be_told_the_scale() -> None:
+def test_a_server_without_data_needs_the_scale() -> None:
     data = {"sources": [{"name": "npz", "path": "there.npz"}], "image_size": 8}
     with pytest.raises(
         InputError, match=r"data\.target\.standardise: mean and std are those of all"
@@ -316,7 +316,7 @@ def test_losses_and_metrics_follow_the_target_where_none_are_said() -> None:
 
 
 @pytest.mark.parametrize("target", OTHERS)
-def test_an_override_leaves_to_the_target_what_nobody_has_said(target: str) -> None:
+def test_an_override_keeps_defaults_that_depend_on_the_target(target: str) -> None:
     values = yaml_text.read(to_yaml(scenario(target)), "it")[0]
     made = Scenario.model_validate(values)
     for block, key, value in (
@@ -333,7 +333,7 @@ def test_an_override_leaves_to_the_target_what_nobody_has_said(target: str) -> N
             assert differences(load_scenario(silent), changed)[0].after == value
 
 
-def test_an_override_of_a_list_that_nobody_has_written_changes_the_default() -> None:
+def test_an_override_of_an_unwritten_list_changes_the_default() -> None:
     made = load_scenario(
         scenario("class").model_dump(exclude={"evaluation"}), ["evaluation.metrics.1=f1"]
     )

@@ -19,6 +19,6 @@ def test_tensors_come_back_in_the_order_they_were_given_in(tmp_path):
     assert notes == {"task": "7"}
 
 
-def test_a_file_of_somebody_else_is_read_in_its_own_order(tmp_path):
+def test_a_file_of_another_program_is_read_in_its_own_order(tmp_path):
     save_file({"w": torch.ones(2), "b": torch.zeros(1)}, tmp_path / "other.safetensors")
     assert set(read_tensors(tmp_path / "other.safetensors")[0]) == {"w", "b"}

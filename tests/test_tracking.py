@@ -86,7 +86,7 @@ def simulate(tiny, out, *overrides, **more):
     return fedlab.simulate(tiny, overrides, out=out, progress=False, **more)
 
 
-def test_a_tracker_is_told_the_historys_numbers(tiny):
+def test_a_tracker_gets_the_historys_numbers(tiny):
     run = simulate(tiny, "run", "output.trackers=[test_tracking:Notes]")
     start, (first, numbers), (second, _), finish = Notes.told
     assert start == ("start", "run", "tiny", 1)
@@ -106,7 +106,7 @@ def test_a_tracker_is_told_the_historys_numbers(tiny):
     assert numbers["train/loss"] == pytest.approx(mean, rel=1e-12)
 
 
-def test_a_tracker_is_told_of_clients_that_have_never_trained_after_a_resume_too(tiny):
+def test_a_tracker_gets_clients_that_have_never_trained_after_a_resume_too(tiny):
     words = ("output.trackers=[test_tracking:Notes]", "participation.fraction=0.25")
     simulate(tiny, "run", *words)
     run = fedlab.resume("run", ["rounds=3"], progress=False)
@@ -141,7 +141,7 @@ def test_a_tracker_changes_no_number_and_cannot_end_a_run(tiny, caplog):
         ("gone:Tracker", "cannot be imported"),
     ],
 )
-def test_a_tracker_that_cannot_work_is_told_before_training(tiny, tmp_path, tracker, message):
+def test_a_tracker_that_cannot_work_is_refused_before_training(tiny, tmp_path, tracker, message):
     with pytest.raises(InputError, match=re.escape(message)):
         simulate(tiny, "run", f"output.trackers=[{tracker}]")
     with pytest.raises(InputError, match=re.escape(message)):

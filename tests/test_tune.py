@@ -36,7 +36,7 @@ def tuned(folder: Path, methods: Any = ("fedavg", "fedprox"), budget: int = 3, *
 # ---------------------------------------------------------------------- draws
 
 
-def test_draw_0_changes_nothing_and_others_are_shared_but_for_a_methods_own() -> None:
+def test_draw_0_changes_nothing_and_others_share_all_but_a_methods_own_values() -> None:
     shared = {"training.optimizer.lr": LogUniform(0.01, 1.0)}
     own = {"strategy.mu": LogUniform(0.001, 1.0)}
     assert draw(shared, own, "fedprox", 0, 7) == {}
@@ -238,7 +238,7 @@ def test_long_names_of_methods_have_folders_of_their_own() -> None:
     assert folder_name("fedprox mu=0.1") == "fedprox-mu=0.1"
 
 
-def test_a_space_of_ones_own(tmp_path: Path) -> None:
+def test_a_users_space(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(
         "shared:\n  training.batch_size: [4, 8]\nown:\n  fedprox: {mu: {log: [0.5, 1]}}\n"

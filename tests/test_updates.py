@@ -281,7 +281,7 @@ class Halves(Compression):
         return encoded["values"].float()
 
 
-def test_parts_of_ones_own_come_in_by_the_same_door(tmp_path: Path) -> None:
+def test_a_users_parts_are_resolved_like_builtin_ones(tmp_path: Path) -> None:
     updates = {"transforms": [f"{__name__}:Halve"], "compression": f"{__name__}:Halves"}
     fields: dict[str, Any] = {"rounds": 1, "model": {"name": "mlp"}}
     plain = fedlab.simulate(scenario(**fields), out=tmp_path / "plain", progress=False)

@@ -89,7 +89,7 @@ def test_each_client_sets_its_share_aside_and_keeps_every_class(share: float) ->
     assert (split.labels == data.train.labels[split.train]).all()
 
 
-def test_a_client_draws_the_same_whoever_draws_beside_it() -> None:
+def test_a_clients_draw_does_not_depend_on_other_clients() -> None:
     random = np.random.default_rng(0)
     owners, kinds = np.repeat(np.arange(40), 25), random.integers(0, 6, 1000)
     whole = of_clients(owners, kinds, 0.3, seed=1)
@@ -119,7 +119,7 @@ def test_what_is_validated_on_has_its_true_label_and_is_never_hidden() -> None:
     assert (partition.labels != data.train.labels[partition.train]).any()
 
 
-def test_clients_that_have_too_few_samples_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_clients_that_have_too_few_samples_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     sources = [{"name": "helpers.toy:Stripes", "domains": 1, "train": 40}]
     scenario = toy.scenario(
         data={"sources": sources, "image_size": 8},
@@ -133,7 +133,7 @@ def test_clients_that_have_too_few_samples_are_told_of(caplog: pytest.LogCapture
     assert f"{(sizes == 0).sum()} of 8 clients have too few samples" in caplog.text
 
 
-def test_a_share_that_leaves_nobody_anything_is_refused() -> None:
+def test_a_share_that_sets_nothing_aside_is_refused() -> None:
     with pytest.raises(InputError, match="sets no sample aside"):
         divide(toy.scenario(partition={"clients": 30}, evaluation={"validation": 0.01}))
 
@@ -313,7 +313,7 @@ def test_a_run_that_goes_on_chooses_as_it_began(tmp_path: Path) -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_a_best_checkpoint_that_is_gone_is_told_of(tmp_path: Path) -> None:
+def test_a_best_checkpoint_that_is_gone_is_reported(tmp_path: Path) -> None:
     evaluation = {**CHOOSES, "metrics": "loss"}
     training = {"batch_size": 8, "optimizer": {"lr": 1e-30}}  # the first round is the best
     changes: dict[str, Any] = {"rounds": 5, "partition": MIXED, "training": training}
@@ -355,7 +355,7 @@ def closing_table(run: Run, folder: Path) -> str:
     return console.export_text()
 
 
-def test_rounds_that_cannot_be_judged_are_told(tmp_path: Path) -> None:
+def test_rounds_that_cannot_be_judged_are_logged(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", {**CHOOSES, "metrics": ["f1"]}, rounds=3)
     assert "not judged" not in closing_table(run, tmp_path)
     assert "not defined" not in Comparison.of([run]).to_markdown()

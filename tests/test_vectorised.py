@@ -148,7 +148,7 @@ def test_single_precision_differs_by_rounding_only(model: str) -> None:
     assert_same(*both(ragged(model=MODELS[model], training=training), rounds=1), 1e-5)
 
 
-def test_what_came_down_is_not_written_to_and_what_stays_is_nobody_elses() -> None:
+def test_received_tensors_are_not_written_to_and_states_are_not_shared() -> None:
     runtime = runtime_of(strategy="fedbn", model=MODELS["cnn-batch"])
     down = {n: runtime.trainer.task.model.state_dict()[n].clone() for n in runtime.trainer.shared}
     before = {name: tensor.clone() for name, tensor in down.items()}
@@ -275,7 +275,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> No
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
-def test_a_client_that_raises_takes_nobody_along(tmp_path: Path) -> None:
+def test_a_client_that_raises_fails_alone(tmp_path: Path) -> None:
     chosen = together(
         strategy={"name": "fedavg", "client": "helpers.failing:FailsInAStack"},
         participation={"max_failed_share": 0.4},

@@ -190,7 +190,7 @@ def test_the_variance_is_kept_from_layer_to_layer(kind):
     assert heard[9] == pytest.approx(first, rel=0.15), heard
 
 
-def test_what_is_not_known_to_pass_a_signal_is_told(caplog):
+def test_layers_of_unknown_gain_are_logged(caplog):
     class Odd(nn.Module):
         def __init__(self):
             super().__init__()
@@ -203,7 +203,7 @@ def test_what_is_not_known_to_pass_a_signal_is_told(caplog):
     assert "the convolution 'second' reads 'exp'" in caplog.text
 
 
-def test_a_gamma_of_ones_own_reaches_the_network():
+def test_a_given_gamma_reaches_the_network():
     adapted = FedWonParameters(gamma=1.5).adapt(DigitsCNN().network((3, 8, 8), 10))
     assert {layer.gamma for layer in kernels(adapted)} == {1.5}
 

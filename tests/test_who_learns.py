@@ -33,7 +33,7 @@ def few(train: int, clients: int, **changes: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------- who takes a step
 
 
-def test_a_run_in_which_nobody_can_take_a_step_is_refused() -> None:
+def test_a_run_in_which_no_client_can_take_a_step_is_refused() -> None:
     with pytest.raises(InputError, match=r"none of the 12 clients can take a step.*model\.norm=gr"):
         prepare(scenario(**few(4, 12)))
     assert prepare(scenario(**few(4, 12, model={"name": "mlp", "hidden": [8], "norm": "none"})))
@@ -53,7 +53,7 @@ def test_a_method_whose_clients_take_no_steps_by_design_is_let_pass(
     assert "the method has no phases that learn: its clients take no steps" in caplog.text
 
 
-def test_a_short_last_step_is_told_where_clients_keep_what_they_learn(
+def test_a_short_last_step_is_logged_where_clients_keep_what_they_learn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A client has 40 samples: two batches of 19 and two samples."""

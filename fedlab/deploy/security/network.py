@@ -21,7 +21,7 @@ def refuse_open_network(host: str, forced: bool) -> None:
         here = False
     if not here:
         raise InputError(
-            f"--insecure: any machine on the way to {host} could read the models and take part; make "
-            "keys with `fedlab keys init`, stay on 127.0.0.1, or add --force if the network itself "
-            "is safe"
+            f"--insecure: any machine on the way to {host} could read the models and take part; "
+            "make keys with `fedlab keys init`, stay on 127.0.0.1, or add --force if the network "
+            "itself is safe"
         )
