@@ -170,7 +170,7 @@ def test_a_run_with_changed_updates_has_the_numbers_of_the_cpu(
 def test_numbers_are_learnt_and_tested_where_there_is_no_double_precision(
     accelerator: torch.device, tmp_path
 ) -> None:
-    told = []
+    histories = []
     with pretend_accelerator.without_float64():
         for device in ("cpu", "auto"):
             run = simulate(
@@ -181,8 +181,8 @@ def test_numbers_are_learnt_and_tested_where_there_is_no_double_precision(
                 ),
                 out=tmp_path / device,
             )
-            told.append(run.history[run.history.split != "round"])
-    here, there = told
+            histories.append(run.history[run.history.split != "round"])
+    here, there = histories
     assert (here.metric == there.metric).all()
     np.testing.assert_allclose(there.value, here.value, rtol=1e-4, atol=1e-5)
 

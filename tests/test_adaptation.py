@@ -60,12 +60,12 @@ def test_who_never_trained_is_tested_as_in_the_run(tmp_path: Path) -> None:
     some = {"strategy": "ditto", "rounds": 1, "participation": {"fraction": 0.34}}
     run = finished(tmp_path / "run", model={"name": "mlp", "hidden": [8]}, **some)
     history = run.history
-    told = history[(history.split == "test") & (history.metric == "accuracy")]
+    tests = history[(history.split == "test") & (history.metric == "accuracy")]
     trained = set(history[history.split == "train"].client)
     table = personalise(run, steps=1)
     assert set(table.client) > trained
     for row in table.itertuples():
-        assert row.before == told[told.client == row.client].value.item()
+        assert row.before == tests[tests.client == row.client].value.item()
         if row.client not in trained:
             with pytest.raises(InputError, match=f"client {row.client} .* has not trained"):
                 run.model_state(row.client)  # type: ignore[arg-type]

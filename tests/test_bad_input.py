@@ -1,7 +1,7 @@
 """Whatever is wrong with a scenario or its data is said in one line, at once, and nothing is left.
 
 Every case is a command line over real files. The line must name the file, the key, the value and
-the remedy; the cases of `CHEAP` must be told before any data are read.
+the remedy; the cases of `CHEAP` must be refused before any data are read.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ CHEAP = [
         "clients: 0",
     ),
     Case(
-        "fraction of nobody",
-        ["shots.yaml: participation.fraction 0.1 of 4 clients samples nobody; use at least 0.25"],
+        "fraction of no client",
+        ["shots.yaml: participation.fraction 0.1 of 4 clients samples no client; use at least 0."],
         overrides=["participation.fraction=0.1"],
     ),
     Case(
-        "evaluation of nobody",
+        "evaluation of no client",
         [
-            "shots.yaml: evaluation.fraction 0.1 of 4 clients samples nobody; use at",
+            "shots.yaml: evaluation.fraction 0.1 of 4 clients samples no client; use at",
             "0.25, or 0",
         ],
         overrides=["evaluation.fraction=0.1"],
@@ -298,12 +298,12 @@ AFTER_DATA = [
         overrides=[TABLES],
     ),
     Case(
-        "FedBN with a network that has no normalisation whatever is asked for",
+        "FedBN with a network that never has normalisation",
         ["'linear' with norm 'batch' has none; use a model that has some, such as small_cnn"],
         overrides=["strategy=fedbn", "model=linear"],
     ),
     Case(
-        "a strategy of Flower's that counts by examples, told otherwise",
+        "a strategy of Flower's that counts by examples, configured otherwise",
         ["strategy.weighting: 'flwr:FedAvg' counts clients by their examples"],
         overrides=["strategy=flwr:FedAvg", "strategy.weighting=uniform"],
     ),
@@ -418,7 +418,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def told(
+def error_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
     """Runs a command that must be refused, and gives the one line that it says."""
@@ -436,13 +436,13 @@ def told(
     return call
 
 
-def refused(case: Case, folder: Path, told: Callable[..., str]) -> None:
+def refused(case: Case, folder: Path, error_line: Callable[..., str]) -> None:
     """Makes the mistake and holds what is said, and what is left, against what should be."""
     assert not case.old or case.old in TEXT
     (folder / "shots.yaml").write_text(TEXT.replace(case.old, case.new) if case.old else TEXT)
     case.prepare(folder)
     before = {path for path in folder.rglob("*") if "cache" not in path.name}
-    line = told("simulate", "shots.yaml", *case.overrides)
+    line = error_line("simulate", "shots.yaml", *case.overrides)
     for words in case.words:
         assert words in line
     left = {path for path in folder.rglob("*") if "cache" not in str(path)} - before
@@ -470,10 +470,10 @@ def refused(case: Case, folder: Path, told: Callable[..., str]) -> None:
     ],
 )
 def test_values_that_cannot_be_meant_are_refused(
-    override: str, words: list[str], folder: Path, told: Callable[..., str]
+    override: str, words: list[str], folder: Path, error_line: Callable[..., str]
 ) -> None:
     (folder / "shots.yaml").write_text(TEXT)
-    line = told("simulate", "shots.yaml", "resources.backend=local", override)
+    line = error_line("simulate", "shots.yaml", "resources.backend=local", override)
     assert len(line) < 600
     for word in words:
         assert word in line
@@ -481,17 +481,17 @@ def test_values_that_cannot_be_meant_are_refused(
 
 @pytest.mark.parametrize("case", CHEAP, ids=lambda case: case.id)
 def test_a_mistake_is_reported_before_any_data_are_read(
-    case: Case, folder: Path, told: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    case: Case, folder: Path, error_line: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fedlab.preparation.divide", lambda *_: pytest.fail("data were loaded"))
-    refused(case, folder, told)
+    refused(case, folder, error_line)
 
 
 @pytest.mark.parametrize("case", AFTER_DATA, ids=lambda case: case.id)
 def test_a_mistake_that_only_the_data_show_is_reported_before_anything_starts(
-    case: Case, folder: Path, told: Callable[..., str]
+    case: Case, folder: Path, error_line: Callable[..., str]
 ) -> None:
-    refused(case, folder, told)
+    refused(case, folder, error_line)
 
 
 @pytest.mark.parametrize(
@@ -508,9 +508,9 @@ def test_a_mistake_that_only_the_data_show_is_reported_before_anything_starts(
     ],
 )
 def test_what_is_missing_is_reported(
-    words: list[str], message: str, told: Callable[..., str]
+    words: list[str], message: str, error_line: Callable[..., str]
 ) -> None:
-    assert message in told(*words)
+    assert message in error_line(*words)
 
 
 def test_a_partition_is_shown_without_the_hardware_that_the_run_asks_for(
@@ -536,13 +536,15 @@ def test_one_line_for_each_problem_of_a_file(
     assert all(line.startswith("error: ") for line in lines)
 
 
-def test_a_key_written_as_an_option_is_refused_with_its_form(told: Callable[..., str]) -> None:
+def test_a_key_written_as_an_option_is_refused_with_its_form(
+    error_line: Callable[..., str],
+) -> None:
     for words in (("--rounds=3",), ("--rounds", "3")):
-        line = told("simulate", "smoke", *words)
+        line = error_line("simulate", "smoke", *words)
         assert line.startswith("simulate has no option --rounds; keys of the scenario are written")
         assert "rounds=VALUE" in line
 
 
-def test_a_misspelt_part_is_refused_with_the_nearest_name(told: Callable[..., str]) -> None:
-    assert "did you mean 'fedbn'?" in told("show", "fedbm")
-    assert "did you mean 'domain_skew'?" in told("show", "domain_skw")
+def test_a_misspelt_part_is_refused_with_the_nearest_name(error_line: Callable[..., str]) -> None:
+    assert "did you mean 'fedbn'?" in error_line("show", "fedbm")
+    assert "did you mean 'domain_skew'?" in error_line("show", "domain_skw")

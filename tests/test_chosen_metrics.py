@@ -86,14 +86,16 @@ def f1(labels: np.ndarray, predicted: np.ndarray) -> float:
 @pytest.mark.parametrize("place", [0, 1])
 def test_figures_are_those_of_all_predictions_together(pair: list[Run], place: int) -> None:
     run = pair[place]
-    told = [predictions(run, client) for client in range(4)]
-    for client, (labels, predicted, domains) in enumerate(told):
+    predicted_by = [predictions(run, client) for client in range(4)]
+    for client, (labels, predicted, domains) in enumerate(predicted_by):
         for domain in np.unique(domains):
             own = domains == domain
             expected = f1(labels[own], predicted[own])
             assert last(run, "f1", client, f"d{domain}") == pytest.approx(expected)
         assert last(run, "f1", client, "") == pytest.approx(f1(labels, predicted))
-    labels, predicted, domains = (np.concatenate(parts) for parts in zip(*told, strict=True))
+    labels, predicted, domains = (
+        np.concatenate(parts) for parts in zip(*predicted_by, strict=True)
+    )
     assert last(run, "f1", POOLED, "") == pytest.approx(f1(labels, predicted))
     for domain in range(3):
         own = domains == domain
@@ -109,9 +111,9 @@ def test_figures_are_those_of_all_predictions_together(pair: list[Run], place: i
 
 def test_what_is_chosen_changes_no_other_number(tmp_path: Path) -> None:
     plain = run_of(tmp_path / "plain", evaluation={}).folder / "history.csv"
-    told = run_of(tmp_path / "told", evaluation={"metrics": ["accuracy", "loss"]})
-    assert (told.folder / "history.csv").read_bytes() == plain.read_bytes()
-    assert not (told.folder / "counts.csv").exists()
+    chosen = run_of(tmp_path / "chosen", evaluation={"metrics": ["accuracy", "loss"]})
+    assert (chosen.folder / "history.csv").read_bytes() == plain.read_bytes()
+    assert not (chosen.folder / "counts.csv").exists()
     more = pandas.read_csv(run_of(tmp_path / "more").folder / "history.csv")
     usual = pandas.read_csv(plain)
     keys = ["round", "client", "domain", "split", "metric"]
@@ -219,9 +221,11 @@ COLUMNS = (
 def test_columns_that_are_asked_for(pair: list[Run]) -> None:
     table = Comparison.of(pair, columns=COLUMNS).table()
     for place, run in enumerate(pair):
-        told = [predictions(run, client) for client in range(4)]
-        labels, predicted, domains = (np.concatenate(parts) for parts in zip(*told, strict=True))
-        own = np.array([np.mean(a == b) for a, b, _ in told])
+        predicted_by = [predictions(run, client) for client in range(4)]
+        labels, predicted, domains = (
+            np.concatenate(parts) for parts in zip(*predicted_by, strict=True)
+        )
+        own = np.array([np.mean(a == b) for a, b, _ in predicted_by])
         by_domain = np.array([np.mean((labels == predicted)[domains == d]) for d in range(3)])
         losses = [last_loss(run, client) for client in range(4)]
         expected = {
@@ -437,7 +441,7 @@ def test_a_local_round_has_the_score_of_its_target_alone(target: Target) -> None
         if score == target.score:
             assert wanted.admit(content) == content
         else:
-            with pytest.raises(ValueError, match=rf"nobody knows \({score}"):
+            with pytest.raises(ValueError, match=rf"are not known \({score}"):
                 wanted.admit(content)
 
 

@@ -60,9 +60,9 @@ def test_a_base_is_asked_for_its_targets_too() -> None:
 def test_a_method_of_losses_reads_the_targets(method: str, target: str, tmp_path: Path) -> None:
     chosen = scenario(target, strategy=method, **VALIDATED.get(method, {}))
     run = simulate(chosen, out=tmp_path / "run", progress=False)
-    told = set(run.history.query("split == 'train'").metric)
-    assert {"loss", SCORE[target]} <= told
-    assert "accuracy" not in told
+    metrics = set(run.history.query("split == 'train'").metric)
+    assert {"loss", SCORE[target]} <= metrics
+    assert "accuracy" not in metrics
     assert np.isfinite(run.history.value).all()
     assert not (run.folder / "failures.csv").exists()
 
@@ -121,7 +121,7 @@ def test_adapters_of_a_transformer_learn_alone(method: str, tmp_path: Path) -> N
 
 
 def test_clients_weights_of_afl_have_no_meaning_in_a_median() -> None:
-    with pytest.raises(InputError, match="afl has weights of its own"):
+    with pytest.raises(InputError, match="afl has its own weights"):
         prepare(toy.scenario(strategy="afl", updates={"rule": "median"}))
 
 

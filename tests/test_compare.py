@@ -73,11 +73,11 @@ def test_a_method_without_a_comma_is_refused_with_how_methods_are_named():
 
 
 def test_changes_for_all_are_separated_from_values_to_compare():
-    told = arguments.changes_of(
+    changes = arguments.changes_of(
         ["rounds=3", "model.hidden=[8,8],[16]", "data.domains=[a,b]", "training.batch_size=4,full"]
     )
-    assert told.fixed == ["rounds=3", "data.domains=[a,b]"]
-    assert told.variants == {"model.hidden": [[8, 8], [16]], "training.batch_size": [4, "full"]}
+    assert changes.fixed == ["rounds=3", "data.domains=[a,b]"]
+    assert changes.variants == {"model.hidden": [[8, 8], [16]], "training.batch_size": [4, "full"]}
 
 
 @pytest.mark.parametrize("text", ["rounds=1,", "rounds=,1", "rounds=1,,2"])
@@ -311,8 +311,8 @@ def test_the_driver_gets_the_end_of_a_run_for_any_error(error, tmp_path, monkeyp
     if isinstance(error, GeneratorExit):
         assert not news
         return
-    (told,) = (in_one_line(one.failure) for one in news)
-    assert told.startswith(f"{type(error).__name__}: {error} ... in raises, test_compare.py:")
+    (reason,) = (in_one_line(one.failure) for one in news)
+    assert reason.startswith(f"{type(error).__name__}: {error} ... in raises, test_compare.py:")
 
 
 def test_another_run_in_the_place_of_one_is_refused(tiny, tmp_path):

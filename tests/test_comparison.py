@@ -36,18 +36,18 @@ def history(*rounds):
 
 
 def test_an_outcome_is_that_of_the_last_evaluated_round_never_of_the_best():
-    told = statistics.outcome(history({"a": [0.9, 0.9]}, {"a": [0.5, 0.7]}))
-    assert told.round == 2
-    assert told.mean == pytest.approx(0.6)
+    found = statistics.outcome(history({"a": [0.9, 0.9]}, {"a": [0.5, 0.7]}))
+    assert found.round == 2
+    assert found.mean == pytest.approx(0.6)
 
 
 def test_an_outcome_by_hand():
-    told = statistics.outcome(history({"a": [0.5, 0.7], "b": [0.2]}))
-    assert told.domains == pytest.approx({"a": 0.6, "b": 0.2})
-    assert told.mean == pytest.approx(0.4)  # each domain counts the same
-    assert told.spread.worst == 0.2
-    assert told.spread.deviation == pytest.approx(np.std([0.5, 0.7, 0.2]))
-    assert told.traffic == 2000
+    found = statistics.outcome(history({"a": [0.5, 0.7], "b": [0.2]}))
+    assert found.domains == pytest.approx({"a": 0.6, "b": 0.2})
+    assert found.mean == pytest.approx(0.4)  # each domain counts the same
+    assert found.spread.worst == 0.2
+    assert found.spread.deviation == pytest.approx(np.std([0.5, 0.7, 0.2]))
+    assert found.traffic == 2000
 
 
 def test_clients_of_a_domain_count_by_examples_and_an_unseen_domain_is_the_global_models():
@@ -107,22 +107,22 @@ def test_six_seeds_can_claim_one_difference_but_not_one_of_two(tmp_path, tiny, m
         for place, strategy in enumerate(("fedavg", "fedbn", "fedper")[:methods])
         for seed in range(6)
     ]
-    told = Comparison.of(runs).to_markdown()
-    assert ("p (Holm)" in told) == (methods == 2)
+    table = Comparison.of(runs).to_markdown()
+    assert ("p (Holm)" in table) == (methods == 2)
     assert (
         "6 pairs of runs cannot show a difference at 5 %: turned signs have p of at least 0.062, "
-        "corrected by Holm for 2 differences. Claims take 7 seeds or more (--seeds 7)." in told
+        "corrected by Holm for 2 differences. Claims take 7 seeds or more (--seeds 7)." in table
     ) == (methods == 3)
 
 
 def test_what_was_measured_goes_with_its_target(tmp_path):
-    told = []
+    loaded = []
     for seed in (0, 1):
         made = targets.scenario("regression", seed=seed, evaluation={"metrics": ["mae", "loss"]})
         make_run(tmp_path / str(seed), made, [{"a": [0.5]}])
-        told.append(load_run(tmp_path / str(seed)))
-    assert Comparison.of(told).metric_set == told[0].metric_set
-    assert Comparison.of(told).asked == []
+        loaded.append(load_run(tmp_path / str(seed)))
+    assert Comparison.of(loaded).metric_set == loaded[0].metric_set
+    assert Comparison.of(loaded).asked == []
 
 
 def test_a_history_without_tests_has_no_outcome():
@@ -146,9 +146,9 @@ def test_costs_add_up(tmp_path):
 
 def test_estimates_against_numpy():
     values = [0.81, 0.79, 0.84, 0.80]
-    told = statistics.estimate(values)
-    assert told.mean == pytest.approx(np.mean(values))
-    assert told.deviation == pytest.approx(np.std(values, ddof=1))
+    found = statistics.estimate(values)
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.deviation == pytest.approx(np.std(values, ddof=1))
     assert math.isnan(statistics.estimate([0.5]).deviation)
     assert math.isnan(statistics.estimate([]).mean)
     assert math.isnan(statistics.estimate([0.5, math.nan]).mean)  # never averaged away
@@ -158,26 +158,26 @@ def test_estimates_against_numpy():
 def test_intervals_of_paired_differences_against_scipy(confidence):
     random = np.random.default_rng(0)
     ours, theirs = random.normal(0.86, 0.01, 5), random.normal(0.80, 0.02, 5)
-    told = statistics.paired_difference(dict(enumerate(ours)), dict(enumerate(theirs)), confidence)
+    found = statistics.paired_difference(dict(enumerate(ours)), dict(enumerate(theirs)), confidence)
     expected = scipy.stats.ttest_rel(ours, theirs).confidence_interval(confidence)
-    assert told.mean == pytest.approx(np.mean(ours - theirs))
-    assert (told.low, told.high) == pytest.approx((expected.low, expected.high))
-    assert told.pairs == 5
+    assert found.mean == pytest.approx(np.mean(ours - theirs))
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.pairs == 5
 
 
 def test_differences_are_paired_by_seed_and_a_seed_that_one_lacks_is_left_out():
-    told = statistics.paired_difference({0: 0.5, 3: 0.9, 7: 0.6}, {7: 0.5, 3: 0.7, 1: 0.0})
-    assert told.pairs == 2
-    assert told.mean == pytest.approx(0.15)
+    found = statistics.paired_difference({0: 0.5, 3: 0.9, 7: 0.6}, {7: 0.5, 3: 0.7, 1: 0.0})
+    assert found.pairs == 2
+    assert found.mean == pytest.approx(0.15)
     trainer = 12.706204736 * np.std([0.2, 0.1], ddof=1) / np.sqrt(2)  # t of one degree of freedom
-    assert (told.low, told.high) == pytest.approx((0.15 - trainer, 0.15 + trainer))
+    assert (found.low, found.high) == pytest.approx((0.15 - trainer, 0.15 + trainer))
 
 
 def test_one_pair_has_a_difference_but_no_interval():
-    told = statistics.paired_difference({0: 0.5}, {0: 0.4})
-    assert told.mean == pytest.approx(0.1)
-    assert math.isnan(told.low)
-    assert math.isnan(told.high)
+    found = statistics.paired_difference({0: 0.5}, {0: 0.4})
+    assert found.mean == pytest.approx(0.1)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
     assert math.isnan(statistics.paired_difference({0: 0.5}, {1: 0.4}).mean)
 
 
@@ -366,8 +366,8 @@ def test_a_target_is_an_accuracy(runs, target):
 def worked(folder, tiny, strategy, trained, parameters=100, **changes):
     """A run on north (0.2, 0.4) and south (0.6, 0.8) that tells what its clients did."""
     accuracies = {"north": [0.2, 0.4], "south": [0.6, 0.8]}
-    told = {"trained": trained, "parameters": parameters}
-    return make_run(folder, tiny, [accuracies], strategy=strategy, **told, **changes)
+    options = {"trained": trained, "parameters": parameters}
+    return make_run(folder, tiny, [accuracies], strategy=strategy, **options, **changes)
 
 
 def test_clients_that_have_never_trained_have_columns_of_their_own(tmp_path, tiny):
@@ -535,8 +535,8 @@ def test_many_domains_leave_a_terminal_readable(tmp_path, tiny, width):
     text = " ".join(" ".join(lines).split())
     assert "There is no room for 30 domains side by side: `--format csv`" in text
     # 40 to 69 in steps of one: mean 54.5, and of a standard deviation of (30 ** 2 - 1) / 12.
-    for told in ("54.5", f"{math.sqrt(899 / 12):.1f}", "40.0 (sensor 00)", "ggeur", "worst"):
-        assert told in text
+    for words in ("54.5", f"{math.sqrt(899 / 12):.1f}", "40.0 (sensor 00)", "ggeur", "worst"):
+        assert words in text
     assert "sensor 17" not in text
     assert "sensor 17 mean" in comparison.to_csv()
 

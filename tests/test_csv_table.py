@@ -217,9 +217,9 @@ def test_cells_that_are_filled_are_counted_by_column(tmp_path, caplog):
     lines[5] = "5,5,inf,1\n"
     source = write(tmp_path, "age,mass,rate,ill\n" + "".join(lines))
     load(tmp_path, source | {"label": "ill", "missing": ["NA", "inf"], "impute": "mean"})
-    (told,) = [r.getMessage() for r in caplog.records if "impute" in r.getMessage()]
-    assert told.startswith("data.sources.0.impute: filled 5 missing cells with the mean of the tra")
-    assert re.search(r"\(mass: 4 with [0-9.]+, rate: 1 with [0-9.]+\)$", told)
+    (text,) = [r.getMessage() for r in caplog.records if "impute" in r.getMessage()]
+    assert text.startswith("data.sources.0.impute: filled 5 missing cells with the mean of the tra")
+    assert re.search(r"\(mass: 4 with [0-9.]+, rate: 1 with [0-9.]+\)$", text)
     caplog.clear()
     load(tmp_path, write(tmp_path, rows()))
     assert "impute" not in caplog.text

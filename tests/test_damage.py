@@ -192,9 +192,9 @@ def test_rows_of_a_lost_round_are_cut_off(run: Path, whole: dict[str, bytes]) ->
 # ---------------------------------------------------------------------- data
 
 
-@pytest.mark.parametrize(("changed", "told"), [("x_train", "inputs"), ("y_train", "labels")])
+@pytest.mark.parametrize(("changed", "named"), [("x_train", "inputs"), ("y_train", "labels")])
 def test_other_data_are_refused_before_anything_is_trained(
-    kept: Path, run: Path, changed: str, told: str
+    kept: Path, run: Path, changed: str, named: str
 ) -> None:
     file = kept / "north.npz"
     written = file.read_bytes()
@@ -203,7 +203,7 @@ def test_other_data_are_refused_before_anything_is_trained(
     arrays[changed][[0, 1]] = arrays[changed][[1, 0]]
     try:
         np.savez(file, **arrays)
-        with pytest.raises(InputError, match=f"was begun with other data: the .*{told}"):
+        with pytest.raises(InputError, match=f"was begun with other data: the .*{named}"):
             resume(run, MORE, progress=False)
     finally:
         file.write_bytes(written)

@@ -107,73 +107,73 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("faults")
     write_four(folder)
-    told = Story(folder, Deployment(folder))
-    told.gates.install()
-    told.disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(told.disk)]
-    told.has_disk = not subprocess.run(mount, capture_output=True, check=False).returncode
+    story = Story(folder, Deployment(folder))
+    story.gates.install()
+    story.disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(story.disk)]
+    story.has_disk = not subprocess.run(mount, capture_output=True, check=False).returncode
     try:
-        happen(told)
-        yield told
+        happen(story)
+        yield story
     finally:
-        told.deployment.end()
-        if told.has_disk:
-            subprocess.run(["umount", "-l", str(told.disk)], check=False)
+        story.deployment.end()
+        if story.has_disk:
+            subprocess.run(["umount", "-l", str(story.disk)], check=False)
 
 
-def happen(told: Story) -> None:
+def happen(story: Story) -> None:
     """All that happens, in its order; what it must have led to is in the tests."""
-    server = told.serve("0")
-    told.refusals.append(join_with_another_class(told))
-    north, south = told.join_north(), told.join_south()
-    told.gates.open(1)
-    told.has_ended(1)
+    server = story.serve("0")
+    story.refusals.append(join_with_another_class(story))
+    north, south = story.join_north(), story.join_south()
+    story.gates.open(1)
+    story.has_ended(1)
 
     # Round 2: north takes its task and never answers.
-    told.gates.held(north.process.pid).touch()
-    told.gates.open(2)
-    told.has_ended(2)
-    first, second = (told.checkpoint(number).stat().st_mtime for number in (1, 2))
-    told.waited = second - first
-    fill = told.disk / "fill"
-    if told.has_disk:
+    story.gates.held(north.process.pid).touch()
+    story.gates.open(2)
+    story.has_ended(2)
+    first, second = (story.checkpoint(number).stat().st_mtime for number in (1, 2))
+    story.waited = second - first
+    fill = story.disk / "fill"
+    if story.has_disk:
         fill_up(fill)
-    told.gates.held(north.process.pid).unlink()
+    story.gates.held(north.process.pid).unlink()
 
     # Round 3: south's disk is full.
-    told.gates.open(3)
-    told.has_ended(3)
+    story.gates.open(3)
+    story.has_ended(3)
     fill.unlink(missing_ok=True)
-    told.gates.open(4)
-    told.has_ended(4)
+    story.gates.open(4)
+    story.has_ended(4)
 
     # Round 5: the server is killed while both train, and south's file is damaged meanwhile.
     for device in (north, south):
-        told.has_begun(5, device)
+        story.has_begun(5, device)
     server.kill()
-    told.kept = told.history()
+    story.kept = story.history()
     south.process.send_signal(signal.SIGTERM)
-    told.codes["stopped"] = south.ends()
-    whole = told.folder / "whole"
-    shutil.copy(told.state_file(), whole)
-    os.truncate(told.state_file(), whole.stat().st_size // 2)
-    told.gates.open(5, 6)
-    server = told.serve(told.deployment.port)
-    told.truncated = told.join_south()
-    told.codes["truncated"] = told.truncated.ends()
-    shutil.copy(whole, told.state_file())
-    south = told.join_south()
+    story.codes["stopped"] = south.ends()
+    whole = story.folder / "whole"
+    shutil.copy(story.state_file(), whole)
+    os.truncate(story.state_file(), whole.stat().st_size // 2)
+    story.gates.open(5, 6)
+    server = story.serve(story.deployment.port)
+    story.truncated = story.join_south()
+    story.codes["truncated"] = story.truncated.ends()
+    shutil.copy(whole, story.state_file())
+    south = story.join_south()
     for name, command in {"server": server, "north": north, "south": south}.items():
-        told.codes[name] = command.ends()
+        story.codes[name] = command.ends()
 
 
-def join_with_another_class(told: Story) -> str:
+def join_with_another_class(story: Story) -> str:
     """A device joins whose data have five classes where the scenario has four."""
     images = np.zeros((10, 3, 8, 8), np.uint8)
-    np.savez(told.folder / "five.npz", x_train=images, y_train=np.arange(10) % 5)
-    settings = Settings(told.folder / "five.npz", insecure=True, threads=1, state=told.folder)
+    np.savez(story.folder / "five.npz", x_train=images, y_train=np.arange(10) % 5)
+    settings = Settings(story.folder / "five.npz", insecure=True, threads=1, state=story.folder)
     with pytest.raises(InputError) as refused:
-        join_server(f"127.0.0.1:{told.deployment.port}", settings)
+        join_server(f"127.0.0.1:{story.deployment.port}", settings)
     return str(refused.value)
 
 

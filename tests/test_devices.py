@@ -214,10 +214,10 @@ def test_virtual_time_changes_its_own_numbers_alone(tmp_path: Path) -> None:
     assert (tmp_path / "timed" / "model.safetensors").read_bytes() == (
         tmp_path / "plain" / "model.safetensors"
     ).read_bytes()
-    told = ("virtual_seconds", "late", "dropped", "unavailable")
+    measures = ("virtual_seconds", "late", "dropped", "unavailable")
     for run in (timed, plain):
         assert not clients(run, "late")
-    kept = timed.history[~timed.history["metric"].isin(told)].reset_index(drop=True)
+    kept = timed.history[~timed.history["metric"].isin(measures)].reset_index(drop=True)
     same = ~kept["metric"].str.startswith("seconds")
     pd.testing.assert_frame_equal(kept[same], plain.history[same])
 
@@ -427,7 +427,7 @@ def test_a_comparison_shows_virtual_time(tmp_path: Path) -> None:
         ({"profiles": [{"samples_per_second": 1}]}, "devices.profiles.0.download_mbps: is missing"),
         (
             {"profiles": [{"samples_per_second": 1, **AT_ONCE}] * 2},
-            "devices: two profiles have the name 'device'; give each one of its own",
+            "devices: two profiles have the name 'device'; give each its own name",
         ),
     ],
 )
@@ -435,9 +435,9 @@ def test_devices_that_make_no_sense_are_refused(devices: dict, words: str) -> No
     from fedlab.scenario_file import load_scenario
 
     values = toy.scenario(model=MLP).model_dump(mode="json") | {"devices": devices}
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as raised:
         load_scenario(values)
-    assert words in str(told.value)
+    assert words in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -461,9 +461,9 @@ def test_devices_that_make_no_sense_are_refused(devices: dict, words: str) -> No
 def test_devices_that_do_not_fit_are_refused_before_anything_starts(
     devices: dict, words: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as raised:
         simulate(on_devices(devices), out=tmp_path / "run", progress=False)
-    assert words in str(told.value)
+    assert words in str(raised.value)
     assert not (tmp_path / "run").exists()
 
 

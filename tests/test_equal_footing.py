@@ -1,4 +1,4 @@
-"""What differs between rivals beside the method is counted, told, and can be made equal."""
+"""What differs between methods besides the rule is counted, shown, and can be made equal."""
 
 from __future__ import annotations
 

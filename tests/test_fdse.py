@@ -318,8 +318,8 @@ def test_a_run_is_the_rounds_written_out(tmp_path: Path) -> None:
     class Watch(At):
         def on_round(self, strategy: Any, report: Any) -> None:
             found.append(strategy)
-            told = [row for row in report.rows if row.split == "train" and row.metric == "loss"]
-            cohorts.append(sorted({row.client for row in told}))
+            rows = [row for row in report.rows if row.split == "train" and row.metric == "loss"]
+            cohorts.append(sorted({row.client for row in rows}))
 
     run = simulate(chosen, out=tmp_path / "run", callbacks=[Watch(9, lambda: None)], progress=False)
     assert cohorts[0] != cohorts[1] or cohorts[1] != cohorts[2]
@@ -374,7 +374,7 @@ def test_erasers_that_are_compressed_are_added_to_what_the_client_was_sent(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "said"),
     [
         ("linear", "the model 'linear' has none"),
         ({"name": "small_cnn", "norm": "group"}, "'group' would stand behind it"),
@@ -382,6 +382,6 @@ def test_erasers_that_are_compressed_are_added_to_what_the_client_was_sent(tmp_p
     ],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused(model: Any, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_makes_no_sense_is_refused(model: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
         prepare(toy.scenario(strategy="fdse", model=model))

@@ -27,7 +27,7 @@ def flight_of(training: list[float], concurrency: int, **fleet: Any) -> AsyncCli
     return AsyncClients(clock, concurrency, np.array(training, dtype=float))
 
 
-def told(ended: BufferResult) -> list[tuple[float, int, int]]:
+def arrivals(ended: BufferResult) -> list[tuple[float, int, int]]:
     return [(trip.due, trip.client, trip.version) for trip in ended.arrived]
 
 
@@ -38,16 +38,16 @@ def test_three_clients_of_one_two_and_four_seconds() -> None:
     flight = flight_of([1, 2, 4], concurrency=3)
     # All begin at 0. Client 0 arrives at 1 and waits, as its update does; client 1 arrives at 2.
     first = flight.until(2, version=0)
-    assert told(first) == [(1, 0, 0), (2, 1, 0)]
+    assert arrivals(first) == [(1, 0, 0), (2, 1, 0)]
     assert (first.started, first.seconds) == (3, 2)
     # At 2 both begin again from version 1. Client 0 arrives at 3; clients 1 and 2 end at 4, and
     # the buffer has room for one of them.
     second = flight.until(2, version=1)
-    assert told(second) == [(3, 0, 1), (4, 1, 1)]
+    assert arrivals(second) == [(3, 0, 1), (4, 1, 1)]
     assert (second.started, second.seconds) == (2, 2)
     # At 4 both begin from version 2, and at the same moment client 2 arrives, two steps stale.
     third = flight.until(2, version=2)
-    assert told(third) == [(4, 2, 0), (5, 0, 2)]
+    assert arrivals(third) == [(4, 2, 0), (5, 0, 2)]
     assert (third.started, third.seconds) == (2, 1)
 
 
@@ -55,7 +55,7 @@ def test_equally_fast_clients_begin_from_the_new_model() -> None:
     flight = flight_of([2, 2, 2], concurrency=3)
     for version in range(3):
         ended = flight.until(3, version)
-        assert told(ended) == [(2 * version + 2, client, version) for client in range(3)]
+        assert arrivals(ended) == [(2 * version + 2, client, version) for client in range(3)]
 
 
 def test_no_more_clients_are_at_work_than_may_be() -> None:

@@ -120,8 +120,8 @@ def test_a_run_resumes_and_sends_the_model_alone(tmp_path: Path) -> None:
     rows = run.history.query("split == 'round' and metric == 'bytes_up'").value
     size = sum(4 * p.numel() for p in prepare(chosen).model.parameters())
     assert rows.tolist() == [3 * size] * 4
-    told = run.history.query("metric == 'validation_trained'")
-    assert len(told) == 12
+    rows = run.history.query("metric == 'validation_trained'")
+    assert len(rows) == 12
 
 
 @pytest.mark.parametrize(

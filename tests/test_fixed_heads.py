@@ -109,7 +109,7 @@ def test_the_classifier_is_the_seeds_and_no_decay_moves_it(tmp_path: Path) -> No
     ("changes", "words"),
     [
         ({"strategy": {"name": "fedetf", "width": 3}}, "3 dimensions have no room for the 4"),
-        ({"strategy": "fedetf", "training": {"loss": "fedlc"}}, "fedetf has a loss of its own"),
+        ({"strategy": "fedetf", "training": {"loss": "fedlc"}}, "fedetf has its own loss"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes: dict[str, Any], words: str) -> None:

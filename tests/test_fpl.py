@@ -202,10 +202,10 @@ def test_the_first_round_is_fedavgs() -> None:
         runtime_of(strategy=name, model=MODELS["cnn-batch"], training={"local_epochs": 2})
         for name in ("fpl", "fedavg")
     )
-    update, told = ours.train(0, received(ours, 1), {})
+    update, metrics = ours.train(0, received(ours, 1), {})
     plain, usual = theirs.train(0, received(theirs, 1), {})
     torch.testing.assert_close(update.arrays["arrays"], plain.arrays["arrays"])
-    assert told["steps"] == usual["steps"]
+    assert metrics["steps"] == usual["steps"]
     assert update.client_state == {}
 
 

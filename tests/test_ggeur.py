@@ -444,7 +444,7 @@ def test_features_of_a_warm_up_serve(tmp_path):
     ("strategy", "reason"),
     [
         ({"name": "ggeur", "base": "fedwon"}, "'fedwon' is surgery on convolutions"),
-        ({"name": "ggeur", "base": "ggeur"}, "'ggeur' asks the clients questions of its own"),
+        ({"name": "ggeur", "base": "ggeur"}, "'ggeur' itself asks the clients questions"),
         ({"name": "ggeur", "base": "fedbn"}, "fedbn keeps"),
         ({"name": "ggeur", "base": "fedlabel"}, "fedlabel learns from unlabelled samples"),
     ],

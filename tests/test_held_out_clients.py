@@ -1,4 +1,4 @@
-"""Clients that nobody trains: who they are, what they are tested with, and where that is told."""
+"""Held-out clients: which they are, what they are tested with, and where that is shown."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_share_is_drawn_from_the_seed_and_leaves_the_partition_alone() -> None
         ({"partition": {"clients": 3, "held_out_clients": []}}, "at least one"),
         ({"partition": {"clients": 3, "held_out_clients": [0, 1, 2]}}, "none is left to train"),
         ({"partition": {"clients": 3}}, "add partition.held_out_clients"),
-        ({"participation": {"fraction": 0.1}}, "of 4 clients samples nobody"),
+        ({"participation": {"fraction": 0.1}}, "of 4 clients samples no client"),
         ({"devices": {"profiles": [PHONE]}}, "virtual clock"),
     ],
 )
@@ -320,7 +320,7 @@ def test_ray_and_one_process_give_the_same_bytes(tmp_path: Path, ray_here: None)
     assert result(tmp_path / "local") == result(tmp_path / "ray")
 
 
-# ---------------------------------------------------------------------- where it is told
+# ---------------------------------------------------------------------- where it is shown
 
 
 def test_comparisons_have_a_column_for_them(tmp_path: Path) -> None:
@@ -365,9 +365,9 @@ def shown(run: Run) -> str:
 
 
 def test_the_closing_table_and_the_partition_show_them(tmp_path: Path) -> None:
-    told = shown(run_of(tmp_path / "run"))
-    assert "held-out clients" in told
-    assert "after 3 steps" in told
+    text = shown(run_of(tmp_path / "run"))
+    assert "held-out clients" in text
+    assert "after 3 steps" in text
     data, partition = divide(scenario())
     console = Console(file=io.StringIO(), width=120)
     render(partition, data, console)

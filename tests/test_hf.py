@@ -80,9 +80,9 @@ def test_a_table_without_splits_whose_column_names_domains(saved: Path) -> None:
     ],
 )
 def test_what_is_missing_is_reported_in_one_line(saved: Path, source: Any, said: str) -> None:
-    with pytest.raises(InputError, match=said) as told:
+    with pytest.raises(InputError, match=said) as raised:
         load(saved, **source)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("source", [{}, {"dataset": "a/b", "path": "c"}])

@@ -156,9 +156,9 @@ def refused(address: str, key: Path) -> str:
     try:
         link.activate()
     except Exception as error:
-        told = explain(error, address, credentials.name)
-        assert isinstance(told, InputError)
-        return str(told)
+        explained = explain(error, address, credentials.name)
+        assert isinstance(explained, InputError)
+        return str(explained)
     raise AssertionError("the device got in")
 
 

@@ -155,8 +155,8 @@ def test_nothing_that_is_chosen_depends_on_test_samples(tuning: Tuning, tmp_path
     ours, theirs = (each.ledger for each in (tuning, other))
     assert ours.equals(theirs)
     tests = [each.comparison.runs[0].history for each in (tuning, other)]
-    told = [each.loc[each.split == "test", "value"].tolist() for each in tests]
-    assert told[0] != told[1]
+    scores = [each.loc[each.split == "test", "value"].tolist() for each in tests]
+    assert scores[0] != scores[1]
 
 
 def test_the_same_command_goes_on_and_comes_to_the_same_bytes(
@@ -186,7 +186,7 @@ def test_tuned_scenarios_have_all_domains_and_tests(tuning: Tuning, data: Path) 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "said"),
     [
         ({"methods": ["lg_fedavg"], "scenario": MLP}, "lg_fedavg keeps tensors with its clients"),
         ({"halving": True}, "halving: leave_one_domain_out judges finished runs"),
@@ -201,9 +201,9 @@ def test_tuned_scenarios_have_all_domains_and_tests(tuning: Tuning, data: Path) 
     ],
 )
 def test_what_does_not_go_with_it_is_refused_before_anything_is_trained(
-    changes: dict[str, Any], told: str, data: Path, tmp_path: Path
+    changes: dict[str, Any], said: str, data: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=said):
         tuned(tmp_path / "tuned", data=data, **changes)
     assert not (tmp_path / "tuned" / "draws").exists()
 

@@ -1,4 +1,4 @@
-"""Clients of a process share one client trainer: what a round leaves in it is told beforehand."""
+"""Clients of a process share one client trainer: what a round leaves in it is an error before."""
 
 from __future__ import annotations
 

@@ -376,14 +376,14 @@ def changing(pair: list[dict[str, Any]], out: Path, backend: str) -> None:
     scenario = of_pair(pair)
     resources = scenario.resources.model_copy(update={"backend": backend, "actors": 1})
     file = Path(pair[1]["x_train"])
-    with pytest.raises(LostDataError, match=r"x\.npy' has changed under the run") as told:
+    with pytest.raises(LostDataError, match=r"x\.npy' has changed under the run") as raised:
         simulate(
             scenario.model_copy(update={"resources": resources}),
             out=out,
             progress=False,
             callbacks=[At(1, lambda: os.utime(file, ns=(0, 0)))],
         )
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_run_whose_file_changes_ends_with_one_line(

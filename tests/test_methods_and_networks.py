@@ -101,8 +101,8 @@ def is_right(method: str, network: str, folder: Path) -> bool:
         return False
     runs = []
     for number, way in enumerate(WAYS):
-        told = load_scenario(chosen, engine=way)
-        runs.append(fedlab.simulate(told, out=folder / f"{number}", progress=False))
+        chosen_scenario = load_scenario(chosen, engine=way)
+        runs.append(fedlab.simulate(chosen_scenario, out=folder / f"{number}", progress=False))
         assert not (runs[-1].folder / "failures.csv").exists()
     what_is_frozen_or_tied_stays_so(runs[0], prepared)
     what_is_loaded_is_what_was_tested(runs[0], prepared)
@@ -149,8 +149,10 @@ def what_is_loaded_is_what_was_tested(run: Run, prepared: Prepared) -> None:
         return float((found == torch.from_numpy(data.test.labels[rows])).double().mean())
 
     for client in range(len(partition)):
-        rows, told = partition[client].test, last.query(f"client == {client}")
-        wanted = float((told.value * told.examples).sum() / told.examples.sum())
+        rows, rows_of_client = partition[client].test, last.query(f"client == {client}")
+        wanted = float(
+            (rows_of_client.value * rows_of_client.examples).sum() / rows_of_client.examples.sum()
+        )
         kept = load_client_state(checkpoints, client)
         tested = trainer.evaluated_model(Received({"arrays": run.model_state()}), kept)
         network = fill(copy_of(prepared.model), tested)

@@ -64,16 +64,16 @@ def test_a_method_trains_or_is_refused(method: str, target: str, tmp_path: Path)
     }
     changes |= NEEDS.get(method, {})
     if not goes_with_every(method):
-        with pytest.raises(ValidationError) as told:
+        with pytest.raises(ValidationError) as raised:
             scenario(target, **changes)
-        (error,) = told.value.errors()
+        (error,) = raised.value.errors()
         assert f"strategy.name: '{method}' goes with data.target class" in error["msg"]
         assert "use one of" in error["msg"]
         assert "\n" not in error["msg"]
         return
     run = simulate(scenario(target, **changes), out=tmp_path / "run", progress=False)
     score = {"multi_label": "hamming_accuracy", "regression": "mae"}[target]
-    told = run.history[run.history.metric.isin(["loss", score])]  # one test sample has no R²
-    assert {"train", "test"} <= set(told.split)
-    assert np.isfinite(told.value).all()
+    rows = run.history[run.history.metric.isin(["loss", score])]  # one test sample has no R²
+    assert {"train", "test"} <= set(rows.split)
+    assert np.isfinite(rows.value).all()
     assert not (run.folder / "failures.csv").exists()

@@ -274,7 +274,7 @@ def test_one_metric_needs_no_list() -> None:
 
 
 def test_a_metric_that_does_not_go_with_the_task_is_refused_before_training() -> None:
-    with pytest.raises(InputError, match="top_k with k=5 is 1 whatever is learnt"):
+    with pytest.raises(InputError, match="top_k with k=5 is 1 for any model"):
         prepare(toy.scenario(evaluation={"metrics": ["accuracy", "top_k"]}))
     with pytest.raises(InputError, match="auroc ranks samples"):
         chosen("accuracy", "auroc").check(classes=1)

@@ -137,7 +137,7 @@ def test_fedrod_refuses_a_frozen_head() -> None:
 
 
 def test_fedrod_refuses_a_loss_that_it_would_not_heed() -> None:
-    with pytest.raises(InputError, match="fedrod has a loss of its own"):
+    with pytest.raises(InputError, match="fedrod has its own loss"):
         prepare(toy.scenario(strategy="fedrod", training={"loss": "balanced_softmax"}))
 
 

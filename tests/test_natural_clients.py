@@ -139,7 +139,7 @@ def test_other_skews_compose() -> None:
         (
             {"name": "natural", "min_samples": 9},
             {},
-            "9 leaves nobody: the largest of 3 owners",
+            "9 leaves no client: the largest of 3 owners",
         ),
         ({"name": "natural", "limit": 0}, {}, "greater than 0"),
         ("nature", {}, "'nature' is no number of clients"),
@@ -275,7 +275,7 @@ def test_tables_name_owners_unless_they_are_hidden(tmp_path: Path, run: Run) -> 
 
 def test_shares_of_clients_are_checked_when_they_are_counted(tmp_path: Path) -> None:
     file = clinic(tmp_path)
-    with pytest.raises(InputError, match=r"fraction 0\.01 of 6 clients samples nobody"):
+    with pytest.raises(InputError, match=r"fraction 0\.01 of 6 clients samples no client"):
         prepare(fedlab.load_scenario(file, ["participation.fraction=0.01"]))
     with pytest.raises(InputError, match="is known when the data have been loaded"):
         fedlab.load_scenario(file).cohort_size  # noqa: B018

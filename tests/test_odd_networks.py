@@ -371,9 +371,9 @@ def test_why_clients_train_one_by_one_is_logged_once_and_in_whole_words(
         run = simulated(scenario("Branching", "engine.execution=vmap"), tmp_path)
         run.model()
         run.model(client=0)
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert re.search(r"as one it goes wrong: .* \.\.\. \(odd_networks.py, line \d+\)$", told), told
-    assert len(told) < 350
+    (text,) = [record.getMessage() for record in caplog.records]
+    assert re.search(r"as one it goes wrong: .* \.\.\. \(odd_networks.py, line \d+\)$", text), text
+    assert len(text) < 350
 
 
 def test_roles() -> None:

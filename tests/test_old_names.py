@@ -55,7 +55,7 @@ def started(strategy: Strategy) -> Strategy:
 
 
 def test_a_strategy_that_overrides_old_names_overrides_the_new_ones() -> None:
-    with pytest.warns(DeprecationWarning, match="is now") as told:
+    with pytest.warns(DeprecationWarning, match="is now") as caught:
 
         class Halved(FedAvgM):
             linear = False
@@ -64,11 +64,11 @@ def test_a_strategy_that_overrides_old_names_overrides_the_new_ones() -> None:
                 super().combine(server_round, updates)
                 self.state["arrays"] = {n: t / 2 for n, t in self.state["arrays"].items()}
 
-    assert {str(each.message).split(";")[0] for each in told} == {
+    assert {str(each.message).split(";")[0] for each in caught} == {
         f"{Halved.__qualname__}.combine is now aggregate",
         f"{Halved.__qualname__}.linear is now needs_only_mean",
     }
-    assert all(each.filename == __file__ for each in told)
+    assert all(each.filename == __file__ for each in caught)
     assert Halved.needs_only_mean is False
     plain, halved = (
         started(kind(nn.Linear(1, 1), kind.Parameters(name="fedavgm")))

@@ -1,4 +1,4 @@
-"""Mistakes in a method of one's own: told before training where that can be, else in words."""
+"""Mistakes in a user's method: reported before training where possible, else in words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from fedlab.tensor_files import write_tensors
 from helpers import toy
 
 
-def told(tmp_path: Path, **classes: type) -> str:
+def refusal(tmp_path: Path, **classes: type) -> str:
     """What a run of two rounds with classes of one's own is stopped with."""
     scenario = fedlab.load_scenario(toy.scenario(), **classes)
     with pytest.raises((InputError, RunError)) as stopped:
@@ -90,7 +90,7 @@ class MoreThanNeeded(ClientTrainer):
     ],
 )
 def test_a_method_with_other_arguments_is_refused_before_training(tmp_path, classes, said):
-    assert said in told(tmp_path, **classes)
+    assert said in refusal(tmp_path, **classes)
     assert not (tmp_path / "run").exists()
 
 
@@ -130,7 +130,7 @@ def converts(self, server_round, updates):
     [
         (
             returns,
-            "Mine.aggregate returned a dict, which nobody reads; put the next tensors into se",
+            "Mine.aggregate returned a dict, which is not read; put the next tensors into sel",
         ),
         (forgets, "Mine.aggregate left '0.weight' out of self.state[\"arrays\"]"),
         (crops, "Mine.aggregate gave '0.weight' the shape (32, 3, 3, 1); it has to stay (32, 3, 3"),
@@ -138,7 +138,7 @@ def converts(self, server_round, updates):
     ],
 )
 def test_a_next_state_of_another_form_stops_the_run(tmp_path, aggregate, said):
-    assert said in told(tmp_path, strategy=combining(aggregate))
+    assert said in refusal(tmp_path, strategy=combining(aggregate))
 
 
 # ---------------------------------------------------------------------- a hook that is misspelt
@@ -480,6 +480,6 @@ class Unheard(ClientTrainer):
 
 
 def test_a_class_without_a_hook_is_refused(tmp_path):
-    said = told(tmp_path, strategy={"name": "fedavg", "client": Unheard})
+    said = refusal(tmp_path, strategy={"name": "fedavg", "client": Unheard})
     assert "Unheard overrides nothing of ClientTrainer, and nothing calls its compute_loss" in said
     assert "objective" in said

@@ -67,9 +67,9 @@ def said(**changes: Any) -> str:
 )
 def test_a_source_gives_domains_of_arrays(loaded, words):
     GIVEN["load"] = loaded
-    told = said(data={"sources": [f"{__name__}:Given"]}, model="linear")
-    assert told.startswith("data.sources.0: ")
-    assert words in told
+    text = said(data={"sources": [f"{__name__}:Given"]}, model="linear")
+    assert text.startswith("data.sources.0: ")
+    assert words in text
 
 
 @pytest.mark.parametrize(
@@ -86,19 +86,19 @@ def test_a_source_gives_domains_of_arrays(loaded, words):
 )
 def test_a_label_skew_gives_an_owner_for_each_sample(owners, words):
     GIVEN["divide"] = owners
-    told = said(partition={"clients": 3, "labels": f"{__name__}:Divided"})
-    assert told.startswith(f"partition.labels: '{__name__}:Divided'.divide has returned ")
-    assert words in told
+    text = said(partition={"clients": 3, "labels": f"{__name__}:Divided"})
+    assert text.startswith(f"partition.labels: '{__name__}:Divided'.divide has returned ")
+    assert words in text
 
 
 @pytest.mark.parametrize("numbers", [np.ones(2), -np.ones(3), np.full(3, np.nan), [1, 1, 1]])
 def test_weights_and_shares_are_numbers_for_each_client(numbers):
     GIVEN["weights"] = numbers
-    told = said(partition={"clients": 3, "quantity": f"{__name__}:Weighed"})
-    assert told.startswith(f"partition.quantity: '{__name__}:Weighed'.weights has returned ")
+    text = said(partition={"clients": 3, "quantity": f"{__name__}:Weighed"})
+    assert text.startswith(f"partition.quantity: '{__name__}:Weighed'.weights has returned ")
     GIVEN["shares"] = np.outer(numbers, np.ones(3)) if isinstance(numbers, np.ndarray) else numbers
-    told = said(partition={"clients": 3, "domains": f"{__name__}:Shared"})
-    assert told.startswith(f"partition.domains: '{__name__}:Shared'.shares has returned ")
+    text = said(partition={"clients": 3, "domains": f"{__name__}:Shared"})
+    assert text.startswith(f"partition.domains: '{__name__}:Shared'.shares has returned ")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def refused(theirs: nn.Module, ours: nn.Module, sent: tuple[str, ...] = ()) -> str:
-    """What a device is told; nothing where it may take part."""
+    """The error of a device; empty where it may take part."""
     try:
         check_own_tensors(sketch(theirs, sent), sketch(ours, sent))
     except InputError as error:

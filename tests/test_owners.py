@@ -251,12 +251,12 @@ def test_made_domains_keep_owners(tmp_path: Path) -> None:
 
 def leaf(folder: Path, users: dict[str, tuple[list[Any], list[Any]]], name: str = "a.json") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    told = {
+    content = {
         "users": list(users),
         "num_samples": [len(y) for _, y in users.values()],
         "user_data": {user: {"x": x, "y": y} for user, (x, y) in users.items()},
     }
-    (folder / name).write_text(json.dumps(told))
+    (folder / name).write_text(json.dumps(content))
 
 
 def test_leaf_images_by_user(tmp_path: Path) -> None:
@@ -331,8 +331,8 @@ def test_leaf_of_another_form(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not of LEAF's form"):
         load(tmp_path, {"name": "leaf", "path": "l"})
     one = '{"x": [[1], [2]], "y": [0, 1]}'
-    told = f'{{"users": ["u", "v", "u"], "user_data": {{"u": {one}, "v": {one}}}}}'
-    (tmp_path / "l" / "a.json").write_text(told)
+    content = f'{{"users": ["u", "v", "u"], "user_data": {{"u": {one}, "v": {one}}}}}'
+    (tmp_path / "l" / "a.json").write_text(content)
     with pytest.raises(InputError, match="or one of them twice; list each once"):
         load(tmp_path, {"name": "leaf", "path": "l"})
     with pytest.raises(ValueError, match="invert is of images; give their shape"):

@@ -38,9 +38,9 @@ def hub(
     cells = [{"bytes": png(10 * row), "path": None} for row in range(rows)]
     columns = {"image": cells, "label": [row % 2 for row in range(rows)], "writer_id": writers}
     features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
-    told = {b"huggingface": json.dumps({"info": {"features": features}})}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}})}
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns | more).replace_schema_metadata(told), path)
+    pq.write_table(pa.table(columns | more).replace_schema_metadata(metadata), path)
 
 
 def test_pictures_of_the_hub(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -116,10 +116,10 @@ def test_numbers_are_features_as_those_of_csv(
 
 def test_declared_classes_and_a_test_file_of_numbers(tmp_path: Path) -> None:
     features = {"label": {"names": ["c", "b", "a"], "_type": "ClassLabel"}}
-    told = {b"huggingface": json.dumps({"info": {"features": features}})}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}})}
     for name, labels in (("train", [2, 0, 2, 0]), ("test", [0, 2])):
         table = pa.table({"x": np.arange(len(labels)) / 7, "label": labels})
-        pq.write_table(table.replace_schema_metadata(told), tmp_path / f"{name}.parquet")
+        pq.write_table(table.replace_schema_metadata(metadata), tmp_path / f"{name}.parquet")
     data = load(tmp_path, train="train.parquet", test="test.parquet")
     assert data.class_names == ("c", "b", "a")
     assert data.train.labels.tolist() == [2, 0, 2, 0]

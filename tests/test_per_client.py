@@ -141,7 +141,7 @@ def test_a_run_shows_what_its_networks_have_in_common(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "said"),
     [
         ({"strategy": "fedavg"}, "model.per_client: fedavg sends models"),
         ({"strategy": {"name": "fedheal", "base": "fedprox"}}, "fedheal sends models"),
@@ -152,13 +152,13 @@ def test_a_run_shows_what_its_networks_have_in_common(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_does_not_go_together_is_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_does_not_go_together_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
         prepare(scenario(**changes))
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "said"),
     [
         ({"per_client": [MLP]}, "at least 2"),
         (BOTH | {"norm": "group"}, "norm is said of each network"),
@@ -168,8 +168,8 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], told: str
     ],
     ids=str,
 )
-def test_what_says_nothing_is_refused(model: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_says_nothing_is_refused(model: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         scenario(model=model)
 
 

@@ -47,7 +47,7 @@ def test_only_trained_parameters_move_in_a_phase() -> None:
 def test_the_methods_own_metrics_and_records_go_up() -> None:
     runtime = runtime_of(strategy=PHASED)
     update, metrics = runtime.train(0, received(runtime), {})
-    assert metrics["told"] == metrics["steps"] == 4
+    assert metrics["counted"] == metrics["steps"] == 4
     assert update.arrays["head"].keys() == set(runtime.trainer.task.head.names)
 
 

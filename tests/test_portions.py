@@ -241,5 +241,5 @@ def test_what_an_actor_warns_of_is_in_the_log_of_the_run(
     )
     run = simulate(chosen, out=tmp_path / "run", progress=False)
     assert trained(run, 1) == list(range(23))
-    told = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert any("going on one by one after" in record.getMessage() for record in told)
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert any("going on one by one after" in record.getMessage() for record in warnings)

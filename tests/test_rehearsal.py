@@ -30,7 +30,7 @@ def chosen(client: type, **fields: Any) -> Scenario:
 
 
 class Mine(ClientTrainer):
-    """Fails in each of its methods, as it is told."""
+    """Fails in each of its methods, as configured."""
 
     where = ""
     error: type[BaseException] = ValueError
@@ -181,20 +181,20 @@ class Uneven(toy.Stripes):
 
 
 class Asking(FedAvg):
-    """Asks before the first round, and sends what it was told."""
+    """Asks before the first round, and sends the answer."""
 
     def before_rounds(self, ask):
-        self.state["told"] = {"n": torch.ones(1)}
+        self.state["answers"] = {"n": torch.ones(1)}
 
     def broadcast(self, server_round):
-        return {**super().broadcast(server_round), "told": self.state["told"]}
+        return {**super().broadcast(server_round), "answers": self.state["answers"]}
 
 
 class Told(ClientTrainer):
-    """Reads what the server was told."""
+    """Reads the answer that the server got."""
 
     def begin(self, received, client_state, stats):
-        assert received.arrays["told"]["n"] == 1
+        assert received.arrays["answers"]["n"] == 1
         return super().begin(received, client_state, stats)
 
 

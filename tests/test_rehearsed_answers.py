@@ -1,4 +1,4 @@
-"""What a user's hooks answer is looked at before anything is trained, and told with its place."""
+"""What a user's hooks return is checked before anything is trained; errors have their place."""
 
 from __future__ import annotations
 

@@ -232,21 +232,21 @@ def test_data_that_are_gone_are_noted_and_all_else_is_there(runs: Path, tmp_path
     scenario.write_text(scenario.read_text().replace("north.npz", "gone.npz"))
     page = Page(render(read_comparison([tmp_path / "run"])))
     assert [section["id"] for section in page.all("section")] == SECTIONS
-    told = [p["text"] for p in page.all("p") if p.get("class") == "missing"]
-    assert len(told) == 2
-    assert all("gone.npz" in text for text in told)
+    texts = [p["text"] for p in page.all("p") if p.get("class") == "missing"]
+    assert len(texts) == 2
+    assert all("gone.npz" in text for text in texts)
 
 
 def test_a_run_that_has_not_finished_is_shown_as_missing(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs, tmp_path / "runs")
     (tmp_path / "runs" / "fedper-1" / "finished.json").unlink()
     page = Page(render(read_comparison([tmp_path / "runs"]), data=False))
-    (told,) = [
+    (text,) = [
         p["text"]
         for p in page.all("p")
         if p.get("class") == "missing" and "Left out" not in p["text"]
     ]
-    assert told.startswith("missing: fedper, seed 1: ")
+    assert text.startswith("missing: fedper, seed 1: ")
 
 
 # ---------------------------------------------------------------------------- the command
@@ -383,8 +383,8 @@ def test_long_curves_are_thinned_and_keep_their_end() -> None:
     page = chart_of([curve])
     (path,) = (path["d"] for path in page.all("path") if "curve" in path["class"])
     assert path.count("L") < 300
-    told = json.loads(page.all("svg")[0]["data-curves"])["curves"][0]["points"]
-    assert told[-1][2:] == ["9999", "100.0"]
+    points = json.loads(page.all("svg")[0]["data-curves"])["curves"][0]["points"]
+    assert points[-1][2:] == ["9999", "100.0"]
 
 
 def test_curves_may_be_empty_have_gaps_and_long_names() -> None:
@@ -393,9 +393,9 @@ def test_curves_may_be_empty_have_gaps_and_long_names() -> None:
     gaps = Curve(name, 9, [1, 2, 3], [0.5, nan, 0.7], [0.1, nan, nan])
     page = chart_of([Curve("nothing", 0, [], [], []), gaps])
     assert [path["class"] for path in page.all("path")][:2] == ["band m1", "curve m1 again"]
-    (told,) = (text["text"] for text in page.all("text", **{"class": "name"}))
-    assert name.startswith(told[:-1])
-    assert len(told) < 15
+    (name_shown,) = (text["text"] for text in page.all("text", **{"class": "name"}))
+    assert name.startswith(name_shown[:-1])
+    assert len(name_shown) < 15
     assert "nan" not in str(page.elements).lower().replace(name, "")
 
 
@@ -429,13 +429,13 @@ def test_a_method_without_any_finished_run_keeps_its_place(runs: Path, tmp_path:
     assert {cell["text"] for cell in page.within(last, "td")[1:]} == {NONE}
 
 
-def made(folder: Path, strategy: str, north: float, **told: Any) -> Run:
+def made(folder: Path, strategy: str, north: float, **more: Any) -> Run:
     """A run with one client on north, and one on south with half the accuracy."""
     scenario = folder / "tiny.yaml"
     if not scenario.is_file():
         write_tiny(folder)
     accuracies = {"north": [north], "south": [north / 2]}
-    return make_run(folder / strategy, scenario, [accuracies], strategy=strategy, **told)
+    return make_run(folder / strategy, scenario, [accuracies], strategy=strategy, **more)
 
 
 def lede(comparison: Comparison) -> str:
@@ -459,10 +459,10 @@ def test_a_tie_has_no_winner(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "told"),
+    ("others", "said"),
     [(["fedbn"], "; p (Holm) 0.031)."), (["fedbn", "fedper"], "; p (Holm) 0.062: not significant")],
 )
-def test_the_first_words_name_the_corrected_p(tmp_path: Path, others: list[str], told: str) -> None:
+def test_the_first_words_name_the_corrected_p(tmp_path: Path, others: list[str], said: str) -> None:
     runs = [
         make_run(
             tmp_path / f"{strategy}{seed}",
@@ -477,7 +477,7 @@ def test_the_first_words_name_the_corrected_p(tmp_path: Path, others: list[str],
     words = lede(Comparison.of(runs))
     assert words.startswith("fedbn reaches")
     assert "10.0 points above fedavg (95 % interval" in words
-    assert told in words
+    assert said in words
 
 
 def test_what_each_method_does_in_a_round_is_a_table(tmp_path: Path) -> None:

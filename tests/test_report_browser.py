@@ -177,10 +177,10 @@ def test_pointing_at_a_curve_shows_its_numbers(page: Any, runs: Path) -> None:
         group.label: 100 * sum(o.mean for o in group.outcomes.values()) / SEEDS
         for group in read_comparison([runs]).groups
     }
-    told = tip.inner_text()
-    assert "round 2" in told
+    text = tip.inner_text()
+    assert "round 2" in text
     for label, mean in means.items():
-        assert re.search(rf"{label}\s+{mean:.1f}", told)
+        assert re.search(rf"{label}\s+{mean:.1f}", text)
 
 
 def test_features_are_coloured_by_domain_or_by_class(page: Any) -> None:

@@ -162,8 +162,8 @@ def test_streams_of_many_keys_are_those_of_split_mix() -> None:
         value = (value ^ value >> 27) * 0x94D049BB133111EB % 2**64
         return value ^ value >> 31
 
-    told = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    assert [split_mix(1234567, place) for place in range(3)] == told  # as others implement it
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert [split_mix(1234567, place) for place in range(3)] == expected  # as others implement it
     keys, places = np.array([0, 7, 10**6]), np.array([0, 3, 1])
     expected = [
         (split_mix(split_mix(rng.seed_of(4, "some"), key), place) >> 11) / 2**53

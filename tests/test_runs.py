@@ -394,7 +394,7 @@ def test_a_run_shows_who_has_never_trained(tmp_path, scenario):
     console = Console(record=True, width=100)
     print_closing_table(run, console)
     words = " ".join(console.export_text().split())
-    for told in (
+    for phrase in (
         "mean over domains 0.500",
         "mean over clients 0.500 ± 0.224",
         "never trained 2 of the 4 clients have not been drawn to train",
@@ -403,7 +403,7 @@ def test_a_run_shows_who_has_never_trained(tmp_path, scenario):
         "a client's round 6 steps, 75 parameters trained, 500 B sent up",
         "1.0 kB up, 1.0 kB down (evaluation included)",
     ):
-        assert told in words
+        assert phrase in words
     assert "never trained" in run._repr_html_()
 
 
@@ -421,8 +421,8 @@ def test_a_damaged_workload_is_named_and_none_is_no_mistake(tmp_path, scenario):
 def test_a_run_says_what_a_client_trains_and_sends(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "fedlab"):
         for method in ("fedavg", "ditto", "moon"):
-            told = {"strategy": method, "rounds": 1, "out": tmp_path / method}
-            fedlab.simulate(write_tiny(tmp_path), progress=False, **told)
+            options = {"strategy": method, "rounds": 1, "out": tmp_path / method}
+            fedlab.simulate(write_tiny(tmp_path), progress=False, **options)
     # 5 inputs, 8 hidden units, 3 classes; MOON puts 8 x 8 and 8 x 256 before 256 x 3.
     network = 5 * 8 + 8 + 8 * 3 + 3
     projected = 5 * 8 + 8 + 8 * 8 + 8 + 8 * 256 + 256 + 256 * 3 + 3

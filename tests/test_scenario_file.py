@@ -241,8 +241,8 @@ def test_a_bad_override_is_reported_in_one_line(tiny, override, message):
 )
 def test_a_bad_value_is_reported_with_file_line_key_value_and_remedy(tiny, old, new, line, message):
     said = broken(tiny, old, new)
-    told = [text for text in said.splitlines() if text.startswith(f"{tiny}:{line}: {message}")]
-    assert told, said
+    lines = [text for text in said.splitlines() if text.startswith(f"{tiny}:{line}: {message}")]
+    assert lines, said
 
 
 def test_a_key_that_stands_twice_is_refused(tiny):
@@ -311,7 +311,7 @@ def test_many_problems_are_cut_to_five_lines_and_a_count(tiny):
 def test_problems_between_blocks_name_the_file(tiny):
     said = broken(tiny, "rounds: 2", "participation: {fraction: 0.1}")
     assert said == (
-        f"{tiny}: participation.fraction 0.1 of 4 clients samples nobody; use at least 0.25"
+        f"{tiny}: participation.fraction 0.1 of 4 clients samples no client; use at least 0.25"
     )
 
 

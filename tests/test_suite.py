@@ -85,7 +85,9 @@ def test_other_metrics_are_refused_before_anything_is_trained(tmp_path: Path) ->
         scenario(**SMALL, name="one"),
         scenario(**SMALL, name="two", evaluation={"metrics": ["f1", "loss"]}),
     ]
-    words = r"one is told by accuracy and two by f1; .* such as loss, .*evaluation.metrics=\[loss\]"
+    words = (
+        r"one is scored by accuracy and two by f1; .* such as loss, .*evaluation.metrics=\[loss\]"
+    )
     with pytest.raises(InputError, match=words):
         fedlab.compare_scenarios(sources, "fedavg", 1, out=tmp_path / "suite", progress=False)
     assert not (tmp_path / "suite").exists()

@@ -122,5 +122,5 @@ def test_a_default_score_is_the_metric_of_its_name() -> None:
     ):
         metric = Metric.choose(target.score)
         figure = metric.compute(metric.count(target.readable(outputs), labels))[target.score]
-        told = target.scores(outputs, target.to_learn(labels)).double().mean()
-        assert figure == pytest.approx(float(told), rel=1e-6)
+        score = target.scores(outputs, target.to_learn(labels)).double().mean()
+        assert figure == pytest.approx(float(score), rel=1e-6)

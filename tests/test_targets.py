@@ -146,14 +146,14 @@ def test_scores_are_of_all_samples_and_in_their_units(run: fedlab.Run) -> None:
     labels = torch.from_numpy(data.test.labels).double()
     history = run.history
     last = history[(history["round"] == 3) & (history["client"] == -1) & (history.split == "test")]
-    told = last[last.metric == data.target.score].set_index("domain")["value"]
+    scores = last[last.metric == data.target.score].set_index("domain")["value"]
     for index, domain in enumerate(data.domain_names):
         rows = data.test.domains == index
         if run.scenario.data.target.kind == "regression":
             expected = (outputs - labels)[rows].abs().mean()
         else:
             expected = ((outputs > 0) == (labels > 0))[rows].double().mean()
-        assert told[domain] == pytest.approx(float(expected), rel=1e-5)
+        assert scores[domain] == pytest.approx(float(expected), rel=1e-5)
     assert "accuracy" not in set(history["metric"])
     trained = history[(history.split == "train") & (history.metric == data.target.score)]
     assert trained["value"].between(0, 100).all()
@@ -258,8 +258,8 @@ def test_a_server_without_data_needs_the_scale() -> None:
         InputError, match=r"data\.target\.standardise: mean and std are those of all"
     ):
         setup_of(scenario("regression", data=data, model="small_cnn"), ["a", "b"])
-    told = {"name": "regression", "mean": [1.0, 2.0], "std": [1.0, 1.0]}
-    setup = setup_of(scenario(told, data=data, model="small_cnn"), ["a", "b"])
+    target = {"name": "regression", "mean": [1.0, 2.0], "std": [1.0, 1.0]}
+    setup = setup_of(scenario(target, data=data, model="small_cnn"), ["a", "b"])
     assert setup.classes == ("a", "b")
 
 

@@ -23,25 +23,25 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "tracking.md"
 
 
 class Notes(Tracker):
-    """Notes what it is told."""
+    """Records the calls."""
 
-    told: ClassVar[list] = []
+    calls: ClassVar[list] = []
 
     def start(self, folder, scenario, first_round):
-        self.told.append(("start", folder.name, scenario.name, first_round))
+        self.calls.append(("start", folder.name, scenario.name, first_round))
 
     def log(self, round, numbers):
-        self.told.append((round, dict(numbers)))
+        self.calls.append((round, dict(numbers)))
 
     def finish(self):
-        self.told.append("finish")
+        self.calls.append("finish")
 
 
 class Broken(Notes):
-    """Fails when it is told of a round."""
+    """Fails when it logs a round."""
 
     def log(self, round, numbers):
-        self.told.append(round)
+        self.calls.append(round)
         raise ConnectionError("no network")
 
 
@@ -78,7 +78,7 @@ class Stops:
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Notes, "told", [])
+    monkeypatch.setattr(Notes, "calls", [])
     return write_tiny(tmp_path)
 
 
@@ -88,7 +88,7 @@ def simulate(tiny, out, *overrides, **more):
 
 def test_a_tracker_gets_the_historys_numbers(tiny):
     run = simulate(tiny, "run", "output.trackers=[test_tracking:Notes]")
-    start, (first, numbers), (second, _), finish = Notes.told
+    start, (first, numbers), (second, _), finish = Notes.calls
     assert start == ("start", "run", "tiny", 1)
     assert (first, second, finish) == (1, 2, "finish")
     spread = metrics.spread(metrics.by_client(run.history, 1))
@@ -110,15 +110,17 @@ def test_a_tracker_gets_clients_that_have_never_trained_after_a_resume_too(tiny)
     words = ("output.trackers=[test_tracking:Notes]", "participation.fraction=0.25")
     simulate(tiny, "run", *words)
     run = fedlab.resume("run", ["rounds=3"], progress=False)
-    told = {one[0]: one[1] for one in Notes.told if isinstance(one, tuple) and one[0] in (1, 2, 3)}
-    for number, numbers in told.items():
+    logged = {
+        one[0]: one[1] for one in Notes.calls if isinstance(one, tuple) and one[0] in (1, 2, 3)
+    }
+    for number, numbers in logged.items():
         spread = metrics.spread_in(run.history, number)
         assert spread.untrained >= 4 - number
         assert numbers["clients/tested_untrained"] == spread.untrained
         trained = spread.of_trained
         assert numbers["accuracy/mean_over_trained_clients"] == trained.mean_over_clients
         assert numbers["accuracy/worst_trained_client"] == trained.worst
-    assert sorted(told) == [1, 2, 3]
+    assert sorted(logged) == [1, 2, 3]
 
 
 def test_a_tracker_changes_no_number_and_cannot_end_a_run(tiny, caplog):
@@ -126,7 +128,7 @@ def test_a_tracker_changes_no_number_and_cannot_end_a_run(tiny, caplog):
     tracked = simulate(tiny, "tracked", "output.trackers=[test_tracking:Broken, tensorboard]")
     for name in ("history.csv", "model.safetensors"):
         assert (plain.folder / name).read_bytes() == (tracked.folder / name).read_bytes()
-    assert Notes.told == [("start", "tracked", "tiny", 1), 1]
+    assert Notes.calls == [("start", "tracked", "tiny", 1), 1]
     (warning,) = (r.getMessage() for r in caplog.records if "tracker" in r.getMessage())
     assert warning.startswith("the tracker 'test_tracking:Broken' fails and is left out: ")
 
@@ -192,7 +194,7 @@ def examples() -> list[str]:
 
 @pytest.fixture
 def wandb(monkeypatch) -> SimpleNamespace:
-    """The part of W&B's interface that the worked example uses; notes what it is told."""
+    """The part of W&B's interface that the worked example uses; records the calls."""
     module = ModuleType("wandb")
     module.__spec__ = importlib.util.spec_from_loader("wandb", None)
     seen = SimpleNamespace(init=[], log=[], finished=0)

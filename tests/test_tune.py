@@ -356,7 +356,7 @@ def test_another_space_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text("shared: {training.batch_size: [4]}")
     with pytest.raises(InputError, match="holds a tuning with another space"):
         tuned(tmp_path / "tuning", ["fedavg"], 1, space=tmp_path / "space.yaml")
-    # Runs that are there have other values for that reason, which is not what is told.
+    # Runs that are there have other values for that reason, which is not the error.
     (tmp_path / "space.yaml").write_text("shared: {training.optimizer.lr: [0.3, 0.4]}")
     with pytest.raises(InputError, match="holds a tuning with another space"):
         tuned(tmp_path / "tuning", ["fedavg"], 2, space=tmp_path / "space.yaml")

@@ -143,8 +143,8 @@ def test_tables_and_measures_know_the_third_split(tmp_path: Path) -> None:
     write_table(partition, data, tmp_path / "who.csv")
     table = pandas.read_csv(tmp_path / "who.csv")
     assert table["split"].value_counts()["validation"] == len(partition.validation)
-    told = table[table["split"] == "validation"].groupby("client").size()
-    assert told.tolist() == measures(partition, data)["validation samples"].tolist()
+    counts = table[table["split"] == "validation"].groupby("client").size()
+    assert counts.tolist() == measures(partition, data)["validation samples"].tolist()
     assert not table["client"].isna().any()
 
 
@@ -334,7 +334,7 @@ def test_best_is_strict_and_a_nan_is_never_best() -> None:
     assert (best.round, best.worse) == (3, 0)
 
 
-# ---------------------------------------------------------------------- what is told
+# ---------------------------------------------------------------------- what is reported
 
 
 class Never(Metric):
@@ -366,11 +366,11 @@ def test_rounds_that_cannot_be_judged_are_logged(tmp_path: Path) -> None:
     history.to_csv(run.folder / "history.csv", index=False, na_rep="nan")
     again = fedlab.load_run(run.folder)
     first, second = sorted({1, 2, 3} - {run.chosen_round})
-    told = closing_table(again, tmp_path)
+    text = closing_table(again, tmp_path)
     words = f"rounds {first} and {second} could not be chosen: validation F1 is not defined on d1 ("
-    assert words in told
-    assert "loss, first in evaluation.metrics, always is" in told
-    assert f"after round {run.chosen_round} (best on validation)" in told
+    assert words in text
+    assert "loss, first in evaluation.metrics, always is" in text
+    assert f"after round {run.chosen_round} (best on validation)" in text
     text = Comparison.of([again]).to_markdown()
     assert f"is not defined on every domain: fedavg, seed 0: rounds {first} and {second}." in text
 
@@ -382,9 +382,9 @@ def test_a_round_is_not_called_best_where_none_could_be_judged(
         run = run_of(tmp_path / "run", {**CHOOSES, "metrics": [Never]}, rounds=6)
     words = "6 rounds (1, 2, 3, 4, 5, ...) could not be chosen: validation Never is not defined on"
     assert words in caplog.text
-    told = closing_table(run, tmp_path)
-    assert words in told
-    assert "best on validation" not in told
+    text = closing_table(run, tmp_path)
+    assert words in text
+    assert "best on validation" not in text
 
 
 def test_a_comparison_says_how_rounds_were_chosen(tmp_path: Path) -> None:
@@ -424,8 +424,8 @@ def test_the_best_test_round_is_a_column_that_says_oracle(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("evaluation", "words"),
     [
-        ({"select": "validation"}, "select: validation chooses by samples that nobody has set"),
-        ({"patience": 3}, "patience chooses by samples that nobody has set aside"),
+        ({"select": "validation"}, "select: validation chooses by samples that no client has set"),
+        ({"patience": 3}, "patience chooses by samples that no client has set aside"),
         ({"validation": 0.2, "patience": 0}, "greater than 0"),
         ({"validation": 1.0}, "less than 1"),
         ({"validation": 0}, "greater than 0"),

@@ -63,8 +63,8 @@ def _check_rule(scenario: Scenario, strategy: type[Strategy]) -> None:
         )
     if not rule.weighted and strategy.overrides("weight"):
         raise InputError(
-            f"updates.rule: {rule.name} counts every client the same, and {name} has weights of "
-            "its own for them; leave updates.rule out, or use another strategy"
+            f"updates.rule: {rule.name} counts every client the same, and {name} has its own "
+            "weights for them; leave updates.rule out, or use another strategy"
         )
     if too_few := rule.least(scenario.cohort_size):
         raise InputError(

@@ -49,8 +49,8 @@ def make_run(
         rounds: For each round, the accuracies of the clients of each domain.
         finished: Whether it has ended.
         virtual: Virtual seconds of each round, if it is on devices.
-        trained: Samples and steps of the clients that trained in every round, if that is told.
-        parameters: Parameters that a client trains, if that is told.
+        trained: Samples and steps of the clients that trained in every round, if recorded.
+        parameters: Parameters that a client trains, if recorded.
         **changes: Top-level fields of the scenario.
     """
     changed = load_scenario(scenario, **changes)
@@ -63,8 +63,8 @@ def make_run(
         if virtual is not None:
             rows.append(Row(number, GLOBAL, "", "round", "virtual_seconds", virtual, 0))
         for client, (samples, steps) in (trained or {}).items():
-            told = {"loss": 1.0, "steps": float(steps)}
-            rows += [Row(number, client, "", "train", m, v, samples) for m, v in told.items()]
+            metrics = {"loss": 1.0, "steps": float(steps)}
+            rows += [Row(number, client, "", "train", m, v, samples) for m, v in metrics.items()]
         if trained is not None:
             rows.append(Row(number, GLOBAL, "", "round", "clients", len(trained), 0))
         writer.on_round(STRATEGY, RoundReport(number, len(rounds), rows, seconds))

@@ -36,7 +36,7 @@ def play(runtime: Runtime, rounds: int, tolerance: float | None = None) -> list[
         if tolerance is not None:
             assert_same(alone, runtime.train_many(list(clients), received, own), tolerance)
         own = [state | sent.client_state for state, (sent, _) in zip(own, alone, strict=True)]
-        updates = [ClientUpdate(k, sent.arrays, told) for k, (sent, told) in enumerate(alone)]
+        updates = [ClientUpdate(k, sent.arrays, metrics) for k, (sent, metrics) in enumerate(alone)]
         strategy.aggregate(server_round, updates)
     return updates
 

@@ -63,4 +63,4 @@ class Phased(ClientTrainer):
         """Sends the head of the first phase as well, and tells the number of steps."""
         update = super().finish(carry, received, steps)
         arrays = {**update.arrays, "head": carry.extra["head"]}
-        return update._replace(arrays=arrays, metrics={"told": torch.tensor(float(steps))})
+        return update._replace(arrays=arrays, metrics={"counted": torch.tensor(float(steps))})
