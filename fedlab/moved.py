@@ -93,6 +93,7 @@ MOVED = {
     "models.chain": "models.dense_chain",
     "models.check": "models.output_check",
     "models.geometry": "models.eigenspace",
+    "models.heard": "models.captured",
     "models.layout": "models.memory_format",
     "models.modes": "models.eval_mode",
     "models.parts": "models.blocks",
