@@ -10,7 +10,7 @@ from fedlab.config.scenario_diff import (
     IN_MID_RUN,
     METHOD_AND_SEED,
     NO_RESULT,
-    Difference,
+    KeyDifference,
     differences,
     differing_keys,
     flatten,
@@ -38,7 +38,7 @@ def test_differences_name_the_key_and_both_values() -> None:
     before, after = {"a": {"x": 1, "gone": 2}, "b": 0}, {"a": {"x": 3}, "b": 0, "new": True}
     found = differences(before, after)
     assert found == [("a.x", 1, 3), ("a.gone", 2, None), ("new", None, True)]
-    assert str(Difference("a.x", 1, None)) == "a.x=1 and not null"
+    assert str(KeyDifference("a.x", 1, None)) == "a.x=1 and not null"
     assert differences(before, after, ignore=["a", "new"]) == []
 
 

@@ -16,7 +16,7 @@ from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.group import checked_target
 from fedlab.comparison.launch import memory_of_data, run_here, run_on_ray
-from fedlab.comparison.plan import PlannedRun, checked_seeds, plan, refuse_strangers
+from fedlab.comparison.plan import PlannedRun, checked_seeds, plan, refuse_other_runs
 from fedlab.comparison.run_worker import Load, OnProgress, RunProgress, RunTask
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
@@ -90,7 +90,7 @@ def compare(
     for one in planned:
         _check_columns(columns, one.scenario)
     folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
-    refuse_strangers(planned, folder)
+    refuse_other_runs(planned, folder)
     check_resources(first)
     check_trackers(first)
     todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
