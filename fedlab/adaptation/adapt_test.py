@@ -2,7 +2,7 @@
 
 Three ways: statistics of the test samples in batch normalisation
 (`fedlab.adaptation.batch_statistics`), entropy minimisation (`fedlab.adaptation.tent`), and
-predictions that heed the test set's class prior (`fedlab.adaptation.label_shift`). Every domain
+predictions corrected by the test set's class prior (`fedlab.adaptation.label_shift`). Every domain
 starts from the run's model. Labels of test samples are used for scores, and for the true prior that
 stands beside the estimate.
 """
@@ -91,7 +91,7 @@ def adapt_test(
         options: Of the method, None for its default: ``alpha`` (share of the test samples'
             statistics), ``batch_size`` (test samples per batch at least, 0 for all of a domain),
             ``lr`` and ``steps`` per batch (of ``tent``), ``estimator`` (``bbse``, ``rlls``,
-            ``em``), ``calibrate`` (whether probabilities are first made right on validation
+            ``em``), ``calibrate`` (whether probabilities are first calibrated on validation
             samples; by default with ``em``, where there are any).
 
     Raises:

@@ -5,9 +5,9 @@ classifier that is fitted on the rest of its samples, fold by fold. Only the res
 `fedlab.adaptation.confident_learning.threshold_sums` leaves a client.
 
 The classifiers have not seen the sample, but the features come from a network that was trained on
-the very labels that are audited: where it has learnt wrong labels by heart, they look right. And
-what a classifier does not know, it takes for a wrong label: an estimate is worth as much as
-`Audit.accuracy`, which stands beside it.
+the very labels that are audited: wrong labels that it has memorised look right. Mistakes of a
+classifier look like wrong labels: an estimate is as reliable as `Audit.accuracy`, which is
+reported with it.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@ mean and covariance of each class of their features (what the last dense layer r
 pools them exactly, draws features of every class from a normal distribution with these moments,
 equally many of each, and trains the last layer on them. It is the only layer that changes.
 
-A step after training, and no method: it goes with every method that has a global model, and asks
-nothing of its rounds.
+It is a step after training for every method with a global model, and does not change its rounds.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class LabelShift(Way):
         trained: The run.
         model: Its global model.
         estimator: Estimates q.
-        calibrated: Whether probabilities are first made right on validation samples, by a
+        calibrated: Whether probabilities are first calibrated on validation samples, by a
             temperature and biases (`fedlab.adaptation.score_calibration`). None does so for ``em``
             where there are validation samples.
 

@@ -9,9 +9,8 @@ differs: p for the source, q for the test set, and w = q / p. Estimators of w:
 - ``rlls``: Regularized Learning for Domain Adaptation under Label Shifts, Azizzadenesheli, Liu,
   Yang, Anandkumar, ICLR 2019, arXiv 1903.09734: the same equations, and a penalty on ‖w - 1‖.
 - ``em``: Adjusting the Outputs of a Classifier to New a Priori Probabilities: A Simple Procedure,
-  Saerens, Latinne, Decaestecker, Neural Computation 14, 2002: the likelihood of q. It takes the
-  network's probabilities at their word, which have to be right for every class
-  (`fedlab.adaptation.score_calibration`).
+  Saerens, Latinne, Decaestecker, Neural Computation 14, 2002: the likelihood of q. The network's
+  probabilities have to be calibrated for every class (`fedlab.adaptation.score_calibration`).
 """
 
 from __future__ import annotations
@@ -157,7 +156,7 @@ def rlls(joint: np.ndarray, shares: np.ndarray, samples: int) -> np.ndarray:
 
     The paper's problem in θ = w - 1, since C has the source's shares of predictions as the sums of
     its rows. Both norms are convex, so the minimum is on the line of those that minimise the sum of
-    squares ‖C w - μ‖² + κ ‖w - 1‖² for some κ, along which it is looked for.
+    squares ‖C w - μ‖² + κ ‖w - 1‖² for some κ, along which it is searched.
 
     Args:
         joint: C, shape (classes, classes).

@@ -53,7 +53,7 @@ def compare(
 
     Args:
         source: A scenario, its file, or the name of one that comes with fedlab.
-        strategies: Methods; the first is what the others are held against. Each is a name
+        strategies: Methods; the first is the reference of the others. Each is a name
             (``"fedbn"``), a name with parameters (``"fedprox mu=0.1"`` or a mapping), a strategy's
             class or its parameters; a text may name several, with commas. By default the
             scenario's own. That one keeps the parameters that the scenario gives it; others start

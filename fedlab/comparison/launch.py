@@ -1,9 +1,9 @@
 """Launches many runs on one machine or Ray cluster, as many at once as fit.
 
-A run that is alone with a share of one actor needs no messages between processes: the process that
-conducts it trains its clients, too, by the same code and with as many threads as an actor has, and
-so with the same bytes. Where there are fewer runs than room for actors, each run gets its share of
-them, and the process that conducts it only sends and adds up.
+A run whose share is one actor needs no messages between processes: its worker process trains its
+clients, too, by the same code and with as many threads as an actor has, and so with the same bytes.
+Where more actors fit than there are runs, each run gets its share of them, and its worker process
+only sends messages and adds updates up.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Layout:
 
     Attributes:
         max_parallel: Runs at the same time.
-        actors: Actors of each; 1 is the process that conducts it.
+        actors: Actors of each; 1 is its worker process.
         share: The hardware of one actor.
     """
 

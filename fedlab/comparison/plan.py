@@ -37,7 +37,7 @@ class PlannedRun:
     """A planned run.
 
     Attributes:
-        entry: What it stands for in the comparison.
+        entry: Its method, setting and seed in the comparison.
         scenario: What is run.
     """
 

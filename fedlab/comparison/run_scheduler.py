@@ -49,13 +49,13 @@ class Attempt(NamedTuple):
 class RunScheduler:
     """Runs jobs on a Ray cluster that this process is connected to.
 
-    All conductors are on this machine, where the folders of the runs are.
+    All workers are on this machine, where the folders of the runs are.
 
     Args:
         max_parallel: Jobs at the same time.
         actors: Actors of each, where it has any.
         share: The hardware of one actor.
-        alone: Whether a conductor trains its run's clients itself.
+        alone: Whether a worker trains its run's clients itself.
     """
 
     def __init__(self, max_parallel: int, actors: int, share: ActorPlan, alone: bool) -> None:

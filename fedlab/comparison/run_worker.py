@@ -44,7 +44,7 @@ class RunTask:
         folder: The run's folder.
         scenario: What is run, as it stands in the folder.
         resources: What it is run on, here and now.
-        threads: PyTorch threads of the server's half; as many as there are by default.
+        threads: PyTorch threads of the server; all by default.
         session_classes: Classes that another process may not be able to import.
         until: The round after which it stops for the time being; None runs it to its end.
     """

@@ -139,8 +139,8 @@ def paired_difference(
 ) -> PairedDifference:
     """The mean difference to a reference over the seeds that both have, with its interval.
 
-    Runs of one seed share data, partition and first weights, so that what a seed does to both
-    falls out of their difference. The interval is Student's: mean ± t · s / √n, s the standard
+    Runs of one seed share data, partition and initial weights, so that the common effect of the
+    seed cancels in their difference. The interval is Student's: mean ± t · s / √n, s the standard
     deviation of the n differences and t the quantile of n - 1 degrees of freedom.
 
     Args:

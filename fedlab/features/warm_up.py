@@ -1,8 +1,8 @@
 """Features of a network that the clients train together for a few rounds before it is frozen.
 
 The two-stage training that methods on frozen features presuppose, where no pre-trained encoder is
-to be had: FedAvg (McMahan et al., AISTATS 2017, arXiv 1602.05629) over the same clients and samples
-makes the backbone; the head it was trained with is thrown away.
+available: FedAvg (McMahan et al., AISTATS 2017, arXiv 1602.05629) over the same clients and samples
+trains the backbone; its head is discarded.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def numbers_of(
         were tested that have never trained, ``clients/tested_untrained`` counts them, and
         ``accuracy/mean_over_trained_clients`` and ``accuracy/worst_trained_client`` leave them
         out. Of held-out clients there is ``held_out_accuracy/mean_over_clients``, and
-        ``adapted_accuracy/mean_over_clients`` after adaptation. A number that there is not has no
-        name.
+        ``adapted_accuracy/mean_over_clients`` after adaptation. Numbers that do not exist are left
+        out.
     """
     rows = to_frame(report.rows)
     numbers: dict[str, float] = {}

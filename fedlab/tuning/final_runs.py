@@ -38,7 +38,7 @@ def final_runs(
 def settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The chosen values of shared keys, by the last word of each key.
 
-    It belongs to the method's label: in this comparison, a method is held against the first one
-    with what was chosen for that, and not with the same learning rate.
+    They are part of the method's label: in this comparison, the first method, the reference, has
+    its own chosen values, e.g. another learning rate.
     """
     return {k.rpartition(".")[2]: v for k, v in values.items() if not k.startswith("strategy.")}

@@ -2,7 +2,7 @@
 
 tuning.yaml         what was asked for
 draws/<run>/        a run for each method, draw and seed
-ledger.csv          what each of them came to
+ledger.csv          the score and cost of each of them
 tuned.yaml          what was chosen for each method
 comparison/         the chosen settings on fresh seeds (a folder of `fedlab.compare`)
 """
@@ -95,8 +95,8 @@ def tune(
         halving: Whether the worse half of a method's draws is given up after a quarter, and again
             after half, of the rounds.
         sampler: ``random``, whose draws are the same for all methods in what they share; or one of
-            Optuna's (``tpe``, ``gp``, ``cmaes``, ``qmc``; extra ``tune``), which propose from what
-            each method's earlier draws came to.
+            Optuna's (``tpe``, ``gp``, ``cmaes``, ``qmc``; extra ``tune``), which propose from the
+            scores of each method's earlier draws.
         before: Whether every method is also compared as the scenario has it.
         out: Folder of the tuning; by default one inside ``output.dir``, named after the scenario.
         max_parallel: Runs at the same time, at most.

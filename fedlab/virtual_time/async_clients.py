@@ -1,8 +1,8 @@
 """Asynchronous clients: when each one starts, and whose update arrives next.
 
 A client that is asked has a trip: it receives the model, trains, and sends its update. Where it
-ends is known when it begins, so trips are events on the virtual clock and nothing more; training
-is done when an update arrives, and not for those that never do.
+ends is known when it begins, so trips are events on the virtual clock; the training itself is done
+when an update arrives, and is skipped for updates that never do.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def partition(comparison: Comparison) -> tuple[PageSection, tuple[str, ...], tup
     """The section with clients by class and by domain, and the names of domains and classes.
 
     The partition is that of the first run; methods that pool clients (centralised training) are
-    not heeded.
+    ignored.
     """
     scenario = comparison.runs[0].scenario
     try:

@@ -16,9 +16,8 @@ from fedlab.report.terminal.tables import write_csv
 def print_audit(audit: Audit, console: Console, file: Path | None = None) -> None:
     """Prints flagged labels by client, and the estimated quality of the flags.
 
-    Beside the estimate stands how good the classifiers behind it are, and a word where they are not
-    good enough. Which labels are wrong is known where the scenario has made them so, and nowhere
-    else.
+    The accuracy of the classifiers is printed with the estimate, and a warning where it is too low.
+    Which labels are really wrong is known only where the scenario has label noise.
 
     Args:
         audit: What was found.
