@@ -63,8 +63,8 @@ class Audit:
     def doubt(self) -> str:
         """Why the estimate is unreliable, in words; empty where it is not.
 
-        Classifiers that are wrong about most samples take their own mistakes for wrong labels, and
-        more labels cannot be wrong than those that classifiers disagree with.
+        Mistakes of inaccurate classifiers count as wrong labels, and the estimated share of wrong
+        labels cannot exceed that of labels with which classifiers disagree.
         """
         if self.accuracy < LEAST_ACCURACY:
             return (

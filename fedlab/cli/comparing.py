@@ -34,7 +34,7 @@ def compare(
     ] = None,
     strategies: Annotated[
         list[str] | None,
-        typer.Option(help="Methods, by commas; the first is what others are held against."),
+        typer.Option(help="Methods, by commas; the first is the reference of the others."),
     ] = None,
     seeds: Annotated[str, typer.Option(help="How many, or which: 0,3,7.")] = "5",
     folder: Annotated[
