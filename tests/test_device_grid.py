@@ -64,7 +64,7 @@ def test_more_devices_than_clients_at_once_do_not_keep_a_run_from_beginning(
     roll.assign()
     assert set(roll.seats) == {"a", "b"}
     roll.poll()
-    (left_over,) = network.sent(FAREWELL).items()
+    (left_over,) = network.messages_of(FAREWELL).items()
     assert left_over[0] == 1
     said = Farewell.of(left_over[1].content)
     assert (said.finished, "all seats of this run are taken") == (False, said.reason)
@@ -91,7 +91,7 @@ def test_a_device_of_another_version_is_sent_away_and_the_others_go_on(
     poll(roll)
     assert set(roll.connected()) == {"new"}
     roll.poll()
-    said = Farewell.of(network.sent(FAREWELL)[1].content)
+    said = Farewell.of(network.messages_of(FAREWELL)[1].content)
     assert "different versions of fedlab" in said.reason
 
 

@@ -41,6 +41,6 @@ class Network:
     def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
         return [self._replies.pop(number) for number in numbers if number in self._replies]
 
-    def sent(self, kind: str) -> dict[int, Message]:
+    def messages_of(self, kind: str) -> dict[int, Message]:
         """Messages of a kind, by node."""
         return {m.metadata.dst_node_id: m for m in self.sent if m.metadata.message_type == kind}
