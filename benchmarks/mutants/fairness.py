@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "ifca-sends-one-model-to-tests",
         "fedlab/strategies/ifca.py",
-        'choose one to test, too."""\n        return self.broadcast(server_round)',
-        'choose one to test, too."""\n        return super().sent_to_test(server_round)',
+        'choose one for tests, too."""\n        return self.broadcast(server_round)',
+        'choose one for tests, too."""\n        return super().sent_to_test(server_round)',
         IFCA,
     ),
 )
