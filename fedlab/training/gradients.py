@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fedlab.constants import constant
 from fedlab.records import Tensors
 
 Objective = Callable[[Tensors, Tensors], tuple[torch.Tensor, Any]]
@@ -30,7 +31,12 @@ def value_and_gradients(
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
         value, extra = objective(leaves, buffers)
-    gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    start = constant((1.0,), value.dtype, value.device).view(
+        ()
+    )  # PyTorch would make one every time
+    gradients = torch.autograd.grad(
+        value, list(leaves.values()), grad_outputs=start, allow_unused=True
+    )
     return known(dict(zip(leaves, gradients, strict=True))), value.detach(), extra
 
 

@@ -74,6 +74,30 @@ def dot(first: Tensors, second: Tensors) -> Tensor:
     return _run(_dot, [list(first.values()), [second[name] for name in first]])[0]
 
 
+def descend(tensors: Tensors, gradients: Tensors, lr: float) -> None:
+    """A step of plain SGD for the names of `gradients`, in place."""
+    if gradients:
+        _run(_descend, [[tensors[name] for name in gradients], list(gradients.values())], lr)
+
+
+def advance(counts: Sequence[Tensor], by: Sequence[int]) -> None:
+    """Adds a whole number to each of some counts, in place."""
+    if counts:
+        _run(_advance, [list(counts)], tuple(by))
+
+
+def put_back(tensors: Sequence[Tensor], before: Sequence[Tensor], kept: Tensor) -> None:
+    """Gives tensors the values of `before` where they are not kept, in place.
+
+    Args:
+        tensors: All of one client, or all of a stack.
+        before: Earlier values of the same tensors.
+        kept: A bool, or one for each stacked client.
+    """
+    if tensors:
+        _run(_put_back, [list(tensors), list(before)], kept)
+
+
 def _named(function: Function, first: Tensors, second: Tensors) -> Tensors:
     if not first:
         return {}
@@ -112,14 +136,49 @@ def _multiply(lists: Lists, stacked: int, factor: Tensor | float) -> Sequence[Te
     return torch._foreach_mul(tensors, beside)
 
 
+def _descend(lists: Lists, stacked: int, lr: float) -> Sequence[Tensor]:
+    torch._foreach_add_(*lists, alpha=-lr)
+    return []
+
+
+def _advance(lists: Lists, stacked: int, by: tuple[int, ...]) -> Sequence[Tensor]:
+    torch._foreach_add_(lists[0], by)
+    return []
+
+
+def _put_back(lists: Lists, stacked: int, kept: Tensor) -> Sequence[Tensor]:
+    pairs = list(zip(*lists, strict=True))
+    for dtype in {tensor.dtype for tensor in lists[0]}:
+        _put_back_alike([pair for pair in pairs if pair[0].dtype == dtype], kept)
+    return []
+
+
+def _put_back_alike(pairs: Sequence[tuple[Tensor, Tensor]], kept: Tensor) -> None:
+    """`put_back` for tensors of one type; those of one client in four launches."""
+    if kept.dim() or not all(_dense(new) and new.stride() == old.stride() for new, old in pairs):
+        for new, old in pairs:
+            beside = kept.view(kept.shape + (1,) * (new.dim() - kept.dim()))
+            new.copy_(torch.where(beside, new, old))
+        return
+    flat = [[in_memory_order(tensor) for tensor in each] for each in zip(*pairs, strict=True)]
+    chosen = torch.where(kept, *(torch.cat(each) for each in flat))
+    torch._foreach_copy_(flat[0], chosen.split([tensor.numel() for tensor in flat[0]]))
+
+
+def _dense(tensor: Tensor) -> bool:
+    """Whether `in_memory_order` is a view."""
+    last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return last or tensor.is_contiguous()
+
+
 def _square_sum(lists: Lists, stacked: int) -> Sequence[Tensor]:
     (tensors,) = lists
     if not is_accelerator(tensors[0].device):
         squares = [_total(tensor.square(), stacked) for tensor in tensors]
         return [sum(squares[1:], squares[0])]
     if not stacked:
-        norms = torch.stack(torch._foreach_norm(tensors))
-        return [norms.dot(norms)]
+        together = torch.cat([in_memory_order(tensor) for tensor in tensors])
+        return [together.dot(together)]
     return [_joined(torch._foreach_mul(tensors, tensors), stacked)]
 
 

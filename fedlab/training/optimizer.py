@@ -91,12 +91,11 @@ class Optimizer:
         if not parameters:
             return
         if taken is not None:
-            places = [(tensors, name) for tensors in state.values() for name in tensors]
-            places += [(parameters, name) for name in parameters]
-            before = [tensors[name].clone() for tensors, name in places]
+            slots = [tensor for tensors in state.values() for tensor in tensors.values()]
+            changed = dict(enumerate([*slots, *parameters.values()]))
+            before = lists.copied(changed)
             self.apply(parameters, gradients, state, lr)
-            for (tensors, name), old in zip(places, before, strict=True):
-                tensors[name].copy_(torch.where(_beside(taken, old), tensors[name], old))
+            lists.put_back(list(changed.values()), list(before.values()), taken)
             return
         values = list(parameters.values())
         grads = [gradients[name] for name in parameters]
