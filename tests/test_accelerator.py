@@ -113,6 +113,8 @@ CHOSEN = [
     ("fixmatch", "cnn-batch", "cross_entropy", "stack"),
     pytest.param(("fedlabel", "cnn-none", "cross_entropy", "sequential"), marks=pytest.mark.slow),
     pytest.param(("fraug", "cnn-batch", "aldr_kl", "sequential"), marks=pytest.mark.slow),
+    pytest.param(("fraug", "cnn-batch", "cross_entropy", "stack"), marks=pytest.mark.slow),
+    pytest.param(("moon", "cnn-batch", "cross_entropy", "stack"), marks=pytest.mark.slow),
 ]
 
 

@@ -473,6 +473,8 @@ def test_together_is_one_by_one(model: str, distance: str) -> None:
     states: list[list[Any]] = [[{} for _ in clients], [{} for _ in clients]]
     for server_round in (1, 2):
         down = broadcast(runtime, server_round, rounds=2)
+        for records in down.arrays.values():
+            records |= {n: t.double() for n, t in records.items() if t.is_floating_point()}
         alone = [runtime.train(k, down, states[0][k]) for k in clients]
         together = runtime.train_many(clients, down, states[1])
         states = [[update.client_state for update, _ in each] for each in (alone, together)]

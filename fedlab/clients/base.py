@@ -276,7 +276,7 @@ class ClientTrainer(Generic[P]):
         return carry, metrics
 
     def after_step(self, carry: Carry, batch: Batch, phase: Phase) -> None:
-        """What follows an optimiser step, in place on the carry; like `gradients` for stacks, too."""
+        """What follows an optimiser step, in place on the carry; for stacks as `gradients` is."""
 
     def takes_step(self, carry: Carry, phase: Phase) -> torch.Tensor | None:
         """Whether the optimiser steps after the last call of `gradients`.
