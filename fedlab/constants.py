@@ -28,6 +28,13 @@ def counted(size: int, device: torch.device) -> Tensor:
         return torch.arange(size, device=device)
 
 
+@lru_cache(maxsize=16)
+def identity(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The identity matrix, whose rows are classes as zeros and ones; must not be written to."""
+    with _outside():
+        return torch.eye(size, dtype=dtype).to(device)
+
+
 @contextmanager
 def _outside() -> Generator[None]:
     """Outside of inference mode and of transforms of `torch.func`, whose tensors end with them."""

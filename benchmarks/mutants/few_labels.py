@@ -74,7 +74,7 @@ MUTANTS = (
     Mutant(
         "fedlabel-statistics-follow-what-is-not-kept",
         "fedlab/clients/fedlabel.py",
-        "put_back(list(carry.buffers.values()), list(before.values()), taken)",
+        "before.put_back(taken)",
         "pass",
         TESTS,
     ),

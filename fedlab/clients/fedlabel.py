@@ -20,7 +20,9 @@ from fedlab.models.chance import draws_random_numbers
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.strategies.fedlabel import FedLabelParameters
-from fedlab.training.lists import added, copied, less, put_back
+from fedlab.training.gradients import forked
+from fedlab.training.lists import added, copied, less
+from fedlab.training.snapshots import Snapshot
 from fedlab.training.task import Batch, Task
 
 
@@ -65,13 +67,16 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         carry = super().begin(received, client_state, stats)
         device = stats.class_counts.device
         names = ("labelled", "pseudo-labels", "right")
+        start, statistics = copied(carry.parameters), copied(carry.buffers)
         extra = {
-            "global": copied(carry.parameters),
-            "global buffers": copied(carry.buffers),
-            "local": copied(carry.parameters),
-            "local buffers": copied(carry.buffers),
+            "global": start,
+            "global buffers": statistics,
+            "local": start,  # until the labelled stretch has ended
+            "local buffers": statistics,
             "counts": {name: torch.zeros((), device=device) for name in names},
-            "threshold": {"value": torch.full((), received.config["threshold"], device=device)},
+            "threshold": {
+                "value": torch.full((), float(received.config["threshold"]), device=device)
+            },
             "step": {"taken": torch.ones((), dtype=torch.bool, device=device)},
         }
         return carry._replace(extra=extra)
@@ -96,12 +101,11 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         counts["pseudo-labels"] += said.number
         counts["right"] += (said.kept & (said.labels == batch.labels)).sum()
         taken = carry.extra["step"]["taken"].copy_(said.number)
-        before = copied(carry.buffers)
+        before = Snapshot(list(carry.buffers.values()))
         gradients = super().gradients(
             carry, batch, replace(phase, objective=partial(self.unlabelled_loss, said=said))
         )
-        # A skipped batch leaves statistics unchanged.
-        put_back(list(carry.buffers.values()), list(before.values()), taken)
+        before.put_back(taken)  # a skipped batch leaves statistics unchanged
         return gradients
 
     def takes_step(self, carry: Carry, phase: Phase) -> Tensor | None:
@@ -174,7 +178,9 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
     ) -> Sequence[Tensor]:
         """Outputs of both views, in one pass where no layer sees the rest of a batch."""
         if self.normalises_batches or draws_random_numbers(self.task.model):
-            return [self.task.outputs(parameters, buffers, each) for each in (strong, plain)]
+            both = (parameters,) * 2 if self.task.holds else forked(parameters)
+            pairs = zip(both, (strong, plain), strict=True)
+            return [self.task.outputs(own, buffers, view) for own, view in pairs]
         return self.task.outputs(parameters, buffers, torch.cat([strong, plain])).chunk(2)
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:

@@ -53,7 +53,8 @@ class MOON(ClientTrainer[MOONParameters]):
             received = self._representations(carry.extra["global"], batch)
             previous = self._representations(carry.extra["previous"], batch)
         loss = self.loss(outputs, batch, carry)
-        return loss + self.own.mu * contrast(own, received, previous, self.own.tau), outputs
+        apart = contrast(own, received, previous, self.own.tau)
+        return torch.add(loss, apart, alpha=self.own.mu), outputs
 
     def _representations(self, state: Tensors, batch: Batch) -> torch.Tensor:
         """What the last layer of a frozen network reads, shape (batch, features)."""
@@ -73,5 +74,5 @@ def contrast(own: torch.Tensor, near: torch.Tensor, far: torch.Tensor, tau: floa
     The difference of the two cosines is one inner product, with the difference of unit vectors.
     """
     towards, away = normalize(torch.stack([near, far]), dim=-1, eps=SHORTEST).unbind()
-    apart = normalize(own, dim=-1, eps=SHORTEST) * (away - towards)
-    return softplus(apart.sum(dim=-1) / tau).mean()
+    apart = normalize(own, dim=-1, eps=SHORTEST) * ((away - towards) / tau)
+    return softplus(apart.sum(dim=-1)).mean()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from fedlab.constants import identity
+
 
 class Generator(nn.Module):
     """Representations of wanted classes, of no client in particular, from noise.
@@ -77,8 +79,7 @@ class RTNet(nn.Module):
 
 def one_hot(labels: torch.Tensor, classes: int, like: torch.Tensor) -> torch.Tensor:
     """Classes of shape (n,) as zeros and ones of the dtype of `like`, shape (n, classes)."""
-    zeros = like.new_zeros((len(labels), classes))
-    return zeros.scatter(1, labels.unsqueeze(1), 1.0)
+    return identity(classes, like.dtype, like.device)[labels]
 
 
 def uncounted(network: nn.Module) -> list[str]:

@@ -30,7 +30,7 @@ def copied(tensors: Tensors) -> Tensors:
     """The same tensors in memory of their own."""
     if not tensors:
         return {}
-    return dict(zip(tensors, _run(_copy, [list(tensors.values())]), strict=True))
+    return dict(zip(tensors, run(_copy, [list(tensors.values())]), strict=True))
 
 
 def added(first: Tensors, second: Tensors) -> Tensors:
@@ -47,7 +47,7 @@ def times(tensors: Tensors, factor: Tensor | float) -> Tensors:
     """The tensors times a number: a scalar, or one for each stacked client."""
     if not tensors:
         return {}
-    made = _run(_multiply, [list(tensors.values())], factor)
+    made = run(_multiply, [list(tensors.values())], factor)
     return dict(zip(tensors, made, strict=True))
 
 
@@ -61,47 +61,35 @@ def divided(tensors: Tensors, divisor: Tensor | float) -> Tensors:
 
 def square_sum(tensors: Tensors) -> Tensor:
     """The sum of all squares, a scalar (one for each stacked client)."""
-    return _run(_square_sum, [list(tensors.values())])[0]
+    return run(_square_sum, [list(tensors.values())])[0]
 
 
 def norm(tensors: Tensors) -> Tensor:
     """The Euclidean norm of all tensors together, a scalar (one for each stacked client)."""
-    return _run(_norm, [list(tensors.values())])[0]
+    return run(_norm, [list(tensors.values())])[0]
 
 
 def dot(first: Tensors, second: Tensors) -> Tensor:
     """The inner product over the names of `first`, a scalar (one for each stacked client)."""
-    return _run(_dot, [list(first.values()), [second[name] for name in first]])[0]
+    return run(_dot, [list(first.values()), [second[name] for name in first]])[0]
 
 
 def descend(tensors: Tensors, gradients: Tensors, lr: float) -> None:
     """A step of plain SGD for the names of `gradients`, in place."""
     if gradients:
-        _run(_descend, [[tensors[name] for name in gradients], list(gradients.values())], lr)
+        run(_descend, [[tensors[name] for name in gradients], list(gradients.values())], lr)
 
 
 def advance(counts: Sequence[Tensor], by: Sequence[int]) -> None:
     """Adds a whole number to each of some counts, in place."""
     if counts:
-        _run(_advance, [list(counts)], tuple(by))
-
-
-def put_back(tensors: Sequence[Tensor], before: Sequence[Tensor], kept: Tensor) -> None:
-    """Gives tensors the values of `before` where they are not kept, in place.
-
-    Args:
-        tensors: All of one client, or all of a stack.
-        before: Earlier values of the same tensors.
-        kept: A bool, or one for each stacked client.
-    """
-    if tensors:
-        _run(_put_back, [list(tensors), list(before)], kept)
+        run(_advance, [list(counts)], tuple(by))
 
 
 def _named(function: Function, first: Tensors, second: Tensors) -> Tensors:
     if not first:
         return {}
-    made = _run(function, [list(first.values()), [second[name] for name in first]])
+    made = run(function, [list(first.values()), [second[name] for name in first]])
     return dict(zip(first, made, strict=True))
 
 
@@ -144,31 +132,6 @@ def _descend(lists: Lists, stacked: int, lr: float) -> Sequence[Tensor]:
 def _advance(lists: Lists, stacked: int, by: tuple[int, ...]) -> Sequence[Tensor]:
     torch._foreach_add_(lists[0], by)
     return []
-
-
-def _put_back(lists: Lists, stacked: int, kept: Tensor) -> Sequence[Tensor]:
-    pairs = list(zip(*lists, strict=True))
-    for dtype in {tensor.dtype for tensor in lists[0]}:
-        _put_back_alike([pair for pair in pairs if pair[0].dtype == dtype], kept)
-    return []
-
-
-def _put_back_alike(pairs: Sequence[tuple[Tensor, Tensor]], kept: Tensor) -> None:
-    """`put_back` for tensors of one type; those of one client in four launches."""
-    if kept.dim() or not all(_dense(new) and new.stride() == old.stride() for new, old in pairs):
-        for new, old in pairs:
-            beside = kept.view(kept.shape + (1,) * (new.dim() - kept.dim()))
-            new.copy_(torch.where(beside, new, old))
-        return
-    flat = [[in_memory_order(tensor) for tensor in each] for each in zip(*pairs, strict=True)]
-    chosen = torch.where(kept, *(torch.cat(each) for each in flat))
-    torch._foreach_copy_(flat[0], chosen.split([tensor.numel() for tensor in flat[0]]))
-
-
-def _dense(tensor: Tensor) -> bool:
-    """Whether `in_memory_order` is a view."""
-    last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    return last or tensor.is_contiguous()
 
 
 def _square_sum(lists: Lists, stacked: int) -> Sequence[Tensor]:
@@ -221,7 +184,8 @@ def in_memory_order(tensor: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- under vmap
 
 
-def _run(function: Function, lists: Sequence[list[Tensor]], *rest: Any) -> Sequence[Tensor]:
+def run(function: Function, lists: Sequence[list[Tensor]], *rest: Any) -> Sequence[Tensor]:
+    """Calls a function of lists, under `torch.func.vmap` with the stacked tensors."""
     if torch._C._functorch.maybe_current_level() is None:  # type: ignore[attr-defined]
         with torch.no_grad():
             return function(tuple(lists), 0, *rest)

@@ -20,6 +20,7 @@ from torch import Tensor
 from fedlab.accelerator import has_float64
 from fedlab.records import Tensors
 from fedlab.training import lists
+from fedlab.training.snapshots import Snapshot
 from fedlab.training.spec import OptimizerSpec
 
 OptimizerState = dict[str, Tensors]
@@ -92,10 +93,9 @@ class Optimizer:
             return
         if taken is not None:
             slots = [tensor for tensors in state.values() for tensor in tensors.values()]
-            changed = dict(enumerate([*slots, *parameters.values()]))
-            before = lists.copied(changed)
+            before = Snapshot([*slots, *parameters.values()], stacked=taken.dim() > 0)
             self.apply(parameters, gradients, state, lr)
-            lists.put_back(list(changed.values()), list(before.values()), taken)
+            before.put_back(taken)
             return
         values = list(parameters.values())
         grads = [gradients[name] for name in parameters]
