@@ -88,9 +88,8 @@ class FRAug(ClientTrainer[FRAugParameters]):
         generator = {**kept.get("generator", {}), **received.arrays["generator"]}
         records = {"generator": generator, "rtnet": kept["rtnet"], "memory": kept["memory"]}
         extra = {key: copied(tensors) for key, tensors in records.items()}
-        ratio = self.task.head.layer.weight.new_tensor(
-            self.method.ratio(received.server_round, received.rounds)
-        )
+        now = self.method.ratio(received.server_round, received.rounds)
+        ratio = self.task.head.layer.weight.new_full((), now)
         if received.server_round >= self.method.first_round:
             share = ratio.clamp(max=MOST_SYNTHETIC)
             extra["schedule"] = {"ratio": ratio, "share": share, "rest": 1 - share}
@@ -203,12 +202,12 @@ class FRAug(ClientTrainer[FRAugParameters]):
         distance = DISTANCES[self.method.generator_distance]
         target = wanted.anchors if self.method.generator_distance == "l2" else features
 
-        def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, None]:
+        def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
             network = {**parameters, **buffers}
             made = functional_call(self.generator.train(), network, (noise, wanted.kinds))
             outputs = self.task.head.outputs(carry.parameters, made)
             away = self.method.lambda_generator * distance(made, target)
-            return cross_entropy(outputs, wanted.labels) - away, None
+            return cross_entropy(outputs, wanted.labels) - away, outputs
 
         self.descend("generator", carry, objective, self.method.lr_generator)
 
@@ -225,13 +224,13 @@ class FRAug(ClientTrainer[FRAugParameters]):
         # Differences row by row have one mean over both halves.
         parts = 1 if self.method.rtnet_distance == "l2" else 2
 
-        def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, None]:
+        def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
             network, arguments = {**parameters, **buffers}, (made, wanted.kinds, wanted.anchors)
             moved = functional_call(self.rtnet.train(), network, arguments, {"parts": 2})
             outputs = self.task.head.outputs(carry.parameters, moved)
             pairs = zip(moved.chunk(parts), wanted.anchors.chunk(parts), strict=True)
             far = sum((distance(*pair) for pair in pairs), start=0.0) / parts
-            return self.method.lambda_rtnet * far - self.doubt(outputs, wanted.labels), None
+            return self.method.lambda_rtnet * far - self.doubt(outputs, wanted.labels), outputs
 
         self.descend("rtnet", carry, objective, self.method.lr_rtnet)
 
