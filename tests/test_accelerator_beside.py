@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from fedlab.adaptation.adapt_test import adapt_test
 from fedlab.adaptation.audit import audit
 from fedlab.adaptation.calibrate import calibrate
 from fedlab.adaptation.personalise import personalise
-from fedlab.adaptation.trained import open_trained
 from fedlab.engine.execution import runtime
 from fedlab.features.base import ExtractionContext
 from fedlab.features.frozen import Backbone, FrozenNetwork
+from fedlab.hardware import ResourcesSpec
 from fedlab.preparation import prepare
 from fedlab.runs.run import Run
 from fedlab.simulation import simulate
@@ -76,19 +77,20 @@ def calibrated(run: Run) -> dict[str, Any]:
     return {"model": found.model, "table": found.table}
 
 
-def adapted(run: Run, method: Any) -> dict[str, Any]:
-    found = adapt_test(run, method=method)
+def adapted(run: Run, method: Any, **options: Any) -> dict[str, Any]:
+    found = adapt_test(run, method=method, **options)
     return {"table": found.table, "models": found.models, "outputs": found.outputs}
 
 
 Use = Callable[[Run], Any]
-QUICK: dict[str, Use] = {"calibrate": calibrated, "adapt": partial(adapted, method="tent")}
+QUICK: dict[str, Use] = {"tent": partial(adapted, method="tent")}
 SLOW: dict[str, Use] = {
     "fine_tune": partial(personalise, method="fine_tune", steps=3),
     "lp_ft": partial(personalise, method="lp_ft", steps=3),
     "audit": audited,
+    "calibrate": calibrated,
     "statistics": partial(adapted, method="batch_statistics"),
-    "label_shift": partial(adapted, method="label_shift"),
+    "label_shift": partial(adapted, method="label_shift", estimator="em"),
 }
 
 
@@ -111,13 +113,11 @@ def test_what_is_done_with_a_run_has_the_numbers_of_the_cpu(run: Run, use: str) 
     ({"device": "cuda"}, "pretend"),  # the run was made on another machine
 ])  # fmt: skip
 def test_a_finished_run_is_used_where_its_scenario_says(
-    run: Run, monkeypatch: pytest.MonkeyPatch, resources: dict[str, Any], device: str
+    resources: dict[str, Any], device: str
 ) -> None:
-    asked = run.scenario.resources.model_copy(update=resources)
-    scenario = run.scenario.model_copy(update={"resources": asked})
-    monkeypatch.setattr(Run, "scenario", scenario)
     with pretend_accelerator.present():
-        assert open_trained(run).runtime.device.type == device
+        assert ResourcesSpec(**resources).device_afterwards().type == device
+    assert ResourcesSpec(**resources).device_afterwards().type == "cpu"
 
 
 # ---------------------------------------------------------------------- extractors
@@ -167,9 +167,12 @@ SEEN = "FEDLAB_TEST_DEVICES"
 """Names the folder that actors write to."""
 
 
+_FOR_GOOD = ExitStack()
+
+
 def begin_process() -> None:
     """What every process of Ray does first: it has the device, and says where its clients train."""
-    pretend_accelerator.present().__enter__()
+    _FOR_GOOD.enter_context(pretend_accelerator.present())
     make = runtime.Runtime.__init__
 
     def told(self: runtime.Runtime, *given: Any, **named: Any) -> None:

@@ -164,7 +164,7 @@ def _client(
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _features(trained: Trained, state: Tensors, samples: ClientData) -> np.ndarray:
     """What the head is given of every training sample, float32 of shape (n, features)."""
     runtime = trained.runtime
