@@ -71,8 +71,8 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         extra = {
             "global": start,
             "global buffers": statistics,
-            "local": start,  # until the labelled stretch has ended
-            "local buffers": statistics,
+            "local": dict(start),  # until the labelled stretch has ended
+            "local buffers": dict(statistics),
             "counts": {name: torch.zeros((), device=device) for name in names},
             "threshold": {
                 "value": torch.full((), float(received.config["threshold"]), device=device)
