@@ -545,7 +545,3 @@ def test_what_makes_no_sense_is_refused() -> None:
         FRAugParameters(memory_rate=1.5)
     with pytest.raises(InputError, match=r"strategy\.first_round: 3 of 2 rounds"):
         FRAugParameters(first_round=3).check(toy.scenario(), nn.Linear(3, 4))
-
-
-def test_clients_train_one_by_one() -> None:
-    assert not fraug().trainer.supports_vmap
