@@ -74,3 +74,13 @@ class ResourcesSpec(ConfigBlock):
             InputError: If the scenario asks for one that is not there.
         """
         return accelerator.device_of(self.device, KEY, accelerated=self.gpus_per_actor != 0)
+
+    def device_afterwards(self) -> torch.device:
+        """The device for what is done with a finished run, on this machine.
+
+        As `device_here`; where the run's own is not there, the accelerator that is, or the CPU.
+        """
+        try:
+            return self.device_here()
+        except InputError:
+            return accelerator.current() or torch.device("cpu")

@@ -103,6 +103,13 @@ def seeded(seed: int, purpose: str, *key: int | str) -> Generator[None]:
         yield
 
 
+def going_on() -> torch.Generator:
+    """A generator of its own that draws what PyTorch's global one would draw next."""
+    generator = torch.Generator()
+    generator.set_state(torch.default_generator.get_state())
+    return generator
+
+
 @contextmanager
 def preserved() -> Generator[None]:
     """Puts the process's global generators back after a block."""

@@ -14,22 +14,24 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from fedlab import rng
 from fedlab.clients.base import Carry, Received
-from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remember
+from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remembered
+from fedlab.clients.families.doubt import entropy, non_saturating
+from fedlab.clients.fraug import DRAWS, Wanted
 from fedlab.clients.fraug import FRAug as LocalFRAug
-from fedlab.clients.fraug import entropy, non_saturating
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import l2, mean_cov, mmd
 from fedlab.preparation import prepare
+from fedlab.records import Tensors
 from fedlab.server_app import build_strategy
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fraug import FRAug, FRAugParameters
 from fedlab.training.task import Batch
 from helpers import toy
-from helpers.cohorts import ragged, runtime_of
+from helpers.cohorts import MODELS, assert_same, ragged, runtime_of
 from helpers.running import At, on, result
 
 MODEL = {"name": "small_cnn", "widths": [4, 8, 8]}
@@ -58,17 +60,24 @@ def start(runtime: Runtime, **down: Any) -> tuple[LocalFRAug, Carry, Batch]:
     with rng.torch_seed(0, "dropout", 0, 1):
         carry = trainer.begin(broadcast(runtime, **down), {}, client_stats_of(trainer, data))
     rows = torch.arange(16)
-    return (
-        trainer,
-        carry,
-        Batch(runtime.preprocess.inputs(data.inputs[rows]), data.labels[rows], rows),
-    )
+    inputs = runtime.preprocess.inputs(data.inputs[rows])
+    noise = trainer.draw(broadcast(runtime, **down), 16, torch.Generator().manual_seed(1))
+    return trainer, carry, Batch(inputs, data.labels[rows], rows, noise=noise)
+
+
+def remember(memory: Tensors, features: torch.Tensor, labels: list[int]) -> None:
+    """Adds a batch with weight 0.3."""
+    kinds = one_hot(torch.tensor(labels), len(memory["seen"])).float()
+    memory |= remembered(memory, features, kinds, 0.3)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal"])
 def test_the_generators_noise_is_drawn_as_configured(kind: str) -> None:
-    trainer, _, batch = start(fraug(noise=kind))
-    noise = trainer.noise(20_000, batch.inputs)
+    runtime = fraug(noise=kind)
+    trainer, _, _ = start(runtime)
+    noise = trainer.draw(broadcast(runtime), 4_000, torch.Generator().manual_seed(0))
+    assert noise is not None
+    assert noise.shape == (DRAWS, 4_000, FEATURES // 2)
     low, mean, deviation = {"uniform": (0, 0.5, 12**-0.5), "normal": (-9, 0, 1)}[kind]
     assert noise.min() >= low
     assert (noise.min() < -2) == (kind == "normal")
@@ -124,18 +133,16 @@ def test_mean_cov_and_l2_by_hand() -> None:
 
 def test_class_means_move_towards_those_of_the_batch() -> None:
     memory = empty_memory(3, 2, torch.zeros(()))
-    remember(
-        memory, torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]]), torch.tensor([0, 0, 2]), 0.3
-    )
+    remember(memory, torch.tensor([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]]), [0, 0, 2])
     torch.testing.assert_close(memory["means"], torch.tensor([[0.6, 0.3], [0.0, 0.0], [1.5, 1.5]]))
-    remember(memory, torch.tensor([[1.0, 1.0]]), torch.tensor([0]), 0.3)
+    remember(memory, torch.tensor([[1.0, 1.0]]), [0])
     torch.testing.assert_close(memory["means"][0], torch.tensor([0.7 * 0.6 + 0.3, 0.51]))
     assert memory["seen"].tolist() == [True, False, True]
 
 
 def test_classes_never_seen_are_dealt_only_if_asked_for() -> None:
     memory = empty_memory(4, 2, torch.zeros(()))
-    remember(memory, torch.ones(2, 2), torch.tensor([3, 1]), 0.3)
+    remember(memory, torch.ones(2, 2), [3, 1])
     assert next_labels(memory, 5, only_seen=True).tolist() == [1, 3, 1, 3, 1]
     memory["dealt"] += 5
     assert next_labels(memory, 3, only_seen=True).tolist() == [3, 1, 3]
@@ -183,18 +190,23 @@ def test_entropy_rises_as_rtnet_learns_and_distance_holds_it_back() -> None:
     ends = []
     for weight in (0.0, 10.0):
         trainer, carry, batch = start(fraug(lambda_rtnet=weight, interpolate=False))
-        trainer.objective(carry.parameters, carry, batch)  # class means
+        trainer.gradients(carry, batch, trainer.phases()[0])  # class means
         with torch.no_grad():
             for name in trainer.task.head.names:  # a head that is sure of itself
                 carry.parameters[name].mul_(8)
         features, _ = trainer.as_tested(carry, batch)
         memory = {name: tensor.clone() for name, tensor in carry.extra["memory"].items()}
+        labels = torch.cat([batch.labels, batch.labels])
+        means = torch.cat([memory["means"][batch.labels], features])
+        wanted = Wanted(labels, one_hot(labels, CLASSES).float(), means)
+        alike = Wanted(*(tensor[16:] for tensor in wanted))
         heads, bodies = [], []
         for _ in range(40):
-            moved = trainer.synthesise(carry, batch.labels, features)
+            noise = torch.rand(32, FEATURES // 2)
+            moved = trainer.synthesise(carry, alike, noise[:16])
             heads.append(float(entropy(trainer.task.head.outputs(carry.parameters, moved))))
             bodies.append(float(l2(moved, features)))
-            trainer.teach_rtnet(carry, batch.labels, batch.labels, features)
+            trainer.teach_rtnet(carry, wanted, noise)
         assert all(torch.equal(carry.extra["memory"][name], memory[name]) for name in memory)
         ends.append((heads, bodies))
     (free, far), (held, near) = ends
@@ -340,9 +352,10 @@ def test_two_batches_are_those_of_a_plain_loop(
         (-unsure + 1.3 * far).backward()
         learn_rtnet.step()
 
-    torch.manual_seed(1)
-    carry, _ = trainer.step(carry, batch, trainer.phases()[0], 2)
-    carry, metrics = trainer.step(carry, batch, trainer.phases()[0], 2)
+    draws, metrics = torch.Generator().manual_seed(1), {}
+    for _ in range(2):
+        fed = batch._replace(noise=trainer.draw(broadcast(runtime), 16, draws))
+        carry, metrics = trainer.step(carry, fed, trainer.phases()[0], 2)
     close: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-5}
     assert float(metrics["loss"]) == pytest.approx(loss.item(), rel=1e-4)
     torch.testing.assert_close(
@@ -444,6 +457,30 @@ def test_both_records_are_weighed_by_examples() -> None:
     assert server.state == {"arrays": {"w": 2.0}, "generator": {"g": 20.0}}
 
 
+@pytest.mark.parametrize("model", ["mlp", "cnn-batch"])
+@pytest.mark.parametrize("distance", ["mmd", "mean_cov", "l2"])
+@pytest.mark.usefixtures("double")
+def test_together_is_one_by_one(model: str, distance: str) -> None:
+    """Clients of 1 to 40 samples, some of whose classes are in no batch."""
+    method = {"generator_distance": distance, "rtnet_distance": distance, "noise": "normal"}
+    runtime = ragged(
+        strategy={"name": "fraug", "share_generator": "without_norm", **method},
+        model=MODELS[model],
+        training={"batch_size": 8, "optimizer": {"lr": 0.02}},
+    )
+    assert runtime.trainer.supports_vmap
+    clients = list(range(len(runtime.partition)))
+    states: list[list[Any]] = [[{} for _ in clients], [{} for _ in clients]]
+    for server_round in (1, 2):
+        down = broadcast(runtime, server_round, rounds=2)
+        for records in down.arrays.values():
+            records |= {n: t.double() for n, t in records.items() if t.is_floating_point()}
+        alone = [runtime.train(k, down, states[0][k]) for k in clients]
+        together = runtime.train_many(clients, down, states[1])
+        states = [[update.client_state for update, _ in each] for each in (alone, together)]
+        assert_same(alone, together, 1e-9)
+
+
 def test_a_batch_of_one_sample_changes_nothing() -> None:
     """The client has a single sample, which the generator could not normalise."""
     for model in (MODEL, {"name": "mlp", "hidden": [6]}):
@@ -508,7 +545,3 @@ def test_what_makes_no_sense_is_refused() -> None:
         FRAugParameters(memory_rate=1.5)
     with pytest.raises(InputError, match=r"strategy\.first_round: 3 of 2 rounds"):
         FRAugParameters(first_round=3).check(toy.scenario(), nn.Linear(3, 4))
-
-
-def test_clients_train_one_by_one() -> None:
-    assert not fraug().trainer.supports_vmap

@@ -10,7 +10,7 @@ FRAUG = ("tests/test_fraug.py",)
 MUTANTS = (
     Mutant(
         "fraug-non-saturating-makes-the-wanted-class-likely",
-        "fedlab/clients/fraug.py",
+        "fedlab/clients/families/doubt.py",
         "others = (1 - outputs.softmax(dim=1) + LEAST).log()",
         "others = (outputs.softmax(dim=1) + LEAST).log()",
         FRAUG,
@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "fraug-draws-the-generator-towards-the-client",
         "fedlab/clients/fraug.py",
-        "cross_entropy(outputs, labels) - away",
-        "cross_entropy(outputs, labels) + away",
+        "cross_entropy(outputs, wanted.labels) - away",
+        "cross_entropy(outputs, wanted.labels) + away",
         FRAUG,
     ),
     Mutant(
@@ -102,8 +102,8 @@ MUTANTS = (
     Mutant(
         "fraug-minimises-entropy",
         "fedlab/clients/fraug.py",
-        "away - self.doubt(outputs, wanted)",
-        "away + self.doubt(outputs, wanted)",
+        "far - self.doubt(outputs, wanted.labels)",
+        "far + self.doubt(outputs, wanted.labels)",
         FRAUG,
     ),
 )

@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant(
         "fedlabel-the-student-has-no-temperature",
         "fedlab/clients/fedlabel.py",
-        "log_softmax(plain / self.own.temperature, dim=-1)",
+        "log_softmax(self.cooled(plain), dim=-1)",
         "log_softmax(plain, dim=-1)",
         ("tests/test_limited_labels.py",),
     ),
@@ -60,8 +60,8 @@ MUTANTS = (
     Mutant(
         "fedlabel-ties-go-to-the-received-model",
         "fedlab/clients/fedlabel.py",
-        "sureness_near >= sureness_far",
-        "sureness_near > sureness_far",
+        "sure_near >= sure_far",
+        "sure_near > sure_far",
         TESTS,
     ),
     Mutant(
@@ -74,7 +74,7 @@ MUTANTS = (
     Mutant(
         "fedlabel-statistics-follow-what-is-not-kept",
         "fedlab/clients/fedlabel.py",
-        "buffer.copy_(torch.where(taken, buffer, before[name]))",
+        "before.put_back(taken)",
         "pass",
         TESTS,
     ),

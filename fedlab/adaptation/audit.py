@@ -164,7 +164,7 @@ def _client(
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _features(trained: Trained, state: Tensors, samples: ClientData) -> np.ndarray:
     """The head's input for every training sample, float32 of shape (n, features)."""
     runtime = trained.runtime

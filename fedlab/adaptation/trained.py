@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from fedlab import accelerator
 from fedlab.clients.base import Received
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
@@ -120,8 +119,7 @@ def open_trained(run: Run, load: Callable[[DataSpec], FederatedData] = load_data
             "(fedlab export --client)"
         )
     prepared = prepare_again(run.scenario, load)
-    asked = run.scenario.resources.device
-    device = (accelerator.current() if asked != "cpu" else None) or torch.device("cpu")
+    device = run.scenario.resources.device_afterwards()
     return Trained(run, Runtime(prepared.scenario, prepared.data, prepared.partition, device))
 
 

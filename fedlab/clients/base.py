@@ -29,7 +29,7 @@ from fedlab.records import Tensors
 from fedlab.renamed import honour_old_names, old_names
 from fedlab.strategies.parameters import P
 from fedlab.training import lists
-from fedlab.training.local_round import Carry, ClientState, Phase, Received, Update
+from fedlab.training.local_round import Carry, ClientState, Phase, Received, Update, trained_part
 from fedlab.training.pull import Pull
 from fedlab.training.task import Batch, Task
 
@@ -132,6 +132,16 @@ class ClientTrainer(Generic[P]):
     def set_train_mode(self, received: Received) -> None:
         """Sets the network's layers to training mode, before the first step of a round."""
         self.task.model.train()
+
+    def draw(
+        self, received: Received, samples: int, generator: torch.Generator
+    ) -> torch.Tensor | None:
+        """Draws ``Batch.noise`` for a step, on the CPU; None by default.
+
+        It is asked for all steps of a phase before the first, for the `samples` of each; the
+        `generator` is the client's for the round, and is advanced.
+        """
+        return None
 
     def phases(self) -> Sequence[Phase]:
         """The phases of a local round, in order; by default one over the labelled samples."""
@@ -262,7 +272,11 @@ class ClientTrainer(Generic[P]):
         trained = trained_part(carry.parameters, phase)
         taken = self.takes_step(carry, phase)
         self.task.optimizer.apply(trained, grads, carry.optimizer, lr, taken)
+        self.after_step(carry, batch, phase)
         return carry, metrics
+
+    def after_step(self, carry: Carry, batch: Batch, phase: Phase) -> None:
+        """What follows an optimiser step, in place on the carry; for stacks as `gradients` is."""
 
     def takes_step(self, carry: Carry, phase: Phase) -> torch.Tensor | None:
         """Whether the optimiser steps after the last call of `gradients`.
@@ -279,13 +293,6 @@ class ClientTrainer(Generic[P]):
         state = {**carry.parameters, **carry.buffers}
         client_state = {"model": {n: state[n] for n in self.local}} if self.local else {}
         return Update({"arrays": {n: state[n] for n in self.shared}}, client_state)
-
-
-def trained_part(parameters: Tensors, phase: Phase) -> Tensors:
-    """The parameters that a phase trains."""
-    if phase.trained is None:
-        return parameters
-    return {name: parameters[name] for name in parameters if name in phase.trained}
 
 
 honour_old_names(ClientTrainer, RENAMED)

@@ -34,32 +34,40 @@ class FedDC(ClientTrainer[FedDCParameters]):
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
         """Remembers drift h_i and gradient s_i g_i, zeros at first, and what the penalty needs."""
         carry = super().begin(received, client_state, stats)
-        mean, share = received.arrays["gradient"], share_of(received, stats)
-        zeros = {name: torch.zeros_like(tensor) for name, tensor in mean.items()}
-        drift, gradient = client_state.get("drift", zeros), client_state.get("gradient", zeros)
+        mean = received.arrays["gradient"]
+        drift, gradient = (
+            client_state.get(record)
+            or {name: torch.zeros_like(each) for name, each in mean.items()}
+            for record in ("drift", "gradient")
+        )
         names = carry.parameters
         centre = less(carry.parameters, {name: channels_last(drift[name]) for name in names})
         both = ({n: channels_last(record[n]) for n in names} for record in (mean, gradient))
-        correction = less(*both)
-        if share != 1:
-            correction = divided(correction, share)
-        own = {"drift": drift, "gradient": gradient, "centre": centre, "correction": correction}
-        value = next(iter(mean.values())).new_full((), share)
-        shares = {"share": {"value": value, "weight": self.parameters.alpha / value}}
-        return carry._replace(extra={**carry.extra, **own, **shares})
+        own = {"drift": drift, "gradient": gradient, "centre": centre, "correction": less(*both)}
+        if self.parameters.by_share:
+            share = next(iter(mean.values())).new_full((), share_of(received, stats))
+            own["correction"] = divided(own["correction"], share)
+            own["share"] = {"value": share, "weight": self.parameters.alpha / share}
+        return carry._replace(extra={**carry.extra, **own})
 
     def pull(self, carry: Carry, phase: Phase) -> Pull:
         """The penalty and the linear term."""
-        extra = carry.extra
-        return Pull(extra["share"]["weight"], extra["centre"], extra["correction"])
+        extra, weight = carry.extra, self.parameters.alpha
+        if self.parameters.by_share:
+            return Pull(extra["share"]["weight"], extra["centre"], extra["correction"])
+        return Pull(weight, extra["centre"], extra["correction"])
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends the change of s_i g_i; h_i grows by θ - w, g_i becomes the mean gradient."""
         update = super().finish(carry, received, steps)
-        share = carry.extra["share"]["value"]
-        mean = divided(received.arrays["gradient"], share)
-        moved = mean_gradient_change(self, carry.parameters, received, steps, mean)
-        change = times(moved, share)
+        mean = received.arrays["gradient"]
+        if self.parameters.by_share:
+            share = carry.extra["share"]["value"]
+            mean = divided(mean, share)
+            change = mean_gradient_change(self, carry.parameters, received, steps, mean)
+            change = times(change, share)
+        else:
+            change = mean_gradient_change(self, carry.parameters, received, steps, mean)
         drift = less(added(carry.extra["drift"], carry.parameters), received.model)
         gradient = added(carry.extra["gradient"], change)
         return update._replace(

@@ -16,10 +16,13 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
 from fedlab.losses.base import ClientStats
+from fedlab.models.chance import draws_random_numbers
 from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.strategies.fedlabel import FedLabelParameters
-from fedlab.training.lists import copied
+from fedlab.training.gradients import forked
+from fedlab.training.lists import added, copied, less
+from fedlab.training.snapshots import Snapshot
 from fedlab.training.task import Batch, Task
 
 
@@ -31,12 +34,14 @@ class PseudoLabels(NamedTuple):
         kept: Whether its probability passes the threshold, bool of shape (batch,).
         other: The other model's logits s⁻ over the temperature, shape (batch, classes).
         weights: h(s⁻)/h(s*) where the other model agrees, 0 elsewhere, shape (batch,).
+        number: How many are kept, a scalar.
     """
 
     labels: Tensor
     kept: Tensor
     other: Tensor
     weights: Tensor
+    number: Tensor
 
 
 class FedLabel(ClientTrainer[FedLabelParameters]):
@@ -62,13 +67,16 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         carry = super().begin(received, client_state, stats)
         device = stats.class_counts.device
         names = ("labelled", "pseudo-labels", "right")
+        start, statistics = copied(carry.parameters), copied(carry.buffers)
         extra = {
-            "global": copied(carry.parameters),
-            "global buffers": copied(carry.buffers),
-            "local": copied(carry.parameters),
-            "local buffers": copied(carry.buffers),
+            "global": start,
+            "global buffers": statistics,
+            "local": dict(start),  # until the labelled stretch has ended
+            "local buffers": dict(statistics),
             "counts": {name: torch.zeros((), device=device) for name in names},
-            "threshold": {"value": torch.tensor(float(received.config["threshold"]))},
+            "threshold": {
+                "value": torch.full((), float(received.config["threshold"]), device=device)
+            },
             "step": {"taken": torch.ones((), dtype=torch.bool, device=device)},
         }
         return carry._replace(extra=extra)
@@ -90,15 +98,14 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
             counts["labelled"] += len(batch.labels)
             return super().gradients(carry, batch, phase)
         said = self.pseudo_labels(carry, batch)
-        counts["pseudo-labels"] += said.kept.sum()
+        counts["pseudo-labels"] += said.number
         counts["right"] += (said.kept & (said.labels == batch.labels)).sum()
-        taken = carry.extra["step"]["taken"].copy_(said.kept.any())
-        before = copied(carry.buffers)
+        taken = carry.extra["step"]["taken"].copy_(said.number)
+        before = Snapshot(list(carry.buffers.values()))
         gradients = super().gradients(
             carry, batch, replace(phase, objective=partial(self.unlabelled_loss, said=said))
         )
-        for name, buffer in carry.buffers.items():  # a skipped batch leaves statistics unchanged
-            buffer.copy_(torch.where(taken, buffer, before[name]))
+        before.put_back(taken)  # a skipped batch leaves statistics unchanged
         return gradients
 
     def takes_step(self, carry: Carry, phase: Phase) -> Tensor | None:
@@ -115,21 +122,27 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
         with evaluation_mode(self.task.model):
             far = self.task.outputs(extra["global"], extra["global buffers"], batch.inputs)
             near = self.task.outputs(extra["local"], extra["local buffers"], batch.inputs)
-        far, near = far / self.own.temperature, near / self.own.temperature
-        sureness_far, sureness_near = self.confidence(far), self.confidence(near)
-        local = {
-            "selective": sureness_near >= sureness_far,
-            "local": torch.ones_like(sureness_near, dtype=torch.bool),
-            "global": torch.zeros_like(sureness_near, dtype=torch.bool),
-        }[self.own.labeller]
-        chosen = torch.where(local.unsqueeze(-1), near, far)
-        other = torch.where(local.unsqueeze(-1), far, near)
+        both = self.cooled(torch.stack([near, far]))
+        near, far = both.unbind()
+        sure_near, sure_far = self.confidence(both).unbind()
+        if self.own.labeller == "selective":
+            local = sure_near >= sure_far
+            chosen = torch.where(local.unsqueeze(-1), near, far)
+            other = torch.where(local.unsqueeze(-1), far, near)
+            ratio = torch.where(local, sure_far / sure_near, sure_near / sure_far)
+        elif self.own.labeller == "local":
+            chosen, other, ratio = near, far, sure_far / sure_near
+        else:
+            chosen, other, ratio = far, near, sure_near / sure_far
         labels = chosen.argmax(dim=-1)
         kept = chosen.softmax(dim=-1).amax(dim=-1) > extra["threshold"]["value"]
-        ratio = torch.where(local, sureness_far / sureness_near, sureness_near / sureness_far)
         agrees = other.argmax(dim=-1) == labels
         weights = torch.where(agrees, ratio.nan_to_num(0.0).clamp(max=1.0), 0.0)
-        return PseudoLabels(labels, kept, other, weights)
+        return PseudoLabels(labels, kept, other, weights, kept.sum())
+
+    def cooled(self, logits: Tensor) -> Tensor:
+        """Logits over the temperature."""
+        return logits if self.own.temperature == 1 else logits / self.own.temperature
 
     def confidence(self, logits: Tensor) -> Tensor:
         """h(s), shape (batch,): the variance over classes, or log(classes) less the entropy."""
@@ -145,27 +158,36 @@ class FedLabel(ClientTrainer[FedLabelParameters]):
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy of strong views and consistency, averaged over the samples kept."""
         assert batch.strong is not None
-        strong = self.task.outputs(parameters, carry.buffers, batch.strong)
-        plain = self.task.outputs(parameters, carry.buffers, batch.inputs)
+        strong, plain = self.views(parameters, carry.buffers, batch.strong, batch.inputs)
         taught = cross_entropy(strong, said.labels, reduction="none")
-        student = log_softmax(plain / self.own.temperature, dim=-1)
+        student = log_softmax(self.cooled(plain), dim=-1)
         teacher = log_softmax(said.other, dim=-1)
         if self.own.divergence == "student_teacher":
             student, teacher = teacher, student
         apart = kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
         each = taught + self.own.consistency * said.weights * apart
-        loss = (each * said.kept).sum() / said.kept.sum().clamp(min=1)
+        loss = (each * said.kept).sum() / said.number.clamp(min=1)
         if self.own.proximal:
             start = carry.extra["global"]
             distance = sum((parameters[n] - w).square().mean() for n, w in start.items())
             loss = loss + self.own.proximal * distance
         return loss, plain
 
+    def views(
+        self, parameters: Tensors, buffers: Tensors, strong: Tensor, plain: Tensor
+    ) -> Sequence[Tensor]:
+        """Outputs of both views, in one pass where no layer sees the rest of a batch."""
+        if self.normalises_batches or draws_random_numbers(self.task.model):
+            both = (parameters,) * 2 if self.task.holds else forked(parameters)
+            pairs = zip(both, (strong, plain), strict=True)
+            return [self.task.outputs(own, buffers, view) for own, view in pairs]
+        return self.task.outputs(parameters, buffers, torch.cat([strong, plain])).chunk(2)
+
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
         """Sends w + Δw_L + Δw_U and the samples used; or both models, as the code has it."""
         counts = carry.extra["counts"]
         start, labelled = carry.extra["global"], carry.extra["local"]
-        both = {name: labelled[name] + carry.parameters[name] - start[name] for name in start}
+        both = less(added(labelled, carry.parameters), start)
         moved = both if self.own.aggregation == "paper" else labelled
         update = super().finish(carry._replace(parameters=moved), received, steps)
         if self.own.aggregation == "flute":

@@ -6,7 +6,7 @@ See `fedlab.strategies.moon` for the paper and what travels.
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import cosine_similarity, softplus
+from torch.nn.functional import normalize, softplus
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Received, Update
 from fedlab.losses.base import ClientStats
@@ -15,6 +15,9 @@ from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.strategies.moon import MOONParameters
 from fedlab.training.task import Batch, Task
+
+SHORTEST = 1e-8
+"""Least length that a representation is divided by, as in `torch.cosine_similarity`."""
 
 
 class MOON(ClientTrainer[MOONParameters]):
@@ -50,7 +53,8 @@ class MOON(ClientTrainer[MOONParameters]):
             received = self._representations(carry.extra["global"], batch)
             previous = self._representations(carry.extra["previous"], batch)
         loss = self.loss(outputs, batch, carry)
-        return loss + self.own.mu * contrast(own, received, previous, self.own.tau), outputs
+        apart = contrast(own, received, previous, self.own.tau)
+        return torch.add(loss, apart, alpha=self.own.mu), outputs
 
     def _representations(self, state: Tensors, batch: Batch) -> torch.Tensor:
         """What the last layer of a frozen network reads, shape (batch, features)."""
@@ -65,7 +69,10 @@ class MOON(ClientTrainer[MOONParameters]):
 
 
 def contrast(own: torch.Tensor, near: torch.Tensor, far: torch.Tensor, tau: float) -> torch.Tensor:
-    """The mean contrastive loss of representations of shape (batch, features)."""
-    towards = cosine_similarity(own, near, dim=-1) / tau
-    away = cosine_similarity(own, far, dim=-1) / tau
-    return softplus(away - towards).mean()
+    """The mean contrastive loss of representations of shape (batch, features).
+
+    The difference of the two cosines is one inner product, with the difference of unit vectors.
+    """
+    towards, away = normalize(torch.stack([near, far]), dim=-1, eps=SHORTEST).unbind()
+    apart = normalize(own, dim=-1, eps=SHORTEST) * ((away - towards) / tau)
+    return softplus(apart.sum(dim=-1)).mean()

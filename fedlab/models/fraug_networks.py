@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import one_hot
+
+from fedlab.constants import identity
 
 
 class Generator(nn.Module):
@@ -24,7 +25,6 @@ class Generator(nn.Module):
 
     def __init__(self, latent: int, classes: int, features: int) -> None:
         super().__init__()
-        self.classes = classes
         self.layers = nn.Sequential(
             nn.Linear(latent + classes, features),
             nn.BatchNorm1d(features),
@@ -34,9 +34,9 @@ class Generator(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, noise: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Noise of shape (n, latent), labels of shape (n,) -> (n, features)."""
-        return self.layers(with_class(noise, labels, self.classes))
+    def forward(self, noise: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+        """Noise of shape (n, latent), classes as of `one_hot` -> (n, features)."""
+        return self.layers(torch.cat([noise, kinds], dim=1))
 
 
 class RTNet(nn.Module):
@@ -50,7 +50,6 @@ class RTNet(nn.Module):
 
     def __init__(self, latent: int, classes: int, features: int) -> None:
         super().__init__()
-        self.classes = classes
         self.layers = nn.Sequential(
             nn.Linear(features + classes, latent),
             nn.BatchNorm1d(latent),
@@ -60,18 +59,38 @@ class RTNet(nn.Module):
         )
 
     def forward(
-        self, made: torch.Tensor, labels: torch.Tensor, anchors: torch.Tensor
+        self, made: torch.Tensor, kinds: torch.Tensor, anchors: torch.Tensor, parts: int = 1
     ) -> torch.Tensor:
         """The client's own representations that the residuals start from, moved by them.
 
         Args:
             made: What the generator made, shape (n, features).
-            labels: Its classes, shape (n,).
+            kinds: Its classes, as of `one_hot`.
             anchors: Representations of the client and of these classes, shape (n, features).
+            parts: Batches of equal size, one after the other, each of which is normalised by
+                itself.
         """
-        return anchors + self.layers(with_class(made, labels, self.classes))
+        rows = torch.cat([made, kinds], dim=1)
+        for layer in self.layers:
+            apart = parts > 1 and isinstance(layer, nn.BatchNorm1d)
+            rows = torch.cat([layer(part) for part in rows.chunk(parts)]) if apart else layer(rows)
+        return anchors + rows
 
 
-def with_class(vectors: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Vectors of shape (n, width) with their class appended as `classes` zeros and ones."""
-    return torch.cat([vectors, one_hot(labels, classes).to(vectors.dtype)], dim=1)
+def one_hot(labels: torch.Tensor, classes: int, like: torch.Tensor) -> torch.Tensor:
+    """Classes of shape (n,) as zeros and ones of the dtype of `like`, shape (n, classes)."""
+    return identity(classes, like.dtype, like.device)[labels]
+
+
+def uncounted(network: nn.Module) -> list[str]:
+    """Takes the counters of batches out of a network's layers, which normalise as before.
+
+    Returns:
+        Their names.
+    """
+    names: list[str] = []
+    for path, layer in network.named_modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.num_batches_tracked = None
+            names.append(f"{path}.num_batches_tracked")
+    return names

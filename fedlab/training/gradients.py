@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fedlab.constants import constant
 from fedlab.records import Tensors
 
 Objective = Callable[[Tensors, Tensors], tuple[torch.Tensor, Any]]
@@ -30,7 +31,12 @@ def value_and_gradients(
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in at.items()}
     with torch.enable_grad():
         value, extra = objective(leaves, buffers)
-    gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+    start = constant((1.0,), value.dtype, value.device).view(
+        ()
+    )  # PyTorch would make one every time
+    gradients = torch.autograd.grad(
+        value, list(leaves.values()), grad_outputs=start, allow_unused=True
+    )
     return known(dict(zip(leaves, gradients, strict=True))), value.detach(), extra
 
 
@@ -66,3 +72,38 @@ def with_zeros(gradients: Tensors, parameters: Tensors) -> Tensors:
         name: gradients[name] if name in gradients else torch.zeros_like(value)
         for name, value in parameters.items()
     }
+
+
+def forked(parameters: Tensors) -> tuple[Tensors, Tensors]:
+    """The parameters twice, for two passes of a network in one objective.
+
+    Autograd adds up the gradients of both passes tensor by tensor, and here in one call. Under
+    transforms of `torch.func` they are what was given.
+    """
+    if torch._C._functorch.maybe_current_level() is not None:  # type: ignore[attr-defined]
+        return parameters, parameters
+    made = _Forked.apply(*parameters.values())
+    first, second = made[: len(parameters)], made[len(parameters) :]
+    return tuple(dict(zip(parameters, each, strict=True)) for each in (first, second))  # type: ignore[return-value]
+
+
+class _Forked(torch.autograd.Function):
+    """Tensors -> views of them, twice."""
+
+    @staticmethod
+    def forward(ctx: Any, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+        """The views."""
+        ctx.set_materialize_grads(False)
+        return tuple(tensor.view_as(tensor) for _ in range(2) for tensor in tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        """The sums; None for a tensor that neither pass has used."""
+        half = len(grads) // 2
+        pairs = list(zip(grads[:half], grads[half:], strict=True))
+        both = [pair for pair in pairs if pair[0] is not None and pair[1] is not None]
+        sums = iter(torch._foreach_add(*map(list, zip(*both, strict=True))) if both else ())  # type: ignore[arg-type]
+        return tuple(
+            next(sums) if one is not None and other is not None else one if other is None else other
+            for one, other in pairs
+        )

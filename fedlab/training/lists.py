@@ -30,7 +30,7 @@ def copied(tensors: Tensors) -> Tensors:
     """Copies of the tensors, each in its own memory."""
     if not tensors:
         return {}
-    return dict(zip(tensors, _run(_copy, [list(tensors.values())]), strict=True))
+    return dict(zip(tensors, run(_copy, [list(tensors.values())]), strict=True))
 
 
 def added(first: Tensors, second: Tensors) -> Tensors:
@@ -47,7 +47,7 @@ def times(tensors: Tensors, factor: Tensor | float) -> Tensors:
     """The tensors times a number: a scalar, or one for each stacked client."""
     if not tensors:
         return {}
-    made = _run(_multiply, [list(tensors.values())], factor)
+    made = run(_multiply, [list(tensors.values())], factor)
     return dict(zip(tensors, made, strict=True))
 
 
@@ -61,23 +61,35 @@ def divided(tensors: Tensors, divisor: Tensor | float) -> Tensors:
 
 def square_sum(tensors: Tensors) -> Tensor:
     """The sum of all squares, a scalar (one for each stacked client)."""
-    return _run(_square_sum, [list(tensors.values())])[0]
+    return run(_square_sum, [list(tensors.values())])[0]
 
 
 def norm(tensors: Tensors) -> Tensor:
     """The Euclidean norm of all tensors together, a scalar (one for each stacked client)."""
-    return _run(_norm, [list(tensors.values())])[0]
+    return run(_norm, [list(tensors.values())])[0]
 
 
 def dot(first: Tensors, second: Tensors) -> Tensor:
     """The inner product over the names of `first`, a scalar (one for each stacked client)."""
-    return _run(_dot, [list(first.values()), [second[name] for name in first]])[0]
+    return run(_dot, [list(first.values()), [second[name] for name in first]])[0]
+
+
+def descend(tensors: Tensors, gradients: Tensors, lr: float) -> None:
+    """A step of plain SGD for the names of `gradients`, in place."""
+    if gradients:
+        run(_descend, [[tensors[name] for name in gradients], list(gradients.values())], lr)
+
+
+def advance(counts: Sequence[Tensor], by: Sequence[int]) -> None:
+    """Adds a whole number to each of some counts, in place."""
+    if counts:
+        run(_advance, [list(counts)], tuple(by))
 
 
 def _named(function: Function, first: Tensors, second: Tensors) -> Tensors:
     if not first:
         return {}
-    made = _run(function, [list(first.values()), [second[name] for name in first]])
+    made = run(function, [list(first.values()), [second[name] for name in first]])
     return dict(zip(first, made, strict=True))
 
 
@@ -112,14 +124,24 @@ def _multiply(lists: Lists, stacked: int, factor: Tensor | float) -> Sequence[Te
     return torch._foreach_mul(tensors, beside)
 
 
+def _descend(lists: Lists, stacked: int, lr: float) -> Sequence[Tensor]:
+    torch._foreach_add_(*lists, alpha=-lr)
+    return []
+
+
+def _advance(lists: Lists, stacked: int, by: tuple[int, ...]) -> Sequence[Tensor]:
+    torch._foreach_add_(lists[0], by)
+    return []
+
+
 def _square_sum(lists: Lists, stacked: int) -> Sequence[Tensor]:
     (tensors,) = lists
     if not is_accelerator(tensors[0].device):
         squares = [_total(tensor.square(), stacked) for tensor in tensors]
         return [sum(squares[1:], squares[0])]
     if not stacked:
-        norms = torch.stack(torch._foreach_norm(tensors))
-        return [norms.dot(norms)]
+        together = torch.cat([in_memory_order(tensor) for tensor in tensors])
+        return [together.dot(together)]
     return [_joined(torch._foreach_mul(tensors, tensors), stacked)]
 
 
@@ -162,7 +184,8 @@ def in_memory_order(tensor: Tensor) -> Tensor:
 # ---------------------------------------------------------------------- under vmap
 
 
-def _run(function: Function, lists: Sequence[list[Tensor]], *rest: Any) -> Sequence[Tensor]:
+def run(function: Function, lists: Sequence[list[Tensor]], *rest: Any) -> Sequence[Tensor]:
+    """Calls a function of lists, under `torch.func.vmap` with the stacked tensors."""
     if torch._C._functorch.maybe_current_level() is None:  # type: ignore[attr-defined]
         with torch.no_grad():
             return function(tuple(lists), 0, *rest)

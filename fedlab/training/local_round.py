@@ -138,3 +138,10 @@ class Phase:
     def learns(self) -> bool:
         """Whether any parameter learns, so that its steps are optimiser steps."""
         return self.trained is None or bool(self.trained)
+
+
+def trained_part(parameters: Tensors, phase: Phase) -> Tensors:
+    """The parameters that a phase trains."""
+    if phase.trained is None:
+        return parameters
+    return {name: parameters[name] for name in parameters if name in phase.trained}

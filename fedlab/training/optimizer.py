@@ -20,6 +20,7 @@ from torch import Tensor
 from fedlab.accelerator import has_float64
 from fedlab.records import Tensors
 from fedlab.training import lists
+from fedlab.training.snapshots import Snapshot
 from fedlab.training.spec import OptimizerSpec
 
 OptimizerState = dict[str, Tensors]
@@ -91,12 +92,10 @@ class Optimizer:
         if not parameters:
             return
         if taken is not None:
-            places = [(tensors, name) for tensors in state.values() for name in tensors]
-            places += [(parameters, name) for name in parameters]
-            before = [tensors[name].clone() for tensors, name in places]
+            slots = [tensor for tensors in state.values() for tensor in tensors.values()]
+            before = Snapshot([*slots, *parameters.values()], stacked=taken.dim() > 0)
             self.apply(parameters, gradients, state, lr)
-            for (tensors, name), old in zip(places, before, strict=True):
-                tensors[name].copy_(torch.where(_beside(taken, old), tensors[name], old))
+            before.put_back(taken)
             return
         values = list(parameters.values())
         grads = [gradients[name] for name in parameters]

@@ -38,6 +38,7 @@ class Batch(NamedTuple):
         strong: The same samples with strong augmentation, of the shape of `inputs`; only in phases
             with ``strong_views``. With ``Phase.unlabelled``, the unlabelled samples are the last
             of the batch, and `strong` has views of these alone.
+        noise: What the method draws for the step (`ClientTrainer.draw`), None by default.
     """
 
     inputs: torch.Tensor
@@ -45,6 +46,7 @@ class Batch(NamedTuple):
     indices: torch.Tensor
     labelled: torch.Tensor | None = None
     strong: torch.Tensor | None = None
+    noise: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 
+from fedlab.constants import counted
 from fedlab.records import Tensors
 
 
@@ -23,20 +24,27 @@ def empty_memory(classes: int, features: int, like: torch.Tensor) -> Tensors:
 
 
 @torch.no_grad()
-def remember(memory: Tensors, features: torch.Tensor, labels: torch.Tensor, rate: float) -> None:
-    """Moves the means of a batch's classes towards those of the batch, in place.
+def remembered(
+    memory: Tensors, features: torch.Tensor, kinds: torch.Tensor, rate: float
+) -> Tensors:
+    """The memory after a batch: the means of its classes moved towards those of the batch.
+
+    Classes without a sample in the batch are masked, so that shapes do not depend on labels.
 
     Args:
-        memory: The memory.
+        memory: The memory; not written to.
         features: Representations, shape (n, features).
-        labels: Their classes, shape (n,).
+        kinds: Their classes as zeros and ones, shape (n, classes).
         rate: Weight of the batch.
+
+    Returns:
+        ``means`` and ``seen``.
     """
-    present, place = labels.unique(return_inverse=True)
-    sums = features.new_zeros((len(present), features.shape[1])).index_add_(0, place, features)
-    found = sums / place.bincount().unsqueeze(1)
-    memory["means"][present] = memory["means"][present].lerp(found, rate)
-    memory["seen"][present] = True
+    counts = kinds.sum(dim=0).unsqueeze(1)
+    present = counts > 0
+    found = (kinds.T @ features) / counts.clamp(min=1)
+    means = torch.where(present, memory["means"].lerp(found, rate), memory["means"])
+    return {"means": means, "seen": memory["seen"] | present.squeeze(1)}
 
 
 def next_labels(memory: Tensors, size: int, *, only_seen: bool) -> torch.Tensor:
@@ -50,6 +58,9 @@ def next_labels(memory: Tensors, size: int, *, only_seen: bool) -> torch.Tensor:
     Returns:
         int64 of shape (size,).
     """
-    classes = memory["seen"] if only_seen else torch.ones_like(memory["seen"])
-    deck = classes.nonzero().flatten()
-    return deck[(memory["dealt"] + torch.arange(size, device=deck.device)) % len(deck)]
+    places = memory["dealt"] + counted(size, memory["dealt"].device)
+    if not only_seen:
+        return places % len(memory["seen"])
+    ranks = memory["seen"].cumsum(dim=0)  # of seen classes, from 1
+    places = places % ranks[-1]
+    return (ranks <= places.unsqueeze(1)).sum(dim=1)

@@ -27,12 +27,14 @@ class Feed(NamedTuple):
             None where nothing is changed.
         strong: The plan of strong views of the last images of each client; None without.
         views: Number of these images of each client.
+        noise: What the method draws beside (`ClientTrainer.draw`); None without.
     """
 
     rows: torch.Tensor
     draws: torch.Tensor | None = None
     strong: StrongPlan | None = None
     views: int = 0
+    noise: torch.Tensor | None = None
 
     @classmethod
     def drawn(
@@ -41,6 +43,7 @@ class Feed(NamedTuple):
         preprocess: Preprocess,
         generators: Sequence[torch.Generator],
         views: int | None,
+        noise: torch.Tensor | None = None,
     ) -> Feed:
         """Draws what is random about a step, for each client from its own generator.
 
@@ -49,12 +52,14 @@ class Feed(NamedTuple):
             preprocess: Knows how images are changed.
             generators: One for each client; they are advanced.
             views: Number of strong views of each client; None for a step without.
+            noise: What the method draws beside, for each client; None without.
         """
         draws, strong = preprocess.draw(rows.shape[-1], generators), None
         if views is not None:
             strong = preprocess.plan_strong(views, generators)
         alone = rows.dim() == 1 and draws is not None
-        return cls(rows, draws[0] if alone and draws is not None else draws, strong, views or 0)
+        changes = draws[0] if alone and draws is not None else draws
+        return cls(rows, changes, strong, views or 0, noise)
 
 
 def send(feeds: Sequence[Feed], device: torch.device) -> list[Feed]:
@@ -69,10 +74,11 @@ def send(feeds: Sequence[Feed], device: torch.device) -> list[Feed]:
         strong = feed.strong
         if strong is not None:
             strong = strong._replace(crops=next(moved), back=next(moved), kinds=next(moved))
-        sent.append(Feed(rows, draws, strong, feed.views))
+        noise = None if feed.noise is None else next(moved)
+        sent.append(Feed(rows, draws, strong, feed.views, noise))
     return sent
 
 
 def _tensors(feed: Feed) -> list[torch.Tensor]:
-    some = [feed.rows] if feed.draws is None else [feed.rows, feed.draws]
-    return some if feed.strong is None else [*some, *feed.strong[:3]]
+    plan = () if feed.strong is None else feed.strong[:3]
+    return [each for each in (feed.rows, feed.draws, *plan, feed.noise) if each is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -102,6 +102,7 @@ def train_one(
     if wide:
         trainer = wide.choose(LayerWork.of(schedule))
     augment = rng.torch_generator(seed, "augment", client, round_)
+    feeds = partial(_feeds, trainer, preprocess, received, data, augment)
     told = Metrics()
     trainer.set_train_mode(received)
     with rng.seeded(seed, "dropout", client, round_), channels_last_gradients(trainer.task.model):
@@ -111,12 +112,12 @@ def train_one(
         for phase, steps in zip(trainer.phases(), schedule.phases, strict=True):
             if phase.enter:
                 carry = phase.enter(carry)
-            for feed in _feeds(preprocess, data, phase, steps, augment):
+            for feed in feeds(phase, steps):
                 batch = _batch(preprocess, data, feed, phase)
                 carry, metrics = trainer.step(carry, batch, phase, round_)
                 told.add(metrics, len(feed.rows))
             while steps and not portion and phase.again and phase.again(carry):
-                for feed in _feeds(preprocess, data, phase, steps, augment):
+                for feed in feeds(phase, steps):
                     batch = _batch(preprocess, data, feed, phase)
                     carry, _ = trainer.step(carry, batch, phase, round_)
         if wide:
@@ -130,11 +131,13 @@ def train_one(
 
 
 def _feeds(
+    trainer: ClientTrainer,
     preprocess: Preprocess,
+    received: Received,
     data: ClientData,
+    augment: torch.Generator,
     phase: Phase,
     steps: Sequence[torch.Tensor],
-    augment: torch.Generator,
 ) -> list[Feed]:
     """What a phase's steps on these rows read, on the device of the samples."""
     feeds: list[Feed] = []
@@ -142,7 +145,8 @@ def _feeds(
         views = None
         if phase.strong_views:
             views = len(rows) - first_of_views(phase, data.labelled[rows])
-        feeds.append(Feed.drawn(rows, preprocess, [augment], views))
+        noise = trainer.draw(received, len(rows), torch.default_generator)
+        feeds.append(Feed.drawn(rows, preprocess, [augment], views, noise))
     return send(feeds, data.inputs.device)
 
 
@@ -155,7 +159,7 @@ def _batch(preprocess: Preprocess, data: ClientData, feed: Feed, phase: Phase) -
     if feed.strong is not None:
         strong = preprocess.strong_views(stored[len(stored) - feed.views :], feed.strong)
     labelled = data.labelled_there[index] if phase.split == "all" else None
-    return Batch(inputs, data.labels[index], index, labelled, strong)
+    return Batch(inputs, data.labels[index], index, labelled, strong, feed.noise)
 
 
 def client_stats_of(trainer: ClientTrainer, data: ClientData) -> ClientStats:

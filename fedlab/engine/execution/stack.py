@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 
+from fedlab import rng
 from fedlab.clients.base import (
     Carry,
     ClientState,
     ClientTrainer,
-    Phase,
     Received,
     Update,
     trained_part,
@@ -31,9 +32,9 @@ Unused = dict[Hashable, frozenset[str]]
 not use, so that they have no gradient."""
 
 
-def _present(phase: Phase) -> tuple[int | None, int | None]:
-    """``in_dims`` of a batch's last two tensors, which exist only in some phases."""
-    return 0 if phase.split == "all" else None, 0 if phase.strong_views else None
+def _places(batch: Batch) -> Batch:
+    """``in_dims`` of a batch of stacked clients."""
+    return Batch(*(None if tensor is None else 0 for tensor in batch))  # type: ignore[arg-type]
 
 
 class Stack:
@@ -46,6 +47,7 @@ class Stack:
         client_states: Each client's state.
         datas: The clients' samples.
         generators: Each client's generator for augmentation.
+        keys: Of each client, for what its method draws: the seed, a purpose, client and round.
         unused: Cache of unused parameters; added to.
     """
 
@@ -57,6 +59,7 @@ class Stack:
         client_states: Sequence[ClientState],
         datas: Sequence[ClientData],
         generators: Sequence[torch.Generator],
+        keys: Sequence[tuple[int, str, int, int]],
         unused: Unused,
     ) -> None:
         self.trainer = trainer
@@ -74,10 +77,13 @@ class Stack:
         self.sums: dict[str, torch.Tensor] = {}
 
         trainer.set_train_mode(received)
-        carries = [
-            trainer.begin(received, state, client_stats_of(trainer, data))
-            for state, data in zip(client_states, datas, strict=True)
-        ]
+        draws = type(trainer).draw is not ClientTrainer.draw
+        carries: list[Carry] = []
+        self.chances: list[torch.Generator] = []
+        for state, data, key in zip(client_states, datas, keys, strict=True):
+            with rng.seeded(*key) if draws else nullcontext():
+                carries.append(trainer.begin(received, state, client_stats_of(trainer, data)))
+                self.chances.append(rng.going_on() if draws else torch.default_generator)
         self.carry = carries[0].map(lambda *tensors: torch.stack(tensors), *carries[1:])
         self.lr = trainer.task.optimizer.learning_rate(received.server_round)
         self.stacked_trainer = trainer.for_vmap()
@@ -96,16 +102,19 @@ class Stack:
         own_rows = torch.stack(rows)
         generators = [self.generators[member] for member in members]
         views = self.views(members[0], rows[0]) if self.phase.strong_views else None
-        return Feed.drawn(own_rows, self.preprocess, generators, views)
+        drawn = [
+            self.trainer.draw(self.received, len(rows[0]), self.chances[member])
+            for member in members
+        ]
+        some = [each for each in drawn if each is not None]
+        noise = torch.stack(some) if some else None
+        return Feed.drawn(own_rows, self.preprocess, generators, views, noise)
 
     def enter(self, phase: int) -> None:
         """Enters a phase of the round."""
         self.turn_to(phase)
         stacked = self.stacked_trainer.phases()[phase]
-        self.gradients = torch.func.vmap(
-            partial(self.stacked_trainer.gradients, phase=stacked),
-            in_dims=(0, Batch(0, 0, 0, *_present(stacked))),  # type: ignore[arg-type]
-        )
+        self.stacked_phase = stacked
         if stacked.enter:
             # Tensors that do not depend on the client come back expanded, with stride 0.
             self.carry = torch.func.vmap(stacked.enter)(self.carry).map(torch.Tensor.contiguous)
@@ -131,18 +140,27 @@ class Stack:
             _, metrics = self.trainer.step(part, batch, self.phase, self.received.server_round)
         else:
             unused = self._unused(part, batch)
-            grads, metrics = self.gradients(part, batch)
+            places = (0, _places(batch))
+            gradients = partial(self.stacked_trainer.gradients, phase=self.stacked_phase)
+            grads, metrics = torch.func.vmap(gradients, in_dims=places)(part, batch)  # type: ignore[arg-type]
             trained = trained_part(part.parameters, self.phase)
             if unused:
                 grads = {name: grad for name, grad in grads.items() if name not in unused}
             taken = self.trainer.takes_step(part, self.phase)
             self.trainer.task.optimizer.apply(trained, grads, part.optimizer, self.lr, taken)
+            if type(self.trainer).after_step is not ClientTrainer.after_step:
+                torch.func.vmap(self._after_step, in_dims=places)(part, batch)  # type: ignore[arg-type]
         if isinstance(where, torch.Tensor):
             self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
         for name, value in metrics.items():
             if name not in self.sums:
                 self.sums[name] = value.new_zeros(len(self.starts))
             self.sums[name][where] += value * feed.rows.shape[-1]
+
+    def _after_step(self, part: Carry, batch: Batch) -> torch.Tensor:
+        """What follows a step; returns a tensor, as every function under `torch.func.vmap`."""
+        self.stacked_trainer.after_step(part, batch, self.stacked_phase)
+        return batch.indices
 
     def _unused(self, part: Carry, batch: Batch) -> frozenset[str]:
         """Names of the parameters that have no gradient in such a step.
@@ -185,7 +203,7 @@ class Stack:
         labelled = None
         if self.phase.split == "all":
             labelled = self.labelled_there[index]
-        batch = Batch(inputs, self.labels[index], own_rows, labelled, strong)
+        batch = Batch(inputs, self.labels[index], own_rows, labelled, strong, feed.noise)
         if len(members) == 1:
             alone = [None if tensor is None else tensor[0] for tensor in batch[1:]]
             return Batch(channels_last(inputs[0]), *alone)  # type: ignore[arg-type]

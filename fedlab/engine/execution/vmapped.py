@@ -102,6 +102,7 @@ def train_many(
         [client_states[k] for k in order],
         [datas[k] for k in order],
         [rng.torch_generator(seed, "augment", clients[k], round_) for k in order],
+        [(seed, "dropout", clients[k], round_) for k in order],
         {} if unused is None else unused,
     )
     planned = [schedules[k] for k in order]
