@@ -86,7 +86,7 @@ def test_owners_with_test_samples_alone_are_held_out(caplog: pytest.LogCaptureFi
     assert partition.held_out.tolist() == [2, 3]
     assert [len(partition[k].test) for k in range(4)] == [0, 0, 2, 1]
     assert "2 of 2 clients that train have no test sample" in caplog.text
-    assert "owners with test samples alone are 2 new clients" in caplog.text
+    assert "owners with test samples alone are 2 held-out clients" in caplog.text
     without = divided(found, {"name": "natural", "new_owners": "left_out"})
     assert without.names == ("a", "b")
     with pytest.raises(InputError, match="no owner has a test sample"):

@@ -81,7 +81,7 @@ def test_a_source_gives_domains_of_arrays(loaded, words):
             np.zeros(120),
             "of shape (120,) and type float64; it has to be an integer for each of 120",
         ),
-        (np.full(120, 3), "has returned owners from 3 to 3; clients go from 0 to 2, and -1 is nob"),
+        (np.full(120, 3), "has returned owners from 3 to 3; clients go from 0 to 2, and -1 is no"),
     ],
 )
 def test_a_label_skew_gives_an_owner_for_each_sample(owners, words):
