@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from fedlab.data.data_checks import check_classes
-from fedlab.data.load import load_data
+from fedlab.data.load import load_data, pinned
 from fedlab.data.remarks import already_logged
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
@@ -53,6 +53,16 @@ class Prepared:
     model: nn.Module
     fleet: DevicePopulation | None = None
     passes: RoundPasses | None = None
+
+
+def with_pinned_data(scenario: Scenario) -> Scenario:
+    """The same scenario, whose sources yield the same samples for ever (`fedlab.data.load.pinned`).
+
+    Raises:
+        InputError: If what a source names cannot be looked up.
+    """
+    data = pinned(scenario.data)
+    return scenario if data is scenario.data else scenario.model_copy(update={"data": data})
 
 
 @no_exit("a source, network or method of the scenario")

@@ -13,7 +13,7 @@ from fedlab.engine.start import check_resources, start_grid
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import Callback
 from fedlab.models.anatomy import anatomy_of
-from fedlab.preparation import Prepared, domains_to_test, prepare
+from fedlab.preparation import Prepared, domains_to_test, prepare, with_pinned_data
 from fedlab.report.partition_table import write_table
 from fedlab.runs.best_round import ended_by_patience
 from fedlab.runs.checkpoint import latest_checkpoint
@@ -66,6 +66,7 @@ def simulate(
     RunFolder.refuse_used(target)
     check_resources(scenario)
     check_trackers(scenario)
+    scenario = with_pinned_data(scenario)
     with _shown(progress) as observers:
         prepared = prepare(scenario)
         with _grid(prepared) as grid, RunFolder.create(target, scenario) as folder:

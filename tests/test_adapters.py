@@ -267,7 +267,7 @@ class Borrows(nn.Module):
         ({"model": CNN | {"adapt": {"name": "lora", "rank": 9}}}, "adapt.rank: 9 is above 4"),
         (
             {"model": CNN | {"adapt": LORA | {"targets": ["fc1"]}}},
-            r"'fc1' matches no dense layer.*has 0, 4, 8$",
+            r"'fc1' matches no dense layer.*has 0, 4, 8; name one of these$",
         ),
         ({"model": CNN | {"adapt": LORA | {"also_learn": ["x"]}}}, "also_learn: 'x' matches no"),
         ({"model": CNN | {"adapt": LORA | {"targets": ["14"]}}}, "besides the head"),

@@ -89,7 +89,7 @@ def join(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT")],
     data: Annotated[
         Path,
-        typer.Option(help="This device's samples: image folder, .npz, .csv, or torchvision root."),
+        typer.Option(help="This device's samples: image folder, .npz, .csv, .parquet, ..."),
     ],
     domain: Annotated[
         str | None, typer.Option(help="Name of their domain; by default that of the file.")

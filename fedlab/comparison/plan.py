@@ -19,6 +19,7 @@ from fedlab.config import overrides as override
 from fedlab.config.scenario_diff import NO_RESULT, differences
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
+from fedlab.preparation import with_pinned_data
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
@@ -85,7 +86,8 @@ def plan(
         try:
             if wanted is not None:
                 changes = weighted(source, changes, fields, wanted)
-            scenarios = [load_scenario(source, changes | {"seed": s}, **fields) for s in seeds]
+            loaded = [load_scenario(source, changes | {"seed": s}, **fields) for s in seeds]
+            scenarios = [with_pinned_data(scenario) for scenario in loaded]
         except InputError as error:
             problems[_label(change, setting)] = str(error)
             continue

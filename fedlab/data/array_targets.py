@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from fedlab.data.array_labels import texts
 from fedlab.data.class_names import check_given
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
+from fedlab.targets.base import CLASS, Target
 
 
-def numbers(labels: np.ndarray, where: str) -> np.ndarray:
+def reader(context: LoadContext) -> Callable[[np.ndarray, str], Any]:
+    """What reads the labels of an array: as classes, or as the numbers that are learnt.
+
+    It takes the array, and what it is called in errors.
+    """
+    if context.target.kind == CLASS:
+        return texts
+    return lambda labels, where: numbers(labels, where, context.target)
+
+
+def numbers(labels: np.ndarray, where: str, target: Target) -> np.ndarray:
     """The labels of an array as float64 of shape (n, columns).
 
     Raises:
-        InputError: If they are no numbers, or of more dimensions.
+        InputError: If they are no numbers, of more dimensions, or no labels of the target.
     """
     if labels.ndim not in (1, 2) or labels.dtype.kind not in "biuf" or 0 in labels.shape[1:]:
         raise InputError(
             f"{where} has the shape {labels.shape} and type {labels.dtype}; with this data.target "
             "labels must be numbers of shape (n,) or (n, columns)"
         )
-    return labels.reshape(len(labels), -1).astype(np.float64)
+    made = labels.reshape(len(labels), -1).astype(np.float64)
+    target.check_values(made, [f"column {place}" for place in range(made.shape[1])], where)
+    return made
 
 
 def columns(

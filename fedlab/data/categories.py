@@ -129,7 +129,8 @@ class Categories(NamedTuple):
             if missing:
                 remarks.append(f"{key}.categorical: {column} is missing {missing:,} times: {what}")
             if strange:
-                new = [text for place, text in enumerate(texts) if place not in set(known)]
+                found = np.unique(np.concatenate([split[:, index] for split in splits]))
+                new = [texts[int(each)] for each in np.setdiff1d(found[~np.isnan(found)], known)]
                 remarks.append(
                     f"{key}.categorical: {column} has categories that no training row has "
                     f"({listed(new)}) {strange:,} times: {what}"

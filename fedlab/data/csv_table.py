@@ -189,12 +189,15 @@ class Csv(Source):
         if self.domain_column is not None:
             cells = [cell for table in tables.values() for cell in table.domains or ()]
             read = by_domain(read, [normal(cell) for cell in cells])
+        kept = {name: rows for name, rows in read.items() if context.keeps(name)} or read
+        left_out = [Domain.left_out(name, class_names) for name in read if name not in kept]
         refuse_constant(
-            [name for rows in read.values() for name in set(rows.owners or ())],
+            [name for rows in kept.values() for name in set(rows.owners or ())],
             f"{context.key}.owner" if self.files_are == "domains" else f"{context.key}.files",
+            context,
         )
         domains = []
-        for name, rows in read.items():
+        for name, rows in kept.items():
             if self.impute == "drop":
                 rows, dropped = rows.whole()
                 if not len(rows.labels):
@@ -210,7 +213,7 @@ class Csv(Source):
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         domains, columns, encoded = self._encoded(found, domains, columns, context)
         (first, *others), imputed = filled(domains, columns, self.impute, context)
-        return [first.with_remarks([*remarks, *encoded, *imputed]), *others]
+        return [first.with_remarks([*remarks, *encoded, *imputed]), *others, *left_out]
 
     def _one_name(self) -> str:
         """Name of the one domain whose owners the files are."""

@@ -92,8 +92,21 @@ def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
         )
     elif 0 in inputs.shape:
         raise InputError(f"{where} has samples without a number in them, {inputs.shape}; give some")
-    elif not all(np.isfinite(piece).all() for piece in pieces(inputs)):
-        raise InputError(f"{where} has features that are not finite; replace them in the source")
+    else:
+        _check_finite(inputs, where)
+
+
+def _check_finite(inputs: np.ndarray, where: str) -> None:
+    """Checks numbers a piece at a time, for they need not be in memory."""
+    before = 0
+    for piece in pieces(inputs):
+        if not np.isfinite(piece).all():
+            sample = before + int(np.argwhere(~np.isfinite(piece))[0, 0])
+            raise InputError(
+                f"{where} has features that are not finite, the first in its sample {sample}; "
+                "replace them in the source"
+            )
+        before += len(piece)
 
 
 def _holds_numbers(inputs: np.ndarray, stated: str) -> bool:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib import import_module
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from fedlab.data import hub
 from fedlab.data.parquet import Parquet
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError, format_error
 
-OWN = ("dataset", "path", "config")
+OWN = ("dataset", "path", "config", "revision")
 """Keys that say where the data set is; all others are those of ``parquet``."""
 
 
@@ -30,6 +30,9 @@ class HuggingFace(Parquet):
             true, or else found where an earlier download has put it.
         path: The folder that ``save_to_disk`` has written, in place of `dataset`.
         config: Which of the data set's configurations, where it has several.
+        revision: The commit to take, or a branch or tag, of which the commit is looked up when a
+            run begins; by default the latest one, or without ``data.download`` what an earlier
+            download has put there last. The run's ``scenario.yaml`` has the commit.
         train: The splits that hold the training samples, or all samples.
         test: Likewise for the test samples.
     """
@@ -39,15 +42,33 @@ class HuggingFace(Parquet):
     dataset: str | None = Field(default=None, min_length=1)
     path: Path | None = None
     config: str | None = None
+    revision: str | None = Field(default=None, min_length=1)
     train: tuple[str, ...] = Field(default=("train",), min_length=1)
+
+    @field_validator("dataset")
+    @classmethod
+    def _is_a_name(cls, name: str | None) -> str | None:
+        if name and not hub.NAME.fullmatch(name):
+            raise ValueError(
+                f"'{name}' is no name on the hub, such as ylecun/mnist; path names a folder"
+            )
+        return name
 
     @model_validator(mode="after")
     def _one_place(self) -> HuggingFace:
         if (self.dataset is None) == (self.path is None):
             raise ValueError("needs dataset (a name on the hub) or path (a folder), one of them")
-        if self.path is not None and self.config:
-            raise ValueError("config is that of a dataset on the hub; leave it out")
+        for key in ("config", "revision"):
+            if self.path is not None and getattr(self, key):
+                raise ValueError(f"{key} is that of a dataset on the hub; leave it out")
         return self
+
+    def pinned(self, context: LoadContext) -> HuggingFace:
+        """The source with the commit of its data set, where it is one of the hub."""
+        if self.dataset is None:
+            return self
+        commit = hub.commit_of(self.dataset, self.revision, context.download, context.key)
+        return self.model_copy(update={"revision": commit})
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
         """The files that the library maps the splits from.
@@ -62,8 +83,8 @@ class HuggingFace(Parquet):
         ]
 
     def depends_on(self, context: LoadContext) -> dict[str, Any]:
-        """The unseen domains, as `Parquet.depends_on` of a table."""
-        return {"unseen_domains": sorted(context.unseen_domains)}
+        """As `Parquet.depends_on` of a table."""
+        return context.statistics
 
     def names(self, context: LoadContext) -> Sequence[str] | None:
         """See `Source.names`."""
@@ -101,34 +122,40 @@ class HuggingFace(Parquet):
         Raises:
             InputError: If the library, the data set or a split is not there.
         """
-        try:
-            datasets: Any = import_module("datasets")  # part of an extra, and takes seconds
-        except ImportError as error:
-            raise InputError(
-                f"{context.key}: 'hf' needs the library datasets; install fedlab-sim[hf]"
-            ) from error
-        where = f"{context.key}.{'path' if self.dataset is None else 'dataset'}"
-        offline = datasets.config.HF_HUB_OFFLINE
-        datasets.config.HF_HUB_OFFLINE = offline or not context.download
-        try:
-            if self.dataset is None:
-                found = datasets.load_from_disk(str(context.locate(self.path or Path())))
-            else:
-                found = datasets.load_dataset(self.dataset, self.config)
-        except Exception as error:  # of the library, of the network, of the files
-            hint = "" if context.download or self.path else "; data.download=true fetches it"
-            raise InputError(
-                f"{where}: '{self.dataset or self.path}': {format_error(error)}{hint}"
-            ) from error
-        finally:
-            datasets.config.HF_HUB_OFFLINE = offline
-        if isinstance(found, datasets.Dataset):
-            found = {"train": found}
+        if self.dataset is None:
+            found = self._saved(context)
+        else:
+            commit = hub.commit_of(self.dataset, self.revision, context.download, context.key)
+            asked = (self.dataset, self.config, commit, context.download, context.key)
+            found = hub.splits_of(*asked)
+        place = "path" if self.dataset is None else "dataset"
         wanted = dict.fromkeys([*self.train, *self.test])
         for name in wanted:
             if name not in found:
                 raise InputError(
-                    f"{where}: '{self.dataset or self.path}' has no split '{name}'; it has "
-                    f"{', '.join(found)}"
+                    f"{context.key}.{place}: '{self.dataset or self.path}' has no split '{name}'; "
+                    f"it has {', '.join(found)}"
                 )
         return {name: found[name] for name in wanted}
+
+    def _saved(self, context: LoadContext) -> Mapping[str, Any]:
+        """The splits of a folder; of one without splits, ``train``.
+
+        Raises:
+            InputError: If the library has saved nothing there, or it is damaged.
+        """
+        datasets, folder = hub.library(context.key), context.locate(self.path or Path())
+        try:
+            found = datasets.load_from_disk(str(folder))
+        except Exception as error:  # of the library, of the files
+            raise InputError(
+                f"{context.key}.path: '{self.path}': {format_error(error)}; name a folder "
+                "that save_to_disk has written"
+            ) from error
+        return {"train": found} if isinstance(found, datasets.Dataset) else found
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether a folder looks like one that ``save_to_disk`` has written."""
+    whole = all((folder / name).is_file() for name in ("dataset_info.json", "state.json"))
+    return whole or (folder / "dataset_dict.json").is_file()

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fedlab import rng
 from fedlab.data.class_names import normal, refuse_spellings
+from fedlab.data.given_split import refuse_idle_share
 from fedlab.data.image_tree import SPLITS, Folder, Tree, find
 from fedlab.data.owners import OwnerSplit, numbered, owned, refuse_constant, refuse_spanning
 from fedlab.data.picture import Picture
@@ -90,6 +91,8 @@ class ImageFolder(PictureSource):
             InputError: If a folder is missing or empty, or an image cannot be decoded.
         """
         found = self._tree(context).folders
+        if all(len(folders) == len(SPLITS) for folders in found.values()):
+            refuse_idle_share(self, "folders test", context)
         class_names = sorted(
             {name for own in found.values() for each in own for name in each.images}
         )
@@ -99,7 +102,7 @@ class ImageFolder(PictureSource):
         ]
         if self.owners:
             names = [each for domain in domains for each in domain.owner_names]
-            refuse_constant(names, f"{context.key}.owners")
+            refuse_constant(names, f"{context.key}.owners", context)
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         return domains
@@ -119,7 +122,7 @@ class ImageFolder(PictureSource):
             return split_domain(
                 name, *splits[0], tuple(class_names), self.test_share, dealing, owners, self.split
             ).with_remarks(remarks)
-        if self.split == "by_owner":
+        if self.split == "by_owner" and not context.single_client:
             raise InputError(
                 f"{where} has the folders train and test, so that there is nothing to split "
                 "by_owner; leave split out"

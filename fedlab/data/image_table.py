@@ -149,7 +149,8 @@ class ImageTable(PictureSource):
             domain = made.domain(name, names, self.test_share, context, self.split)
             domains.append(domain.with_remarks(picture_remarks(bare, where)))
         if owners := [row.owner for row in rows if row.owner is not None]:
-            refuse_constant(owners, f"{context.key}.owner{'_pattern' * (self.owner is None)}")
+            key = "owner" if self.owner else "owner_pattern"
+            refuse_constant(owners, f"{context.key}.{key}", context)
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         return [domains[0].with_remarks(remarks), *domains[1:]]

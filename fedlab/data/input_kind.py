@@ -64,11 +64,12 @@ def ids_of(domains: Sequence[Domain], stated: Ids) -> Ids:
         )
     pad = source.pad if stated.pad is None else stated.pad
     arrays = {d.name: (d.train_inputs, d.test_inputs) for d in domains}
-    least = min(int(each.min(initial=0)) for own in arrays.values() for each in own)
-    if least < 0:
+    lowest = {name: min(int(each.min(initial=0)) for each in own) for name, own in arrays.items()}
+    where = min(lowest, key=lambda name: lowest[name])
+    if lowest[where] < 0:
         raise InputError(
-            f"data.sources: the ids of the samples go down to {least}; number them from 0, or say "
-            "data.inputs=numbers if they are measurements"
+            f"data.sources: the ids of domain '{where}' go down to {lowest[where]}; number them "
+            "from 0, or say data.inputs=numbers if they are measurements"
         )
     largest = {name: max(int(each.max(initial=0)) for each in own) for name, own in arrays.items()}
     size = stated.vocabulary or source.vocabulary

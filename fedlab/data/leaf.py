@@ -17,6 +17,7 @@ from pydantic import Field, PositiveInt, model_validator
 from fedlab import rng
 from fedlab.data.array_labels import classes, texts
 from fedlab.data.class_names import normal
+from fedlab.data.given_split import refuse_idle_share
 from fedlab.data.image_source import ImageSource
 from fedlab.data.owners import OwnerSplit, numbered, owned, refuse_constant
 from fedlab.data.resize import conform
@@ -99,6 +100,8 @@ class Leaf(ImageSource):
             split: [user for path in paths for user in _users(path, context)]
             for split, paths in self._files(context).items()
         }
+        if "test" in read:
+            refuse_idle_share(self, "folder test", context)
         if any(not users for users in read.values()):
             raise InputError(f"{context.key}.path: the files of a split name no user with samples")
         where = f"{context.key}.path: the labels"
@@ -114,7 +117,7 @@ class Leaf(ImageSource):
         )
         names = [name for users in read.values() for name, _, ys in users for _ in ys]
         owners = numbered(names, f"{context.key}.path: its users")
-        refuse_constant(owners.names, f"{context.key}.path")
+        refuse_constant(owners.names, f"{context.key}.path", context)
         name, train = self._domain_name(context), numbering(labels["train"])
         if "test" not in read:
             dealing = rng.generator(context.seed, "split", name)
@@ -128,7 +131,7 @@ class Leaf(ImageSource):
                 owners,
                 self.split,
             )
-        elif self.split == "by_owner":
+        elif self.split == "by_owner" and not context.single_client:
             raise InputError(
                 f"{context.key}.split: by_owner has nothing to split where the files are in "
                 "train and test; leave it out"

@@ -26,12 +26,15 @@ from fedlab.data.stratify import choose
 from fedlab.errors import InputError
 
 
-def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
+def load_data(
+    spec: DataSpec, base: Path | None = None, single_client: bool = False
+) -> FederatedData:
     """Loads all sources and pools their domains; a pure function of the spec and the files.
 
     Args:
         spec: The scenario's ``data`` block.
         base: Folder that a relative ``data.root`` starts from; the current one by default.
+        single_client: Whether all samples are those of one client.
 
     Returns:
         The domains named by ``data.domains``, in that order, or all in the order of the sources.
@@ -40,7 +43,7 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
         InputError: If a source cannot be read, its domains do not go together, or a named domain
             does not exist; the text names the key of the scenario and the remedy.
     """
-    domains = _load(spec, base or Path.cwd())
+    domains = _load(spec, base or Path.cwd(), single_client)
     names, target = tuple(domain.name for domain in domains), spec.target
     owner_names, numbers = pooled_owners(domains)
     data = FederatedData(
@@ -56,6 +59,25 @@ def load_data(spec: DataSpec, base: Path | None = None) -> FederatedData:
     learnt = target.fitted(data.train.labels[seen])
     log_remarks(learnt.remarks(data.class_names))
     return replace(data, target=learnt)
+
+
+def pinned(spec: DataSpec, base: Path | None = None) -> DataSpec:
+    """The same block, whose sources yield the same samples for ever (`Source.pinned`).
+
+    Args:
+        spec: The scenario's ``data`` block.
+        base: As for `load_data`.
+
+    Raises:
+        InputError: If what a source names cannot be looked up.
+    """
+    sources = [
+        source.pinned(_context(spec, index, base or Path.cwd()))
+        for index, source in enumerate(spec.sources)
+    ]
+    if all(now is then for now, then in zip(sources, spec.sources, strict=True)):
+        return spec
+    return spec.model_copy(update={"sources": tuple(sources)})
 
 
 def check_places(spec: DataSpec, base: Path | None = None) -> None:
@@ -77,7 +99,7 @@ def check_places(spec: DataSpec, base: Path | None = None) -> None:
         _selected_names(spec, [name for names in found for name in names or ()])
 
 
-def _context(spec: DataSpec, index: int, base: Path) -> LoadContext:
+def _context(spec: DataSpec, index: int, base: Path, single_client: bool = False) -> LoadContext:
     """The context that the source with this index is loaded in."""
     return LoadContext(
         root=(base / spec.root.expanduser()).absolute(),
@@ -87,26 +109,31 @@ def _context(spec: DataSpec, index: int, base: Path) -> LoadContext:
         download=spec.download,
         key=f"data.sources.{index}",
         unseen_domains=spec.unseen_domains,
+        domains=spec.domains,
         limits=spec.limits,
         inputs=spec.inputs,
         ids=spec.ids,
         target=spec.target,
+        single_client=single_client,
     )
 
 
-def _load(spec: DataSpec, base: Path) -> list[Domain]:
+def _load(spec: DataSpec, base: Path, single_client: bool) -> list[Domain]:
     """The domains to keep, in the order asked for, checked."""
     spec.limits.check_image_size(spec.image_size)
     found: dict[str, tuple[Domain, LoadContext]] = {}
     remarks: list[str] = []
     for index, source in enumerate(spec.sources):
-        context = _context(spec, index, base)
+        context = _context(spec, index, base, single_client)
         _refuse_other_target(source, context)
         loaded = load_cached(source, context) if is_cached(source) else source.load(context)
         where = f"{context.key}: '{source.name}'.load"
         loaded = check_loaded(loaded, where, ragged=spec.inputs == "ids")
         if spec.inputs == "ids" and loaded:
-            loaded = fitted(loaded, spec.ids, context.key)
+            kept = [domain for domain in loaded if context.keeps(domain.name)] or loaded
+            names = {domain.name for domain in kept}
+            left_out = [domain for domain in loaded if domain.name not in names]
+            loaded = [*fitted(kept, spec.ids, context.key), *left_out]
         remarks += source.remarks(context)
         derived = source.derive(loaded, context)
         if not derived:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from fedlab.data.array_labels import classes, texts
-from fedlab.data.array_targets import columns, numbers
+from fedlab.data.array_labels import classes
+from fedlab.data.array_targets import columns, reader
 from fedlab.data.class_names import normal
 from fedlab.data.owned_arrays import concatenated
 from fedlab.data.owners import numbered, owned, refuse_constant
@@ -74,9 +74,8 @@ class Npy(Source):
         self.names(context)
         inputs = [self._mapped(key, context) for key in ("x_train", "x_test")]
         arrays = [self._mapped(key, context) for key in ("y_train", "y_test")]
-        read = texts if context.target.kind == CLASS else numbers
         labels: list[Any] = [
-            read(np.array(own), f"{context.key}.y_{split}")
+            reader(context)(np.array(own), f"{context.key}.y_{split}")
             for own, split in zip(arrays, ("train", "test"), strict=True)
         ]
         for own, given, split in zip(inputs, labels, ("train", "test"), strict=True):
@@ -103,7 +102,7 @@ class Npy(Source):
                     f"{len(given)} samples; save one owner for each"
                 )
         owners = numbered(concatenated(found), f"{context.key}.owner_train")
-        refuse_constant(owners.names, f"{context.key}.owner_train")
+        refuse_constant(owners.names, f"{context.key}.owner_train", context)
         return [owned(domain, owners)]
 
     def _name(self, context: LoadContext) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fedlab import rng
-from fedlab.data.array_labels import Labels, classes, texts
+from fedlab.data.array_labels import Labels, classes
 from fedlab.data.array_names import alike
-from fedlab.data.array_targets import columns, numbers
+from fedlab.data.array_targets import columns, reader
 from fedlab.data.class_names import normal
+from fedlab.data.given_split import refuse_idle_share
 from fedlab.data.image_source import ImageSource
 from fedlab.data.named_files import Files, FilesAre, check_files_are, left_out, named, one_name
 from fedlab.data.npz_inputs import in_one_type, inputs_of
@@ -119,14 +120,20 @@ class Npz(ImageSource):
             domain: self._read(key, path, context)
             for domain, (key, path) in self._files(context).items()
         }
+        if all("test" in arrays.labels for arrays in read.values()):
+            refuse_idle_share(self, "test arrays", context)
         labels = [own for arrays in read.values() for own in arrays.labels.values()]
         numbering, class_names, remarks = self._numbering(labels, context)
         remarks = [*remarks, *_left_out(read, context.key)]
-        inputs = in_one_type([own for arrays in read.values() for own in arrays.inputs.values()])
+        are_domains = self.files_are == "domains"
+        kept = [name for name in read if are_domains and context.keeps(name)] or list(read)
+        inputs = in_one_type([own for name in kept for own in read[name].inputs.values()])
+        for name in kept:
+            read[name].inputs.update({split: inputs.pop(0) for split in read[name].inputs})
         parts: dict[str, Splits] = {}
         for name, arrays in read.items():
             parts[name] = {
-                split: (inputs.pop(0), numbering(own), arrays.owners.get(split))
+                split: (arrays.inputs[split], numbering(own), arrays.owners.get(split))
                 for split, own in arrays.labels.items()
             }
         if self.files_are == "owners":
@@ -135,7 +142,7 @@ class Npz(ImageSource):
         if self.owner_train is not None or self.files_are == "owners":
             named_by = "files" if self.owner_train is None else "owner_train"
             names = [each for domain in domains for each in domain.owner_names]
-            refuse_constant(names, f"{context.key}.{named_by}")
+            refuse_constant(names, f"{context.key}.{named_by}", context)
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         return [domains[0].with_remarks(remarks), *domains[1:]]
@@ -194,8 +201,7 @@ class Npz(ImageSource):
                 if kind == "owners":
                     arrays.owners[split] = saved[name]
                 elif kind == "labels":
-                    read = texts if context.target.kind == CLASS else numbers
-                    arrays.labels[split] = read(saved[name], where)
+                    arrays.labels[split] = reader(context)(saved[name], where)
                 else:
                     ragged = context.inputs == "ids"
                     array = saved.ragged(name) if ragged else saved[name]
@@ -240,7 +246,7 @@ class Npz(ImageSource):
         where = f"{context.key}: domain '{name}'"
         inputs, labels, cells = splits["train"]
         if "test" in splits:
-            if self.split == "by_owner":
+            if self.split == "by_owner" and not context.single_client:
                 raise InputError(
                     f"{where} has test arrays, so that there is nothing to split by_owner; leave "
                     "split out, or the test arrays"

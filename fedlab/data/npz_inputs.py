@@ -25,6 +25,12 @@ def inputs_of(inputs: np.ndarray, where: str, context: LoadContext, series: bool
     if context.inputs == "ids":
         return inputs  # brought to one length with those of all domains
     are_numbers = inputs.dtype.kind in "biuf"
+    if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
+        sample = int(np.argwhere(~np.isfinite(inputs))[0, 0])
+        raise InputError(
+            f"{where} has a number that is not finite in sample {sample}; correct it, or leave the "
+            "sample out"
+        )
     if series and not (are_numbers and inputs.ndim == 3):
         raise InputError(
             f"{where} has the shape {inputs.shape} and type {inputs.dtype}, and the source's "

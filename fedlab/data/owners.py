@@ -10,6 +10,7 @@ import numpy as np
 
 from fedlab.data.class_names import in_order, normal
 from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
 
 OwnerSplit = Literal["within_owners", "by_owner"]
@@ -73,13 +74,13 @@ def numbered(cells: Sequence[str] | np.ndarray, where: str) -> Owners:
     return Owners(np.array([place[name] for name in spelt], np.int64)[codes.reshape(-1)], names)
 
 
-def refuse_constant(names: Sequence[str], where: str) -> None:
-    """Refuses samples that are all of one owner.
+def refuse_constant(names: Sequence[str], where: str, context: LoadContext) -> None:
+    """Refuses samples that are all of one owner, unless they are those of one client.
 
     Raises:
         InputError: If there is one name alone.
     """
-    if len(set(names)) == 1:
+    if len(set(names)) == 1 and not context.single_client:
         raise InputError(
             f"{where} names one owner alone, '{names[0]}', for all samples; name what "
             "distinguishes owners, or leave it out"

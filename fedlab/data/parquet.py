@@ -115,10 +115,10 @@ class Parquet(PictureSource):
         return [*(file.path for file in files), *pictures]
 
     def depends_on(self, context: LoadContext) -> dict[str, Any]:
-        """The unseen domains, whose rows are not used for imputation or categories."""
+        """Which domains of a table fill gaps and name categories."""
         first = self._opened(context)["train"][0]
         is_table = self._image(first, context) is None
-        return {"unseen_domains": sorted(context.unseen_domains)} if is_table else {}
+        return context.statistics if is_table else {}
 
     def names(self, context: LoadContext) -> Sequence[str] | None:
         """See `Source.names`."""
@@ -146,7 +146,7 @@ class Parquet(PictureSource):
             self._domains_of(everything, context),
         )
         if rows.owners is not None:
-            refuse_constant(rows.owners, f"{context.key}.owner")
+            refuse_constant(rows.owners, f"{context.key}.owner", context)
         domains = (
             self._tables(rows, context) if image is None else self._images(rows, image, context)
         )

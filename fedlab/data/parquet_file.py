@@ -106,8 +106,8 @@ class File(NamedTuple):
             pyarrow.types.is_boolean(kind)
         ):
             raise InputError(
-                f"{self.where}: column '{column}' is of type {kind}; a {what} must be text or a "
-                "whole number"
+                f"{self.where}: column '{column}' is of type {kind}, and a column of {what}s holds "
+                "text or whole numbers; name another one, or save it so"
             )
         cells = self.cells(column)
         nothing = {cell for cell in set(cells) if _names_nothing(cell)}
@@ -155,7 +155,19 @@ class File(NamedTuple):
         return values
 
     def categories(self, column: str) -> tuple[np.ndarray, list[str]]:
-        """A column of categories: codes of its texts, float64 with NaN where missing."""
+        """A column of categories: codes of its texts, float64 with NaN where missing.
+
+        Raises:
+            InputError: If its cells are lists or structures.
+        """
+        import pyarrow
+
+        kind = self.schema.field(column).type
+        if pyarrow.types.is_nested(kind):
+            raise InputError(
+                f"{self.where}: column '{column}' is nested ({kind}), and a category is one text "
+                "or whole number a row; flatten it into columns, or name it in the source's ignore"
+            )
         cells = self.cells(column)
         places: dict[str, int] = {}
         codes = [

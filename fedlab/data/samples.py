@@ -84,6 +84,12 @@ class Domain:
     test_owners: np.ndarray | None = None
     owner_names: tuple[str, ...] = ()
 
+    @classmethod
+    def left_out(cls, name: str, class_names: tuple[str, ...]) -> Domain:
+        """A domain that ``data.domains`` leaves out, without samples; errors list its name."""
+        nothing, no_labels = np.zeros((0, 1), np.float32), np.zeros(0, np.int64)
+        return cls(name, nothing, no_labels, nothing, no_labels, class_names)
+
     def with_remarks(self, remarks: Sequence[str]) -> Domain:
         """The same domain with further remarks."""
         return replace(self, remarks=(*self.remarks, *remarks))

@@ -27,12 +27,16 @@ class LoadContext:
         seed: Seed of the splits and generated samples; the same data for every run seed.
         download: Whether missing data sets may be fetched from the network.
         key: Where the source stands in the scenario, e.g. ``data.sources.1``; for error texts.
-        unseen_domains: Names of the domains that no client may learn from; their training samples
-            must not enter any statistic.
+        unseen_domains: Names of the domains that no client owns; their training samples must not
+            enter any statistic.
+        domains: Names of the domains that the scenario keeps (``data.domains``); None for all.
+            Samples of others must not enter any statistic either.
         limits: How much a reader may take.
         inputs: What the scenario says that the numbers are (``data.inputs``).
         ids: Vocabulary, padding and length of ids, as the scenario states them.
         target: What is to be learnt, as the scenario says it.
+        single_client: Whether all samples are those of one client (a device), which may be of one
+            owner alone.
     """
 
     root: Path
@@ -42,10 +46,26 @@ class LoadContext:
     download: bool
     key: str = "data.sources.0"
     unseen_domains: tuple[str, ...] = ()
+    domains: tuple[str, ...] | None = None
     limits: Limits = field(default_factory=Limits)
     inputs: Literal["auto", "images", "numbers", "ids"] = "auto"
     ids: Ids = field(default_factory=Ids)
     target: Target = field(default_factory=Classes)
+    single_client: bool = False
+
+    def keeps(self, domain: str) -> bool:
+        """Whether the scenario keeps a domain."""
+        return self.domains is None or domain in self.domains
+
+    def learns_from(self, domain: str) -> bool:
+        """Whether training samples of a domain may enter statistics."""
+        return self.keeps(domain) and domain not in self.unseen_domains
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """What decides which domains enter statistics, as JSON, for `Source.depends_on`."""
+        kept = None if self.domains is None else sorted(self.domains)
+        return {"unseen_domains": sorted(self.unseen_domains), "domains": kept}
 
     def locate(self, path: Path) -> Path:
         """`path` as an absolute path; relative ones start from `root`."""
@@ -100,6 +120,16 @@ class Source(Component):
     def depends_on(self, context: LoadContext) -> dict[str, Any]:
         """What `load` takes from the context besides channels, image size and seed, as JSON."""
         return {}
+
+    def pinned(self, context: LoadContext) -> Source:
+        """The source that yields the same samples for ever, if what it names may change elsewhere.
+
+        A run asks for it once, when it begins, and keeps it in its ``scenario.yaml``.
+
+        Raises:
+            InputError: If it cannot be looked up.
+        """
+        return self
 
     def reads(self, context: LoadContext) -> Sequence[Path]:
         """The files that `load` reads: a change in one of them invalidates the cache."""

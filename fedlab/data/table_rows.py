@@ -123,6 +123,6 @@ def with_inputs(domains: Sequence[Domain], splits: Sequence[np.ndarray]) -> list
 
 
 def learnt(domains: Sequence[Domain], context: LoadContext) -> np.ndarray:
-    """The training rows of all domains except the unseen ones."""
-    seen = [each.train_inputs for each in domains if each.name not in context.unseen_domains]
+    """The training rows of all domains that are learnt from; where there is none, of all."""
+    seen = [each.train_inputs for each in domains if context.learns_from(each.name)]
     return np.concatenate(seen or [each.train_inputs for each in domains])

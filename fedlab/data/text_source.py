@@ -90,33 +90,40 @@ class TextSource(Source):
             InputError: If texts cannot be read, labels are no classes, or a text is too short.
         """
         texts = self.texts(context)
+        kept = {name: rows for name, rows in texts.items() if context.keeps(name)} or texts
         if self.task == "next_token":
-            return self._next_tokens(texts, context)
-        return self._classes(texts, context)
+            domains = self._next_tokens(kept, context)
+        else:
+            labels = [row.label for rows in texts.values() for row in rows]
+            domains = self._classes(kept, labels, context)
+        names = domains[0].class_names
+        return [*domains, *(Domain.left_out(name, names) for name in texts if name not in kept)]
 
     def _classes(
-        self, texts: Mapping[str, Sequence[TextRow]], context: LoadContext
-    ) -> Sequence[Domain]:
-        found = {row.label for rows in texts.values() for row in rows}
-        count = sum(map(len, texts.values()))
-        remedy = "name the column that holds classes"
-        codes, names, remarks = classes_of(found, count, "auto", f"{context.key}.label", remedy)
+        self,
+        texts: Mapping[str, Sequence[TextRow]],
+        labels: Sequence[str],
+        context: LoadContext,
+    ) -> list[Domain]:
+        """The domains of texts, whose classes are those of all labels."""
+        remedy, key = "name the column that holds classes", f"{context.key}.label"
+        codes, names, remarks = classes_of({*labels}, len(labels), "auto", key, remedy)
         names = renamed(names, self.class_names, context.key)
         splits = {}
         for name, rows in texts.items():
-            labels = np.array([codes[row.label] for row in rows], np.int64)
+            classes = np.array([codes[row.label] for row in rows], np.int64)
             dealing = rng.generator(context.seed, "split", name)
-            splits[name] = labels, *split(labels, self.test_share, dealing)
+            splits[name] = classes, *split(classes, self.test_share, dealing)
         learnt = [
             texts[name][row].text
             for name, (_, train, _) in splits.items()
-            if name not in context.unseen_domains
+            if context.learns_from(name)
             for row in train
         ]
         vocabulary = self._vocabulary(learnt, context)
         domains, longer, count = [], 0, 0
-        for name, (labels, train, test) in splits.items():
-            context.limits.check_array((len(labels), self.length), 8, f"{context.key}: '{name}'")
+        for name, (classes, train, test) in splits.items():
+            context.limits.check_array((len(classes), self.length), 8, f"{context.key}: '{name}'")
             own: list[list[int]] = []
             for row in texts[name]:
                 ids = vocabulary.ids(row.text)
@@ -128,9 +135,9 @@ class TextSource(Source):
                 Domain(
                     name,
                     made[train],
-                    labels[train],
+                    classes[train],
                     made[test],
-                    labels[test],
+                    classes[test],
                     names,
                     ids=_ids(vocabulary),
                 )
@@ -142,12 +149,12 @@ class TextSource(Source):
 
     def _next_tokens(
         self, texts: Mapping[str, Sequence[TextRow]], context: LoadContext
-    ) -> Sequence[Domain]:
+    ) -> list[Domain]:
         whole = {
             name: composed("\n".join(row.text for row in rows)) for name, rows in texts.items()
         }
         cuts = {name: cut_in_time(text, self.test_share) for name, text in whole.items()}
-        learnt = [cuts[name][0] for name in whole if name not in context.unseen_domains]
+        learnt = [cuts[name][0] for name in whole if context.learns_from(name)]
         vocabulary = self._vocabulary(learnt, context)
         names, domains = vocabulary.names(), []
         for name, parts in cuts.items():

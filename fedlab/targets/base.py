@@ -53,6 +53,18 @@ class Target(Component):
         """The two metrics of every test, chosen or not, as means over samples."""
         return self.score, "loss"
 
+    def check_values(self, labels: np.ndarray, names: Sequence[str], where: str) -> None:
+        """Refuses values that are no labels of this target; by default there are none.
+
+        Args:
+            labels: Numbers of shape (n, columns), as a file has them.
+            names: Of the columns.
+            where: What the labels are called in an error.
+
+        Raises:
+            InputError: With the first such value, its sample and column, and the remedy.
+        """
+
     @abstractmethod
     def check(self, labels: np.ndarray, samples: int, names: Sequence[str], where: str) -> None:
         """Refuses labels of another form than this target's.

@@ -67,11 +67,22 @@ class MultiLabel(Target):
                 f"{where} has {samples} inputs and {len(names)} label names but labels of shape "
                 f"{labels.shape}; give a 0 or a 1 for each input and label"
             )
-        if labels.dtype.kind not in "biuf" or not ((labels == 0) | (labels == 1)).all():
-            odd = labels[~((labels == 0) | (labels == 1))] if labels.dtype.kind in "biuf" else "?"
+        if labels.dtype.kind not in "biuf":
             raise InputError(
-                f"{where} has the label {odd[0]}; with data.target 'multi_label' each has to be 0 "
-                "or 1 (a sample whose label is not known has to be left out)"
+                f"{where} has labels of type {labels.dtype}; with data.target 'multi_label' each "
+                "has to be 0 or 1"
+            )
+        self.check_values(labels, names, where)
+
+    def check_values(self, labels: np.ndarray, names: Sequence[str], where: str) -> None:
+        """See `Target.check_values`."""
+        odd = np.argwhere((labels != 0) & (labels != 1))
+        if len(odd):
+            row, column = odd[0]
+            raise InputError(
+                f"{where} has the label {labels[row, column]:g} ('{names[column]}' of sample "
+                f"{row}); with data.target 'multi_label' each has to be 0 or 1 (a sample whose "
+                "label is not known has to be left out)"
             )
 
     def cases(self, outputs: int) -> int:

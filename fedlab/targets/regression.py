@@ -72,6 +72,10 @@ class Regression(Target):
                 f"{where} has {samples} inputs and {len(names)} target names but labels of shape "
                 f"{labels.shape} and type {labels.dtype}; give a number for each input and target"
             )
+        self.check_values(labels, names, where)
+
+    def check_values(self, labels: np.ndarray, names: Sequence[str], where: str) -> None:
+        """See `Target.check_values`."""
         if not np.isfinite(labels).all():
             row, column = np.argwhere(~np.isfinite(labels))[0]
             raise InputError(

@@ -17,6 +17,7 @@ from fedlab.config import overrides as override
 from fedlab.config.ranges import LogUniform, Uniform
 from fedlab.config.yaml_text import in_words
 from fedlab.errors import InputError
+from fedlab.preparation import with_pinned_data
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.tuning.samplers import OptunaSampler, RandomSampler, Sampler, SamplerName
@@ -89,7 +90,7 @@ class TuningRequest:
         change = strategy_change(strategy) if strategy is not None else {}
         changes = dict(self.standard) | fixed | change | dict(values) | {"seed": seed}
         changes |= last or {}
-        return load_scenario(self.source, changes, **(self.fields or {}))
+        return with_pinned_data(load_scenario(self.source, changes, **(self.fields or {})))
 
 
 def samplers_of(

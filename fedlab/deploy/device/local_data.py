@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from fedlab.data.data_checks import comparable
-from fedlab.data.image_tree import has_classes
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
-from fedlab.data.text_rows import PLAIN, TABLES
+from fedlab.deploy.device.own_source import own_source
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.partition.validation import of_clients
@@ -21,8 +20,6 @@ from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.targets.base import CLASS
-
-Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,7 @@ def load_own_data(
 
     Args:
         values: The scenario's plain values, as the server has sent them.
-        path: An image folder, a ``.npz`` or ``.csv`` file, a file of texts, or a root of
-            torchvision's.
+        path: A file or folder that `own_source` knows.
         domain: Name of the domain; by default that of the file, the folder or the data set.
         classes: The scenario's classes.
         shape: Shape of its samples.
@@ -97,9 +93,9 @@ def load_own_data(
     data_block = dict(values["data"])
     source = own_source(path, domain, data_block["sources"])
     data_block |= {"sources": [source], "domains": None, "unseen_domains": []}
-    scenario = load_scenario({**values, "data": data_block})
     try:
-        data = load_data(scenario.data)
+        scenario = load_scenario({**values, "data": data_block})
+        data = load_data(scenario.data, single_client=True)
     except InputError as error:  # the device's user knows no data.sources, but --data
         raise InputError(str(error).replace("data.sources.0", "--data")) from error
     if data.input_shape != shape:
@@ -130,106 +126,6 @@ def with_own_weights(values: Mapping[str, Any], file: Path | None) -> Mapping[st
         )
     own = {**weights, "file": str(file.expanduser().absolute())}
     return {**values, "model": {**values["model"], "weights": own}}
-
-
-def own_source(path: Path, domain: str | None, sources: Sequence[Values]) -> Values:
-    """The values of a source that reads a path.
-
-    Where the scenario has a source of the same kind, its parameters (the array's names in a file,
-    the label's column, the share that is tested) hold for the device's data, too.
-
-    Raises:
-        InputError: If the path is of no known kind.
-    """
-    path = path.expanduser().absolute()
-    if path.is_file() and path.suffix == ".npz":
-        name = domain or path.stem
-        known = _known("npz", name, sources)
-        known.pop("files", None)
-        return known | {"name": "npz", "path": str(path), "domain": name}
-    is_table = not any(source["name"] == "text" for source in sources)
-    if path.is_file() and path.suffix == ".csv" and is_table:
-        name = domain or path.stem
-        return _of_one_domain("csv", name, sources) | {"name": "csv", "files": {name: str(path)}}
-    if path.is_file() and path.suffix == ".parquet" and any(map(_is_parquet, sources)):
-        name = domain or path.stem
-        known = _of_one_domain("parquet", name, sources) | {"test": []}
-        return known | {"name": "parquet", "domain": name, "train": [str(path)]}
-    if path.is_file() and path.suffix in (*TABLES, PLAIN):
-        name = domain or path.stem
-        known = _known("text", name, sources)
-        known |= {"path": None, "domain_column": None}
-        return known | {"name": "text", "files": {name: str(path)}}
-    if path.is_dir():
-        found = _data_set(path, domain, sources)
-        if found:
-            name = domain or found.lower()
-            known = _known("torchvision", name, sources)
-            return known | {
-                "name": "torchvision",
-                "dataset": found,
-                "root": str(path),
-                "domain": name,
-            }
-        if has_classes(path):
-            name = domain or path.name
-            known = _known("image_folder", name, sources) | {"domains": None}
-            return known | {"name": "image_folder", "path": str(path), "domain": name}
-    is_there = "is neither" if path.exists() else "is not there; name"
-    raise InputError(
-        f"--data: '{path}' {is_there} a .npz or .csv file, a folder with a folder of images for "
-        "each class, a file of texts (.jsonl, .parquet, .txt), or one that torchvision reads "
-        "(MNIST, USPS, SVHN, CIFAR10, ...)"
-    )
-
-
-def _is_parquet(source: Values) -> bool:
-    return source["name"] == "parquet"
-
-
-def _of_one_domain(kind: str, domain: str, sources: Sequence[Values]) -> Values:
-    """As `_known`; a column that names domains is left out, for the device is of one."""
-    known = _known(kind, domain, sources)
-    column = known.pop("domain_column", None)
-    ignored = [] if column is None else [column]
-    return known | {"ignore": [*known.get("ignore", ()), *ignored]}
-
-
-def _known(kind: str, domain: str, sources: Sequence[Values]) -> Values:
-    """The parameters of the scenario's source of a kind; that of the domain, if there is one."""
-    alike = [source for source in sources if source["name"] == kind]
-    for source in alike:
-        listed = source.get("files")
-        domains = listed if isinstance(listed, dict) else ()
-        if domain in (source.get("domain"), *domains):
-            alike.insert(0, source)
-            break
-    chosen = alike[0] if alike else {}
-    made = ("make_domains", "share_samples")  # a device has real domains
-    return {key: value for key, value in chosen.items() if key not in made}
-
-
-def _data_set(path: Path, domain: str | None, sources: Sequence[Values]) -> str | None:
-    """The torchvision data set in a folder."""
-    from fedlab.data.torchvision_source import EXPECTED  # torchvision takes seconds to import
-
-    first = {name: pattern.partition("{")[0] for name, pattern in EXPECTED.items()}
-    files = {"USPS": "usps.bz2", "SVHN": "train_32x32.mat"}
-    found = [name for name in EXPECTED if (path / files.get(name, first[name])).exists()]
-    if len(found) <= 1:
-        return found[0] if found else None
-    meant = [
-        source["dataset"]
-        for source in sources
-        if source["name"] == "torchvision"
-        and domain in (source.get("domain"), source["dataset"].lower())
-    ]
-    if len(meant) == 1 and meant[0] in found:
-        return meant[0]
-    raise InputError(
-        f"--data: '{path}' has several data sets ({', '.join(found)}); say which with --domain, by "
-        "its name in lower case, or give each a folder"
-    )
 
 
 def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> FederatedData:

@@ -26,6 +26,7 @@ from fedlab.federation.callbacks import Callback
 from fedlab.federation.evaluation_reply import counts_layout
 from fedlab.files import write_whole
 from fedlab.flower_compat.run_grid import ObjectPushError, connect
+from fedlab.preparation import with_pinned_data
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.runs.execute import conduct
 from fedlab.runs.run import Run
@@ -71,6 +72,8 @@ def serve(
         RunError: If the run fails; the same call goes on from its last finished round.
     """
     scenario = load_scenario(source, overrides)
+    if classes is None:  # its data are here
+        scenario = with_pinned_data(scenario)
     check_trackers(scenario)
     _refuse_another(Path(out), scenario)
     task = setup_of(scenario, classes)

@@ -195,6 +195,12 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
             f"data.features: '{scenario.data.features.name}' is computed where all data are; on "
             "devices, use data.features=none"
         )
+    for index, source in enumerate(scenario.data.sources):
+        if getattr(source, "categorical", ()):
+            raise InputError(
+                f"data.sources.{index}.categorical: categories are those of all tables together, "
+                "which no device sees; save them as numbers, and leave the key out"
+            )
     if not isinstance(scenario.partition.label_noise, NoNoise):
         raise InputError(
             "partition.label_noise: devices have the labels they have; use "

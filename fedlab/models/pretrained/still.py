@@ -131,7 +131,7 @@ def matching(patterns: Sequence[str], names: Sequence[str], key: str, what: str)
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             raise InputError(
                 f"{key}: '{pattern}' matches no {what}; the model has "
-                f"{', '.join(names[:SHOWN]) or 'none'}{more}"
+                f"{', '.join(names[:SHOWN]) or 'none'}{more}; name one of these"
             )
         found |= some
     return found
