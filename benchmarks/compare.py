@@ -1,7 +1,8 @@
-"""The same work by fedlab, a loop written by hand, Flower, pfl-research and FedJAX.
+"""The same work by fedlab, a loop written by hand, Flower, pfl-research, FedJAX and BlazeFL.
 
     python -m benchmarks.compare
     python -m benchmarks.compare --work lr mlp --runners fedlab-ray lean-p2 flower --rounds 10
+    python -m benchmarks.compare --work cifar femnist --repeats 1
 
 Every runner runs in a process of its own, one after the other, and all of them again for every
 repeat (A B C, A B C). Medians, their spread over repeats and ratios go to a Markdown table and a
@@ -33,6 +34,7 @@ from benchmarks.works import WORKS, Work
 TORCH = f"torch=={torch.__version__.partition('+')[0]}"
 PFL = ("pfl[pytorch]==0.6.0", TORCH)
 # FedJAX's last release calls functions that newer versions of JAX have dropped.
+BLAZEFL = ("blazefl==2.0.3", TORCH, "numpy", "tqdm")
 FEDJAX = ("fedjax==0.0.17", "jax==0.5.3", "jaxlib==0.5.3", "dm-haiku==0.0.13", "optax<0.2.5")
 BOTH = str(machine.cores())
 
@@ -54,11 +56,21 @@ RUNNERS = {
     "pfl-t2": Runner(f"pfl-research, {BOTH} threads", "pfl", ("--threads", BOTH), PFL),
     "fedjax-jit": Runner("FedJAX, its jit backend", "fedjax", ("--backend", "jit"), FEDJAX),
     "fedjax-vmap": Runner("FedJAX, a vmap backend", "fedjax", ("--backend", "vmap"), FEDJAX),
+    "blazefl-t2": Runner(
+        f"BlazeFL, {BOTH} threads", "blazefl", ("--threads", BOTH), BLAZEFL, python="3.12"
+    ),
+    "blazefl-p2": Runner(
+        f"BlazeFL, {BOTH} processes", "blazefl", ("--processes", BOTH), BLAZEFL, python="3.12"
+    ),
 }
 HAVE_ENGINES = ("fedlab-ray", "fedlab-local", "flower")
 """Runners for which a client that does nothing leaves something to measure."""
 
-ROUNDS = {"lr": 20, "mlp": 20, "cnn": 5, "digits": 3, "idle": 20}
+ROUNDS = {"lr": 20, "mlp": 20, "cnn": 5, "digits": 3, "idle": 20, "femnist": 5, "cifar": 1}
+"""Works and the rounds of them that are timed."""
+USUAL = ["lr", "mlp", "cnn", "digits", "idle"]
+"""Works that are run where none is named: the others take long."""
+
 PACKAGES = ("fedlab-sim", "torch", "flwr", "ray", "numpy")
 
 
@@ -136,9 +148,10 @@ def describe(work: Work) -> str:
     """A work in one line."""
     does = "nothing" if work.idle else f"1 epoch, batch {work.batch}, SGD {work.lr}"
     shape = "x".join(map(str, work.input_shape))
+    some = f" on average, {work.sizes.min()} to {work.sizes.max()}" if work.spread else ""
     return (
-        f"{work.clients} clients of {work.samples} samples ({shape}, {work.classes} classes), "
-        f"cohort {work.cohort}, {does}"
+        f"{work.clients} clients of {work.samples} samples{some} "
+        f"({shape}, {work.classes} classes), cohort {work.cohort}, {does}"
     )
 
 
@@ -161,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--work", nargs="+", choices=ROUNDS, default=list(ROUNDS))
+    parser.add_argument("--work", nargs="+", choices=ROUNDS, default=USUAL)
     parser.add_argument("--runners", nargs="+", choices=RUNNERS, default=list(RUNNERS))
     parser.add_argument("--rounds", type=int, help="rounds to time; by default as many as fit")
     parser.add_argument("--repeats", type=int, default=3)

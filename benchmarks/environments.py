@@ -22,15 +22,15 @@ def cache_folder() -> Path:
     return home / "benchmarks"
 
 
-def python_with(requirements: Sequence[str]) -> Path:
+def python_with(requirements: Sequence[str], version: str = "3.11") -> Path:
     """A Python interpreter that has these packages; the one that runs this, if there are none.
 
     Raises:
-        UnavailableError: If there is no uv, or it cannot install them.
+        UnavailableError: If there is no uv, or it cannot install them, or has no such Python.
     """
     if not requirements:
         return Path(sys.executable)
-    digest = hashlib.sha256(" ".join(requirements).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(" ".join([version, *requirements]).encode()).hexdigest()[:12]
     folder = cache_folder() / "environments" / digest
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
@@ -39,7 +39,7 @@ def python_with(requirements: Sequence[str]) -> Path:
     if uv is None:
         raise UnavailableError("uv, which makes its environment, is not installed")
     for command in (
-        [uv, "venv", "--clear", "--python", "3.11", str(folder)],
+        [uv, "venv", "--clear", "--python", version, str(folder)],
         [uv, "pip", "install", "--python", str(python), *requirements],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)

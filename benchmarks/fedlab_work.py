@@ -42,18 +42,19 @@ class ConvNet(ModelSpec):
 
 
 class Consecutive(LabelSkew):
-    """Client k owns the samples k * samples to (k + 1) * samples, as in all other runners.
+    """Clients own consecutive samples, as in all other runners.
 
     Attributes:
-        samples: Samples of each client.
+        work: The work, as JSON (`Work.to_json`).
     """
 
     name: Literal["benchmarks.fedlab_work:Consecutive"]
-    samples: int
+    work: str
 
     def divide(self, pool: Pool, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """See `LabelSkew.divide`."""
-        return pool.order // self.samples
+        sizes = Work.parse(self.work).sizes
+        return np.repeat(np.arange(len(sizes)), sizes)[pool.order]
 
 
 class Idle(ClientTrainer):
@@ -101,7 +102,7 @@ def scenario(work: Work, data: Path, rounds: int, **blocks: Any) -> Scenario:
                 "clients": work.clients,
                 "labels": {
                     "name": "benchmarks.fedlab_work:Consecutive",
-                    "samples": work.samples,
+                    "work": work.to_json(),
                 },
             },
             "model": dict(work.model),

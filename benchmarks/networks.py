@@ -42,14 +42,15 @@ def _mlp(work: Work) -> nn.Module:
 
 
 def _cnn(work: Work) -> nn.Module:
+    channels, height, width = work.input_shape
     return nn.Sequential(
-        nn.Conv2d(3, 32, 3),
+        nn.Conv2d(channels, 32, 3),
         nn.ReLU(),
         nn.Conv2d(32, 64, 3),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(64 * 14 * 14, 128),
+        nn.Linear(64 * ((height - 4) // 2) * ((width - 4) // 2), 128),
         nn.ReLU(),
         nn.Linear(128, work.classes),
     )
@@ -91,5 +92,7 @@ BUILDERS = {
     "mlp": _mlp,
     "cnn": _cnn,
     "digits": _digits,
+    "femnist": _cnn,
     "resnet18": _resnet18,
+    "cifar": _resnet18,
 }

@@ -36,12 +36,14 @@ class Runner:
         module: The module of `benchmarks.runners` that runs it.
         options: Its command line beside the work.
         requirements: Packages of its own environment; none for fedlab's.
+        python: Version of Python of that environment.
     """
 
     title: str
     module: str
     options: Sequence[str] = ()
     requirements: Sequence[str] = ()
+    python: str = "3.11"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def run(
     Raises:
         UnavailableError: If it cannot be installed, fails, or takes too long; with the reason.
     """
-    python = python_with(runner.requirements)
+    python = python_with(runner.requirements, runner.python)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.npz"
         module = f"benchmarks.runners.{runner.module}"
@@ -145,8 +147,8 @@ def loss_of(
     state = {name: torch.from_numpy(array) for name, array in tensors.items()}
     judge.load_state_dict(state, strict=False)
     arrays = load(data, work)
-    inputs = torch.from_numpy(arrays.inputs.reshape(-1, *work.input_shape)[:samples])
-    labels = torch.from_numpy(arrays.labels.reshape(-1)[:samples])
+    inputs = torch.from_numpy(np.concatenate(arrays.inputs)[:samples])
+    labels = torch.from_numpy(np.concatenate(arrays.labels)[:samples])
     losses = []
     with torch.no_grad():
         for rows in torch.arange(len(labels)).split(100):

@@ -34,6 +34,8 @@ ACTORS = (1, 2)
 
 SMALL = Work("population", (32,), 10, {"name": "linear"}, samples=10, cohort=100)
 """Little data and arithmetic, so that what is left grows with the population, if anything does."""
+MILLION = Work("population", (8,), 4, {"name": "linear"}, clients=10**6, samples=2, cohort=1000)
+"""A round of a thousand clients of a million."""
 DENSE = Work("mlp", (784,), 62, {"name": "mlp", "hidden": [128]})
 WIDE = replace(DENSE, name="wide", clients=20, cohort=10)
 
@@ -43,6 +45,7 @@ def points(axis: str) -> Iterator[tuple[str, Work, list[str]]]:
     if axis == "clients":
         for clients in CLIENTS:
             yield f"{clients:,} clients", replace(SMALL, clients=clients), []
+        yield "1,000,000 clients of 2 samples, cohort 1,000", MILLION, []
     elif axis == "cohort":
         for cohort in COHORTS:
             yield f"cohort {cohort}", replace(DENSE, cohort=cohort), []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
@@ -26,8 +26,8 @@ class Work:
 
     Attributes:
         name: The work's name.
-        clients: Number of clients; client k owns the samples k * samples to (k + 1) * samples.
-        samples: Training samples of each client.
+        clients: Number of clients; they own consecutive samples.
+        samples: Training samples of each client, or their mean.
         cohort: Clients that train in a round.
         batch: Samples per step.
         lr: Learning rate of SGD.
@@ -35,6 +35,7 @@ class Work:
         classes: Number of classes.
         model: The ``model`` block of fedlab's scenario.
         idle: Whether clients send back what they received instead of training.
+        spread: Standard deviation of the logarithm of clients' sizes; 0 makes them equal.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Work:
     lr: float = 0.1
     idle: bool = False
     seed: int = SEED
+    spread: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Work:
@@ -65,6 +67,16 @@ class Work:
     def images(self) -> bool:
         """Whether samples are images and not rows of features."""
         return len(self.input_shape) == 3
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Training samples of each client, int64 of shape (clients,); log-normal, at least 2."""
+        if not self.spread:
+            return np.full(self.clients, self.samples)
+        drawn = np.random.default_rng([self.seed, self.clients]).lognormal(
+            0, self.spread, self.clients
+        )
+        return np.maximum(2, np.rint(self.samples * drawn / drawn.mean())).astype(np.int64)
 
     def cohort_of(self, server_round: int) -> list[int]:
         """The clients that train in a round (from 1), the same as fedlab draws."""
@@ -102,6 +114,31 @@ WORKS = {
             batch=50,
             lr=0.01,
         ),
+        # As CIFAR-10 is usually divided: minutes a round on two cores.
+        Work(
+            "cifar",
+            (3, 32, 32),
+            10,
+            {"name": "resnet18", "stem": "cifar", "norm": "group"},
+            clients=100,
+            samples=500,
+            cohort=10,
+            batch=50,
+            lr=0.01,
+        ),
+        # As FEMNIST's writers are: many, of very different sizes.
+        Work(
+            "femnist",
+            (1, 28, 28),
+            62,
+            {"name": "benchmarks.fedlab_work:ConvNet"},
+            clients=3400,
+            samples=200,
+            cohort=10,
+            batch=20,
+            lr=0.05,
+            spread=0.4,
+        ),
         # A model of 1 MB that nobody trains: what is left is the engine.
         Work("idle", (512,), 512, {"name": "linear"}, samples=1, idle=True),
     )
@@ -118,9 +155,9 @@ def make_samples(work: Work) -> tuple[np.ndarray, np.ndarray]:
     """Samples that a network can learn: each is noise around the prototype of its class.
 
     Returns:
-        Inputs of shape (clients * samples, ...) and int64 labels, the same for the same work.
+        Inputs of shape (samples of all clients, ...) and int64 labels, the same for the same work.
     """
-    count, width = work.clients * work.samples, prod(work.input_shape)
+    count, width = int(work.sizes.sum()), prod(work.input_shape)
     generator = np.random.default_rng([work.seed, width, work.classes])
     labels = generator.integers(work.classes, size=count)
     prototypes = generator.normal(0, 1, (work.classes, width)).astype(np.float32)
@@ -156,13 +193,13 @@ class Data:
     """The arrays of a file that `save` wrote.
 
     Attributes:
-        inputs: Shape (clients, samples, ...).
-        labels: int64 of shape (clients, samples).
+        inputs: Of each client, shape (samples, ...).
+        labels: Of each client, int64 of shape (samples,).
         initial: The network's initial tensors by name.
     """
 
-    inputs: np.ndarray
-    labels: np.ndarray
+    inputs: Sequence[np.ndarray]
+    labels: Sequence[np.ndarray]
     initial: dict[str, np.ndarray]
 
 
@@ -170,8 +207,9 @@ def load(path: str | Path, work: Work) -> Data:
     """Reads a file that `save` wrote."""
     with np.load(path) as saved:
         names = [name for name in saved.files if name.startswith("initial/")]
+        ends = np.cumsum(work.sizes)[:-1]
         return Data(
-            saved["x_train"].reshape(-1, work.samples, *work.input_shape),
-            saved["y_train"].reshape(-1, work.samples),
+            np.split(saved["x_train"], ends),
+            np.split(saved["y_train"], ends),
             {name.removeprefix("initial/"): saved[name] for name in names},
         )

@@ -110,20 +110,26 @@ def test_flops_of_a_linear_layer() -> None:
     assert of_round(work, build(work)) == 4 * 20 * 784 * 62 * work.cohort
 
 
-def test_fedlabs_clients_own_the_samples_that_other_runners_give_them(tmp_path: Path) -> None:
-    work = smaller(WORKS["mlp"])
+@pytest.mark.parametrize("spread", [0.0, 0.8])
+def test_fedlabs_clients_own_the_samples_that_other_runners_give_them(
+    tmp_path: Path, spread: float
+) -> None:
+    work = replace(smaller(WORKS["mlp"]), spread=spread)
     prepared = prepare_scenario(scenario(work, prepare(work, tmp_path), rounds=1))
     inputs, labels = make_samples(work)
     for client in range(work.clients):
         rows = prepared.partition[client].train
-        mine = slice(client * work.samples, (client + 1) * work.samples)
+        start = work.sizes[:client].sum()
+        mine = slice(start, start + work.sizes[client])
         assert np.array_equal(prepared.data.train.inputs[rows], inputs[mine])
         assert np.array_equal(prepared.data.train.labels[rows], labels[mine])
 
 
-def test_fedlab_and_a_loop_by_hand_learn_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spread", [0.0, 0.8])
+def test_fedlab_and_a_loop_by_hand_learn_the_same(tmp_path: Path, spread: float) -> None:
     # One batch a client, so that the order of its samples does not matter.
-    work = replace(smaller(WORKS["mlp"]), batch=20)
+    work = replace(smaller(WORKS["mlp"]), batch=100, spread=spread)
+    assert (len(set(work.sizes)) > 1) == (spread > 0)
     data = prepare(work, tmp_path)
     ours = run(Runner("", "fedlab", ("--set", "resources.backend=local")), work, data, 3, here=True)
     lean = run(Runner("", "lean"), work, data, 3, here=True)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 
@@ -142,21 +143,36 @@ def test_the_error_of_a_machine_too_busy_for_ray_has_a_remedy(
 
 
 @pytest.mark.slow
-def test_a_cluster_of_two_machines_gives_the_same_bytes(tmp_path: Path) -> None:
-    (tmp_path / "two.py").write_text(
+def test_machines_of_a_cluster_map_shared_files_and_give_the_same_bytes(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    for name, count in (("train", 60), ("test", 20)):
+        images = generator.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+        np.save(tmp_path / f"x_{name}.npy", images)
+        np.save(tmp_path / f"y_{name}.npy", np.arange(count) % 4)
+    files = {key: f"{key}.npy" for key in ("x_train", "y_train", "x_test", "y_test")}
+    data = {
+        "sources": [{"name": "npy", "domain": "all", **files}],
+        "root": str(tmp_path),
+        "image_size": 8,
+    }
+    (tmp_path / "machines.py").write_text(
         f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
         "from ray.cluster_utils import Cluster\n"
         "import ray\n"
         "from helpers import toy\n"
+        "from fedlab.data import mapped\n"
         "from fedlab.engine.start import start_grid\n"
         "from fedlab.simulation import prepare, simulate\n"
         "from helpers.processes import parent\n"
+        "mapped.SMALLEST = 1\n"
         "cluster = Cluster(initialize_head=True, head_node_args={'num_cpus': 1})\n"
-        "cluster.add_node(num_cpus=1)\n"
+        "for _ in range(3):\n"
+        "    cluster.add_node(num_cpus=1)\n"
         "cluster.wait_for_nodes()\n"
-        "resources = {'backend': 'ray', 'actors': 2, 'address': cluster.address}\n"
-        "chosen = toy.scenario(strategy='fedbn', resources=resources)\n"
+        "resources = {'backend': 'ray', 'actors': 4, 'address': cluster.address}\n"
+        f"chosen = toy.scenario(strategy='fedbn', data={data!r}, resources=resources)\n"
         "prepared = prepare(chosen)\n"
+        "assert prepared.data.train.is_mapped\n"
         "grid, engine = start_grid(chosen, prepared.data, prepared.partition)\n"
         "with grid:\n"
         "    print(engine, len({parent(pid) for pid in grid.actor_pids}), 'machines')\n"
@@ -165,11 +181,11 @@ def test_a_cluster_of_two_machines_gives_the_same_bytes(tmp_path: Path) -> None:
         "cluster.shutdown()\n"
     )
     done = subprocess.run(
-        [sys.executable, "two.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400
+        [sys.executable, "machines.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, done.stderr
-    assert "Ray, 2 actors with 1 CPU each 2 machines" in done.stdout
-    simulate(toy.scenario(strategy="fedbn"), out=tmp_path / "local")
+    assert "Ray, 4 actors with 1 CPU each 4 machines" in done.stdout
+    simulate(toy.scenario(strategy="fedbn", data=data), out=tmp_path / "local")
     assert result(tmp_path / "cluster") == result(tmp_path / "local")
 
 

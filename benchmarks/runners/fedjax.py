@@ -81,8 +81,10 @@ def outputs_of(work: Work, parameters: Parameters, inputs: jax.Array) -> jax.Arr
 
 def main(argv: Sequence[str] | None = None) -> None:
     given, work = arguments(argv, "--backend")
-    if work.name not in ("lr", "mlp", "cnn"):
-        raise SystemExit(f"fedjax.Model has no place for the buffers of '{work.name}'")
+    if work.name not in ("lr", "mlp", "cnn", "femnist"):
+        raise SystemExit(f"'{work.name}' is not written in JAX")
+    if given.backend == "vmap" and work.spread:
+        raise SystemExit(f"clients of '{work.name}' have different numbers of batches")
     fedjax.set_for_each_client_backend(VmapBackend() if given.backend == "vmap" else "jit")
     data = load(given.data, work)
     datasets = [

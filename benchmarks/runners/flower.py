@@ -35,14 +35,14 @@ def train(message: Message, context: Context) -> Message:
     """A client's local round."""
     config = message.content.config_records["config"]
     work = Work.parse(str(config["work"]))
+    client = int(context.node_config["partition-id"])
     state = message.content.array_records["arrays"].to_torch_state_dict()
     if not work.idle:
         trainer = trainer_for(str(config["work"]), str(config["data"]))
-        start = [state[name].to(trainer.inputs.device) for name in trainer.names]
-        client = int(context.node_config["partition-id"])
+        start = [state[name].to(trainer.device) for name in trainer.names]
         trainer.train(client, int(str(config["server-round"])), start)
         state = dict(zip(trainer.names, trainer.tensors, strict=True))
-    metrics = MetricRecord({"num-examples": work.samples})
+    metrics = MetricRecord({"num-examples": int(work.sizes[client])})
     content = RecordDict({"arrays": ArrayRecord(state), "metrics": metrics})
     return Message(content, reply_to=message)
 

@@ -25,15 +25,18 @@ class Trainer:
 
     Args:
         work: The work.
-        inputs: All samples, shape (clients, samples, ...).
+        inputs: Samples of each client, shape (samples, ...).
         labels: Their labels.
     """
 
-    def __init__(self, work: Work, inputs: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(
+        self, work: Work, inputs: Sequence[np.ndarray], labels: Sequence[np.ndarray]
+    ) -> None:
         self.work = work
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.inputs = torch.from_numpy(inputs).to(device)
-        self.labels = torch.from_numpy(labels).to(device)
+        self.device = device
+        self.inputs = [torch.from_numpy(each).to(device) for each in inputs]
+        self.labels = [torch.from_numpy(each).to(device) for each in labels]
         self.network = build(work).to(device).train()
         if work.images:
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -45,9 +48,9 @@ class Trainer:
     def train(self, client: int, server_round: int, start: list[torch.Tensor]) -> None:
         """One epoch of a client, from `start`; the result is in `tensors`."""
         torch._foreach_copy_(self.tensors, start)
-        order = np.random.default_rng([server_round, client]).permutation(self.work.samples)
-        rows = torch.from_numpy(order).to(self.inputs.device)
         inputs, labels = self.inputs[client], self.labels[client]
+        order = np.random.default_rng([server_round, client]).permutation(len(inputs))
+        rows = torch.from_numpy(order).to(self.device)
         for batch in rows.split(self.work.batch):
             outputs = self.network(to_inputs(self.work, inputs[batch]))
             loss = nn.functional.cross_entropy(outputs, labels[batch])
@@ -58,13 +61,13 @@ class Trainer:
     def sum_of(
         self, clients: list[int], server_round: int, start: list[torch.Tensor]
     ) -> list[torch.Tensor]:
-        """The sum of what some clients learn."""
+        """The sum of what some clients learn, each as often as it has samples."""
         total = [torch.zeros_like(tensor) for tensor in start]
         with torch.no_grad():
             for client in clients:
                 with torch.enable_grad():
                     self.train(client, server_round, start)
-                torch._foreach_add_(total, self.tensors)
+                torch._foreach_add_(total, self.tensors, alpha=len(self.inputs[client]))
         return total
 
 
@@ -91,9 +94,10 @@ def run(
             total = [torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)]
             barrier.wait()  # nobody may write into `sums` or `shared` while another one reads
         if rank == 0:
-            torch._foreach_div_(total, len(trainer.work.cohort_of(server_round)))
+            cohort = trainer.work.cohort_of(server_round)
+            torch._foreach_div_(total, sum(len(trainer.inputs[client]) for client in cohort))
             torch._foreach_copy_(shared, total)
-            if trainer.inputs.is_cuda:
+            if trainer.device.type == "cuda":
                 torch.cuda.synchronize()
             watch.mark()
         if count > 1:
@@ -106,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # a forked process cannot use the threads of its parent
     data = load(given.data, work)
     trainer = Trainer(work, data.inputs, data.labels)
-    device = trainer.inputs.device
+    device = trainer.device
     shared = [torch.from_numpy(data.initial[name]).to(device) for name in trainer.names]
     sums = [[torch.zeros_like(tensor) for tensor in shared] for _ in range(count)]
     context = processes.get_context("fork")

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from pfl.aggregate.simulate import SimulatedBackend
+from pfl.aggregate.weighting import WeightByDatapoints
 from pfl.algorithm.base import NNAlgorithmParams
 from pfl.algorithm.federated_averaging import FederatedAveraging
 from pfl.callback.base import TrainingProcessCallback
@@ -82,10 +83,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(spawn(int(given.processes)))
     torch.set_num_threads(int(given.threads or 1))
     data = load(given.data, work)
-    inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
     datasets = [
-        Dataset((inputs[client], labels[client]), user_id=str(client))
-        for client in range(work.clients)
+        Dataset((torch.from_numpy(inputs), torch.from_numpy(labels)), user_id=str(client))
+        for client, (inputs, labels) in enumerate(zip(data.inputs, data.labels, strict=True))
     ]
     network = Network(work)
     initial = {f"layers.{name}": torch.from_numpy(array) for name, array in data.initial.items()}
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train_cohort_size=work.cohort,
             val_cohort_size=None,
         ),
-        SimulatedBackend(clients, clients),
+        SimulatedBackend(clients, clients, postprocessors=[WeightByDatapoints()]),
         model,
         NNTrainHyperParams(
             local_num_epochs=1, local_learning_rate=work.lr, local_batch_size=work.batch
