@@ -255,7 +255,7 @@ def test_what_makes_no_sense_is_refused(plain: Run, arguments: dict[str, Any], w
 
 
 def test_methods_without_a_global_model_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="fedbn, whose clients have models of their own"):
+    with pytest.raises(InputError, match="fedbn, whose clients have local models"):
         adapt_test(finished(tmp_path / "run", strategy="fedbn", rounds=1))
 
 

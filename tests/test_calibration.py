@@ -99,8 +99,8 @@ def test_the_last_layer_alone_changes_and_is_better_for_it(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "arguments", "words"),
     [
-        ({"strategy": "fedper"}, {}, "fedper, whose clients have models of their own"),
-        ({"strategy": "ifca"}, {}, "ifca, whose clients have models of their own"),
+        ({"strategy": "fedper"}, {}, "fedper, whose clients have local models"),
+        ({"strategy": "ifca"}, {}, "ifca, whose clients have local models"),
         ({}, {"lr": 0}, "--lr: 0 must be above 0"),
         ({}, {"per_class": 0}, "--per-class: 0 must be above 0"),
     ],

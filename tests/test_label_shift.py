@@ -97,7 +97,7 @@ def test_em_by_hand_and_against_loops() -> None:
     [
         (LABELS * 0, PREDICTIONS, "no source sample of dog"),
         (LABELS, PREDICTIONS * 0, r"singular \(dog is never predicted\); use --estimator rlls"),
-        (LABELS, np.tile([0, 1], 10), "singular .predictions do not tell all classes apart"),
+        (LABELS, np.tile([0, 1], 10), "singular .predictions do not separate all classes"),
     ],
 )
 def test_what_has_no_solution_is_refused(
