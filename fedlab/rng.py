@@ -104,7 +104,7 @@ def seeded(seed: int, purpose: str, *key: int | str) -> Generator[None]:
 
 
 def going_on() -> torch.Generator:
-    """A generator of its own that draws what PyTorch's global one would draw next."""
+    """A new generator that draws what PyTorch's global one would draw next."""
     generator = torch.Generator()
     generator.set_state(torch.default_generator.get_state())
     return generator

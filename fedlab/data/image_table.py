@@ -223,8 +223,8 @@ class ImageTable(PictureSource):
                 for row in rows
             ]
             names = names_of_columns(self.class_names, self._columns, len(values[0]), context)
-            told = [f"{key}: took {counted(taken)}"] if taken else []
-            return np.array(values, np.float64), names, told
+            remarks = [f"{key}: took {counted(taken)}"] if taken else []
+            return np.array(values, np.float64), names, remarks
         if len(self._columns) > 1:
             raise InputError(
                 f"{key}.label: a list of columns is for data.target 'multi_label' or 'regression', "
@@ -236,8 +236,8 @@ class ImageTable(PictureSource):
         found, codes = np.unique([row.labels[0] for row in rows], return_inverse=True)
         own = Labels(codes.reshape(-1).astype(np.int64), found.tolist())
         remedy = "name another column as label"
-        numbering, names, told = classes([own], self.class_names, key, "auto", remedy)
-        return numbering(own), names, told
+        numbering, names, remarks = classes([own], self.class_names, key, "auto", remedy)
+        return numbering(own), names, remarks
 
     def _number(self, cell: str, where: str, taken: Counter[str], context: LoadContext) -> float:
         """A label as a number; what it was taken for is counted."""

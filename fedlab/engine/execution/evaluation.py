@@ -25,7 +25,7 @@ class DomainScore:
     Attributes:
         domain: Domain index.
         examples: Number of samples.
-        score: The mean that the target tells with every test: of classes the accuracy.
+        score: Mean score of the target: of classes the accuracy.
         loss: The mean of its default loss: of classes the cross-entropy.
         counts: Counts of the other metrics, by their titles.
     """
@@ -76,7 +76,7 @@ def evaluate(
         tests: The samples of each client.
         batch_size: Samples per forward pass.
         target: What is learnt, as fitted.
-        metrics: Metrics besides the two means that every test tells.
+        metrics: Metrics besides the two means of every test.
 
     Returns:
         For each client one score for each domain that occurs, in the order of domain indices.

@@ -38,13 +38,13 @@ def adapted(
 ) -> Tensors:
     """The model after so many steps; a client without labelled samples keeps it as it was.
 
-    Learning rate and loss are those of the round. Nothing else remembers these steps.
+    Learning rate and loss are those of the round. No other state keeps these steps.
 
     Args:
         task: The network, optimiser and loss of the scenario.
         preprocess: Normalises and augments batches.
         state: The model to start from, all tensors by name; not written to.
-        received: What came down; tells the round.
+        received: What came down; it has the round.
         data: The client's training samples.
         steps: Optimiser steps.
         batch_size: Samples of a step.

@@ -251,7 +251,7 @@ class Runtime:
         Args:
             state: The model's tensors.
             tests: The samples of each client, or of a domain.
-            metrics: What is counted beside the two means that every test tells (`metrics`).
+            metrics: What is counted besides the two means of every test (`metrics`).
 
         Returns:
             As `evaluate`.

@@ -103,7 +103,7 @@ def train_one(
         trainer = wide.choose(LayerWork.of(schedule))
     augment = rng.torch_generator(seed, "augment", client, round_)
     feeds = partial(_feeds, trainer, preprocess, received, data, augment)
-    told = Metrics()
+    step_metrics = Metrics()
     trainer.set_train_mode(received)
     with rng.seeded(seed, "dropout", client, round_), channels_last_gradients(trainer.task.model):
         carry = trainer.begin(received, client_state, client_stats_of(trainer, data))
@@ -115,7 +115,7 @@ def train_one(
             for feed in feeds(phase, steps):
                 batch = _batch(preprocess, data, feed, phase)
                 carry, metrics = trainer.step(carry, batch, phase, round_)
-                told.add(metrics, len(feed.rows))
+                step_metrics.add(metrics, len(feed.rows))
             while steps and not portion and phase.again and phase.again(carry):
                 for feed in feeds(phase, steps):
                     batch = _batch(preprocess, data, feed, phase)
@@ -123,7 +123,7 @@ def train_one(
         if wide:
             carry = wide.finish(carry, summed)
         update = trainer.finish(carry, received, schedule.steps)
-    means, own = told.read(update.metrics)
+    means, own = step_metrics.read(update.metrics)
     return update, schedule.metrics(
         {name: total / schedule.seen for name, total in means.items()},
         update._replace(metrics=own),

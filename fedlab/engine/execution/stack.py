@@ -212,9 +212,9 @@ class Stack:
     def finish(self, schedules: Sequence[Schedule]) -> list[tuple[Update, dict[str, float]]]:
         """Each client's update and metrics."""
         updates = [self._update(client, schedule) for client, schedule in enumerate(schedules)]
-        told = [torch.as_tensor(each) for update in updates for each in update.metrics.values()]
+        scalars = [torch.as_tensor(each) for update in updates for each in update.metrics.values()]
         # The only wait of the round.
-        host = iter(to_host([*self.sums.values(), *(value.detach() for value in told)]))
+        host = iter(to_host([*self.sums.values(), *(value.detach() for value in scalars)]))
         sums = {name: next(host).tolist() for name in self.sums}
         found: list[tuple[Update, dict[str, float]]] = []
         for client, (schedule, update) in enumerate(zip(schedules, updates, strict=True)):

@@ -1,4 +1,4 @@
-"""What the steps of a client's round have told, read from the device once at its end."""
+"""Metrics of the steps of a client's round, read from the device once at its end."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Metrics:
         Returns:
             The sums, and the other scalars on the host.
         """
-        told = [value for values in self._values.values() for value in values]
+        scalars = [value for values in self._values.values() for value in values]
         others = [torch.as_tensor(value).detach() for value in more.values()]
-        host = iter(to_host([*told, *others]))
+        host = iter(to_host([*scalars, *others]))
         sums = {
             name: _weighted([next(host) for _ in values], self._sizes[name])
             for name, values in self._values.items()
