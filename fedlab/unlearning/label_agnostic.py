@@ -1,0 +1,271 @@
+"""Label-agnostic forgetting: features that no longer look like those of the forgotten samples.
+
+Label-Agnostic Forgetting: A Supervision-Free Unlearning in Deep Models, ICLR 2024; formulas as in
+the authors' code. Two autoencoders (`fedlab.unlearning.feature_autoencoder`) learn how the old
+model's features of the remaining (r) and of the forgotten samples (u) are distributed. Then, for
+each pair of batches, the layers before the head take two steps of Adam:
+
+    extraction    sum_r g(V_r(e_r), e_r) - sum_u g(V_u(e_u), e_u)
+    alignment     sum_r log(exp(d_r) / sum_u exp(d_u / T))
+
+with features e, g(a, b) = exp(s / (s + 1)) for s = |a - b|^2, and d = 1 - cos(e, e of the old
+model). An epoch has as many pairs as the forgotten samples have batches. No label is read; what the
+paper calls repair (the head trained on labelled remaining samples) are the recovery rounds here.
+
+The paper has all samples in one place. Both objectives are sums of a part of the forgotten samples
+and a part of the remaining ones (of the alignment's denominator, which the forgotten samples make,
+only the number of r is read), so that here the server takes the steps: for each, the client that
+leaves and one that remains send their gradients. V_r is trained by federated averaging, V_u by the
+client that leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from fedlab import rng
+from fedlab.data.client_data import ClientData
+from fedlab.errors import InputError
+from fedlab.models.eval_mode import evaluation_mode
+from fedlab.models.memory_format import channels_last
+from fedlab.records import Tensors, tensor_bytes
+from fedlab.training import lists
+from fedlab.training.optimizer import Optimizer
+from fedlab.training.spec import OptimizerSpec
+from fedlab.unlearning.cost import Cost
+from fedlab.unlearning.feature_autoencoder import FeatureAutoencoder, fit, fit_together
+from fedlab.unlearning.request import Request
+
+
+class Options(NamedTuple):
+    """How the features are changed.
+
+    Attributes:
+        epochs: Passes over the forgotten samples.
+        extraction_lr: Learning rate of Adam for the extraction steps.
+        alignment_lr: Likewise, for the alignment steps.
+        temperature: T of the alignment.
+        latent: Size of the autoencoders' codes.
+        autoencoder_rounds: Rounds of federated averaging for V_r.
+        autoencoder_epochs: A client's passes in each; V_u gets as many passes altogether.
+    """
+
+    epochs: int = 20
+    extraction_lr: float = 5e-5
+    alignment_lr: float = 1e-4
+    temperature: float = 5.0
+    latent: int = 8
+    autoencoder_rounds: int = 10
+    autoencoder_epochs: int = 5
+
+
+class Changed(NamedTuple):
+    """A model with other features.
+
+    Attributes:
+        model: The tensors that travel.
+        cost: What it took; steps of autoencoders are no steps of the network.
+        steps: Steps of Adam.
+    """
+
+    model: Tensors
+    cost: Cost
+    steps: int
+
+
+def gap(made: Tensor, features: Tensor) -> Tensor:
+    """g(a, b) = exp(s / (s + 1)) with s = |a - b|^2, row by row; between 1 and e.
+
+    Args:
+        made: Shape (n, features).
+        features: Likewise.
+    """
+    squares = (made - features).square().sum(dim=1)
+    return (squares / (squares + 1)).exp()
+
+
+def extraction_loss(remaining: tuple[Tensor, Tensor], forgotten: tuple[Tensor, Tensor]) -> Tensor:
+    """What the extraction step minimises.
+
+    Args:
+        remaining: V_r(e_r) and e_r.
+        forgotten: V_u(e_u) and e_u.
+    """
+    return gap(*remaining).sum() - gap(*forgotten).sum()
+
+
+def alignment_loss(
+    remaining: tuple[Tensor, Tensor], forgotten: tuple[Tensor, Tensor], temperature: float
+) -> Tensor:
+    """What the alignment step minimises.
+
+    Args:
+        remaining: Features of the model and of the old one, for remaining samples.
+        forgotten: Likewise, for forgotten samples.
+        temperature: T.
+    """
+    near, far = (1 - cosine_similarity(*pair, dim=1) for pair in (remaining, forgotten))
+    return (near - (far / temperature).logsumexp(dim=0)).sum()
+
+
+def forget_features(asked: Request, state: Tensors, options: Options, seed: int) -> Changed:
+    """Changes a model's features so that they forget a client's samples.
+
+    Args:
+        asked: What is to be forgotten.
+        state: The server's tensors, on the device.
+        options: How.
+        seed: Seed of the autoencoders and of the order of samples.
+
+    Raises:
+        InputError: If the network has no dense layer at its end, or the model is no longer finite.
+    """
+    work = _Features(asked, state)
+    size = asked.run.scenario.training.batch_size
+    size = size if isinstance(size, int) else max(map(len, work.old.values()))
+    own, others = work.old[asked.client], {each: work.old[each] for each in asked.remaining}
+    others = {client: features for client, features in others.items() if len(features)}
+    with rng.torch_seed(seed, "forget", "autoencoders"):
+        of_rest, of_own = (FeatureAutoencoder(own.shape[1], options.latent) for _ in range(2))
+    of_rest, of_own = of_rest.to(own.device), of_own.to(own.device)
+    rounds, epochs = options.autoencoder_rounds, options.autoencoder_epochs
+    fit_together(of_rest, others, rounds=rounds, epochs=epochs, batch_size=size, seed=seed)
+    drawing = rng.torch_generator(seed, "forget", "autoencoder", asked.client)
+    fit(of_own, own, epochs=rounds * epochs, batch_size=size, generator=drawing)
+    for model in (of_rest, of_own):
+        model.requires_grad_(False)
+
+    extraction, alignment = (Adam(work, lr) for lr in (options.extraction_lr, options.alignment_lr))
+    steps = 0
+    for rest, gone in _pairs(asked.client, work.old, list(others), size, options.epochs, seed):
+
+        def extracted(body: Tensors, rest: Part = rest, gone: Part = gone) -> Tensor:
+            kept, left = work.features(body, *rest), work.features(body, *gone)
+            return extraction_loss((of_rest(kept), kept), (of_own(left), left))
+
+        def aligned(body: Tensors, rest: Part = rest, gone: Part = gone) -> Tensor:
+            kept, left = (
+                (work.features(body, *part), work.old[part.client][part.rows.to(own.device)])
+                for part in (rest, gone)
+            )
+            return alignment_loss(kept, left, options.temperature)
+
+        extraction.step(extracted)
+        alignment.step(aligned)
+        steps += 2
+    model = {**state, **work.body}
+    if not all(torch.isfinite(tensor).all() for tensor in model.values()):
+        raise InputError(
+            f"--extraction-lr: with {options.extraction_lr:g} (and --alignment-lr "
+            f"{options.alignment_lr:g}) the model is no longer finite; use smaller ones"
+        )
+    code = tensor_bytes(of_rest.state_dict())
+    travels = 2 * rounds * len(others) * code + len(others) * code
+    travels += 2 * 2 * steps * tensor_bytes(work.body)  # to two clients a step, and back
+    travels += (1 + len(others)) * tensor_bytes(state)  # the old model, once
+    return Changed(model, Cost(2 * steps, travels), steps)
+
+
+class Part(NamedTuple):
+    """A batch of a client's samples.
+
+    Attributes:
+        client: The client.
+        rows: Indices into its training samples, on the CPU.
+    """
+
+    client: int
+    rows: Tensor
+
+
+class _Features:
+    """The network's features of clients' training samples, as its body changes.
+
+    Attributes:
+        task: The learning problem.
+        body: The parameters before the head, which learn; written to in place.
+        buffers: What else the network has.
+        old: The features at first, by client, of shape (n, features).
+    """
+
+    def __init__(self, asked: Request, state: Tensors) -> None:
+        self._runtime = asked.trained.runtime
+        self.task = self._runtime.trainer.task
+        parameters, self.buffers = self.task.split({**self.task.initial, **state})
+        head = set(self.task.head.names)
+        self._head = {name: tensor for name, tensor in parameters.items() if name in head}
+        body = {name: tensor for name, tensor in parameters.items() if name not in head}
+        self.body = lists.copied(body)
+        self._samples: dict[int, ClientData] = {}
+        self.old: dict[int, Tensor] = {}
+        for client in [*asked.remaining, asked.client]:
+            self._samples[client] = self._runtime.client_data(client)
+            rows = torch.arange(len(self._samples[client].labels))
+            with torch.no_grad():
+                parts = [
+                    self.features(self.body, client, part)
+                    for part in rows.split(self._runtime.scenario.evaluation.batch_size)
+                ]
+            self.old[client] = torch.cat(parts)
+
+    def features(self, body: Tensors, client: int, rows: Tensor) -> Tensor:
+        """Features of some of a client's samples, shape (n, features).
+
+        Args:
+            body: The parameters before the head.
+            client: The client.
+            rows: Indices into its training samples, on the CPU.
+        """
+        inputs = self._samples[client].inputs[rows.to(self._runtime.device)]
+        batch = channels_last(self._runtime.preprocess.inputs(inputs))
+        with evaluation_mode(self.task.model):
+            return self.task.features_and_outputs({**self._head, **body}, self.buffers, batch)[0]
+
+
+class Adam:
+    """Steps of Adam on the layers before the head.
+
+    Args:
+        work: The features.
+        lr: The learning rate.
+    """
+
+    def __init__(self, work: _Features, lr: float) -> None:
+        self._work, self._rule = work, Optimizer(OptimizerSpec(name="adam", lr=lr))
+        self._moments = self._rule.start(work.body)
+
+    def step(self, loss: Callable[[Tensors], Tensor]) -> None:
+        """One step.
+
+        Args:
+            loss: What is minimised, a scalar of the body's parameters.
+        """
+
+        def objective(body: Tensors, buffers: Tensors) -> tuple[Tensor, None]:
+            return loss(body), None
+
+        work = self._work
+        gradients, _, _ = work.task.gradients(objective, work.body, work.buffers)
+        self._rule.apply(work.body, gradients, self._moments, self._rule.spec.lr)
+
+
+def _pairs(
+    forgotten: int, old: dict[int, Tensor], others: list[int], size: int, epochs: int, seed: int
+) -> Iterator[tuple[Part, Part]]:
+    """Batches of a client that remains and of the one that leaves."""
+    for epoch in range(epochs):
+        drawing = rng.torch_generator(seed, "forget", "pairs", epoch)
+        own = torch.randperm(len(old[forgotten]), generator=drawing).split(size)
+        rest = [
+            Part(client, rows)
+            for client in others
+            for rows in torch.randperm(len(old[client]), generator=drawing).split(size)
+        ]
+        order = torch.randperm(len(rest), generator=drawing).tolist()
+        for place, rows in zip(order, own, strict=False):  # the shorter one ends the epoch
+            yield rest[place], Part(forgotten, rows)
