@@ -15,6 +15,13 @@ from fedlab.cli.app import app, out
 def forget(
     run: Annotated[Path, typer.Argument()],
     client: Annotated[int, typer.Option(help="The client that is forgotten.")],
+    samples: Annotated[
+        str | None,
+        typer.Option(
+            help="Some of its training samples alone: a share (0.2), indices into the training "
+            "pool (12,40), or a class (class=seven)."
+        ),
+    ] = None,
     method: Annotated[
         str,
         typer.Option(
@@ -84,6 +91,7 @@ def forget(
     found = forgotten(
         fedlab.load_run(run),
         client,
+        samples=samples,
         method=one_of(method, get_args(Method), "--method"),
         recovery_rounds=recovery_rounds,
         against_retraining=against_retraining,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,22 +41,23 @@ def training_cost(run: RunRecord, down: int) -> Cost:
     return Cost(float(steps["value"].sum()), float(up) + down * len(steps))
 
 
-def cost_without(run: RunRecord, client: int, cohort: int, down: int) -> Cost:
-    """What the rounds of a run would cost without a client, with as many steps and bytes each.
+def expected_cost(run: RunRecord, clients: Sequence[int], cohort: int, down: int) -> Cost:
+    """What as many rounds of some of a run's clients would cost, with as many steps and bytes each.
 
-    Exact where all clients take part in every round; else what is to be expected.
+    Exact where all clients take part in every round, with the same samples; else what is to be
+    expected.
 
     Args:
         run: The run.
-        client: The client that is left out.
-        cohort: Clients of a round without it.
+        clients: The clients.
+        cohort: How many of them a round has.
         down: Bytes that go down to a client that trains.
     """
     steps = client_rounds(run.history)
-    others = steps[steps["client"] != client]
+    own = steps[steps["client"].isin(clients)]
     rounds = cohort * run.rounds
     every = training_cost(run, down)
-    return Cost(float(others["value"].mean()) * rounds, every.bytes / len(steps) * rounds)
+    return Cost(float(own["value"].mean()) * rounds, every.bytes / len(steps) * rounds)
 
 
 def client_rounds(history: pandas.DataFrame) -> pandas.DataFrame:

@@ -19,7 +19,7 @@ from fedlab.runs.run_folder import RunFolder
 from fedlab.simulation import simulate
 from fedlab.unlearning import label_agnostic
 from fedlab.unlearning import projected_ascent as ascent
-from fedlab.unlearning.cost import Cost, cost_without, training_cost
+from fedlab.unlearning.cost import Cost, expected_cost, training_cost
 from fedlab.unlearning.reference_model import reference_model
 from fedlab.unlearning.request import Request, changeable, request
 from fedlab.unlearning.scores import Scores, score
@@ -82,6 +82,7 @@ def forget(
     run: Run,
     client: int,
     *,
+    samples: str | None = None,
     method: Method = "projected_ascent",
     recovery_rounds: int | None = None,
     against_retraining: bool = False,
@@ -95,12 +96,14 @@ def forget(
     Args:
         run: A finished run.
         client: The client's index.
+        samples: Some of its training samples alone (`fedlab.unlearning.samples.chosen_samples`):
+            a share of them, indices into the training pool, or a class.
         method: ``projected_ascent``, ``label_agnostic`` or ``retrain``.
         recovery_rounds: Rounds of the remaining clients after the model was changed; 2 by default.
         against_retraining: Whether to train without the client from the first round on, too, in the
             folder ``<out>-retrained``.
-        out: Folder of the new run; by default beside the old one, with ``-without-<client>`` at the
-            end of its name.
+        out: Folder of the new run; by default beside the old one, with ``-without-<client>`` (or
+            ``-without-<client>-samples``) at the end of its name.
         seed: Seed of everything that the method draws.
         progress: Whether to show how rounds go.
         **options: Of the method, None for its default
@@ -114,8 +117,8 @@ def forget(
     """
     one_of(method, get_args(Method), "--method")
     chosen = _options(method, options, recovery_rounds, against_retraining)
-    asked = request(run, client)
-    target = Path(out) if out else run.folder.with_name(f"{run.folder.name}-without-{client}")
+    asked = request(run, client, samples, seed)
+    target = Path(out) if out else run.folder.with_name(run.folder.name + asked.suffix)
     beside = target.with_name(f"{target.name}-retrained")
     for folder in (target, beside)[: 1 + against_retraining]:
         RunFolder.refuse_used(folder)
@@ -134,6 +137,7 @@ def forget(
     note = {
         "run": str(run.folder),
         "client": client,
+        "samples": None if asked.samples is None else asked.samples.tolist(),
         "method": method,
         **chosen._asdict(),
         "recovery_rounds": rounds,
@@ -142,7 +146,7 @@ def forget(
     done = recover(asked, state, scenario, target, note, progress)
     cost += training_cost(done, down)
     stages["after"] = _scored(asked, done)
-    expected, retrained = cost_without(run, client, cohort, down), None
+    expected, retrained = expected_cost(run, asked.remaining, cohort, down), None
     if against_retraining:
         retrained = simulate(again, out=beside, progress=progress)
         expected = training_cost(retrained, down)

@@ -16,7 +16,8 @@ The paper has all samples in one place. Both objectives are sums of a part of th
 and a part of the remaining ones (of the alignment's denominator, which the forgotten samples make,
 only the number of r is read), so that here the server takes the steps: for each, the client that
 leaves and one that remains send their gradients. V_r is trained by federated averaging, V_u by the
-client that leaves.
+client that leaves. Where a client forgets some of its samples, the remaining ones are its others,
+and it takes all steps by itself.
 """
 
 from __future__ import annotations
@@ -125,11 +126,13 @@ def forget_features(asked: Request, state: Tensors, options: Options, seed: int)
     Raises:
         InputError: If the network has no dense layer at its end, or the model is no longer finite.
     """
-    work = _Features(asked, state)
+    work = Features(asked, state)
     size = asked.run.scenario.training.batch_size
     size = size if isinstance(size, int) else max(map(len, work.old.values()))
-    own, others = work.old[asked.client], {each: work.old[each] for each in asked.remaining}
-    others = {client: features for client, features in others.items() if len(features)}
+    own, rest_of = work.old[asked.client], _remaining(asked, work)
+    gone_rows = torch.from_numpy(asked.chosen).nonzero().flatten()
+    own = own[gone_rows.to(own.device)]
+    others = {c: work.old[c][rows.to(own.device)] for c, rows in rest_of.items()}
     with rng.torch_seed(seed, "forget", "autoencoders"):
         of_rest, of_own = (FeatureAutoencoder(own.shape[1], options.latent) for _ in range(2))
     of_rest, of_own = of_rest.to(own.device), of_own.to(own.device)
@@ -142,7 +145,8 @@ def forget_features(asked: Request, state: Tensors, options: Options, seed: int)
 
     extraction, alignment = (Adam(work, lr) for lr in (options.extraction_lr, options.alignment_lr))
     steps = 0
-    for rest, gone in _pairs(asked.client, work.old, list(others), size, options.epochs, seed):
+    drawn = Part(asked.client, gone_rows), rest_of, size, options.epochs, seed
+    for rest, gone in _pairs(*drawn):
 
         def extracted(body: Tensors, rest: Part = rest, gone: Part = gone) -> Tensor:
             kept, left = work.features(body, *rest), work.features(body, *gone)
@@ -164,11 +168,28 @@ def forget_features(asked: Request, state: Tensors, options: Options, seed: int)
             f"--extraction-lr: with {options.extraction_lr:g} (and --alignment-lr "
             f"{options.alignment_lr:g}) the model is no longer finite; use smaller ones"
         )
-    code = tensor_bytes(of_rest.state_dict())
-    travels = 2 * rounds * len(others) * code + len(others) * code
-    travels += 2 * 2 * steps * tensor_bytes(work.body)  # to two clients a step, and back
-    travels += (1 + len(others)) * tensor_bytes(state)  # the old model, once
-    return Changed(model, Cost(2 * steps, travels), steps)
+    return Changed(model, Cost(2 * steps, _travels(asked, options, work, of_rest, steps)), steps)
+
+
+def _remaining(asked: Request, work: Features) -> dict[int, Tensor]:
+    """Rows of the remaining samples by client: those of others, or the client's own others."""
+    if asked.samples is not None:
+        return {asked.client: torch.from_numpy(~asked.chosen).nonzero().flatten()}
+    rows = {client: torch.arange(len(work.old[client])) for client in asked.remaining}
+    return {client: each for client, each in rows.items() if len(each)}
+
+
+def _travels(
+    asked: Request, options: Options, work: Features, autoencoder: FeatureAutoencoder, steps: int
+) -> int:
+    """Bytes of tensors, down and up; a client that keeps samples does everything by itself."""
+    model = tensor_bytes(work.state)
+    if asked.samples is not None:
+        return 2 * model
+    others, code = len(asked.remaining), tensor_bytes(autoencoder.state_dict())
+    of_autoencoder = (2 * options.autoencoder_rounds + 1) * others * code
+    gradients = 2 * 2 * steps * tensor_bytes(work.body)  # to two clients a step, and back
+    return (1 + others) * model + of_autoencoder + gradients
 
 
 class Part(NamedTuple):
@@ -183,11 +204,12 @@ class Part(NamedTuple):
     rows: Tensor
 
 
-class _Features:
+class Features:
     """The network's features of clients' training samples, as its body changes.
 
     Attributes:
         task: The learning problem.
+        state: The old model's tensors.
         body: The parameters before the head, which learn; written to in place.
         buffers: What else the network has.
         old: The features at first, by client, of shape (n, features).
@@ -195,7 +217,7 @@ class _Features:
 
     def __init__(self, asked: Request, state: Tensors) -> None:
         self._runtime = asked.trained.runtime
-        self.task = self._runtime.trainer.task
+        self.task, self.state = self._runtime.trainer.task, state
         parameters, self.buffers = self.task.split({**self.task.initial, **state})
         head = set(self.task.head.names)
         self._head = {name: tensor for name, tensor in parameters.items() if name in head}
@@ -203,7 +225,7 @@ class _Features:
         self.body = lists.copied(body)
         self._samples: dict[int, ClientData] = {}
         self.old: dict[int, Tensor] = {}
-        for client in [*asked.remaining, asked.client]:
+        for client in dict.fromkeys([*asked.remaining, asked.client]):
             self._samples[client] = self._runtime.client_data(client)
             rows = torch.arange(len(self._samples[client].labels))
             with torch.no_grad():
@@ -235,7 +257,7 @@ class Adam:
         lr: The learning rate.
     """
 
-    def __init__(self, work: _Features, lr: float) -> None:
+    def __init__(self, work: Features, lr: float) -> None:
         self._work, self._rule = work, Optimizer(OptimizerSpec(name="adam", lr=lr))
         self._moments = self._rule.start(work.body)
 
@@ -255,17 +277,21 @@ class Adam:
 
 
 def _pairs(
-    forgotten: int, old: dict[int, Tensor], others: list[int], size: int, epochs: int, seed: int
+    gone: Part, remaining: dict[int, Tensor], size: int, epochs: int, seed: int
 ) -> Iterator[tuple[Part, Part]]:
-    """Batches of a client that remains and of the one that leaves."""
+    """Batches of remaining and of forgotten samples, in a new order in each epoch."""
     for epoch in range(epochs):
         drawing = rng.torch_generator(seed, "forget", "pairs", epoch)
-        own = torch.randperm(len(old[forgotten]), generator=drawing).split(size)
+        own = _shuffled(gone.rows, drawing).split(size)
         rest = [
             Part(client, rows)
-            for client in others
-            for rows in torch.randperm(len(old[client]), generator=drawing).split(size)
+            for client, every in remaining.items()
+            for rows in _shuffled(every, drawing).split(size)
         ]
         order = torch.randperm(len(rest), generator=drawing).tolist()
         for place, rows in zip(order, own, strict=False):  # the shorter one ends the epoch
-            yield rest[place], Part(forgotten, rows)
+            yield rest[place], Part(gone.client, rows)
+
+
+def _shuffled(rows: Tensor, drawing: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=drawing)]

@@ -178,7 +178,7 @@ def ascend(asked: Request, reference: Reference, options: Options, seed: int) ->
         seed: Seed of the order of samples, and of the initialisations that give the radius.
 
     Raises:
-        InputError: If the model is no longer finite.
+        InputError: If no sample has a label, or the model is no longer finite.
     """
     runtime = asked.trained.runtime
     spec = OptimizerSpec(name="sgd", lr=options.lr, momentum=0.9, clip_norm=options.clip)
@@ -188,13 +188,20 @@ def ascend(asked: Request, reference: Reference, options: Options, seed: int) ->
         task, reference.model, reference.local, radius, options.epochs, options.stop_distance
     )
     size = runtime.scenario.training.batch_size
+    data = runtime.client_data(asked.client)
+    labelled = data.labelled & torch.from_numpy(asked.chosen)
+    if not labelled.any():
+        raise InputError(
+            f"--client: none of the samples of client {asked.client} that are to be forgotten has "
+            "a label, so that there is no loss to ascend; use --method label_agnostic"
+        )
     with rng.preserved():
         update, _ = train_one(
             trainer,
             runtime.preprocess,
             Received({"arrays": reference.model}),
             {},
-            runtime.client_data(asked.client),
+            replace(data, labelled=labelled),
             batch_size=size,
             seed=rng.seed_of(seed, "forget"),
             client=asked.client,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fedlab.adaptation.trained import Trained, open_classifier
 from fedlab.errors import InputError
 from fedlab.partition.held_out import count_held_out
@@ -19,6 +21,7 @@ from fedlab.scenario_file import load_scenario
 from fedlab.server_app import build_strategy
 from fedlab.strategies.base import Strategy
 from fedlab.unlearning.cost import client_rounds
+from fedlab.unlearning.samples import chosen_samples
 
 RETRAIN = "use --method retrain"
 """The remedy where the model cannot be changed so that a client is forgotten."""
@@ -26,16 +29,18 @@ RETRAIN = "use --method retrain"
 
 @dataclass(frozen=True)
 class Request:
-    """A client that is to be forgotten.
+    """A client, or some of its samples, that are to be forgotten.
 
     Attributes:
         trained: The run with its data.
         client: The client's index.
-        scenario: The run's scenario with the client held out: what retraining trains.
+        samples: Indices into the training pool, int64; None for all of the client's.
+        scenario: The run's scenario without them: what retraining trains.
     """
 
     trained: Trained
     client: int
+    samples: np.ndarray | None
     scenario: Scenario
 
     @property
@@ -50,9 +55,28 @@ class Request:
 
     @property
     def remaining(self) -> list[int]:
-        """The clients that train on, ascending."""
-        out = {self.client, *self.trained.runtime.partition.held_out.tolist()}
+        """The clients that train on, ascending; the client, too, where it keeps samples."""
+        out = set(self.trained.runtime.partition.held_out.tolist())
+        out |= {self.client} if self.samples is None else set()
         return [each for each in range(len(self.trained.runtime.partition)) if each not in out]
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Which of the client's training samples are to be forgotten, bool of shape (n,)."""
+        own = self.trained.runtime.partition[self.client].train
+        return np.ones(len(own), bool) if self.samples is None else np.isin(own, self.samples)
+
+    @property
+    def words(self) -> str:
+        """What is to be forgotten, in words."""
+        if self.samples is None:
+            return f"client {self.client}"
+        return f"{len(self.samples)} samples of client {self.client}"
+
+    @property
+    def suffix(self) -> str:
+        """What the names of runs without it end with."""
+        return f"-without-{self.client}" + "-samples" * (self.samples is not None)
 
     def strategy(self, state: Mapping[str, Tensors]) -> Strategy:
         """The run's strategy with a state of the server."""
@@ -63,12 +87,14 @@ class Request:
         return made
 
 
-def request(run: Run, client: int) -> Request:
+def request(run: Run, client: int, samples: str | None = None, seed: int = 0) -> Request:
     """Opens a run of which a client is to be forgotten.
 
     Args:
         run: The run.
         client: The client.
+        samples: Which of its samples (`fedlab.unlearning.samples`); None for all of it.
+        seed: Seed of a share of samples that is drawn.
 
     Raises:
         InputError: If the run has not finished, was on real devices or a virtual clock, learns no
@@ -101,7 +127,7 @@ def request(run: Run, client: int) -> Request:
     name = partition.name(client)
     if client in held_out:
         raise InputError(f"--client: client {name} was held out and never trained; choose another")
-    if clients - len(held_out) < 2:
+    if samples is None and clients - len(held_out) < 2:
         raise InputError(
             f"--client: client {name} is the only one that trains in the run '{run.folder}', so "
             "that nothing would be left of its model; delete the run"
@@ -111,9 +137,14 @@ def request(run: Run, client: int) -> Request:
             f"--client: client {name} never took part in the run '{run.folder}', so that its model "
             "has nothing of it; choose another"
         )
+    if samples is not None:
+        rows = chosen_samples(trained, client, samples, seed)
+        out = sorted({*run.scenario.partition.left_out_samples, *rows.tolist()})
+        scenario = load_scenario(run.scenario, {"partition.left_out_samples": out})
+        return Request(trained, client, rows, scenario)
     held = without_client(run.scenario.partition, held_out, client)
     scenario = load_scenario(run.scenario, {"partition.held_out_clients": held})
-    return Request(trained, client, scenario)
+    return Request(trained, client, None, scenario)
 
 
 def without_client(spec: PartitionSpec, held_out: list[int], client: int) -> list[int]:

@@ -21,10 +21,10 @@ class Scores(NamedTuple):
     """A model's scores.
 
     Attributes:
-        forgotten: Accuracy on the client's training samples.
+        forgotten: Accuracy on the training samples that are to be forgotten.
         client_tests: Accuracy on the client's test samples; not a number if it has none.
         others_tests: Accuracy on the test samples of the clients that remain.
-        membership: A loss threshold on the client's training samples, against test samples.
+        membership: A loss threshold on these samples, against test samples.
     """
 
     forgotten: float
@@ -36,7 +36,7 @@ class Scores(NamedTuple):
 def score(asked: Request, state: Tensors) -> Scores:
     """Tests a model.
 
-    Of the client's samples those whose labels it knows and are right are attacked: a wrong label
+    Of the samples those whose labels are known and right are attacked: a wrong label
     has a high loss whether it was trained on or not. They are compared with all test samples of
     their domains and classes, which nobody has trained on.
 
@@ -50,7 +50,8 @@ def score(asked: Request, state: Tensors) -> Scores:
     trained = asked.trained
     data, partition = trained.runtime.data, trained.runtime.partition
     split = partition[asked.client]
-    own = split.train[split.labelled & (split.labels == data.train.labels[split.train])]
+    right_labels = split.labelled & (split.labels == data.train.labels[split.train])
+    own = split.train[asked.chosen & right_labels]
     members, right = _losses(trained, state, data.train, own)
     unseen, hits = _losses(trained, state, data.test, np.arange(len(data.test.labels)))
     trained_on, others = (

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fedlab.files import write_whole
+from fedlab.partition.partition import make_partition
 from fedlab.records import Tensors
 from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import put_checkpoint
@@ -30,8 +28,8 @@ NOTE = "forgotten.json"
 
 
 def retraining(asked: Request) -> Scenario:
-    """The run's scenario without the client, from the first round to as many as the run had."""
-    name = f"{asked.run.scenario.name[:80]}-without-{asked.client}"
+    """The run's scenario without what is to be forgotten, from the first round to as many as the run had."""
+    name = asked.run.scenario.name[:70] + asked.suffix
     return load_scenario(asked.scenario, {"name": name, "rounds": asked.run.rounds})
 
 
@@ -45,9 +43,8 @@ def recovery(asked: Request, method: str, rounds: int) -> Scenario:
     """
     done = asked.run.rounds
     words = (
-        f"The run '{asked.run.folder.name}' after round {asked.model_round}, from which "
-        f"{method} has taken client {asked.client}; the rounds from {done + 1} on are of the "
-        "clients that remain."
+        f"The run '{asked.run.folder.name}' after round {asked.model_round}, from which {method} "
+        f"has taken {asked.words}; the rounds from {done + 1} on are without it."
     )
     changes = {"rounds": done + rounds, "description": words}
     return load_scenario(retraining(asked), changes)
@@ -84,8 +81,10 @@ def recover(
     shutil.rmtree(begun, ignore_errors=True)
     runtime = asked.trained.runtime
     with RunFolder.create(begun, scenario) as made:
-        held_out = np.array(sorted([*runtime.partition.held_out.tolist(), asked.client]))
-        partition = replace(runtime.partition, held_out=held_out)
+        divided = make_partition(
+            scenario.partition, runtime.data, scenario.seed, scenario.evaluation.validation_share
+        )
+        partition = scenario.strategy.reassign(divided)
         write_table(partition, runtime.data, made.path / "partition.csv")
         write_whole(made.path / NOTE, json.dumps(note, indent=2) + "\n")
         made.checkpoints.mkdir()

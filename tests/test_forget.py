@@ -1,0 +1,346 @@
+"""Forgetting a client of a finished run: the new run is one like any other, without the client."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from fedlab.clients.base import Received
+from fedlab.errors import InputError
+from fedlab.export.export_run import export_run
+from fedlab.runs.checkpoint import load_checkpoint
+from fedlab.runs.run import Run, load_run
+from fedlab.simulation import resume, simulate
+from fedlab.training import lists
+from fedlab.unlearning import label_agnostic, projected_ascent
+from fedlab.unlearning.forget import forget
+from fedlab.unlearning.reference_model import reference_model
+from fedlab.unlearning.request import changeable, request
+from helpers import toy
+
+pytestmark = pytest.mark.xdist_group("forget")  # what is made for all of them is made once
+
+
+def finished(folder: Path, **fields: Any) -> Run:
+    return simulate(toy.scenario(**fields), out=folder, progress=False)
+
+
+@pytest.fixture(scope="module")
+def stripes(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Three clients, whose samples are one batch each; with batch normalisation."""
+    return finished(
+        tmp_path_factory.mktemp("runs") / "stripes",
+        rounds=3,
+        partition={"clients": 3, "domains": "iid", "quantity": {"name": "lognormal", "sigma": 0.8}}
+        if False
+        else {"clients": 3},
+        model={"name": "small_cnn", "widths": [4, 4, 8]},
+        training={"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.05}},
+    )
+
+
+@pytest.fixture(scope="module")
+def unlearnt(stripes: Run) -> Run:
+    return forget(stripes, 1, recovery_rounds=1, progress=False).run
+
+
+# ------------------------------------------------------------------ against plain PyTorch
+
+
+def test_the_reference_is_the_mean_of_the_others_last_models(stripes: Run) -> None:
+    asked = request(stripes, 1)
+    checkpoint = changeable(asked)
+    found = reference_model(asked, checkpoint)
+    assert found.exact
+    assert found.steps == 0
+    before = load_checkpoint(stripes.folder / "checkpoints", 2).server
+    received = Received(before, {"server-round": 3, "rounds": 3})
+    runtime = asked.trained.runtime
+    locals_ = {each: runtime.train(each, received, {}) for each in (0, 2)}
+    sizes = {each: metrics["num-examples"] for each, (_, metrics) in locals_.items()}
+    total = sum(sizes.values())
+    for name in runtime.trainer.task.anatomy.learning:
+        expected = sum(
+            sizes[each] / total * update.arrays["arrays"][name]
+            for each, (update, _) in locals_.items()
+        )
+        torch.testing.assert_close(found.model[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_its_last_model_a_client_trains_once_more(stripes: Run, tmp_path: Path) -> None:
+    again = finished(
+        tmp_path / "run",
+        rounds=2,
+        output={"checkpoint_every": 2},
+        model={"name": "small_cnn", "widths": [4, 4, 8]},
+    )
+    asked = request(again, 0)
+    checkpoint = changeable(asked)
+    found = reference_model(asked, checkpoint)
+    assert not found.exact
+    assert found.steps > 0
+    state = checkpoint.server["arrays"]
+    update, _ = asked.trained.runtime.train(
+        0, Received(checkpoint.server, {"server-round": 3, "rounds": 2}), {}
+    )
+    for name in asked.trained.runtime.trainer.task.anatomy.learning:
+        expected = (3 * state[name] - update.arrays["arrays"][name]) / 2  # three equal clients
+        torch.testing.assert_close(found.model[name], expected, rtol=1e-4, atol=1e-5)
+    still = set(state) - set(asked.trained.runtime.trainer.task.anatomy.learning)
+    assert still
+    assert all(torch.equal(found.model[name], state[name]) for name in still)
+
+
+@pytest.mark.parametrize("clip", [5.0, 0.5])
+def test_ascent_is_sgd_up_the_loss_and_back_onto_the_ball(stripes: Run, clip: float) -> None:
+    asked = request(stripes, 1)
+    reference = reference_model(asked, changeable(asked))
+    options = projected_ascent.Options(epochs=4, lr=0.3, clip=clip, radius_share=0.01)
+    found = projected_ascent.ascend(asked, reference, options, seed=0)
+    assert found.steps == 4
+    assert found.distance == pytest.approx(found.radius, rel=1e-4)
+
+    task = asked.trained.runtime.trainer.task
+    model = copy.deepcopy(task.model).eval()
+    model.load_state_dict({**model.state_dict(), **reference.model})
+    data = asked.trained.runtime.client_data(1)
+    inputs = asked.trained.runtime.preprocess.inputs(data.inputs)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    for _ in range(4):
+        optimizer.zero_grad()
+        (-cross_entropy(model(inputs), data.labels)).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        with torch.no_grad():
+            away = {n: p - reference.model[n] for n, p in model.named_parameters()}
+            distance = torch.cat([each.flatten() for each in away.values()]).norm()
+            if distance > found.radius:
+                for name, parameter in model.named_parameters():
+                    parameter.copy_(reference.model[name] + found.radius / distance * away[name])
+    for name, value in model.state_dict().items():
+        if name in found.model:
+            torch.testing.assert_close(found.model[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_the_radius_is_the_root_of_a_share_of_squared_distances(
+    stripes: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(stripes, 1)
+    network = asked.trained.runtime.trainer.task.model
+    still = {name: value.detach() for name, value in network.named_parameters()}
+    monkeypatch.setattr(projected_ascent, "initial_model", lambda *rest: network)
+    centre = {name: value + 2 for name, value in still.items()}
+    count = sum(value.numel() for value in still.values())
+    found = projected_ascent.ball_radius(asked, centre, 1 / 3, seed=0)
+    assert found == pytest.approx((4 * count / 3) ** 0.5)
+
+
+def test_ascent_ends_at_a_distance_from_the_local_model(stripes: Run) -> None:
+    asked = request(stripes, 1)
+    reference = reference_model(asked, changeable(asked))
+    options = projected_ascent.Options(epochs=6, lr=0.05)
+    whole = projected_ascent.ascend(asked, reference, options, seed=0)
+    learnt = asked.trained.runtime.trainer.task.anatomy.learning
+    away = lists.less({name: whole.model[name] for name in learnt}, reference.local)
+    most = float(lists.square_sum(away))
+    ended = projected_ascent.ascend(
+        asked, reference, options._replace(stop_distance=0.3 * most), seed=0
+    )
+    assert 0 < ended.steps < 6
+
+
+def test_features_of_the_forgotten_move_further_than_others(stripes: Run) -> None:
+    asked = request(stripes, 1)
+    state = changeable(asked).server["arrays"]
+    options = label_agnostic.Options(epochs=15, extraction_lr=1e-3, alignment_lr=1e-3)
+    found = label_agnostic.forget_features(asked, state, options, seed=0)
+    assert found.steps == 30  # a batch each, and two steps
+    assert found.cost.steps == 60
+    work = label_agnostic.Features(asked, state)
+    assert {name for name in state if torch.equal(state[name], found.model[name])} == {
+        *asked.trained.runtime.trainer.task.head.names,
+        *asked.trained.runtime.trainer.task.anatomy.buffers,
+    } & set(state)
+    body = {name: found.model[name] for name in work.body}
+    moved = {}
+    for client in range(3):
+        now = work.features(body, client, torch.arange(len(work.old[client])))
+        moved[client] = float((1 - torch.cosine_similarity(now, work.old[client])).mean())
+    assert moved[1] > 3 * max(moved[0], moved[2])
+
+
+# ------------------------------------------------------------------ the new run
+
+
+def test_the_new_run_goes_on_without_the_client(stripes: Run, unlearnt: Run) -> None:
+    assert unlearnt.folder == stripes.folder.with_name("stripes-without-1")
+    assert unlearnt.finished
+    assert unlearnt.rounds == 4
+    assert unlearnt.scenario.partition.held_out_clients == (1,)
+    trained = unlearnt.history[unlearnt.history["split"] == "train"]
+    assert set(trained["round"]) == {4}
+    assert set(trained["client"]) == {0, 2}
+    assert set(unlearnt.history[unlearnt.history["split"] == "held_out"]["client"]) == {1}
+    note = json.loads((unlearnt.folder / "forgotten.json").read_text())
+    assert (note["client"], note["method"], note["lr"]) == (1, "projected_ascent", 0.01)
+    tables = [pandas.read_csv(each.folder / "partition.csv") for each in (stripes, unlearnt)]
+    pandas.testing.assert_frame_equal(*tables)
+    assert load_run(unlearnt.folder).scenario.description.startswith("The run 'stripes'")
+
+
+def test_it_can_be_used_like_any_other(unlearnt: Run, tmp_path: Path) -> None:
+    from fedlab.adaptation.personalise import personalise
+
+    assert export_run(unlearnt, "safetensors", out=tmp_path / "model").path.is_file()
+    assert set(personalise(unlearnt, steps=1)["client"]) == {0, 1, 2}
+
+
+def test_it_is_resumed_without_the_client(stripes: Run, tmp_path: Path) -> None:
+    short = forget(stripes, 1, recovery_rounds=1, out=tmp_path / "short", progress=False).run
+    longer = resume(short.folder, ["rounds=5"], progress=False)
+    trained = longer.history[longer.history["split"] == "train"]
+    assert set(trained["round"]) == {4, 5}
+    assert set(trained["client"]) == {0, 2}
+    whole = forget(stripes, 1, recovery_rounds=2, out=tmp_path / "whole", progress=False).run
+    for name, value in whole.model_state().items():
+        assert torch.equal(value, longer.model_state()[name])
+    rows = [
+        each.history[each.history["split"] == "train"].values.tolist() for each in (whole, longer)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_retraining_is_the_scenario_with_the_client_held_out(stripes: Run, tmp_path: Path) -> None:
+    found = forget(
+        stripes,
+        1,
+        method="label_agnostic",
+        recovery_rounds=1,
+        against_retraining=True,
+        out=tmp_path / "new",
+        progress=False,
+    )
+    assert found.retrained is not None
+    assert found.retrained.folder == tmp_path / "new-retrained"
+    plain = simulate(
+        stripes.scenario,
+        {"partition.held_out_clients": [1]},
+        out=tmp_path / "plain",
+        progress=False,
+    )
+    for name, value in plain.model_state().items():
+        assert torch.equal(value, found.retrained.model_state()[name])
+    alone = forget(stripes, 1, method="retrain", out=tmp_path / "alone", progress=False)
+    assert alone.stages["after"] == found.stages["retrained"]
+    assert alone.cost == found.retraining
+    assert list(found.stages) == ["before", "unlearnt", "after", "retrained"]
+
+
+def test_costs_are_counted(stripes: Run, tmp_path: Path) -> None:
+    found = forget(stripes, 1, recovery_rounds=1, out=tmp_path / "new", progress=False)
+    model = sum(
+        value.numel() * value.element_size()
+        for value in load_checkpoint(stripes.folder / "checkpoints", 3).server["arrays"].values()
+    )
+    # Five passes up, with one batch each; then two clients of two passes.
+    assert found.cost.steps == 5 + 2 * 2
+    assert found.cost.bytes == 2 * model + 2 * 2 * model
+    assert found.retraining.steps == 3 * 2 * 2
+    assert found.retraining.bytes == 3 * 2 * 2 * model
+    table = found.table.set_index(["stage", "score"])["value"]
+    assert table["after", "steps"] == found.cost.steps
+    assert table["before", "membership"] == found.stages["before"].membership.auc
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+@pytest.mark.parametrize(
+    ("client", "options", "words"),
+    [
+        (3, {}, "the run has no client 3; clients go from 0 to 2"),
+        (-1, {}, "the run has no client -1"),
+        (1, {"method": "fisher"}, "--method: there is no 'fisher'"),
+        (1, {"temperature": 2.0}, "projected_ascent has no such option, label_agnostic has"),
+        (1, {"method": "retrain", "lr": 0.1}, "retrain has no such option, projected_ascent has"),
+        (1, {"method": "retrain", "recovery_rounds": 2}, "--recovery-rounds: retrain is"),
+        (1, {"method": "retrain", "against_retraining": True}, "--against-retraining: retrain is"),
+        (1, {"lr": -0.1}, "--lr: -0.1 must be above 0"),
+        (1, {"recovery_rounds": 0}, "--recovery-rounds: 0 must be 1 or more"),
+    ],
+)
+def test_a_wrong_wish_is_refused(
+    stripes: Run, client: int, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        forget(stripes, client, progress=False, **options)
+
+
+def small(folder: Path, **fields: Any) -> Run:
+    return finished(folder / "run", **({"rounds": 1, "model": {"name": "mlp"}} | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "words"),
+    [
+        ({"partition": {"clients": 1, "domains": "iid"}}, {}, "is the only one that trains"),
+        ({"partition": {"clients": 3, "held_out_clients": [0]}}, {}, "was held out and never"),
+        ({"strategy": "scaffold"}, {}, "the server of scaffold keeps more than a model"),
+        ({"strategy": "ditto"}, {}, "clients of ditto keep tensors"),
+        ({"strategy": "fedper"}, {}, "whose clients have models of their own"),
+        ({"strategy": "qfedavg"}, {}, "makes the next model in another way"),
+        ({"updates": {"rule": "median"}}, {}, "makes the next model in another way"),
+        (
+            {"privacy": {"noise_multiplier": 1.0, "clipping_norm": 1.0}},
+            {"method": "label_agnostic"},
+            "is private",
+        ),
+    ],
+)
+def test_a_run_that_keeps_traces_elsewhere_is_refused(
+    tmp_path: Path, fields: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    run = small(tmp_path, **fields)
+    with pytest.raises(InputError, match=words):
+        forget(run, 0, progress=False, **options)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_client_that_never_took_part_is_refused(tmp_path: Path) -> None:
+    run = small(tmp_path, participation={"fraction": 0.34})
+    (trained,) = set(run.history[run.history["split"] == "train"]["client"])
+    idle = min({0, 1, 2} - {trained})
+    with pytest.raises(InputError, match=f"client {idle} never took part"):
+        forget(run, idle, progress=False)
+
+
+def test_a_folder_that_is_used_is_refused_before_anything_is_done(
+    stripes: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "new-retrained").mkdir()
+    (tmp_path / "new-retrained" / "file").touch()
+    with pytest.raises(InputError, match="is not empty"):
+        forget(stripes, 1, against_retraining=True, out=tmp_path / "new", progress=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_held_out_clients_stay_held_out(tmp_path: Path) -> None:
+    run = small(tmp_path, partition={"clients": 4, "domains": "iid", "held_out_clients": 0.25})
+    (before,) = request(run, 1 if _held_out(run) != 1 else 2).trained.runtime.partition.held_out
+    client = min({0, 1, 2, 3} - {int(before)})
+    asked = request(run, client)
+    assert asked.scenario.partition.held_out_clients == tuple(sorted([int(before), client]))
+    assert asked.remaining == sorted({0, 1, 2, 3} - {int(before), client})
+
+
+def _held_out(run: Run) -> int:
+    trained = set(run.history[run.history["split"] == "train"]["client"])
+    (only,) = {0, 1, 2, 3} - trained
+    return only
