@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 import torch
@@ -15,11 +16,14 @@ from torch.nn.functional import cross_entropy
 from fedlab.clients.base import Received
 from fedlab.errors import InputError
 from fedlab.export.export_run import export_run
+from fedlab.preparation import prepare
 from fedlab.runs.checkpoint import load_checkpoint
 from fedlab.runs.run import Run, load_run
+from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
 from fedlab.training import lists
 from fedlab.unlearning import label_agnostic, projected_ascent
+from fedlab.unlearning.features import Features
 from fedlab.unlearning.forget import forget
 from fedlab.unlearning.reference_model import reference_model
 from fedlab.unlearning.request import changeable, request
@@ -38,9 +42,7 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return finished(
         tmp_path_factory.mktemp("runs") / "stripes",
         rounds=3,
-        partition={"clients": 3, "domains": "iid", "quantity": {"name": "lognormal", "sigma": 0.8}}
-        if False
-        else {"clients": 3},
+        partition={"clients": 3, "domains": "iid", "quantity": {"name": "lognormal"}},
         model={"name": "small_cnn", "widths": [4, 4, 8]},
         training={"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.05}},
     )
@@ -163,7 +165,7 @@ def test_features_of_the_forgotten_move_further_than_others(stripes: Run) -> Non
     found = label_agnostic.forget_features(asked, state, options, seed=0)
     assert found.steps == 30  # a batch each, and two steps
     assert found.cost.steps == 60
-    work = label_agnostic.Features(asked, state)
+    work = Features(asked, state)
     assert {name for name in state if torch.equal(state[name], found.model[name])} == {
         *asked.trained.runtime.trainer.task.head.names,
         *asked.trained.runtime.trainer.task.anatomy.buffers,
@@ -344,3 +346,117 @@ def _held_out(run: Run) -> int:
     trained = set(run.history[run.history["split"] == "train"]["client"])
     (only,) = {0, 1, 2, 3} - trained
     return only
+
+
+# ------------------------------------------------------------------ some samples
+
+
+@pytest.mark.parametrize("method", ["projected_ascent", "label_agnostic"])
+def test_some_samples_are_forgotten_and_left_out(stripes: Run, tmp_path: Path, method: Any) -> None:
+    own = request(stripes, 2).trained.runtime.partition[2].train.tolist()
+    some = own[1::3]
+    found = forget(
+        stripes,
+        2,
+        samples=",".join(map(str, some)),
+        method=method,
+        recovery_rounds=1,
+        out=tmp_path / "new",
+        progress=False,
+    )
+    assert found.run.scenario.partition.left_out_samples == tuple(some)
+    assert found.run.scenario.partition.held_out_clients is None
+    assert found.stages["before"].membership.members == len(some)
+    old, new = (pandas.read_csv(run.folder / "partition.csv") for run in (stripes, found.run))
+    gone = old["client"].notna() & new["client"].isna()
+    assert gone.sum() == len(some)
+    pandas.testing.assert_frame_equal(old[~gone], new[~gone])
+    trained = found.run.history[found.run.history["split"] == "train"]
+    steps = trained[trained["metric"] == "steps"].set_index("client")["examples"]
+    assert steps[2] == len(own) - len(some)
+    model = sum(v.numel() * v.element_size() for v in found.run.model_state().values())
+    assert found.cost.bytes <= (2 + 3 * 2) * model  # the client does it by itself
+
+
+def test_ascent_is_on_the_chosen_samples_alone(stripes: Run) -> None:
+    own = request(stripes, 1).trained.runtime.partition[1].train
+    some = request(stripes, 1, ",".join(map(str, own[:5])))
+    reference = reference_model(some, changeable(some))
+    options = projected_ascent.Options(epochs=1, lr=0.1, clip=100.0, radius_share=100.0)
+    found = projected_ascent.ascend(some, reference, options, seed=0)
+    task, runtime = some.trained.runtime.trainer.task, some.trained.runtime
+    model = copy.deepcopy(task.model).eval()
+    model.load_state_dict({**model.state_dict(), **reference.model})
+    data = runtime.client_data(1)
+    loss = cross_entropy(model(runtime.preprocess.inputs(data.inputs[:5])), data.labels[:5])
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        expected = reference.model[name] + 0.1 * parameter.grad
+        torch.testing.assert_close(found.model[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_are_chosen_by_share_and_by_class(stripes: Run) -> None:
+    split = request(stripes, 0).trained.runtime.partition[0]
+    some = request(stripes, 0, "0.25").samples
+    assert some is not None
+    assert len(some) == round(0.25 * len(split.train))
+    assert set(some) < set(split.train)
+    assert some.tolist() == request(stripes, 0, "0.25").samples.tolist()  # type: ignore[union-attr]
+    assert some.tolist() != request(stripes, 0, "0.25", seed=1).samples.tolist()  # type: ignore[union-attr]
+    of_class = request(stripes, 0, "class=b").samples
+    assert of_class is not None
+    assert of_class.tolist() == split.train[split.labels == 1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("class=z", "there is no class 'z'; choose from a, b, c, d"),
+        ("1.5", "a share of 1.5"),
+        ("some", "'some' is not clear"),
+        ("-4", "sample -4 is none of client 0's"),
+    ],
+)
+def test_samples_that_mean_nothing_are_refused(stripes: Run, words: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        request(stripes, 0, words)
+
+
+def test_all_samples_are_the_client(stripes: Run) -> None:
+    own = request(stripes, 0).trained.runtime.partition[0].train
+    with pytest.raises(InputError, match="these are all training samples of client 0"):
+        request(stripes, 0, ",".join(map(str, own)))
+
+
+def test_left_out_samples_that_cannot_be_are_refused(stripes: Run) -> None:
+    partition = request(stripes, 0).trained.runtime.partition
+    own = partition[0].train.tolist()
+    for samples, words in (
+        ([999], "no client trains on sample 999"),
+        (own, "client 0 would have no training samples left"),
+    ):
+        changed = load_scenario(stripes.scenario, {"partition.left_out_samples": samples})
+        with pytest.raises(InputError, match=words):
+            prepare(changed)
+    for samples, words in (([-1], "-1 is no index"), ([3, 3], "name each sample once")):
+        with pytest.raises(InputError, match=words):
+            load_scenario(stripes.scenario, {"partition.left_out_samples": samples})
+
+
+def test_labels_stay_with_the_samples_that_are_left() -> None:
+    noisy = {
+        "clients": 3,
+        "label_noise": {"name": "symmetric", "rate": 0.5},
+        "label_budget": {"share": 0.5},
+    }
+    before = prepare(toy.scenario(partition=noisy)).partition
+    out = before.train[::4].tolist()
+    after = prepare(toy.scenario(partition=noisy | {"left_out_samples": out})).partition
+    for client in range(3):
+        old, new = before[client], after[client]
+        stay = ~np.isin(old.train, out)
+        assert new.train.tolist() == old.train[stay].tolist()
+        assert new.labels.tolist() == old.labels[stay].tolist()
+        assert new.labelled.tolist() == old.labelled[stay].tolist()
+        assert new.test.tolist() == old.test.tolist()

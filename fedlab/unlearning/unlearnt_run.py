@@ -28,7 +28,7 @@ NOTE = "forgotten.json"
 
 
 def retraining(asked: Request) -> Scenario:
-    """The run's scenario without what is to be forgotten, from the first round to as many as the run had."""
+    """The run's scenario without what is to be forgotten, of as many rounds as the run had."""
     name = asked.run.scenario.name[:70] + asked.suffix
     return load_scenario(asked.scenario, {"name": name, "rounds": asked.run.rounds})
 
