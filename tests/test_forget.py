@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from fedlab import rng
 from fedlab.clients.base import Received
 from fedlab.errors import InputError
 from fedlab.export.export_run import export_run
@@ -23,7 +24,7 @@ from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
 from fedlab.training import lists
 from fedlab.unlearning import label_agnostic, projected_ascent
-from fedlab.unlearning.features import Features
+from fedlab.unlearning.feature_autoencoder import FeatureAutoencoder
 from fedlab.unlearning.forget import forget
 from fedlab.unlearning.reference_model import reference_model
 from fedlab.unlearning.request import changeable, request
@@ -42,7 +43,11 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return finished(
         tmp_path_factory.mktemp("runs") / "stripes",
         rounds=3,
-        partition={"clients": 3, "domains": "iid", "quantity": {"name": "lognormal"}},
+        partition={
+            "clients": 3,
+            "domains": "mixed",
+            "quantity": {"name": "lognormal", "sigma": 0.5},
+        },
         model={"name": "small_cnn", "widths": [4, 4, 8]},
         training={"batch_size": "full", "local_epochs": 2, "optimizer": {"lr": 0.05}},
     )
@@ -158,24 +163,67 @@ def test_ascent_ends_at_a_distance_from_the_local_model(stripes: Run) -> None:
     assert 0 < ended.steps < 6
 
 
-def test_features_of_the_forgotten_move_further_than_others(stripes: Run) -> None:
+def test_the_head_and_statistics_stay_as_they_are(stripes: Run) -> None:
     asked = request(stripes, 1)
     state = changeable(asked).server["arrays"]
-    options = label_agnostic.Options(epochs=15, extraction_lr=1e-3, alignment_lr=1e-3)
+    options = label_agnostic.Options(epochs=3, autoencoder_rounds=1, autoencoder_epochs=1)
     found = label_agnostic.forget_features(asked, state, options, seed=0)
-    assert found.steps == 30  # a batch each, and two steps
-    assert found.cost.steps == 60
-    work = Features(asked, state)
+    assert found.steps == 6  # a batch each, and two steps
+    assert found.cost.steps == 12
     assert {name for name in state if torch.equal(state[name], found.model[name])} == {
         *asked.trained.runtime.trainer.task.head.names,
         *asked.trained.runtime.trainer.task.anatomy.buffers,
     } & set(state)
-    body = {name: found.model[name] for name in work.body}
-    moved = {}
-    for client in range(3):
-        now = work.features(body, client, torch.arange(len(work.old[client])))
-        moved[client] = float((1 - torch.cosine_similarity(now, work.old[client])).mean())
-    assert moved[1] > 3 * max(moved[0], moved[2])
+
+
+def test_features_change_by_two_steps_of_adam_for_each_pair(
+    stripes: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("fit", "fit_together"):
+        monkeypatch.setattr(label_agnostic, name, lambda *rest, **more: None)
+    own = request(stripes, 1).trained.runtime.partition[1].train
+    asked = request(stripes, 1, ",".join(map(str, own[:5])))
+    state = changeable(asked).server["arrays"]
+    options = label_agnostic.Options(epochs=3, extraction_lr=2e-3, alignment_lr=1e-3)
+    found = label_agnostic.forget_features(asked, state, options, seed=4)
+
+    runtime = asked.trained.runtime
+    model = copy.deepcopy(runtime.trainer.task.model).eval()
+    model.load_state_dict({**model.state_dict(), **state})
+    old = copy.deepcopy(model)
+    *body, head = model.children()
+    assert isinstance(head, torch.nn.Linear)
+    inputs = runtime.preprocess.inputs(runtime.client_data(1).inputs)
+    with rng.torch_seed(4, "forget", "autoencoders"):
+        of_rest, of_own = (FeatureAutoencoder(head.in_features, 8) for _ in range(2))
+    learning = [each for layer in body for each in layer.parameters()]
+    extraction = torch.optim.Adam(learning, lr=2e-3)
+    alignment = torch.optim.Adam(learning, lr=1e-3)
+
+    def features(network: torch.nn.Module, rows: slice) -> torch.Tensor:
+        return torch.nn.Sequential(*list(network.children())[:-1])(inputs[rows])
+
+    gone, rest = slice(0, 5), slice(5, None)
+    for _ in range(3):
+        loss = torch.zeros(())
+        for rows, coder, sign in ((rest, of_rest, 1), (gone, of_own, -1)):
+            made = features(model, rows)
+            far = (coder(made) - made).square().sum(dim=1)
+            loss = loss + sign * (far / (far + 1)).exp().sum()
+        extraction.zero_grad()
+        loss.backward()
+        extraction.step()
+        turned = {
+            part: 1 - torch.cosine_similarity(features(model, rows), features(old, rows).detach())
+            for part, rows in (("rest", rest), ("gone", gone))
+        }
+        bottom = (turned["gone"] / 5).exp().sum()
+        alignment.zero_grad()
+        (turned["rest"].exp() / bottom).log().sum().backward()
+        alignment.step()
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(found.model[name], value, rtol=1e-3, atol=1e-4)
+    assert found.cost.steps == 2 * 6
 
 
 # ------------------------------------------------------------------ the new run
@@ -193,6 +241,7 @@ def test_the_new_run_goes_on_without_the_client(stripes: Run, unlearnt: Run) -> 
     note = json.loads((unlearnt.folder / "forgotten.json").read_text())
     assert (note["client"], note["method"], note["lr"]) == (1, "projected_ascent", 0.01)
     tables = [pandas.read_csv(each.folder / "partition.csv") for each in (stripes, unlearnt)]
+    assert set(tables[1].loc[tables[1].pop("held_out") == "yes", "client"]) == {1}
     pandas.testing.assert_frame_equal(*tables)
     assert load_run(unlearnt.folder).scenario.description.startswith("The run 'stripes'")
 
@@ -224,6 +273,8 @@ def test_retraining_is_the_scenario_with_the_client_held_out(stripes: Run, tmp_p
         stripes,
         1,
         method="label_agnostic",
+        epochs=1,
+        autoencoder_rounds=1,
         recovery_rounds=1,
         against_retraining=True,
         out=tmp_path / "new",
@@ -285,6 +336,9 @@ def test_a_wrong_wish_is_refused(
         forget(stripes, client, progress=False, **options)
 
 
+EQUAL = {"name": "fedavg", "weighting": "uniform"}
+
+
 def small(folder: Path, **fields: Any) -> Run:
     return finished(folder / "run", **({"rounds": 1, "model": {"name": "mlp"}} | fields))
 
@@ -292,15 +346,19 @@ def small(folder: Path, **fields: Any) -> Run:
 @pytest.mark.parametrize(
     ("fields", "options", "words"),
     [
-        ({"partition": {"clients": 1, "domains": "iid"}}, {}, "is the only one that trains"),
+        ({"partition": {"clients": 1, "domains": "mixed"}}, {}, "is the only one that trains"),
         ({"partition": {"clients": 3, "held_out_clients": [0]}}, {}, "was held out and never"),
         ({"strategy": "scaffold"}, {}, "the server of scaffold keeps more than a model"),
-        ({"strategy": "ditto"}, {}, "clients of ditto keep tensors"),
+        ({"strategy": "moon"}, {}, "clients of moon keep tensors"),
         ({"strategy": "fedper"}, {}, "whose clients have models of their own"),
         ({"strategy": "qfedavg"}, {}, "makes the next model in another way"),
-        ({"updates": {"rule": "median"}}, {}, "makes the next model in another way"),
         (
-            {"privacy": {"noise_multiplier": 1.0, "clipping_norm": 1.0}},
+            {"updates": {"rule": "median"}, "strategy": EQUAL},
+            {},
+            "makes the next model in another way",
+        ),
+        (
+            {"privacy": {"noise_multiplier": 1.0, "clipping_norm": 1.0}, "strategy": EQUAL},
             {"method": "label_agnostic"},
             "is private",
         ),
@@ -334,7 +392,7 @@ def test_a_folder_that_is_used_is_refused_before_anything_is_done(
 
 
 def test_held_out_clients_stay_held_out(tmp_path: Path) -> None:
-    run = small(tmp_path, partition={"clients": 4, "domains": "iid", "held_out_clients": 0.25})
+    run = small(tmp_path, partition={"clients": 4, "domains": "mixed", "held_out_clients": 0.25})
     (before,) = request(run, 1 if _held_out(run) != 1 else 2).trained.runtime.partition.held_out
     client = min({0, 1, 2, 3} - {int(before)})
     asked = request(run, client)
@@ -367,7 +425,9 @@ def test_some_samples_are_forgotten_and_left_out(stripes: Run, tmp_path: Path, m
     assert found.run.scenario.partition.left_out_samples == tuple(some)
     assert found.run.scenario.partition.held_out_clients is None
     assert found.stages["before"].membership.members == len(some)
-    old, new = (pandas.read_csv(run.folder / "partition.csv") for run in (stripes, found.run))
+    old, new = (
+        pandas.read_csv(run.folder / "partition.csv", dtype=str) for run in (stripes, found.run)
+    )
     gone = old["client"].notna() & new["client"].isna()
     assert gone.sum() == len(some)
     pandas.testing.assert_frame_equal(old[~gone], new[~gone])
@@ -460,3 +520,22 @@ def test_labels_stay_with_the_samples_that_are_left() -> None:
         assert new.labels.tolist() == old.labels[stay].tolist()
         assert new.labelled.tolist() == old.labelled[stay].tolist()
         assert new.test.tolist() == old.test.tolist()
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_shows_a_table(stripes: Run, tmp_path: Path, run: Any) -> None:
+    words = ("forget", stripes.folder, "--client", 2, "--out", tmp_path / "new")
+    code, told, _ = run(*words, "--recovery-rounds", 1, "--table", tmp_path / "table.csv")
+    assert code == 0
+    assert "membership attack, AUC" in told
+    assert "of the client steps of retraining, which was not done," in told
+    assert "ascent: 5 steps" in told
+    found = pandas.read_csv(tmp_path / "table.csv")
+    assert set(found["stage"]) == {"before", "unlearnt", "after", "retrained"}
+    assert found[found["score"] == "membership"]["low"].notna().all()
+    code, _, error = run(*words)
+    assert code == 2
+    assert error.startswith("error: the folder")
+    assert len(error.splitlines()) == 1

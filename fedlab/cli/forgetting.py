@@ -106,6 +106,14 @@ def forget(
         temperature=temperature,
     )
     print_forgetting(found.table, out)
+    steps, travels = found.shares
+    expected = "" if against_retraining or method == "retrain" else ", which was not done,"
+    if method != "retrain":
+        out.print(
+            f"cost: [bold]{steps:.1%}[/bold] of the client steps of retraining{expected} and "
+            f"{travels:.1%} of its traffic",
+            soft_wrap=True,
+        )
     for line in found.remarks:
         out.print(f"[dim]{line}[/dim]", soft_wrap=True)
     if table is not None:

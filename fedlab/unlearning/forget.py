@@ -57,6 +57,12 @@ class Forgotten(NamedTuple):
     remarks: list[str]
 
     @property
+    def shares(self) -> tuple[float, float]:
+        """Steps and bytes, as shares of those of retraining."""
+        done, again = self.cost, self.retraining
+        return done.steps / again.steps, done.bytes / again.bytes
+
+    @property
     def table(self) -> pandas.DataFrame:
         """One row per stage and score: ``stage``, ``score``, ``value``, ``low``, ``high``.
 
