@@ -312,6 +312,35 @@ def test_costs_are_counted(stripes: Run, tmp_path: Path) -> None:
     assert table["before", "membership"] == found.stages["before"].membership.auc
 
 
+def test_a_round_that_was_chosen_on_validation_is_what_is_changed(tmp_path: Path) -> None:
+    run = small(
+        tmp_path,
+        rounds=4,
+        evaluation={"validation": 0.2, "select": "validation"},
+        training={"optimizer": {"lr": 3.0, "lr_decay": 0.5}},
+    )
+    asked = request(run, 0)
+    assert asked.model_round == run.chosen_round
+    state = changeable(asked).server["arrays"]
+    for name, value in run.model_state().items():
+        assert torch.equal(state[name], value)
+    found = forget(run, 0, recovery_rounds=2, progress=False)
+    assert found.run.rounds == 6
+    assert found.run.chosen_round in {5, 6}
+
+
+def test_two_clients_are_forgotten_one_after_the_other(unlearnt: Run, tmp_path: Path) -> None:
+    found = forget(unlearnt, 2, recovery_rounds=1, out=tmp_path / "new", progress=False)
+    assert found.run.scenario.partition.held_out_clients == (1, 2)
+    trained = found.run.history[found.run.history["split"] == "train"]
+    assert set(trained["client"]) == {0}
+    assert set(trained["round"]) == {5}
+    with pytest.raises(InputError, match="client 1 was held out"):
+        forget(unlearnt, 1, progress=False)
+    with pytest.raises(InputError, match="client 0 is the only one that trains"):
+        forget(found.run, 0, progress=False)
+
+
 # ------------------------------------------------------------------ what is refused
 
 
