@@ -5,7 +5,9 @@ from __future__ import annotations
 from benchmarks.mutants.mutant import Mutant
 
 FORMULAS = ("tests/test_unlearning.py",)
+STEPS = ("tests/test_forget_steps.py",)
 RUNS = ("tests/test_forget.py",)
+SAMPLES = ("tests/test_forget_samples.py",)
 
 MUTANTS = (
     Mutant(
@@ -27,21 +29,21 @@ MUTANTS = (
         "fedlab/unlearning/reference_model.py",
         'float(metrics["num-examples"]) / float(examples.sum())',
         "1 / len(examples)",
-        RUNS,
+        STEPS,
     ),
     Mutant(
         "forget-ascent-descends",
         "fedlab/unlearning/projected_ascent.py",
         "return -loss, outputs",
         "return loss, outputs",
-        RUNS,
+        STEPS,
     ),
     Mutant(
         "forget-ascent-is-not-projected",
         "fedlab/unlearning/projected_ascent.py",
         "parameters=project(carry.parameters, self.centre, self.radius)",
         "parameters=carry.parameters",
-        RUNS,
+        STEPS,
     ),
     Mutant(
         "forget-projection-divides-by-the-squared-distance",
@@ -55,28 +57,28 @@ MUTANTS = (
         "fedlab/unlearning/projected_ascent.py",
         "(share * sum(squares) / len(squares)) ** 0.5",
         "share * sum(squares) / len(squares)",
-        RUNS,
+        STEPS,
     ),
     Mutant(
         "forget-ascent-is-not-clipped",
         "fedlab/unlearning/projected_ascent.py",
         "clip_norm=options.clip",
         "clip_norm=None",
-        RUNS,
+        STEPS,
     ),
     Mutant(
         "forget-statistics-move-in-ascent",
         "fedlab/unlearning/projected_ascent.py",
         "self.task.model.eval()",
         "self.task.model.train()",
-        RUNS,
+        STEPS,
     ),
     Mutant(
         "forget-ascent-is-on-all-of-the-clients-samples",
         "fedlab/unlearning/projected_ascent.py",
         "data.labelled & torch.from_numpy(asked.chosen)",
         "data.labelled",
-        RUNS,
+        STEPS,
     ),
     Mutant(
         "laf-extraction-drives-all-away",
@@ -153,6 +155,6 @@ MUTANTS = (
         "fedlab/partition/partition.py",
         "train[stay], observed[stay], labelled[stay]",
         "train[stay], observed[: stay.sum()], labelled[stay]",
-        RUNS,
+        SAMPLES,
     ),
 )
