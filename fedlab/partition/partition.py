@@ -12,7 +12,7 @@ from fedlab.errors import InputError
 from fedlab.partition.apportion import apportion
 from fedlab.partition.dealt import Dealt, by_client, keep, offsets_of
 from fedlab.partition.held_out import draw_held_out
-from fedlab.partition.left_out import staying
+from fedlab.partition.left_out_samples import staying
 from fedlab.partition.natural_clients import NaturalClients
 from fedlab.partition.natural_deal import deal_to_owners
 from fedlab.partition.sample_pool import Pool

@@ -11,7 +11,7 @@ from fedlab.errors import InputError
 from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 from fedlab.partition.held_out import HeldOut, check_held_out, count_held_out
 from fedlab.partition.label_budget import LabelBudget
-from fedlab.partition.left_out import check_left_out
+from fedlab.partition.left_out_samples import check_left_out
 from fedlab.partition.natural_clients import NaturalClients
 
 

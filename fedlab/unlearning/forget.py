@@ -19,10 +19,10 @@ from fedlab.runs.run_folder import RunFolder
 from fedlab.simulation import simulate
 from fedlab.unlearning import label_agnostic
 from fedlab.unlearning import projected_ascent as ascent
-from fedlab.unlearning.cost import Cost, expected_cost, training_cost
+from fedlab.unlearning.forgetting_cost import Cost, expected_cost, training_cost
+from fedlab.unlearning.forgetting_scores import Scores, score
 from fedlab.unlearning.reference_model import reference_model
 from fedlab.unlearning.request import Request, changeable, request
-from fedlab.unlearning.scores import Scores, score
 from fedlab.unlearning.unlearnt_run import recover, recovery, retraining
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def forget(
     Args:
         run: A finished run.
         client: The client's index.
-        samples: Some of its training samples alone (`fedlab.unlearning.samples.chosen_samples`):
+        samples: Some of its training samples alone (`fedlab.unlearning.chosen_samples`):
             a share of them, indices into the training pool, or a class.
         method: ``projected_ascent``, ``label_agnostic`` or ``retrain``.
         recovery_rounds: Rounds of the remaining clients after the model was changed; 2 by default.

@@ -32,9 +32,9 @@ from torch.nn.functional import cosine_similarity
 from fedlab import rng
 from fedlab.errors import InputError
 from fedlab.records import Tensors, tensor_bytes
-from fedlab.unlearning.cost import Cost
+from fedlab.unlearning.changing_features import Adam, Features, Part
 from fedlab.unlearning.feature_autoencoder import FeatureAutoencoder, fit, fit_together
-from fedlab.unlearning.features import Adam, Features, Part
+from fedlab.unlearning.forgetting_cost import Cost
 from fedlab.unlearning.request import Request
 
 

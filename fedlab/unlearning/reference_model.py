@@ -15,7 +15,7 @@ from fedlab.errors import InputError
 from fedlab.records import Tensors
 from fedlab.runs.checkpoint import Checkpoint
 from fedlab.runs.run_folder import RunFolder
-from fedlab.unlearning.cost import client_rounds
+from fedlab.unlearning.forgetting_cost import client_rounds
 from fedlab.unlearning.request import RETRAIN, Request, saved
 
 

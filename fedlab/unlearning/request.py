@@ -20,8 +20,8 @@ from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.server_app import build_strategy
 from fedlab.strategies.base import Strategy
-from fedlab.unlearning.cost import client_rounds
-from fedlab.unlearning.samples import chosen_samples
+from fedlab.unlearning.chosen_samples import chosen_samples
+from fedlab.unlearning.forgetting_cost import client_rounds
 
 RETRAIN = "use --method retrain"
 """The remedy where the model cannot be changed so that a client is forgotten."""
@@ -93,7 +93,7 @@ def request(run: Run, client: int, samples: str | None = None, seed: int = 0) ->
     Args:
         run: The run.
         client: The client.
-        samples: Which of its samples (`fedlab.unlearning.samples`); None for all of it.
+        samples: Which of its samples (`fedlab.unlearning.chosen_samples`); None for all of it.
         seed: Seed of a share of samples that is drawn.
 
     Raises:
