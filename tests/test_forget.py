@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fedlab.errors import InputError
 from fedlab.export.export_run import export_run
 from fedlab.runs.checkpoint import load_checkpoint
 from fedlab.runs.run import Run, load_run
+from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
 from fedlab.unlearning.forget import forget
 from fedlab.unlearning.request import changeable, request
@@ -214,6 +216,25 @@ def test_a_client_that_never_took_part_is_refused(tmp_path: Path) -> None:
     idle = min({0, 1, 2} - {trained})
     with pytest.raises(InputError, match=f"client {idle} never took part"):
         forget(run, idle, progress=False)
+
+
+def test_samples_that_are_elsewhere_are_refused(stripes: Run, tmp_path: Path) -> None:
+    shutil.copytree(stripes.folder, tmp_path / "devices")
+    (tmp_path / "devices" / "devices.json").write_text("{}")
+    with pytest.raises(InputError, match="was on real devices, which have its samples"):
+        forget(load_run(tmp_path / "devices"), 1, progress=False)
+    features = {"data.features": {"name": "run", "folder": str(stripes.folder)}}
+    other = Run(stripes.folder, load_scenario(stripes.scenario, features))
+    with pytest.raises(InputError, match="reads features of another run"):
+        forget(other, 1, progress=False)
+
+
+def test_a_damaged_checkpoint_is_refused(stripes: Run, tmp_path: Path) -> None:
+    shutil.copytree(stripes.folder, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "round-000003" / "checkpoint.json").write_text("{")
+    with pytest.raises(InputError, match="the checkpoint of round 3 cannot be read"):
+        forget(load_run(tmp_path / "run"), 1, progress=False)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["run"]
 
 
 def test_a_folder_that_is_used_is_refused_before_anything_is_done(

@@ -174,9 +174,11 @@ def _change(
     model = tensor_bytes(checkpoint.server["arrays"])
     reference = reference_model(asked, checkpoint)
     found = ascent.ascend(asked, reference, options, seed)
+    origin = "took part in the last round" if reference.exact else "trained one round more for that"
     remarks = [
+        f"reference: the model without the client's share of {reference.share:.3f}; it {origin}",
         f"ascent: {found.steps} steps, distance {found.distance:.3g} of at most {found.radius:.3g} "
-        "from the mean of the others"
+        "from the mean of the others",
     ]
     return found.model, Cost(found.steps + reference.steps, 2 * model), remarks
 
