@@ -24,6 +24,7 @@ TRAINS = {
     "calibrate",
     "adapt-test",
     "audit",
+    "forget",
     "compare",
     "report",
     "watch",

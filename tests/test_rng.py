@@ -122,7 +122,8 @@ def draws_of(blocks: dict[str, Any], seed: int = 0) -> dict[str, tuple[float, ..
     spec = PartitionSpec(clients=5, **blocks)
     kept: dict[str, list[tuple[float, ...]]] = {name: [] for name in SKEWS}
     watched = {name: Watched(getattr(spec, name), kept[name]) for name in SKEWS}
-    stand_in = cast(PartitionSpec, SimpleNamespace(clients=5, held_out_clients=0, **watched))
+    rest = {"clients": 5, "held_out_clients": 0, "left_out_samples": ()}
+    stand_in = cast(PartitionSpec, SimpleNamespace(**rest, **watched))
     make_partition(stand_in, pools(train=300, domains=3), seed)
     assert all(len(draws) == 1 for draws in kept.values()), kept
     return {name: draws for name, [draws] in kept.items()}

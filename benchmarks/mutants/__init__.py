@@ -15,6 +15,7 @@ from benchmarks.mutants import (
     fairness,
     features,
     few_labels,
+    forgetting,
     heads,
     losses,
     measuring,
@@ -54,4 +55,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *styles.MUTANTS,
     *targets.MUTANTS,
     *aftermath.MUTANTS,
+    *forgetting.MUTANTS,
 )

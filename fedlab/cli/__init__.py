@@ -13,6 +13,7 @@ MODULES = (
     "copying",
     "reporting",
     "adapting",
+    "forgetting",
     "exporting",
     "devices",
 )

@@ -12,6 +12,7 @@ from fedlab.errors import InputError
 from fedlab.partition.apportion import apportion
 from fedlab.partition.dealt import Dealt, by_client, keep, offsets_of
 from fedlab.partition.held_out import draw_held_out
+from fedlab.partition.left_out_samples import staying
 from fedlab.partition.natural_clients import NaturalClients
 from fedlab.partition.natural_deal import deal_to_owners
 from fedlab.partition.sample_pool import Pool
@@ -143,6 +144,10 @@ def make_partition(
         data.class_names,
         generator(seed, "partition", "label noise"),
     )
+    if spec.left_out_samples:
+        stay = staying(train, train_offsets, spec.left_out_samples, dealt.names)
+        train, observed, labelled = train[stay], observed[stay], labelled[stay]
+        train_offsets = offsets_of(owner[stay], clients)
     held_out = draw_held_out(spec.held_out_clients, clients - dealt.newcomers, seed)
     return Partition(
         train,

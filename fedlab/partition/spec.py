@@ -11,6 +11,7 @@ from fedlab.errors import InputError
 from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 from fedlab.partition.held_out import HeldOut, check_held_out, count_held_out
 from fedlab.partition.label_budget import LabelBudget
+from fedlab.partition.left_out_samples import check_left_out
 from fedlab.partition.natural_clients import NaturalClients
 
 
@@ -32,6 +33,9 @@ class PartitionSpec(ConfigBlock):
         held_out_clients: Clients that never train and are asked nothing before the first round:
             their share of all clients, or a list of indices. They are tested with the global model
             in every evaluated round.
+        left_out_samples: Training samples that nobody uses, as indices into the training pool
+            (domain after domain, in the order of the sources), which `fedlab audit` names them by,
+            too. They are left out at the end: who has which of the others stays the same.
     """
 
     clients: PositiveInt | NaturalClients
@@ -41,6 +45,7 @@ class PartitionSpec(ConfigBlock):
     label_budget: LabelBudget = LabelBudget()
     label_noise: Chosen[LabelNoise] = "none"  # type: ignore[assignment]
     held_out_clients: HeldOut | None = None
+    left_out_samples: tuple[int, ...] = ()
     _counted: tuple[int, int] | None = PrivateAttr(default=None)
 
     @field_validator("clients", mode="before")
@@ -61,6 +66,7 @@ class PartitionSpec(ConfigBlock):
     def _some_train(self) -> PartitionSpec:
         if self.held_out_clients is not None and isinstance(self.clients, int):
             check_held_out(self.held_out_clients, self.clients)
+        check_left_out(self.left_out_samples)
         return self
 
     def counted(self, clients: int, held_out: int) -> PartitionSpec:

@@ -136,22 +136,15 @@ class CheckpointWriter:
             write_records(clients / name, records)
             self.client_files[client] = name
         self.grid.changed.clear()
-        unfinished = self.folder / "unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        write_records(unfinished / "server.safetensors", strategy.state)
-        manifest = {
-            "round": server_round,
-            "history": self.history.sync(),
-            "clients": {str(client): name for client, name in sorted(self.client_files.items())},
-            "scenario": self.fixed_settings,
-            "data": self.data,
-        }
-        manifest["checksum"] = _checksum(manifest)
-        write_whole(unfinished / "checkpoint.json", json.dumps(manifest, indent=1))
-        final = self.folder / f"round-{server_round:06d}"
-        shutil.rmtree(final, ignore_errors=True)
-        unfinished.rename(final)
+        put_checkpoint(
+            self.folder,
+            server_round,
+            strategy.state,
+            history=self.history.sync(),
+            fixed_settings=self.fixed_settings,
+            data=self.data,
+            client_files=self.client_files,
+        )
         self._written = server_round
         self._forget()
 
@@ -167,6 +160,45 @@ class CheckpointWriter:
         for file in (self.folder / "clients").iterdir():
             if file.name not in needed:
                 file.unlink()
+
+
+def put_checkpoint(
+    folder: Path,
+    server_round: int,
+    server: Mapping[str, Tensors],
+    *,
+    history: Mapping[str, Mark],
+    fixed_settings: Mapping[str, Any],
+    data: Mapping[str, Any],
+    client_files: Mapping[int, str] = MappingProxyType({}),
+) -> None:
+    """Writes the checkpoint of a round, or replaces it.
+
+    Args:
+        folder: The run's ``checkpoints`` folder, which is there.
+        server_round: The last finished round.
+        server: The strategy's state, by record.
+        history: Sizes of the history files (`HistoryWriter.sync`).
+        fixed_settings: Scenario settings that must not change when the run is resumed.
+        data: Fingerprint of the samples, which must not change either.
+        client_files: Files of the clients' states, by client.
+    """
+    unfinished = folder / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    write_records(unfinished / "server.safetensors", server)
+    manifest = {
+        "round": server_round,
+        "history": history,
+        "clients": {str(client): name for client, name in sorted(client_files.items())},
+        "scenario": fixed_settings,
+        "data": data,
+    }
+    manifest["checksum"] = _checksum(manifest)
+    write_whole(unfinished / "checkpoint.json", json.dumps(manifest, indent=1))
+    final = folder / f"round-{server_round:06d}"
+    shutil.rmtree(final, ignore_errors=True)
+    unfinished.rename(final)
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:

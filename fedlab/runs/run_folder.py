@@ -11,6 +11,7 @@ checkpoints/         what `fedlab resume` goes on from
 model.safetensors    what the server holds after the last round
 tensorboard/         what TensorBoard shows, where the scenario names it as a tracker
 finished.json        there once the run has ended, with its number of rounds
+forgotten.json       where the run goes on from a model that has forgotten: what, and how
 devices.json         where clients are real devices: which device is which client
 """
 

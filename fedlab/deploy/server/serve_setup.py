@@ -216,6 +216,11 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
             "partition.held_out_clients: a device that joins trains, so that there are no clients "
             "to hold out; leave the key out"
         )
+    if scenario.partition.left_out_samples:
+        raise InputError(
+            "partition.left_out_samples: these are indices into samples that devices have and the "
+            "server does not; leave them out on the devices, and take the key out"
+        )
     if scenario.devices.profiles:
         raise InputError(
             "devices.profiles: they simulate the speed of devices, and these ones are real; "
