@@ -77,6 +77,20 @@ def test_it_is_resumed_without_the_client(stripes: Run, tmp_path: Path) -> None:
 
 
 def test_retraining_is_the_scenario_with_the_client_held_out(stripes: Run, tmp_path: Path) -> None:
+    found = forget(stripes, 1, method="retrain", out=tmp_path / "new", progress=False)
+    plain = simulate(
+        stripes.scenario,
+        {"partition.held_out_clients": [1]},
+        out=tmp_path / "plain",
+        progress=False,
+    )
+    for name, value in plain.model_state().items():
+        assert torch.equal(value, found.run.model_state()[name])
+    assert list(found.stages) == ["before", "after"]
+    assert found.shares == (1, 1)
+
+
+def test_forgetting_is_held_against_retraining(stripes: Run, tmp_path: Path) -> None:
     found = forget(
         stripes,
         1,
@@ -90,14 +104,6 @@ def test_retraining_is_the_scenario_with_the_client_held_out(stripes: Run, tmp_p
     )
     assert found.retrained is not None
     assert found.retrained.folder == tmp_path / "new-retrained"
-    plain = simulate(
-        stripes.scenario,
-        {"partition.held_out_clients": [1]},
-        out=tmp_path / "plain",
-        progress=False,
-    )
-    for name, value in plain.model_state().items():
-        assert torch.equal(value, found.retrained.model_state()[name])
     alone = forget(stripes, 1, method="retrain", out=tmp_path / "alone", progress=False)
     assert alone.stages["after"] == found.stages["retrained"]
     assert alone.cost == found.retraining

@@ -161,7 +161,7 @@ def without_client(spec: PartitionSpec, held_out: list[int], client: int) -> lis
     before = spec.held_out_clients
     if isinstance(spec.clients, int):
         chosen = held_out[: count_held_out(before, spec.clients)]
-    elif isinstance(before, float):
+    elif isinstance(before, float | int):
         raise InputError(
             "partition.held_out_clients: a share of natural clients is drawn from all that have "
             "training samples; name them by their indices, and train again"
