@@ -11,8 +11,10 @@ import torch
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.errors import InputError
+from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.feature_transform import dominant_share, off_diagonal_covariance
 from fedlab.preparation import prepare
+from fedlab.records import Tensors
 from fedlab.training.task import Batch
 from helpers import targets, toy
 from helpers.cohorts import assert_same, both, received
@@ -103,6 +105,38 @@ def test_together_is_one_by_one(block: dict[str, Any]) -> None:
     runtime = runtime_of(**block)
     assert runtime.trainer.supports_vmap
     assert_same(*both(runtime), 1e-7)
+
+
+class Half(CrossEntropy):
+    """A loss of a user's own: half of the usual one."""
+
+    name: str = "test_nmtune:Half"
+
+    def value(
+        self, outputs: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor, kept: Tensors
+    ) -> torch.Tensor:
+        """See `Loss.value`."""
+        return super().value(outputs, labels, indices, kept) / 2
+
+
+def test_a_loss_of_ones_own_takes_the_place_of_the_usual_one() -> None:
+    """It is also tried before training, with the trainer of a method in front of another."""
+    none = {"consistency": 0.0, "covariance": 0.0, "singular": 0.0}
+    usual = runtime_of(**none)
+    chosen = usual.scenario.model_copy(
+        update={"training": usual.scenario.training.model_copy(update={"loss": Half()})}
+    )
+    prepared = prepare(chosen)
+    halved = Runtime(chosen, prepared.data, prepared.partition, torch.device("cpu"))
+    losses = []
+    for runtime in (usual, halved):
+        trainer, data = runtime.trainer, runtime.client_data(0)
+        carry = trainer.begin(received(runtime), {}, client_stats_of(trainer, data))
+        batch = Batch(
+            runtime.preprocess.inputs(data.inputs), data.labels, torch.arange(len(data.labels))
+        )
+        losses.append(float(trainer.objective(carry.parameters, carry, batch)[0].detach()))
+    assert losses[1] == pytest.approx(losses[0] / 2)
 
 
 @pytest.mark.parametrize("target", targets.OTHERS)

@@ -26,8 +26,8 @@ MUTANTS = (
     Mutant(
         "sla-aggregates-probabilities",
         "fedlab/models/views.py",
-        "by_image = joint.unflatten(0, (-1, joint.shape[-1]))",
-        "by_image = joint.flatten(1).softmax(-1).view_as(joint).unflatten(0, (-1, joint.shape[-1]))",
+        "by_image = joint.unflatten(",
+        "by_image = joint.flatten(1).softmax(-1).view_as(joint).unflatten(",
         VIEWS,
     ),
     Mutant(
