@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
+from fedlab.clients.base import ClientTrainer, Phase
 from fedlab.clients.sla import distillation
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import client_stats_of
@@ -232,6 +233,23 @@ def test_what_is_tested_is_exported_without_outputs_for_views(predict: str, tmp_
     torch.testing.assert_close(original(stored), expected)
 
 
+class Plain(ClientTrainer):
+    """Trains the head alone, as it does not know of outputs beside it."""
+
+    def phases(self) -> list[Phase]:
+        """One phase."""
+        return [Phase(trained=self.task.head.names)]
+
+
+@pytest.mark.parametrize("base", ["fedper", "fedrep", "lg_fedavg", "fedbabu"])
+def test_outputs_for_views_are_a_part_of_the_head(base: str) -> None:
+    runtime = runtime_of(model=CNN, strategy={"name": "sla", "base": base}, train=8)
+    stays = {name for name in runtime.trainer.local if "plain" in name or "pairs" in name}
+    assert len(stays) == (4 if base in ("fedper", "fedrep", "fedbabu") else 0)
+    if base == "lg_fedavg":
+        assert all("plain" in name or "pairs" in name for name in runtime.trainer.shared)
+
+
 # ---------------------------------------------------------------------- refusals
 
 
@@ -243,13 +261,17 @@ def test_what_is_tested_is_exported_without_outputs_for_views(predict: str, tmp_
         ({"strategy": {"weighting": "uniform"}}, r"write strategy\.base\.weighting"),
         ({"strategy": {"base": "moon"}}, r"strategy\.base: 'moon' decides itself what"),
         ({"strategy": {"base": "fedetf"}}, r"strategy\.(name|base): "),
-        ({"strategy": {"base": "fedper"}}, r"'fedper' treats the head apart"),
-        ({"strategy": {"base": "lg_fedavg"}}, r"'lg_fedavg' treats the head apart"),
-        ({"strategy": {"base": "fedbabu"}}, r"'fedbabu' "),
+        (
+            {"strategy": {"base": {"name": "fedavg", "client": "test_sla:Plain"}}},
+            r"head apart from",
+        ),
         ({"strategy": {"base": "fedheal"}}, r"one method can stand before another, not two"),
         ({"training": {"loss": "label_smoothing"}}, r"to which training\.loss 'label_smoothing'"),
         ({"data": {"channels": 1}, "strategy": {"colours": 3}}, r"permutes three channels, and"),
-        ({"data": {"features": "warm_up"}, "model": "linear"}, r"data\.features: sla turns"),
+        (
+            {"data": {"features": "warm_up"}, "model": "linear"},
+            r"\(96,\) are no images; leave data\.features",
+        ),
         ({"model": "helpers.odd_networks:ConvolutionalHead"}, r"has no such layer"),
     ],
     ids=lambda each: str(each),
@@ -265,7 +287,7 @@ def test_what_has_no_views_or_another_loss_is_refused(changes: dict[str, Any], w
 
 
 def test_tables_are_no_images() -> None:
-    with pytest.raises(InputError, match=r"samples of shape \(5,\) are no images; use another"):
+    with pytest.raises(InputError, match=r"samples of shape \(5,\) are no images; leave"):
         prepare(tables.scenario("class", strategy="sla"))
 
 

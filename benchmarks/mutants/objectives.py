@@ -151,9 +151,9 @@ MUTANTS = (
     ),
     Mutant(
         "nmtune-networks-learn-features-too",
-        "fedlab/strategies/nmtune.py",
-        "if not own or others:",
-        "if not own:",
+        "fedlab/clients/nmtune.py",
+        "if others or not found:",
+        "if not found:",
         FEATURES,
     ),
     Mutant(

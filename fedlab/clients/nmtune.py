@@ -5,19 +5,27 @@ See `fedlab.strategies.nmtune` for the paper and what travels.
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss, normalize
 
 from fedlab.clients.base import Carry
 from fedlab.clients.families.one_objective import OneObjective
+from fedlab.errors import InputError
+from fedlab.models.anatomy import anatomy_of
 from fedlab.models.feature_transform import (
     dominant_share,
     find_transform,
     off_diagonal_covariance,
 )
+from fedlab.models.head import find_head
 from fedlab.records import Tensors
 from fedlab.strategies.nmtune import NMTuneParameters
 from fedlab.training.task import Batch, Task
+
+if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
 
 
 class NMTune(OneObjective):
@@ -33,8 +41,28 @@ class NMTune(OneObjective):
         super().__init__(parameters, task)
         self.nmtune = parameters
         transform = find_transform(task.model)
-        assert transform is not None  # `NMTuneParameters.check` refuses other networks
+        assert transform is not None  # `check` refuses other networks
         self.transform = transform
+
+    @classmethod
+    def check(cls, scenario: Experiment, model: nn.Module) -> None:
+        """Refuses networks that learn features themselves, or have no head.
+
+        Raises:
+            InputError: With the remedy.
+        """
+        super().check(scenario, model)
+        transform, head = find_transform(model), find_head(model)
+        found = transform is not None and head is not None
+        own = {*transform.parameters(), *head.layer.parameters()} if transform and head else set()
+        learning = anatomy_of(model).learning
+        others = [n for n, p in model.named_parameters() if n in learning and p not in own]
+        if others or not found:
+            does = f"learns more ({others[0]})" if found else "has no such layer"
+            raise InputError(
+                "strategy.name: nmtune transforms what a frozen network gives to a last dense "
+                f"layer, and the model '{scenario.model.name}' {does}; use model=linear"
+            )
 
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss with the terms added."""

@@ -40,29 +40,35 @@ class SLA(OneObjective):
         super().__init__(parameters, task)
         self.sla = parameters
         found = find_view_head(task.model)
-        assert found is not None  # `SLAParameters.check` refuses other networks
+        assert found is not None  # `check` refuses other networks
         self.path, self.head = found
 
     @classmethod
     def check(cls, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses a base that treats the head in another way than the outputs for pairs.
+        """Refuses networks without a head, and bases that treat it unlike the outputs for pairs.
 
         Raises:
             InputError: With the reason and the remedy.
         """
         super().check(scenario, model)
         base, found = scenario.strategy.base, find_view_head(model)
+        if found is None:
+            raise InputError(
+                "strategy.name: sla puts a layer beside the last dense layer, and the model "
+                f"'{scenario.model.name}' has no such layer that gives its outputs; use a model "
+                "that ends with one"
+            )
         task = Task(model, Optimizer(scenario.training.optimizer), classes=1)
         trainer = trainer_of(base)(base, task)
-        heads = [f"{found[0]}.{each}.weight" for each in ("plain", "pairs")] if found else []
+        heads = [f"{found[0]}.{each}.weight" for each in ("plain", "pairs")]
         apart = len({name in trainer.local for name in heads}) > 1
         for phase in trainer.phases():
             trained = phase.trained
             apart |= trained is not None and len({name in trained for name in heads}) > 1
         if apart:
             raise InputError(
-                f"strategy.base: '{base.name}' treats the head apart from other layers, and sla "
-                f"has two; {REMEDY}"
+                f"strategy.base: '{base.name}' treats the head apart from what sla puts beside it; "
+                f"{REMEDY}"
             )
 
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:

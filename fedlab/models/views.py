@@ -59,7 +59,7 @@ class Views:
         if len(shape) != 3:
             raise InputError(
                 f"strategy.name: sla turns images and permutes their colours, and samples of shape "
-                f"{tuple(shape)} are no images; use another strategy, such as fedavg"
+                f"{tuple(shape)} are no images; leave data.features out, or use another strategy"
             )
         channels, height, width = shape
         if self.rotations == 4 and height != width:

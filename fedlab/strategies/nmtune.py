@@ -20,8 +20,7 @@ from torch import nn
 from fedlab.config.ranges import LogUniform, Range
 from fedlab.errors import InputError
 from fedlab.features.base import NoExtractor
-from fedlab.models.anatomy import anatomy_of
-from fedlab.models.feature_transform import FeatureTransform, find_transform, with_transform
+from fedlab.models.feature_transform import FeatureTransform, with_transform
 from fedlab.models.head import find_head
 from fedlab.strategies.families.in_front import InFront, InFrontParameters
 from fedlab.strategies.families.requirements import gives_outputs, runs_on
@@ -80,7 +79,7 @@ class NMTuneParameters(InFrontParameters):
         return with_transform(adapted, head.layer, transform)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses images, and networks that learn features themselves.
+        """Refuses images, and whatever the base refuses.
 
         Raises:
             InputError: With the reason and the remedy.
@@ -91,17 +90,6 @@ class NMTuneParameters(InFrontParameters):
             raise InputError(
                 "strategy.name: nmtune transforms features of a frozen network, and the samples "
                 "are images; set data.features (warm_up needs no download) and model=linear"
-            )
-        transform, head = find_transform(model), find_head(model)
-        own = set(transform.parameters()) if transform and head else set()
-        own |= set(head.layer.parameters()) if head else set()
-        learning = set(anatomy_of(model).learning)
-        others = [n for n, p in model.named_parameters() if n in learning and p not in own]
-        if not own or others:
-            raise InputError(
-                "strategy.name: nmtune transforms what a frozen network gives to a last dense "
-                f"layer, and the model '{scenario.model.name}' "
-                f"{f'learns more ({others[0]})' if own else 'has no such layer'}; use model=linear"
             )
         super().check(scenario, model)
 

@@ -17,10 +17,8 @@ from pydantic import PositiveFloat, model_validator
 from torch import nn
 
 from fedlab.config.ranges import Range, Values
-from fedlab.errors import InputError
-from fedlab.features.base import NoExtractor
 from fedlab.models.head import find_head
-from fedlab.models.views import Prediction, Views, find_view_head, with_view_head
+from fedlab.models.views import Prediction, Views, with_view_head
 from fedlab.strategies.families.in_front import InFront, InFrontParameters
 from fedlab.strategies.families.requirements import gives_outputs, refuse_other_losses
 from fedlab.targets.base import ONLY_CLASS
@@ -88,23 +86,12 @@ class SLAParameters(InFrontParameters):
         return with_view_head(adapted, head.layer, self.views, self.predict)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses features, other losses, and networks or bases that go with one head alone.
+        """Refuses losses that would not be heeded, and whatever the base refuses.
 
         Raises:
             InputError: With the reason and the remedy.
         """
-        if not isinstance(scenario.data.features, NoExtractor):
-            raise InputError(
-                f"data.features: sla turns images, and '{scenario.data.features.name}' takes their "
-                "place; leave data.features out, or use strategy.name=nmtune"
-            )
         refuse_other_losses(scenario)
-        if find_view_head(model) is None:
-            raise InputError(
-                "strategy.name: sla puts a layer beside the last dense layer, and the model "
-                f"'{scenario.model.name}' has no such layer that gives its outputs; use a model "
-                "that ends with one"
-            )
         super().check(scenario, model)
 
 
