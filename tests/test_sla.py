@@ -190,7 +190,7 @@ def test_class_three_turned_by_half_is_label_fourteen() -> None:
         {"predict": "distilled"},
         {"predict": "aggregated", "base": {"name": "fedprox", "mu": 0.5}},
         {"predict": "single", "rotations": 1, "colours": 3, "base": "fedbn"},
-        {"base": "scaffold"},
+        {"base": "fedsam"},
     ],
     ids=str,
 )
