@@ -200,14 +200,17 @@ class Unequal(toy.Stripes):
 def test_shares_count_against_those_that_the_model_has_learnt(tmp_path: Path) -> None:
     """Where these are not all the same, the ratio q / p is another thing than q."""
     data = {"sources": [{"name": "test_adapt_test:Unequal"}], "image_size": 8}
-    run = finished(tmp_path / "run", data=data, model="mlp", rounds=1)
+    model = {"name": "small_cnn", "widths": [8, 8, 8]}
+    training = {"local_epochs": 5, "batch_size": 8, "optimizer": {"lr": 0.05}}
+    run = finished(tmp_path / "run", data=data, model=model, training=training)
     found = adapt_test(run, method="label_shift", estimator="em")
     own = found.priors
     assert own is not None
     assert own.source.tolist() == pytest.approx([1 / 7, 1 / 7, 1 / 7, 4 / 7])
-    model, pool = run.model(), prepare(run.scenario).data.test
+    assert own.weight.max() > 2 * own.weight.min()
+    program, pool = run.model(), prepare(run.scenario).data.test
     with torch.no_grad():
-        logits = model(torch.from_numpy(pool.inputs)).double()
+        logits = program(torch.from_numpy(pool.inputs)).double()
     heeded = logits.softmax(dim=1) * torch.tensor((own.estimated / own.source).tolist())
     heeded /= heeded.sum(dim=1, keepdim=True)
     after = found.outputs["d0"].double().softmax(dim=1)
