@@ -67,13 +67,13 @@ class NMTune(OneObjective):
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss with the terms added."""
         own = self.nmtune
-        with self.transform.listen() as heard:
+        with self.transform.listen() as captured:
             transformed, outputs = self.task.features_and_outputs(
                 parameters, carry.buffers, batch.inputs
             )
         loss = self.loss(outputs, batch, carry)
         if own.consistency:
-            kept = normalize(heard[-1].detach().to(outputs.dtype), dim=-1)
+            kept = normalize(captured[-1].detach().to(outputs.dtype), dim=-1)
             loss = loss + own.consistency * mse_loss(normalize(transformed, dim=-1), kept)
         if own.covariance:
             loss = loss + own.covariance * off_diagonal_covariance(transformed)

@@ -75,9 +75,9 @@ class SLA(OneObjective):
         """The loss of all views; the outputs are those that `predict` names."""
         own = self.sla
         views = len(own.views)
-        with self.head.listen() as heard:
+        with self.head.listen() as captured:
             plain = self.task.outputs(parameters, carry.buffers, own.views.of(batch.inputs))
-        joint = self.head.joint(plain, self._pairs(parameters, heard[-1].to(plain.dtype)))
+        joint = self.head.joint(plain, self._pairs(parameters, captured[-1].to(plain.dtype)))
         shown = torch.arange(views, device=batch.labels.device)
         labels = (batch.labels.unsqueeze(-1) * views + shown).flatten()
         loss = log_loss(joint.flatten(start_dim=1), labels).mean()

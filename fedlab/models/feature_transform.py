@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from fedlab.models.heard import heard_by
+from fedlab.models.captured import captured_inputs
 from fedlab.models.surgery import replace_modules
 
 
@@ -38,7 +38,7 @@ class FeatureTransform(nn.Module):
 
     def listen(self) -> AbstractContextManager[list[Tensor]]:
         """Records φ of every forward pass within the context."""
-        return heard_by(self, lambda features: features)
+        return captured_inputs(self, lambda features: features)
 
 
 def with_transform(model: nn.Module, head: nn.Linear, transform: FeatureTransform) -> nn.Module:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.errors import InputError
-from fedlab.models.heard import heard_by
+from fedlab.models.captured import captured_inputs
 from fedlab.models.surgery import replace_modules
 
 QUARTERS: Mapping[int, tuple[int, ...]] = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3)}
@@ -127,7 +127,7 @@ class ViewHead(nn.Module):
 
     def listen(self) -> AbstractContextManager[list[Tensor]]:
         """Records the features of every forward pass within the context."""
-        return heard_by(self, lambda features: features)
+        return captured_inputs(self, lambda features: features)
 
 
 class ViewNetwork(nn.Module):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from fedlab.clients.base import ClientTrainer
-from fedlab.clients.families.in_front import InFront, trainer_of
+from fedlab.clients.families.in_front import InFrontTrainer, trainer_of
 from fedlab.errors import InputError
 from fedlab.models.head import find_head
 from fedlab.training.optimizer import Optimizer
@@ -20,7 +20,7 @@ OWN = ("objective", "loss", "step", "answer", "training_data")
 REMEDY = "choose a base such as fedavg, fedprox or scaffold"
 
 
-class OneObjective(InFront):
+class OneObjective(InFrontTrainer):
     """In front of a base that minimises the scenario's loss on labelled samples.
 
     What the base adds (a pull, corrected gradients, layers that stay) stays as it is.
