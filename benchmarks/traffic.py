@@ -36,15 +36,17 @@ SCENARIO: dict[str, Any] = {
     "resources": {"backend": "local", "gpus_per_actor": 0},
 }
 FEW_LABELS = {"partition": {"clients": 2, "label_budget": {"share": 0.2}}}
+FEATURES = {
+    "model": {"name": "linear"},
+    "data": SCENARIO["data"] | {"features": {"name": "warm_up", "rounds": 1}},
+}
 WANTED: dict[str, dict[str, Any]] = {
     "feddg_ga": {"evaluation": {"every": 3, "validation": 0.2}},
     "fedlabel": FEW_LABELS,
     "fixmatch": FEW_LABELS,
     "uda": FEW_LABELS,
-    "ggeur": {
-        "model": {"name": "linear"},
-        "data": SCENARIO["data"] | {"features": {"name": "warm_up", "rounds": 1}},
-    },
+    "ggeur": FEATURES,
+    "nmtune": FEATURES,
 }
 """What some methods cannot do without."""
 

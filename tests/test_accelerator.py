@@ -36,7 +36,7 @@ METHODS = (
     *("ditto", "moon", "fedntd", "fedsam", "fedwon", "fixmatch", "uda", "fedlabel", "fixbn"),
     *("fedproto", "silobn", "lg_fedavg", "fraug", "fedetf", "fedbabu", "fedrod", "fedala"),
     *("qfedavg", "afl", "ifca", "fpl", "fedheal", "fedplvm", "f2dc", "fedsr", "fediir", "fedlesam"),
-    "fdse",
+    *("fdse", "sla"),
 )
 FULL = "FEDLAB_ACCELERATOR" in os.environ
 """Whether slow tests try every method with all networks and losses, which takes an hour."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 import torch
@@ -14,6 +16,8 @@ from torch import nn
 from fedlab.adaptation.adapt_test import Adapted, adapt_test
 from fedlab.adaptation.batch_statistics import adapt_statistics
 from fedlab.adaptation.tent import entropy, tent
+from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
 from fedlab.preparation import prepare
 from fedlab.runs.run import Run
@@ -177,6 +181,39 @@ def test_other_shares_of_classes_are_found_and_heeded(digits: Run) -> None:
             heeded /= heeded.sum(dim=1, keepdim=True)
             after = found.outputs["skewed"].double().softmax(dim=1)
             torch.testing.assert_close(after, heeded, rtol=1e-3, atol=1e-4)
+
+
+class Unequal(toy.Stripes):
+    """Stripes of one look; four times as many training samples of the last class as of another."""
+
+    name: str = "test_adapt_test:Unequal"
+    domains: int = 1
+    train: int = 160
+
+    def _domain(self, index: int, context: LoadContext) -> Domain:
+        whole = super()._domain(index, context)
+        kept = (whole.train_labels == toy.CLASSES - 1) | (np.arange(self.train) < self.train // 4)
+        inputs, labels = whole.train_inputs[kept], whole.train_labels[kept]
+        return replace(whole, train_inputs=inputs, train_labels=labels)
+
+
+def test_shares_count_against_those_that_the_model_has_learnt(tmp_path: Path) -> None:
+    """Where these are not all the same, the ratio q / p is another thing than q."""
+    data = {"sources": [{"name": "test_adapt_test:Unequal"}], "image_size": 8}
+    model = {"name": "small_cnn", "widths": [8, 8, 8]}
+    training = {"local_epochs": 5, "batch_size": 8, "optimizer": {"lr": 0.05}}
+    run = finished(tmp_path / "run", data=data, model=model, training=training)
+    found = adapt_test(run, method="label_shift", estimator="em")
+    own = found.priors
+    assert own is not None
+    assert own.source.tolist() == pytest.approx([1 / 7, 1 / 7, 1 / 7, 4 / 7])
+    assert own.weight.max() > 2 * own.weight.min()
+    program, pool = run.model(), prepare(run.scenario).data.test
+    with torch.no_grad():
+        logits = program(torch.from_numpy(pool.inputs)).double()
+    ratio = torch.tensor((own.estimated / own.source).tolist())
+    heeded = (logits.log_softmax(dim=1) + ratio.log()).log_softmax(dim=1)
+    torch.testing.assert_close(found.outputs["d0"].double(), heeded, rtol=1e-4, atol=1e-4)
 
 
 def test_em_finds_no_shift_where_there_is_none_once_it_is_calibrated(digits: Run) -> None:

@@ -26,7 +26,7 @@ from helpers import shapes, toy
 from helpers.running import At, result
 from helpers.targets import OTHERS, scenario
 
-OF_CLASSES = ["fedetf", "fedrod", "fpl", "fedplvm", "f2dc", "fedsr", "fediir"]
+OF_CLASSES = ["fedetf", "fedrod", "fpl", "fedplvm", "f2dc", "fedsr", "fediir", "sla"]
 OF_LOSSES = ["afl", "ifca", "fedala", "qfedavg", "feddg_ga"]
 VALIDATED = {"feddg_ga": {"evaluation": {"validation": 0.2}}}
 TRANSFORMER = shapes.NETWORKS["ids-transformer"]

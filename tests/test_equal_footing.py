@@ -39,6 +39,8 @@ def passes(strategy: Any, **changes: Any) -> RoundPasses:
         ("fraug", 80, 40),  # features as in tests
         ({"name": "fedrep", "head_epochs": 2}, 120, 120),  # two passes for the head, one for all
         ("centralised", 120, 120),
+        ({"name": "sla", "base": "fedprox"}, 160, 160),  # four views
+        ({"name": "fedheal", "base": "fedprox"}, 40, 40),
     ],
     ids=str,
 )

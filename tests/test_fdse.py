@@ -87,7 +87,8 @@ def test_a_networks_own_normalisation_becomes_that_of_the_layer() -> None:
 
 
 class Odd(nn.Module):
-    """A convolution behind which a sum stands, a grouped one, a frozen one, and one used twice."""
+    """A convolution behind which a sum stands, one that more than a normalisation reads, a grouped
+    one, a frozen one, and one used twice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,18 +96,21 @@ class Odd(nn.Module):
         self.frozen, self.twice = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
         self.frozen.requires_grad_(requires_grad=False)
         self.norm, self.head = nn.BatchNorm2d(4), nn.Linear(4, 3)
+        self.skipped, self.beside = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.added(images)
-        maps = self.norm(maps + self.grouped(maps))
+        maps = self.skipped(self.norm(maps + self.grouped(maps)))
+        maps = self.beside(maps) + maps
         return self.head(self.twice(self.twice(self.frozen(maps))).mean(dim=(2, 3)))
 
 
 def test_what_cannot_be_decomposed_stays_as_it_is() -> None:
     model = decompose(Odd(), 2)
     layers = decomposed_layers(model)
-    assert layers.keys() == {"added", "twice"}
+    assert layers.keys() == {"added", "twice", "skipped"}
     assert isinstance(model.norm, nn.BatchNorm2d)  # reads a sum
+    assert isinstance(model.beside, nn.BatchNorm2d)  # what it reads is also added to its outputs
     assert type(model.head) is nn.Linear
     assert model(torch.randn(2, 2, 4, 4)).shape == (2, 3)
 

@@ -32,6 +32,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     "feddg_ga": {"evaluation": {"validation": 0.25}},
     "fedwon": {"model": {"name": "small_cnn", "widths": [4, 4, 4], "norm": "none"}},
     "fixbn": {"rounds": 2},
+    "nmtune": {"data": {"sources": ["helpers.targets:Tables"]}, "model": "linear"},
     "moon": {"strategy": {"name": "moon", "projection": 4}},
 }
 """What a method cannot do without."""

@@ -63,7 +63,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
         *({"name": "classes_per_client", "count": n} for n in (1, 2, 9)),
     ),
     "partition.quantity": ({"name": "power_law", "exponent": 2.0}, {"name": "lognormal"}),
-    "partition.label_budget": ({"share": 0.5}, {"share": 0.1}, {"share": 0}),
+    "partition.label_budget": ({"share": 0.5}, {"share": 0.1}, {"share": 0}, {"positives": 0.5}),
     "partition.label_noise": ({"name": "symmetric", "rate": 0.3}, {"name": "pair", "rate": 0.9}),
     "model": ("linear", "small_cnn", {"name": "mlp", "hidden": [4, 4]}, "resnet20", "nowhere"),
     "model.norm": ("batch", "group", "layer", "none"),

@@ -29,7 +29,7 @@ from helpers.tiny_scenario import write_tiny
 NOT_ON_DEVICES = {"centralised", "fedbuff"}
 """They move samples, or need a virtual clock."""
 
-FEATURES = {"ggeur": ["model=linear", "partition.labels=iid"]}
+FEATURES = {name: ["model=linear", "partition.labels=iid"] for name in ("ggeur", "nmtune")}
 SEMI = ["partition.label_budget.share=0.3"]
 SETTINGS: dict[str, list[str]] = {
     "fedlabel": [*SEMI, "training.local_epochs=2"],

@@ -35,8 +35,8 @@ from helpers.cohorts import assert_same, both
 from helpers.running import At
 from helpers.targets import OTHERS, scenario
 
-WANT_MORE = {"fedbn", "silobn", "fedwon", "fixbn", "fedbuff", "feddg_ga", "ccst"}
-"""Methods that need normalisation, devices, validation samples or images."""
+WANT_MORE = {"fedbn", "silobn", "fedwon", "fixbn", "fedbuff", "feddg_ga", "ccst", "nmtune"}
+"""Methods that need normalisation, devices, validation samples, images or features."""
 METHODS = [
     name
     for name in BUILTIN["strategies"]
@@ -47,6 +47,7 @@ LOSSES = {
     "multi_label": [
         {"name": "bce", "prior": "client", "pos_weight": 2.0},
         {"name": "bce", "gamma_neg": 4.0, "clip": 0.05},
+        {"name": "pu", "gamma": 0.85, "temperature": 2.0},
     ],
     "regression": ["mae", {"name": "huber", "delta": 0.5}],
 }

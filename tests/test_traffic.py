@@ -87,6 +87,8 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     "fedsr": ({"width": 5}, GAUSSIAN, GAUSSIAN),
     "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
     "f2dc": ({}, MODEL, MODEL),
+    "sla": ({}, MODEL + 4 * HEAD, MODEL + 4 * HEAD),
+    "sla, single": ({"predict": "single", "colours": 3}, MODEL + 11 * HEAD, MODEL + 11 * HEAD),
     "fdse": ({}, *2 * (EXTRACTORS + ERASERS + AFFINE + STATISTICS + HEAD,)),
     "fraug": ({}, TRAINED + GENERATOR, TRAINED + GENERATOR),
     "fedetf": ({}, MODEL - HEAD + ETF, MODEL - HEAD + ETF),
@@ -127,4 +129,4 @@ def test_bytes_of_a_round_are_as_stated(method: str) -> None:
 
 def test_every_method_is_counted() -> None:
     counted = {method.partition(",")[0] for method in SENT}
-    assert counted | {"ggeur", "fedplvm"} == set(registry.BUILTIN["strategies"])
+    assert counted | {"ggeur", "fedplvm", "nmtune"} == set(registry.BUILTIN["strategies"])

@@ -97,7 +97,8 @@ def _exceptions(comparison: Compared) -> str:
     used = [run.scenario.strategy for group in comparison.groups for run in group.runs.values()]
     named = {str(each.name): each.clients_count for each in used}
     lines = []
-    if over := [name for name in ("ggeur", "fedheal") if name in named]:
+    elsewhere = {str(each.name) for each in used if each.weighting_key != "weighting"}
+    if over := [name for name in named if name in elsewhere]:
         lines.append(f"of {' and '.join(over)} it is strategy.base.weighting")
     lines += [
         f"{name} knows its own way alone"

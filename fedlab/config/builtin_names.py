@@ -52,6 +52,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "pardon": "fedlab.strategies.pardon:PARDON",
         "fediir": "fedlab.strategies.fediir:FedIIR",
         "fedlesam": "fedlab.strategies.fedlesam:FedLESAM",
+        "sla": "fedlab.strategies.sla:SLA",
+        "nmtune": "fedlab.strategies.nmtune:NMTune",
     },
     "clients": {
         "fedavg": "fedlab.clients.fedavg:FedAvg",
@@ -97,6 +99,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "pardon": "fedlab.clients.pardon:PARDON",
         "fediir": "fedlab.clients.fediir:FedIIR",
         "fedlesam": "fedlab.clients.fedlesam:FedLESAM",
+        "sla": "fedlab.clients.sla:SLA",
+        "nmtune": "fedlab.clients.nmtune:NMTune",
     },
     "models": {
         "linear": "fedlab.models.dense:Linear",
@@ -133,6 +137,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "fedlc": "fedlab.losses.calibrated:FedLC",
         "fedrs": "fedlab.losses.calibrated:FedRS",
         "bce": "fedlab.losses.bce:BCE",
+        "pu": "fedlab.losses.pu:PU",
         "mse": "fedlab.losses.distance:MSELoss",
         "mae": "fedlab.losses.distance:MAELoss",
         "huber": "fedlab.losses.distance:Huber",

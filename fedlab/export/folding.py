@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from fedlab.models.surgery import replace_modules
+from fedlab.models.views import ViewHead, ViewNetwork
 from fedlab.models.weight_standardisation import WSConv2d
 
 
@@ -22,6 +23,22 @@ def fold_weight_standardisation(model: nn.Module) -> nn.Module:
         The network: `model`, unless it is itself a convolution.
     """
     return replace_modules(model, _plain)
+
+
+def fold_view_heads(model: nn.Module) -> nn.Module:
+    """Leaves of a network that learnt from views its plain head, unless views are aggregated.
+
+    Args:
+        model: The network, changed in place.
+
+    Returns:
+        The network as it was before a method put its outputs for views into it.
+    """
+    if not isinstance(model, ViewNetwork) or model.aggregates:
+        return model
+    return replace_modules(
+        model.network, lambda module: module.plain if isinstance(module, ViewHead) else module
+    )
 
 
 def _plain(module: nn.Module) -> nn.Module:

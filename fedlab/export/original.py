@@ -12,7 +12,7 @@ from fedlab.clients.base import ClientTrainer, Received
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
-from fedlab.export.folding import fold_weight_standardisation
+from fedlab.export.folding import fold_view_heads, fold_weight_standardisation
 from fedlab.export.program import Program, Standardise
 from fedlab.features.base import ExtractionContext, NoExtractor
 from fedlab.features.frozen import FrozenNetwork
@@ -102,7 +102,7 @@ class Original:
         network = fill(copy_of(self.runtime.trainer.task.model), self.state)
         samples, extractor = self.runtime.data, None
         if whole:
-            network = merge(fold_weight_standardisation(network))
+            network = merge(fold_weight_standardisation(fold_view_heads(network)))
             samples, extractor = self._extractor()
         in_units = self.runtime.data.target.in_units()
         program = Program(network, Standardise.of(self.runtime.preprocess), extractor, in_units)

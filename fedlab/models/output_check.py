@@ -108,6 +108,8 @@ def check_outputs(
     try:
         with torch.no_grad():
             outputs = model.eval()(samples)
+    except InputError:  # what a method has put into the network refuses the samples itself
+        raise
     except Exception as error:  # a user's module may raise anything
         raise InputError(
             f"{name} fails on inputs of shape {tuple(samples.shape)}: {format_error(error)}; "

@@ -29,7 +29,8 @@ class ClientSplit:
 
     Attributes:
         train: Indices into the training pool, int64 of shape (n,).
-        labels: The labels the client sees for them (after label noise), as stored, shape (n, ...).
+        labels: The labels the client sees for them (after label noise, known positives alone), as
+            stored, shape (n, ...).
         labelled: Whether each of them has a label at all (label budget), bool of shape (n,).
         test: Indices into the test pool, int64 of shape (m,).
         validation: Indices into the training pool of samples that are not trained on, int64 of
@@ -143,6 +144,9 @@ def make_partition(
         clients - dealt.newcomers,
         data.class_names,
         generator(seed, "partition", "label noise"),
+    )
+    observed = spec.label_budget.known(
+        observed, owner, labelled, generator(seed, "partition", "known positives")
     )
     if spec.left_out_samples:
         stay = staying(train, train_offsets, spec.left_out_samples, dealt.names)

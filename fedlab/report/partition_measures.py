@@ -8,6 +8,7 @@ import numpy as np
 
 from fedlab.data.samples import FederatedData
 from fedlab.partition.partition import Partition
+from fedlab.targets.base import MULTI_LABEL
 
 
 def class_counts(
@@ -37,6 +38,25 @@ def _counts(
     owners = np.repeat(np.arange(len(partition)), np.diff(offsets))
     flat = np.bincount(owners * number + kinds[indices], minlength=len(partition) * number)
     return flat.reshape(len(partition), number)
+
+
+def known_positives(partition: Partition, data: FederatedData) -> float:
+    """Share of the labels that hold, of labelled training samples, which clients know of.
+
+    1 where other targets than several labels are learnt.
+    """
+    if data.target.kind != MULTI_LABEL:
+        return 1.0
+    holds = data.train.labels[partition.train[partition.labelled]] > 0
+    known = partition.labels[partition.labelled] > 0
+    return float((known & holds).sum() / max(holds.sum(), 1))
+
+
+def wrong_labels(partition: Partition, data: FederatedData) -> float:
+    """Share of the labels of training samples that are wrong; one that is not known is not."""
+    true, observed = data.train.labels[partition.train], partition.labels
+    wrong = observed > true if data.target.kind == MULTI_LABEL else observed != true
+    return float(wrong.mean())
 
 
 def label_distances(counts: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from fedlab.config import registry
 from fedlab.config.component import Component
 from fedlab.config.experiment import Experiment
 from fedlab.errors import FedlabError
-from fedlab.targets.base import CLASS, Target
+from fedlab.targets.base import CLASS, MULTI_LABEL, Target
 
 DEFAULTS = {"training": "loss", "evaluation": "metrics"}
 """The block, and its key, that a target has a default for, by the target's attribute."""
@@ -62,6 +62,13 @@ def refuse_other_targets(scenario: Experiment) -> None:
                 f"data.target is '{target.name}'; use {_choice(others)}"
                 f"a class of your own whose `targets` names '{target.kind}'"
             )
+    positives = scenario.partition.label_budget.positives
+    if positives < 1 and target.kind != MULTI_LABEL:
+        raise ValueError(
+            f"partition.label_budget.positives: {positives:g} is a share of labels that hold, of "
+            f"data.target multi_label, and data.target is '{target.name}'; leave it out, or use "
+            "partition.label_budget.share, the share of labelled samples"
+        )
 
 
 def _choice(others: str) -> str:

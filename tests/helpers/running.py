@@ -39,7 +39,7 @@ def on(backend: str) -> dict:
     return {"backend": backend, "actors": 2} if backend == "ray" else {"backend": backend}
 
 
-ELSEWHERE = {"ggeur", "fedbuff", "feddg_ga"}
+ELSEWHERE = {"ggeur", "fedbuff", "feddg_ga", "nmtune"}
 """Methods that need features, devices or validation samples, and are interrupted in tests of their
 own."""
 
@@ -48,7 +48,7 @@ LIKE_OTHERS = {
     *("fedprox", "fedntd", "fedsam", "fixbn", "fedwon", "centralised"),  # fedavg: the model alone
     *("fixmatch", "uda"),  # fedlabel
     *("fedadagrad", "fedyogi", "flwr:FedAdam"),  # fedadam, flwr:FedAvgM
-    *("fedetf", "fedbabu", "qfedavg", "fediir"),  # fedavg, fedavgm
+    *("fedetf", "fedbabu", "qfedavg", "fediir", "sla"),  # fedavg, fedavgm
     "fedrod",  # fedala
     *("fedper", "f2dc", "fedsr"),  # lg_fedavg
     "pardon",  # ccst

@@ -57,12 +57,14 @@ class OwnData:
         owners = np.zeros(len(labels), np.int64)
         strata = self.data.strata(self.data.train)[train]
         budget = self.scenario.partition.label_budget
+        labelled = budget.mask(strata, owners, len(self.data.strata_names), drawing)
+        hiding = generator(self.scenario.seed, "partition", "known positives", client)
         test = np.arange(len(self.data.test))
         steps = np.arange(clients + 1) > client
         return Partition(
             train=train,
-            labels=labels,
-            labelled=budget.mask(strata, owners, len(self.data.strata_names), drawing),
+            labels=budget.known(labels, owners, labelled, hiding),
+            labelled=labelled,
             train_offsets=steps * len(train),
             test=test,
             test_offsets=steps * len(test),

@@ -17,7 +17,7 @@ from fedlab.engine.execution.batch_schedule import Portion
 from fedlab.engine.execution.client_samples import training_samples
 from fedlab.engine.execution.round_workload import RoundWorkload
 from fedlab.engine.execution.sequential import train_one
-from fedlab.methods import strategy_class
+from fedlab.methods import client_trainer_class, strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
@@ -139,7 +139,9 @@ class _Probe:
     ) -> None:
         self.scenario, self.client = scenario, client
         model = copy_of(trainer.task.model)
-        self.trainer = type(trainer)(trainer.parameters, replace(trainer.task, model=model))
+        # Not of the trainer's own parameters: those of a method in front of another are the base's.
+        task = replace(trainer.task, model=model)
+        self.trainer = client_trainer_class(scenario)(scenario.strategy, task)
         self.preprocess = Preprocess(scenario.data, data)
         self.samples = training_samples(
             data, partition[client], self.preprocess, torch.device("cpu")

@@ -31,7 +31,7 @@ from fedlab.engine.rehearsal.watched_trainer import WatchedTrainer, own_files, p
 from fedlab.errors import InputError, format_error, is_own_frame
 from fedlab.federation.record_layout import Layout
 from fedlab.losses.base import Loss
-from fedlab.methods import strategy_class
+from fedlab.methods import client_trainer_class, strategy_class
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
 from fedlab.partition.partition import Partition
@@ -80,7 +80,7 @@ def rehearse(
     first: BaseException | None = None
     message = ""
     for client, portion, device in _attempts(clients):
-        tried = _own_trainer(trainer, device)
+        tried = _own_trainer(scenario, trainer, device)
         server = _server(scenario, tried, len(partition) - len(partition.held_out))
         if server is None:
             return
@@ -133,10 +133,11 @@ def _attempts(clients: list[int]) -> Iterator[tuple[int, Portion, torch.device]]
         yield clients[0], WHOLE, kind
 
 
-def _own_trainer(trainer: ClientTrainer, device: torch.device) -> ClientTrainer:
+def _own_trainer(scenario: Scenario, trainer: ClientTrainer, device: torch.device) -> ClientTrainer:
     """A new instance of the trainer, with a copy of the network."""
     model = copy_of(trainer.task.model).to(device)
-    return type(trainer)(trainer.parameters, replace(trainer.task, model=model))
+    task = replace(trainer.task, model=model)
+    return client_trainer_class(scenario)(scenario.strategy, task)
 
 
 def _server(

@@ -16,8 +16,10 @@ from fedlab.partition.partition import Partition
 from fedlab.report.partition_measures import (
     class_counts,
     domain_counts,
+    known_positives,
     label_distances,
     measures,
+    wrong_labels,
 )
 from fedlab.report.skew_numbers import skew_numbers
 
@@ -92,7 +94,7 @@ def draw(partition: Partition, data: FederatedData, path: Path) -> None:
 
 
 def _headline(partition: Partition, data: FederatedData) -> str:
-    """The sums, and the samples without owner, without label, and with a wrong label."""
+    """The sums, and samples without owner or label, labels that are hidden, and wrong ones."""
     parts = [
         f"[bold]{len(partition):,}[/] client{'s' * (len(partition) != 1)}",
         f"[bold]{len(partition.train):,}[/] training samples",
@@ -107,7 +109,9 @@ def _headline(partition: Partition, data: FederatedData) -> str:
         parts.append(f"{unused:,} training samples unused")
     if not partition.labelled.all():
         parts.append(f"{partition.labelled.mean():.1%} labelled")
-    if wrong := float((partition.labels != data.train.labels[partition.train]).mean()):
+    if (known := known_positives(partition, data)) < 1:
+        parts.append(f"{known:.1%} of the labels that hold known")
+    if wrong := wrong_labels(partition, data):
         parts.append(f"{wrong:.1%} of labels wrong")
     return " · ".join(parts)
 
