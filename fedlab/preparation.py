@@ -100,6 +100,9 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         refuse_untested(partition, data)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.reassign(partition)
+    if scenario.partition.label_proportions:
+        bags, offsets = partition.bags, partition.train_offsets
+        scenario.partition.label_proportions.check_bags(bags, offsets, scenario.strategy.name)
     trainers = checked_trainers(scenario, data, len(partition))
     trainer = trainers[0]
     model = trainer.task.model

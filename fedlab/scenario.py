@@ -150,6 +150,8 @@ class Scenario(ConfigBlock):
     @model_validator(mode="after")
     def _goes_with_its_target(self) -> Scenario:
         refuse_other_targets(self)
+        if self.partition.label_proportions:
+            self.partition.label_proportions.check(self)
         return self
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from benchmarks.mutants import (
     aftermath,
+    bags,
     control_variates,
     domains,
     erasers,
@@ -46,6 +47,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *prototypes.MUTANTS,
     *features.MUTANTS,
     *few_labels.MUTANTS,
+    *bags.MUTANTS,
     *losses.MUTANTS,
     *measuring.MUTANTS,
     *mixed.MUTANTS,

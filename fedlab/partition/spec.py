@@ -11,6 +11,7 @@ from fedlab.errors import InputError
 from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 from fedlab.partition.held_out import HeldOut, check_held_out, count_held_out
 from fedlab.partition.label_budget import LabelBudget
+from fedlab.partition.label_proportions import LabelProportions
 from fedlab.partition.natural_clients import NaturalClients
 
 
@@ -18,7 +19,7 @@ class PartitionSpec(ConfigBlock):
     """How the pooled samples are divided among clients.
 
     The generators compose: domains first, then labels within the domains a client sees, then
-    sizes, then which labels are known and which are wrong.
+    sizes, then which labels are known, which are wrong, and which are known as shares of bags.
 
     Attributes:
         clients: Number of clients; or ``natural``, where each owner of the data is one, with all
@@ -29,6 +30,8 @@ class PartitionSpec(ConfigBlock):
         quantity: How many samples a client has.
         label_budget: Which of them are labelled.
         label_noise: Which of their labels are wrong.
+        label_proportions: In which bags samples lie, of which clients know the shares of the
+            classes, and no sample's own; labels are known by default.
         held_out_clients: Clients that never train and are asked nothing before the first round:
             their share of all clients, or a list of indices. They are tested with the global model
             in every evaluated round.
@@ -40,6 +43,7 @@ class PartitionSpec(ConfigBlock):
     quantity: Chosen[QuantitySkew] = "natural"  # type: ignore[assignment]
     label_budget: LabelBudget = LabelBudget()
     label_noise: Chosen[LabelNoise] = "none"  # type: ignore[assignment]
+    label_proportions: LabelProportions | None = None
     held_out_clients: HeldOut | None = None
     _counted: tuple[int, int] | None = PrivateAttr(default=None)
 

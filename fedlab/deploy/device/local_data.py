@@ -46,7 +46,8 @@ class OwnData:
         """The partition in which all samples belong to one client.
 
         Of the skews that a scenario can make, a device has its own; only a label budget is drawn,
-        for methods that are to learn from few labels, and what is set aside for validation.
+        for methods that are to learn from few labels, bags that hide labels, and what is set aside
+        for validation.
         """
         share = self.scenario.evaluation.validation_share
         train, aside = np.arange(len(self.data.train)), np.zeros(0, np.int64)
@@ -60,17 +61,24 @@ class OwnData:
         owners = np.zeros(len(labels), np.int64)
         strata = self.data.strata(self.data.train)[train]
         budget = self.scenario.partition.label_budget
+        labelled = budget.mask(strata, owners, len(self.data.strata_names), drawing)
+        bags = np.zeros(0, np.int64)
+        if proportions := self.scenario.partition.label_proportions:
+            drawing = generator(self.scenario.seed, "partition", "bags", client)
+            classes = len(self.data.class_names)
+            labels, labelled, bags = proportions.draw(labels, labelled, owners, classes, drawing)
         test = np.arange(len(self.data.test))
         steps = np.arange(clients + 1) > client
         return Partition(
             train=train,
             labels=labels,
-            labelled=budget.mask(strata, owners, len(self.data.strata_names), drawing),
+            labelled=labelled,
             train_offsets=steps * len(train),
             test=test,
             test_offsets=steps * len(test),
             validation=aside,
             validation_offsets=steps * len(aside) if share else aside,
+            bags=bags,
         )
 
 

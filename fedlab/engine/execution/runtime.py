@@ -218,8 +218,9 @@ class Runtime:
 
     def training_batches(self, client: int) -> Iterator[Batch]:
         """A client's labelled training samples, in their order and not augmented."""
-        data = self.client_data(client)
-        for rows in data.split("labelled").split(self.scenario.evaluation.batch_size):
+        data, size = self.client_data(client), self.scenario.evaluation.batch_size
+        unit = self.trainer.task.target.unit(data.known)
+        for rows in data.split("labelled").split(max(size // max(unit, 1), 1) * max(unit, 1)):
             index = rows.to(self.device)
             inputs = channels_last(self.preprocess.inputs(data.inputs[index]))
             yield Batch(inputs, data.labels[index], index)

@@ -16,6 +16,7 @@ from fedlab.partition.partition import Partition
 from fedlab.report.partition_measures import (
     class_counts,
     domain_counts,
+    known_labels,
     label_distances,
     measures,
 )
@@ -105,10 +106,7 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     seen = np.isin(data.train.domains, data.seen_domains)
     if unused := int(seen.sum()) - len(partition.train) - len(partition.validation):
         parts.append(f"{unused:,} training samples unused")
-    if not partition.labelled.all():
-        parts.append(f"{partition.labelled.mean():.1%} labelled")
-    if wrong := float((partition.labels != data.train.labels[partition.train]).mean()):
-        parts.append(f"{wrong:.1%} of labels wrong")
+    parts += known_labels(partition, data)
     return " · ".join(parts)
 
 
