@@ -77,8 +77,10 @@ def test_the_loss_is_that_of_numpy_also_for_a_cut_bag_and_large_outputs() -> Non
     random = np.random.default_rng(0)
     outputs, bags = random.normal(size=(10, 3)) * 3, np.arange(10) // 4
     shares = random.dirichlet(np.ones(3), 3)[bags]
-    found = ProportionLoss().of_bags(4).value(
-        torch.tensor(outputs), torch.tensor(shares), torch.arange(10), {}
+    found = (
+        ProportionLoss()
+        .of_bags(4)
+        .value(torch.tensor(outputs), torch.tensor(shares), torch.arange(10), {})
     )
     assert found.item() == pytest.approx(numpy_loss(outputs, shares, bags), rel=1e-12)
     whole = ProportionLoss().value(torch.tensor(outputs), torch.tensor(shares), bags, {})
@@ -118,9 +120,7 @@ def test_bags_are_whole_within_a_client_and_have_its_shares() -> None:
     owners = np.repeat([0, 2, 5], [5, 4, 2])
     labelled = np.ones(11, bool)
     labelled[1] = False
-    found = LabelProportions(bag_size=2).draw(
-        labels, labelled, owners, 3, np.random.default_rng(0)
-    )
+    found = LabelProportions(bag_size=2).draw(labels, labelled, owners, 3, np.random.default_rng(0))
     assert found.bags[1] == -1
     assert not found.shares[1].any()
     assert (found.bags >= 0).tolist() == found.known.tolist()

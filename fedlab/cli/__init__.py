@@ -13,6 +13,7 @@ MODULES = (
     "copying",
     "reporting",
     "adapting",
+    "discovering",
     "exporting",
     "devices",
 )

@@ -1,4 +1,4 @@
-"""Label proportions: clients know bags of samples, and of each bag the shares of the classes alone."""
+"""Label proportions: clients know bags of samples, and of each the shares of the classes alone."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import PositiveInt, PrivateAttr, field_validator, model_validator
 
@@ -32,6 +32,8 @@ class PartitionSpec(ConfigBlock):
         label_noise: Which of their labels are wrong.
         label_proportions: In which bags samples lie, of which clients know the shares of the
             classes, and no sample's own; labels are known by default.
+        known_label: What is known of a sample: its ``class``, or only which ``client`` has it. The
+            network then learns to tell clients apart, of which `fedlab discover` makes classes.
         held_out_clients: Clients that never train and are asked nothing before the first round:
             their share of all clients, or a list of indices. They are tested with the global model
             in every evaluated round.
@@ -44,6 +46,7 @@ class PartitionSpec(ConfigBlock):
     label_budget: LabelBudget = LabelBudget()
     label_noise: Chosen[LabelNoise] = "none"  # type: ignore[assignment]
     label_proportions: LabelProportions | None = None
+    known_label: Literal["class", "client"] = "class"
     held_out_clients: HeldOut | None = None
     _counted: tuple[int, int] | None = PrivateAttr(default=None)
 

@@ -82,8 +82,8 @@ class LLPBPParameters(InFrontParameters):
             )
         if scenario.training.remainder == "drop":
             raise InputError(
-                "training.remainder: drop leaves bags out of a pass, and llp_bp finds the labels of "
-                "all; use training.remainder=keep, or merge"
+                "training.remainder: drop leaves bags out of a pass, and llp_bp finds the labels "
+                "of all; use training.remainder=keep, or merge"
             )
         if self.times > scenario.rounds:
             raise InputError(
