@@ -75,7 +75,7 @@ def test_a_bag_of_two_with_one_of_each() -> None:
 
 def test_two_classes_have_the_paper_s_weights() -> None:
     """Of -λ_b (Σ y - s)² - λ_s k (y_1 - y_2)², up to a constant: three samples, s = 2."""
-    shares = torch.tensor([[1 / 3, 2 / 3]]).expand(3, 2)
+    shares = torch.tensor([[1 / 3, 2 / 3]], dtype=torch.float64).expand(3, 2)
     unaries, inside = bag_unaries(shares, 3, 0.7), bag_pairs(3, 3, 0.7)
     tie = Pairs(torch.tensor([1]), torch.tensor([2]), torch.tensor([0.4]).double())
     pairs = together(3, inside, tie)
@@ -170,7 +170,8 @@ def test_labels_are_found_twice_first_from_samples_then_from_features() -> None:
     assert not torch.equal(kept[1]["labels"], kept[2]["labels"])
     samples = clients.client_data(0)
     assert samples.bags is not None
-    rows = samples.split("labelled")
+    bags = samples.split("labelled").view(-1, 4)
+    rows = bags[bags[:, 0].argsort()].flatten()
     assert set(updates[0].arrays) == {"arrays"}  # labels stay
 
     def by_hand(points: Tensor) -> Tensor:

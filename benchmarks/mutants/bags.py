@@ -82,8 +82,8 @@ MUTANTS = (
     Mutant(
         "llp-bp-members-of-a-bag-attract",
         FINDING,
-        "torch.full_like(first, -weight)",
-        "torch.full_like(first, weight)",
+        "torch.full(first.shape, -weight, ",
+        "torch.full(first.shape, weight, ",
         BP,
     ),
     Mutant(
@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         "llp-bp-labels-in-the-order-of-batches",
         "fedlab/clients/llp_bp.py",
-        'found["rows"].to(every.device)',
+        "bags[order].flatten()",
         "torch.arange(len(labels))",
         BP,
     ),

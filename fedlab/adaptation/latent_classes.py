@@ -12,6 +12,7 @@ and no output of one leaves a client.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -143,12 +144,15 @@ def factorise(shares: np.ndarray, classes: int, *, seed: int, starts: int = 10) 
         starts: Random starts, of which that with the smallest residual counts.
     """
     from sklearn.decomposition import NMF
+    from sklearn.exceptions import ConvergenceWarning
 
     best = None
     for start in range(starts):
         number = int(rng.generator(seed, "discover", "factors", start).integers(2**31))
-        model = NMF(classes, init="random", random_state=number, max_iter=20_000, tol=1e-8)
-        left = model.fit_transform(shares)
+        model = NMF(classes, init="random", random_state=number, max_iter=5000, tol=1e-8)
+        with warnings.catch_warnings():  # the residual says how near a start has come
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            left = model.fit_transform(shares)
         found = normalised(left, model.components_)
         residual = float(np.linalg.norm(shares - found.cells @ found.priors))
         if best is None or residual < best.residual:

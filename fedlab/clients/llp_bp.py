@@ -125,9 +125,13 @@ class LLPBP(InFront):
         found = carry.extra[FOUND]
         if "points" not in found:
             return carry
-        labels = self.labels_of(found["points"], found["shares"])
-        every = found["labels"]
-        every = every.index_copy(0, found["rows"].to(every.device), labels.to(every))
+        bags = found["rows"].view(-1, self.task.target.unit(len(found["rows"])))
+        # Of equally near neighbours the first ones count: not by the order of batches.
+        order = bags[:, 0].argsort()
+        points, shares = (_by_bag(found[name], bags)[order] for name in ("points", "shares"))
+        labels = self.labels_of(points.flatten(end_dim=1), shares.flatten(end_dim=1))
+        every, rows = found["labels"], bags[order].flatten()
+        every = every.index_copy(0, rows.to(every.device), labels.to(every))
         known = {"stage": found["stage"], "labels": every, "whole": torch.ones(())}
         return carry._replace(extra={**carry.extra, FOUND: known})
 
@@ -147,3 +151,8 @@ class LLPBP(InFront):
         )
         unaries = bag_unaries(shares, size, own.bag_weight)
         return marginals(unaries, pairs, iterations=own.iterations, damping=own.damping)
+
+
+def _by_bag(values: Tensor, bags: Tensor) -> Tensor:
+    """Values of samples, shape (bags, samples of a bag, ...)."""
+    return values.view(*bags.shape, *values.shape[1:])

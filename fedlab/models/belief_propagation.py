@@ -47,7 +47,8 @@ def bag_pairs(samples: int, size: int, weight: float) -> Pairs:
     one, other = torch.triu_indices(size, size, offset=1)
     starts = torch.arange(0, samples, size)[:, None]
     first = (starts + one).flatten()
-    return Pairs(first, (starts + other).flatten(), torch.full_like(first, -weight).double())
+    weights = torch.full(first.shape, -weight, dtype=torch.float64)
+    return Pairs(first, (starts + other).flatten(), weights)
 
 
 def bag_unaries(shares: Tensor, size: int, weight: float) -> Tensor:
