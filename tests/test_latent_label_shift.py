@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from fedlab.adaptation.discover import discover
 from fedlab.adaptation.latent_classes import (
+    anchored,
     class_chances,
     domains_of_classes,
     factorise,
@@ -37,7 +38,7 @@ PRIORS = np.array([[0.7, 0.2], [0.3, 0.8]])
 def scenario(**changes: Any) -> Scenario:
     fields: dict[str, Any] = {
         "data": {
-            "sources": [{"name": "helpers.toy:Stripes", "domains": 1, "train": 400, "test": 120}],
+            "sources": [{"name": "helpers.toy:Stripes", "domains": 1, "train": 1200, "test": 120}],
             "image_size": 8,
         },
         "partition": {
@@ -47,10 +48,17 @@ def scenario(**changes: Any) -> Scenario:
         },
         "model": {"name": "mlp", "hidden": [16]},
         "strategy": {"name": "fedavg", "weighting": "uniform"},
-        "training": {"local_steps": 1, "batch_size": 32, "optimizer": {"lr": 0.2}},
+        "training": {"local_steps": 1, "batch_size": 32, "optimizer": {"lr": 0.5}},
+        "evaluation": {"every": 60},
         "rounds": 2,
     }
     return toy.scenario(**fields | changes)
+
+
+def apart(found: np.ndarray, true: np.ndarray) -> float:
+    """The largest difference in the best order of classes."""
+    orders = itertools.permutations(range(len(true)))
+    return min(float(np.abs(found[list(order)] - true).max()) for order in orders)
 
 
 # --------------------------------------------------------------------------- arithmetic
@@ -101,18 +109,40 @@ def test_factors_keep_their_product_and_are_distributions() -> None:
 
 
 def test_with_anchors_the_factorisation_is_the_truth() -> None:
-    """Cells of which each class has one to itself, and priors of full rank: one factorisation."""
+    """Each class has a cell to itself and a domain: there is one non-negative factorisation."""
     random = np.random.default_rng(3)
     mixed = random.dirichlet(np.ones(5), 3).T * 0.2
     cells = np.concatenate([0.8 * np.eye(3), mixed])
-    priors = np.array([[0.8, 0.1, 0.0, 0.3], [0.2, 0.7, 0.1, 0.3], [0.0, 0.2, 0.9, 0.4]])
+    priors = np.array([[1.0, 0.0, 0.0, 0.3], [0.0, 1.0, 0.0, 0.3], [0.0, 0.0, 1.0, 0.4]])
     found = factorise(cells @ priors, 3, seed=0)
-    off = min(
-        np.abs(found.priors[list(order)] - priors).max()
-        for order in itertools.permutations(range(3))
-    )
-    assert off < 0.02
+    assert apart(found.priors, priors) < 0.02
     assert found.residual < 1e-4
+    by_anchors = anchored(cells @ priors, 3, least=0.05)
+    assert apart(by_anchors.priors, priors) < 1e-9
+    assert by_anchors.residual < 1e-9
+
+
+def test_anchors_are_the_truth_where_other_factors_fit_as_well() -> None:
+    """Every domain has all classes, so that non-negative factors of the same product abound."""
+    cells = np.concatenate([0.7 * np.eye(3), 0.1 * np.ones((3, 3))])
+    priors = np.array([[0.5, 0.2, 0.3, 0.3], [0.3, 0.6, 0.2, 0.3], [0.2, 0.2, 0.5, 0.4]])
+    by_anchors = anchored(cells @ priors, 3, least=0.05)
+    assert apart(by_anchors.priors, priors) < 1e-9
+    assert by_anchors.cells.max(axis=0).tolist() == pytest.approx([0.7] * 3)
+    other = factorise(cells @ priors, 3, seed=0)
+    assert other.residual < 1e-4
+    assert apart(other.priors, priors) > 0.05
+
+
+def test_a_cell_of_few_samples_is_no_anchor() -> None:
+    """A cell of a hundredth of the samples, which is further out than any class."""
+    cells = np.concatenate([0.99 * np.eye(2), np.zeros((1, 2))])
+    priors = np.array([[0.7, 0.4], [0.3, 0.6]])
+    shares = cells @ priors
+    shares[2] = [0.01, 0.0]
+    shares /= shares.sum(axis=0)
+    assert apart(anchored(shares, 2, least=0.05).priors, priors) < 0.02
+    assert apart(anchored(shares, 2, least=0.0).priors, priors) > 0.05
 
 
 def test_the_start_with_the_least_residual_counts() -> None:
@@ -205,17 +235,17 @@ def test_samples_without_a_client_are_refused() -> None:
 
 def test_classes_come_out_of_who_has_what(tmp_path: Path) -> None:
     run = simulate(scenario(rounds=60), out=tmp_path / "run", progress=False)
-    found = discover(run)
-    assert found.accuracy > 0.9
-    assert found.prior_error < 0.35
+    found = discover(run, cells=4)
+    assert found.accuracy > 0.95
+    assert found.prior_error < 0.01
     assert len(found.samples) == 120
     assert set(found.samples.columns) == {"client", "sample", "found", "confidence", "class"}
     assert sorted(found.matching.tolist()) == [0, 1, 2, 3]
     shares = found.priors.groupby("client")[["true", "estimate"]].sum()
     np.testing.assert_allclose(shares, 1)
-    again = discover(run)
+    again = discover(run, cells=4)
     assert again.samples.equals(found.samples)
-    cells = 12
+    cells = 4
     steps = (found.bytes_up / 8 - cells) / (cells * 7)
     assert steps == int(steps)
     assert found.bytes_down == 8 * (steps * cells * 6 + 6 * 4)
@@ -225,7 +255,11 @@ def test_classes_come_out_of_who_has_what(tmp_path: Path) -> None:
     assert "accuracy" in result.output
     assert (tmp_path / "found.csv").read_text().startswith("client,sample,found,confidence,class")
     assert len((tmp_path / "priors.csv").read_text().splitlines()) == 25
-    for asked, said in (({"classes": 5}, "ask for 2 to 4"), ({"cells": 3}, "fewer than 4")):
+    for asked, said in (
+        ({"classes": 5}, "ask for 2 to 4"),
+        ({"cells": 3}, "fewer than 4"),
+        ({"starts": 3}, "anchors has no random starts"),
+    ):
         with pytest.raises(InputError, match=said):
             discover(run, **asked)
 

@@ -8,13 +8,15 @@ server, and p(class | x, client) at each client.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from fedlab.adaptation.latent_classes import (
     Factors,
+    anchored,
     class_chances,
     factorise,
     federated_k_means,
@@ -31,6 +33,11 @@ from fedlab.runs.run import Run
 
 if TYPE_CHECKING:
     import pandas
+
+Factorisation = Literal["anchors", "nmf"]
+
+LEAST = 0.25
+"""Smallest share of samples of an anchor's cell, in shares of what a cell has in the mean."""
 
 FLOAT = 8
 """Bytes of a number of what clients send and are sent."""
@@ -71,7 +78,12 @@ class Discovered(NamedTuple):
 
 
 def discover(
-    run: Run, *, classes: int | None = None, cells: int | None = None, starts: int = 10
+    run: Run,
+    *,
+    classes: int | None = None,
+    cells: int | None = None,
+    factors: Factorisation = "anchors",
+    starts: int | None = None,
 ) -> Discovered:
     """Finds classes, and gives each client's test samples one.
 
@@ -81,8 +93,10 @@ def discover(
     Args:
         run: A finished run with ``partition.known_label: client``.
         classes: How many to find; as many as the data have by default.
-        cells: Cells of k-means; three for each class by default.
-        starts: Starts of the factorisation.
+        cells: Cells of k-means; half as many again as classes by default.
+        factors: ``anchors``, the factorisation of which each class has a cell to itself; or
+            ``nmf``, as in the paper, which is one of many where classes overlap in all clients.
+        starts: Starts of ``nmf``; 10 by default.
 
     Raises:
         InputError: If the run has not finished, knows classes, has no global model, or has fewer
@@ -100,7 +114,7 @@ def discover(
     data, partition = divide(scenario)
     names = data.class_names
     wanted = len(names) if classes is None else classes
-    many = 3 * wanted if cells is None else cells
+    many = math.ceil(1.5 * wanted) if cells is None else cells
     clients = len(partition)
     if not 2 <= wanted <= min(clients, len(names)):
         raise InputError(
@@ -108,19 +122,23 @@ def discover(
             f"data with {len(names)} classes; ask for 2 to {min(clients, len(names))}, or train "
             "with more clients"
         )
+    if starts is not None and factors != "nmf":
+        raise InputError("--starts: --factors anchors has no random starts, nmf has; leave it out")
     if many < wanted:
         raise InputError(f"--cells: {many} are fewer than {wanted} classes; ask for more")
     prior = _prior(trained)
     outside = [_chances(trained, prior, client, "train") for client in range(clients)]
     found = federated_k_means(outside, many, seed=scenario.seed)
-    factors = factorise(
-        histograms(outside, found.centres), wanted, seed=scenario.seed, starts=starts
-    )
+    shares = histograms(outside, found.centres)
+    if factors == "nmf":
+        parts = factorise(shares, wanted, seed=scenario.seed, starts=starts or 10)
+    else:
+        parts = anchored(shares, wanted, least=LEAST / many)
     rows, given, sure, owners = [], [], [], []
     for client in range(clients):
         own = partition[client].test
-        chances = class_chances(_chances(trained, prior, client, "test"), factors.priors)
-        here = in_domain(chances, factors.priors, client)
+        chances = class_chances(_chances(trained, prior, client, "test"), parts.priors)
+        here = in_domain(chances, parts.priors, client)
         rows.append(own)
         given.append(here.argmax(axis=1))
         sure.append(here.max(axis=1))
@@ -140,8 +158,8 @@ def discover(
     steps, width = found.steps, clients
     return Discovered(
         samples,
-        _prior_table(data.train.labels, partition, factors.priors, matching, names),
-        factors,
+        _prior_table(data.train.labels, partition, parts.priors, matching, names),
+        parts,
         matching,
         bytes_up=FLOAT * (steps * many * (width + 1) + many),
         bytes_down=FLOAT * (steps * many * width + width * wanted),

@@ -4,7 +4,9 @@ Unsupervised Learning under Latent Label Shift, Roberts, Mani, Garg, Lipton, Neu
 2207.13179; authors' code in acmi-lab/Latent-Label-Shift-DDFA. Domains have the same p(x | y) and
 different p(y | d), as many of them linearly independent as there are classes, and of each class
 there are samples that can be of no other (anchors). Then p(d | x) is a function of x's class alone
-where x is such a sample, and p(cell | d) = Σ_y p(cell | y) p(y | d) has one factorisation.
+where x is such a sample, and p(cell | d) = Σ_y p(cell | y) p(y | d) has one factorisation in which
+each class has a cell to itself. Of the non-negative ones, as the authors' code has them, there are
+many where every domain has several classes.
 
 Here a domain is a client. Cells are found by k-means of which clients send sums, so that no sample
 and no output of one leaves a client.
@@ -159,6 +161,40 @@ def factorise(shares: np.ndarray, classes: int, *, seed: int, starts: int = 10) 
             best = found._replace(residual=residual)
     assert best is not None
     return best
+
+
+def anchored(shares: np.ndarray, classes: int, least: float) -> Factors:
+    """The factorisation of which each class has a cell to itself, an anchor.
+
+    Rows of p(cell | d), divided by their sums, are mixtures of those of the anchors, which are
+    found by successive projection: the longest row, and then the longest of what is left of the
+    others (Gillis, Vavasis, IEEE TPAMI 2014, arXiv 1208.1237). There is one such factorisation,
+    where a non-negative one need not be the only one.
+
+    Args:
+        shares: p(cell | d), shape (cells, domains).
+        classes: Number of anchors.
+        least: The mean share of a cell that may be an anchor; smaller ones are too noisy.
+    """
+    from scipy.optimize import nnls
+
+    sizes = shares.sum(axis=1)
+    rows = shares / np.where(sizes > 0, sizes, 1)[:, None]
+    allowed = sizes >= least * shares.shape[1]
+    if allowed.sum() < classes:
+        allowed = sizes >= np.sort(sizes)[-classes]
+    left, found = np.where(allowed[:, None], rows, 0), list[int]()
+    for _ in range(classes):
+        lengths = (left**2).sum(axis=1)
+        lengths[found] = -1
+        found.append(int(lengths.argmax()))
+        own = left[found[-1]]
+        left = left - np.outer(left @ own, own) / max(float(own @ own), np.finfo(float).tiny)
+    corners = rows[found]
+    parts = np.stack([nnls(corners.T, row)[0] for row in shares])
+    result = normalised(parts, corners)
+    residual = float(np.linalg.norm(shares - result.cells @ result.priors))
+    return result._replace(residual=residual)
 
 
 def normalised(left: np.ndarray, right: np.ndarray) -> Factors:
