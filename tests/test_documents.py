@@ -24,6 +24,7 @@ TRAINS = {
     "calibrate",
     "adapt-test",
     "audit",
+    "discover",
     "compare",
     "report",
     "watch",

@@ -37,6 +37,7 @@ FEW = {
     "domain_and_label_skew": 200,
     "limited_labels": 400,
     "label_proportions": 400,
+    "latent_label_shift": 1500,
 }
 """Training images of a domain, where clients need more than sixty between them."""
 
