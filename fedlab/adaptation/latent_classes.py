@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -151,7 +151,9 @@ def factorise(shares: np.ndarray, classes: int, *, seed: int, starts: int = 10) 
     best = None
     for start in range(starts):
         number = int(rng.generator(seed, "discover", "factors", start).integers(2**31))
-        model = NMF(classes, init="random", random_state=number, max_iter=5000, tol=1e-8)
+        # Its annotations say that the number is text.
+        model: Any = NMF(init="random", random_state=number, max_iter=5000, tol=1e-8)
+        model.set_params(n_components=classes)
         with warnings.catch_warnings():  # the residual says how near a start has come
             warnings.simplefilter("ignore", ConvergenceWarning)
             left = model.fit_transform(shares)
