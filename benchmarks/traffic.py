@@ -45,6 +45,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "fedlabel": FEW_LABELS,
     "fixmatch": FEW_LABELS,
     "uda": FEW_LABELS,
+    "llp_bp": {"partition": {"clients": 2, "label_proportions": {"bag_size": 5}}},
     "ggeur": FEATURES,
     "nmtune": FEATURES,
 }
