@@ -117,6 +117,9 @@ class Watched:
         return call
 
 
+ONCE = dict.fromkeys(SKEWS, 1)
+
+
 def draws_of(blocks: dict[str, Any], seed: int = 0) -> dict[str, tuple[float, ...]]:
     """The first numbers that each skew of a partition is given to draw from."""
     spec = PartitionSpec(clients=5, **blocks)
@@ -125,8 +128,9 @@ def draws_of(blocks: dict[str, Any], seed: int = 0) -> dict[str, tuple[float, ..
     rest = {"clients": 5, "held_out_clients": 0, "left_out_samples": ()}
     stand_in = cast(PartitionSpec, SimpleNamespace(**rest, **watched))
     make_partition(stand_in, pools(train=300, domains=3), seed)
-    assert all(len(draws) == 1 for draws in kept.values()), kept
-    return {name: draws for name, [draws] in kept.items()}
+    # A label budget draws samples, and the labels that are known of these.
+    assert {name: len(draws) for name, draws in kept.items()} == {**ONCE, "label_budget": 2}, kept
+    return {f"{name} {place}": draw for name in kept for place, draw in enumerate(kept[name])}
 
 
 @pytest.mark.parametrize("changed", SKEWS)
@@ -134,7 +138,7 @@ def test_each_skew_draws_for_itself(changed: str) -> None:
     """Whatever one of them does, the others draw the same numbers, and no two draw the same."""
     before = draws_of(SKEWS)
     assert draws_of(SKEWS | {changed: OTHER_SKEWS[changed]}) == before
-    assert len({*before.values()}) == len(SKEWS)
+    assert len({*before.values()}) == len(before) == len(SKEWS) + 1
     assert not {*before.values()} & {*draws_of(SKEWS, seed=1).values()}
 
 
