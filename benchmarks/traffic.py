@@ -47,6 +47,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "uda": FEW_LABELS,
     "ggeur": FEATURES,
     "nmtune": FEATURES,
+    "llp_bp": {"partition": {"clients": 2, "label_proportions": {"bag_size": 5}}},
 }
 """What some methods cannot do without."""
 

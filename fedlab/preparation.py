@@ -25,6 +25,7 @@ from fedlab.engine.rehearsal.rehearse import rehearse
 from fedlab.errors import InputError, no_exit
 from fedlab.features.base import ExtractionContext
 from fedlab.methods import client_trainer_class, strategy_class
+from fedlab.partition.client_labels import with_client_labels
 from fedlab.partition.partition import Partition, make_partition, refuse_untested
 from fedlab.privacy.privacy_checks import check_privacy
 from fedlab.records import as_tensor
@@ -103,6 +104,8 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     strategy = strategy_class(scenario)  # both may be refused: quicker said before the data
     client_trainer_class(scenario)
     data, partition = divide(scenario, load)
+    if scenario.partition.known_label == "client":
+        data, partition = with_client_labels(data, partition)
     scenario = scenario.for_clients(len(partition), len(partition.held_out))
     _refuse_idle_adaptation(scenario, partition)
     scenario.metric_set.check(len(data.class_names))
@@ -110,6 +113,9 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
         refuse_untested(partition, data)
     data = scenario.data.features.apply(ExtractionContext(scenario, data, partition))
     partition = scenario.strategy.reassign(partition)
+    if scenario.partition.label_proportions:
+        bags, offsets = partition.bags, partition.train_offsets
+        scenario.partition.label_proportions.check_bags(bags, offsets, scenario.strategy.name)
     trainers = checked_trainers(scenario, data, len(partition))
     trainer = trainers[0]
     model = trainer.task.model

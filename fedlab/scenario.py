@@ -21,6 +21,7 @@ from fedlab.metrics.metric_set import MetricSet
 from fedlab.metrics.spec import EvaluationSpec
 from fedlab.models.per_client import PerClient
 from fedlab.models.spec import ModelSpec
+from fedlab.partition.client_labels import check_client_labels
 from fedlab.partition.spec import PartitionSpec
 from fedlab.privacy.spec import PrivacySpec
 from fedlab.strategies.parameters import StrategyParameters
@@ -151,6 +152,10 @@ class Scenario(ConfigBlock):
     @model_validator(mode="after")
     def _goes_with_its_target(self) -> Scenario:
         refuse_other_targets(self)
+        if self.partition.label_proportions:
+            self.partition.label_proportions.check(self)
+        if self.partition.known_label == "client":
+            check_client_labels(self)
         return self
 
     @property

@@ -25,6 +25,7 @@ TRAINS = {
     "adapt-test",
     "audit",
     "forget",
+    "discover",
     "compare",
     "report",
     "watch",

@@ -34,10 +34,10 @@ LOSSES["ldam"] |= {"reweight_from": 0.0, "beta": 0.9}
 USING_THE_LOSS = [
     name
     for name in BUILTIN["strategies"]
-    # Some have losses of their own; GGEUR and NMTune leave it to their bases, FedBuff and FedDG-GA
-    # to FedAvg's clients.
+    # Some have losses of their own; GGEUR, NMTune and LLP-BP leave it to their bases, FedBuff and
+    # FedDG-GA to FedAvg's clients.
     if name not in ("fedlabel", "fixmatch", "uda", "fedetf", "fedrod", "fediir")
-    and name not in ("ggeur", "fedbuff", "feddg_ga", "sla", "nmtune")
+    and name not in ("ggeur", "fedbuff", "feddg_ga", "sla", "nmtune", "llp_bp")
 ]
 STACKED = {name: block for name, block in LOSSES.items() if name != "aldr_kl"}
 

@@ -68,7 +68,9 @@ def test_a_method_trains_or_is_refused(method: str, target: str, tmp_path: Path)
         with pytest.raises(ValidationError) as raised:
             scenario(target, **changes)
         (error,) = raised.value.errors()
-        assert f"strategy.name: '{method}' goes with data.target class" in error["msg"]
+        kinds = registry.resolve("strategies", method).Parameters.targets
+        those = "data.target class" if "class" in kinds else "partition.label_proportions"
+        assert f"strategy.name: '{method}' goes with {those}" in error["msg"]
         assert "use one of" in error["msg"]
         assert "\n" not in error["msg"]
         return

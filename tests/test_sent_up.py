@@ -35,6 +35,7 @@ SETTINGS: dict[str, list[str]] = {
     "fedlabel": [*SEMI, "training.local_epochs=2"],
     "fixmatch": SEMI,
     "uda": SEMI,
+    "llp_bp": ["partition.label_proportions.bag_size=5"],
     "feddg_ga": ["evaluation.validation=0.2"],
     "fednova": ["training.optimizer.momentum=0.9"],
 }

@@ -86,6 +86,7 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
     **dict.fromkeys(["ccst", "pardon"], ({}, MODEL, MODEL)),
     "fedsr": ({"width": 5}, GAUSSIAN, GAUSSIAN),
     "feddg_ga": ({"evaluation": {"validation": 0.2}}, MODEL, MODEL),
+    "llp_bp": ({"partition": {"label_proportions": {"bag_size": 8}}}, MODEL, MODEL),
     "f2dc": ({}, MODEL, MODEL),
     "sla": ({}, MODEL + 4 * HEAD, MODEL + 4 * HEAD),
     "sla, single": ({"predict": "single", "colours": 3}, MODEL + 11 * HEAD, MODEL + 11 * HEAD),

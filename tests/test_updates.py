@@ -127,7 +127,7 @@ PERSONAL = {"fedbn", "silobn", "ditto", "fedper", "fedrep", "lg_fedavg", "fedrod
 
 NOT_HERE = {
     *("fedbuff", "ggeur", "fedlabel", "fixmatch", "uda", "local_only", "fedproto", "ifca"),
-    *("feddg_ga", "fdse", "nmtune"),
+    *("feddg_ga", "fdse", "nmtune", "llp_bp"),
 }
 """Methods that send no model, or need more than these scenarios have."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from benchmarks.mutants import (
     aftermath,
+    bags,
     control_variates,
     domains,
     erasers,
@@ -17,6 +18,7 @@ from benchmarks.mutants import (
     few_labels,
     forgetting,
     heads,
+    latent,
     losses,
     measuring,
     mixed,
@@ -48,6 +50,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *prototypes.MUTANTS,
     *features.MUTANTS,
     *few_labels.MUTANTS,
+    *bags.MUTANTS,
+    *latent.MUTANTS,
     *losses.MUTANTS,
     *measuring.MUTANTS,
     *mixed.MUTANTS,

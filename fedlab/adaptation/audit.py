@@ -23,7 +23,12 @@ import torch
 
 from fedlab import rng
 from fedlab.adaptation import confident_learning as confident
-from fedlab.adaptation.trained import Trained, open_trained, refuse_without_classes
+from fedlab.adaptation.trained import (
+    Trained,
+    open_trained,
+    refuse_without_classes,
+    refuse_without_labels,
+)
 from fedlab.data.client_data import ClientData
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
@@ -119,6 +124,7 @@ def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audi
     import pandas
 
     refuse_without_classes(run, "an audit looks for samples whose class is wrong")
+    refuse_without_labels(run, "an audit is of the label of each sample")
     trained = open_trained(run)
     classes = len(trained.runtime.data.class_names)
     clients = len(trained.runtime.partition)

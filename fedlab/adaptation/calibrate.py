@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedlab import rng
-from fedlab.adaptation.trained import Trained, open_classifier
+from fedlab.adaptation.trained import Trained, open_classifier, refuse_without_labels
 from fedlab.errors import InputError
 from fedlab.models.eigenspace import Geometry, Moments
 from fedlab.models.eval_mode import evaluation_mode
@@ -74,6 +74,7 @@ def calibrate(
     for name, number in numbers.items():
         if not number > 0:
             raise InputError(f"--{name.replace('_', '-')}: {number:g} must be above 0")
+    refuse_without_labels(run, "moments are of the features of one class")
     trained = open_classifier(run, "calibrate", "features are drawn by class")
     network = trained.runtime.trainer.task.model
     if not gives_outputs(network):

@@ -20,7 +20,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from fedlab import rng
-from fedlab.adaptation.trained import Trained, open_trained
+from fedlab.adaptation.trained import Trained, open_trained, refuse_without_labels
 from fedlab.clients.base import ClientTrainer, Phase, Received
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.client_samples import training_samples
@@ -97,6 +97,7 @@ def personalise(
     for name, number in (numbers | {"shots": 1 if shots is None else shots}).items():
         if not number > 0:
             raise InputError(f"--{name.replace('_', '-')}: {number:g} must be above 0")
+    refuse_without_labels(run, "fine-tuning is on labelled samples")
     trained = open_trained(run)
     rows = []
     for client in _whom(trained, domain):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlab.adaptation.trained import Trained
+from fedlab.adaptation.trained import Trained, refuse_without_labels
 from fedlab.errors import InputError
 from fedlab.records import Tensors, as_tensor
 
@@ -53,10 +53,12 @@ def source_samples(trained: Trained, state: Tensors) -> SourceSamples:
     """The validation samples, or else the labelled training samples.
 
     Raises:
-        InputError: If outputs are not finite.
+        InputError: If outputs are not finite, or no sample has a label of its own.
     """
     found = validation_samples(trained, state)
     if found is None:
+        because = "labelled samples are needed (evaluation.validation=0.2 sets some aside)"
+        refuse_without_labels(trained.run, because)
         partition, pool = trained.runtime.partition, trained.runtime.data.train
         known = partition.labelled & _trained(trained, partition.train_offsets)
         outputs = trained.outputs(state, pool, partition.train[known])

@@ -141,6 +141,23 @@ def refuse_without_classes(run: Run, because: str) -> None:
         )
 
 
+def refuse_without_labels(run: Run, because: str) -> None:
+    """Refuses a run whose clients know the labels of bags alone.
+
+    Args:
+        run: The run.
+        because: Why the label of each sample is needed.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if run.scenario.partition.label_proportions:
+        raise InputError(
+            f"the clients of the run '{run.folder}' know shares of classes in bags of samples "
+            f"(partition.label_proportions), and {because}; take a run without them"
+        )
+
+
 def open_classifier(run: Run, does: str, because: str) -> Trained:
     """Loads a finished run of classes whose method has a global model.
 

@@ -14,6 +14,7 @@ MODULES = (
     "reporting",
     "adapting",
     "forgetting",
+    "discovering",
     "exporting",
     "devices",
 )

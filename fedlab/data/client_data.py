@@ -23,12 +23,15 @@ class ClientData:
             classes are learnt, else float32 of shape (n, outputs).
         labelled: Which of them are known, bool of shape (n,), on the CPU, where rows are chosen.
         normalise: Turns inputs into what the network reads, without augmentation.
+        bags: Number of each sample's bag, int64 of shape (n,) on the CPU, -1 for none, where the
+            shares of the classes in bags are what is known; None otherwise.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     labelled: torch.Tensor
     normalise: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.float
+    bags: torch.Tensor | None = None
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +65,10 @@ class ClientData:
         return self.counts(Classes(), classes)
 
     def split(self, name: Literal["all", "labelled", "unlabelled"]) -> torch.Tensor:
-        """Row indices of the training samples that a phase reads, on the CPU."""
+        """Row indices of the training samples that a phase reads, on the CPU; bag after bag."""
+        if name == "labelled" and self.bags is not None:
+            order = self.bags.argsort(stable=True)
+            return order[self.labelled[order]]
         if name == "all":
             return torch.arange(len(self.labels))
         return (self.labelled if name == "labelled" else ~self.labelled).nonzero().flatten()

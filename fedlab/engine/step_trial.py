@@ -150,7 +150,7 @@ class StepTrial:
             with same_chance():
                 outputs = network(self.inputs)
                 _refuse_outputs(self.name, outputs)
-                self.task.target.losses(outputs, self.labels).mean().backward()
+                self.task.target.of_samples.losses(outputs, self.labels).mean().backward()
         except InputError:
             raise
         except Exception as error:  # a user's network may raise anything
@@ -225,11 +225,13 @@ class StepTrial:
         return Step({**gradients, **moves}, carry.buffers)  # at a learning rate of 1
 
     def _trainer(self, task: Task) -> ClientTrainer:
+        target = task.target.of_samples
         own = replace(
             task,
             model=copy_of(self.model),
             optimizer=Optimizer(OptimizerSpec(lr=1.0)),
-            loss=Loss.choose(task.target.loss),
+            loss=Loss.choose(target.loss),
+            target=target,
             precision="float32",
             constant=frozenset(),
         )

@@ -64,6 +64,14 @@ class Loss(Component):
             kept: The tensors of `start`; may be written to in place.
         """
 
+    def of_bags(self, size: int | None) -> Loss:
+        """The same loss, which knows how many samples a bag has, where bags are what is known.
+
+        Args:
+            size: Samples of a bag (`fedlab.targets.proportions`); None where a client is one.
+        """
+        return self
+
     def for_vmap(self) -> Loss:
         """The same loss with operations that are fast under `torch.func.vmap`."""
         return self

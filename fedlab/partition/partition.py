@@ -30,11 +30,13 @@ class ClientSplit:
     Attributes:
         train: Indices into the training pool, int64 of shape (n,).
         labels: The labels the client sees for them (after label noise, known positives alone), as
-            stored, shape (n, ...).
+            stored, shape (n, ...); with label proportions the shares of its bag, float32 of shape
+            (n, classes).
         labelled: Whether each of them has a label at all (label budget), bool of shape (n,).
         test: Indices into the test pool, int64 of shape (m,).
         validation: Indices into the training pool of samples that are not trained on, int64 of
             shape (v,); their labels are the true ones.
+        bags: Number of each training sample's bag, -1 for none; empty where labels are known.
     """
 
     train: np.ndarray
@@ -42,6 +44,7 @@ class ClientSplit:
     labelled: np.ndarray
     test: np.ndarray
     validation: np.ndarray
+    bags: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Partition:
 
     Attributes:
         train: Indices into the training pool, client after client, int64 of shape (N,).
-        labels: Observed labels, aligned with `train`.
-        labelled: Label budget mask, aligned with `train`.
+        labels: Observed labels, aligned with `train`; with label proportions those of bags alone.
+        labelled: Which of them are known at all, aligned with `train`.
         train_offsets: Client k owns train[train_offsets[k] : train_offsets[k + 1]].
         test: Indices into the test pool, client after client.
         test_offsets: As `train_offsets`, for `test`.
@@ -61,6 +64,8 @@ class Partition:
         validation_offsets: As `train_offsets`, for `validation`; empty where nothing is set aside.
         held_out: Held-out clients (never trained), ascending, int64.
         names: What clients are called, where they are owners; empty where they are numbered.
+        bags: Number of each sample's bag, aligned with `train`, -1 for none; empty where labels are
+            known.
     """
 
     train: np.ndarray
@@ -73,6 +78,7 @@ class Partition:
     validation_offsets: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     held_out: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     names: tuple[str, ...] = ()
+    bags: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def name(self, client: int) -> str:
         """A client's name: that of its owner, or its number."""
@@ -92,6 +98,7 @@ class Partition:
             self.labelled[train],
             self.test[test],
             self.validation[aside],
+            self.bags[train],
         )
 
 
@@ -148,6 +155,12 @@ def make_partition(
     observed = spec.label_budget.known(
         observed, owner, labelled, generator(seed, "partition", "known positives")
     )
+    bags = train[:0]
+    if spec.label_proportions:
+        drawing = generator(seed, "partition", "bags")
+        observed, labelled, bags = spec.label_proportions.draw(
+            observed, labelled, owner, len(data.class_names), drawing
+        )
     if spec.left_out_samples:
         stay = staying(train, train_offsets, spec.left_out_samples, dealt.names)
         train, observed, labelled = train[stay], observed[stay], labelled[stay]
@@ -164,6 +177,7 @@ def make_partition(
         aside_offsets,
         np.concatenate([held_out, np.arange(clients - dealt.newcomers, clients)]),
         dealt.names,
+        bags,
     )
 
 

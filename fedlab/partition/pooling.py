@@ -28,6 +28,7 @@ def pooled(partition: Partition) -> Partition:
         train=partition.train[train],
         labels=partition.labels[train],
         labelled=partition.labelled[train],
+        bags=partition.bags[train] if len(partition.bags) else partition.bags,
         train_offsets=train_offsets,
         test=partition.test[test],
         test_offsets=test_offsets,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import PositiveInt, PrivateAttr, field_validator, model_validator
 
@@ -11,6 +11,7 @@ from fedlab.errors import InputError
 from fedlab.partition.base import DomainSkew, LabelNoise, LabelSkew, QuantitySkew
 from fedlab.partition.held_out import HeldOut, check_held_out, count_held_out
 from fedlab.partition.label_budget import LabelBudget
+from fedlab.partition.label_proportions import LabelProportions
 from fedlab.partition.left_out_samples import check_left_out
 from fedlab.partition.natural_clients import NaturalClients
 
@@ -19,7 +20,7 @@ class PartitionSpec(ConfigBlock):
     """The partition of the pooled samples among clients.
 
     The generators compose: domains first, then labels within the domains a client sees, then
-    sizes, then which labels are known and which are wrong.
+    sizes, then which labels are known, which are wrong, and which are known as shares of bags.
 
     Attributes:
         clients: Number of clients; or ``natural``, where each owner of the data is one, with all
@@ -30,6 +31,10 @@ class PartitionSpec(ConfigBlock):
         quantity: How many samples a client has.
         label_budget: Which of them are labelled.
         label_noise: Which of their labels are wrong.
+        label_proportions: In which bags samples lie, of which clients know the shares of the
+            classes, and no sample's own; labels are known by default.
+        known_label: What is known of a sample: its ``class``, or only which ``client`` has it. The
+            network then learns to tell clients apart, of which `fedlab discover` makes classes.
         held_out_clients: Clients that never train and are asked nothing before the first round:
             their share of all clients, or a list of indices. They are tested with the global model
             in every evaluated round.
@@ -44,6 +49,8 @@ class PartitionSpec(ConfigBlock):
     quantity: Chosen[QuantitySkew] = "natural"  # type: ignore[assignment]
     label_budget: LabelBudget = LabelBudget()
     label_noise: Chosen[LabelNoise] = "none"  # type: ignore[assignment]
+    label_proportions: LabelProportions | None = None
+    known_label: Literal["class", "client"] = "class"
     held_out_clients: HeldOut | None = None
     left_out_samples: tuple[int, ...] = ()
     _counted: tuple[int, int] | None = PrivateAttr(default=None)

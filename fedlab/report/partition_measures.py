@@ -91,3 +91,22 @@ def measures(partition: Partition, data: FederatedData) -> dict[str, np.ndarray]
 def _validation(partition: Partition) -> dict[str, np.ndarray]:
     offsets = partition.validation_offsets
     return {"validation samples": np.diff(offsets)} if len(offsets) else {}
+
+
+def known_labels(partition: Partition, data: FederatedData) -> list[str]:
+    """What clients know of their training samples' labels, in words, where that is not all."""
+    parts = []
+    if len(partition.bags):
+        inside = partition.bags[partition.bags >= 0]
+        bags = len(np.unique(inside))
+        parts.append(f"{len(inside) / max(bags, 1):.3g} samples in each of {bags:,} bags")
+        parts.append("labels known as shares of bags")
+    if not partition.labelled.all():
+        parts.append(f"{partition.labelled.mean():.1%} labelled")
+    if len(partition.bags):
+        return parts
+    if (known := known_positives(partition, data)) < 1:
+        parts.append(f"{known:.1%} of the labels that hold known")
+    if wrong := wrong_labels(partition, data):
+        parts.append(f"{wrong:.1%} of labels wrong")
+    return parts

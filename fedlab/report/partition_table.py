@@ -23,7 +23,8 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
     The columns: the split (``train``, ``validation`` or ``test``); the sample's number within its
     domain's training or test samples, in the order of the source; the client, empty where no client
     has it; its domain; its true class; the label that the client sees; whether it is among the
-    client's labelled samples. What is tested or validated on has its true label. Where other
+    client's labelled samples. With label proportions, the label is the number of the sample's bag.
+    What is tested or validated on has its true label. Where other
     targets than classes are learnt, class and label are the labels joined by ``+``, or the numbers.
     Where a source names owners, a column has them; where clients are held out of training, a last
     one has whether the sample's client is one of them.
@@ -55,14 +56,26 @@ def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
 
 def _train_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[object, ...]]:
     labels, labelled = data.train.labels.copy(), np.ones(len(data.train), bool)
-    labels[partition.train], labelled[partition.train] = partition.labels, partition.labelled
+    labelled[partition.train] = partition.labelled
+    bags = np.full(len(data.train), -1)
+    if len(partition.bags):
+        bags[partition.train] = partition.bags
+    else:
+        labels[partition.train] = partition.labels
     owners = _owners(len(data.train), partition.train, partition.train_offsets)
     splits = np.full(len(data.train), "train", dtype=object)
     if len(partition.validation_offsets):
         aside = _owners(len(data.train), partition.validation, partition.validation_offsets)
         splits[aside >= 0] = "validation"
         owners = np.maximum(owners, aside)
-    return _rows(splits, data, data.train, owners, labels, labelled)
+    rows = _rows(splits, data, data.train, owners, labels, labelled)
+    if not len(partition.bags):
+        return rows
+    hidden = np.isin(np.arange(len(data.train)), partition.train)
+    return (
+        (*row[:5], f"bag {bag}" if bag >= 0 else "", *row[6:]) if unknown else row
+        for row, bag, unknown in zip(rows, bags.tolist(), hidden.tolist(), strict=True)
+    )
 
 
 def _test_rows(partition: Partition, data: FederatedData) -> Iterator[tuple[object, ...]]:

@@ -14,10 +14,13 @@ from fedlab.config.component import Component
 
 CLASS, MULTI_LABEL, REGRESSION = "class", "multi_label", "regression"
 
+PROPORTIONS = "proportions"
+"""What clients learn from under ``partition.label_proportions``: shares of the classes in bags."""
+
 ONLY_CLASS = frozenset({CLASS})
 """What goes with classes alone."""
 
-EVERY = frozenset({CLASS, MULTI_LABEL, REGRESSION})
+EVERY = frozenset({CLASS, MULTI_LABEL, REGRESSION, PROPORTIONS})
 """What never looks at labels itself, and goes with all targets that are shipped."""
 
 
@@ -64,6 +67,19 @@ class Target(Component):
         Raises:
             InputError: With the first such value, its sample and column, and the remedy.
         """
+
+    @property
+    def of_samples(self) -> Target:
+        """The target of samples whose own label is known, as a network is tried on; this one."""
+        return self
+
+    def unit(self, samples: int) -> int:
+        """How many samples are known together alone, so that a batch has all or none of them.
+
+        Args:
+            samples: How many labelled ones a client has.
+        """
+        return 1
 
     @abstractmethod
     def check(self, labels: np.ndarray, samples: int, names: Sequence[str], where: str) -> None:

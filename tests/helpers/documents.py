@@ -32,7 +32,13 @@ FILE = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
 SHORT = ["rounds=2", "resources.backend=local", "evaluation.every=1"]
 """What a test adds to every command that trains; FixBN needs a second round to be itself."""
 
-FEW = {"label_skew": 400, "domain_and_label_skew": 200, "limited_labels": 400}
+FEW = {
+    "label_skew": 400,
+    "domain_and_label_skew": 200,
+    "limited_labels": 400,
+    "label_proportions": 400,
+    "latent_label_shift": 1500,
+}
 """Training images of a domain, where clients need more than sixty between them."""
 
 

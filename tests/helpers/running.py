@@ -39,9 +39,9 @@ def on(backend: str) -> dict:
     return {"backend": backend, "actors": 2} if backend == "ray" else {"backend": backend}
 
 
-ELSEWHERE = {"ggeur", "fedbuff", "feddg_ga", "nmtune"}
-"""Methods that need features, devices or validation samples, and are interrupted in tests of their
-own."""
+ELSEWHERE = {"ggeur", "fedbuff", "feddg_ga", "nmtune", "llp_bp"}
+"""Methods that need features, devices, validation samples or bags, and are interrupted in tests of
+their own."""
 
 
 LIKE_OTHERS = {

@@ -43,7 +43,8 @@ class OwnData:
         """The partition in which all samples belong to one client.
 
         Of the skews that a scenario can make, a device has its own; only a label budget is drawn,
-        for methods that are to learn from few labels, and what is set aside for validation.
+        for methods that are to learn from few labels, bags that hide labels, and what is set aside
+        for validation.
         """
         share = self.scenario.evaluation.validation_share
         train, aside = np.arange(len(self.data.train)), np.zeros(0, np.int64)
@@ -59,17 +60,24 @@ class OwnData:
         budget = self.scenario.partition.label_budget
         labelled = budget.mask(strata, owners, len(self.data.strata_names), drawing)
         hiding = generator(self.scenario.seed, "partition", "known positives", client)
+        labels = budget.known(labels, owners, labelled, hiding)
+        bags = np.zeros(0, np.int64)
+        if proportions := self.scenario.partition.label_proportions:
+            drawing = generator(self.scenario.seed, "partition", "bags", client)
+            classes = len(self.data.class_names)
+            labels, labelled, bags = proportions.draw(labels, labelled, owners, classes, drawing)
         test = np.arange(len(self.data.test))
         steps = np.arange(clients + 1) > client
         return Partition(
             train=train,
-            labels=budget.known(labels, owners, labelled, hiding),
+            labels=labels,
             labelled=labelled,
             train_offsets=steps * len(train),
             test=test,
             test_offsets=steps * len(test),
             validation=aside,
             validation_offsets=steps * len(aside) if share else aside,
+            bags=bags,
         )
 
 

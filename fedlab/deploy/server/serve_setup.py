@@ -206,6 +206,11 @@ def _refuse_what_is_simulated(scenario: Scenario) -> None:
             "partition.label_noise: devices have the labels they have; use "
             "partition.label_noise=none"
         )
+    if scenario.partition.known_label != "class":
+        raise InputError(
+            "partition.known_label: client needs the clients' numbers as labels, and devices have "
+            "classes; use partition.known_label=class, or simulate"
+        )
     if not isinstance(scenario.partition.clients, int):
         raise InputError(
             "partition.clients: natural counts owners where all data are; on devices, each of "

@@ -27,6 +27,7 @@ from fedlab import rng
 from fedlab.clients.base import ClientTrainer, Phase, Update
 from fedlab.data.client_data import ClientData
 from fedlab.engine.execution.passes import BatchSize, Passes, PhasePlan
+from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
 
 
@@ -98,7 +99,17 @@ def plan_phase(
         batch_size: Samples per step.
         learns_from_one: Whether the network can train on a single sample (see
             `fedlab.models.norms.learns_from_one`); if not, a client with one sample takes no step.
+
+    Raises:
+        InputError: If the phase reads samples apart that are known together.
     """
+    unit = trainer.task.target.unit(labelled)
+    if unit > 1 and (phase.split != "labelled" or phase.unlabelled is not None):
+        raise InputError(
+            f"partition.label_proportions: {trainer.parameters.name} reads single samples that are "
+            "in no bag, and batches hold whole bags; use another method, such as "
+            "strategy.name=fedavg"
+        )
     counts = {"all": labelled + unlabelled, "labelled": labelled, "unlabelled": unlabelled}
     rows = counts[phase.split]
     own = partial(
@@ -110,9 +121,9 @@ def plan_phase(
     )
     if phase.unlabelled is None:
         rows = 0 if rows == 1 and not learns_from_one else rows
-        read = math.ceil(phase.share * rows)
+        read = math.ceil(phase.share * rows / unit) * unit if rows else 0
         # Batch normalisation cannot train on a single sample.
-        plan = own(read, smallest=2 if trainer.normalises_batches else 1)
+        plan = own(read, smallest=2 if trainer.normalises_batches else 1, unit=unit)
         return PhasePlan(plan, Passes((), 0), rows)
     more = batch_size if batch_size == "full" else phase.unlabelled * batch_size
     # Without the remainder, so that every step has equally many unlabelled samples.

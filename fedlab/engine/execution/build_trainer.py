@@ -20,6 +20,7 @@ from fedlab.models.build import build_model
 from fedlab.scenario import Scenario
 from fedlab.targets.base import Target
 from fedlab.targets.classes import Classes
+from fedlab.targets.proportions import Proportions
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Task
 
@@ -86,16 +87,20 @@ def client_trainer_of(
     scenario: Scenario, model: nn.Module, classes: int, target: Target | None = None
 ) -> ClientTrainer:
     """The method's client trainer with a given network; for classes by default."""
+    loss, target = scenario.training.loss, target or Classes()
+    if bags := scenario.partition.label_proportions:
+        size = bags.fixed_size
+        loss, target = loss.of_bags(size), Proportions(bag_size=size)
     task = Task(
         model=model,
         optimizer=Optimizer(scenario.training.optimizer),
         classes=classes,
-        loss=scenario.training.loss,
+        loss=loss,
         local_epochs=scenario.training.local_epochs,
         local_steps=scenario.training.local_steps,
         remainder=scenario.training.remainder,
         precision=scenario.training.precision,
-        target=target or Classes(),
+        target=target,
     )
     return client_trainer_class(scenario)(scenario.strategy, task)
 

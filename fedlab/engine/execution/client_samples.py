@@ -38,6 +38,7 @@ def training_samples(
         inputs=as_tensor(inputs).to(device),
         labels=data.target.to_learn(as_tensor(split.labels)).to(device),
         labelled=as_tensor(split.labelled),
+        bags=as_tensor(split.bags) if len(split.bags) else None,
         normalise=preprocess.inputs,
     )
 

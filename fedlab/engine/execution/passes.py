@@ -22,10 +22,12 @@ class Passes:
     Attributes:
         sizes: Size of every batch of one pass.
         steps: Number of batches in all passes together.
+        unit: Samples that stay together, one after the other; sizes are multiples of it.
     """
 
     sizes: tuple[int, ...]
     steps: int
+    unit: int = 1
 
     @classmethod
     @lru_cache(maxsize=1024)  # most clients of a round have equally many samples as others
@@ -38,6 +40,7 @@ class Passes:
         steps: int | None = None,
         remainder: Remainder = "keep",
         smallest: int = 1,
+        unit: int = 1,
     ) -> Passes:
         """The passes over `rows` samples.
 
@@ -50,6 +53,7 @@ class Passes:
                 batch (``keep``), left out (``drop``), or added to the batch before (``merge``).
             smallest: With ``keep``, a smaller remainder than this is left out, unless there are no
                 other samples (batch normalisation cannot train on a single sample).
+            unit: Samples that stay together; `rows` and `batch_size` are multiples of it.
         """
         size = rows if batch_size == "full" else min(batch_size, rows)
         full, rest = divmod(rows, size) if rows else (0, 0)
@@ -59,7 +63,7 @@ class Passes:
         elif remainder == "keep" and rest >= smallest:
             sizes.append(rest)
         taken = epochs * len(sizes) if steps is None else steps
-        return cls(tuple(sizes), taken if sizes else 0)
+        return cls(tuple(sizes), taken if sizes else 0, unit)
 
     @property
     def samples(self) -> int:
@@ -73,7 +77,8 @@ class Passes:
         """The samples of every batch, int64, out of `rows`, in an order drawn for every pass."""
         left, taken = self.steps, sum(self.sizes)
         while left > 0:
-            order = rows[torch.randperm(rows.shape[0], generator=generator)]
+            units = rows.view(-1, self.unit)
+            order = units[torch.randperm(units.shape[0], generator=generator)].flatten()
             whole = order if taken == rows.shape[0] else order[:taken]
             parts = whole.split_with_sizes(self.sizes)
             yield from parts[:left]

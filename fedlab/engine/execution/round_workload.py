@@ -154,6 +154,12 @@ def _why_idle(trainer: ClientTrainer, partition: Partition, client: int) -> tupl
             "has a single training sample, which the network cannot normalise",
             "use fewer clients, or model.norm=group",
         )
+    if len(partition.bags) and not known.any():
+        bag = trainer.task.target.unit(len(known))
+        return (
+            f"has {len(known)} training samples and no bag of {bag}",
+            "use a smaller partition.label_proportions.bag_size, or fewer clients",
+        )
     if not known.any() and all(phase.split == "labelled" for phase in trainer.phases()):
         return (
             f"has {len(known)} training samples and the label of none",

@@ -218,8 +218,9 @@ class Runtime:
 
     def training_batches(self, client: int) -> Iterator[Batch]:
         """A client's labelled training samples, in their order and not augmented."""
-        data = self.client_data(client)
-        for rows in data.split("labelled").split(self.scenario.evaluation.batch_size):
+        data, size = self.client_data(client), self.scenario.evaluation.batch_size
+        unit = max(self.trainer.task.target.unit(data.known), 1)
+        for rows in data.split("labelled").split(max(size // unit, 1) * unit):
             index = rows.to(self.device)
             inputs = channels_last(self.preprocess.inputs(data.inputs[index]))
             yield Batch(inputs, data.labels[index], index)

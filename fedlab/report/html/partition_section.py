@@ -15,9 +15,8 @@ from fedlab.report.html.partition_chart import FEW, class_chart, domain_chart, p
 from fedlab.report.partition_measures import (
     class_counts,
     domain_counts,
-    known_positives,
+    known_labels,
     label_distances,
-    wrong_labels,
 )
 from fedlab.report.skew_numbers import skew_numbers
 
@@ -53,12 +52,8 @@ def _say(comparison: Comparison, divided: Partition, data: FederatedData) -> str
     ]
     if len(divided.validation):
         parts.append(f"{len(divided.validation):,} training samples are set aside for validation.")
-    if not divided.labelled.all():
-        parts.append(f"{divided.labelled.mean():.1%} of the training samples are labelled.")
-    if (known := known_positives(divided, data)) < 1:
-        parts.append(f"Of the labels that hold, {known:.1%} are known.")
-    if wrong := wrong_labels(divided, data):
-        parts.append(f"{wrong:.1%} of the labels are wrong.")
+    if known := known_labels(divided, data):
+        parts.append(f"Of training samples: {', '.join(known)}.")
     parts.append(
         f"Mean label skew is {distance:.2f}: the share of a client's samples that would have to "
         f"change {data.target.strata_nouns[0]} for its labels to be spread like those of all."

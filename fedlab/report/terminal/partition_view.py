@@ -16,10 +16,9 @@ from fedlab.partition.partition import Partition
 from fedlab.report.partition_measures import (
     class_counts,
     domain_counts,
-    known_positives,
+    known_labels,
     label_distances,
     measures,
-    wrong_labels,
 )
 from fedlab.report.skew_numbers import skew_numbers
 
@@ -107,12 +106,7 @@ def _headline(partition: Partition, data: FederatedData) -> str:
     seen = np.isin(data.train.domains, data.seen_domains)
     if unused := int(seen.sum()) - len(partition.train) - len(partition.validation):
         parts.append(f"{unused:,} training samples unused")
-    if not partition.labelled.all():
-        parts.append(f"{partition.labelled.mean():.1%} labelled")
-    if (known := known_positives(partition, data)) < 1:
-        parts.append(f"{known:.1%} of the labels that hold known")
-    if wrong := wrong_labels(partition, data):
-        parts.append(f"{wrong:.1%} of labels wrong")
+    parts += known_labels(partition, data)
     return " · ".join(parts)
 
 
