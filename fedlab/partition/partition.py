@@ -15,6 +15,7 @@ from fedlab.partition.held_out import draw_held_out
 from fedlab.partition.left_out_samples import staying
 from fedlab.partition.natural_clients import NaturalClients
 from fedlab.partition.natural_deal import deal_to_owners
+from fedlab.partition.observed_labels import observed_labels
 from fedlab.partition.sample_pool import Pool
 from fedlab.partition.skew_checks import check_owners, check_weights
 from fedlab.partition.spec import PartitionSpec
@@ -138,29 +139,9 @@ def make_partition(
         aside, aside_offsets = train[chosen], offsets_of(owner[chosen], clients)
         train, owner = train[~chosen], owner[~chosen]
         train_offsets = offsets_of(owner, clients)
-    labels = data.train.labels[train]
-    labelled = spec.label_budget.mask(
-        data.strata(data.train)[train],
-        owner,
-        len(data.strata_names),
-        generator(seed, "partition", "label budget"),
+    observed, labelled, bags = observed_labels(
+        spec, data, train, owner, clients - dealt.newcomers, seed
     )
-    observed = spec.label_noise.corrupt(
-        labels,
-        owner,
-        clients - dealt.newcomers,
-        data.class_names,
-        generator(seed, "partition", "label noise"),
-    )
-    observed = spec.label_budget.known(
-        observed, owner, labelled, generator(seed, "partition", "known positives")
-    )
-    bags = train[:0]
-    if spec.label_proportions:
-        drawing = generator(seed, "partition", "bags")
-        observed, labelled, bags = spec.label_proportions.draw(
-            observed, labelled, owner, len(data.class_names), drawing
-        )
     if spec.left_out_samples:
         stay = staying(train, train_offsets, spec.left_out_samples, dealt.names)
         train, observed, labelled = train[stay], observed[stay], labelled[stay]
