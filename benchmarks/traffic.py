@@ -45,9 +45,9 @@ WANTED: dict[str, dict[str, Any]] = {
     "fedlabel": FEW_LABELS,
     "fixmatch": FEW_LABELS,
     "uda": FEW_LABELS,
-    "llp_bp": {"partition": {"clients": 2, "label_proportions": {"bag_size": 5}}},
     "ggeur": FEATURES,
     "nmtune": FEATURES,
+    "llp_bp": {"partition": {"clients": 2, "label_proportions": {"bag_size": 5}}},
 }
 """What some methods cannot do without."""
 

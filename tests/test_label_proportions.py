@@ -19,7 +19,7 @@ from fedlab.config.builtin_names import BUILTIN
 from fedlab.engine.execution.passes import Passes
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
-from fedlab.losses.proportions import ProportionLoss
+from fedlab.losses.proportion_loss import ProportionLoss
 from fedlab.partition.label_proportions import LabelProportions
 from fedlab.preparation import prepare
 from fedlab.report.partition_table import write_table
@@ -27,7 +27,7 @@ from fedlab.report.terminal.partition_view import known_labels
 from fedlab.scenario import Scenario
 from fedlab.simulation import simulate
 from fedlab.targets.base import PROPORTIONS
-from fedlab.targets.class_shares import Proportions
+from fedlab.targets.proportions import Proportions
 from helpers import toy
 from helpers.cohorts import assert_same, both, received
 
@@ -285,9 +285,9 @@ QUICK = ("fedprox", "fedbn", "scaffold", "fedala", "ifca")
 def test_a_method_that_reads_no_label_learns_from_bags(method: str, tmp_path: Path) -> None:
     changes = {"model": SMALL_CNN, "strategy": method, "rounds": 2} | NEEDS.get(method, {})
     run = simulate(scenario(4, **changes), out=tmp_path / "run", progress=False)
-    raised = run.history[run.history.metric.isin(["loss", "proportion_overlap", "accuracy"])]
-    assert {"train", "test"} <= set(raised.split)
-    assert np.isfinite(raised.value).all()
+    told = run.history[run.history.metric.isin(["loss", "proportion_overlap", "accuracy"])]
+    assert {"train", "test"} <= set(told.split)
+    assert np.isfinite(told.value).all()
     assert not (run.folder / "failures.csv").exists()
 
 
@@ -295,9 +295,9 @@ def test_a_method_that_reads_no_label_learns_from_bags(method: str, tmp_path: Pa
     "method", [name for name in BUILTIN["strategies"] if not goes_with_bags(name)]
 )
 def test_a_method_that_reads_labels_is_refused(method: str) -> None:
-    with pytest.raises(ValidationError) as raised:
+    with pytest.raises(ValidationError) as told:
         scenario(4, strategy=method)
-    (error,) = raised.value.errors()
+    (error,) = told.value.errors()
     assert f"strategy.name: '{method}' goes with data.target class" in error["msg"]
     assert "partition.label_proportions leaves no sample its own label" in error["msg"]
     assert "\n" not in error["msg"]

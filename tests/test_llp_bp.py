@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from fedlab.clients.llp_bp import FOUND
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
-from fedlab.losses.proportions import ProportionLoss
+from fedlab.losses.proportion_loss import ProportionLoss
 from fedlab.models.belief_propagation import (
     Pairs,
     bag_pairs,

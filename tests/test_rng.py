@@ -125,7 +125,7 @@ def draws_of(blocks: dict[str, Any], seed: int = 0) -> dict[str, tuple[float, ..
     spec = PartitionSpec(clients=5, **blocks)
     kept: dict[str, list[tuple[float, ...]]] = {name: [] for name in SKEWS}
     watched = {name: Watched(getattr(spec, name), kept[name]) for name in SKEWS}
-    rest = {"clients": 5, "held_out_clients": 0, "left_out_samples": ()}
+    rest = {"clients": 5, "held_out_clients": 0, "left_out_samples": (), "label_proportions": None}
     stand_in = cast(PartitionSpec, SimpleNamespace(**rest, **watched))
     make_partition(stand_in, pools(train=300, domains=3), seed)
     # A label budget draws samples, and the labels that are known of these.

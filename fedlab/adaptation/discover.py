@@ -110,9 +110,7 @@ def discover(
             f"the clients of the run '{run.folder}' know classes, so that there are none to find; "
             "take a run with partition.known_label=client"
         )
-    trained = open_classifier(
-        run, "discover classes with", "clients are distinguished as classes are"
-    )
+    trained = open_classifier(run, "discover classes with", "clients are told apart as classes are")
     data, partition = divide(scenario)
     names = data.class_names
     wanted = len(names) if classes is None else classes

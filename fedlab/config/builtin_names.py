@@ -138,7 +138,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "aldr_kl": "fedlab.losses.aldr:ALDRKL",
         "fedlc": "fedlab.losses.calibrated:FedLC",
         "fedrs": "fedlab.losses.calibrated:FedRS",
-        "proportions": "fedlab.losses.proportions:ProportionLoss",
+        "proportions": "fedlab.losses.proportion_loss:ProportionLoss",
         "bce": "fedlab.losses.bce:BCE",
         "pu": "fedlab.losses.pu:PU",
         "mse": "fedlab.losses.distance:MSELoss",

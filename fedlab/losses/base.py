@@ -68,7 +68,7 @@ class Loss(Component):
         """The same loss, which knows how many samples a bag has, where bags are what is known.
 
         Args:
-            size: Samples of a bag (`fedlab.targets.class_shares`); None where a client is one.
+            size: Samples of a bag (`fedlab.targets.proportions`); None where a client is one.
         """
         return self
 

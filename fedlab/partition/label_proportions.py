@@ -88,6 +88,11 @@ class LabelProportions(ConfigBlock):
             ValueError: With the key, the value and the remedy.
         """
         size, bag = scenario.training.batch_size, self.fixed_size
+        if scenario.partition.left_out_samples:
+            raise ValueError(
+                "partition.left_out_samples: a bag of which a sample is left out has other shares; "
+                "leave one of left_out_samples and label_proportions out"
+            )
         if bag is None and size != "full":
             raise ValueError(
                 f"training.batch_size: batches of {size} samples would cut the bag that "

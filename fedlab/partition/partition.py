@@ -12,10 +12,10 @@ from fedlab.errors import InputError
 from fedlab.partition.apportion import apportion
 from fedlab.partition.dealt import Dealt, by_client, keep, offsets_of
 from fedlab.partition.held_out import draw_held_out
-from fedlab.partition.known_labels import known_labels
 from fedlab.partition.left_out_samples import staying
 from fedlab.partition.natural_clients import NaturalClients
 from fedlab.partition.natural_deal import deal_to_owners
+from fedlab.partition.observed_labels import observed_labels
 from fedlab.partition.sample_pool import Pool
 from fedlab.partition.skew_checks import check_owners, check_weights
 from fedlab.partition.spec import PartitionSpec
@@ -139,18 +139,13 @@ def make_partition(
         aside, aside_offsets = train[chosen], offsets_of(owner[chosen], clients)
         train, owner = train[~chosen], owner[~chosen]
         train_offsets = offsets_of(owner, clients)
-    observed, labelled = known_labels(spec, data, train, owner, clients - dealt.newcomers, seed)
+    observed, labelled, bags = observed_labels(
+        spec, data, train, owner, clients - dealt.newcomers, seed
+    )
     if spec.left_out_samples:
         stay = staying(train, train_offsets, spec.left_out_samples, dealt.names)
         train, observed, labelled = train[stay], observed[stay], labelled[stay]
-        owner = owner[stay]
-        train_offsets = offsets_of(owner, clients)
-    bags = train[:0]
-    if spec.label_proportions:
-        drawing = generator(seed, "partition", "bags")
-        observed, labelled, bags = spec.label_proportions.draw(
-            observed, labelled, owner, len(data.class_names), drawing
-        )
+        train_offsets = offsets_of(owner[stay], clients)
     held_out = draw_held_out(spec.held_out_clients, clients - dealt.newcomers, seed)
     return Partition(
         train,

@@ -103,9 +103,10 @@ def known_labels(partition: Partition, data: FederatedData) -> list[str]:
         parts.append("labels known as shares of bags")
     if not partition.labelled.all():
         parts.append(f"{partition.labelled.mean():.1%} labelled")
-    if not len(partition.bags):
-        if (known := known_positives(partition, data)) < 1:
-            parts.append(f"{known:.1%} of the labels that hold known")
-        if wrong := wrong_labels(partition, data):
-            parts.append(f"{wrong:.1%} of labels wrong")
+    if len(partition.bags):
+        return parts
+    if (known := known_positives(partition, data)) < 1:
+        parts.append(f"{known:.1%} of the labels that hold known")
+    if wrong := wrong_labels(partition, data):
+        parts.append(f"{wrong:.1%} of labels wrong")
     return parts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedlab.adaptation.trained import Trained, open_classifier
+from fedlab.adaptation.trained import Trained, open_classifier, refuse_without_labels
 from fedlab.errors import InputError
 from fedlab.partition.held_out import count_held_out
 from fedlab.partition.spec import PartitionSpec
@@ -117,6 +117,7 @@ def request(run: Run, client: int, samples: str | None = None, seed: int = 0) ->
             "may have learnt the client's samples; forget the client there, and train on its "
             "features again"
         )
+    refuse_without_labels(run, "a membership attack compares losses of each sample's label")
     trained = open_classifier(run, "change", "a membership attack compares losses of classes")
     partition = trained.runtime.partition
     clients, held_out = len(partition), partition.held_out.tolist()

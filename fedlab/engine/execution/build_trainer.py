@@ -20,7 +20,7 @@ from fedlab.models.build import build_model
 from fedlab.scenario import Scenario
 from fedlab.targets.base import Target
 from fedlab.targets.classes import Classes
-from fedlab.targets.class_shares import Proportions
+from fedlab.targets.proportions import Proportions
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Task
 

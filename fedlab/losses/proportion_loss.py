@@ -1,4 +1,4 @@
-"""The loss of bags of which the shares of the classes are known (`fedlab.targets.class_shares`)."""
+"""The loss of bags of which the shares of the classes are known (`fedlab.targets.proportions`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 from fedlab.losses.base import Loss
 from fedlab.records import Tensors
 from fedlab.targets.base import PROPORTIONS
-from fedlab.targets.class_shares import bag_losses
+from fedlab.targets.proportions import bag_losses
 
 
 class ProportionLoss(Loss):
