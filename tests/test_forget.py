@@ -193,7 +193,7 @@ def small(folder: Path, **fields: Any) -> Run:
         ({"partition": {"clients": 3, "held_out_clients": [0]}}, {}, "was held out and never"),
         ({"strategy": "scaffold"}, {}, "the server of scaffold keeps more than a model"),
         ({"strategy": "moon"}, {}, "clients of moon keep tensors"),
-        ({"strategy": "fedper"}, {}, "whose clients have models of their own"),
+        ({"strategy": "fedper"}, {}, "whose clients have local models"),
         ({"strategy": "qfedavg"}, {}, "makes the next model in another way"),
         (
             {"updates": {"rule": "median"}, "strategy": EQUAL},

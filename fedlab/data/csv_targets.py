@@ -101,10 +101,10 @@ def taken_out(
                 f"{where} has no label in sample {row}, column '{every[places[column]]}'; add it "
                 "or remove the line"
             )
-        context.target.check_values(values[domain], names, where)
         kept = [place for place, each in enumerate(table.columns) if each not in names]
         if not kept:
             raise InputError(f"{where}: all columns are labels; leave one to learn from")
+        context.target.check_values(values[domain], names, where)
         rest[domain] = replace(
             table,
             columns=[table.columns[place] for place in kept],
