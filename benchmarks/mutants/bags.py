@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         "bags-the-loss-is-of-single-samples",
-        "fedlab.losses.proportion_loss.py",
+        "fedlab/losses/proportion_loss.py",
         "self._bag_size or len(outputs)",
         "1",
         BAGS,
