@@ -119,16 +119,16 @@ def test_firm_bags_stay_finite() -> None:
 
 
 def test_neighbours_are_the_nearest_by_cosine_each_pair_once() -> None:
-    points = torch.tensor([[1.0, 0.0], [2.0, 0.2], [0.0, 1.0], [0.1, 3.0]]).double()
+    points = torch.tensor([[1.0, 0.0], [2.0, 0.2], [0.0, 1.0], [0.5, 9.0]]).double()
     pairs = neighbour_pairs(points, 1, 10.0, 1.0)
     ties = list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     assert ties == [(0, 1), (2, 3)]
-    wanted = [10 * np.exp(-np.hypot(1, 0.2)), 10 * np.exp(-np.hypot(0.1, 2))]
+    wanted = [10 * np.exp(-np.hypot(1, 0.2)), 10 * np.exp(-np.hypot(0.5, 8))]
     assert pairs.weights.tolist() == pytest.approx(wanted)
     by_median = neighbour_pairs(points, 1, 10.0)
     middle = np.hypot(1, 0.2)  # of two, the lower one
     assert by_median.weights[0].item() == pytest.approx(10 * np.exp(-1))
-    assert by_median.weights[1].item() == pytest.approx(10 * np.exp(-np.hypot(0.1, 2) / middle))
+    assert by_median.weights[1].item() == pytest.approx(10 * np.exp(-np.hypot(0.5, 8) / middle))
     assert len(neighbour_pairs(points, 9, 1.0).weights) == 6
     assert len(neighbour_pairs(points[:1], 4, 1.0).weights) == 0
 
