@@ -35,7 +35,7 @@ SETTINGS: dict[str, list[str]] = {
     "fedlabel": [*SEMI, "training.local_epochs=2"],
     "fixmatch": SEMI,
     "uda": SEMI,
-    "llp_bp": ["partition.label_proportions.bag_size=5"],
+    "llp_bp": ["partition.label_proportions.bag_size=4"],
     "feddg_ga": ["evaluation.validation=0.2"],
     "fednova": ["training.optimizer.momentum=0.9"],
 }
@@ -110,6 +110,7 @@ class Devices(LocalGrid):
             counts=counts_layout(
                 scenario.metric_set.counted, classes, test, self.prepared.data.target
             ),
+            target=self.prepared.data.target if kind == "evaluate" else trainer.task.target,
         )
         sent = to_wire(RecordDict(dict(reply.content)))
         sent["client"] = ConfigRecord({"id": client, "task": "task"})

@@ -81,7 +81,8 @@ class DeviceGrid(ClientGrid):
         tester: Tests the global model on domains that no device has.
         most_examples: Training samples of a device -> largest ``num-examples`` of its replies.
         counts: Test samples of a device -> layout of its metric counts, by metric and name.
-        target: What is learnt.
+        target: What is tested.
+        learnt: What devices train on, where that is another target.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class DeviceGrid(ClientGrid):
         most_examples: Callable[[int], int] = lambda train: train,
         counts: Callable[[int], Mapping[str, Form]] = lambda test: {},
         target: Target | None = None,
+        learnt: Target | None = None,
     ) -> None:
         seats = sorted(devices.seats.values(), key=lambda seat: seat.client)
         super().__init__([seat.train for seat in seats], run=post.grid.run)
@@ -105,6 +107,7 @@ class DeviceGrid(ClientGrid):
         self.most_examples = most_examples
         self.counts = counts
         self.target = target or Classes()
+        self.learnt = learnt or self.target
 
     def get_nodes(self) -> Iterator[NodeInfo]:
         """All clients, by the names of their devices."""
@@ -152,7 +155,7 @@ class DeviceGrid(ClientGrid):
             train=seat.train,
             domain=seat.domain if tests else None,
             counts=self.counts(own) if tests else {},
-            target=self.target,
+            target=self.target if tests else self.learnt,
         )
         return PendingRequest(message, client, unit, content, expectation)
 

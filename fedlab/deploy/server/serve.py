@@ -21,6 +21,7 @@ from fedlab.deploy.server.device_registry import Assignment, DeviceRegistry
 from fedlab.deploy.server.mailbox import Mailbox
 from fedlab.deploy.server.serve_setup import ServeSetup, setup_of
 from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
+from fedlab.engine.execution.build_trainer import target_in_training
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
 from fedlab.federation.evaluation_reply import counts_layout
@@ -112,6 +113,7 @@ def serve(
                     most,
                     counts,
                     task.target,
+                    target_in_training(scenario, task.target),
                 ),
                 folder,
                 checkpoint=checkpoint,

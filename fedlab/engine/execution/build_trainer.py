@@ -83,14 +83,19 @@ def initial_model(
     )
 
 
+def target_in_training(scenario: Scenario, target: Target) -> Target:
+    """What clients train on: the target of the data, or shares of its classes in bags."""
+    bags = scenario.partition.label_proportions
+    return Proportions(bag_size=bags.fixed_size) if bags else target
+
+
 def client_trainer_of(
     scenario: Scenario, model: nn.Module, classes: int, target: Target | None = None
 ) -> ClientTrainer:
     """The method's client trainer with a given network; for classes by default."""
-    loss, target = scenario.training.loss, target or Classes()
+    loss = scenario.training.loss
     if bags := scenario.partition.label_proportions:
-        size = bags.fixed_size
-        loss, target = loss.of_bags(size), Proportions(bag_size=size)
+        loss = loss.of_bags(bags.fixed_size)
     task = Task(
         model=model,
         optimizer=Optimizer(scenario.training.optimizer),
@@ -100,7 +105,7 @@ def client_trainer_of(
         local_steps=scenario.training.local_steps,
         remainder=scenario.training.remainder,
         precision=scenario.training.precision,
-        target=target,
+        target=target_in_training(scenario, target or Classes()),
     )
     return client_trainer_class(scenario)(scenario.strategy, task)
 
