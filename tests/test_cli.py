@@ -232,7 +232,7 @@ def test_partition_needs_no_network_that_fits_and_writes_a_table(tiny, run, tmp_
     code, out, err = run("partition", "tiny.yaml", "model=odd:net", "--table", "who/who.csv")
     assert (code, err) == (0, "")
     assert "table: who/who.csv" in out
-    run("simulate", "tiny.yaml", "--out", "mine")
+    run("simulate", "tiny.yaml", "--out", "chosen")
     table = (tmp_path / "who/who.csv").read_text()
-    assert table == (tmp_path / "mine/partition.csv").read_text()
+    assert table == (tmp_path / "chosen/partition.csv").read_text()
     assert table.startswith("split,sample,client,domain,class,label,labelled\ntrain,0,")
