@@ -63,9 +63,10 @@ class EngineSpec(ConfigBlock):
 
     Attributes:
         execution: ``sequential``, one client after the other; ``vmap``, which trains a stack of
-            clients as one wherever the method and the network allow it; ``auto`` chooses by a rule
-            that knows network and device; ``measured`` times both on the first clients and
-            remembers the choice.
+            clients as one wherever the method and the network allow it; ``auto`` chooses between
+            them by a rule that knows network and device; ``measured`` times both on the first
+            clients and remembers the choice. ``graph`` (CUDA) and ``compile`` train one client
+            after the other by steps that are captured once, wherever the method allows it.
         stack_size: Clients that train as one, at most; by default as many as suit network and
             device.
         dense_layers: How dense layers learn by SGD: ``dense`` writes their weights in every step;
@@ -78,9 +79,20 @@ class EngineSpec(ConfigBlock):
     respelt: ClassVar = {
         "execution": {"one_by_one": "sequential", "vectorised": "vmap", "vectorized": "vmap"}
     }
-    execution: Literal["auto", "sequential", "vmap", "measured"] = "auto"
+    execution: Literal["auto", "sequential", "vmap", "measured", "graph", "compile"] = "auto"
     stack_size: PositiveInt | None = None
     dense_layers: Literal["auto", "dense", "low_rank"] = "auto"
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> EngineSpec:
+        captures = self.execution in ("graph", "compile")
+        for key, plain in (("dense_layers", ("auto", "dense")), ("stack_size", (None,))):
+            if captures and (value := getattr(self, key)) not in plain:
+                raise ValueError(
+                    f"engine.{key} {value} is not for engine.execution {self.execution}, which "
+                    "trains one client after the other with dense layers; leave one of the two out"
+                )
+        return self
 
 
 class OutputSpec(ConfigBlock):

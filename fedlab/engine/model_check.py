@@ -16,6 +16,7 @@ from fedlab.engine.execution.build_trainer import (
     initial_model,
     tried_trainer,
 )
+from fedlab.engine.execution.captured.capturable import CAPTURING, why_not
 from fedlab.errors import InputError
 from fedlab.methods import client_trainer_class
 from fedlab.models.adapters.adapter_checks import check_adapters
@@ -76,6 +77,9 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     refuse_batches_of_one(scenario, model)
     trainer = client_trainer_of(scenario, model, classes, data.target)
     trainer, why_alone = tried_trainer(trainer, scenario, samples)
+    asked = scenario.engine.execution
+    if asked in CAPTURING and (why := why_not(asked, trainer, scenario.training.batch_size)):
+        log.warning("engine.execution: clients train without '%s': %s", asked, why)
     for line in _remarks(model, trainer.norm_policy, why_alone):
         log.warning("model '%s': %s", scenario.model.name, line)
     return trainer

@@ -14,6 +14,7 @@ import torch
 from fedlab import accelerator
 from fedlab.config import registry
 from fedlab.data.samples import FederatedData
+from fedlab.engine.execution.captured.capturable import CAPTURING, refuse_capturing
 from fedlab.engine.execution.mixed_runtime import MixedRuntime
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.grid import ClientGrid
@@ -35,9 +36,9 @@ def check_resources(scenario: Scenario) -> None:
         InputError: If the scenario requests more than there is, or a cluster that does not answer
             (the cluster's own resources are checked later).
     """
-    resources = scenario.resources
+    resources, execution = scenario.resources, scenario.engine.execution
     if resources.backend == "local":
-        resources.device_here()
+        refuse_capturing(execution, resources.device_here())
     else:
         refuse_index(resources)
         if find_spec("ray") is None:
@@ -54,7 +55,10 @@ def check_resources(scenario: Scenario) -> None:
 
             refuse_unreachable(resources.address)
             return
-    plan_actors(resources, Hardware.here(), scenario.largest_cohort)
+    plan = plan_actors(resources, Hardware.here(), scenario.largest_cohort)
+    if resources.backend == "ray" and execution in CAPTURING:
+        device = accelerator.device_of(device_of_actors(resources, plan), KEY)
+        refuse_capturing(execution, device)
 
 
 def start_grid(
@@ -145,6 +149,7 @@ def make_runtime(
     registry.register_classes(session_classes)
     torch.set_num_threads(threads)
     where = accelerator.device_of(device, KEY)
+    refuse_capturing(scenario.engine.execution, where)
     accelerator.make_deterministic(where)
     if isinstance(scenario.model, PerClient):
         return MixedRuntime(scenario, data, partition, where)

@@ -88,7 +88,8 @@ class Worker:
             states: Their states.
         """
         scenario, device = self.runtime.scenario, self.runtime.device.type
-        choice = from_rule(scenario.engine, self.runtime.trainer, device, scenario.cohort_size)
+        cohort, size = scenario.cohort_size, scenario.training.batch_size
+        choice = from_rule(scenario.engine, self.runtime.trainer, device, cohort, size)
         some = slice(choice.stack)
         if scenario.engine.execution != "measured" or len(tasks[some]) < 2:
             return choice

@@ -33,6 +33,14 @@ def copied(tensors: Tensors) -> Tensors:
     return dict(zip(tensors, run(_copy, [list(tensors.values())]), strict=True))
 
 
+def overwrite(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Copies each value into the target of its place, in place; not under `torch.func.vmap`."""
+    with torch.no_grad():
+        for dtype in dict.fromkeys(target.dtype for target in targets):  # CUDA: one type at once
+            places = [place for place, target in enumerate(targets) if target.dtype == dtype]
+            torch._foreach_copy_([targets[k] for k in places], [values[k] for k in places])
+
+
 def added(first: Tensors, second: Tensors) -> Tensors:
     """The sums, for the names of `first`, which are all in `second`."""
     return _named(_add, first, second)

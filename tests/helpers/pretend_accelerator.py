@@ -11,8 +11,8 @@ host, exactly and repeatably:
   ``tolist``, copies to the host, and operations whose result has a shape that depends on values.
 - ``to_device`` and ``to_host``: copies between the two.
 
-What it cannot show: times of kernels, memory, streams, graphs, choices of algorithms, and numerics
-of shorter floats. Generators are the CPU's, as no Python backend can have its own; autocast changes
+What it cannot show: times of kernels, memory, streams, choices of algorithms, and numerics of
+shorter floats. Graphs are lists of operations that are played again (`helpers.pretend_graphs`). Generators are the CPU's, as no Python backend can have its own; autocast changes
 nothing.
 
 It stands on PyTorch's experimental Python backend (``torch.utils.backend_registration``) and is
@@ -36,6 +36,7 @@ from helpers.pretend_costs import (
     FREE,
     NAME,
     TAKES_HOST_INDICES,
+    allocated,
     count,
     count_copy,
     is_here,
@@ -45,10 +46,16 @@ from helpers.pretend_costs import (
 )
 from helpers.pretend_costs import counting as counting
 
+Operation = tuple[Any, Sequence[Any], Mapping[str, Any], Any]
+"""(operation of PyTorch, arguments, keywords, result), with tensors of the CPU for the device's."""
+
 SETUP = "_setup_privateuseone_for_python_backend"
 MISSING = f"this PyTorch has no torch.utils.backend_registration.{SETUP}, or a real accelerator"
 SUPPORTED = hasattr(backend_registration, SETUP) and not torch.accelerator.is_available()
 """Whether it can be installed; a real accelerator would be hidden by it."""
+
+tapes: list[list[Operation]] = []
+"""Lists to which every operation is added when it has been done (`helpers.pretend_graphs`)."""
 
 _present = 0
 _float64 = True
@@ -137,13 +144,16 @@ def _dispatch(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     elif not (name in FREE or is_view(func)):
         _refuse_mixed(func, tensors)
         count(func, args, tensors)
-    made = func(
-        *tree_map(unwrap, args),
-        **{
-            key: torch.device("cpu") if key == "device" and value is not None else value
-            for key, value in tree_map(unwrap, dict(kwargs)).items()
-        },
-    )
+    elif "empty" in name:
+        allocated()
+    given = tree_map(unwrap, args)
+    named = {
+        key: torch.device("cpu") if key == "device" and value is not None else value
+        for key, value in tree_map(unwrap, dict(kwargs)).items()
+    }
+    made = func(*given, **named)
+    for tape in tapes:
+        tape.append((func, given, named, made))
     if leaves:
         return made
     if not func._schema.is_mutable:
@@ -239,9 +249,11 @@ def install() -> None:
 
     def empty(size: Any, *, dtype: Any = None, memory_format: Any = None, **_: Any) -> torch.Tensor:
         form = {} if memory_format is None else {"memory_format": memory_format}
+        allocated()
         return Pretend(torch.empty(size, dtype=dtype, **form))
 
     def empty_strided(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> torch.Tensor:
+        allocated()
         return Pretend(torch.empty_strided(size, stride, dtype=dtype))
 
     def copy_from(source: Any, target: Any, non_blocking: bool = False) -> Any:

@@ -47,7 +47,10 @@ WAITING = {
 
 
 class Cost(Counter[str]):
-    """What the host has done: ``launches``, ``waits``, ``to_device``, ``to_host``."""
+    """What the host has done: ``launches``, ``waits``, ``to_device``, ``to_host``.
+
+    ``allocations`` are tensors without values; results of operations are no part of them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,6 +69,12 @@ def counting() -> Generator[Cost]:
         yield cost
     finally:
         _costs[:] = [each for each in _costs if each is not cost]
+
+
+def allocated() -> None:
+    """Counts an allocation without values."""
+    for cost in _costs:
+        cost["allocations"] += 1
 
 
 def waited() -> None:

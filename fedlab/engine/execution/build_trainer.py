@@ -12,6 +12,7 @@ from fedlab.config.signatures import is_ours
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial_samples import TrialSamples, trial_samples
+from fedlab.engine.execution.captured.capturable import CAPTURING
 from fedlab.engine.execution.low_rank_rule import takes_usual_steps
 from fedlab.engine.step_check import tried
 from fedlab.methods import client_trainer_class
@@ -114,7 +115,8 @@ def tried_trainer(
     trainer: ClientTrainer, scenario: Scenario, samples: TrialSamples
 ) -> tuple[ClientTrainer, str | None]:
     """A client trainer whose steps were checked (see `fedlab.engine.step_check.tried`)."""
-    stacks = trainer.supports_vmap and scenario.engine.execution != "sequential"
+    alone = ("sequential", *CAPTURING)
+    stacks = trainer.supports_vmap and scenario.engine.execution not in alone
     form = scenario.engine.dense_layers if takes_usual_steps(trainer) else "dense"
     task, why = tried(trainer.task, samples, scenario.model.name, stacks, form)
     if task is not trainer.task:

@@ -1,15 +1,15 @@
 """The interface of executors, which train a cohort of clients and return their updates.
 
-There are three, tried in the order of `fedlab.engine.execution.executors.EXECUTORS`. They give the
-same numbers up to rounding; `Sequential`, which supports everything, is the reference. A new one is
-a file with a subclass of `Executor` and a line in that list.
+`fedlab.engine.execution.executors` lists them, and they are tried in that order. They give the same
+numbers up to rounding; `Sequential`, which supports everything, is the reference. A new one is a
+file with a subclass of `Executor` and a line there.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 
@@ -33,6 +33,7 @@ class Setting(NamedTuple):
         seed: The scenario's seed; all randomness is keyed on it, the client and the round.
         dense_layers: How dense layers are computed.
         few: Two stored samples, for finding the layers that can take low-rank form.
+        execution: How clients are executed, the scenario's ``engine.execution``.
     """
 
     trainer: ClientTrainer
@@ -41,6 +42,7 @@ class Setting(NamedTuple):
     seed: int
     dense_layers: Form
     few: torch.Tensor
+    execution: str = "auto"
 
 
 class Cohort(NamedTuple):
@@ -58,6 +60,10 @@ class Cohort(NamedTuple):
     states: Sequence[ClientState]
     datas: Sequence[ClientData]
 
+    def after(self, number: int) -> Cohort:
+        """All clients but the first `number`."""
+        return self._slice(slice(number, None))
+
     def halves(self) -> tuple[Cohort, Cohort]:
         """The first and the second half of the clients."""
         middle = len(self.clients) // 2
@@ -74,6 +80,9 @@ class Executor(ABC):
     Args:
         setting: The constants of the run.
     """
+
+    trains_one: ClassVar[bool] = False
+    """Whether it may train a client that is sent for by itself, and not as one of a stack."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting

@@ -20,6 +20,8 @@ import torch
 from fedlab import accelerator
 from fedlab.clients.base import ClientTrainer
 from fedlab.data import array_cache
+from fedlab.engine.execution.captured.capturable import CAPTURING, why_not
+from fedlab.engine.execution.passes import BatchSize
 from fedlab.files import write_whole
 from fedlab.models.layers import only_dense
 from fedlab.scenario import EngineSpec, Scenario
@@ -51,7 +53,11 @@ class ExecutionPlan(NamedTuple):
 
 
 def from_rule(
-    engine: EngineSpec, trainer: ClientTrainer, device: str, cohort: int
+    engine: EngineSpec,
+    trainer: ClientTrainer,
+    device: str,
+    cohort: int,
+    batch_size: BatchSize = "full",
 ) -> ExecutionPlan:
     """Chooses by network, method and device.
 
@@ -64,7 +70,12 @@ def from_rule(
         trainer: The method's client trainer.
         device: The kind of device.
         cohort: Number of clients of a round.
+        batch_size: Samples per step.
     """
+    if engine.execution in CAPTURING:
+        kind = "CUDA graphs" if engine.execution == "graph" else "compiled steps"
+        reason = why_not(engine.execution, trainer, batch_size)
+        return ExecutionPlan(1, f"without {kind}: {reason}" if reason else f"by {kind}")
     if engine.execution == "sequential":
         return ExecutionPlan(1, "the scenario says so")
     if not trainer.supports_vmap:

@@ -16,7 +16,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.build_trainer import build_client_trainer
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
-from fedlab.engine.execution.executors import EXECUTORS
+from fedlab.engine.execution.executors import executors_of
 from fedlab.engine.execution.kept_samples import KeptSamples
 from fedlab.engine.execution.local_adaptation import adapted
 from fedlab.engine.execution.memory import out_of_memory
@@ -79,8 +79,9 @@ class Runtime:
             self.scenario.seed,
             self.scenario.engine.dense_layers,
             as_tensor(self.data.train.inputs[:2]).to(self.device),
+            self.scenario.engine.execution,
         )
-        return [executor(setting) for executor in EXECUTORS]
+        return executors_of(setting)
 
     def train(
         self,
@@ -89,9 +90,10 @@ class Runtime:
         client_state: ClientState,
         into: Preaggregation | None = None,
     ) -> Trained:
-        """A local round of one client by the last executor, the reference."""
+        """A local round of one client: by the reference, or by replaying captured steps."""
         cohort = self._cohort([client], received, [client_state])
-        (trained,) = self._validated(cohort, self.executors[-1].train(cohort, into))
+        able = (each for each in self.executors if each.trains_one and each.supports(cohort))
+        (trained,) = self._validated(cohort, next(able).train(cohort, into))
         return trained
 
     def train_many(

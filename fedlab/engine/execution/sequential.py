@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -17,15 +17,19 @@ from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.feed import Feed, send
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import LayerWork
-from fedlab.engine.execution.step_metrics import Metrics
+from fedlab.engine.execution.step_loop import Samples, StepLoop
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.losses.base import ClientStats
-from fedlab.models.memory_format import channels_last, channels_last_gradients
-from fedlab.training.task import Batch
+from fedlab.models.memory_format import channels_last_gradients
+
+MakeLoop = Callable[[ClientTrainer, Preprocess, Samples, int], StepLoop]
+"""(client trainer, preprocessing, samples, round) -> what takes the steps of a client's round."""
 
 
 class Sequential(Executor):
     """One client after another: supports everything."""
+
+    trains_one: ClassVar[bool] = True
 
     @cached_property
     def wide(self) -> WideLayers | None:
@@ -70,6 +74,7 @@ def train_one(
     wide: WideLayers | None = None,
     summed: bool = False,
     portion: Portion | None = None,
+    loop: MakeLoop = StepLoop,
 ) -> tuple[Update, dict[str, float]]:
     """Runs all phases of a round for one client.
 
@@ -87,6 +92,7 @@ def train_one(
         summed: Whether the update will only be added to those of other clients; weights in
             low-rank form may then be `fedlab.federation.low_rank_sum.LowRankSum`.
         portion: The part of the round to run; all of it by default.
+        loop: What takes the steps; by default one operation after the other.
 
     Returns:
         The update, and the metrics averaged over samples, with ``num-examples`` (distinct samples
@@ -103,8 +109,8 @@ def train_one(
         trainer = wide.choose(LayerWork.of(schedule))
     augment = rng.torch_generator(seed, "augment", client, round_)
     feeds = partial(_feeds, trainer, preprocess, received, data, augment)
-    step_metrics = Metrics()
     trainer.set_train_mode(received)
+    taken = loop(trainer, preprocess, data, round_)
     with rng.seeded(seed, "dropout", client, round_), channels_last_gradients(trainer.task.model):
         carry = trainer.begin(received, client_state, client_stats_of(trainer, data))
         if wide:
@@ -112,18 +118,13 @@ def train_one(
         for phase, steps in zip(trainer.phases(), schedule.phases, strict=True):
             if phase.enter:
                 carry = phase.enter(carry)
-            for feed in feeds(phase, steps):
-                batch = _batch(preprocess, data, feed, phase)
-                carry, metrics = trainer.step(carry, batch, phase, round_)
-                step_metrics.add(metrics, len(feed.rows))
+            carry = taken.run(carry, phase, feeds(phase, steps))
             while steps and not portion and phase.again and phase.again(carry):
-                for feed in feeds(phase, steps):
-                    batch = _batch(preprocess, data, feed, phase)
-                    carry, _ = trainer.step(carry, batch, phase, round_)
+                carry = taken.run(carry, phase, feeds(phase, steps), measured=False)
         if wide:
             carry = wide.finish(carry, summed)
         update = trainer.finish(carry, received, schedule.steps)
-    means, own = step_metrics.read(update.metrics)
+    means, own = taken.read(update.metrics)
     return update, schedule.metrics(
         {name: total / schedule.seen for name, total in means.items()},
         update._replace(metrics=own),
@@ -148,18 +149,6 @@ def _feeds(
         noise = trainer.draw(received, len(rows), torch.default_generator)
         feeds.append(Feed.drawn(rows, preprocess, [augment], views, noise))
     return send(feeds, data.inputs.device)
-
-
-def _batch(preprocess: Preprocess, data: ClientData, feed: Feed, phase: Phase) -> Batch:
-    """The samples of one step of a phase."""
-    index = feed.rows
-    stored = preprocess.inputs(data.inputs[index], own=True)
-    inputs = channels_last(preprocess.augmented(stored, feed.draws))
-    strong = None
-    if feed.strong is not None:
-        strong = preprocess.strong_views(stored[len(stored) - feed.views :], feed.strong)
-    labelled = data.labelled_there[index] if phase.split == "all" else None
-    return Batch(inputs, data.labels[index], index, labelled, strong, feed.noise)
 
 
 def client_stats_of(trainer: ClientTrainer, data: ClientData) -> ClientStats:

@@ -1,0 +1,1 @@
+"""Steps that are captured once and replayed for all clients: CUDA graphs and compiled code."""
