@@ -1,13 +1,14 @@
 """fedlab on one GPU: time, arithmetic and memory of a round, for every way of running clients.
 
     python -m benchmarks.gpu
-    python -m benchmarks.gpu --works cnn resnet18 --flower 1 0.25 0.1 --wheels wheels
+    python -m benchmarks.gpu --works cnn resnet18 --flower 1 0.25 0.1 --wheels wheels --minutes 30
     python -m benchmarks.gpu --also engine.dense_layers=dense --executions auto
     python -m benchmarks.gpu --smoke
 
 The machine needs a Python with PyTorch and torchvision and no network: what else fedlab depends on
-is installed from a folder of wheels, such as `pip download` fills. Without a GPU, or with
-``--smoke``, tiny works run on the CPU, to see that everything works.
+is installed from a folder of wheels, such as `pip download` fills. Rows that were not begun when
+the minutes were over are left out and say so. Without a GPU, or with ``--smoke``, tiny works run on
+the CPU, to see that everything works.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,8 +37,11 @@ from benchmarks.works import WORKS, Work, smaller
 if TYPE_CHECKING:
     from benchmarks.running import Runner
 
-GPU_WORKS = ("lr", "mlp", "cnn", "digits", "resnet18")
+GPU_WORKS = ("mlp", "cnn", "resnet18", "digits", "lr")
 EXECUTIONS = ("sequential", "vmap", "auto")
+ON_A_GPU = ("sequential", "vmap", "graph", "compile", "auto")
+"""Ways of running clients where there is a GPU: graphs need one, and compiling takes its time."""
+
 WITH_OTHER_STRATEGIES = ("digits", "resnet18")
 """Works whose networks FedBN and FedWon are made for."""
 
@@ -103,14 +108,26 @@ def runners(
     return rows
 
 
-def measure(work: Work, runner: Runner, rounds: int, here: bool) -> dict[str, Any]:
-    """Runs one row, in this process or in its own; it says why where it cannot be run."""
+def measure(
+    work: Work, runner: Runner, rounds: int, here: bool, seconds: float = 3600
+) -> dict[str, Any]:
+    """Runs one row, in this process or in its own; it says why where it cannot be run.
+
+    Args:
+        work: The work.
+        runner: What runs it.
+        rounds: Rounds to time.
+        here: Whether to run it in this process.
+        seconds: Time that is left for it.
+    """
+    if seconds <= 0:
+        return {"failure": "not measured: the minutes were over"}
     from benchmarks.fedlab_work import network, prepare
     from benchmarks.running import run
 
     data = prepare(work, cache_folder() / "data")
     try:
-        answer = run(runner, work, data, rounds, here=here)
+        answer = run(runner, work, data, rounds, here=here, timeout=seconds)
     except UnavailableError as error:
         return {"failure": str(error)}
     flops = of_round(work, network(work))
@@ -144,6 +161,22 @@ def table(rows: dict[str, dict[str, Any]], best: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
+def quickest(rows: dict[str, dict[str, Any]]) -> str:
+    """Which ``engine.execution`` was the quickest of a work, in a sentence; empty without any."""
+    ways = {
+        title.removeprefix("fedlab, "): timing([row["seconds"]]).median
+        for title, row in rows.items()
+        if "seconds" in row and title.removeprefix("fedlab, ") in ON_A_GPU
+    }
+    if not ways:
+        return ""
+    best = min(ways, key=lambda way: ways[way])
+    others = ", ".join(
+        f"{way} {seconds / ways[best]:.2f} times" for way, seconds in ways.items() if way != best
+    )
+    return f"Quickest: `engine.execution={best}`" + (f" ({others} as long)." if others else ".")
+
+
 def document(results: dict[str, Any]) -> str:
     """All works as one Markdown page."""
     known = ", ".join(f"{package} {v}" for package, v in results["versions"].items())
@@ -154,7 +187,7 @@ def document(results: dict[str, Any]) -> str:
         f"TFLOP/s: {rates}.",
     ]
     for name, rows in results["works"].items():
-        parts += [f"## {name}", table(rows, results["peaks"])]
+        parts += [f"## {name}", table(rows, results["peaks"]), quickest(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -163,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--works", nargs="+", choices=GPU_WORKS, default=list(GPU_WORKS))
-    parser.add_argument("--executions", nargs="+", default=list(EXECUTIONS))
+    parser.add_argument("--executions", nargs="+", help="values of engine.execution")
     parser.add_argument(
         "--also", nargs="*", default=[], metavar="KEY=VALUE", help="overrides to measure, too"
     )
@@ -171,14 +204,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--flower", nargs="*", default=["0.25"], metavar="SHARE", help="GPU shares of its clients"
     )
     parser.add_argument("--rounds", type=int, default=10, help="rounds to time")
+    parser.add_argument("--minutes", type=float, default=9.0, help="begin no row after these")
     parser.add_argument("--wheels", type=Path, help="folder to install packages from")
     parser.add_argument("--smoke", action="store_true", help="tiny works, on the CPU if need be")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     given = parser.parse_args(arguments)
+    end = time.monotonic() + 60 * given.minutes
     if given.wheels:
         install(given.wheels)
     smoke = given.smoke or not torch.cuda.is_available()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    executions = given.executions or (EXECUTIONS if smoke else ON_A_GPU)
     results: dict[str, Any] = {
         "machine": machine.description(),
         "command": shlex.join(["python", "-m", "benchmarks.gpu", *(arguments or sys.argv[1:])]),
@@ -194,9 +230,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shares = [] if smoke else given.flower
         rows = results["works"][name] = {}
         for title, (asked, runner) in runners(
-            work, given.executions, given.also, shares, others=not smoke
+            work, executions, given.also, shares, others=not smoke
         ).items():
-            rows[title] = measure(asked, runner, 1 if smoke else given.rounds, here=smoke)
+            rounds, left = 1 if smoke else given.rounds, end - time.monotonic()
+            rows[title] = measure(asked, runner, rounds, smoke, left)
             said = rows[title].get("failure") or f"{rows[title]['clients_per_second']:,.0f} a s"
             print(f"{name}: {title}: {said}", file=sys.stderr, flush=True)
         path.write_text(json.dumps(results, indent=1) + "\n")

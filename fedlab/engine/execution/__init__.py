@@ -1,1 +1,1 @@
-"""Ways of running clients: one after the other, under vmap, as one batched network."""
+"""Ways of running clients: one after the other, by captured steps, under vmap, as one network."""
