@@ -30,9 +30,7 @@ from helpers.pretend_graphs import PretendGraphs
 if pretend_accelerator.SUPPORTED:
     pretend_accelerator.install()  # modules are imported before the first test of any of them
 
-pretends = pytest.mark.skipif(
-    not pretend_accelerator.SUPPORTED, reason=pretend_accelerator.MISSING
-)
+pretends = pytest.mark.skipif(not pretend_accelerator.SUPPORTED, reason=pretend_accelerator.MISSING)
 
 
 class Again(Capture):
@@ -75,11 +73,11 @@ def assert_same(one: Run, other: Run, within: float = 0.0) -> None:
     assert here.keys() == there.keys()
     for name, tensor in here.items():
         torch.testing.assert_close(there[name], tensor, rtol=within, atol=within, msg=name)
-    keys = ["round", "client", "domain", "split", "metric", "examples"]
-    frames = [run.history[run.history.metric != "seconds"] for run in (one, other)]
-    pd.testing.assert_frame_equal(frames[0][keys], frames[1][keys])
-    if within:
-        pd.testing.assert_series_equal(frames[0].value, frames[1].value, rtol=1e-3, atol=1e-3)
+    histories = (run.history for run in (one, other))
+    frames = [each[~each.metric.str.startswith("seconds")] for each in histories]
+    # Accuracy of few test samples changes in steps.
+    near = frames[0].metric != "accuracy" if within else slice(None)
+    pd.testing.assert_frame_equal(frames[0][near], frames[1][near], rtol=within, atol=within)
 
 
 OPTIMISERS = {

@@ -105,7 +105,7 @@ def test_cuda_graphs_have_the_numbers_of_one_operation_after_the_other(
 
 
 def test_dropout_in_a_graph_draws_what_it_draws_otherwise(tmp_path: Path) -> None:
-    model = {"name": "helpers.odd_networks:Dropping"}
+    model = {"name": "helpers.odd_networks:Dropped"}
     plain, replayed = (run(each, tmp_path, model=model) for each in ("sequential", "graph"))
     assert_same(plain, replayed, within=1e-4)
     (other,) = (run("graph", tmp_path / "other", model=model, seed=1),)

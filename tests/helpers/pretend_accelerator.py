@@ -12,8 +12,8 @@ host, exactly and repeatably:
 - ``to_device`` and ``to_host``: copies between the two.
 
 What it cannot show: times of kernels, memory, streams, choices of algorithms, and numerics of
-shorter floats. Graphs are lists of operations that are played again (`helpers.pretend_graphs`). Generators are the CPU's, as no Python backend can have its own; autocast changes
-nothing.
+shorter floats. Graphs are lists of operations that are played again (`helpers.pretend_graphs`).
+Generators are the CPU's, as no Python backend can have its own; autocast changes nothing.
 
 It stands on PyTorch's experimental Python backend (``torch.utils.backend_registration``) and is
 registered for the whole process by `install`; it is there for `torch.accelerator` only within

@@ -68,6 +68,4 @@ def refuse_capturing(execution: str, device: torch.device) -> None:
             "engine.execution=auto, or train on a CUDA device"
         )
     if execution == "compile" and (lacks := missing(device)):
-        raise InputError(
-            f"engine.execution: 'compile' needs {lacks}; or set engine.execution=auto"
-        )
+        raise InputError(f"engine.execution: 'compile' needs {lacks}; or set engine.execution=auto")

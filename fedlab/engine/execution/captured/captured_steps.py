@@ -106,8 +106,11 @@ class GraphSteps(CapturedSteps):
 
 
 class CompiledStep(CapturedSteps):
-    """Full batches are steps of compiled code; the rest of a pass, whose size differs between
-    clients, is trained as it is written instead of compiled for seconds."""
+    """Full batches are steps of compiled code.
+
+    The rest of a pass, whose size differs between clients, is trained as it is written instead of
+    compiled for seconds.
+    """
 
     named: ClassVar[str] = "compiled steps"
 
