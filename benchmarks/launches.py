@@ -6,7 +6,8 @@
 Counted exactly on a pretend accelerator (`tests/helpers/pretend_accelerator.py`), on the CPU and
 without a clock: the same numbers on every machine. The work is a second local round of the
 scenario `smoke`'s clients (three steps of its small network with batch normalisation), with what
-clients keep taken from the first; one client by itself, and several as one stack.
+clients keep taken from the first; one client by itself, the same by graphs (``engine.execution:
+graph``, where the method allows it), and several as one stack.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fedlab.simulation import prepare
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
-from helpers import pretend_accelerator
+from helpers import pretend_accelerator, pretend_graphs
 
 METHODS = (
     *("fedavg", "fedbn", "fedprox", "scaffold", "feddyn", "feddc", "fednova", "ditto", "moon"),
@@ -66,7 +67,8 @@ def count(method: str, clients: int = 1, overrides: Sequence[str] = ()) -> Count
         f"data.sources.0.train_per_domain={20 * clients}",
     ]
     changes = [f"strategy={method}", *budget, *(wide if clients > 1 else []), *overrides]
-    with pretend_accelerator.present() as device:
+    with pretend_graphs.present():
+        device = torch.device(pretend_accelerator.NAME)
         prepared = prepare(load_scenario("smoke", changes))
         scenario = prepared.scenario
         strategy = build_strategy(scenario, prepared.model, prepared.fleet)
@@ -98,16 +100,16 @@ def _on(records: Any, device: torch.device) -> Any:
     return arrays_of(RecordDict({name: to_record(each) for name, each in records.items()}), device)
 
 
-def table(rows: dict[str, tuple[Counted, Counted]], clients: int) -> str:
+def table(rows: dict[str, tuple[Counted, Counted, Counted]], clients: int) -> str:
     """Markdown: a row for each method."""
     lines = [
-        f"| method | launches a step | waits | copies | {clients} as one: launches a client-step "
-        "| waits | copies |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| method | launches a step | waits | copies | by graphs: launches a step | waits | copies "
+        f"| {clients} as one: launches a client-step | waits | copies |",
+        "|---" + "|--:" * 9 + "|",
     ]
     for method, row in rows.items():
         cells = [[f"{each.launches:.1f}", str(each.waits), str(each.copies)] for each in row]
-        lines.append("| " + " | ".join([method, *cells[0], *cells[1]]) + " |")
+        lines.append("| " + " | ".join([method, *sum(cells, [])]) + " |")
     return "\n".join(lines)
 
 
@@ -120,9 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clients", type=int, default=32, help="clients of a stack")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    rows: dict[str, tuple[Counted, Counted]] = {}
+    rows: dict[str, tuple[Counted, Counted, Counted]] = {}
     for method in given.methods:
-        rows[method] = (count(method), count(method, given.clients))
+        by_graphs = count(method, overrides=["engine.execution=graph"])
+        rows[method] = (count(method), by_graphs, count(method, given.clients))
         print(table({method: rows[method]}, given.clients).splitlines()[-1], file=sys.stderr)
     print(table(rows, given.clients))
 

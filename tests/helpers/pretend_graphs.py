@@ -8,12 +8,14 @@ under capture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_leaves
 
+from fedlab.engine.execution.captured.capturable import GRAPHS
 from fedlab.engine.execution.captured.capture import Capture, Replay, Step
 from helpers import pretend_accelerator
 from helpers.pretend_accelerator import Operation
@@ -61,6 +63,18 @@ class PretendGraphs(Capture):
                     play(operation)
 
         return replay
+
+
+@contextmanager
+def present() -> Generator[PretendGraphs]:
+    """The accelerator is there, and has graphs, within the context."""
+    made = PretendGraphs()
+    with pretend_accelerator.present() as device:
+        GRAPHS[device.type] = lambda: made
+        try:
+            yield made
+        finally:
+            del GRAPHS[device.type]
 
 
 def play(operation: Operation) -> None:
