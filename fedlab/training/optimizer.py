@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fedlab.accelerator import has_float64
+from fedlab.constants import constant
 from fedlab.records import Tensors
 from fedlab.training import lists
 from fedlab.training.snapshots import Snapshot
@@ -107,10 +108,10 @@ class Optimizer:
         if self.spec.name == "sgd":
             self._sgd(values, grads, slots, lr)
         else:
-            some: list[int] = []
+            some: tuple[int, ...] = ()
             if len(parameters) < len(state["mean"]):
                 numbered = {name: number for number, name in enumerate(state["mean"])}
-                some = [numbered[name] for name in parameters]
+                some = tuple(numbered[name] for name in parameters)
             self._adam(values, grads, slots, state["steps"]["taken"], some, lr)
 
     def _sgd(
@@ -132,7 +133,7 @@ class Optimizer:
         grads: list[Tensor],
         slots: dict[str, list[Tensor]],
         taken: Tensor,
-        some: list[int],
+        some: tuple[int, ...],
         lr: float,
     ) -> None:
         """Adam's rule for all parameters, or for those with the indices `some` in `taken`."""
@@ -146,8 +147,9 @@ class Optimizer:
         torch._foreach_mul_(square, fade_square)
         torch._foreach_addcmul_(square, grads, grads, 1 - fade_square)
         if some:
-            taken[..., some] += 1
-            taken = taken[..., some]
+            places = constant(some, torch.int64, taken.device)  # a list would be copied every time
+            taken[..., places] += 1
+            taken = taken[..., places]
         else:
             taken.add_(1)
         rates = (lr / _faded(fade_mean, taken)).unbind(-1)
