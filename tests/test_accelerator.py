@@ -243,6 +243,9 @@ MOST_LAUNCHES = {
 """Launches of a local step of one client on the network of `smoke` that are not to be exceeded."""
 
 
+MOST_BY_GRAPHS = [("scaffold", 8), ("fedsam", 8), ("moon", 8), ("fedwon", 8), ("fraug", 12)]
+"""The same with graphs, where a step of any method is one."""
+
 QUICK = ("fedavg", "fedprox")
 
 
@@ -255,6 +258,16 @@ def test_launches_waits_and_copies_stay_within_their_budget(method: str) -> None
     assert found.launches <= MOST_LAUNCHES[method]
     phases = 2 if method in ("ditto", "fedlabel") else 1
     assert (found.waits, found.copies) == (1, phases)  # FRAug's class means are masked
+
+
+@pytest.mark.parametrize(
+    ("method", "most"),
+    [("fedavg", 8), *(pytest.param(*each, marks=pytest.mark.slow) for each in MOST_BY_GRAPHS)],
+)
+def test_launches_by_graphs_stay_within_their_budget(method: str, most: float) -> None:
+    found = launches.count(method, overrides=["engine.execution=graph"])
+    assert found.launches <= most
+    assert found.waits == 1
 
 
 def test_numbers_cost_no_copy_in_each_step(accelerator: torch.device) -> None:

@@ -99,11 +99,14 @@ def _start_ray(
     hardware, disconnect = connect(scenario.resources.address)
     try:
         plan: ActorPlan = plan_actors(scenario.resources, hardware, scenario.cohort_size)
+        device = device_of_actors(scenario.resources, plan)
+        if device == "cpu" and scenario.engine.execution == "graph":
+            refuse_capturing(scenario.engine.execution, torch.device(device))
         grid = RayGrid(
             partial(
                 make_runtime,
                 scenario,
-                device_of_actors(scenario.resources, plan),
+                device,
                 plan.cpus,
                 session_classes=registry.session_classes(),
                 observed=observed,
