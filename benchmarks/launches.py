@@ -110,8 +110,8 @@ def table(rows: dict[str, tuple[Counted, Counted, Counted]], clients: int) -> st
         "|---" + "|--:" * 9 + "|",
     ]
     for method, row in rows.items():
-        cells = [[f"{each.launches:.1f}", str(each.waits), str(each.copies)] for each in row]
-        lines.append("| " + " | ".join([method, *sum(cells, [])]) + " |")
+        cells = [f"{each.launches:.1f} | {each.waits} | {each.copies}" for each in row]
+        lines.append("| " + " | ".join([method, *cells]) + " |")
     return "\n".join(lines)
 
 

@@ -17,12 +17,12 @@ from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.feed import Feed, send
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import LayerWork
-from fedlab.engine.execution.step_loop import Samples, StepLoop
+from fedlab.engine.execution.step_loop import StepLoop
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.losses.base import ClientStats
 from fedlab.models.memory_format import channels_last_gradients
 
-MakeLoop = Callable[[ClientTrainer, Preprocess, Samples, int], StepLoop]
+MakeLoop = Callable[[ClientTrainer, Preprocess, ClientData, int], StepLoop]
 """(client trainer, preprocessing, samples, round) -> what takes the steps of a client's round."""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple
 
 import torch
 
 from fedlab.clients.base import Carry, ClientTrainer, Phase
+from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.feed import Feed
 from fedlab.engine.execution.step_metrics import Metrics
@@ -15,23 +16,18 @@ from fedlab.models.memory_format import channels_last
 from fedlab.training.task import Batch
 
 
-class Samples(Protocol):
-    """What steps read by row, on one device (see `fedlab.data.client_data.ClientData`)."""
+class PlacedSamples(NamedTuple):
+    """What steps read of samples by row, on one device.
 
-    @property
-    def inputs(self) -> torch.Tensor:
-        """Shape (n, ...)."""
-        ...
+    Attributes:
+        inputs: Shape (n, ...).
+        labels: Shape (n,) or (n, outputs).
+        labelled_there: Which labels are known, bool of shape (n,).
+    """
 
-    @property
-    def labels(self) -> torch.Tensor:
-        """Shape (n,) or (n, outputs)."""
-        ...
-
-    @property
-    def labelled_there(self) -> torch.Tensor:
-        """Which labels are known, bool of shape (n,)."""
-        ...
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    labelled_there: torch.Tensor
 
 
 class StepLoop:
@@ -45,7 +41,11 @@ class StepLoop:
     """
 
     def __init__(
-        self, trainer: ClientTrainer, preprocess: Preprocess, samples: Samples, server_round: int
+        self,
+        trainer: ClientTrainer,
+        preprocess: Preprocess,
+        samples: ClientData,
+        server_round: int,
     ) -> None:
         self.trainer = trainer
         self.preprocess = preprocess
@@ -81,7 +81,9 @@ class StepLoop:
         return self.metrics.read(more)
 
 
-def batch_of(preprocess: Preprocess, samples: Samples, feed: Feed, phase: Phase) -> Batch:
+def batch_of(
+    preprocess: Preprocess, samples: ClientData | PlacedSamples, feed: Feed, phase: Phase
+) -> Batch:
     """The batch of one step of a phase.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,16 +21,8 @@ from fedlab.engine.execution.captured.static_state import (
     places_of,
 )
 from fedlab.engine.execution.feed import Feed
-from fedlab.engine.execution.step_loop import batch_of
+from fedlab.engine.execution.step_loop import PlacedSamples, batch_of
 from fedlab.records import Tensors
-
-
-class PlacedSamples(NamedTuple):
-    """Samples as a step reads them (see `fedlab.engine.execution.step_loop.Samples`)."""
-
-    inputs: Tensor
-    labels: Tensor
-    labelled_there: Tensor
 
 
 class StaticStep:
