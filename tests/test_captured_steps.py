@@ -15,7 +15,7 @@ from fedlab.clients.base import Received
 from fedlab.engine.execution.captured import captured_loop, compiled_steps
 from fedlab.engine.execution.captured.capturable import GRAPHS
 from fedlab.engine.execution.captured.capture import Capture, Replay, Step
-from fedlab.engine.execution.captured.captured_steps import CapturedSteps
+from fedlab.engine.execution.captured.captured_executors import Captured
 from fedlab.engine.execution.mode import from_rule
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.errors import InputError
@@ -287,7 +287,7 @@ def test_the_reason_is_told_before_training(
     assert plan.stack == 1
     assert why in str(plan)
     executor = runtime.executors[0]
-    assert isinstance(executor, CapturedSteps)
+    assert isinstance(executor, Captured)
     assert not executor.supports(None)  # type: ignore[arg-type]
 
 

@@ -60,10 +60,6 @@ class Cohort(NamedTuple):
     states: Sequence[ClientState]
     datas: Sequence[ClientData]
 
-    def after(self, number: int) -> Cohort:
-        """All clients but the first `number`."""
-        return self._slice(slice(number, None))
-
     def halves(self) -> tuple[Cohort, Cohort]:
         """The first and the second half of the clients."""
         middle = len(self.clients) // 2

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fedlab.engine.execution.batched_mlp import BatchedMLP
-from fedlab.engine.execution.captured.captured_steps import CompiledStep, GraphSteps
+from fedlab.engine.execution.captured.captured_executors import Compiled, Graphed
 from fedlab.engine.execution.executor import Executor, Setting
 from fedlab.engine.execution.sequential import Sequential
 from fedlab.engine.execution.vmapped import Vmapped
 
 EXECUTORS: tuple[type[Executor], ...] = (BatchedMLP, Vmapped, Sequential)
 
-CAPTURING: dict[str, type[Executor]] = {"graph": GraphSteps, "compile": CompiledStep}
+CAPTURING: dict[str, type[Executor]] = {"graph": Graphed, "compile": Compiled}
 """Those that a scenario asks for by name (``engine.execution``); they go before `Sequential`."""
 
 

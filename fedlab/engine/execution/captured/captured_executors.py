@@ -20,7 +20,7 @@ from fedlab.federation.preaggregation import Preaggregation
 log = logging.getLogger("fedlab")
 
 
-class CapturedSteps(Executor):
+class Captured(Executor):
     """One client after another, by replaying steps.
 
     Supports what `fedlab.engine.execution.captured.capturable` says, until a step cannot be
@@ -91,7 +91,7 @@ class CapturedSteps(Executor):
         log.warning("clients train one by one without %s: %s", self.named, error)
 
 
-class GraphSteps(CapturedSteps):
+class Graphed(Captured):
     """Steps are CUDA graphs, one for each shape of a batch."""
 
     named: ClassVar[str] = "CUDA graphs"
@@ -105,7 +105,7 @@ class GraphSteps(CapturedSteps):
         return super().supports(cohort) and self.device.type in GRAPHS
 
 
-class CompiledStep(CapturedSteps):
+class Compiled(Captured):
     """Full batches are steps of compiled code.
 
     The rest of a pass, whose size differs between clients, is trained as it is written instead of
