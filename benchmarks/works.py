@@ -139,7 +139,7 @@ WORKS = {
             lr=0.05,
             spread=0.4,
         ),
-        # A model of 1 MB that nobody trains: what is left is the engine.
+        # A model of 1 MB without training: the time is the engine's.
         Work("idle", (512,), 512, {"name": "linear"}, samples=1, idle=True),
     )
 }

@@ -110,7 +110,7 @@ def ray_here(_private_cache: None) -> Iterator[None]:
     from fedlab.engine.ray.session import session
 
     ray.init(
-        address="local",  # not a cluster that somebody else has started on this machine
+        address="local",  # not a cluster that another user has started on this machine
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,

@@ -1,4 +1,4 @@
-"""Runs that could pass as results: nobody learns, code that leaves, numbers that nobody seeded."""
+"""Runs that could pass as results: no client learns, code that exits, random numbers without a seed."""
 
 from __future__ import annotations
 
