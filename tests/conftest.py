@@ -138,3 +138,12 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDLAB_CACHE", str(folder / "cache"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_imports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Removes a test's temporary folders from ``sys.path``, and their modules."""
+    from helpers import imports
+
+    with imports.restored(tmp_path_factory.getbasetemp()):
+        yield
