@@ -26,6 +26,7 @@ def restored(base: Path) -> Iterator[None]:
         kept = [folder for folder in map(Path, path) if folder.is_relative_to(base)]
         for name in set(sys.modules) - known:
             file = getattr(sys.modules[name], "__file__", None)
-            if file and Path(file).is_relative_to(base):
-                if not any(Path(file).is_relative_to(folder) for folder in kept):
-                    del sys.modules[name]
+            if not file or not Path(file).is_relative_to(base):
+                continue
+            if not any(Path(file).is_relative_to(folder) for folder in kept):
+                del sys.modules[name]
