@@ -131,7 +131,7 @@ WORKS = {
             lr=0.05,
             spread=0.4,
         ),
-        # A model of 1 MB that is not trained, which leaves the cost of the engine.
+        # A model of 1 MB without training: the time is the engine's.
         Work("idle", (512,), 512, {"name": "linear"}, samples=1, idle=True),
     )
 }

@@ -55,7 +55,7 @@ class Discovered(NamedTuple):
             samples and ``estimate``.
         factors: What the server has found.
         matching: The true class that stands for each found one, shape (classes,).
-        bytes_up: What each client has sent after the run, but for the rounds.
+        bytes_up: Bytes that each client has sent after the run, without those of the rounds.
         bytes_down: What it has been sent.
     """
 
@@ -111,7 +111,7 @@ def discover(
             f"the clients of the run '{run.folder}' know classes, so that there are none to find; "
             "take a run with partition.known_label=client"
         )
-    trained = open_classifier(run, "discover classes with", "clients are told apart as classes are")
+    trained = open_classifier(run, "discover classes with", "clients are predicted as classes are")
     data, partition = divide(scenario)
     names = data.class_names
     wanted = len(names) if classes is None else classes

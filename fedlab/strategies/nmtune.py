@@ -69,7 +69,7 @@ class NMTuneParameters(InFrontParameters):
         return with_transform(adapted, head.layer, transform)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses images, and whatever the base refuses.
+        """Refuses images, and all that the base refuses.
 
         Raises:
             InputError: With the reason and the remedy.

@@ -82,7 +82,7 @@ class SLAParameters(InFrontParameters):
         return with_view_head(adapted, head.layer, self.views, self.predict)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses losses that would not be heeded, and whatever the base refuses.
+        """Refuses losses that this method would ignore, and all that the base refuses.
 
         Raises:
             InputError: With the reason and the remedy.
