@@ -1,4 +1,4 @@
-"""Runs that could pass as results: no client learns, code that exits, random numbers without a seed."""
+"""Runs that could pass as results: nothing is learnt, code exits, random numbers lack a seed."""
 
 from __future__ import annotations
 

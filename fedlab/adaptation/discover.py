@@ -29,6 +29,7 @@ from fedlab.adaptation.trained import Trained, open_classifier
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.preparation import divide
+from fedlab.records import Tensors
 from fedlab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -126,8 +127,8 @@ def discover(
         raise InputError("--starts: --factors anchors has no random starts, nmf has; leave it out")
     if many < wanted:
         raise InputError(f"--cells: {many} are fewer than {wanted} classes; ask for more")
-    prior = _prior(trained)
-    outside = [_chances(trained, prior, client, "train") for client in range(clients)]
+    model, prior = trained.model(None), _prior(trained)
+    outside = [_chances(trained, model, prior, client, "train") for client in range(clients)]
     found = federated_k_means(outside, many, seed=scenario.seed)
     shares = histograms(outside, found.centres)
     if factors == "nmf":
@@ -137,7 +138,7 @@ def discover(
     rows, given, sure, owners = [], [], [], []
     for client in range(clients):
         own = partition[client].test
-        chances = class_chances(_chances(trained, prior, client, "test"), parts.priors)
+        chances = class_chances(_chances(trained, model, prior, client, "test"), parts.priors)
         here = in_domain(chances, parts.priors, client)
         rows.append(own)
         given.append(here.argmax(axis=1))
@@ -175,14 +176,16 @@ def _prior(trained: Trained) -> np.ndarray:
     return sizes / sizes.sum()
 
 
-def _chances(trained: Trained, prior: np.ndarray, client: int, split: str) -> np.ndarray:
+def _chances(
+    trained: Trained, model: Tensors, prior: np.ndarray, client: int, split: str
+) -> np.ndarray:
     """p(client | x) of a client's samples, clients equally frequent, shape (n, clients)."""
     own, pools = trained.runtime.partition[client], trained.runtime.data
     pool = pools.train if split == "train" else pools.test
     rows = np.concatenate([own.train, own.validation]) if split == "train" else own.test
     if not len(rows):
         return np.zeros((0, len(prior)))
-    outputs = trained.outputs(trained.model(None), pool, rows).double()
+    outputs = trained.outputs(model, pool, rows).double()
     return without_prior(outputs.softmax(dim=1).numpy(), prior)
 
 

@@ -34,7 +34,7 @@ class PartitionSpec(ConfigBlock):
         label_proportions: In which bags samples lie, of which clients know the shares of the
             classes, and no sample's own; labels are known by default.
         known_label: What is known of a sample: its ``class``, or only which ``client`` has it. The
-            network then learns to predict the client, and `fedlab discover` derives classes from it.
+            network then learns to predict the client; `fedlab discover` derives classes from it.
         held_out_clients: Clients that never train and are asked nothing before the first round:
             their share of all clients, or a list of indices. They are tested with the global model
             in every evaluated round.

@@ -66,10 +66,6 @@ class SLAParameters(InFrontParameters):
                 f"temperature {self.temperature:g} is that of predict=distilled, and predict is "
                 f"'{self.predict}'; leave it out"
             )
-        if self.weighting != "examples":
-            raise ValueError(
-                f"weighting '{self.weighting}' is that of the base; write strategy.base.weighting"
-            )
         return self
 
     @property
