@@ -1,4 +1,4 @@
-"""What a runner is told and what it answers: arguments in, one line of JSON out.
+"""The interface of a runner: arguments in, one line of JSON out.
 
 Nothing but NumPy is imported, because runners of other platforms, which live in environments of
 their own, use this module, too.

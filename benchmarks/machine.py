@@ -42,7 +42,7 @@ def description() -> str:
 
 
 def busy(seconds: float = 0.5) -> float:
-    """The share of all CPU time that is in use, by whomever; 0 where that cannot be told."""
+    """The share of all CPU time that any process uses; 0 where it is unknown."""
 
     def times() -> tuple[int, int]:
         for line in _lines("/proc/stat")[:1]:

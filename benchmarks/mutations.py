@@ -78,7 +78,7 @@ def judge(
 
 
 def show(outcomes: Sequence[Outcome], console: Console) -> None:
-    """Prints a table, and below it a line for each verdict; Markdown where nobody watches."""
+    """Prints a table and a line for each verdict; Markdown where the output is no terminal."""
     rows = [(each.mutant.name, each.mutant.file, str(each.verdict)) for each in outcomes]
     if console.is_terminal:
         table = Table(*COLUMNS, box=None, header_style="bold")

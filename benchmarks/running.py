@@ -158,7 +158,7 @@ def loss_of(
 
 
 def last_line_of_json(output: str) -> str:
-    """The answer among whatever else a platform prints.
+    """The answer among all the lines that a platform prints.
 
     Raises:
         ValueError: If there is none.
@@ -170,7 +170,7 @@ def last_line_of_json(output: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a runner: no threads fixed from outside, nobody calls home."""
+    """The environment of a runner: no threads fixed from outside, no telemetry."""
     quiet = {
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",

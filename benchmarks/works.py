@@ -86,6 +86,18 @@ class Work:
         return sorted(generator.choice(self.clients, size=self.cohort, replace=False).tolist())
 
 
+RESNET18 = Work(
+    "resnet18",
+    (3, 32, 32),
+    10,
+    {"name": "resnet18", "stem": "cifar", "norm": "group"},
+    clients=20,
+    samples=500,
+    cohort=20,
+    batch=50,
+    lr=0.01,
+)
+
 WORKS = {
     work.name: work
     for work in (
@@ -103,29 +115,9 @@ WORKS = {
             batch=32,
             lr=0.01,
         ),
-        Work(
-            "resnet18",
-            (3, 32, 32),
-            10,
-            {"name": "resnet18", "stem": "cifar", "norm": "group"},
-            clients=20,
-            samples=500,
-            cohort=20,
-            batch=50,
-            lr=0.01,
-        ),
+        RESNET18,
         # As CIFAR-10 is usually divided: minutes a round on two cores.
-        Work(
-            "cifar",
-            (3, 32, 32),
-            10,
-            {"name": "resnet18", "stem": "cifar", "norm": "group"},
-            clients=100,
-            samples=500,
-            cohort=10,
-            batch=50,
-            lr=0.01,
-        ),
+        replace(RESNET18, name="cifar", clients=100, cohort=10),
         # As FEMNIST's writers are: many, of very different sizes.
         Work(
             "femnist",
@@ -139,7 +131,7 @@ WORKS = {
             lr=0.05,
             spread=0.4,
         ),
-        # A model of 1 MB that nobody trains: what is left is the engine.
+        # A model of 1 MB without training: the time is the engine's.
         Work("idle", (512,), 512, {"name": "linear"}, samples=1, idle=True),
     )
 }

@@ -13,12 +13,12 @@
 # %% [markdown]
 # # Compare strategies under domain skew
 #
-# Five clients learn to read digits, and each sees only one of five looks of them. What does that
-# do to FedAvg, and what do three remedies give back: FedBN, which keeps normalisation layers at
-# home; FedWon, which does without them; and FRAug, which adds synthetic representations?
+# Five clients learn to classify digits, each with one of five domains. This notebook measures the
+# effect on FedAvg and on three remedies: FedBN, which keeps normalisation layers local; FedWon,
+# which has none; and FRAug, which adds synthetic representations.
 #
-# To take seconds, everything is small here: 150 images a client at 16 pixels, and few rounds with
-# longer steps. The [results](../docs/results.md) are those of the whole scenario.
+# To run in seconds, this example is small: 150 images a client at 16 pixels, and few rounds with
+# a larger learning rate. The [results](../docs/results.md) are those of the whole scenario.
 
 # %%
 # %matplotlib inline
@@ -37,7 +37,7 @@ small = [
 # %% [markdown]
 # ## Look at the data first
 #
-# `prepare` does all that comes before the first round: it loads the samples, divides them, and
+# `prepare` does all work before the first round: it loads the samples, divides them, and
 # builds the network.
 
 # %%
@@ -55,9 +55,9 @@ for domain, axes in enumerate(rows):
 # %% [markdown]
 # ## Four strategies, two seeds
 #
-# `compare` runs the cross product, as many runs at once as there is room for. The first strategy
-# is what the others are held against, pair by pair of the same seed. A run that has finished is
-# not repeated: the same call again completes what an interrupted one left.
+# `compare` runs the cross product, with as many runs in parallel as fit. All strategies are
+# compared with the first one, paired by seed. Finished runs are not repeated: the same call
+# completes an interrupted comparison.
 
 # %%
 comparison = fedlab.compare(
@@ -72,10 +72,10 @@ comparison = fedlab.compare(
 comparison
 
 # %% [markdown]
-# The table tells spread over seeds (behind ±) apart from spread over clients, and names the worst
-# client: a mean over domains hides who pays for it. Bands of the curves are over seeds.
+# The table has the spread over seeds (behind ±), the spread over clients, and the worst
+# client, which a mean over domains hides. Bands of the curves are over seeds.
 #
-# `plot` gives curves as a figure of Matplotlib, to change and to save; here those of the loss.
+# `plot` returns curves as a figure of Matplotlib; here those of the loss.
 
 # %%
 comparison.plot("loss")
@@ -83,8 +83,7 @@ comparison.plot("loss")
 # %% [markdown]
 # ## Take it along
 #
-# `table` has the numbers as they are, to go on with in pandas; Markdown, LaTeX and CSV are for
-# papers.
+# `table` has the numbers as a frame of pandas; Markdown, LaTeX and CSV are for papers.
 
 # %%
 comparison.table()["street"].round(3)
@@ -93,8 +92,8 @@ comparison.table()["street"].round(3)
 print(comparison.to_latex())
 
 # %% [markdown]
-# Each run is a folder with every number of every round and client. How much do clients send in a
-# round? FRAug sends its generator along; FedBN leaves a little at home.
+# Each run is a folder with every number of every round and client. This cell shows the bytes that
+# clients send in a round: FRAug also sends its generator; FedBN keeps some layers local.
 
 # %%
 for run in comparison.runs:

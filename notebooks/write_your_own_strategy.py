@@ -13,15 +13,14 @@
 # %% [markdown]
 # # Write your own strategy
 #
-# A method is two classes. The *strategy* says what goes down and how updates combine; the
-# *client trainer* says what one client does, in plain PyTorch. Each overrides only its idea, in
-# thirty lines altogether.
+# A method is two classes. The *strategy* defines what the server sends and how it aggregates
+# updates; the *client trainer* defines the training of one client, in plain PyTorch. Each
+# overrides only what is new, in thirty lines altogether.
 #
-# The idea here: under domain skew, a client should not throw away what it has learnt each time a
-# new average comes down. So it starts every round from a mixture of the received model and its
-# own last one, and it is tested with such a mixture, too. Early on the average counts for
-# everything; how much a client keeps of its own grows from round to round, and the server says
-# how much.
+# The idea of this example: under domain skew, a client should not lose its local training with
+# every received average. It starts every round from a mixture of the received model and its
+# own last one, and is also tested with such a mixture. In the first round it uses only the
+# average; the share of its own model grows from round to round, and the server sends this share.
 
 # %%
 # %matplotlib inline
@@ -34,8 +33,8 @@ from fedlab.strategies import StrategyParameters
 # %% [markdown]
 # ## The strategy
 #
-# Its parameters are typed fields, so that a scenario that says `most: 2` is refused with the
-# reason. `config` sends plain values down. Averaging stays FedAvg's: nothing to write.
+# Its parameters are typed fields, so that a scenario with `most: 2` is refused with the
+# reason. `config` sends plain values to clients. The aggregation is FedAvg's and needs no code.
 
 
 # %%
@@ -63,9 +62,9 @@ class Blending(fedlab.Strategy):
 # %% [markdown]
 # ## The client trainer
 #
-# `personal_model` says what a client trains from and is tested with. `finish` says what goes up
-# and what stays: what a client keeps in `client_state` never leaves it, and is there again when it
-# is drawn the next time, in whichever process that is.
+# `personal_model` returns the model from which a client trains, and with which it is tested.
+# `finish` returns the update and the client state: `client_state` never leaves the client, and is
+# available when the client trains again, in any process.
 
 
 # %%
@@ -92,8 +91,8 @@ class BlendingClient(fedlab.ClientTrainer):
 # %% [markdown]
 # ## Run it
 #
-# Classes may stand where a scenario has names, and they need not be in a module: those of a
-# notebook travel to Ray's processes by themselves.
+# Where a scenario has names, Python also accepts classes, which need not be in a module: fedlab
+# sends classes of a notebook to Ray's processes.
 
 # %%
 small = [
@@ -110,8 +109,7 @@ run = fedlab.simulate(
 run
 
 # %% [markdown]
-# Is it a method? One property can be checked without any data: with `most: 0` it must be FedAvg,
-# to the last bit.
+# One property is easy to test: with `most: 0` the method must be equal to FedAvg, to the last bit.
 
 # %%
 settings = [*small, "resources.backend=local"]
@@ -129,7 +127,7 @@ all(torch.equal(tensor, fedavg.model_state()[name]) for name, tensor in none.mod
 # %% [markdown]
 # ## Compare it
 #
-# Against what it starts from, what it must beat, and the other end of the scale.
+# The baselines are FedAvg, FedBN and local training.
 
 # %%
 comparison = fedlab.compare(
@@ -149,5 +147,4 @@ comparison
 # - Put both classes into a file `blending.py` and name them in YAML: `strategy: {name:
 #   "blending:Blending", client: "blending:BlendingClient"}`.
 # - [Ship it in a package](../docs/guides/package.md), and it appears in `fedlab list`.
-# - [Add a method](../docs/guides/method.md) has the table of all that the two classes may
-#   override.
+# - [Add a method](../docs/guides/method.md) has the table of all hooks of the two classes.

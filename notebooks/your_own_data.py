@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Your own data
 #
-# Two ways: files in folders, which need no code, and a class that yields arrays, for everything
-# else.
+# There are two ways: files in folders, without code, and a class that yields arrays, for all other
+# data.
 
 # %%
 # %matplotlib inline
@@ -32,7 +32,7 @@ from fedlab.data import Domain, Source
 # ## Image folders
 #
 # A folder for each domain, and in it one for each class: `shapes/<camera>/<shape>/<image>.png`.
-# Here are two cameras that look at three shapes, one by day and one by night.
+# This example has two cameras with pictures of three shapes, one by day and one by night.
 
 # %%
 generator = np.random.default_rng(0)
@@ -75,7 +75,7 @@ shapes = {
 }
 
 # %% [markdown]
-# Look at the partition before you train: which client has how many of what?
+# Look at the partition before training:
 
 # %%
 import pandas as pd
@@ -101,9 +101,9 @@ run
 # %% [markdown]
 # ## A source of your own
 #
-# For everything that does not lie in files that fedlab reads, a class yields the arrays: sensor
-# logs, a database, a simulation. Its parameters are typed fields. This one has sine waves of
-# three speeds, from a clean and a noisy sensor.
+# For data that are not in files, or in files that fedlab does not read, a class yields the arrays:
+# sensor logs, a database, a simulation. Its parameters are typed fields. This one has sine waves of
+# three frequencies, from a clean and a noisy sensor.
 
 
 # %%

@@ -110,7 +110,7 @@ def ray_here(_private_cache: None) -> Iterator[None]:
     from fedlab.engine.ray.session import session
 
     ray.init(
-        address="local",  # not a cluster that somebody else has started on this machine
+        address="local",  # not a cluster that another user has started on this machine
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
@@ -137,4 +137,13 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         folder = folder.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDLAB_CACHE", str(folder / "cache"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_imports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Removes a test's temporary folders from ``sys.path``, and their modules."""
+    from helpers import imports
+
+    with imports.restored(tmp_path_factory.getbasetemp()):
         yield

@@ -175,19 +175,19 @@ def begin_process() -> None:
     _FOR_GOOD.enter_context(pretend_accelerator.present())
     make = runtime.Runtime.__init__
 
-    def told(self: runtime.Runtime, *given: Any, **named: Any) -> None:
+    def noting(self: runtime.Runtime, *given: Any, **named: Any) -> None:
         import ray
 
         make(self, *given, **named)
         gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
         Path(os.environ[SEEN], str(os.getpid())).write_text(f"{self.device.type} {len(gpus)}")
 
-    runtime.Runtime.__init__ = told
+    runtime.Runtime.__init__ = noting
 
 
 @pytest.mark.slow
 def test_actors_share_a_device_and_have_the_numbers_of_the_cpu(tmp_path: Path) -> None:
-    """Two actors with half a GPU each, as Ray is told that there is one."""
+    """Two actors with half a GPU each: Ray is started with one GPU."""
     import ray
 
     seen = tmp_path / "seen"

@@ -1,4 +1,4 @@
-"""Labels in arrays make as many classes as there are, whatever they are called."""
+"""Labels in arrays make as many classes as there are, with any names."""
 
 import os
 import zipfile

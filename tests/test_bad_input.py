@@ -158,7 +158,7 @@ CHEAP = [
     ),
     Case(
         "momentum for Adam",
-        ["training.optimizer: ", "momentum 0.9 is for sgd, and adam would not heed it"],
+        ["training.optimizer: ", "momentum 0.9 is for sgd, and adam would ignore it"],
         overrides=["training.optimizer.name=adam", "training.optimizer.momentum=0.9"],
     ),
     Case(

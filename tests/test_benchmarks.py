@@ -157,7 +157,7 @@ def test_a_reading_distance_counts_functions_of_fedlab_once_and_their_lines() ->
         for key in range(3):
             rng.torch_generator(0, "a", key)
         np.random.default_rng(0).normal()
-    rng.seed_of(0, "a")  # nobody looks any more
+    rng.seed_of(0, "a")  # no check any more
     found = Distance.of(trace)
     called = (rng.torch_generator, rng.seed_of)
     lines = [len(inspect.getsourcelines(function)[0]) for function in called]

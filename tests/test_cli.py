@@ -226,7 +226,7 @@ def test_validate_takes_changes_and_looks_for_files_and_domains(tiny, run, tmp_p
 
 
 def test_partition_needs_no_network_that_fits_and_writes_a_table(tiny, run, tmp_path):
-    code, out, err = run("partition", "tiny.yaml", "model=nobody:Net", "--table", "who.csv")
+    code, out, err = run("partition", "tiny.yaml", "model=missing:Net", "--table", "who.csv")
     assert (code, "cannot be imported" in err) == (2, True)
     (tmp_path / "odd.py").write_text("def net():\n    raise RuntimeError\n")
     code, out, err = run("partition", "tiny.yaml", "model=odd:net", "--table", "who/who.csv")

@@ -347,7 +347,7 @@ WORDS = some.sampled_from(["alpha", "beta", "gamma delta", "07", "7", "caf\u00e9
 )
 @given(some.data())
 def test_every_row_of_a_table_is_a_sample(tmp_path, data):
-    """Numbers and labels come back as they were written, whatever stands around them."""
+    """Numbers and labels come back as they were written, with any characters around them."""
     width, count = data.draw(some.integers(1, 4)), data.draw(some.integers(12, 40))
     names = data.draw(some.lists(WORDS, min_size=2, max_size=4, unique=True))
     values = [[data.draw(NUMBERS) for _ in range(width)] for _ in range(count)]

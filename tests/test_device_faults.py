@@ -37,7 +37,7 @@ SETTINGS = (
     "participation.min_replies=1",
     f"participation.timeout={DEADLINE}",
     f"evaluation.every={ROUNDS}",
-    f"output.checkpoint_every={ROUNDS}",  # which a server with devices does not heed
+    f"output.checkpoint_every={ROUNDS}",  # which a server with devices ignores
 )
 
 

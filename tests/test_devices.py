@@ -158,8 +158,8 @@ def test_the_work_of_a_round_is_known_beforehand(
         ([3, 1, 2], [0], 3, None, [1, 2], [], 3),  # who drops out is missed when it was due
         ([3, 1, 2], [0], 3, 9, [1, 2], [], 9),  # and is waited for until the deadline
         ([2, 2, 2], [], 2, None, [0, 1], [2], 2),  # of equal ones the first
-        ([3, 1, 2], [0, 1, 2], 3, 9, [], [], 9),  # nobody replies
-        ([3, 4, 5], [], 2, 2, [], [0, 1, 2], 2),  # nobody is in time
+        ([3, 1, 2], [0, 1, 2], 3, 9, [], [], 9),  # no device replies
+        ([3, 4, 5], [], 2, 2, [], [0, 1, 2], 2),  # no device is in time
     ],
 )
 def test_who_is_in_time(

@@ -84,6 +84,13 @@ def test_every_method_has_a_page() -> None:
     assert found == {*registry.BUILTIN["strategies"], "index"}
 
 
+def test_the_readme_counts_what_there_is() -> None:
+    text = (documents.ROOT / README).read_text(encoding="utf-8")
+    for number, noun in re.findall(r"\b(\d+) (methods|losses)\b", text):
+        kind = {"methods": "strategies"}.get(noun, noun)
+        assert int(number) == len(registry.BUILTIN[kind])
+
+
 def test_a_method_page_shows_the_method() -> None:
     for name in registry.BUILTIN["strategies"]:
         page = f"docs/methods/{name}.md"

@@ -1,4 +1,4 @@
-"""The grids: one code path, the same bytes, whatever happens to the processes."""
+"""The grids: one code path, the same bytes, also when processes fail."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_a_weighting_that_would_change_nothing_is_refused(method: str) -> None:
     """The remedy that the words name is one."""
     other = "examples" if method == "afl" else "uniform"
     own = f"{method} weighting={'uniform' if method == 'afl' else 'examples'}"
-    with pytest.raises(InputError, match=f"'{other}' would not be heeded.*\"{own}\""):
+    with pytest.raises(InputError, match=f"'{other}' would have no effect.*\"{own}\""):
         plan(toy.scenario(), ["fedavg", method], [0], [f"strategy.weighting={other}"], {}, {})
     planned = plan(toy.scenario(), ["fedavg", own], [0], [f"strategy.weighting={other}"], {}, {})
     assert [one.entry.strategy for one in planned] == [

@@ -254,10 +254,10 @@ def test_what_makes_no_sense_is_refused(changes: dict, words: str, tmp_path: Pat
 def test_without_a_clock_it_says_so() -> None:
     strategy = FedBuff(nn.Linear(1, 1), FedBuffParameters())
     with pytest.raises(InputError, match="virtual clock; give it devices"):
-        strategy.start(_Nobody(), _arrays(), num_rounds=1)  # type: ignore[arg-type]
+        strategy.start(_NoDevices(), _arrays(), num_rounds=1)  # type: ignore[arg-type]
 
 
-class _Nobody:
+class _NoDevices:
     def get_node_ids(self) -> list[int]:
         return [1]
 

@@ -67,7 +67,7 @@ def test_equal_gaps_change_nothing_and_weights_stay_between_0_and_1() -> None:
 def test_a_rounds_gap_counts_in_the_next_mean() -> None:
     strategy = server(rounds=10)
     strategy.aggregate(1, [sent(0, 1.0, 9.0, 0.5, examples=90), sent(1, 5.0, 9.0, 0.2)])
-    assert strategy.state["arrays"]["weight"].item() == pytest.approx(3.0)  # equal, whatever sizes
+    assert strategy.state["arrays"]["weight"].item() == pytest.approx(3.0)  # equal for all sizes
     # The first mean was worse than the own model by 0.1 and by 0.5: from -0.2 and 0.2 about 0.3.
     strategy.aggregate(2, [sent(0, 1.0, 0.6, 0.4), sent(1, 5.0, 0.7, 0.1)])
     weights = strategy.state["adjustment"]["weights"]

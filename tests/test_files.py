@@ -55,7 +55,7 @@ def test_processes_that_share_a_file_do_not_share_the_unfinished_one(tmp_path: P
         assert one != other
         one.write_text("one")
         other.write_text("other")
-    assert file.read_text() == "one"  # whoever ends last
+    assert file.read_text() == "one"  # the one that ends last
 
 
 def mode(path: Path) -> int:

@@ -273,11 +273,11 @@ def _held_out(run: Run) -> int:
 
 def test_the_command_shows_a_table(stripes: Run, tmp_path: Path, run: Any) -> None:
     words = ("forget", stripes.folder, "--client", 2, "--out", tmp_path / "new")
-    code, told, _ = run(*words, "--recovery-rounds", 1, "--table", tmp_path / "table.csv")
+    code, printed, _ = run(*words, "--recovery-rounds", 1, "--table", tmp_path / "table.csv")
     assert code == 0
-    assert "membership attack, AUC" in told
-    assert "of the client steps of retraining, which was not done," in told
-    assert "ascent: 5 steps" in told
+    assert "membership attack, AUC" in printed
+    assert "of the client steps of retraining, which was not done," in printed
+    assert "ascent: 5 steps" in printed
     found = pandas.read_csv(tmp_path / "table.csv")
     assert set(found["stage"]) == {"before", "unlearnt", "after", "retrained"}
     assert found[found["score"] == "membership"]["low"].notna().all()

@@ -69,7 +69,7 @@ def test_samples_are_chosen_by_share_and_by_class(stripes: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("class=z", "there is no class 'z'; choose from a, b, c, d"),
         ("1.5", "a share of 1.5"),
@@ -77,8 +77,8 @@ def test_samples_are_chosen_by_share_and_by_class(stripes: Run) -> None:
         ("-4", "sample -4 is none of client 0's"),
     ],
 )
-def test_samples_that_mean_nothing_are_refused(stripes: Run, words: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_samples_that_mean_nothing_are_refused(stripes: Run, words: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         request(stripes, 0, words)
 
 

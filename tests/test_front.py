@@ -225,8 +225,8 @@ def test_calls_go_over_one_connection(served: Served, node: FleetLink) -> None:
 
 
 def test_a_server_that_is_gone_is_not_called_again(served: Served) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        port = nobody.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     grid = connect(f"127.0.0.1:{port}", served.ticket, None, lambda: False)
     began = time.monotonic()
     with pytest.raises(httpx.HTTPError):

@@ -27,11 +27,11 @@ def npz(folder: Path) -> dict[str, Any]:
 
 
 def leaf(folder: Path) -> dict[str, Any]:
-    told = {"users": ["u", "v"], "num_samples": [2, 2]}
+    content = {"users": ["u", "v"], "num_samples": [2, 2]}
     for split in ("train", "test"):
         (folder / "leaf" / split).mkdir(parents=True)
-        data = {user: {"x": [[1, 2], [3, 4]], "y": [0, 1]} for user in told["users"]}
-        (folder / "leaf" / split / "a.json").write_text(json.dumps(told | {"user_data": data}))
+        data = {user: {"x": [[1, 2], [3, 4]], "y": [0, 1]} for user in content["users"]}
+        (folder / "leaf" / split / "a.json").write_text(json.dumps(content | {"user_data": data}))
     return {"path": "leaf"}
 
 

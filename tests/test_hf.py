@@ -76,7 +76,7 @@ def test_a_table_without_splits_whose_column_names_domains(saved: Path) -> None:
         ({"path": "digits", "train": "unsupervised"}, r"no split 'unsupervised'; .* train, test"),
         ({"path": "nowhere"}, r"data\.sources\.0\.path: 'nowhere': "),
         ({"path": "plots", "label": "rain"}, r"data\.sources\.0\.label"),
-        ({"dataset": "nobody/nothing-there"}, r"dataset: .*; data\.download=true fetches it"),
+        ({"dataset": "no-one/nothing-there"}, r"dataset: .*; data\.download=true fetches it"),
     ],
 )
 def test_what_is_missing_is_reported_in_one_line(saved: Path, source: Any, said: str) -> None:

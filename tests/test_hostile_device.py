@@ -64,7 +64,7 @@ cli.main()
 
 
 class Evil(Command):
-    """`fedlab join`, as somebody runs it who has changed it."""
+    """`fedlab join` with changed code."""
 
     def __init__(self, folder: Path, *words: object) -> None:
         self.log = folder / "evil.log"

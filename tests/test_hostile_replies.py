@@ -351,7 +351,7 @@ class Noting:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits between two looks at who is there and what has come."""
+    """There is no wait between two polls of devices and replies."""
     monkeypatch.setattr(roll_module, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(grid_module, "POLL_SECONDS", 0.0)
 
@@ -472,7 +472,7 @@ def test_what_was_sent_down_decides_where_it_is_less_than_the_model() -> None:
     assert "other tensors than were expected (1.weight)" in ended.failures()["device 'evil'"]
 
 
-# ---------------------------------------------------------------------- any reply whatever
+# ---------------------------------------------------------------------- replies of any kind
 
 VALUES = st.one_of(
     st.integers(-(2**62), 2**62),

@@ -91,9 +91,9 @@ class Asking:
         line = json.dumps({"name": name, "download": download, **source})
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        told = self.process.stdout.readline()
-        assert told, (self.folder / "errors.txt").read_text()
-        found, strangers = json.loads(told)
+        answer = self.process.stdout.readline()
+        assert answer, (self.folder / "errors.txt").read_text()
+        found, strangers = json.loads(answer)
         assert strangers == []
         return found
 

@@ -68,7 +68,7 @@ def test_models_are_means_of_those_who_chose_them(weighting: Any, first: float) 
     model = nn.Linear(1, 1, bias=False)
     strategy = IFCA(model, IFCAParameters(clusters=3, weighting=weighting))
     strategy.initialise(dict(model.state_dict()))
-    nobodys = strategy.state["model-2"]["weight"].clone()
+    untrained = strategy.state["model-2"]["weight"].clone()
     updates = [
         ClientUpdate(
             client,
@@ -85,7 +85,7 @@ def test_models_are_means_of_those_who_chose_them(weighting: Any, first: float) 
     strategy.aggregate(1, updates)
     assert strategy.state["arrays"]["weight"].item() == first
     assert strategy.state["model-1"]["weight"].item() == 9.0
-    assert torch.equal(strategy.state["model-2"]["weight"], nobodys)
+    assert torch.equal(strategy.state["model-2"]["weight"], untrained)
     assert strategy.round_metrics(1) == {
         "clients_of_model_0": 2,
         "clients_of_model_1": 1,

@@ -346,7 +346,7 @@ def test_tensors_that_cannot_be_read_cost_a_device_a_round(four: Path, tmp_path:
     device = invited(four, "north", tmp_path / "device")
     message = to_train(four)
     message.content["seat"] = ConfigRecord({"client": 0, "clients": 4})
-    reply = device.answer(message)  # as somebody sends it who does not pack tensors
+    reply = device.answer(message)  # as a device sends it that does not pack tensors
     assert reply is not None
     assert reply.has_error()
     assert "damaged tensors" in str(reply.error.reason)
@@ -370,7 +370,7 @@ class Gone:
     def close(self) -> None: ...
 
     def register(self) -> None:
-        raise httpx.ConnectError("nobody is there")
+        raise httpx.ConnectError("no server is there")
 
     activate = register
 
@@ -391,7 +391,7 @@ def test_a_device_does_not_look_for_a_server_for_ever(
         assert "is gone since this device has answered for the last round" in farewell.reason
     else:
         with pytest.raises(
-            InputError, match=r"nobody is there.*or be more patient with --patience"
+            InputError, match=r"no server is there.*or be more patient with --patience"
         ):
             join.take_part("a:1", who, device, tmp_path, patience=0.2)
 

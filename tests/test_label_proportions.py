@@ -173,7 +173,7 @@ def test_a_client_s_rows_come_bag_after_bag() -> None:
 # --------------------------------------------------------------------------- what is hidden
 
 
-def test_nobody_s_own_label_reaches_training() -> None:
+def test_no_sample_s_own_label_reaches_training() -> None:
     """Labels that are exchanged within bags, or all made one after the bags, change no bit."""
     prepared = prepare(scenario(4, rounds=2))
     data, partition = prepared.data, prepared.partition
@@ -285,9 +285,9 @@ QUICK = ("fedprox", "fedbn", "scaffold", "fedala", "ifca")
 def test_a_method_that_reads_no_label_learns_from_bags(method: str, tmp_path: Path) -> None:
     changes = {"model": SMALL_CNN, "strategy": method, "rounds": 2} | NEEDS.get(method, {})
     run = simulate(scenario(4, **changes), out=tmp_path / "run", progress=False)
-    told = run.history[run.history.metric.isin(["loss", "proportion_overlap", "accuracy"])]
-    assert {"train", "test"} <= set(told.split)
-    assert np.isfinite(told.value).all()
+    rows = run.history[run.history.metric.isin(["loss", "proportion_overlap", "accuracy"])]
+    assert {"train", "test"} <= set(rows.split)
+    assert np.isfinite(rows.value).all()
     assert not (run.folder / "failures.csv").exists()
 
 
@@ -295,9 +295,9 @@ def test_a_method_that_reads_no_label_learns_from_bags(method: str, tmp_path: Pa
     "method", [name for name in BUILTIN["strategies"] if not goes_with_bags(name)]
 )
 def test_a_method_that_reads_labels_is_refused(method: str) -> None:
-    with pytest.raises(ValidationError) as told:
+    with pytest.raises(ValidationError) as raised:
         scenario(4, strategy=method)
-    (error,) = told.value.errors()
+    (error,) = raised.value.errors()
     assert f"strategy.name: '{method}' goes with data.target class" in error["msg"]
     assert "partition.label_proportions leaves no sample its own label" in error["msg"]
     assert "\n" not in error["msg"]

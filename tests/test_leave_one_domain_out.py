@@ -1,4 +1,4 @@
-"""Tuning by domains that nobody has trained on: what is trained, what is read, what is refused."""
+"""Tuning by domains that no client has trained on: what is trained, read and refused."""
 
 from __future__ import annotations
 

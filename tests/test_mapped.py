@@ -163,7 +163,7 @@ def of_pair(pair: list[dict[str, Any]], **data: Any) -> Scenario:
 @pytest.mark.parametrize("few", [None, 300])
 def test_domains_stay_in_their_files(pair: list[dict[str, Any]], few: int | None) -> None:
     spec = of_pair(pair, train_samples_per_domain=few).data
-    fingerprint(load_data(spec))  # whatever is imported is there
+    fingerprint(load_data(spec))  # so that its imports are done
     tracemalloc.start()
     data = load_data(spec)
     fingerprint(data)

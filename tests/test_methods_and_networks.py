@@ -117,7 +117,7 @@ def states_of(run: Run) -> list[dict[str, Tensor]]:
 
 
 def what_is_frozen_or_tied_stays_so(run: Run, prepared: Prepared) -> None:
-    """In the server's model, in clients' models, and in whatever else clients keep."""
+    """In the server's model, in clients' models, and in the other state of clients."""
     first, anatomy = prepared.model.state_dict(), anatomy_of(prepared.model)
     checkpoints = RunFolder(run.folder).checkpoints
     kept = [load_client_state(checkpoints, c) for c in range(run.scenario.partition.clients)]

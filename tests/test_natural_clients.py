@@ -153,14 +153,14 @@ def test_what_cannot_be_is_refused(clients: Any, more: dict[str, Any], said: str
 
 def test_data_without_owners_are_refused() -> None:
     found = data([0, 1], [0])
-    nobody = FederatedData(
+    empty = FederatedData(
         Samples(found.train.inputs, found.train.labels, found.train.domains),
         found.test,
         ("north",),
         ("0", "1"),
     )
     with pytest.raises(InputError, match="no source says whose samples are"):
-        divided(nobody)
+        divided(empty)
     some = data([0, -1], [0])
     with pytest.raises(InputError, match="the samples of domain 'north' have none"):
         divided(some)

@@ -48,7 +48,7 @@ class OtherObjective(ClientTrainer):
 
 
 class OtherConstructor(ClientTrainer):
-    """Nobody can give it a third argument."""
+    """No caller can give it a third argument."""
 
     def __init__(self, parameters, task, strength):
         super().__init__(parameters, task)
@@ -62,7 +62,7 @@ class OtherCombine(FedAvg):
 
 
 class MoreThanNeeded(ClientTrainer):
-    """May take more, by default, and whatever comes."""
+    """May take more, by default, and any keyword."""
 
     def objective(self, parameters, carry, batch, scale=1.0):
         loss, outputs = super().objective(parameters, carry, batch)
@@ -331,7 +331,7 @@ def test_an_update_that_goes_too_far_costs_its_client_the_round(tmp_path):
 
 
 class Moves(ClientTrainer):
-    """Goes 3 in one entry and 4 in another, whatever it has learnt: 5 far."""
+    """Moves one entry by 3 and another by 4 for all data: a distance of 5."""
 
     def finish(self, carry, received, steps):
         moved = {name: tensor.clone() for name, tensor in received.model.items()}

@@ -111,10 +111,10 @@ def test_pictures_of_a_parquet_file_need_no_source_of_their_kind(tmp_path: Path)
 def test_a_user_of_leafs(tmp_path: Path, splits: tuple[str, ...]) -> None:
     x = [[float(place), 1.0] for place in range(10)]
     data = {"u1": {"x": x, "y": ["no", "yes"] * 5}}
-    told = {"users": ["u1"], "num_samples": [10], "user_data": data}
+    content = {"users": ["u1"], "num_samples": [10], "user_data": data}
     for split in splits or (".",):
         (tmp_path / split).mkdir(exist_ok=True)
-        (tmp_path / split / "data.json").write_text(json.dumps(told))
+        (tmp_path / split / "data.json").write_text(json.dumps(content))
     source = {"name": "leaf", "path": "femnist", "test_share": 0.4, "split": "by_owner"}
     if not splits:
         source["split"] = "within_owners"

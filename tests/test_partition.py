@@ -1,4 +1,4 @@
-"""What holds for every partition, whatever the skews."""
+"""What holds for every partition with any skews."""
 
 from __future__ import annotations
 

@@ -347,5 +347,5 @@ def test_parameters_out_of_range_are_refused(block: dict) -> None:
 
 
 def test_how_long_dittos_personal_model_is_trained_is_logged_once() -> None:
-    with pytest.raises(ValueError, match="personal_epochs 2 would not be heeded"):
+    with pytest.raises(ValueError, match="personal_epochs 2 would have no effect"):
         toy.scenario(strategy={"name": "ditto", "personal_epochs": 2, "personal_steps": 3})

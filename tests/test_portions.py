@@ -209,7 +209,7 @@ def test_an_actor_that_dies_within_a_portion_changes_nothing(
     simulate(chosen, out=tmp_path / "run", callbacks=[failures], progress=False)
     assert mark.exists()
     assert failures.rounds[1] == {}
-    again = many(LOCAL, f"{module}:DiesOnce", engine=engine)  # the mark is there: nobody dies
+    again = many(LOCAL, f"{module}:DiesOnce", engine=engine)  # the mark is there: no process dies
     simulate(again, out=tmp_path / "local", progress=False)
     assert result(tmp_path / "run") == result(tmp_path / "local")
 

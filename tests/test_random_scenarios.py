@@ -70,7 +70,7 @@ USUAL: dict[str, tuple[Any, ...]] = {
     "model.hidden": ([1], [4, 4], []),
     "strategy.weighting": ("uniform", "examples"),
     "strategy.mu": RATES,
-    "strategy.client": ("fedprox", "fedavg", "nobody"),
+    "strategy.client": ("fedprox", "fedavg", "no_method"),
     "training.local_epochs": (1, 2, 3),
     "training.local_steps": (1, 2, 5),
     "training.batch_size": (1, 2, 7, 10**6, "full"),

@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[str, Callable[..., Any], str]] = {
         sending(each(lambda tensor: tensor / 0)),
         "not finite from finite tensors",
     ),
-    "a record that nobody takes": (
+    "a record that is not taken": (
         "finish",
         lambda u, *_: u._replace(arrays={**u.arrays, "more": {"n": torch.ones(1)}}),
         "sends the record 'more', which FedAvg does not take",

@@ -347,8 +347,8 @@ def test_where_all_or_no_clients_have_trained_there_is_no_second_spread(partly_t
     everybody = partly_trained[partly_trained["client"] != 1]
     third = metrics.spread_in(everybody, 3)
     assert (third.untrained, third.of_trained) == (0, None)
-    nobody = metrics.spread(metrics.by_client(partly_trained, 3), trained=())
-    assert (nobody.untrained, nobody.of_trained) == (4, None)
+    untrained_only = metrics.spread(metrics.by_client(partly_trained, 3), trained=())
+    assert (untrained_only.untrained, untrained_only.of_trained) == (4, None)
 
 
 def test_a_history_without_training_rows_leaves_no_client_out(partly_trained):

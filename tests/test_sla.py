@@ -135,8 +135,8 @@ def test_the_objective_is_that_of_plain_pytorch(block: dict[str, Any]) -> None:
         outputs, t = plain[::views], own.temperature
         loss = loss + cross_entropy(outputs, labels)
         wanted = softmax(agg.detach() / t, dim=1)
-        told = log_softmax(outputs / t, dim=1)
-        loss = loss + t**2 * kl_div(told, wanted, reduction="batchmean")
+        given = log_softmax(outputs / t, dim=1)
+        loss = loss + t**2 * kl_div(given, wanted, reduction="batchmean")
     assert float(metrics["loss"]) == pytest.approx(float(loss.detach()), rel=1e-5)
     right = (outputs.argmax(dim=1) == labels).float().mean()
     assert float(metrics["accuracy"]) == float(right)

@@ -1,4 +1,4 @@
-"""Sums of updates: the same whoever adds what, and where."""
+"""Sums of updates: the same for each order and place of the additions."""
 
 from __future__ import annotations
 

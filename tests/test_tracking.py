@@ -46,13 +46,13 @@ class Broken(Notes):
 
 
 class Needy(Notes):
-    """Needs a package that nobody has."""
+    """Needs a package that does not exist."""
 
     package = "no_such_package"
 
 
 class NeedyWithin(Notes):
-    """Needs a module of a package that nobody has."""
+    """Needs a module of a package that does not exist."""
 
     package = "no_such_package.part"
 

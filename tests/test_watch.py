@@ -112,7 +112,7 @@ def test_a_run_under_way_is_followed_to_its_end(tmp_path, monkeypatch):
         wait_for(shown, "round 2/3")
         assert watcher.is_alive()
     watcher.join(timeout=10)
-    assert not watcher.is_alive(), "a run that nobody writes to is over"
+    assert not watcher.is_alive(), "a run without a writer is over"
     assert written(shown).splitlines() == [
         "round 1/3  accuracy 0.250  worst 0.25 (north)",
         "round 2/3  accuracy 0.500  worst 0.50 (north)",

@@ -1,4 +1,4 @@
-"""Runs that could pass as results: nobody learns, code that leaves, numbers that nobody seeded."""
+"""Runs that could pass as results: nothing is learnt, code exits, random numbers lack a seed."""
 
 from __future__ import annotations
 

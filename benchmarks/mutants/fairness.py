@@ -100,7 +100,7 @@ MUTANTS = (
         IFCA,
     ),
     Mutant(
-        "ifca-trains-the-first-model-whatever-it-chose",
+        "ifca-always-trains-the-first-model",
         "fedlab/clients/ifca.py",
         "carry.extra[record], choice == number",
         "carry.extra[record], choice == -1",

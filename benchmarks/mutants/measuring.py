@@ -10,7 +10,7 @@ VALIDATION = ("tests/test_validation.py",)
 
 MUTANTS = (
     Mutant(
-        "f1-macro-counts-classes-that-nobody-has",
+        "f1-macro-counts-classes-without-samples",
         "fedlab/metrics/f1.py",
         "used = sizes > 0",
         "used = sizes >= 0",
@@ -31,7 +31,7 @@ MUTANTS = (
         METRICS,
     ),
     Mutant(
-        "all-clients-together-are-told-by-the-first",
+        "all-clients-together-are-measured-by-the-first",
         "fedlab/metrics/metric_set.py",
         "for each in counts[1:]:",
         "for each in counts[1:1]:",

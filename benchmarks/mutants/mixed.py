@@ -16,7 +16,7 @@ MUTANTS = (
         MIXED,
     ),
     Mutant(
-        "mixed-networks-are-in-turn-whatever-is-said",
+        "mixed-networks-are-always-in-turn",
         "fedlab/models/per_client.py",
         "if self.clients is None else self.clients[client]",
         "",

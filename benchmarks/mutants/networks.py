@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant(
         "test-batches-cross-clients",
         "fedlab/engine/execution/runtime.py",
-        "if mixes_test_samples(self.trainer.task.model):",
+        "if self.mixes_tests:",
         "if False:",
         (f"{ODD}::test_test_batches_do_not_cross_clients",),
     ),

@@ -16,7 +16,7 @@ MUTANTS = (
         ("tests/test_regularised_methods.py",),
     ),
     Mutant(
-        "fedwon-sends-raw-weights-whatever-is-said",
+        "fedwon-sends-raw-weights-always",
         "fedlab/clients/fedwon.py",
         'if self.parameters.transmit == "standardised":',
         "if False:",

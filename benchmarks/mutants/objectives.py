@@ -234,10 +234,10 @@ MUTANTS = (
         PARTIAL,
     ),
     Mutant(
-        "partial-labels-are-all-known-to-devices",
-        "fedlab/deploy/device/local_data.py",
-        "budget.known(labels, owners, labelled, hiding)",
-        "labels",
+        "partial-labels-are-all-known",
+        "fedlab/partition/observed_labels.py",
+        "labels = spec.label_budget.known(",
+        "_ = spec.label_budget.known(",
         PARTIAL,
     ),
 )

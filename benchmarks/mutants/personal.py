@@ -8,7 +8,7 @@ TESTS = ("tests/test_personal_methods.py",)
 
 MUTANTS = (
     Mutant(
-        "fedper-keeps-one-layer-whatever-it-is-told",
+        "fedper-always-keeps-one-layer",
         "fedlab/strategies/families/local_head.py",
         "*last_parts(model, self.layers)",
         "*last_parts(model, 1)",

@@ -65,7 +65,7 @@ MUTANTS = (
         FPL,
     ),
     Mutant(
-        "fpl-forgets-classes-that-nobody-sent",
+        "fpl-forgets-classes-that-no-client-sent",
         "fedlab/strategies/families/prototypes.py",
         '"prototypes": self.renewed(fresh)',
         '"prototypes": fresh',

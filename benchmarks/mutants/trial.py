@@ -63,7 +63,7 @@ def tried(tree: Path, mutant: Mutant, limit: float) -> Outcome:
     """Makes a mistake in a copy, runs the tests that have to notice it, and takes it back.
 
     Args:
-        tree: The copy; nobody else works in it meanwhile.
+        tree: The copy; no other process works in it meanwhile.
         mutant: The mistake.
         limit: Seconds after which the tests are ended.
     """

@@ -1,1 +1,1 @@
-"""One module for each platform: the same work, told by ``--work``, answered by one line of JSON."""
+"""One module for each platform: the same work (``--work``), answered by one line of JSON."""

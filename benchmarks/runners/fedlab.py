@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Takes the time of every round as a user sees it: history on disk, observers told.
+    """Takes the time of every round as a user sees it, with history on disk and observers.
 
     Args:
         rounds: Rounds to time; the model is taken after the last of them.

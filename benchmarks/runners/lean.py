@@ -92,7 +92,7 @@ def run(
             torch._foreach_copy_(sums[rank], total)
             barrier.wait()
             total = [torch.stack(parts).sum(0) for parts in zip(*sums, strict=True)]
-            barrier.wait()  # nobody may write into `sums` or `shared` while another one reads
+            barrier.wait()  # no process may write into `sums` or `shared` while another reads
         if rank == 0:
             cohort = trainer.work.cohort_of(server_round)
             torch._foreach_div_(total, sum(len(trainer.inputs[client]) for client in cohort))

@@ -22,8 +22,8 @@ def _page() -> Iterator[str]:
     command = typer.main.get_command(app)
     yield "# Command line"
     yield (
-        "`fedlab --help` lists the verbs and `fedlab VERB --help` tells one; this page is made of "
-        "the same words. Errors of the user's making are told in a line each, with exit code 2; "
+        "`fedlab --help` lists the verbs and `fedlab VERB --help` describes one; this page is "
+        "generated from the same text. Errors of the user are printed in a line, with exit code 2; "
         "`fedlab --debug VERB ...` shows tracebacks."
     )
     context = click.Context(command, info_name="fedlab")

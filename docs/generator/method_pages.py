@@ -40,7 +40,7 @@ CAVEAT = (
 
 
 class Words(NamedTuple):
-    """A method's module docstring, taken apart.
+    """A method's module docstring, in parts.
 
     Attributes:
         sentence: What it is.

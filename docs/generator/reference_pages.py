@@ -34,7 +34,7 @@ def _scenario() -> Iterator[str]:
         "Every key with its range and default. A part that can be exchanged is a block with a "
         "`name`; the name decides what else the block may hold, and a name alone is short for "
         "`{name: ...}`. `fedlab show SCENARIO` prints a scenario with every default written out, "
-        "`fedlab validate FILE` tells all that is wrong with one. On the command line, "
+        "`fedlab validate FILE` reports all mistakes in one. On the command line, "
         "`dotted.key=value` sets anything: a block with a `name` is taken as it stands, and one "
         "without changes the keys that it says."
     )

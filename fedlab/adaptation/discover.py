@@ -29,6 +29,7 @@ from fedlab.adaptation.trained import Trained, open_classifier
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.preparation import divide
+from fedlab.records import Tensors
 from fedlab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Discovered(NamedTuple):
             samples and ``estimate``.
         factors: What the server has found.
         matching: The true class that stands for each found one, shape (classes,).
-        bytes_up: What each client has sent after the run, but for the rounds.
+        bytes_up: Bytes that each client has sent after the run, without those of the rounds.
         bytes_down: What it has been sent.
     """
 
@@ -110,7 +111,7 @@ def discover(
             f"the clients of the run '{run.folder}' know classes, so that there are none to find; "
             "take a run with partition.known_label=client"
         )
-    trained = open_classifier(run, "discover classes with", "clients are told apart as classes are")
+    trained = open_classifier(run, "discover classes with", "clients are predicted as classes are")
     data, partition = divide(scenario)
     names = data.class_names
     wanted = len(names) if classes is None else classes
@@ -126,8 +127,8 @@ def discover(
         raise InputError("--starts: --factors anchors has no random starts, nmf has; leave it out")
     if many < wanted:
         raise InputError(f"--cells: {many} are fewer than {wanted} classes; ask for more")
-    prior = _prior(trained)
-    outside = [_chances(trained, prior, client, "train") for client in range(clients)]
+    model, prior = trained.model(None), _prior(trained)
+    outside = [_chances(trained, model, prior, client, "train") for client in range(clients)]
     found = federated_k_means(outside, many, seed=scenario.seed)
     shares = histograms(outside, found.centres)
     if factors == "nmf":
@@ -137,7 +138,7 @@ def discover(
     rows, given, sure, owners = [], [], [], []
     for client in range(clients):
         own = partition[client].test
-        chances = class_chances(_chances(trained, prior, client, "test"), parts.priors)
+        chances = class_chances(_chances(trained, model, prior, client, "test"), parts.priors)
         here = in_domain(chances, parts.priors, client)
         rows.append(own)
         given.append(here.argmax(axis=1))
@@ -175,14 +176,16 @@ def _prior(trained: Trained) -> np.ndarray:
     return sizes / sizes.sum()
 
 
-def _chances(trained: Trained, prior: np.ndarray, client: int, split: str) -> np.ndarray:
+def _chances(
+    trained: Trained, model: Tensors, prior: np.ndarray, client: int, split: str
+) -> np.ndarray:
     """p(client | x) of a client's samples, clients equally frequent, shape (n, clients)."""
     own, pools = trained.runtime.partition[client], trained.runtime.data
     pool = pools.train if split == "train" else pools.test
     rows = np.concatenate([own.train, own.validation]) if split == "train" else own.test
     if not len(rows):
         return np.zeros((0, len(prior)))
-    outputs = trained.outputs(trained.model(None), pool, rows).double()
+    outputs = trained.outputs(model, pool, rows).double()
     return without_prior(outputs.softmax(dim=1).numpy(), prior)
 
 

@@ -61,7 +61,7 @@ def federated_k_means(
 ) -> Cells:
     """k-means of points that stay with clients; the best of several starts.
 
-    A start is k-means++: clients tell the sum of squared distances of their points, one of them is
+    A start is k-means++: clients send the sum of squared distances of their points, one of them is
     drawn in proportion to it, and draws one of its points likewise. A step: clients send counts and
     sums of their points in each cell. A cell that is empty stays where it is.
 

@@ -141,7 +141,7 @@ def adapt_test(
         str,
         typer.Option(
             help="batch_statistics (of the test samples, in batch normalisation), tent (entropy "
-            "minimisation) or label_shift (predictions that heed the class prior)."
+            "minimisation) or label_shift (predictions weighted by the class prior)."
         ),
     ] = "batch_statistics",
     alpha: Annotated[

@@ -31,7 +31,7 @@ FOUND = "llp_bp"
 
 
 class LLPBP(InFrontTrainer):
-    """A pass over the samples as they come, in new stages messages between them, and the base.
+    """A pass over the samples in their order, in new stages messages between them, and the base.
 
     Where the base has the scenario's loss, it minimises the cross-entropy with the labels found and
     `bag_term` times that loss.
@@ -71,7 +71,7 @@ class LLPBP(InFrontTrainer):
     def gather(
         self, carry: Carry, batch: Batch, server_round: int
     ) -> tuple[Carry, dict[str, Tensor]]:
-        """Tells the received network's loss; in a new stage it keeps covariates and shares."""
+        """Measures the received network's loss; in a new stage it keeps covariates and shares."""
         with evaluation_mode(self.task.model):
             features, outputs = self._features(carry, batch)
         metrics = self.step_metrics(self.loss(outputs, batch, carry), outputs, batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from pydantic import PositiveInt
 
@@ -29,7 +31,7 @@ class TopKAccuracy(SampleMean):
     name: str = "top_k"
     k: PositiveInt = 5
 
-    @property
+    @cached_property
     def title(self) -> str:
         """``top_5``."""
         return f"top_{self.k}"

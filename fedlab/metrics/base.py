@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -42,7 +43,7 @@ class Metric(Component):
     called: ClassVar[str] = ""
     """What a reader calls it, where it is not its name: an acronym."""
 
-    @property
+    @cached_property
     def title(self) -> str:
         """The figure's name in the history: the metric's name and parameters, defaults left out."""
         return "_".join([self._base, *(in_words(value) for value in chosen(self).values())])

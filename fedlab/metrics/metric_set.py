@@ -88,7 +88,7 @@ class MetricSet:
     metrics: tuple[Metric, ...] = (Accuracy(), MeanLoss())
     target: Target = field(default_factory=Classes)
 
-    @property
+    @cached_property
     def always(self) -> tuple[str, str]:
         """The two metrics of every test, chosen or not, as means over a client's samples."""
         return self.target.always

@@ -52,7 +52,7 @@ def with_client_labels(
         partition: Who has which of them.
 
     Raises:
-        InputError: If a test sample is nobody's, or a client is held out.
+        InputError: If a test sample belongs to no client, or a client is held out.
     """
     if len(partition.held_out):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Training samples that nobody uses, as if the sources had not yielded them to a client."""
+"""Training samples that no client uses, as if the sources had not yielded them to a client."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def staying(
     Args:
         train: Indices into the training pool, client after client, int64 of shape (N,).
         offsets: Client k owns train[offsets[k] : offsets[k + 1]].
-        samples: Indices into the training pool that nobody uses.
+        samples: Indices into the training pool that no client uses.
         names: What clients are called; empty where they have numbers.
 
     Raises:
-        InputError: If nobody trains on one of them, or a client would have none left.
+        InputError: If no client trains on one of them, or a client would have none left.
     """
     stay = ~np.isin(train, samples)
     unknown = np.setdiff1d(samples, train)

@@ -33,6 +33,7 @@ def observed_labels(
     owner: np.ndarray,
     clients: int,
     seed: int,
+    *key: int,
 ) -> ObservedLabels:
     """Hides labels and makes them wrong, as the scenario says.
 
@@ -43,6 +44,7 @@ def observed_labels(
         owner: The client of each of them, likewise.
         clients: Number of clients that label noise is drawn for.
         seed: The scenario's seed.
+        key: Ends the key of what is drawn; a device that draws for itself alone gives its number.
 
     Raises:
         InputError: If the noise makes no sense for these classes.
@@ -51,20 +53,20 @@ def observed_labels(
         data.strata(data.train)[train],
         owner,
         len(data.strata_names),
-        generator(seed, "partition", "label budget"),
+        generator(seed, "partition", "label budget", *key),
     )
     labels = spec.label_noise.corrupt(
         data.train.labels[train],
         owner,
         clients,
         data.class_names,
-        generator(seed, "partition", "label noise"),
+        generator(seed, "partition", "label noise", *key),
     )
     labels = spec.label_budget.known(
-        labels, owner, labelled, generator(seed, "partition", "known positives")
+        labels, owner, labelled, generator(seed, "partition", "known positives", *key)
     )
     if not spec.label_proportions:
         return ObservedLabels(labels, labelled, train[:0])
-    drawing = generator(seed, "partition", "bags")
+    drawing = generator(seed, "partition", "bags", *key)
     found = spec.label_proportions.draw(labels, labelled, owner, len(data.class_names), drawing)
     return ObservedLabels(*found)

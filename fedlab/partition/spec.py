@@ -34,11 +34,11 @@ class PartitionSpec(ConfigBlock):
         label_proportions: In which bags samples lie, of which clients know the shares of the
             classes, and no sample's own; labels are known by default.
         known_label: What is known of a sample: its ``class``, or only which ``client`` has it. The
-            network then learns to tell clients apart, of which `fedlab discover` makes classes.
+            network then learns to predict the client; `fedlab discover` derives classes from it.
         held_out_clients: Clients that never train and are asked nothing before the first round:
             their share of all clients, or a list of indices. They are tested with the global model
             in every evaluated round.
-        left_out_samples: Training samples that nobody uses, as indices into the training pool
+        left_out_samples: Training samples that no client uses, as indices into the training pool
             (domain after domain, in the order of the sources), which `fedlab audit` names them by,
             too. They are left out at the end: who has which of the others stays the same.
     """

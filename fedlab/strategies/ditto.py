@@ -44,7 +44,7 @@ class DittoParameters(StrategyParameters):
         if self.personal_epochs is not None and self.personal_steps is not None:
             raise ValueError(
                 f"personal_steps {self.personal_steps} is instead of passes, and personal_epochs "
-                f"{self.personal_epochs} would not be heeded; leave one of them out"
+                f"{self.personal_epochs} would have no effect; leave one of them out"
             )
         return self
 

@@ -32,8 +32,9 @@ class FedALAParameters(StrategyParameters):
     """FedALA's parameters; defaults are those of the authors' code.
 
     Attributes:
-        layers: Layers at the end of the network that are mixed; all others are taken as they come
-            down, running statistics too. The authors count weight and bias of the last one, 2.
+        layers: Layers at the end of the network that are mixed; all others are those of
+            the received model, also running statistics. The authors count the weight and bias of
+            the last one, 2.
         eta: η, learning rate of the weights.
         share: Share of the client's samples that a pass over the weights reads, drawn anew in every
             round (authors: a stretch of the samples as they are stored).

@@ -65,7 +65,7 @@ class FedHEALParameters(InFrontParameters):
     beta: float = Field(default=0.4, gt=0, le=1)
 
     @model_validator(mode="after")
-    def _leaves_the_rest_to_the_base(self) -> FedHEALParameters:
+    def _leaves_weighting_to_the_base(self) -> FedHEALParameters:
         if self.weighting != "examples":
             raise ValueError(
                 f"weighting '{self.weighting}' is that of the base; write "

@@ -24,7 +24,6 @@ from torch import nn
 
 from fedlab.config.ranges import Range, Values
 from fedlab.errors import InputError, RunError
-from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.round_strategy import Ask
@@ -32,7 +31,7 @@ from fedlab.models.eigenspace import Geometry, Moments, unpack
 from fedlab.records import Tensors
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.families.in_front import InFront, InFrontParameters
-from fedlab.strategies.families.requirements import runs_on
+from fedlab.strategies.families.requirements import refuse_images
 from fedlab.strategies.fedwon import FedWonParameters
 from fedlab.targets.base import ONLY_CLASS
 
@@ -94,7 +93,7 @@ class GGEURParameters(InFrontParameters):
         return self.per_class or (500 if self.prototypes else 2000)
 
     @model_validator(mode="after")
-    def _leaves_rounds_to_the_base(self) -> GGEURParameters:
+    def _leaves_weighting_to_the_base(self) -> GGEURParameters:
         if self.weighting != "examples":
             raise ValueError(
                 f"weighting '{self.weighting}' has no meaning before the first round; write "
@@ -114,13 +113,7 @@ class GGEURParameters(InFrontParameters):
         Raises:
             InputError: With the reason and the remedy.
         """
-        data = scenario.data
-        shape = data.channels, data.image_size, data.image_size
-        if isinstance(data.features, NoExtractor) and runs_on(model, shape):
-            raise InputError(
-                "strategy.name: ggeur draws new features, and the samples are images; set "
-                "data.features (warm_up needs no download) and model=linear"
-            )
+        refuse_images(scenario, model, "draws new features")
         if isinstance(self.base, FedWonParameters):
             raise InputError(
                 f"strategy.base: '{self.base.name}' is surgery on convolutions and normalisation, "

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from fedlab.config.ranges import Range, Values
@@ -60,14 +60,6 @@ class LLPBPParameters(InFrontParameters):
     iterations: PositiveInt = 100
     damping: float = Field(default=0.5, ge=0, lt=1)
     bag_term: float = Field(default=1.0, ge=0)
-
-    @model_validator(mode="after")
-    def _leaves_rounds_to_the_base(self) -> LLPBPParameters:
-        if self.weighting != "examples":
-            raise ValueError(
-                f"weighting '{self.weighting}' is that of the base; write strategy.base.weighting"
-            )
-        return self
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses bags of whole clients, and what the base refuses.

@@ -14,16 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
-from fedlab.errors import InputError
-from fedlab.features.base import NoExtractor
 from fedlab.models.feature_transform import FeatureTransform, with_transform
 from fedlab.models.head import find_head
 from fedlab.strategies.families.in_front import InFront, InFrontParameters
-from fedlab.strategies.families.requirements import gives_outputs, runs_on
+from fedlab.strategies.families.requirements import gives_outputs, refuse_images
 
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
@@ -60,14 +58,6 @@ class NMTuneParameters(InFrontParameters):
     scale: float = 0.5
     normalised: bool = True
 
-    @model_validator(mode="after")
-    def _leaves_the_rest_to_the_base(self) -> NMTuneParameters:
-        if self.weighting != "examples":
-            raise ValueError(
-                f"weighting '{self.weighting}' is that of the base; write strategy.base.weighting"
-            )
-        return self
-
     def adapt(self, model: nn.Module) -> nn.Module:
         """Puts the transform before the head of the network adapted to the base."""
         adapted = super().adapt(model)
@@ -79,18 +69,12 @@ class NMTuneParameters(InFrontParameters):
         return with_transform(adapted, head.layer, transform)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses images, and whatever the base refuses.
+        """Refuses images, and all that the base refuses.
 
         Raises:
             InputError: With the reason and the remedy.
         """
-        data = scenario.data
-        shape = data.channels, data.image_size, data.image_size
-        if isinstance(data.features, NoExtractor) and runs_on(model, shape):
-            raise InputError(
-                "strategy.name: nmtune transforms features of a frozen network, and the samples "
-                "are images; set data.features (warm_up needs no download) and model=linear"
-            )
+        refuse_images(scenario, model, "transforms features of a frozen network")
         super().check(scenario, model)
 
 

@@ -70,7 +70,7 @@ class StrategyParameters(Component):
     def _weighting_is_heeded(self) -> Self:
         if self.why_unheeded and self.weighting != type(self).model_fields["weighting"].default:
             raise ValueError(
-                f"weighting '{self.weighting}' would not be heeded: {self.why_unheeded}; leave it "
+                f"weighting '{self.weighting}' would have no effect: {self.why_unheeded}; leave it "
                 f'out, in a comparison by naming the method "{self.name} weighting='
                 f'{type(self).model_fields["weighting"].default}"'
             )

@@ -66,10 +66,6 @@ class SLAParameters(InFrontParameters):
                 f"temperature {self.temperature:g} is that of predict=distilled, and predict is "
                 f"'{self.predict}'; leave it out"
             )
-        if self.weighting != "examples":
-            raise ValueError(
-                f"weighting '{self.weighting}' is that of the base; write strategy.base.weighting"
-            )
         return self
 
     @property
@@ -86,7 +82,7 @@ class SLAParameters(InFrontParameters):
         return with_view_head(adapted, head.layer, self.views, self.predict)
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses losses that would not be heeded, and whatever the base refuses.
+        """Refuses losses that this method would ignore, and all that the base refuses.
 
         Raises:
             InputError: With the reason and the remedy.

@@ -21,8 +21,8 @@ def with_defaults(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """A scenario's values with the target's loss and metrics where none are given.
 
     Args:
-        values: As they were given: plain values, or blocks. Those of classes are the blocks' own,
-            but for the loss of bags.
+        values: As they were given: plain values, or blocks. A target of classes keeps the blocks'
+            own defaults; only bags of samples set another loss.
     """
     said = _in(values.get("data"), "target")
     try:

@@ -47,7 +47,7 @@ class OptimizerSpec(ConfigBlock):
         if self.name != "sgd" and (self.momentum or self.nesterov):
             given = f"momentum {self.momentum:g}" if self.momentum else "nesterov"
             raise ValueError(
-                f"{given} is for sgd, and {self.name} would not heed it; set momentum=0 and "
+                f"{given} is for sgd, and {self.name} would ignore it; set momentum=0 and "
                 "nesterov=false, or name=sgd"
             )
         if self.nesterov and not self.momentum:
@@ -57,7 +57,7 @@ class OptimizerSpec(ConfigBlock):
             )
         if self.name == "sgd" and self.betas != BETAS:
             raise ValueError(
-                f"betas {self.betas} are for adam and adamw, and sgd would not heed them; leave "
+                f"betas {self.betas} are for adam and adamw, and sgd would ignore them; leave "
                 "them out, or set name=adam"
             )
         return self
@@ -96,6 +96,6 @@ class TrainingSpec(ConfigBlock):
         if self.local_steps is not None and self.local_epochs != 1:
             raise ValueError(
                 f"local_steps {self.local_steps} is instead of epochs, and local_epochs "
-                f"{self.local_epochs} would not be heeded; leave one of them out"
+                f"{self.local_epochs} would have no effect; leave one of them out"
             )
         return self

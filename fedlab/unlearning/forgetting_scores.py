@@ -38,7 +38,7 @@ def score(asked: Request, state: Tensors) -> Scores:
 
     Of the samples those whose labels are known and right are attacked: a wrong label
     has a high loss whether it was trained on or not. They are compared with all test samples of
-    their domains and classes, which nobody has trained on.
+    their domains and classes, which no client has trained on.
 
     Args:
         asked: What is to be forgotten.

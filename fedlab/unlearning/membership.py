@@ -1,4 +1,4 @@
-"""A membership attack by a loss threshold: can training samples be told from unseen ones?
+"""A membership attack by a loss threshold: does it separate training samples from unseen ones?
 
 Privacy Risk in Machine Learning: Analyzing the Connection to Overfitting, Yeom, Giacomelli,
 Fredrikson, Jha, CSF 2018, arXiv 1709.01604: a sample is taken for a member where its loss is low.
@@ -19,7 +19,7 @@ Z = 1.959963984540054
 
 
 class Attack(NamedTuple):
-    """What a loss threshold tells.
+    """The result of a loss threshold.
 
     Attributes:
         auc: Area under the ROC curve.
@@ -47,7 +47,7 @@ def attack(
     """The area under the ROC curve of a loss threshold, with its interval.
 
     Unseen samples are weighted so that their cells (domain and class) have the shares that they
-    have among the members: otherwise the threshold would tell hard classes from easy ones. The
+    have among the members: otherwise the threshold would separate hard classes from easy ones. The
     variance is DeLong's (Biometrics 1988), with these weights; the interval is the normal one, cut
     at 0 and 1.
 

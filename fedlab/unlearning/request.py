@@ -153,7 +153,7 @@ def without_client(spec: PartitionSpec, held_out: list[int], client: int) -> lis
 
     Args:
         spec: The run's partition.
-        held_out: The clients that nobody trains.
+        held_out: The clients that do not train.
         client: The client that is to be one of them.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from fedlab.config.component import Chosen, ConfigBlock
 from fedlab.updates.base import AggregationRule, Compression, UpdateTransform
 
@@ -19,7 +21,7 @@ class UpdatesSpec(ConfigBlock):
     compression: Chosen[Compression] = "none"  # type: ignore[assignment]
     rule: Chosen[AggregationRule] = "mean"  # type: ignore[assignment]
 
-    @property
+    @cached_property
     def changes_updates(self) -> bool:
         """Whether clients transform or compress their updates."""
         return bool(self.transforms) or self.compression.name != "none"

@@ -44,7 +44,7 @@ def write_case(case: str, folder: Path) -> tuple[Path, dict[str, Path]]:
     elif case == "multi_label":
         data["target"] = case
     elif case == "regression":
-        # Of few bins, so that every test sample's has training samples and is somebody's.
+        # Few bins, so that the bin of every test sample has training samples and a client.
         data["target"] = {"name": "regression", "bins": 2}
     fields = {
         "name": case.replace("_", "-"),

@@ -21,7 +21,7 @@ class FailsOnOne(FedAvg):
     def training_data(
         self, samples: ClientData, received: Received, client_state: ClientState
     ) -> ClientData:
-        """Tells clients apart by their pixels, whose means are about 92, 112 and 132."""
+        """Recognises clients by their pixels, whose means are about 92, 112 and 132."""
         if 102 < float(samples.inputs.double().mean()) < 122:
             raise ValueError("no luck")
         return super().training_data(samples, received, client_state)
@@ -41,7 +41,7 @@ BRIGHTEST = -0.05
 
 
 class OddOneOut(FedAvg):
-    """Misbehaves for clients of the brightest domain, whichever process they are trained in."""
+    """Misbehaves for clients of the brightest domain, in every process."""
 
     def step(
         self, carry: Carry, batch: Batch, phase: Phase, server_round: int

@@ -30,7 +30,7 @@ class Gated(FedBN):
 
 
 class Gates:
-    """The files by which a test and the processes of a run tell each other where they are."""
+    """The files by which a test and the processes of a run show each other where they are."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,7 +49,7 @@ class Gates:
         return any((self.folder / f"gate-{name}").exists() for name in (server_round, "every"))
 
     def held(self, pid: int) -> Path:
-        """Exists while a process is held, whatever gates are open."""
+        """Exists while a process is held, also while gates are open."""
         return self.folder / f"hold-{pid}"
 
     def begun(self, server_round: int, pid: int | str) -> Path:

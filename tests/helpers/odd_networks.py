@@ -261,7 +261,7 @@ class Counting(Plain):
 
 
 class Codebook(Plain):
-    """A moving vector of which nobody says what it is."""
+    """A moving vector of unknown meaning."""
 
     code: Tensor
 

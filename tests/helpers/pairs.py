@@ -1,4 +1,4 @@
-"""Products of parameters, of which those run every time in which every two values meet once."""
+"""Products of parameters; each run takes those in which every two values meet once."""
 
 from __future__ import annotations
 

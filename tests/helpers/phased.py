@@ -60,7 +60,7 @@ class Phased(ClientTrainer):
         return losses + known + features.square().mean(), outputs
 
     def finish(self, carry: Carry, received: Received, steps: int) -> Update:
-        """Sends the head of the first phase as well, and tells the number of steps."""
+        """Sends the head of the first phase as well, and the number of steps."""
         update = super().finish(carry, received, steps)
         arrays = {**update.arrays, "head": carry.extra["head"]}
         return update._replace(arrays=arrays, metrics={"counted": torch.tensor(float(steps))})

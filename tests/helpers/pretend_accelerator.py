@@ -190,7 +190,7 @@ def _refuse_mixed(func: Any, tensors: Sequence[torch.Tensor]) -> None:
 
 
 class _Module:
-    """``torch.pretend``: what PyTorch, and whoever asks `torch.get_device_module`, want to know."""
+    """``torch.pretend``: what PyTorch and callers of `torch.get_device_module` need."""
 
     def is_initialized(self) -> bool:
         return bool(_present)

@@ -41,9 +41,9 @@ def pictures(count: int, shade: int) -> bytes:
         "label": {"names": ["zero", "one"], "_type": "ClassLabel"},
     }
     table = pa.table({"image": cells, "label": [place % 2 for place in range(count)]})
-    told = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+    metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
     file = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(told), file)
+    pq.write_table(table.replace_schema_metadata(metadata), file)
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Processes of a test's own, and whatever they start in turn (Linux)."""
+"""Processes that a test starts, and their descendants (Linux)."""
 
 from __future__ import annotations
 

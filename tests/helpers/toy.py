@@ -74,7 +74,7 @@ class Many(Stripes):
 
 
 class PoisonedTests(Stripes):
-    """The same images, every test label of which is wrong."""
+    """The same images with wrong test labels."""
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
         """Turns each test label into the next class."""

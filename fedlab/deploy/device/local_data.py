@@ -14,9 +14,9 @@ from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.deploy.device.own_source import own_source
 from fedlab.errors import InputError
+from fedlab.partition.observed_labels import observed_labels
 from fedlab.partition.partition import Partition
 from fedlab.partition.validation import of_clients
-from fedlab.rng import generator
 from fedlab.scenario import Scenario
 from fedlab.scenario_file import load_scenario
 from fedlab.targets.base import CLASS
@@ -53,19 +53,9 @@ class OwnData:
             owners = np.full(len(strata), client)
             chosen = of_clients(owners, strata, share, self.scenario.seed)
             train, aside = train[~chosen], train[chosen]
-        labels = self.data.train.labels[train]
-        drawing = generator(self.scenario.seed, "partition", "label budget", client)
-        owners = np.zeros(len(labels), np.int64)
-        strata = self.data.strata(self.data.train)[train]
-        budget = self.scenario.partition.label_budget
-        labelled = budget.mask(strata, owners, len(self.data.strata_names), drawing)
-        hiding = generator(self.scenario.seed, "partition", "known positives", client)
-        labels = budget.known(labels, owners, labelled, hiding)
-        bags = np.zeros(0, np.int64)
-        if proportions := self.scenario.partition.label_proportions:
-            drawing = generator(self.scenario.seed, "partition", "bags", client)
-            classes = len(self.data.class_names)
-            labels, labelled, bags = proportions.draw(labels, labelled, owners, classes, drawing)
+        owner = np.zeros(len(train), np.int64)
+        spec, seed = self.scenario.partition, self.scenario.seed
+        labels, labelled, bags = observed_labels(spec, self.data, train, owner, 1, seed, client)
         test = np.arange(len(self.data.test))
         steps = np.arange(clients + 1) > client
         return Partition(

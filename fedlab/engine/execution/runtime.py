@@ -173,6 +173,11 @@ class Runtime:
         """Shapes of the trainable parameters, by name."""
         return {name: tensor.shape for name, tensor in learnt(self.trainer.task.model).items()}
 
+    @cached_property
+    def mixes_tests(self) -> bool:
+        """Whether the network's outputs for a test sample depend on the others of its batch."""
+        return mixes_test_samples(self.trainer.task.model)
+
     def answer(self, client: int, question: str, received: Received) -> Update:
         """A client's answer to a strategy's query; the client's index is added to the config."""
         asked = replace(received, config={**received.config, "client": client})
@@ -197,7 +202,7 @@ class Runtime:
         Not where a network's outputs depend on what else is in a batch: then each client's test
         samples are one batch.
         """
-        apart = mixes_test_samples(self.trainer.task.model) or self.trainer.chooses_on_samples
+        apart = self.mixes_tests or self.trainer.chooses_on_samples
         alike = [place for place, state in enumerate(client_states) if not state and not apart]
         groups = [[place] for place, state in enumerate(client_states) if state or apart]
         validates = received.config.get("split") == "validation"
@@ -260,7 +265,7 @@ class Runtime:
             As `evaluate`.
         """
         batch_size = self.scenario.evaluation.batch_size
-        if mixes_test_samples(self.trainer.task.model):
+        if self.mixes_tests:
             batch_size = max(1, sum(len(test.labels) for test in tests))
         return evaluate(
             self.trainer.task.model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pydantic import model_validator
 from torch import nn
 
 from fedlab.config import registry
@@ -30,6 +31,14 @@ class InFrontParameters(StrategyParameters):
 
     weighting_key: ClassVar[str] = "base.weighting"
     base: Chosen[StrategyParameters] = "fedavg"  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _leaves_weighting_to_the_base(self) -> Self:
+        if self.weighting != "examples":
+            raise ValueError(
+                f"weighting '{self.weighting}' is that of the base; write strategy.base.weighting"
+            )
+        return self
 
     @property
     def base_strategy(self) -> type[Strategy]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fedlab.errors import InputError
+from fedlab.features.base import NoExtractor
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.blocks import parts
 from fedlab.models.eval_mode import evaluation_mode
@@ -131,6 +132,26 @@ def refuse_without_features(scenario: Experiment, model: nn.Module) -> None:
             f"strategy.name: {scenario.strategy.name} needs features, what a last dense layer is "
             f"given by the layers before it, and the model '{scenario.model.name}' has none; "
             "choose another model, such as mlp or small_cnn"
+        )
+
+
+def refuse_images(scenario: Experiment, model: nn.Module, does: str) -> None:
+    """Refuses images for a method that works on the features of a frozen network.
+
+    Args:
+        scenario: Names the strategy and the data.
+        model: The network.
+        does: What the method does with features, in words ("draws new features").
+
+    Raises:
+        InputError: If the network runs on images, with the remedy.
+    """
+    data = scenario.data
+    shape = data.channels, data.image_size, data.image_size
+    if isinstance(data.features, NoExtractor) and runs_on(model, shape):
+        raise InputError(
+            f"strategy.name: {scenario.strategy.name} {does}, and the samples are images; set "
+            "data.features (warm_up needs no download) and model=linear"
         )
 
 
