@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from fedlab.clients.base import Received
-from fedlab.engine.execution.captured import captured_loop, compiled_steps
+from fedlab.engine.execution.captured import captured_loop, compiled_steps, cuda_graphs
 from fedlab.engine.execution.captured.capturable import GRAPHS
 from fedlab.engine.execution.captured.capture import Capture, Replay, Step
 from fedlab.engine.execution.captured.captured_executors import Captured
@@ -227,6 +228,50 @@ def captured_places(carry: Any) -> list[tuple[str, ...]]:
     from fedlab.engine.execution.captured.static_state import places_of
 
     return [place for place, _ in places_of(carry)]
+
+
+def test_a_cuda_graph_is_captured_on_the_stream_that_was_warmed_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The calls of `torch.cuda` and their order, without a device that could answer them."""
+    calls: list[Any] = []
+
+    class Stream:
+        def wait_stream(self, other: Any) -> None:
+            calls.append(("wait", self, other))
+
+    class Graph:
+        def replay(self) -> None:
+            calls.append("replay")
+
+    @contextmanager
+    def noted(*what: Any, **how: Any) -> Iterator[None]:
+        calls.append(("enter", *what, *how.values()))
+        yield
+        calls.append("leave")
+
+    usual = Stream()
+    fakes = {"Stream": Stream, "CUDAGraph": Graph, "graph_pool_handle": object}
+    fakes |= {"device": noted, "stream": noted, "graph": noted, "current_stream": lambda: usual}
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    made = cuda_graphs.CUDAGraphs()
+    value = torch.zeros(())
+    pools = []
+    for _ in range(2):
+        calls.clear()
+        replay = made.capture(lambda tensors: calls.append(tensors[0].add_(1).item()), [value])
+        replay()
+        (_, own, waited), (_, warmed) = calls[1], calls[2]
+        assert (own, waited) == (warmed, usual)
+        steps = [call for call in calls if isinstance(call, float)]
+        assert len(steps) == cuda_graphs.WARM_UP + 1
+        (graph,) = (call for call in calls if isinstance(call, tuple) and len(call) == 5)
+        assert graph[3:] == (own, "thread_local")
+        assert calls[-5:] == [graph, steps[-1], "leave", "leave", "replay"]
+        assert calls[calls.index(graph) - 1] == ("wait", usual, own)
+        pools.append(graph[2])
+    assert pools[0] is pools[1]
 
 
 # ---------------------------------------------------------------------- what is not captured

@@ -104,15 +104,14 @@ def test_cuda_graphs_have_the_numbers_of_one_operation_after_the_other(
     assert_same(plain, replayed, within=1e-2 if case == "bf16" else 1e-4)
 
 
-def test_dropout_in_a_graph_draws_what_it_draws_otherwise(tmp_path: Path) -> None:
+def test_dropout_in_a_graph_draws_what_it_draws_otherwise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = {"name": "helpers.odd_networks:Dropped"}
-    plain, replayed = (run(each, tmp_path, model=model) for each in ("sequential", "graph"))
+    with caplog.at_level(logging.WARNING, "fedlab"):
+        plain, replayed = (run(each, tmp_path, model=model) for each in ("sequential", "graph"))
+    assert not [said for said in caplog.messages if "without" in said]
     assert_same(plain, replayed, within=1e-4)
-    (other,) = (run("graph", tmp_path / "other", model=model, seed=1),)
-    assert any(
-        not torch.equal(tensor, other.model_state()[name])
-        for name, tensor in replayed.model_state().items()
-    )
 
 
 def test_two_runs_by_graphs_have_the_same_bytes(tmp_path: Path) -> None:
