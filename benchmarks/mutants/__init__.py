@@ -10,6 +10,7 @@ from __future__ import annotations
 from benchmarks.mutants import (
     aftermath,
     bags,
+    captures,
     control_variates,
     domains,
     erasers,
@@ -62,4 +63,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *targets.MUTANTS,
     *aftermath.MUTANTS,
     *forgetting.MUTANTS,
+    *captures.MUTANTS,
 )

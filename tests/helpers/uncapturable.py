@@ -70,21 +70,22 @@ class Grows(ClientTrainer):
 
 
 class Replaces(ClientTrainer):
-    """Counts its steps in a tensor that every step makes anew, and swaps it with another."""
+    """Counts its steps in a tensor that every step makes anew, and swaps two others."""
 
     def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Starts both counts."""
+        """Starts the count and the two others."""
         carry = super().begin(received, client_state, stats)
         some = next(iter(carry.parameters.values()))
-        counts = {"one": some.new_zeros(()), "other": some.new_ones(())}
+        counts = {"one": some.new_zeros(()), "other": some.new_ones(()), "steps": some.new_ones(())}
         return carry._replace(extra={**carry.extra, "counts": counts})
 
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
-        """Gradients that grow with the counts."""
+        """Gradients that depend on all three."""
         grads, metrics = super().gradients(carry, batch, phase)
         counts = carry.extra["counts"]
-        counts["one"], counts["other"] = counts["other"], counts["one"] + 1
-        scale = 0.1 * counts["other"] + 0.2 * counts["one"]
+        counts["one"], counts["other"] = counts["other"], counts["one"]
+        counts["steps"] = counts["steps"] + 1
+        scale = 0.1 * counts["steps"] + 0.2 * counts["one"] + 0.3 * counts["other"]
         return {name: scale * grad for name, grad in grads.items()}, metrics
