@@ -25,7 +25,7 @@ from fedlab.runs.run import Run
 from fedlab.scenario import EngineSpec
 from fedlab.simulation import simulate
 from helpers import pretend_accelerator, pretend_graphs, toy
-from helpers.cohorts import MODELS
+from helpers.cohorts import MODELS, runtime_of
 from helpers.pretend_graphs import PretendGraphs
 
 if pretend_accelerator.SUPPORTED:
@@ -130,6 +130,20 @@ def test_clients_of_other_sizes_and_changed_images(
     }
     monkeypatch.setattr(captured_loop, "MOST", 2)  # steps are dropped and captured again
     assert_same(*(run(each, tmp_path, **changes) for each in ("sequential", "graph")))
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_what_a_client_sends_and_keeps_is_its_own() -> None:
+    runtime = runtime_of(strategy="fedbn", model=MODELS["cnn-batch"], engine={"execution": "graph"})
+    state = runtime.trainer.task.model.state_dict()
+    down = {name: state[name].clone() for name in runtime.trainer.shared}
+    received = Received({"arrays": down}, {"server-round": 1})
+    first, _ = runtime.train(0, received, {})
+    sent = {**first.arrays["arrays"], **first.client_state["model"]}
+    before = {name: tensor.clone() for name, tensor in sent.items()}
+    runtime.train(1, received, {})
+    assert all(torch.equal(tensor, before[name]) for name, tensor in sent.items())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in down.items())
 
 
 # ---------------------------------------------------------------------- the pretend accelerator

@@ -37,7 +37,7 @@ MUTANTS = (
         LOOP,
         "return state.copy()",
         "return state.carry",
-        OPTIMISERS,
+        (f"{TESTS}::test_what_a_client_sends_and_keeps_is_its_own",),
     ),
     Mutant(
         "captures-the-warm-up-counts-as-steps",
