@@ -23,7 +23,7 @@ MUTANTS = (
         LOOP,
         "trained, lr, modes, own",
         "trained, lr, own",
-        (f"{TESTS}::test_graphs_of_a_device_have_its_numbers[fixbn]",),
+        (f"{TESTS}::test_graphs_of_a_device_have_its_numbers",),
     ),
     Mutant(
         "captures-a-clients-metrics-go-on-with-the-next",
@@ -51,7 +51,7 @@ MUTANTS = (
         LOOP,
         "if _host_generators() != drawn:",
         "if not drawn:",
-        (f"{TESTS}::test_a_step_that_no_replay_can_repeat_is_not_captured[Draws]",),
+        (f"{TESTS}::test_a_step_that_no_replay_can_repeat_is_not_captured",),
     ),
     Mutant(
         "captures-what-a-step-makes-anew-is-lost",
