@@ -134,6 +134,9 @@ class Parquet(PictureSource):
         """
         files = self._opened(context)
         everything = [file for own in files.values() for file in own]
+        for own in files.values():
+            if not any(file.rows for file in own):
+                raise InputError(f"{own[0].where} has no rows; name a file that has some")
         image = self._image(everything[0], context)
         tested = np.repeat(
             [split == "test" for split, own in files.items() for _ in own],
