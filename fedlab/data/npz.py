@@ -244,6 +244,7 @@ class Npz(ImageSource):
         context: LoadContext,
     ) -> Domain:
         where = f"{context.key}: domain '{name}'"
+        whose = f"{context.key}.owner_train: '{self.owner_train}' of domain '{name}'"
         inputs, labels, cells = splits["train"]
         if "test" in splits:
             if self.split == "by_owner" and not context.single_client:
@@ -255,9 +256,9 @@ class Npz(ImageSource):
             whole = Domain(name, inputs, labels, test_inputs, test_labels, class_names)
             if cells is None or test_cells is None:
                 return whole
-            both = numbered(concatenated([cells, test_cells]), f"{where}: its owners")
+            both = numbered(concatenated([cells, test_cells]), whose)
             return owned(whole, both)
-        owners = None if cells is None else numbered(cells, f"{where}: its owners")
+        owners = None if cells is None else numbered(cells, whose)
         dealing = rng.generator(context.seed, "split", name)
         return split_domain(
             name,
