@@ -42,7 +42,7 @@ def test_a_parquet_file_without_rows(tmp_path: Path) -> None:
 def test_a_parquet_source_has_no_marks_of_missing_values(tmp_path: Path) -> None:
     table = pa.table({"x": ["one", "two"] * 2, "label": ["a", "b"] * 2})
     parquet.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="column 'x' .*categorical or ignore") as caught:
+    with pytest.raises(InputError, match=r"column 'x' .*categorical or ignore") as caught:
         load(tmp_path, {"name": "parquet", "train": "a.parquet"})
     assert "missing" not in str(caught.value)
 
@@ -118,6 +118,26 @@ def test_arrays_of_another_size_name_the_keys_to_set(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"set data\.channels to 1 and data\.image_size to 8, or"):
         load(tmp_path, source)
     load(tmp_path, source, channels=1, image_size=8)
+
+
+def test_no_file_is_trained_on_and_tested(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    table = pa.table({"x": [0.5, 1.5, 2.5, 3.5], "label": ["a", "b"] * 2})
+    for name in ("train", "test"):
+        parquet.write_table(table, tmp_path / "data" / f"{name}-0.parquet")
+        np.save(tmp_path / f"{name}.npy", NUMBERS)
+    np.save(tmp_path / "y.npy", LABELS)
+    np.savez(tmp_path / "a.npz", x_train=NUMBERS, y_train=LABELS)
+    source = {"name": "parquet", "train": "data", "test": "data/test-*.parquet"}
+    with pytest.raises(InputError, match=r"test and data\.sources\.0\.train both name '.*test-0"):
+        load(tmp_path, source)
+    load(tmp_path, {**source, "train": "data/train-*.parquet"})
+    arrays = {"name": "npy", "x_train": "train.npy", "y_train": "y.npy", "y_test": "y.npy"}
+    with pytest.raises(InputError, match=r"x_test and data\.sources\.0\.x_train both name"):
+        load(tmp_path, {**arrays, "x_test": "../" + tmp_path.name + "/train.npy"})
+    load(tmp_path, {**arrays, "x_test": "test.npy"})
+    with pytest.raises(ValueError, match="x_train and x_test name one array"):
+        load(tmp_path, {"name": "npz", "path": "a.npz", "x_test": "x_train", "y_test": "y_train"})
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ class Npz(ImageSource):
         named_domain = None if self.path is not None else self.domain
         if self.files_are == "owners" and not self.files:
             raise ValueError("files_are: owners needs files, one for each owner")
+        if self.x_test == self.x_train:
+            raise ValueError("x_train and x_test name one array; test on other samples")
         if self.owner_test is not None and self.owner_train is None:
             raise ValueError("owner_test without owner_train; name both arrays")
         if self.files_are == "owners" or self.split == "by_owner":
@@ -256,8 +258,7 @@ class Npz(ImageSource):
             whole = Domain(name, inputs, labels, test_inputs, test_labels, class_names)
             if cells is None or test_cells is None:
                 return whole
-            both = numbered(concatenated([cells, test_cells]), whose)
-            return owned(whole, both)
+            return owned(whole, numbered(concatenated([cells, test_cells]), whose))
         owners = None if cells is None else numbered(cells, whose)
         dealing = rng.generator(context.seed, "split", name)
         return split_domain(
