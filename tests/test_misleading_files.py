@@ -181,3 +181,13 @@ def test_weights_of_other_floats_are_taken() -> None:
     transfer(network, {"weight": torch.ones(2, 3).half(), "bias": torch.zeros(2).double()}, "it")
     assert network.weight.eq(1).all()
     assert network.weight.dtype == torch.float32
+
+
+def test_keys_of_images_beside_a_table_are_remarked(tmp_path: Path, caplog: Any) -> None:
+    np.savez(tmp_path / "rows.npz", x=NUMBERS, y=LABELS)
+    source = {"name": "npz", "path": "rows.npz", "test_share": 0.5, "domain": "rows"}
+    arrays = {"x_train": "x", "y_train": "y"}
+    load(tmp_path, {**source, **arrays})
+    assert not caplog.records
+    load(tmp_path, {**source, **arrays}, image_size=32)
+    assert "data.image_size: 32 has no effect" in caplog.text
