@@ -130,8 +130,8 @@ def test_columns_of_a_table_are_labels(tmp_path: Path) -> None:
         (TABLE, {"label": ["a", "b"], "positive_above": 1}, "positive_above is for classes"),
         (TABLE, {"label": ["x", "a", "b"]}, "all columns are labels"),
         (TABLE, {"label": ["a", "b"], "target": "class"}, "a list of columns is for data.target"),
-        (TABLE.replace("3,1,1", "3,1,"), {"label": ["a", "b"]}, "has no label in sample 3.*'b'"),
-        (TABLE.replace("3,1,1", "3,x,1"), {"label": ["a", "b"]}, "'x' in sample 3, column 'a'"),
+        (TABLE.replace("3,1,1", "3,1,"), {"label": ["a", "b"]}, "has no label in line 5.*'b'"),
+        (TABLE.replace("3,1,1", "3,x,1"), {"label": ["a", "b"]}, "'x' in line 5, column 'a'"),
         ("x,y\n1,5\n2,5\n3,5\n", {"label": "y", "target": "regression"}, "nothing to learn"),
     ],
 )

@@ -79,17 +79,25 @@ class Columns:
         return tuple(place for place in named if place is not None)
 
 
-def not_a_number(cell: str) -> str:
-    """The error of a cell that should be a number, with the remedy."""
+def not_a_number(cell: str, *, marks: bool = True) -> str:
+    """The error of a cell that should be a number, with the remedy.
+
+    Args:
+        cell: The cell.
+        marks: Whether the source has a key `missing`, which names marks of missing values.
+    """
     if _DATE.fullmatch(cell):
         return (
             "looks like a date or a time of day; save it as a number, such as days since a day of "
             "your choice (or as month and weekday, if these matter), or name the column in the "
             "source's ignore"
         )
+    remedy = "is not a number; encode it as one, "
+    if not marks:
+        return f"{remedy}or name the column in the source's categorical or ignore"
     return (
-        "is not a number; encode it as one, name the column in the source's categorical or ignore, "
-        "or set the source's missing to it where the value is missing"
+        f"{remedy}name the column in the source's categorical or ignore, or set the source's "
+        "missing to it where the value is missing"
     )
 
 

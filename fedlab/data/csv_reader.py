@@ -39,6 +39,7 @@ class Table:
         tested: Which rows are the test split, bool of shape (n,); None where none is given.
         label: Position of the column of the label cells.
         header: Names of all columns, also of those that are no features.
+        lines: The line of each row in its file; empty where rows have none.
     """
 
     columns: list[str]
@@ -52,6 +53,7 @@ class Table:
     tested: np.ndarray | None = None
     label: int = 0
     header: list[str] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("q"))
 
 
 def read_table(path: Path, key: str, format: CsvFormat) -> Table:
@@ -84,6 +86,7 @@ class _Reading:
         self.where, self.format = where, format
         self.blank = 0
         self.values = array("d")
+        self.lines = array("q")
         self.labels: list[str] = []
         self.owners: list[str] = []
         self.domains: list[str] = []
@@ -108,13 +111,15 @@ class _Reading:
             self._add(row, columns, names)
         kind = self._kind(first, columns)
         if kind == "sample":
-            below = self.values, self.labels, self.owners, self.domains
+            below = self.values, self.labels, self.owners, self.domains, self.lines
             self.values, self.labels, self.owners, self.domains = array("d"), [], [], []
+            self.lines = array("q")
             self._add((line, first), columns, plain)
             self.values.extend(below[0])
             self.labels.extend(below[1])
             self.owners.extend(below[2])
             self.domains.extend(below[3])
+            self.lines.extend(below[4])
             names = plain
         else:
             names = first
@@ -132,6 +137,7 @@ class _Reading:
             self.blank,
             label=columns.label,
             header=list(names),
+            lines=self.lines,
         )
 
     def _is_named(self, first: list[str], columns: Columns) -> bool:
@@ -172,6 +178,7 @@ class _Reading:
                 "quotation mark that it begins with"
             )
         self.labels.append(cells[label])
+        self.lines.append(line)
         for what, place, found in (
             ("owner", columns.owner, self.owners),
             ("domain", columns.domain, self.domains),

@@ -91,20 +91,25 @@ def taken_out(
                     "ignore; give each its own column"
                 )
         name = every[table.label]
-        own = np.array([_number(cell, row, name, where) for row, cell in enumerate(table.labels)])
+        own = np.array(
+            [
+                _number(cell, _place(table, row), name, where)
+                for row, cell in enumerate(table.labels)
+            ]
+        )
         column = {**dict(zip(table.columns, table.features.T, strict=True)), name: own}
         values[domain] = np.stack([column[each] for each in names], axis=1)
         missing = np.argwhere(np.isnan(values[domain]))
         if len(missing):
             row, column = missing[0]
             raise InputError(
-                f"{where} has no label in sample {row}, column '{every[places[column]]}'; add it "
-                "or remove the line"
+                f"{where} has no label in {_place(table, row)}, column '{every[places[column]]}'; "
+                "add it or remove the line"
             )
         kept = [place for place, each in enumerate(table.columns) if each not in names]
         if not kept:
             raise InputError(f"{where}: all columns are labels; leave one to learn from")
-        context.target.check_values(values[domain], names, where)
+        _check(table, values[domain], names, where, context)
         rest[domain] = replace(
             table,
             columns=[table.columns[place] for place in kept],
@@ -120,11 +125,33 @@ def taken_out(
     return rest, values, names_of_columns(source.class_names, found, len(wanted), context)
 
 
-def _number(cell: str, row: int, name: str, where: str) -> float:
+def _check(
+    table: Table, values: np.ndarray, names: list[str], where: str, context: LoadContext
+) -> None:
+    """Checks the values of a table's labels; an error names the line of the first wrong one."""
+    check = context.target.check_values
+    try:
+        check(values, names, where)
+    except InputError as error:
+        for row in range(len(table.lines)):
+            try:
+                check(values[row : row + 1], names, where)
+            except InputError:
+                line = _place(table, row)
+                raise InputError(f"{error}; sample {row} is {line} of the file") from error
+        raise
+
+
+def _place(table: Table, row: int) -> str:
+    """Where a row stands in its file, in words."""
+    return f"line {table.lines[row]}" if table.lines else f"sample {row}"
+
+
+def _number(cell: str, place: str, name: str, where: str) -> float:
     value = number(cell)
     if value is None:
         raise InputError(
-            f"{where} has '{cell[:60]}' in sample {row}, column '{name}', which is not a number; "
+            f"{where} has '{cell[:60]}' in {place}, column '{name}', which is not a number; "
             "with this data.target labels must be numbers"
         )
     return value

@@ -60,7 +60,8 @@ def check_domain(domain: Domain, context: LoadContext) -> None:
         labels = getattr(domain, f"{name}_labels")
         if not len(labels):
             raise InputError(
-                f"{where} is empty; give the domain more samples or leave it out of data.domains"
+                f"{where} is empty{_why_empty(domain, name)}; give the domain more samples or "
+                "leave it out of data.domains"
             )
         _check_inputs(inputs, where, context)
         context.target.check(labels, len(inputs), domain.class_names, where)
@@ -73,6 +74,22 @@ def check_domain(domain: Domain, context: LoadContext) -> None:
         )
 
 
+def _why_empty(domain: Domain, split: str) -> str:
+    """The reason why owners leave a domain without test samples, in words."""
+    owners = domain.train_owners
+    if split == "train" or owners is None or not len(owners) or np.bincount(owners).max() > 1:
+        return ""
+    return ", as each owner has a single sample, which it trains on (name another column as owner?)"
+
+
+def _remedy(shape: tuple[int, ...]) -> str:
+    """What to do about images of another shape than the scenario's."""
+    bring = "let the source bring them to that shape"
+    if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2]:
+        return bring
+    return f"set data.channels to {shape[0]} and data.image_size to {shape[1]}, or {bring}"
+
+
 def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
     """Checks that inputs are images of the scenario's shape, ids, or finite numbers."""
     _check_kind(inputs, where, context)
@@ -81,7 +98,7 @@ def _check_inputs(inputs: np.ndarray, where: str, context: LoadContext) -> None:
         if inputs.shape[1:] != image:
             raise InputError(
                 f"{where} has images of shape {inputs.shape[1:]}, but data.channels and "
-                f"data.image_size ask for {image}; let the source bring them to that shape"
+                f"data.image_size ask for {image}; {_remedy(inputs.shape[1:])}"
             )
     elif not _holds_numbers(inputs, context.inputs):
         raise InputError(

@@ -11,6 +11,9 @@ from fedlab.data.ids import Ids
 from fedlab.data.samples import Domain
 from fedlab.errors import InputError
 
+UNSTATED_VOCABULARY = 10_000_000
+"""The largest number of ids that is taken from the samples; more have to be stated."""
+
 Kind = Literal["images", "numbers", "ids"]
 Stated = Literal["auto"] | Kind
 
@@ -75,6 +78,13 @@ def ids_of(domains: Sequence[Domain], stated: Ids) -> Ids:
     size = stated.vocabulary or source.vocabulary
     if size is None:
         size = 1 + max(*largest.values(), pad or 0, 0)
+        if size > UNSTATED_VOCABULARY:
+            where = max(largest, key=lambda name: largest[name])
+            raise InputError(
+                f"data.ids.vocabulary: the largest id of domain '{where}' is {size - 1:,}, and a "
+                "network has a vector for every id up to it; number the ids from 0 without gaps, "
+                f"or set data.ids.vocabulary to {size} if so many are meant"
+            )
     for name, most in largest.items():
         if most >= size:
             raise InputError(

@@ -116,7 +116,7 @@ class Leaf(ImageSource):
             {s: [x for _, xs, _ in us for x in xs] for s, us in read.items()}, context
         )
         names = [name for users in read.values() for name, _, ys in users for _ in ys]
-        owners = numbered(names, f"{context.key}.path: its users")
+        owners = numbered(names, f"{context.key}.path: the list of users")
         refuse_constant(owners.names, f"{context.key}.path", context)
         name, train = self._domain_name(context), numbering(labels["train"])
         if "test" not in read:
@@ -243,10 +243,12 @@ def _users(path: Path, context: LoadContext) -> list[tuple[str, list[Any], list[
             for u in content["users"]
         ]
         lengths = [(name, len(xs), len(ys)) for name, xs, ys in found]
+        numbers = content.get("num_samples", [size for _, size, _ in lengths])
+        stated = dict(zip(map(str, content["users"]), numbers, strict=True))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where} is not of LEAF's form ({type(error).__name__}: {error}); it must hold users "
-            "and user_data, with x and y for each user"
+            "and user_data, with x and y for each user, and as many num_samples as users"
         ) from error
     if sorted(name for name, *_ in found) != sorted(content["user_data"]):
         raise InputError(
@@ -258,6 +260,11 @@ def _users(path: Path, context: LoadContext) -> list[tuple[str, list[Any], list[
             raise InputError(
                 f"{where}: user '{name}' has {samples} samples and {labels} labels; give one label "
                 "for each sample"
+            )
+        if stated[name] != samples:
+            raise InputError(
+                f"{where}: user '{name}' has {samples} samples, and num_samples says "
+                f"{stated[name]}; correct the number, or make the file anew if samples are lost"
             )
     return [each for each in found if len(each[2])]
 

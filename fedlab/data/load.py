@@ -156,8 +156,19 @@ def _load(spec: DataSpec, base: Path, single_client: bool) -> list[Domain]:
             "data.normalisation: 'auto' standardises the whole numbers of the samples; if they "
             "are ids (tokens, categories), data.inputs=ids leaves them as they are"
         )
+    if all(domain.train_inputs.dtype != np.uint8 for domain, _ in selected):
+        remarks += _of_images_alone(spec)
     log_remarks([*remarks, *(remark for domain, _ in selected for remark in domain.remarks)])
     return [domain for domain, _ in selected]
+
+
+def _of_images_alone(spec: DataSpec) -> list[str]:
+    """Keys of images that a scenario without images sets, as remarks."""
+    return [
+        f"data.{key}: {value} has no effect, because no source yields images; leave it out"
+        for key in ("image_size", "channels")
+        if (value := getattr(spec, key)) != DataSpec.model_fields[key].default
+    ]
 
 
 def _refuse_other_vocabularies(

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from fedlab.data.array_labels import classes
 from fedlab.data.array_targets import columns, reader
 from fedlab.data.class_names import normal
+from fedlab.data.given_split import refuse_shared_files
 from fedlab.data.owned_arrays import concatenated
 from fedlab.data.owners import numbered, owned, refuse_constant
 from fedlab.data.samples import Domain
@@ -63,6 +64,8 @@ class Npy(Source):
             if getattr(self, key) is not None:
                 path = context.locate(getattr(self, key))
                 context.limits.check_file(path, f"{context.key}.{key}: '{path}'")
+        inputs = {key: [context.locate(getattr(self, key))] for key in ("x_train", "x_test")}
+        refuse_shared_files(inputs, context.key)
         return [self._name(context)]
 
     def load(self, context: LoadContext) -> Sequence[Domain]:

@@ -89,6 +89,8 @@ class Npz(ImageSource):
         named_domain = None if self.path is not None else self.domain
         if self.files_are == "owners" and not self.files:
             raise ValueError("files_are: owners needs files, one for each owner")
+        if self.x_test == self.x_train:
+            raise ValueError("x_train and x_test name one array; test on other samples")
         if self.owner_test is not None and self.owner_train is None:
             raise ValueError("owner_test without owner_train; name both arrays")
         if self.files_are == "owners" or self.split == "by_owner":
@@ -244,6 +246,7 @@ class Npz(ImageSource):
         context: LoadContext,
     ) -> Domain:
         where = f"{context.key}: domain '{name}'"
+        whose = f"{context.key}.owner_train: '{self.owner_train}' of domain '{name}'"
         inputs, labels, cells = splits["train"]
         if "test" in splits:
             if self.split == "by_owner" and not context.single_client:
@@ -255,9 +258,8 @@ class Npz(ImageSource):
             whole = Domain(name, inputs, labels, test_inputs, test_labels, class_names)
             if cells is None or test_cells is None:
                 return whole
-            both = numbered(concatenated([cells, test_cells]), f"{where}: its owners")
-            return owned(whole, both)
-        owners = None if cells is None else numbered(cells, f"{where}: its owners")
+            return owned(whole, numbered(concatenated([cells, test_cells]), whose))
+        owners = None if cells is None else numbered(cells, whose)
         dealing = rng.generator(context.seed, "split", name)
         return split_domain(
             name,

@@ -14,6 +14,7 @@ from fedlab.data.array_labels import Labels, classes
 from fedlab.data.categories import Encoding, check_encoding
 from fedlab.data.class_names import normal
 from fedlab.data.csv_table import Csv
+from fedlab.data.given_split import refuse_shared_files
 from fedlab.data.labels import LabelType, check_label_type
 from fedlab.data.named_files import named
 from fedlab.data.owners import OwnerSplit, refuse_constant, refuse_spanning
@@ -134,6 +135,9 @@ class Parquet(PictureSource):
         """
         files = self._opened(context)
         everything = [file for own in files.values() for file in own]
+        for own in files.values():
+            if not any(file.rows for file in own):
+                raise InputError(f"{own[0].where} has no rows; name a file that has some")
         image = self._image(everything[0], context)
         tested = np.repeat(
             [split == "test" for split, own in files.items() for _ in own],
@@ -170,6 +174,7 @@ class Parquet(PictureSource):
             for each in getattr(self, split):
                 paths = named(each, ".parquet", context, split).values()
                 found.setdefault(split, []).extend(paths)
+        refuse_shared_files(found, context.key)
         return found
 
     def _opened(self, context: LoadContext) -> dict[str, list[File]]:

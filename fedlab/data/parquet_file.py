@@ -142,9 +142,8 @@ class File(NamedTuple):
             )
         numeric = pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)
         if not (numeric or pyarrow.types.is_boolean(kind) or pyarrow.types.is_decimal(kind)):
-            raise InputError(
-                f"{self.where}: column '{column}' ({kind}) {not_a_number('text')}{leave}"
-            )
+            what = not_a_number("text", marks=False)
+            raise InputError(f"{self.where}: column '{column}' ({kind}) {what}{leave}")
         array = self._read(column).cast(pyarrow.float64(), safe=False)
         values = array.to_numpy(zero_copy_only=False).astype(np.float64)
         if np.isinf(values).any():

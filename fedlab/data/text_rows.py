@@ -154,7 +154,12 @@ def _json_rows(
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(lines_of(file, limits, where), start=1):
             if text.strip():
-                cells = json.loads(text)
+                try:
+                    cells = json.loads(text)
+                except json.JSONDecodeError as error:
+                    raise ValueError(
+                        f"line {line}: {error.msg}, at its sign {error.pos + 1}"
+                    ) from error
                 if not isinstance(cells, dict):
                     raise ValueError(f"line {line} is no object {{...}}")
                 if is_first:

@@ -63,6 +63,17 @@ class Regression(Target):
             self.mean and self.std and len(self.mean) != len(self.std)
         ):
             raise ValueError("mean and std have to be given together, a number for each target")
+        if self.mean is not None and not self.standardise:
+            raise ValueError(
+                "standardise: false learns the numbers as they are, and mean and std are given; "
+                "leave these or that out"
+            )
+        made = None if self.edges is None else len(self.edges) + 1
+        if made is not None and self.bins not in (made, type(self).model_fields["bins"].default):
+            raise ValueError(
+                f"edges make {made} bins, and bins is {self.bins}; leave bins out, or edges for "
+                "bins between quantiles"
+            )
         return self
 
     def check(self, labels: np.ndarray, samples: int, names: Sequence[str], where: str) -> None:
@@ -123,7 +134,15 @@ class Regression(Target):
         """
         mean, std, edges = self.mean, self.std, self.edges
         if mean is None or std is None:
-            mean, std = (tuple(f(labels, axis=0).tolist()) for f in (np.mean, np.std))
+            with np.errstate(over="ignore", invalid="ignore"):  # refused below
+                mean, std = (tuple(f(labels, axis=0).tolist()) for f in (np.mean, np.std))
+            beyond = np.flatnonzero(~np.isfinite([*zip(mean, std, strict=True)]).all(axis=1))
+            if len(beyond):
+                raise InputError(
+                    f"data.sources: target {beyond[0]} has values up to "
+                    f"{np.abs(labels[:, beyond[0]]).max():g}, whose mean or standard deviation is "
+                    "no finite number in double precision; correct it, or give it in a larger unit"
+                )
             centred = np.abs(labels - np.array(mean)).max(axis=0)
             constant = np.flatnonzero(centred <= 1e-12 * np.abs(labels).max(axis=0))
             if len(constant):

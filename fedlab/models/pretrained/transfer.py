@@ -113,9 +113,35 @@ def transfer(
             f"model.weights.strict: {report}; leave strict out, or name weights of this very model"
         )
     for name in taken:
-        mine[name].copy_(tensors[name])
+        mine[name].copy_(_as_type_of(mine[name], tensors[name], f"'{name}' of {source}"))
     vars(model)[NOTE] = report
     return report
+
+
+def _as_type_of(mine: Tensor, given: Tensor, what: str) -> Tensor:
+    """A trained tensor in the type of the network's.
+
+    Raises:
+        InputError: If that type cannot hold its values: integers (of a quantised network, say) are
+            no weights without their scale, and a number may be too large.
+    """
+    if mine.is_floating_point() and not given.is_floating_point():
+        raise InputError(
+            f"model.weights: {what} has values of type {_type(given)}, and the model's are "
+            f"{_type(mine)}; save the weights as floats (those of a quantised network with their "
+            "scale applied)"
+        )
+    values = given.to(mine.dtype)
+    if values.is_floating_point() and not values.isfinite().all():
+        raise InputError(
+            f"model.weights: {what} has a value that {_type(mine)} cannot hold; name a file of a "
+            "network that has not diverged"
+        )
+    return values
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def without_prefix(tensors: Mapping[str, Tensor], prefix: str, source: str) -> dict[str, Tensor]:
