@@ -11,9 +11,14 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.spec import DataSpec
 from fedlab.data.trial_samples import trial_samples
 from fedlab.errors import InputError
-from helpers.loading import load
+from helpers import loading
 
 SOURCE = {"name": "npz", "path": "a.npz"}
+
+
+def load(root, *sources, image_size=28, **fields):
+    """As `helpers.loading.load`, with the default size, about which tables have no remark."""
+    return loading.load(root, *sources, image_size=image_size, **fields)
 
 
 def kept(root, labels, **arrays) -> dict:

@@ -178,7 +178,7 @@ def test_a_header_is_distinguished_from_a_sample(tmp_path, caplog, first, count,
     data = load(tmp_path, write(tmp_path, f"{first}\n{rows()}"))
     assert len(data.train) + len(data.test) == count
     assert data.class_names == ("0", "1")
-    assert (said in caplog.text) if said else not caplog.records
+    assert (said in caplog.text) if said else "header" not in caplog.text
 
 
 @pytest.mark.parametrize("first", ["63,x,1", "a,3,1", "1998,1999,2000", "3,4,5"])
@@ -188,11 +188,11 @@ def test_a_row_that_may_be_either_is_refused_until_it_is_said(tmp_path, caplog, 
         load(tmp_path, source)
     data = load(tmp_path, source | {"header": True})
     assert len(data.train) + len(data.test) == 20
-    assert not caplog.records
+    assert "header" not in caplog.text
     if first[0].isdigit() and "x" not in first:
         data = load(tmp_path, source | {"header": False})
         assert len(data.train) + len(data.test) == 21
-        assert not caplog.records
+        assert "header" not in caplog.text
 
 
 def test_headers_name_each_column_once(tmp_path):
