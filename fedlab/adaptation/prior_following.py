@@ -105,10 +105,10 @@ class PriorFollowing(Online):
         """What the adapter was trained on, in words."""
         found = self.learnt
         words = (
-            f"the adapter has learnt of {found.samples:,} training samples of {found.clients} "
-            f"clients, each of which sends and receives {found.bytes:,} bytes"
+            f"trained on {found.samples:,} samples of {found.clients} clients, each of which sends "
+            f"and receives {found.bytes:,} bytes"
         )
-        return words + (f"; prior: {self.estimates.source}" if self.estimates else "")
+        return words + (f"; prior by {self.estimates.source}" if self.estimates else "")
 
     def adapt(self, domain: str, rows: np.ndarray, before: Tensor) -> tuple[Tensor, Tensors]:
         """See `Way.adapt`; the last layer of the state dict has the adapter's last change in it.

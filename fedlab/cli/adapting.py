@@ -249,7 +249,8 @@ def adapt_test(
     print_before_and_after(found.table, list(loaded.metric_set.scores), out)
     if found.priors is not None:
         print_priors(found.priors, out)
-        out.print(f"[dim]source statistics: {found.source}[/dim]", soft_wrap=True)
+        what = "adapter" if chosen == "label_shift_adapter" else "source statistics"
+        out.print(f"[dim]{what}: {found.source}[/dim]", soft_wrap=True)
         _write_table(found.priors, priors, "priors")
     _write_table(found.table, file)
     if picture is not None:
