@@ -1,0 +1,178 @@
+"""Test-time adaptation where the shares of classes change, and where the look does, too.
+
+    python -m benchmarks.shifted_shares
+    python -m benchmarks.shifted_shares --seeds 1 --rounds 5 --train 500 --test 300
+
+Ten clients train on embedded digits whose classes are long-tailed, each with its own shares. The
+run is tested on other samples with the shares of the training (forward), with equal ones (uniform)
+and with the reverse (backward), of handwriting as in training and of scans, which no client has.
+Prints a table of accuracies, and each method's difference to re-weighting, paired by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedlab.adaptation.adapt_test import adapt_test
+from fedlab.comparison.statistics import estimate, paired_difference
+from fedlab.data.digits import Digits
+from fedlab.data.samples import Domain
+from fedlab.data.source import LoadContext, Source
+from fedlab.scenario import Scenario
+from fedlab.simulation import simulate
+
+CLASSES = 10
+RATIO = 20.0
+"""Samples of the first class for one of the last."""
+
+REFERENCE = "label_shift, bbse"
+METHODS: dict[str, dict[str, Any]] = {
+    "none": {},
+    REFERENCE: {"method": "label_shift"},
+    "label_shift, em": {"method": "label_shift", "estimator": "em"},
+    "batch_statistics": {"method": "batch_statistics", "batch_size": 64},
+    "tent": {"method": "tent"},
+    "adapter": {"method": "label_shift_adapter"},
+    "adapter, bbse": {"method": "label_shift_adapter", "estimator": "bbse"},
+    "adapter, em": {"method": "label_shift_adapter", "estimator": "em"},
+    "adapter and tent": {"method": "label_shift_adapter", "base": "tent"},
+}
+
+
+class LongTailedDigits(Source):
+    """Handwriting and scans whose classes have other shares in training and in tests.
+
+    Attributes:
+        train: Training samples of handwriting before classes are thinned out.
+        test: Likewise, test samples of either look.
+    """
+
+    name: str = "benchmarks.shifted_shares:LongTailedDigits"
+    train: int = 4000
+    test: int = 4000
+
+    def load(self, context: LoadContext) -> Sequence[Domain]:
+        """Thins the classes of embedded digits out; drawn from the scenario's seed."""
+        looks = ("handwritten", "scan")
+        source = Digits(train_per_domain=self.train, test_per_domain=self.test, domains=looks)
+        generator = np.random.default_rng([context.seed, 17])
+        domains = []
+        for look in source.load(context):
+            kept = _thinned(look.train_labels, 1, generator)
+            inputs, labels = look.train_inputs[kept], look.train_labels[kept]
+            for name, power in (("forward", 1), ("uniform", 0), ("backward", -1)):
+                tested = _thinned(look.test_labels, power, generator)
+                domains.append(
+                    replace(
+                        look,
+                        name=f"{look.name}, {name}",
+                        train_inputs=inputs,
+                        train_labels=labels,
+                        test_inputs=look.test_inputs[tested],
+                        test_labels=look.test_labels[tested],
+                    )
+                )
+        return domains
+
+
+def _thinned(labels: np.ndarray, power: int, generator: np.random.Generator) -> np.ndarray:
+    """Samples of which class c has a share ∝ RATIO^(-power c / 9), as many for any power.
+
+    Args:
+        labels: int64 of shape (n,).
+        power: 1, 0 or -1.
+        generator: Draws them.
+
+    Returns:
+        Their places in order, int64.
+    """
+    tail = RATIO ** (-np.arange(CLASSES) / (CLASSES - 1))
+    shares = tail[::-1] if power < 0 else tail if power else np.full(CLASSES, tail.mean())
+    most = np.bincount(labels, minlength=CLASSES).min()
+    kept = [
+        generator.permutation(np.flatnonzero(labels == label))[: round(most * shares[label])]
+        for label in range(CLASSES)
+    ]
+    return np.sort(np.concatenate(kept))
+
+
+def scenario(seed: int, rounds: int, train: int, test: int) -> Scenario:
+    """The run that is adapted."""
+    unseen = [
+        f"{look}, {shares}"
+        for look in ("handwritten", "scan")
+        for shares in ("forward", "uniform", "backward")
+    ][1:]
+    return Scenario.model_validate(
+        {
+            "name": "label-shift",
+            "seed": seed,
+            "rounds": rounds,
+            "data": {
+                "sources": [{"name": LongTailedDigits(train=1).name, "train": train, "test": test}],
+                "image_size": 16,
+                "channels": 1,
+                "unseen_domains": unseen,
+            },
+            "partition": {"clients": 10, "labels": {"name": "dirichlet", "alpha": 1.0}},
+            "model": {"name": "small_cnn", "widths": [16, 32, 64]},
+            "strategy": "fedavg",
+            "training": {"batch_size": 32, "optimizer": {"lr": 0.05}},
+            "evaluation": {"validation": 0.2, "every": rounds},
+            "resources": {"backend": "local"},
+        }
+    )
+
+
+def measured(seed: int, rounds: int, train: int, test: int) -> dict[str, dict[str, float]]:
+    """Accuracy by method and domain."""
+    found: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = scenario(seed, rounds, train, test)
+        run = simulate(chosen, out=Path(folder) / "run", progress=False)
+        for name, options in METHODS.items():
+            adapted = adapt_test(run, **(options or {"method": "label_shift"}), seed=seed)
+            table = adapted.table[adapted.table["metric"] == "accuracy"].set_index("domain")
+            column = table["after" if options else "before"]
+            found[name] = {str(domain): float(value) for domain, value in column.items()}
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs all seeds, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--train", type=int, default=4000)
+    parser.add_argument("--test", type=int, default=4000)
+    given = parser.parse_args(arguments)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    results = {seed: measured(seed, given.rounds, given.train, given.test) for seed in seeds}
+    domains = list(results[seeds[0]]["none"])
+    for result in results.values():
+        for own in result.values():
+            own["mean"] = sum(own.values()) / len(own)
+    print("|".join(["", "method", *domains, "mean", f"against {REFERENCE}", ""]))
+    for name in METHODS:
+        cells = []
+        for domain in [*domains, "mean"]:
+            found = estimate([100 * results[seed][name][domain] for seed in seeds])
+            cells.append(f"{found.mean:.1f} ± {found.deviation:.1f}")
+        own, other = (
+            {seed: 100 * results[seed][each]["mean"] for seed in seeds} for each in (name, REFERENCE)
+        )
+        gap = paired_difference(own, other)
+        cells.append(f"{gap.mean:+.1f} [{gap.low:+.1f}, {gap.high:+.1f}]" * (name != REFERENCE))
+        print("|".join(["", name, *cells, ""]))
+
+
+if __name__ == "__main__":
+    main()
