@@ -19,7 +19,7 @@ from fedlab.adaptation.adapt_test import Adapted, adapt_test
 from fedlab.adaptation.adapter_training import (
     Training,
     adjusted_loss,
-    drawn_prior,
+    drawn_priors,
     ratios,
     train_adapter,
 )
@@ -93,10 +93,25 @@ def test_a_layer_has_the_last_change_within_the_context_alone() -> None:
 
 def test_the_loss_by_hand() -> None:
     # Adjusted by log(.5 / .8) and log(.5 / .2): chances .2 and .8.
-    prior, source = torch.tensor([0.8, 0.2]).double(), torch.tensor([0.5, 0.5]).double()
+    priors = torch.tensor([[0.8, 0.2], [0.5, 0.5]], dtype=torch.float64)
     for label, expected in ((0, math.log(5)), (1, math.log(1.25))):
-        loss = adjusted_loss(torch.zeros(1, 2), torch.tensor([label]), prior, source)
+        y = torch.tensor([label])
+        loss = adjusted_loss(torch.zeros(1, 1, 2), y, priors[:1], priors[1])
         assert float(loss) == pytest.approx(expected)
+        both = adjusted_loss(torch.zeros(2, 1, 2), y, priors, priors[1])
+        assert float(both) == pytest.approx((expected + math.log(2)) / 2)
+
+
+def test_a_class_without_samples_is_left_out_of_the_softmax() -> None:
+    outputs = torch.tensor([[[1.0, 3.0, 2.0]]], requires_grad=True)
+    priors = torch.tensor([[0.5, 0.25, 0.25]], dtype=torch.float64)
+    source = torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64)
+    loss = adjusted_loss(outputs, torch.tensor([1]), priors, source)
+    assert float(loss.detach()) == pytest.approx(math.log(1 + math.exp(-1)))
+    loss.backward()
+    assert outputs.grad is not None
+    assert outputs.grad.flatten()[0] == 0
+    assert outputs.grad.isfinite().all()
 
 
 def test_priors_are_drawn_between_the_reverse_and_the_trained_one(
@@ -106,8 +121,8 @@ def test_priors_are_drawn_between_the_reverse_and_the_trained_one(
     source = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
     monkeypatch.setattr(adapter_training, "SPREAD", 0.0)
     degrees = []
-    for _ in range(400):
-        logs = drawn_prior(source, generator).log()
+    for prior in drawn_priors(source, 400, generator):
+        logs = prior.log()
         own = (logs - logs[0])[1:] / (source.log() - source[0].log())[1:]
         assert own[0] == pytest.approx(float(own[1]))
         degrees.append(float(own[0]))
@@ -116,7 +131,7 @@ def test_priors_are_drawn_between_the_reverse_and_the_trained_one(
     assert np.mean(degrees) == pytest.approx(0, abs=0.08)
     monkeypatch.setattr(adapter_training, "SPREAD", 2.0)
     uniform = torch.full((4,), 0.25, dtype=torch.float64)
-    logs = torch.stack([drawn_prior(uniform, generator).log() for _ in range(4000)])
+    logs = drawn_priors(uniform, 4000, generator).log()
     assert float(logs.exp().sum(dim=1).sub(1).abs().max()) < 1e-9
     assert float(logs.var(dim=1).mean()) == pytest.approx(4 / 3, rel=0.08)  # E s², s in [0, 2]
 
@@ -143,7 +158,7 @@ def test_with_the_prior_given_the_boundary_is_that_of_bayes() -> None:
     x + log(π_1 / π_0) = 0, twice as far from 0. Clients have other shares than all have together.
     """
     clients = [normal_pair((1600, 400), 0), normal_pair((400, 1600), 1)]
-    training = Training(rounds=100, lr=0.01, hidden=16)
+    training = Training(rounds=60, lr=0.02, hidden=16, batch_size=500)
     found = train_adapter(clients, HALF_AS_SURE, training, seed=0)
     assert found.prior.tolist() == [0.5, 0.5]
     assert (found.clients, found.samples) == (2, 4000)
@@ -157,13 +172,13 @@ def test_with_the_prior_given_the_boundary_is_that_of_bayes() -> None:
         assert boundary == pytest.approx(-odds / 2, abs=0.12)
         right = torch.sigmoid(2 * at[:, 0] + odds)
         chances = change.outputs(*HALF_AS_SURE, at).softmax(dim=1)[:, 1]
-        assert float((chances - right).abs().max()) < 0.06
+        assert float((chances - right).abs().max()) < 0.08
 
 
 def test_the_source_prior_is_that_of_all_samples() -> None:
     """Three of four samples are of the first class: for this prior, Bayes' boundary is theirs."""
     clients = [normal_pair((1500, 500), 0), normal_pair((1500, 500), 1)]
-    training = Training(rounds=100, lr=0.01, hidden=16)
+    training = Training(rounds=60, lr=0.02, hidden=16, batch_size=500)
     found = train_adapter(clients, HALF_AS_SURE, training, seed=0)
     assert found.prior.tolist() == [0.75, 0.25]
     for share in (0.25, 0.5, 0.75):
@@ -265,14 +280,16 @@ def test_the_average_follows_predictions_of_the_runs_own_model(digits: Run) -> N
 
 
 def test_other_shares_of_classes_are_followed(digits: Run) -> None:
-    found = adapt_test(digits, **ADAPTER, rounds=50)
+    found = adapt_test(digits, **ADAPTER, rounds=50, batch_size=10)
     scores = accuracy(found)
     assert scores.after["skewed"] >= scores.before["skewed"]
     own = found.priors
     assert own is not None
     own = own[own.domain == "skewed"]
     off = (own.estimated - own.true).abs().sum()
-    assert off < 0.5 * (own.source - own.true).abs().sum()
+    assert off < 0.6 * (own.source - own.true).abs().sum()
+    again = adapt_test(digits, **ADAPTER, rounds=50, batch_size=10, domain="skewed")
+    assert torch.equal(again.outputs["skewed"], found.outputs["skewed"])  # begins anew
     assert "trained on 210 samples of 2 clients, each of which sends and" in found.source
 
 

@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         "adapter-weights-are-not-divided",
         NETWORK,
-        "weight.view(classes, features) / features",
-        "weight.view(classes, features)",
+        "weight.unflatten(-1, (classes, features)) / features",
+        "weight.unflatten(-1, (classes, features))",
         ADAPTER,
     ),
     Mutant(
@@ -69,15 +69,22 @@ MUTANTS = (
     Mutant(
         "adapter-loss-is-adjusted-the-other-way-round",
         TRAINING,
-        "outputs + (source.log() - prior.log())",
-        "outputs + (prior.log() - source.log())",
+        "(source.log() - priors.log())",
+        "(priors.log() - source.log())",
         ADAPTER,
     ),
     Mutant(
         "adapter-loss-forgets-the-source-prior",
         TRAINING,
-        "(source.log() - prior.log())",
-        "(-prior.log())",
+        "(source.log() - priors.log())",
+        "(-priors.log())",
+        ADAPTER,
+    ),
+    Mutant(
+        "adapter-clients-have-the-shares-of-all",
+        TRAINING,
+        "adjusted_loss(outputs(changes), labels, priors, shares)",
+        "adjusted_loss(outputs(changes), labels, priors, source)",
         ADAPTER,
     ),
     Mutant(

@@ -1,7 +1,7 @@
 """Training of a label-shift adapter by the clients of a finished run, in rounds of averaging.
 
-With the adapter's outputs z for a prior π, and p for the prior of the clients' samples, it
-minimises
+With the adapter's outputs z for a prior π, and p for the shares of the classes among the samples,
+it minimises
 
     CE(z_c + log p(c) - log π(c), y)
 
@@ -11,8 +11,10 @@ the generalised form that the paper has of it was not seen (see
 `fedlab.adaptation.label_shift_adapter`).
 
 Clients take steps on features of their own samples, and the server averages adapters by the number
-of samples, so that features and labels stay where they are. A client sends its counts of classes
-once, for p, and the adapter in every round.
+of samples, so that features and labels stay where they are. A client has its own shares as p: where
+clients differ in shares alone, the optimum is the same for all, and their steps do not lead apart.
+A class that it lacks is left out of its softmax. What the adapter reads, log(π / p), is of the
+shares of all clients' samples, for which each sends its counts of classes once.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 from torch.nn.functional import cross_entropy
 
 from fedlab import rng
@@ -79,32 +82,36 @@ class TrainedAdapter(NamedTuple):
     bytes: int
 
 
-def adjusted_loss(outputs: Tensor, labels: Tensor, prior: Tensor, source: Tensor) -> Tensor:
-    """The mean of CE(z_c + log p(c) - log π(c), y), in nats.
+def adjusted_loss(outputs: Tensor, labels: Tensor, priors: Tensor, source: Tensor) -> Tensor:
+    """The mean of CE(z_c + log p(c) - log π(c), y) over priors and samples, in nats.
 
     Args:
-        outputs: z for π, shape (n, classes).
+        outputs: z for each π, shape (priors, n, classes).
         labels: y, int64 of shape (n,).
-        prior: π, above 0, shape (classes,).
-        source: p, above 0, shape (classes,).
+        priors: π, above 0, shape (priors, classes).
+        source: p, above 0 for the labels that occur, shape (classes,). A class whose p is 0 is
+            left out.
     """
-    return cross_entropy(outputs + (source.log() - prior.log()).to(outputs), labels)
+    adjustment = (source.log() - priors.log()).to(outputs)
+    adjusted = outputs + adjustment[:, None]
+    return cross_entropy(adjusted.flatten(end_dim=1), labels.repeat(len(priors)))
 
 
-def drawn_prior(source: Tensor, generator: torch.Generator) -> Tensor:
-    """π(c) ∝ p(c)^a exp(s ε_c), float64 of shape (classes,).
+def drawn_priors(source: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """π(c) ∝ p(c)^a exp(s ε_c), float64 of shape (number, classes).
 
     With a uniform in [-1, 1], s uniform in [0, 2] and ε standard normal. Where s is 0, a = 1 is the
     prior of the training samples, a = 0 the uniform one, and a = -1 the reverse of the former.
 
     Args:
         source: p, above 0, shape (classes,).
+        number: How many.
         generator: Draws on the CPU.
     """
-    numbers = torch.rand(2, generator=generator, dtype=torch.float64)
-    noise = torch.randn(len(source), generator=generator, dtype=torch.float64)
+    numbers = torch.rand(2, number, 1, generator=generator, dtype=torch.float64)
+    noise = torch.randn(number, len(source), generator=generator, dtype=torch.float64)
     degree, spread = 2 * numbers[0] - 1, SPREAD * numbers[1]
-    return torch.softmax(degree * source.log() + spread * noise, dim=0)
+    return torch.softmax(degree * source.log() + spread * noise, dim=1)
 
 
 def train_adapter(
@@ -164,22 +171,20 @@ def _fit(
 ) -> None:
     """A client's passes over its samples, in place."""
     device = head[0].device
+    shares = torch.bincount(client.labels, minlength=len(source)).double() / len(client.labels)
     optimizer = torch.optim.Adam(adapter.parameters(), lr=training.lr)
     for _ in range(training.epochs):
         order = torch.randperm(len(client.labels), generator=generator)
         for rows in order.split(training.batch_size):
             features, labels = client.features[rows].to(device), client.labels[rows].to(device)
-            losses = []
-            for _ in range(PRIORS):
-                prior = drawn_prior(source, generator)
-                change = adapter(ratios(prior, source).to(device))
-                outputs = change.outputs(*head, features)
-                losses.append(adjusted_loss(outputs, labels, prior, source))
+            priors = drawn_priors(source, PRIORS, generator)
+            changes = adapter(ratios(priors, source).to(device))
+            outputs = vmap(lambda change, features=features: change.outputs(*head, features))
             optimizer.zero_grad()
-            torch.stack(losses).mean().backward()
+            adjusted_loss(outputs(changes), labels, priors, shares).backward()
             optimizer.step()
 
 
 def ratios(prior: Tensor, source: Tensor) -> Tensor:
-    """What an adapter reads: log(π / p), float32 of shape (classes,)."""
+    """What an adapter reads: log(π / p), float32 of the shape of `prior`, (..., classes)."""
     return (prior.log() - source.log()).float()

@@ -75,15 +75,17 @@ class LabelShiftAdapter(nn.Module):
         nn.init.zeros_(self.change.bias)
 
     def forward(self, ratios: Tensor) -> HeadChange:
-        """The change of the last layer for a prior.
+        """The change of the last layer for a prior, or for each of several.
 
         Args:
-            ratios: log(π / p), shape (classes,), with the prior π and the source's prior p.
+            ratios: log(π / p), shape (..., classes), with the prior π and the source's prior p.
         """
         classes, features = self.classes, self.features
         sizes = (features, features, classes * features, classes)
-        scale, shift, weight, bias = self.change(self.hidden(ratios).relu()).split(sizes)
-        return HeadChange(1 + scale, shift, weight.view(classes, features) / features, bias)
+        found = self.change(self.hidden(ratios).relu())
+        scale, shift, weight, bias = found.split(sizes, dim=-1)
+        weight = weight.unflatten(-1, (classes, features)) / features
+        return HeadChange(1 + scale, shift, weight, bias)
 
 
 @contextmanager
