@@ -29,7 +29,7 @@ def test_shares_fall_stay_and_rise_and_the_look_changes() -> None:
     trained = np.bincount(prepared.data.train.labels[prepared.partition.train])
     assert trained[0] > 5 * trained[9]
     bright = [pool.inputs[pool.domains == place].mean() for place in (0, 3)]
-    assert bright[1] - 120 == pytest.approx(bright[0] / 3, abs=4)
+    assert bright[1] - 60 == pytest.approx(bright[0] / 2, abs=5)
 
 
 def test_samples_are_those_of_the_seed() -> None:
@@ -55,6 +55,6 @@ def test_a_table_has_every_method_and_the_paired_difference(
     rows = [line for line in lines if line.startswith("|")]
     assert [row.split("|")[1] for row in rows] == ["method", *few]
     assert "plain, backward|dim, forward" in rows[0]
-    assert all(row.count("±") == 7 for row in rows[1:])
+    assert all(row.count("±") == 6 for row in rows[1:])
     assert "[" in rows[3]
     assert "[" not in rows[2]
