@@ -366,7 +366,9 @@ def test_what_makes_no_sense_is_refused(plain: Run, options: dict[str, Any], wor
 
 
 def test_an_option_of_the_adapter_is_refused_elsewhere(plain: Run) -> None:
-    with pytest.raises(InputError, match="--lr: label_shift has no .* tent and label_shift_adapter"):
+    with pytest.raises(
+        InputError, match=r"--lr: label_shift has no .* tent and label_shift_adapter"
+    ):
         adapt_test(plain, method="label_shift", lr=0.1)
     with pytest.raises(InputError, match="--estimator: there is no 'ema'"):
         adapt_test(plain, method="label_shift", estimator="ema")

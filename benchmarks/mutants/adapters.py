@@ -139,8 +139,8 @@ MUTANTS = (
     Mutant(
         "adapter-average-does-not-begin-anew",
         USE,
-        "        self.now = self.learnt.prior\n        if self.estimates is not None:\n            logs",
-        "        if self.estimates is not None:\n            logs",
+        "        self.now = self.learnt.prior\n        if",
+        "        if",
         ADAPTER,
     ),
     Mutant(

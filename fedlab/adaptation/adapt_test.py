@@ -224,7 +224,8 @@ def _stream(
         other = "label_shift" if flag == "method" else "none"
         raise InputError(
             f"--{flag}: batch_statistics is of batch normalisation, and the run's model "
-            f"'{chosen}' has none; use --{flag} {'tent or ' * bool(affine)}{other}, or train {OTHER}"
+            f"'{chosen}' has none; use --{flag} {'tent or ' * bool(affine)}{other}, or train "
+            + OTHER
         )
     return partial(adapt_statistics, network, model, alpha=options["alpha"])
 

@@ -5,9 +5,9 @@ it minimises
 
     CE(z_c + log p(c) - log π(c), y)
 
-over samples (x, y) of the source and drawn priors. That is least where z_c = log p(x | c) + log π(c)
-up to a constant: softmax(z + log p - log π) is then p(c | x). Loss and optimum are derived here;
-the generalised form that the paper has of it was not seen (see
+over samples (x, y) of the source and drawn priors. That is least where z_c = log p(x | c) +
+log π(c) up to a constant: softmax(z + log p - log π) is then p(c | x). Loss and optimum are derived
+here; the generalised form that the paper has of it was not seen (see
 `fedlab.adaptation.label_shift_adapter`).
 
 Clients take steps on features of their own samples, and the server averages adapters by the number
@@ -132,7 +132,7 @@ def train_adapter(
     Raises:
         InputError: If the adapter is no longer finite.
     """
-    weight, bias = head
+    weight, _ = head
     classes, features = weight.shape
     counts = sum(
         (torch.bincount(each.labels, minlength=classes) for each in clients),
@@ -155,8 +155,7 @@ def train_adapter(
         raise InputError(
             f"--lr: with {training.lr:g} the adapter is no longer finite; use a smaller one"
         )
-    for parameter in adapter.parameters():
-        parameter.requires_grad_(requires_grad=False)
+    adapter.requires_grad_(requires_grad=False)
     travels = training.rounds * tensor_bytes(found) + tensor_bytes({"p": prior})
     return TrainedAdapter(adapter, prior, len(clients), int(counts.sum()), travels)
 

@@ -1,4 +1,4 @@
-"""Features of the clients' own training samples: what the last dense layer of a run's model reads."""
+"""Features of clients' training samples: what the last dense layer of a run's model reads."""
 
 from __future__ import annotations
 
