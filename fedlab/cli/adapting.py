@@ -179,8 +179,8 @@ def adapt_test(
     base: Annotated[
         str | None,
         typer.Option(
-            help="label_shift_adapter: what else adapts the network batch_statistics, tent or none; "
-            "none."
+            help="label_shift_adapter: what else adapts the network, batch_statistics or tent; "
+            "none by default."
         ),
     ] = None,
     momentum: Annotated[
