@@ -50,16 +50,16 @@ def finished(folder: Path, **fields: Any) -> Run:
 def test_a_change_of_the_last_layer_by_hand() -> None:
     change = HeadChange(
         torch.tensor([2.0, 1.0]),
-        torch.tensor([0.0, -1.0]),
+        torch.tensor([1.0, -1.0]),
         torch.tensor([[0.0, 0.0], [1.0, 0.0]]),
         torch.tensor([0.5, 0.0]),
     )
     weight, bias = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([0.0, 3.0])
-    # h = (3, 4) becomes (6, 3); the first class has 6 + 6 + 0.5, the second 6 + 3 + 3.
+    # h = (3, 4) becomes (7, 3); the first class has 7 + 6 + 0.5, the second 7 + 3 + 3.
     features = torch.tensor([[3.0, 4.0]])
-    assert change.outputs(weight, bias, features).tolist() == [[12.5, 12.0]]
+    assert change.outputs(weight, bias, features).tolist() == [[13.5, 13.0]]
     folded = change.folded(weight, bias)
-    assert linear(features, *folded).tolist() == [[12.5, 12.0]]
+    assert linear(features, *folded).tolist() == [[13.5, 13.0]]
 
 
 def test_an_adapter_that_has_not_learnt_changes_nothing() -> None:
