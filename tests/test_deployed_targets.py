@@ -7,21 +7,9 @@ from pathlib import Path
 import pytest
 
 from fedlab.scenario_file import load_scenario
-from fedlab.simulation import simulate
 from helpers.deployment import Deployment
 from helpers.devices_data import CASES, DOMAINS, write_case
-from helpers.devices_here import run_on_devices
-
-FILES = ("history.csv", "counts.csv", "model.safetensors", "finished.json")
-
-
-def assert_like_a_simulation(served: Path, folder: Path) -> None:
-    """Both ended in the same bytes."""
-    run = simulate(folder / "four.yaml", out=folder / "sim", progress=False)
-    for name in FILES:
-        theirs = run.folder / name
-        if theirs.exists():  # only some metrics are counted
-            assert (served / name).read_bytes() == theirs.read_bytes(), name
+from helpers.devices_here import assert_like_a_simulation, run_on_devices
 
 
 @pytest.mark.parametrize("case", CASES)

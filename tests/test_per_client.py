@@ -22,7 +22,7 @@ from fedlab.scenario_file import load_scenario, to_yaml
 from fedlab.simulation import resume, simulate
 from helpers import toy
 from helpers.cohorts import assert_same
-from helpers.running import At, result
+from helpers.running import At, on, result
 
 CNN = {"name": "small_cnn", "widths": [4, 4, 12]}
 MLP = {"name": "mlp", "hidden": [16, 12]}
@@ -100,6 +100,7 @@ def test_clients_with_the_same_network_train_as_one() -> None:
         assert score == runtime.evaluate(client, _received(1), state)
     assert "0.weight" in states[1]["model"]  # a convolution of client 0
     assert "1.weight" in states[0]["model"]  # a dense layer of client 3
+    assert all(part.client_data is runtime.client_data for part in runtime.parts)
 
 
 def test_work_is_that_of_a_clients_own_network() -> None:
@@ -122,6 +123,14 @@ def test_a_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
     assert resume(tmp_path / "cut", progress=False).finished
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
+
+
+def test_actors_and_one_process_give_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
+    """Each actor builds all networks; clients of a stack have the same one."""
+    for backend in ("local", "ray"):
+        chosen = scenario(resources=on(backend), partition={"clients": 6})
+        simulate(chosen, out=tmp_path / backend, progress=False)
+    assert result(tmp_path / "local") == result(tmp_path / "ray")
 
 
 def test_a_run_shows_what_its_networks_have_in_common(tmp_path: Path) -> None:

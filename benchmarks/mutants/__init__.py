@@ -8,6 +8,7 @@ which it could have been written. Not one that changes nothing: the synthetic lo
 from __future__ import annotations
 
 from benchmarks.mutants import (
+    adapters,
     aftermath,
     bags,
     captures,
@@ -62,6 +63,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *styles.MUTANTS,
     *targets.MUTANTS,
     *aftermath.MUTANTS,
+    *adapters.MUTANTS,
     *forgetting.MUTANTS,
     *captures.MUTANTS,
 )

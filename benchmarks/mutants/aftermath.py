@@ -70,7 +70,7 @@ MUTANTS = (
     ),
     Mutant(
         "calibrate-measures-features-in-training-mode",
-        "fedlab/adaptation/calibrate.py",
+        "fedlab/adaptation/client_features.py",
         "torch.no_grad(), evaluation_mode(task.model)",
         "torch.no_grad()",
         CALIBRATION,

@@ -64,4 +64,11 @@ MUTANTS = (
         "run.scenario.networks[0]",
         MIXED,
     ),
+    Mutant(
+        "mixed-every-network-keeps-samples-of-its-own",
+        RUNTIME,
+        "Runtime(each, data, partition, device, samples=self.samples)",
+        "Runtime(each, data, partition, device)",
+        MIXED,
+    ),
 )

@@ -17,10 +17,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedlab import rng
+from fedlab.adaptation.client_features import client_features
 from fedlab.adaptation.trained import Trained, open_classifier, refuse_without_labels
 from fedlab.errors import InputError
 from fedlab.models.eigenspace import Geometry, Moments
-from fedlab.models.eval_mode import evaluation_mode
 from fedlab.records import Tensors
 from fedlab.runs.run import Run
 from fedlab.strategies.families.requirements import gives_outputs
@@ -121,22 +121,8 @@ def draw(
 
 def _moments(trained: Trained, model: Tensors) -> tuple[dict[int, Moments], int]:
     """Moments of each class over all clients that train, and the bytes of the largest answer."""
-    runtime, clouds, most = trained.runtime, dict[int, Moments](), 0
-    task = runtime.trainer.task
-    parameters, buffers = task.split(task.anatomy.pick(model))
-    held_out = set(runtime.partition.held_out.tolist())
-    for client in range(len(runtime.partition)):
-        if client in held_out:
-            continue
-        found, labels = [], []
-        with torch.no_grad(), evaluation_mode(task.model):
-            for batch in runtime.training_batches(client):
-                features, _ = task.features_and_outputs(parameters, buffers, batch.inputs)
-                found.append(features.cpu())
-                labels.append(batch.labels.cpu())
-        if not found:
-            continue
-        own, classes = torch.cat(found), torch.cat(labels)
+    clouds, most = dict[int, Moments](), 0
+    for _, own, classes in client_features(trained, model):
         for label in classes.unique().tolist():
             part = Moments.of(own[classes == label])
             clouds[label] = clouds[label].merge(part) if label in clouds else part

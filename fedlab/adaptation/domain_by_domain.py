@@ -47,6 +47,7 @@ class Online(Way):
         batch_size: Test samples per batch; what is left over is spread over the others, so that
             none has fewer. 0 is the whole domain.
         seed: Seed of the order in which samples come.
+        takes_statistics: Whether `stream` normalises by statistics of a batch.
     """
 
     def __init__(
@@ -55,9 +56,19 @@ class Online(Way):
         stream: Callable[[Iterable[Tensor]], Stream],
         batch_size: int,
         seed: int,
+        *,
+        takes_statistics: bool = True,
     ) -> None:
         self.trained, self.stream = trained, stream
         self.batch_size, self.seed = batch_size, seed
+        self.takes_statistics = takes_statistics
+
+    def meet(self, before: Tensor) -> None:
+        """Called for each batch, before the network is.
+
+        Args:
+            before: The run's model's logits for it, shape (n, classes), on the CPU.
+        """
 
     def adapt(self, domain: str, rows: np.ndarray, before: Tensor) -> tuple[Tensor, Tensors]:
         """See `Way.adapt`.
@@ -66,7 +77,7 @@ class Online(Way):
             InputError: If there are too few samples for statistics, or too many for the memory.
         """
         network = self.trained.runtime.trainer.task.model
-        if len(rows) < 2 and has_batch_norm(network):
+        if len(rows) < 2 and self.takes_statistics and has_batch_norm(network):
             raise InputError(
                 f"--method: '{domain}' has a single test sample, which has no statistics; name "
                 "another --domain"
@@ -74,7 +85,7 @@ class Online(Way):
         order = rng.generator(self.seed, "adapt-test", domain).permutation(len(rows))
         size = self.batch_size or len(rows)
         try:
-            found = self.stream(self._batches(rows[order], size))
+            found = self.stream(self._batches(rows, before, order, size))
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -86,10 +97,13 @@ class Online(Way):
         outputs[torch.from_numpy(order)] = found.outputs
         return outputs, found.model
 
-    def _batches(self, rows: np.ndarray, size: int) -> Iterator[Tensor]:
+    def _batches(
+        self, rows: np.ndarray, before: Tensor, order: np.ndarray, size: int
+    ) -> Iterator[Tensor]:
         pool = self.trained.runtime.data.test
-        for part in np.array_split(rows, max(1, len(rows) // size)):
-            yield self.trained.batch(pool, part)
+        for part in np.array_split(order, max(1, len(order) // size)):
+            self.meet(before[torch.from_numpy(part)])
+            yield self.trained.batch(pool, rows[part])
 
 
 class LabelShift(Way):
@@ -148,13 +162,25 @@ class LabelShift(Way):
         Raises:
             InputError: If there are too few samples, or the prior cannot be estimated.
         """
-        if len(rows) < len(self.names):
-            raise InputError(
-                f"--method: '{domain}' has {len(rows)} test samples, too few to estimate the "
-                f"shares of {len(self.names)} classes; name another --domain"
-            )
         logs = self.calibration.logs(before)
-        prior = estimate(self.estimator, self.chances, self.labels, logs.exp().numpy(), self.names)
-        self.priors[domain] = prior
+        prior = self.priors[domain] = self.prior(domain, logs)
         heeding = logs + torch.from_numpy(prior.weights).log()
         return heeding.log_softmax(dim=1).float(), self.model
+
+    def prior(self, domain: str, logs: Tensor) -> Prior:
+        """The class prior of a domain's test samples.
+
+        Args:
+            domain: Its name.
+            logs: log p(class | x) of them, calibrated, float64 of shape (n, classes).
+
+        Raises:
+            InputError: If there are too few samples, or the prior cannot be estimated.
+        """
+        if len(logs) < len(self.names):
+            raise InputError(
+                f"--method: '{domain}' has {len(logs)} test samples, too few to estimate the "
+                f"shares of {len(self.names)} classes; name another --domain"
+            )
+        chances = logs.exp().numpy()
+        return estimate(self.estimator, self.chances, self.labels, chances, self.names)

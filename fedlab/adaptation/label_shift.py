@@ -99,7 +99,7 @@ def refuse_lacking(labels: np.ndarray, names: Sequence[str]) -> None:
     if not counts.all():
         lacking = ", ".join(names[int(place)] for place in np.flatnonzero(counts == 0))
         raise InputError(
-            f"--method label_shift: there is no source sample of {lacking}, so that nothing is "
+            f"--method: there is no source sample of {lacking}, so that nothing is "
             "known of how such samples are predicted; set more samples aside "
             "(evaluation.validation) or take a run that trains on these classes"
         )

@@ -22,8 +22,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
 NUMBERS = {"normalisation": {"mean": 0.0, "std": 1.0}}
 
 
-def write_case(case: str, folder: Path) -> tuple[Path, dict[str, Path]]:
-    """Writes the scenario ``four.yaml`` and each domain's file; gives their places."""
+def write_case(case: str, folder: Path, **changes: Any) -> tuple[Path, dict[str, Path]]:
+    """Writes the scenario ``four.yaml`` and each domain's file; gives their places.
+
+    Args:
+        case: One of `CASES`, or ``classes`` of a table.
+        folder: Where.
+        changes: Blocks of the scenario that are to be others.
+    """
     suffix = {"text": "jsonl", "parquet": "parquet"}.get(case, "npz")
     files = {domain: folder / f"{domain}.{suffix}" for domain in DOMAINS}
     for index, path in enumerate(files.values()):
@@ -58,7 +64,7 @@ def write_case(case: str, folder: Path) -> tuple[Path, dict[str, Path]]:
         "evaluation": {"validation": 0.2},
         "resources": {"backend": "local"},
     }
-    (folder / "four.yaml").write_text(json.dumps(fields))
+    (folder / "four.yaml").write_text(json.dumps(fields | changes))
     return folder / "four.yaml", files
 
 

@@ -23,6 +23,7 @@ from fedlab.runs.run import Run
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
 from fedlab.server_app import server_settings
+from fedlab.simulation import simulate
 from helpers.fake_grid import Network
 
 
@@ -58,3 +59,15 @@ def run_on_devices(
     )
     with RunFolder.create(out / "served", scenario) as folder:
         return conduct(tolerant, setup.model, grid, folder, test_domains=setup.test_domains)
+
+
+FILES = ("history.csv", "counts.csv", "model.safetensors", "finished.json")
+
+
+def assert_like_a_simulation(served: Path, folder: Path) -> None:
+    """A run on devices, and a simulation of the scenario in a folder, ended in the same bytes."""
+    run = simulate(folder / "four.yaml", out=folder / "sim", progress=False)
+    for name in FILES:
+        theirs = run.folder / name
+        if theirs.exists():  # only some metrics are counted
+            assert (served / name).read_bytes() == theirs.read_bytes(), name

@@ -1,6 +1,6 @@
 """Graphs of the pretend accelerator: operations recorded once and played on the same memory.
 
-As in a CUDA graph, whatever a step computes in Python (numbers, decisions, shapes) is fixed when it
+As in a CUDA graph, what a step computes in Python (numbers, decisions, shapes) is fixed when it
 is captured, results lie where they lay then, and nothing may wait for the device or copy from the
 host. What it cannot show: streams, a pool of memory that graphs share, and what kernels of CUDA do
 under capture.

@@ -23,7 +23,8 @@ T = TypeVar("T")
 class MixedRuntime(Runtime):
     """Trains and tests each client with its own network; clients with the same one as one.
 
-    What does not depend on a client is that of the first network.
+    What does not depend on a client is that of the first network. Samples are kept, and read
+    ahead, once for all networks.
 
     Args:
         scenario: The experiment, with several networks.
@@ -40,7 +41,10 @@ class MixedRuntime(Runtime):
         first, *others = scenario.networks
         super().__init__(first, data, partition, device)
         self.scenario = scenario
-        self.parts = [Runtime(each, data, partition, device) for each in (first, *others)]
+        self.parts = [
+            Runtime(each, data, partition, device, samples=self.samples)
+            for each in (first, *others)
+        ]
 
     def part(self, client: int) -> Runtime:
         """The runtime of a client's network."""

@@ -46,6 +46,7 @@ class Runtime:
         partition: Which of them belong to which client.
         device: Where to compute.
         observed: Observations of the network from another process.
+        samples: Those of a runtime with the same samples and another network, to be shared.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Runtime:
         partition: Partition,
         device: torch.device,
         observed: Observed | None = None,
+        samples: KeptSamples | None = None,
     ) -> None:
         self.scenario = scenario
         self.data = data
@@ -62,7 +64,7 @@ class Runtime:
         self.device = device
         self.preprocess = Preprocess(scenario.data, data).to(device)
         self.trainer = build_client_trainer(scenario, data, device, self.preprocess, observed)
-        self.samples = KeptSamples(data, partition, self.preprocess, device)
+        self.samples = samples or KeptSamples(data, partition, self.preprocess, device)
         self.client_data = self.samples.training
         self.client_validations = self.samples.validation
         self.client_tests = self.samples.tests

@@ -28,7 +28,7 @@ class CUDAGraphs(Capture):
     """Captures steps on one CUDA device; their graphs share one pool of memory.
 
     Graphs may share memory because they are replayed one after the other on one stream, and none
-    reads what another has left in the pool: whatever outlives a step lies in tensors outside of it.
+    reads what another has left in the pool: what outlives a step lies in tensors outside of it.
     """
 
     @cached_property
