@@ -64,7 +64,7 @@ class LongTailedDigits(Source):
     test: int = 1500
 
     def load(self, context: LoadContext) -> Sequence[Domain]:
-        """Thins the classes of embedded digits out; drawn from the scenario's seed."""
+        """Thins the classes of embedded digits out, in the same way for every seed of a run."""
         (plain,) = Digits(
             train_per_domain=self.train, test_per_domain=self.test, domains=("handwritten",)
         ).load(context)

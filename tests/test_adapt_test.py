@@ -278,7 +278,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Run:
             r"model 'mlp' has none; use --method label_shift, or train a model that has some, with",
         ),
         ({"domain": "d9"}, "--domain: the run has no domain 'd9'; it has d0, d1, d2"),
-        ({"lr": 0.1}, "--lr: batch_statistics has no such option, tent has"),
+        ({"lr": 0.1}, "--lr: batch_statistics has no such option, tent and label_shift_adapter"),
         ({"alpha": 1.5}, r"--alpha: 1\.5 must be between 0 and 1"),
         ({"batch_size": 1}, "--batch-size: a batch of 1 has no statistics"),
         ({"method": "tent", "steps": 0}, "--steps: 0 must be above 0"),
