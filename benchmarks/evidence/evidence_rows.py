@@ -150,6 +150,11 @@ def read_curve(name: str, results: Path = RESULTS) -> pandas.DataFrame:
     return pandas.read_csv(file) if file.is_file() else pandas.DataFrame(columns=CURVE)
 
 
+def kept(results: Path = RESULTS) -> list[str]:
+    """The names of all files of rows."""
+    return sorted(p.stem for p in results.glob("*.csv") if not p.stem.endswith("_curve"))
+
+
 def slug(label: str) -> str:
     """A label as a folder's name."""
     return "".join(c if c.isalnum() else "-" for c in label)
