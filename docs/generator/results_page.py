@@ -11,8 +11,8 @@ In a template, a comment stands for a table::
 after a round. Columns are domains, ``mean`` over them, ``difference`` to the first row, ``seeds``, a column of
 another table (``"84 steps"=ggeur_84_steps.mean``), or cells that were taken over. A row may come
 from another table, too (``office_features_both:ggeur = both | ggeur``), ``head`` has the titles before
-the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is ``5.9 points [3.8, 8.0]``, and
-``{{ evidence NAME }}`` a part that `evidence_parts` makes.
+the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is ``5.9 points [3.8, 8.0]``, with
+``gain`` without the word, and ``{{ evidence NAME }}`` is a part that `evidence_parts` makes.
 """
 
 from __future__ import annotations
@@ -83,15 +83,15 @@ def filled(template: str) -> str:
 def _figure(kind: str, words: list[str]) -> str:
     if kind == "evidence":
         return evidence_parts.part(*words).rstrip("\n")
-    if kind not in {"difference", "interval"}:
-        raise ValueError(f"a template asks for '{kind}'; there are difference, interval, evidence")
+    if kind not in {"difference", "gain"}:
+        raise ValueError(f"a template asks for '{kind}'; there are difference, gain and evidence")
     table, name, reference, *rounds = words
     at = int(rounds[0]) if rounds else None
     found = result_rows.difference(
         result_rows.method(table, name, at), result_rows.method(table, reference, at)
     )
-    interval = f"[{found.low:.1f}, {found.high:.1f}]"
-    return interval if kind == "interval" else f"{found.mean:.1f} points {interval}"
+    points = " points" if kind == "difference" else ""
+    return f"{found.mean:.1f}{points} [{found.low:.1f}, {found.high:.1f}]"
 
 
 def _table(name: str, words: str) -> str:
