@@ -76,8 +76,8 @@ def clients_of(seed: int = 0) -> tuple[list[Client], Client]:
     """Each client's samples, and the test set, as the engine has them."""
     prepared = prepare(scenario("fedavg", seed))
     train, test = prepared.data.train, prepared.data.test
-    rows = [prepared.partition[client].train for client in range(5)]
-    clients = [(np.asarray(train.inputs)[each], np.asarray(train.labels)[each]) for each in rows]
+    splits = [prepared.partition[client] for client in range(5)]
+    clients = [(np.asarray(train.inputs)[each.train], np.asarray(each.labels)) for each in splits]
     return clients, (np.asarray(test.inputs), np.asarray(test.labels))
 
 
@@ -87,10 +87,11 @@ def run(folder: Path, strategy: Any, seed: int = 0) -> Run:
 
 def test_moments_are_the_engines() -> None:
     clients, _ = clients_of()
-    answers = [
-        ClientUpdate(client, len(y), {"moments": moments_record(torch.tensor(x), torch.tensor(y), GGEURParameters(), torch.Generator())}, {})
-        for client, (x, y) in enumerate(clients)
+    sent = [
+        moments_record(torch.tensor(x), torch.tensor(y), GGEURParameters(), torch.Generator())
+        for x, y in clients
     ]
+    answers = [ClientUpdate(client, {"moments": each}) for client, each in enumerate(sent)]
     engine = pool(answers)
     ours = by_hand.pooled([by_hand.moments(client) for client in clients])
     assert list(engine) == list(ours)
