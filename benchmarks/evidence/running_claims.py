@@ -27,6 +27,7 @@ def run(
     folders: Path,
     minutes: float | None = None,
     studies: tuple[str, ...] = (),
+    results: Path = evidence_rows.RESULTS,
 ) -> bool:
     """Runs what is missing of a claim, and writes its rows after each study.
 
@@ -36,6 +37,7 @@ def run(
         folders: Where the claim's runs go, a folder for each study.
         minutes: For how long; without an end by default.
         studies: Some of its studies; all by default.
+        results: Where its rows are kept.
 
     Returns:
         Whether all of it has been run.
@@ -56,7 +58,7 @@ def run(
                 if not _done(command, end):
                     return False
             finally:
-                evidence_rows.write(claim, folders)
+                evidence_rows.write(claim, folders, results)
     return True
 
 
