@@ -127,7 +127,7 @@ def test_the_command_of_a_row_is_one_that_can_be_typed() -> None:
     study = claims.read("ggeur").studies["cifar-scaffold"]
     values = {"training.optimizer.lr": 0.1}
     words = study_commands.row_command(study, study.methods["ggeur over scaffold"], values, 3, True)
-    assert words.startswith("fedlab simulate pretrained_features data.root=DATA 'data.sources=")
+    assert words.startswith("fedlab simulate pretrained_features data.root=DATA rounds=40 ")
     assert "strategy.base=scaffold" in words
     assert words.endswith("evaluation.validation=0.2 seed=3 --out runs/cifar-scaffold-ggeur-3")
 
