@@ -12,6 +12,7 @@ import tables
 
 from benchmarks.evidence import evidence_rows, summary
 from benchmarks.evidence.summary import Summed
+from fedlab.comparison.statistics import paired_difference
 
 QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
@@ -28,6 +29,7 @@ def part(name: str, *words: str) -> str:
         "claims": all_claims,
         "domain_skew": first_table,
         "tables": sortable,
+        "ggeur_apart": ggeur_apart,
     }
     if name not in parts:
         raise ValueError(f"there is no part '{name}'; there are {', '.join(parts)}")
@@ -81,6 +83,38 @@ def sortable() -> str:
         for study, own in rows.groupby("study", sort=False):
             parts.append(f"## {name}: {study}\n\n{_study_table(own, commands=True)}")
     return "\n".join(parts) if parts else "No study has been run yet.\n"
+
+
+def ggeur_apart() -> str:
+    """GGEUR's draws taken apart, by images of a class; nothing before that is run."""
+    file = evidence_rows.RESULTS / "apart" / "ggeur.csv"
+    if not file.is_file():
+        return "The experiment that takes its draws apart is **not run yet**.\n"
+    rows = pandas.read_csv(file)
+    lines = []
+    for images, own in rows.groupby("images", sort=False):
+        by_kind = {str(kind): _by_seed(each, "mean") for kind, each in own.groupby("kind")}
+        for kind, title in APART.items():
+            over = "" if kind == "none" else _gain(by_kind[kind], by_kind["none"])
+            cells = [result_rows.spread(by_kind[kind]), over, str(len(by_kind[kind]))]
+            rate = own.loc[own["kind"] == kind, "lr"].iloc[0]
+            lines.append([str(images), title, *cells, f"{rate:g}"])
+    head = ("images of a class", "draws", "accuracy", "over none", "seeds", "learning rate")
+    return tables.table(head, lines)
+
+
+APART = {
+    "none": "none (FedAvg)",
+    "repeated": "repeated samples",
+    "diagonal": "noise along each feature",
+    "full": "noise of the pooled covariance (GGEUR)",
+    "central": "all samples in one place, no draws",
+}
+"""What rows of `benchmarks.evidence.ggeur_apart` are called."""
+
+
+def _gain(values: dict[int, float], reference: dict[int, float]) -> str:
+    return result_rows.with_interval(paired_difference(values, reference))
 
 
 def _section(one: Summed) -> str:
