@@ -152,7 +152,9 @@ def test_pages_are_up_to_date() -> None:
 
 
 def test_tables_are_made_of_rows_and_say_what_is_not_there() -> None:
-    text = results_page.filled("<!-- table digits20\nrows: fedavg; fedbn\ncolumns: mean difference seeds\n-->")
+    text = results_page.filled(
+        "<!-- table digits20\nrows: fedavg; fedbn\ncolumns: mean difference seeds\n-->"
+    )
     assert text.splitlines()[2:] == [
         "| fedavg | 84.0 ± 1.6 |  | 3 |",
         "| fedbn | 85.3 ± 1.6 | +1.3 [+0.8, +1.8] | 3 |",
@@ -170,7 +172,7 @@ def test_rows_are_kept_where_other_studies_are_written(tmp_path: Path) -> None:
     found = claims.read("fraug")
     file = tmp_path / "fraug.csv"
     first = [*evidence_rows.FIRST, *evidence_rows.LAST]
-    old = {name: "" for name in first} | {"study": "images-10", "method": "fraug", "mean": 1.0}
+    old = dict.fromkeys(first, "") | {"study": "images-10", "method": "fraug", "mean": 1.0}
     new = old | {"study": "images-62", "mean": 2.0}
     evidence_rows._replace(file, [old], first, found)
     evidence_rows._replace(file, [new], first, found)

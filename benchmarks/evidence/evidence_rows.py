@@ -160,9 +160,7 @@ def slug(label: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in label)
 
 
-def _replace(
-    file: Path, rows: Iterable[Mapping[str, Any]], first: list[str], claim: Claim
-) -> None:
+def _replace(file: Path, rows: Iterable[Mapping[str, Any]], first: list[str], claim: Claim) -> None:
     new = pandas.DataFrame(list(rows))
     if new.empty:
         return

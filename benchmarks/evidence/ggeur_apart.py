@@ -2,10 +2,10 @@
 
     python -m benchmarks.evidence.ggeur_apart --data DATA
 
-Clients, features and validation samples are those of the study ``cifar-0.1``, with fewer images of a
-class, too; heads are trained by `ggeur_by_hand`. For each number of images, and each kind of draws,
-the learning rate is the best of four on validation of two seeds of their own; seeds that count come
-after that. ``central`` is one client with all samples.
+Clients, features and validation samples are those of the study ``cifar-0.1``, with fewer images of
+a class, too; heads are trained by `ggeur_by_hand`. For each number of images, and each kind of
+draws, the learning rate is the best of four on validation of two seeds of their own; seeds that
+count come after that. ``central`` is one client with all samples.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def compare_command(
     ]
 
 
-def row_command(study: Study, method: str, values: Mapping[str, Any], seed: int, tuned: bool) -> str:
+def row_command(
+    study: Study, method: str, values: Mapping[str, Any], seed: int, tuned: bool
+) -> str:
     """The command that repeats one row, as one types it.
 
     Args:
@@ -89,7 +91,13 @@ def row_command(study: Study, method: str, values: Mapping[str, Any], seed: int,
     changed = [f"strategy.name={name}", *(f"strategy.{word}" for word in written)]
     aside = ["evaluation.validation=0.2"] if tuned else []
     words = ["fedlab", "simulate", study.scenario, *changes(study, study.root), *changed]
-    words += [*_written(values), *aside, f"seed={seed}", "--out", f"runs/{study.name}-{name}-{seed}"]
+    words += [
+        *_written(values),
+        *aside,
+        f"seed={seed}",
+        "--out",
+        f"runs/{study.name}-{name}-{seed}",
+    ]
     return shlex.join(words)
 
 

@@ -47,7 +47,9 @@ def summed(results: Path = evidence_rows.RESULTS) -> list[Summed]:
 def means_of(rows: pandas.DataFrame) -> Means:
     """The means over domains, by study and method, by seed."""
     found: dict[tuple[str, str], dict[int, float]] = {}
-    for study, method, seed, mean in rows[["study", "method", "seed", "mean"]].itertuples(index=False):
+    for study, method, seed, mean in rows[["study", "method", "seed", "mean"]].itertuples(
+        index=False
+    ):
         found.setdefault((study, method), {})[int(seed)] = float(mean)
     return found
 
@@ -97,7 +99,9 @@ def details(one: Summed) -> str:
     """A table of the comparisons of a claim."""
     lines = ["| comparison | difference | 95 % interval | p (Holm) | seeds | verdict |"]
     lines += ["|---|---|---|---|---|---|"]
-    for pair, difference, p, verdict in ((j.pair, j.difference, j.p, j.verdict) for j in one.judged):
+    for pair, difference, p, verdict in (
+        (j.pair, j.difference, j.p, j.verdict) for j in one.judged
+    ):
         if difference.pairs < 2:
             lines.append(f"| {pair.words} | | | | {difference.pairs} | {verdict} |")
             continue
@@ -135,4 +139,6 @@ def _extremes(judged: list[Judged]) -> str:
 
 def _seeds(judged: list[Judged]) -> str:
     counts = sorted({one.difference.pairs for one in judged})
-    return "" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return (
+        "" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    )

@@ -38,7 +38,10 @@ class Judged:
 
 def judge(claim: Claim, means: Means) -> list[Judged]:
     """Every comparison of a claim."""
-    found = [paired_difference(_of(means, p.study, p.method), _of(means, p.of, p.over)) for p in claim.pairs]
+    found = [
+        paired_difference(_of(means, p.study, p.method), _of(means, p.of, p.over))
+        for p in claim.pairs
+    ]
     keys = [f"{place}" for place in range(len(found))]
     of_zero = dict(zip(keys, map(p_value, found), strict=True))
     shifted = {
@@ -47,7 +50,9 @@ def judge(claim: Claim, means: Means) -> list[Judged]:
     }
     ahead, behind = _corrected(shifted, len(keys)), _corrected(of_zero, len(keys))
     return [
-        Judged(pair, difference, ahead[key], _verdict(claim, pair, difference, ahead[key], behind[key]))
+        Judged(
+            pair, difference, ahead[key], _verdict(claim, pair, difference, ahead[key], behind[key])
+        )
         for key, pair, difference in zip(keys, claim.pairs, found, strict=True)
     ]
 
@@ -93,7 +98,9 @@ def _verdict(
         return "not run yet"
     if difference.mean < 0 and behind < LEVEL:
         return "refuted"
-    return "confirmed" if difference.mean > -(pair.no_worse_by or 0) and ahead < LEVEL else "undecided"
+    return (
+        "confirmed" if difference.mean > -(pair.no_worse_by or 0) and ahead < LEVEL else "undecided"
+    )
 
 
 def _of(means: Means, study: str, method: str) -> Mapping[int, float]:

@@ -51,11 +51,7 @@ def three_lines() -> str:
     }
     lines = []
     for title, verdicts in kinds.items():
-        own = [
-            one.claim.title.rstrip(".") + _open(one)
-            for one in found
-            if one.verdict in verdicts
-        ]
+        own = [one.claim.title.rstrip(".") + _open(one) for one in found if one.verdict in verdicts]
         lines.append(f"- **{title}**: {'; '.join(own) or 'none'}.\n")
     return "".join(lines)
 
@@ -196,4 +192,3 @@ def _open(one: Summed) -> str:
 @cache
 def _summed() -> Sequence[Summed]:
     return summary.summed()
-

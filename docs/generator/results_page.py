@@ -8,11 +8,12 @@ In a template, a comment stands for a table::
     -->
 
 ``rows`` are methods, or ``method = label``; all of the table by default. ``fedavg@200`` is a method
-after a round. Columns are domains, ``mean`` over them, ``difference`` to the first row, ``seeds``, a column of
-another table (``"84 steps"=ggeur_84_steps.mean``), or cells that were taken over. A row may come
-from another table, too (``office_features_both:ggeur = both | ggeur``), ``head`` has the titles before
-the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is ``5.9 points [3.8, 8.0]``, with
-``gain`` without the word, and ``{{ evidence NAME }}`` is a part that `evidence_parts` makes.
+after a round. Columns are domains, ``mean`` over them, ``difference`` to the first row, ``seeds``, a
+column of another table (``"84 steps"=ggeur_84_steps.mean``), or cells that were taken over. A row may
+come from another table, too (``office_features_both:ggeur = both | ggeur``), and ``head`` has the
+titles before the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is ``5.9 points [3.8,
+8.0]``, with ``gain`` without the word, and ``{{ evidence NAME }}`` is a part that `evidence_parts`
+makes.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ PLACE = re.compile(r"(<!-- evidence: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 
 FILLED = ("README.md",)
 NOTE = (
-    "<!-- Made by `python -m benchmarks.pages` of docs/templates/{0} and benchmarks/results; change "
-    "these. -->\n\n"
+    "<!-- Made by `python -m benchmarks.pages` of docs/templates/{0} and benchmarks/results; "
+    "change these. -->\n\n"
 )
 
 
