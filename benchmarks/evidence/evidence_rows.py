@@ -1,9 +1,9 @@
 """Rows of finished runs, and the files that keep them: one row a run, one a round of a curve.
 
-``CLAIM.csv`` has for each run the claim, study, method, seed, mean over domains in per cent, rounds,
-what was chosen for the method and its validation, seconds, the command that repeats the row, machine,
-date, version, and a column for each domain. ``CLAIM_curve.csv`` has for each study, method and
-evaluated round the mean over seeds and the ends of its 95 % interval.
+``CLAIM.csv`` has for each run the claim, study, method, seed, mean over domains in per cent,
+rounds, what was chosen for the method and its validation, seconds, the command that repeats the row,
+machine, date, version, and a column for each domain. ``CLAIM_curve.csv`` has for each study, method
+and evaluated round the mean over seeds and the ends of its 95 % interval.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CURVE = ["study", "method", "round", "mean", "low", "high", "seeds"]
 
 
 def chosen_by(folder: Path, study: Study) -> dict[str, tuple[Mapping[str, Any], float]]:
-    """What a tuning chose for each method of a study: values by dotted key, and their validation."""
+    """What a tuning chose for each method: values by dotted key, and their validation."""
     tuning = Tuning.open(folder)
     scores = tuning.summary()["score"]
     pairs = zip(study.methods, tuning.chosen.items(), strict=True)

@@ -7,13 +7,13 @@ In a template, a comment stands for a table::
     columns: handwritten scan "seconds a run" mean difference seeds
     -->
 
-``rows`` are methods, or ``method = label``; all of the table by default. ``fedavg@200`` is a method
-after a round. Columns are domains, ``mean`` over them, ``difference`` to the first row, ``seeds``, a
-column of another table (``"84 steps"=ggeur_84_steps.mean``), or cells that were taken over. A row may
-come from another table, too (``office_features_both:ggeur = both | ggeur``), and ``head`` has the
-titles before the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is ``5.9 points [3.8,
-8.0]``, with ``gain`` without the word, and ``{{ evidence NAME }}`` is a part that `evidence_parts`
-makes.
+``rows`` are methods, or ``method = label``; all of the table by default. ``fedavg@200`` is a
+method after a round. Columns are domains, ``mean`` over them, ``difference`` to the first row,
+``seeds``, a column of another table (``"84 steps"=ggeur_84_steps.mean``), or cells that were taken
+over. A row may come from another table, too (``office_features_both:ggeur = both | ggeur``), and
+``head`` has the titles before the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is
+``5.9 points [3.8, 8.0]``, with ``gain`` without the word, and ``{{ evidence NAME }}`` is a part that
+`evidence_parts` makes.
 """
 
 from __future__ import annotations
