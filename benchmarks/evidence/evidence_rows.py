@@ -1,7 +1,7 @@
 """Rows of finished runs, and the files that keep them: one row a run, one a round of a curve.
 
 ``CLAIM.csv`` has for each run the claim, study, method, seed, mean over domains in per cent,
-rounds, what was chosen for the method and its validation, seconds, the command that repeats the row,
+rounds, what was chosen for the method, its validation, seconds, the command that repeats the row,
 machine, date, version, and a column for each domain. ``CLAIM_curve.csv`` has for each study, method
 and evaluated round the mean over seeds and the ends of its 95 % interval.
 """

@@ -12,8 +12,8 @@ method after a round. Columns are domains, ``mean`` over them, ``difference`` to
 ``seeds``, a column of another table (``"84 steps"=ggeur_84_steps.mean``), or cells that were taken
 over. A row may come from another table, too (``office_features_both:ggeur = both | ggeur``), and
 ``head`` has the titles before the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is
-``5.9 points [3.8, 8.0]``, with ``gain`` without the word, and ``{{ evidence NAME }}`` is a part that
-`evidence_parts` makes.
+``5.9 points [3.8, 8.0]``, with ``gain`` without the word, and ``{{ evidence NAME }}`` a part that
+`evidence_parts` makes of rows.
 """
 
 from __future__ import annotations
