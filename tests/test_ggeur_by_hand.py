@@ -105,14 +105,14 @@ def test_draws_are_as_many_as_the_engines_and_spread_alike(tmp_path: Path) -> No
     clients, _ = clients_of()
     done = run(tmp_path / "run", GGEUR)
     known = [by_hand.moments(client) for client in clients]
-    clouds = by_hand.pooled(known)
+    noise = by_hand.factors(by_hand.pooled(known))
     random = np.random.default_rng(0)
     for place, client in enumerate(clients):
         drawn = load_client_state(done.folder / "checkpoints", place)["synthetic"]
         others = [each for other, each in enumerate(known) if other != place]
-        features, labels = by_hand.augmented(client, clouds, FILL, random, "full", others, AROUND)
+        features, labels = by_hand.augmented(client, noise, FILL, random, others, AROUND)
         ours = features[len(client[1]) :], labels[len(client[1]) :]
-        for label in clouds:
+        for label in noise:
             theirs = drawn["inputs"][drawn["labels"] == label].numpy()
             mine = ours[0][ours[1] == label]
             assert len(theirs) == len(mine)
@@ -137,10 +137,10 @@ def test_the_gain_is_the_engines(tmp_path: Path) -> None:
         )
         gains["engine"].append(with_draws - plain)
         known = [by_hand.moments(client) for client in clients]
-        clouds, random = by_hand.pooled(known), np.random.default_rng(seed)
+        noise, random = by_hand.factors(by_hand.pooled(known)), np.random.default_rng(seed)
         more = [
             by_hand.augmented(
-                client, clouds, FILL, random, "full", [k for k in known if k is not own], AROUND
+                client, noise, FILL, random, [each for each in known if each is not own], AROUND
             )
             for client, own in zip(clients, known, strict=True)
         ]

@@ -2,16 +2,17 @@
 
     python -m benchmarks.evidence.ggeur_apart --data DATA
 
-Clients, features and validation samples are those of the study ``cifar-0.1``, with fewer images of
-a class, too; heads are trained by `ggeur_by_hand`. For each number of images, and each kind of
-draws, the learning rate is the best of four on validation of two seeds of their own; seeds that
-count come after that. ``central`` is one client with all samples.
+Clients, features and validation samples are those of the study ``cifar-0.1``; with fewer images of
+a class, each client keeps as large a share of each of its classes. Heads are trained by
+`ggeur_by_hand`. For each number of images, and each kind of draws, the learning rate is the best of
+four on validation of two seeds of their own; seeds that count come after that. ``central`` is one
+client with all samples, whose batches are as large as those of all clients together.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -25,10 +26,10 @@ from benchmarks.evidence import claim as claims
 from benchmarks.evidence.evidence_rows import RESULTS
 from benchmarks.evidence.ggeur_by_hand import (
     Client,
-    Cloud,
     Draws,
     accuracy,
     augmented,
+    factors,
     moments,
     pooled,
     train,
@@ -54,24 +55,23 @@ class Federation(NamedTuple):
         clients: Training samples of each client.
         validation: All clients' samples that are set aside.
         test: The test set.
-        clouds: The moments of each class over all clients.
+        noise: What `ggeur_by_hand.factors` has for each kind of draws.
     """
 
     clients: list[Client]
     validation: Client
     test: Client
-    clouds: dict[int, Cloud]
+    noise: dict[str, dict[int, np.ndarray]]
 
 
 def federation(data: str, images: int, seed: int) -> Federation:
-    """The data of one seed, by the engine's own partition."""
+    """The data of one seed, by the engine's own partition, with so many images of a class."""
     study = claims.read("ggeur").studies["cifar-0.1"]
     prepared = prepare(
         load_scenario(
             study.scenario,
             [
                 *changes(study, data),
-                f"data.train_samples_per_domain={10 * images}",
                 "evaluation.validation=0.2",
                 "strategy=fedavg",
                 f"seed={seed}",
@@ -81,28 +81,37 @@ def federation(data: str, images: int, seed: int) -> Federation:
     train_pool, test = prepared.data.train, prepared.data.test
     inputs, labels = np.asarray(train_pool.inputs), np.asarray(train_pool.labels)
     splits = [prepared.partition[client] for client in range(len(prepared.partition))]
-    clients = [(inputs[split.train], labels[split.train]) for split in splits]
+    random = np.random.default_rng([seed, images])
+    kept = [_share(split.train, labels, images / 1000, random) for split in splits]
+    clients = [(inputs[rows], labels[rows]) for rows in kept]
     aside = np.concatenate([split.validation for split in splits])
     clouds = pooled([moments(client) for client in clients])
     return Federation(
         clients,
         (inputs[aside], labels[aside]),
         (np.asarray(test.inputs), np.asarray(test.labels)),
-        clouds,
+        {kind: factors(clouds, kind) for kind in KINDS},
     )
 
 
 def head_of(data: Federation, kind: str, images: int, lr: float, seed: int) -> np.ndarray:
     """A head that is trained with one kind of draws."""
     random = np.random.default_rng([seed, [*KINDS, CENTRAL].index(kind)])
-    clients: Sequence[Client] = data.clients
     if kind == CENTRAL:
         features, labels = (np.concatenate(part) for part in zip(*data.clients, strict=True))
-        clients = [(features, labels)]
-    else:
-        fill = FILL * images // 1000
-        clients = [augmented(one, data.clouds, fill, random, kind) for one in clients]  # type: ignore[arg-type]
+        one = [(features, labels)]
+        return train(one, CLASSES, ROUNDS, STEPS, BATCH * len(data.clients), lr, random)
+    fill = FILL * images // 1000
+    clients = [augmented(each, data.noise[kind], fill, random) for each in data.clients]
     return train(clients, CLASSES, ROUNDS, STEPS, BATCH, lr, random)
+
+
+def _share(
+    rows: np.ndarray, labels: np.ndarray, share: float, random: np.random.Generator
+) -> np.ndarray:
+    """A share of a client's samples of each class, at least one."""
+    own = [random.permutation(rows[labels[rows] == label]) for label in np.unique(labels[rows])]
+    return np.concatenate([each[: max(1, round(share * len(each)))] for each in own])
 
 
 def rows(data: str, images: int) -> Iterator[dict[str, object]]:

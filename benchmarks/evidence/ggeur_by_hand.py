@@ -47,12 +47,24 @@ def pooled(answers: Sequence[dict[int, Cloud]]) -> dict[int, Cloud]:
     return found
 
 
+def factors(clouds: dict[int, Cloud], kind: Draws = "full") -> dict[int, np.ndarray]:
+    """For each class a matrix A, so that ε A with ε ~ N(0, 1) is the noise of draws.
+
+    Args:
+        clouds: The moments of each class over all clients.
+        kind: Noise of the covariance, of its diagonal, or none; ``none`` has no classes, so that
+            nothing is drawn.
+    """
+    if kind == "none":
+        return {}
+    return {label: _factor(cloud.covariance, kind) for label, cloud in clouds.items()}
+
+
 def augmented(
     client: Client,
-    clouds: dict[int, Cloud],
+    noise: dict[int, np.ndarray],
     fill: int,
     random: np.random.Generator,
-    kind: Draws = "full",
     prototypes: Sequence[dict[int, Cloud]] = (),
     around: int = 0,
 ) -> Client:
@@ -60,26 +72,23 @@ def augmented(
 
     Args:
         client: Its samples.
-        clouds: The moments of each class over all clients.
+        noise: What `factors` has for each class.
         fill: Samples of each of its own classes, drawn ones included.
         random: Draws.
-        kind: Noise of the pooled covariance, of its diagonal, or none around samples that are
-            repeated; ``none`` draws nothing.
         prototypes: Moments of the other clients.
         around: Draws around each of their means.
     """
     features, classes = client
-    more = [features]
-    labels = [classes]
-    for label, cloud in clouds.items() if kind != "none" else ():
+    inputs, labels = [features], [classes]
+    for label, factor in noise.items():
         own = features[classes == label]
         missing = max(0, fill - len(own)) if len(own) else 0
         centres = [own[random.integers(0, max(1, len(own)), missing)]]
         centres += [np.tile(o[label].mean, (around, 1)) for o in prototypes if label in o]
-        around_these = np.concatenate(centres)
-        more.append(around_these + _noise(cloud.covariance, len(around_these), kind, random))
-        labels.append(np.full(len(around_these), label))
-    return np.concatenate(more).astype(np.float32), np.concatenate(labels)
+        new = np.concatenate(centres)
+        inputs.append(new + random.standard_normal((len(new), len(factor))) @ factor)
+        labels.append(np.full(len(new), label))
+    return np.concatenate(inputs).astype(np.float32), np.concatenate(labels)
 
 
 def train(
@@ -119,8 +128,9 @@ def _local(
     lr: float,
     random: np.random.Generator,
 ) -> np.ndarray:
-    order = np.concatenate([random.permutation(len(inputs)) for _ in range(steps)])
     size = min(batch, len(inputs))
+    passes = -(-steps * size // len(inputs))
+    order = np.concatenate([random.permutation(len(inputs)) for _ in range(passes)])
     for step in range(steps):
         chosen = order[step * size : (step + 1) * size]
         logits = inputs[chosen] @ head
@@ -131,13 +141,10 @@ def _local(
     return head
 
 
-def _noise(
-    covariance: np.ndarray, count: int, kind: Draws, random: np.random.Generator
-) -> np.ndarray:
-    drawn = random.standard_normal((count, len(covariance)))
+def _factor(covariance: np.ndarray, kind: Draws) -> np.ndarray:
     if kind == "repeated":
-        return np.zeros_like(drawn)
+        return np.zeros((1, len(covariance)))
     if kind == "diagonal":
-        return drawn * np.sqrt(np.diag(covariance))
+        return np.diag(np.sqrt(np.diag(covariance)))
     values, vectors = np.linalg.eigh(covariance)
-    return drawn @ (vectors * np.sqrt(values.clip(0))).T
+    return (vectors * np.sqrt(values.clip(0))).T
