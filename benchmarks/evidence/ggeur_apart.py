@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -151,15 +150,18 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=IMAGES)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    file: Path = RESULTS / "apart" / "ggeur.csv"
+    file = RESULTS / "apart" / "ggeur.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
     for images in given.images:
-        new = pandas.DataFrame(list(rows(given.data, images)))
-        old = pandas.read_csv(file) if file.is_file() else new.iloc[:0]
-        kept = old[old["images"] != images]
-        whole = pandas.concat([kept, new]) if len(kept) else new
-        whole.sort_values("images", kind="stable").to_csv(file, index=False)
-        print(new.groupby("kind", sort=False)[["mean", "lr"]].mean(), flush=True)
+        old = pandas.read_csv(file) if file.is_file() else pandas.DataFrame()
+        kept = old[old["images"] != images] if len(old) else old
+        found = []
+        for row in rows(given.data, images):
+            found.append(row)
+            new = pandas.DataFrame(found)
+            whole = pandas.concat([kept, new]) if len(kept) else new
+            whole.sort_values("images", kind="stable").to_csv(file, index=False)
+        print(pandas.DataFrame(found).groupby("kind")[["mean", "lr"]].mean(), flush=True)
 
 
 if __name__ == "__main__":
