@@ -5,7 +5,6 @@ Both go on where they were stopped, so that this does, too.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -85,7 +84,7 @@ def _done(command: list[str], end: float | None) -> bool:
     try:
         code = process.wait(left)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # what a run has written is gone on with
         try:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
