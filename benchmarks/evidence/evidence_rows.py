@@ -23,7 +23,7 @@ from benchmarks.evidence.claim import Claim, Study
 from benchmarks.evidence.study_commands import row_command
 from fedlab import Comparison, Run, Tuning, __version__
 from fedlab.row import GLOBAL
-from fedlab.runs.curves import learning_curves
+from fedlab.runs.curves import costs, learning_curves
 from fedlab.runs.metrics import ACCURACY
 
 if TYPE_CHECKING:
@@ -175,8 +175,7 @@ def _replace(file: Path, rows: Iterable[Mapping[str, Any]], first: list[str], cl
 
 
 def _seconds(run: Run) -> float:
-    rows = run.history
-    return float(rows[(rows["split"] == "round") & (rows["metric"] == "seconds")]["value"].sum())
+    return float(costs(run.history)["seconds"].iloc[-1])
 
 
 def _day(run: Run) -> date:
