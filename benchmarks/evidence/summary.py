@@ -107,7 +107,7 @@ def details(one: Summed) -> str:
             continue
         interval = f"[{difference.low:+.1f}, {difference.high:+.1f}]"
         lines.append(
-            f"| {pair.words} | {difference.mean:+.1f} | {interval} | {p:.3f} | "
+            f"| {pair.words} | {difference.mean:+.1f} | {interval} | {_p(p)} | "
             f"{difference.pairs} | {verdict} |"
         )
     return "\n".join(lines) + "\n"
@@ -135,6 +135,10 @@ def _extremes(judged: list[Judged]) -> str:
     ordered = sorted((one.difference for one in judged), key=lambda difference: difference.mean)
     ends = [ordered[-1], ordered[0]] if len(ordered) > 1 else ordered
     return ", ".join(f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]" for d in ends)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _seeds(judged: list[Judged]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -163,11 +164,15 @@ def _quarters(curve: pandas.DataFrame) -> str:
         last = by_round.index.max()
         marks = [by_round.index[by_round.index <= share * last].max() for share in QUARTERS]
         rows = [by_round.loc[mark] for mark in marks]
-        lines.append(
-            [str(method), *(f"{r['mean']:.1f} [{r['low']:.1f}, {r['high']:.1f}]" for r in rows)]
-        )
+        lines.append([str(method), *map(_with_ends, rows)])
     head = ["curve: mean [95 % interval]", *(f"round {mark}" for mark in marks)]
     return tables.table(head, lines) if lines else ""
+
+
+def _with_ends(row: pandas.Series) -> str:
+    """A mean with its interval, which a single seed has not."""
+    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def _by_seed(rows: pandas.DataFrame, column: str) -> dict[int, float]:
