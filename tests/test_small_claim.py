@@ -32,8 +32,9 @@ comparisons:
   - {study: embedded, method: fedbn, over: fedavg}
 """
 
-LEAST = 2.0
-"""Points by which FedBN has to be ahead; see the test for what was measured."""
+LEAST = 1.5
+"""Points by which FedBN has to be ahead: measured were 3.6 with a standard error of 1.05 over the four
+seeds (6.5, 3.7, 2.7 and 1.6), and this is two of them less."""
 
 
 @pytest.mark.slow
