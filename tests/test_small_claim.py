@@ -33,7 +33,7 @@ comparisons:
 """
 
 LEAST = 1.5
-"""Points by which FedBN has to be ahead: measured were 3.6 with a standard error of 1.05 over the four
+"""Points by which FedBN has to be ahead: measured were 3.6 with a standard error of 1.05 over four
 seeds (6.5, 3.7, 2.7 and 1.6), and this is two of them less."""
 
 
