@@ -1,4 +1,4 @@
-.PHONY: check quick format slow gpu coverage docs release
+.PHONY: check quick format slow gpu coverage evidence pages docs release
 
 RUN = uv run --all-extras
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -25,6 +25,14 @@ gpu: ## tests that need a CUDA device
 
 coverage: ## which lines no test of the default tier enters: open htmlcov/index.html
 	$(RUN) pytest --cov --cov-report=term --cov-report=html
+
+evidence: ## put claims to the test, all or one (CLAIM=ggeur), with DATA=folder where they need it: hours
+	$(RUN) python -m benchmarks.evidence run $(CLAIM) $(if $(DATA),--data $(DATA)) \
+		$(if $(DIGITS_FIVE),--digits-five $(DIGITS_FIVE)) $(if $(MINUTES),--for $(MINUTES))
+	$(MAKE) pages
+
+pages: ## write the pages of results anew from benchmarks/results
+	$(RUN) python -m benchmarks.pages
 
 docs: ## the documentation as a site, notebooks run: open site/index.html
 	FEDLAB_DOCS_NOTEBOOKS=1 NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict

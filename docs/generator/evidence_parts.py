@@ -1,0 +1,202 @@
+"""Parts of pages that are made of the rows of claims (benchmarks/evidence)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+
+import pandas
+import result_rows
+import tables
+
+from benchmarks.evidence import evidence_rows, summary
+from benchmarks.evidence.summary import Summed
+from fedlab.comparison.statistics import paired_difference
+
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+
+
+def part(name: str, *words: str) -> str:
+    """A part by its name, ended by a line.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    parts: dict[str, Callable[..., str]] = {
+        "overview": overview,
+        "three_lines": three_lines,
+        "claims": all_claims,
+        "domain_skew": first_table,
+        "tables": sortable,
+        "ggeur_apart": ggeur_apart,
+    }
+    if name not in parts:
+        raise ValueError(f"there is no part '{name}'; there are {', '.join(parts)}")
+    return parts[name](*words)
+
+
+def overview() -> str:
+    """One line for each claim."""
+    return summary.overview(_summed())
+
+
+def three_lines() -> str:
+    """For the README: which claims are confirmed, which refuted, which open."""
+    found = _summed()
+    kinds = {
+        "Confirmed": ("confirmed",),
+        "Refuted": ("refuted",),
+        "Open": ("undecided", "not run yet"),
+    }
+    lines = []
+    for title, verdicts in kinds.items():
+        own = [one.claim.title.rstrip(".") + _open(one) for one in found if one.verdict in verdicts]
+        lines.append(f"- **{title}**: {'; '.join(own) or 'none'}.\n")
+    return "".join(lines)
+
+
+def first_table() -> str:
+    """The table of the README, of the scenario that its first command runs."""
+    domains = ("handwritten", "scan", "photo", "printed", "street", "mean")
+    rows = []
+    for name in ("fedavg", "fedbn", "fedwon"):
+        runs = result_rows.method("domain_skew", name)
+        rows.append([name, *(result_rows.spread(runs.of(column)) for column in domains)])
+    return tables.table(("method", *domains), rows)
+
+
+def all_claims() -> str:
+    """A section for each claim."""
+    return "\n".join(_section(one) for one in _summed())
+
+
+def sortable() -> str:
+    """A table of every study: methods, domains, mean, what was chosen, and the command of a row."""
+    parts = []
+    for name in evidence_rows.kept():
+        rows = evidence_rows.read(name)
+        for study, own in rows.groupby("study", sort=False):
+            parts.append(f"## {name}: {study}\n\n{_study_table(own, commands=True)}")
+    return "\n".join(parts) if parts else "No study has been run yet.\n"
+
+
+def ggeur_apart() -> str:
+    """GGEUR's draws taken apart, by images of a class; nothing before that is run."""
+    file = evidence_rows.RESULTS / "apart" / "ggeur.csv"
+    if not file.is_file():
+        return "The experiment that takes its draws apart is **not run yet**.\n"
+    rows = pandas.read_csv(file)
+    lines = []
+    for images, own in rows.groupby("images", sort=False):
+        by_kind = {str(kind): _by_seed(each, "mean") for kind, each in own.groupby("kind")}
+        for kind, title in APART.items():
+            over = "" if kind == "none" else _gain(by_kind[kind], by_kind["none"])
+            cells = [result_rows.spread(by_kind[kind]), over, str(len(by_kind[kind]))]
+            rate = own.loc[own["kind"] == kind, "lr"].iloc[0]
+            lines.append([str(images), title, *cells, f"{rate:g}"])
+    head = ("images of a class", "draws", "accuracy", "over none", "seeds", "learning rate")
+    return tables.table(head, lines)
+
+
+APART = {
+    "none": "none (FedAvg)",
+    "repeated": "repeated samples",
+    "diagonal": "noise along each feature",
+    "full": "noise of the pooled covariance (GGEUR)",
+    "central": "all samples in one place, no draws",
+}
+"""What rows of `benchmarks.evidence.ggeur_apart` are called."""
+
+
+def _gain(values: dict[int, float], reference: dict[int, float]) -> str:
+    return result_rows.with_interval(paired_difference(values, reference))
+
+
+def _section(one: Summed) -> str:
+    claim = one.claim
+    rows = evidence_rows.read(claim.name)
+    command = f"`make evidence CLAIM={claim.name}`"
+    lines = [f'<a id="{summary.anchor(claim)}"></a>\n', f"### ({claim.letter}) {claim.title}\n"]
+    if rows.empty:
+        return "\n".join([*lines, f"**Not run yet**: {command}.\n"])
+    days = sorted(rows["date"].unique())
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    machines = ", ".join(sorted(rows["machine"].unique()))
+    lines += [
+        f"**{one.verdict.capitalize()}.** {command}, {when}, {machines}; {claim.budget} draws for "
+        f"each method, chosen by {claim.select.replace('_', ' ')}.\n",
+        summary.details(one),
+    ]
+    for study, own in rows.groupby("study", sort=False):
+        curve = evidence_rows.read_curve(claim.name)
+        lines += [f"`{study}`:\n", _study_table(own), _quarters(curve[curve["study"] == study])]
+    if one.steep:
+        still = ", ".join(f"{method} in `{study}`" for study, method in one.steep)
+        lines.append(
+            f"Not flat (more than {summary.FLAT:g} point in the last quarter of rounds): {still}.\n"
+        )
+    return "\n".join(lines)
+
+
+def _study_table(rows: pandas.DataFrame, commands: bool = False) -> str:
+    first = [*evidence_rows.FIRST, *evidence_rows.LAST]
+    domains = [name for name in rows.columns if name not in first and rows[name].notna().any()]
+    shown = domains if len(domains) > 1 else []
+    head = ["method", *shown, "mean", "chosen", "validation", "seeds", "seconds a run"]
+    lines = []
+    for method, own in rows.groupby("method", sort=False):
+        cells = [result_rows.spread(_by_seed(own, column)) for column in [*shown, "mean"]]
+        chosen = _chosen(own["chosen"].iloc[0])
+        validation = f"{own['validation'].iloc[0]:.1f}"
+        seconds = f"{own['seconds'].median():.0f}"
+        command = [f"`{own['command'].iloc[0]}`"] if commands else []
+        lines.append([str(method), *cells, chosen, validation, str(len(own)), seconds, *command])
+    return tables.table([*head, *["command of seed 0"] * commands], lines)
+
+
+def _quarters(curve: pandas.DataFrame) -> str:
+    """The curve in four numbers: the mean after each quarter of the rounds."""
+    lines, marks = [], []
+    for method, own in curve.groupby("method", sort=False):
+        by_round = own.set_index("round")
+        last = by_round.index.max()
+        marks = [by_round.index[by_round.index <= share * last].max() for share in QUARTERS]
+        rows = [by_round.loc[mark] for mark in marks]
+        lines.append([str(method), *map(_with_ends, rows)])
+    head = ["curve: mean [95 % interval]", *(f"round {mark}" for mark in marks)]
+    return tables.table(head, lines) if lines else ""
+
+
+def _with_ends(row: pandas.Series) -> str:
+    """A mean with its interval, which a single seed has not."""
+    mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _by_seed(rows: pandas.DataFrame, column: str) -> dict[int, float]:
+    return {int(s): float(v) for s, v in zip(rows["seed"], rows[column], strict=True)}
+
+
+def _chosen(written: str) -> str:
+    """What was chosen, in short: ``lr 0.027, clipping 0.32``."""
+    values = json.loads(written)
+    words = [f"{key.rpartition('.')[2]} {_short(value)}" for key, value in values.items()]
+    return ", ".join(words) or "as it stands"
+
+
+def _short(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) else "none" if value is None else str(value)
+
+
+def _open(one: Summed) -> str:
+    run, total = sum(each.verdict != "not run yet" for each in one.judged), len(one.judged)
+    if not run:
+        return " (not run yet)"
+    return f" ({run} of {total} comparisons run)" if run < total else ""
+
+
+@cache
+def _summed() -> Sequence[Summed]:
+    return summary.summed()

@@ -1,0 +1,182 @@
+"""Claims: what their files say, what follows from rows, and pages that are made of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import evidence_parts
+import pandas
+import pytest
+import result_rows
+import results_page
+from scipy.stats import ttest_1samp
+
+from benchmarks.evidence import claim as claims
+from benchmarks.evidence import evidence_rows, running_claims, study_commands, summary
+from benchmarks.evidence.claim import Claim, Pair
+from benchmarks.evidence.verdict import judge, p_value, verdict_of
+from fedlab import load_scenario
+from fedlab.comparison.statistics import paired_difference
+from fedlab.tuning.space import read_space
+
+STRONG = {seed: 80.0 + seed / 10 for seed in range(6)}
+
+
+def claim(*pairs: Pair, seeds: int = 6) -> Claim:
+    return Claim("c", "c", "t", "own", seeds, 1, "validation", {"shared": {}}, {}, pairs)
+
+
+def above(points: float, spread: float = 0.5) -> dict[int, float]:
+    """The strong method's values, so many points higher, by more in some seeds than in others."""
+    return {seed: value + points + spread * (-1) ** seed for seed, value in STRONG.items()}
+
+
+def verdicts(*pairs: Pair, **means: dict[int, float]) -> list[str]:
+    by_place = {("s", name): values for name, values in means.items()}
+    return [one.verdict for one in judge(claim(*pairs), by_place)]
+
+
+def pair(method: str, over: str, no_worse_by: float | None = None) -> Pair:
+    return Pair("s", method, over, "s", no_worse_by)
+
+
+def test_an_order_is_confirmed_refuted_or_open() -> None:
+    ways = [verdicts(pair("a", "b"), a=above(x), b=STRONG) for x in (3.0, -3.0, 0.1)]
+    assert ways == [["confirmed"], ["refuted"], ["undecided"]]
+
+
+def test_no_worse_is_shown_against_the_margin_and_refuted_against_zero() -> None:
+    found = [verdicts(pair("a", "b", 1.0), a=above(x), b=STRONG) for x in (0.1, -0.9, -3.0)]
+    assert found == [["confirmed"], ["refuted"], ["refuted"]]
+    assert verdicts(pair("a", "b", 1.0), a=above(0.0, 3.0), b=STRONG) == ["undecided"]
+
+
+def test_a_claim_without_all_seeds_is_not_run_yet() -> None:
+    few = {seed: value for seed, value in above(3.0).items() if seed < 5}
+    assert verdicts(pair("a", "b"), a=few, b=STRONG) == ["not run yet"]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("confirmed confirmed", "confirmed"),
+        ("confirmed undecided", "undecided"),
+        ("confirmed refuted", "refuted"),
+        ("refuted not-run", "refuted"),
+        ("confirmed not-run", "not run yet"),
+    ],
+)
+def test_a_claim_is_all_of_its_comparisons(found: str, expected: str) -> None:
+    values = {
+        "confirmed": above(3.0, 0.01),
+        "undecided": above(0.0),
+        "refuted": above(-3.0, 0.01),
+        "not-run": {},
+    }
+    pairs = [pair(f"{place}", "b") for place, _ in enumerate(found.split())]
+    means = {f"{place}": values[word] for place, word in enumerate(found.split())}
+    judged = judge(claim(*pairs), {("s", n): v for n, v in {**means, "b": STRONG}.items()})
+    assert verdict_of(judged) == expected
+
+
+def test_p_is_that_of_a_paired_t_test_and_corrected_for_what_is_not_run() -> None:
+    difference = paired_difference(above(0.5), STRONG)
+    expected = ttest_1samp(difference.by_seed, 0.0).pvalue
+    assert p_value(difference) == pytest.approx(expected)
+    means = {("s", "a"): above(0.5), ("s", "b"): STRONG}
+    judged = judge(claim(pair("a", "b"), pair("not run", "b")), means)
+    assert judged[0].p == pytest.approx(2 * expected)
+    assert math.isnan(judged[1].p)
+
+
+def test_curves_that_still_rise_are_named() -> None:
+    curve = pandas.DataFrame(
+        [("s", name, r, m) for name, ms in CURVES.items() for r, m in zip(ROUNDS, ms, strict=True)],
+        columns=["study", "method", "round", "mean"],
+    )
+    assert summary.not_flat(claim(pair("steep", "flat")), curve) == [("s", "steep")]
+
+
+ROUNDS = (10, 20, 30, 40)
+CURVES = {"steep": (10.0, 50.0, 60.0, 62.0), "flat": (10.0, 50.0, 60.0, 60.9)}
+
+
+@pytest.mark.parametrize("name", claims.names())
+def test_every_study_is_a_scenario_with_its_methods(name: str, tmp_path: Path) -> None:
+    found = claims.read(name)
+    for study in found.studies.values():
+        changes = study_commands.changes(study, str(tmp_path))
+        scenarios = [
+            load_scenario(study.scenario, [*changes, *_strategy(method)])
+            for method in study.methods.values()
+        ]
+        assert {scenario.resources.backend for scenario in scenarios} == {"local"}
+        if study.chosen_in is None:
+            study_commands.tune_command(found, study, str(tmp_path), tmp_path / study.name)
+            space = read_space(tmp_path / f"{study.name}-space.yaml", scenarios[0])
+            space.refuse_own([scenario.strategy.name for scenario in scenarios])
+
+
+def _strategy(method: str) -> list[str]:
+    name, *words = method.split(" ")
+    return [f"strategy={{name: {name}}}", *(f"strategy.{word}" for word in words)]
+
+
+def test_the_command_of_a_row_is_one_that_can_be_typed() -> None:
+    study = claims.read("ggeur").studies["cifar-scaffold"]
+    values = {"training.optimizer.lr": 0.1}
+    words = study_commands.row_command(study, study.methods["ggeur over scaffold"], values, 3, True)
+    assert words.startswith("fedlab simulate pretrained_features data.root=DATA rounds=40 ")
+    assert "strategy.base=scaffold" in words
+    assert words.endswith("evaluation.validation=0.2 seed=3 --out runs/cifar-scaffold-ggeur-3")
+
+
+def test_a_claim_that_compares_what_no_study_has_is_refused(tmp_path: Path) -> None:
+    text = (claims.CLAIMS / "fraug.yaml").read_text("utf-8")
+    (tmp_path / "wrong.yaml").write_text(text.replace("over: silobn", "over: nobody"))
+    with pytest.raises(ValueError, match="the study 'images-62' has no 'nobody'"):
+        claims.read("wrong", tmp_path)
+    with pytest.raises(ValueError, match="there is no claim 'none'"):
+        claims.read("none", tmp_path)
+
+
+def test_data_that_are_not_given_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--data FOLDER"):
+        running_claims.run(claims.read("ggeur"), {"DATA": None}, tmp_path)
+
+
+def test_pages_are_up_to_date() -> None:
+    for path, text in results_page.pages():
+        assert path.read_text("utf-8") == text, f"{path}: run python -m benchmarks.pages"
+
+
+def test_tables_are_made_of_rows_and_say_what_is_not_there() -> None:
+    text = results_page.filled(
+        "<!-- table digits20\nrows: fedavg; fedbn\ncolumns: mean difference seeds\n-->"
+    )
+    assert text.splitlines()[2:] == [
+        "| fedavg | 84.0 ± 1.6 |  | 3 |",
+        "| fedbn | 85.3 ± 1.6 | +1.3 [+0.8, +1.8] | 3 |",
+    ]
+    assert results_page.filled("{{ gain digits20 fedbn fedavg }}") == "1.3 [0.8, 1.8]"
+    with pytest.raises(ValueError, match="no cell 'colour' of 'fedavg'"):
+        results_page.filled("<!-- table digits20\nrows: fedavg\ncolumns: colour\n-->")
+    with pytest.raises(ValueError, match="rows of several rounds"):
+        result_rows.method("office", "fedavg")
+    with pytest.raises(ValueError, match="there is no part 'nothing'"):
+        evidence_parts.part("nothing")
+
+
+def test_rows_are_kept_where_other_studies_are_written(tmp_path: Path) -> None:
+    found = claims.read("fraug")
+    file = tmp_path / "fraug.csv"
+    first = [*evidence_rows.FIRST, *evidence_rows.LAST]
+    old = dict.fromkeys(first, "") | {"study": "images-10", "method": "fraug", "mean": 1.0}
+    new = old | {"study": "images-62", "mean": 2.0}
+    evidence_rows._replace(file, [old], first, found)
+    evidence_rows._replace(file, [new], first, found)
+    evidence_rows._replace(file, [new | {"mean": 3.0}], first, found)
+    kept = pandas.read_csv(file)
+    assert list(kept["study"]) == ["images-62", "images-10"]
+    assert list(kept["mean"]) == [3.0, 1.0]
