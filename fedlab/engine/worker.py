@@ -26,7 +26,7 @@ from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 from fedlab.client_app import build_client_app
 from fedlab.engine.execution.mode import ExecutionPlan, from_rule, from_timing
 from fedlab.engine.execution.runtime import Runtime
-from fedlab.engine.malloc import keep_freed_memory
+from fedlab.engine.malloc import keep_freed_memory, return_freed_memory
 from fedlab.errors import LostDataError
 from fedlab.federation.preaggregation import PairwiseSum, Preaggregation, Slots, merged
 from fedlab.federation.screening import sum_fault, update_fault
@@ -72,6 +72,7 @@ class Worker:
 
     def __init__(self, runtime: Runtime) -> None:
         assume_identity()
+        return_freed_memory()
         keep_freed_memory()
         self.runtime = runtime
         self.clients = len(runtime.partition)
