@@ -42,7 +42,7 @@ def with_half(name: str, backend: str = "ray", **changes) -> Scenario:
 def test_a_slow_client_is_dropped_counted_and_named_and_the_rounds_go_on(
     backend: str, tmp_path: Path, ray_here: None
 ) -> None:
-    participation = {"timeout": 2.0, "max_failed_share": 0.4}
+    participation = {"timeout": 4.0, "max_failed_share": 0.4}
     failures = Failures()
     slow = with_half("SlowOnce", backend, participation=participation)
     run = simulate(slow, out=tmp_path / "run", callbacks=[failures])

@@ -173,8 +173,9 @@ def test_what_would_be_taken_for_something_else_is_refused(tmp_path):
     np.savez(tmp_path / "flat.npz", x_train=np.ones((8, 4)), y_train=labels)
     with pytest.raises(InputError, match=r"series: true reads numbers of shape \(n, channels, len"):
         load(tmp_path, {"name": "npz", "path": "flat.npz", "series": True})
-    np.save(tmp_path / "one.npy", 3.0)
-    files = dict.fromkeys(("x_train", "y_train", "x_test", "y_test"), "one.npy")
+    files = {key: f"{key}.npy" for key in ("x_train", "y_train", "x_test", "y_test")}
+    for file in files.values():
+        np.save(tmp_path / file, 3.0)
     with pytest.raises(InputError, match="it holds no samples one after the other"):
         load(tmp_path, {"name": "npy", **files})
 

@@ -68,13 +68,13 @@ class FailsInAStack(FedAvg):
 
 
 class SlowOnce(OddOneOut):
-    """Takes three seconds longer in the first round."""
+    """Takes six seconds longer in the first round."""
 
     def misbehave(self, server_round: int) -> None:
         """Sleeps in the first step."""
         if server_round == 1 and not hasattr(self, "slept"):
             self.slept = True
-            time.sleep(3.0)
+            time.sleep(6.0)
 
 
 class Dies(OddOneOut):
