@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from fedlab.adaptation.adapt_test import Adapted, adapt_test
+from fedlab.adaptation.adapt_test import adapt_test
 from fedlab.adaptation.batch_statistics import adapt_statistics
 from fedlab.adaptation.tent import entropy, tent
 from fedlab.data.samples import Domain
@@ -23,13 +23,10 @@ from fedlab.preparation import prepare
 from fedlab.runs.run import Run
 from fedlab.simulation import simulate
 from helpers import toy
+from helpers.adapting import accuracy, finished, learnt_looks
 from helpers.targets import scenario as of_target
 
 pytestmark = pytest.mark.xdist_group("adapt_test")  # what is made for all of them is made once
-
-
-def finished(folder: Path, **fields: Any) -> Run:
-    return simulate(toy.scenario(**fields), out=folder, progress=False)
 
 
 # ------------------------------------------------------------------ against plain PyTorch
@@ -106,26 +103,7 @@ def test_tent_is_adam_on_the_entropy_of_batches_in_training_mode() -> None:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Learnt of handwriting; tested on that, a dim look, and other shares of classes."""
-    data = {
-        "sources": [{"name": "helpers.looks:Looks"}],
-        "image_size": 16,
-        "channels": 1,
-        "unseen_domains": ["dim", "skewed"],
-    }
-    return finished(
-        tmp_path_factory.mktemp("runs") / "run",
-        data=data,
-        partition={"clients": 2},
-        model={"name": "small_cnn", "widths": [8, 8, 16]},
-        evaluation={"validation": 0.3, "every": 12},
-        rounds=12,
-        training={"batch_size": 16, "optimizer": {"lr": 0.1}},
-    )
-
-
-def accuracy(found: Adapted) -> pandas.DataFrame:
-    return found.table[found.table.metric == "accuracy"].set_index("domain")
+    return learnt_looks(tmp_path_factory.mktemp("runs") / "run")
 
 
 @pytest.mark.parametrize("method", ["batch_statistics", "tent"])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fedlab.scenario_file import load_scenario
-from helpers.deployment import Deployment
-from helpers.devices_data import DOMAINS, write_case
+from helpers.deployment import assert_processes_like_a_simulation
+from helpers.devices_data import write_case
 from helpers.devices_here import assert_like_a_simulation, run_on_devices
 
 FDSE: dict[str, Any] = {
@@ -32,16 +32,4 @@ def test_each_device_is_sent_its_own_erasers(
 @pytest.mark.xdist_group("deployment")
 def test_erasers_reach_processes_of_their_own(tmp_path: Path) -> None:
     _, files = write_case("classes", tmp_path, **FDSE)
-    deployment = Deployment(tmp_path)
-    try:
-        server = deployment.serve("--insecure", "--port", 0)
-        devices = [
-            deployment.join(domain, "--insecure", data=files[domain].name) for domain in DOMAINS
-        ]
-        assert server.ends() == 0, server.said
-        for device in devices:
-            assert device.ends() == 0, device.said
-        assert not (tmp_path / "out" / "failures.csv").exists()
-        assert_like_a_simulation(tmp_path / "out", tmp_path)
-    finally:
-        deployment.end()
+    assert_processes_like_a_simulation(files, tmp_path)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedlab.scenario_file import load_scenario
-from helpers.deployment import Deployment
-from helpers.devices_data import CASES, DOMAINS, write_case
+from helpers.deployment import assert_processes_like_a_simulation
+from helpers.devices_data import CASES, write_case
 from helpers.devices_here import assert_like_a_simulation, run_on_devices
 
 
@@ -27,16 +27,4 @@ def test_a_server_and_its_devices_in_one_process(
 @pytest.mark.parametrize("case", [case for case in CASES if case != "parquet"])
 def test_processes_of_their_own(case: str, tmp_path: Path) -> None:
     _, files = write_case(case, tmp_path)
-    deployment = Deployment(tmp_path)
-    try:
-        server = deployment.serve("--insecure", "--port", 0)
-        devices = [
-            deployment.join(domain, "--insecure", data=files[domain].name) for domain in DOMAINS
-        ]
-        assert server.ends() == 0, server.said
-        for device in devices:
-            assert device.ends() == 0, device.said
-        assert not (tmp_path / "out" / "failures.csv").exists()
-        assert_like_a_simulation(tmp_path / "out", tmp_path)
-    finally:
-        deployment.end()
+    assert_processes_like_a_simulation(files, tmp_path)

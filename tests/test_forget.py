@@ -19,7 +19,8 @@ from fedlab.scenario_file import load_scenario
 from fedlab.simulation import resume, simulate
 from fedlab.unlearning.forget import forget
 from fedlab.unlearning.request import changeable, request
-from helpers.forgetting import finished, striped
+from helpers.adapting import finished
+from helpers.forgetting import striped
 
 pytestmark = pytest.mark.xdist_group("forget")  # what is made for all of them is made once
 

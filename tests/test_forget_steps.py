@@ -18,7 +18,8 @@ from fedlab.unlearning import label_agnostic, projected_ascent
 from fedlab.unlearning.feature_autoencoder import FeatureAutoencoder
 from fedlab.unlearning.reference_model import reference_model
 from fedlab.unlearning.request import changeable, request
-from helpers.forgetting import finished, striped
+from helpers.adapting import finished
+from helpers.forgetting import striped
 
 pytestmark = pytest.mark.xdist_group("forget_steps")  # what is made for all of them is made once
 

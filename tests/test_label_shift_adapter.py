@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from fedlab import rng
 from fedlab.adaptation import adapter_training
-from fedlab.adaptation.adapt_test import Adapted, adapt_test
+from fedlab.adaptation.adapt_test import adapt_test
 from fedlab.adaptation.adapter_training import (
     Training,
     adjusted_loss,
@@ -33,15 +33,12 @@ from fedlab.models.eval_mode import evaluation_mode
 from fedlab.runs.run import Run
 from fedlab.simulation import simulate
 from helpers import toy
+from helpers.adapting import accuracy, finished, learnt_looks
 from helpers.targets import scenario as of_target
 
 pytestmark = pytest.mark.xdist_group("label_shift_adapter")
 
 ADAPTER: dict[str, Any] = {"method": "label_shift_adapter"}
-
-
-def finished(folder: Path, **fields: Any) -> Run:
-    return simulate(toy.scenario(**fields), out=folder, progress=False)
 
 
 # ---------------------------------------------------------------------- arithmetic
@@ -212,26 +209,7 @@ def test_adapters_are_averaged_by_samples() -> None:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Learnt of handwriting; tested on that, a dim look, and other shares of classes."""
-    data = {
-        "sources": [{"name": "helpers.looks:Looks"}],
-        "image_size": 16,
-        "channels": 1,
-        "unseen_domains": ["dim", "skewed"],
-    }
-    return finished(
-        tmp_path_factory.mktemp("runs") / "run",
-        data=data,
-        partition={"clients": 2},
-        model={"name": "small_cnn", "widths": [8, 8, 16]},
-        evaluation={"validation": 0.3, "every": 12},
-        rounds=12,
-        training={"batch_size": 16, "optimizer": {"lr": 0.1}},
-    )
-
-
-def accuracy(found: Adapted) -> pandas.DataFrame:
-    return found.table[found.table.metric == "accuracy"].set_index("domain")
+    return learnt_looks(tmp_path_factory.mktemp("runs") / "run")
 
 
 def logits(run: Run, domain: str) -> tuple[Tensor, Tensor]:

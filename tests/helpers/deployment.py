@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from helpers.devices_here import assert_like_a_simulation
 from helpers.processes import wait_until
 
 PATIENCE = 300.0
@@ -97,3 +99,25 @@ class Deployment:
     def end(self) -> None:
         for command in self.started:
             command.kill()
+
+
+def assert_processes_like_a_simulation(files: Mapping[str, Path], folder: Path) -> None:
+    """A server and a device for each file, processes of their own, end as a simulation does.
+
+    Args:
+        files: Samples of each device, by domain, in `folder`, which has the scenario.
+        folder: Where all of them work.
+    """
+    deployment = Deployment(folder)
+    try:
+        server = deployment.serve("--insecure", "--port", 0)
+        devices = [
+            deployment.join(domain, "--insecure", data=file.name) for domain, file in files.items()
+        ]
+        assert server.ends() == 0, server.said
+        for device in devices:
+            assert device.ends() == 0, device.said
+        assert not (folder / "out" / "failures.csv").exists()
+        assert_like_a_simulation(folder / "out", folder)
+    finally:
+        deployment.end()

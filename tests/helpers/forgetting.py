@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from fedlab.runs.run import Run
-from fedlab.simulation import simulate
-from helpers import toy
-
-
-def finished(folder: Path, **fields: Any) -> Run:
-    """A run of the toy problem."""
-    return simulate(toy.scenario(**fields), out=folder, progress=False)
+from helpers.adapting import finished
 
 
 def striped(folder: Path) -> Run:
