@@ -16,6 +16,7 @@ from rich.console import Console
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
+from fedlab.report import partition_table
 from fedlab.report.colours import domain_colours
 from fedlab.report.partition_measures import (
     class_counts,
@@ -156,7 +157,9 @@ def test_pictures_need_a_known_ending(tmp_path: Path) -> None:
         draw(divided(data, 2), data, tmp_path / "partition.jpeg2000")
 
 
-def test_the_table_has_a_row_for_every_sample(tmp_path):
+@pytest.mark.parametrize("piece", [7, 1 << 16])
+def test_the_table_has_a_row_for_every_sample(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(partition_table, "PIECE", piece)
     data = pools(60, 20, domains=3, unseen=(2,))
     noisy = {"label_noise": {"name": "symmetric", "rate": 0.5}, "label_budget": {"share": 0.5}}
     partition = divided(data, 4, **noisy)

@@ -15,6 +15,8 @@ from fedlab.partition.partition import Partition
 
 COLUMNS = ("split", "sample", "client", "domain", "class", "label", "labelled")
 HELD_OUT = "held_out"
+PIECE = 1 << 16
+"""Samples that are Python objects at a time: those of a million clients would take a gigabyte."""
 
 
 def write_table(partition: Partition, data: FederatedData, path: Path) -> None:
@@ -104,18 +106,20 @@ def _rows(
     numbers = np.arange(len(pool)) - starts[pool.domains]
     of = np.zeros(len(pool), np.int64) if pool.owners is None else pool.owners
     columns = (splits, numbers, owners, pool.domains, labelled, of)
-    texts = (data.target.texts(each, data.class_names) for each in (pool.labels, labels))
     names = data.owner_names
-    for split, number, owner, domain, known, name, true, label in zip(
-        *(column.tolist() for column in columns), *texts, strict=True
-    ):
-        yield (
-            split,
-            number,
-            owner if owner >= 0 else "",
-            data.domain_names[domain],
-            true,
-            label,
-            "yes" if known else "no",
-            *([names[name] if name >= 0 else ""] if names else ()),
-        )
+    for start in range(0, len(pool), PIECE):
+        piece = slice(start, start + PIECE)
+        texts = (data.target.texts(each[piece], data.class_names) for each in (pool.labels, labels))
+        for split, number, owner, domain, known, name, true, label in zip(
+            *(column[piece].tolist() for column in columns), *texts, strict=True
+        ):
+            yield (
+                split,
+                number,
+                owner if owner >= 0 else "",
+                data.domain_names[domain],
+                true,
+                label,
+                "yes" if known else "no",
+                *([names[name] if name >= 0 else ""] if names else ()),
+            )
