@@ -332,3 +332,10 @@ def test_log_odds_of_sure_networks_keep_their_order() -> None:
     metric = resolve("metrics", "auroc")(scale="float16")
     for logits in (torch.stack([0 * margins, margins], 1), torch.stack([-margins, 0 * margins], 1)):
         assert metric.compute(metric.count(logits, labels))[metric.title] == 1
+
+
+def test_a_copy_of_a_metric_has_the_title_of_its_own_parameters() -> None:
+    metric = resolve("metrics", "top_k")(k=5)
+    assert metric.title == "top_5"
+    assert metric.model_copy(update={"k": 3}).title == "top_3"
+    assert metric.model_copy().title == "top_5"
