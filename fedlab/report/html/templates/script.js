@@ -5,18 +5,23 @@
   const toggle = document.querySelector(".toggle");
   const words = { auto: "Auto", light: "Light", dark: "Dark" };
   const stored = () => { try { return localStorage.getItem("fedlab-theme"); } catch { return null; } };
-  const choose = (theme) => {
+  const show = (theme) => {
     if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme;
     toggle.querySelector("span").textContent = words[theme];
     toggle.setAttribute("aria-label", `Colours: ${words[theme].toLowerCase()}; change`);
     toggle.value = theme;
+  };
+  const keep = (theme) => {
     try { localStorage.setItem("fedlab-theme", theme); } catch { /* a page on disk may keep nothing */ }
   };
-  choose(stored() in words ? stored() : "auto");
+  const kept = stored();
+  show(kept in words ? kept : "auto"); // shown alone: what another page has just kept may still be on its way
   toggle.hidden = false;
   toggle.addEventListener("click", () => {
     const order = Object.keys(words);
-    choose(order[(order.indexOf(toggle.value) + 1) % order.length]);
+    const next = order[(order.indexOf(toggle.value) + 1) % order.length];
+    show(next);
+    keep(next);
   });
 
   // ---- legend: pick out one method in all pictures ----
