@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", sys.pycache_prefix)
 pytest.register_assert_rewrite("helpers")  # an assertion that fails there shows its values, too
 
+from helpers import tiers  # noqa: E402 - after what it needs
 
 PROCESSES = {"slow": 3}
 """Processes that tests run in where `-n` says nothing else, and pytest-xdist is there, by `-m`.
@@ -62,6 +64,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Spares the tier `quick` the time that it takes to import all other modules."""
     skip = config.option.markexpr == "quick" and collection_path.suffix == ".py"
     return True if skip and not is_quick(collection_path) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Marks those cases of a parametrised test as slow that its marks name."""
+    made = yield
+    if isinstance(made, list):
+        tiers.mark_slow([case for case in made if isinstance(case, pytest.Item)])
+    return made
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -106,6 +106,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return learnt_looks(tmp_path_factory.mktemp("runs") / "run")
 
 
+@pytest.mark.slow_except("tent")
 @pytest.mark.parametrize("method", ["batch_statistics", "tent"])
 def test_a_domain_of_another_look_gains(digits: Run, method: Any) -> None:
     found = adapt_test(digits, method=method)
@@ -124,6 +125,7 @@ def test_a_domain_of_another_look_gains(digits: Run, method: Any) -> None:
     torch.testing.assert_close(again.outputs["dim"], found.outputs["dim"], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_domain_that_is_one_batch_leaves_a_model_that_gives_the_same(digits: Run) -> None:
     whole = adapt_test(digits, alpha=0.7, domain="dim")
     program = digits.model()

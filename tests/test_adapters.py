@@ -213,6 +213,7 @@ def test_a_merged_layer_computes_the_same(layer: nn.Module, shape: tuple[int, ..
     torch.testing.assert_close(merged(inputs), layer(inputs), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_except("safetensors")
 @pytest.mark.parametrize("to", ["pt2", "onnx", "safetensors"])
 def test_an_exported_model_is_merged(tmp_path: Path, to: str) -> None:
     run = run_of(tmp_path / "run", model=CNN)

@@ -96,6 +96,7 @@ METHODS = {
 QUICK = ("scaffold", "fedbn", "ditto", "fixbn", "ifca")
 
 
+@pytest.mark.slow_except("fixbn", "scaffold")
 @pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize(
     "method", [m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in METHODS]
@@ -106,6 +107,7 @@ def test_replays_give_every_methods_very_numbers(method: str, tmp_path: Path) ->
     assert_same(plain, replayed)
 
 
+@pytest.mark.slow_except("clip")
 @pytest.mark.usefixtures("on_cpu")
 @pytest.mark.parametrize("training", OPTIMISERS.values(), ids=OPTIMISERS.keys())
 def test_replays_give_every_optimisers_very_numbers(
@@ -115,6 +117,7 @@ def test_replays_give_every_optimisers_very_numbers(
     assert_same(plain, replayed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_cpu")
 def test_clients_of_other_sizes_and_changed_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,6 +169,7 @@ ON_THE_DEVICE = {
 SLOW = ("fedavg", "fedprox-momentum", "clip", "ditto", "moon", "fraug", "fedrep-adam")
 
 
+@pytest.mark.slow_except("fixbn")
 @pretends
 @pytest.mark.parametrize(
     "case", [c if c not in SLOW else pytest.param(c, marks=pytest.mark.slow) for c in ON_THE_DEVICE]
@@ -308,6 +312,7 @@ UNCAPTURABLE = {
 }
 
 
+@pytest.mark.slow_except("Branching")
 @pretends
 @pytest.mark.parametrize("name", UNCAPTURABLE)
 def test_a_step_that_no_replay_can_repeat_is_not_captured(
@@ -384,6 +389,7 @@ COMPILED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", [c if c == "fedbn-adam" else pytest.param(c, marks=pytest.mark.slow) for c in COMPILED]
 )
@@ -397,6 +403,7 @@ def test_a_traced_step_has_the_numbers_of_the_step(
     assert_same(plain, compiled, within=1e-5)
 
 
+@pytest.mark.slow_except("Branching")
 @pytest.mark.parametrize("name", ["Decides", "Draws", "Branching"])
 def test_a_step_that_cannot_be_traced_is_not_compiled(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -42,6 +42,7 @@ def test_centralised_is_fedavg_with_one_client(tmp_path: Path) -> None:
     assert result(tmp_path / "a") == result(tmp_path / "b")
 
 
+@pytest.mark.slow_except("0.2")
 @pytest.mark.parametrize("fraction", [0.2, 0.0])
 def test_the_one_client_takes_part_and_every_domain_is_tested(
     fraction: float, tmp_path: Path

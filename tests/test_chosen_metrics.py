@@ -83,6 +83,7 @@ def f1(labels: np.ndarray, predicted: np.ndarray) -> float:
     return oracle.f1_score(labels, predicted, average="macro", zero_division=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [0, 1])
 def test_figures_are_those_of_all_predictions_together(pair: list[Run], place: int) -> None:
     run = pair[place]
@@ -109,6 +110,7 @@ def test_figures_are_those_of_all_predictions_together(pair: list[Run], place: i
     assert summary.tolist() == [last(run, "f1", POOLED, f"d{domain}") for domain in range(3)]
 
 
+@pytest.mark.slow
 def test_what_is_chosen_changes_no_other_number(tmp_path: Path) -> None:
     plain = run_of(tmp_path / "plain", evaluation={}).folder / "history.csv"
     chosen = run_of(tmp_path / "chosen", evaluation={"metrics": ["accuracy", "loss"]})
@@ -144,6 +146,7 @@ class Stop:
     def on_end(self, *_: Any) -> None: ...
 
 
+@pytest.mark.slow
 def test_counts_are_resumed_to_the_same_bytes(tmp_path: Path) -> None:
     run_of(tmp_path / "whole")
     scenario = toy.scenario(evaluation={"metrics": MANY})
@@ -218,6 +221,7 @@ COLUMNS = (
 )
 
 
+@pytest.mark.slow
 def test_columns_that_are_asked_for(pair: list[Run]) -> None:
     table = Comparison.of(pair, columns=COLUMNS).table()
     for place, run in enumerate(pair):
@@ -347,6 +351,7 @@ def test_the_command_line_knows_metrics(
     assert "F1 Gini over clients" in page.read_text()
 
 
+@pytest.mark.slow
 def test_columns_of_several_scenarios_are_those_of_each_table(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -472,6 +477,7 @@ def test_a_metric_that_does_not_add_up_is_refused(metric: type[Metric], said: st
         fedlab.prepare(toy.scenario(evaluation={"metrics": [metric]}))
 
 
+@pytest.mark.slow
 def test_a_domain_is_tested_whole_where_some_of_its_test_samples_have_no_client(
     tmp_path: Path,
 ) -> None:

@@ -55,6 +55,7 @@ def test_a_base_is_asked_for_its_targets_too() -> None:
         scenario("multi_label", strategy={"name": "fedheal", "base": "fedntd"})
 
 
+@pytest.mark.slow_except("multi_label")
 @pytest.mark.parametrize("method", OF_LOSSES)
 @pytest.mark.parametrize("target", OTHERS)
 def test_a_method_of_losses_reads_the_targets(method: str, target: str, tmp_path: Path) -> None:
@@ -104,6 +105,7 @@ def test_ifca_refuses_models_that_would_all_start_the_same(tmp_path: Path) -> No
         prepare(toy.scenario(strategy="ifca", model=started))
 
 
+@pytest.mark.slow_except("ifca", "fedbabu")
 @pytest.mark.parametrize("method", ["fedbabu", "fedrod", "fedetf", "ifca", "fpl"])
 def test_adapters_of_a_transformer_learn_alone(method: str, tmp_path: Path) -> None:
     chosen = shapes.scenario(

@@ -273,6 +273,7 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_same_bytes(tiny, tmp_path,
     assert list(map(bytes_of, done.runs)) == list(map(bytes_of, whole.runs))
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_stops_no_other_and_its_reason_is_reported(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("FAILS", "yes")
     trainer = f"{__name__}:FailsForSeedOne"
@@ -432,6 +433,7 @@ def test_the_scenarios_own_parameters_do_not_stand_in_the_way(tiny, run):
 # ---------------------------------------------------------------------------- on Ray
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize(
     "methods",

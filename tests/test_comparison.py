@@ -97,6 +97,7 @@ def test_the_worst_client_is_no_number_where_one_has_diverged():
     assert curves.worst_curve(to_frame(rows), undefined).tolist() == [3, 1]
 
 
+@pytest.mark.slow_except("2")
 @pytest.mark.parametrize("methods", [2, 3])
 def test_six_seeds_can_claim_one_difference_but_not_one_of_two(tmp_path, tiny, methods):
     """With two, the least p after Holm's correction is 2 · 2 / 2⁶."""

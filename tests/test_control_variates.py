@@ -67,6 +67,7 @@ def test_weighted_by_examples_the_optimum_is_that_of_all_samples(method: dict, l
     assert error(bed, 50, weights=(1, 2, 5)) < 1e-10
 
 
+@pytest.mark.slow_except("0.67")
 @pytest.mark.parametrize("method", [{"name": "scaffold"}, {"name": "feddyn", "alpha": 2.0}])
 @pytest.mark.parametrize(("fraction", "rounds"), [(0.3, 400), (0.67, 150)])
 def test_weighted_by_examples_the_optimum_is_that_of_all_samples_with_a_part_of_the_clients(
@@ -98,6 +99,7 @@ def test_a_mean_over_all_clients_by_examples_is_that_of_the_sums_by_hand() -> No
     assert took(zero, 81 / 11, (1, 3), (2, 8)) == pytest.approx(85 / 12)
 
 
+@pytest.mark.slow_except("feddyn")
 @pytest.mark.parametrize(
     ("method", "rounds"),
     [({"name": "feddc", "alpha": 0.5}, 150), ({"name": "feddyn", "alpha": 2.0}, 150)],

@@ -291,6 +291,7 @@ def test_a_network_of_the_current_folder_is_found_there(tmp_path: Path, backend:
 # ---------------------------------------------------------------------- order
 
 
+@pytest.mark.slow_except("ditto", "fedavgm")
 @pytest.mark.parametrize("method", ["feddyn", "scaffold", "feddc", "ditto", "fedavgm"])
 def test_an_order_that_a_file_does_not_keep_changes_no_bytes(
     tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch

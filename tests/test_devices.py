@@ -272,6 +272,9 @@ def test_a_late_client_keeps_what_it_had(tmp_path: Path) -> None:
     assert len(tested) == 1  # it is tested all the same
 
 
+@pytest.mark.slow_except(
+    "fedavg", "fedbn", "ditto", "fednova", "feddyn", "silobn", "scaffold", "fedproto"
+)
 @pytest.mark.parametrize(
     "method", every([name for name in registry.BUILTIN["strategies"] if name not in ELSEWHERE])
 )
@@ -340,6 +343,7 @@ def test_only_available_clients_are_asked(tmp_path: Path) -> None:
         began += seconds
 
 
+@pytest.mark.slow_except("fedavg")
 @pytest.mark.parametrize("method", ["fedavg", "flwr:FedAdam", "scaffold"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
     def interrupt() -> None:
@@ -400,6 +404,7 @@ def test_the_time_to_an_accuracy_is_virtual() -> None:
     assert virtual_seconds_reaching(untimed, 0.49) is None
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_virtual_time(tmp_path: Path) -> None:
     for number, deadline in enumerate((3, None)):
         devices = {"deadline": deadline} if deadline else {}

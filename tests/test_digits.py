@@ -36,6 +36,7 @@ def domains():
     return {domain.name: domain for domain in Digits().load(context())}
 
 
+@pytest.mark.slow
 def test_default_is_five_balanced_domains_of_digits_five_size(domains):
     assert list(domains) == ["handwritten", "scan", "photo", "printed", "street"]
     for domain in domains.values():
@@ -54,6 +55,7 @@ def test_labels_are_shuffled_so_that_a_prefix_holds_all_classes(domains):
         assert (np.diff(domain.train_labels) != 1).any()
 
 
+@pytest.mark.slow_for("handwritten")
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_labels_can_be_learned_but_not_trivially(domains, name):
     """A kernel machine on raw pixels, blind to polarity, beats chance by far; none is solved."""

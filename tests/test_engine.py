@@ -29,6 +29,7 @@ REPEATED = [("fedprox", "auto"), ("silobn", "auto"), ("fedwon", "auto"), ("fedbn
 """Methods that send on Ray what others send too, by how they are executed."""
 
 
+@pytest.mark.slow_except("fedbn-auto")
 @pytest.mark.parametrize(
     ("method", "execution"),
     [
@@ -61,6 +62,7 @@ EVERY_METHOD = [name for name in registry.names("strategies") if name not in ELS
 FEW_LABELS = {"clients": 3, "label_budget": {"share": 0.5}}
 
 
+@pytest.mark.slow_except("fedavg", "fedbn", "scaffold", "fedproto", "local_only")
 @pytest.mark.parametrize("method", every([*EVERY_METHOD, "flwr:FedAdam", "flwr:FedAvgM"]))
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: str, tmp_path: Path) -> None:
     def interrupt() -> None:
@@ -104,6 +106,7 @@ def test_fedavg_with_one_client_and_full_batches_is_plain_sgd(tmp_path: Path) ->
         torch.testing.assert_close(final[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -116,6 +119,7 @@ def test_a_run_cut_before_its_first_checkpoint_starts_again(tmp_path: Path) -> N
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_a_killed_actor_changes_nothing(tmp_path: Path, ray_here: None) -> None:
     from fedlab.engine.ray.ray_grid import RayGrid
 

@@ -91,6 +91,7 @@ def written_description(path: Path) -> dict[str, Any]:
     return json.loads(session.get_modelmeta().custom_metadata_map["fedlab"])
 
 
+@pytest.mark.slow_except("pt2", "safetensors")
 @pytest.mark.parametrize("to", FORMATS)
 def test_a_file_takes_pixels_and_gives_the_logits_of_the_run(run: fedlab.Run, to: str) -> None:
     done = fedlab.export_run(run, to)
@@ -157,6 +158,7 @@ def test_a_method_without_a_global_model_says_so(personal: fedlab.Run) -> None:
         fedlab.export_run(personal)
 
 
+@pytest.mark.slow
 def test_features_go_with_their_extractor(tmp_path: Path) -> None:
     data = {
         "sources": [{"name": "helpers.toy:Stripes"}],
@@ -266,6 +268,7 @@ def write_and_compare(to: str, model: nn.Module, size: int, folder: Path) -> Non
     torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
 
+@pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in LARGE])
 def test_every_network_can_be_exported(name: str, tmp_path: Path) -> None:
     norm = "group" if name == "digits_cnn" else "batch"

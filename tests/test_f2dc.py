@@ -174,10 +174,12 @@ def test_the_modules_stay_unless_they_are_shared() -> None:
     assert update.client_state == {}
 
 
+@pytest.mark.slow
 def test_clients_train_one_after_the_other() -> None:
     assert not runtime_of(strategy=METHOD, model=CNN).trainer.supports_vmap
 
 
+@pytest.mark.slow_except("model1")
 @pytest.mark.parametrize("model", ["resnet20", CNN, "resnet10"])
 def test_networks_that_pool_before_the_head_can_be_divided(model: Any) -> None:
     prepared = prepare(toy.scenario(strategy=METHOD, model=model))
@@ -186,6 +188,7 @@ def test_networks_that_pool_before_the_head_can_be_divided(model: Any) -> None:
     assert find_split(prepared.model) is not None
 
 
+@pytest.mark.slow_for("mobilenet_v2")
 @pytest.mark.parametrize("model", ["mlp", "mobilenet_v2", "digits_cnn"])
 def test_other_networks_are_refused(model: str) -> None:
     with pytest.raises(InputError, match="f2dc divides the feature map"):

@@ -252,6 +252,7 @@ def test_the_loss_is_that_of_the_model_as_it_came_down(method: str) -> None:
     }  # the pass in which nothing learns has no effect on statistics
 
 
+@pytest.mark.slow_except("afl")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("double")
 def test_together_is_one_by_one(method: str) -> None:

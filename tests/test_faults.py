@@ -38,6 +38,7 @@ def with_half(name: str, backend: str = "ray", **changes) -> Scenario:
 # ---------------------------------------------------------------------- clients and actors
 
 
+@pytest.mark.slow_for("ray")
 @pytest.mark.parametrize("backend", ["local", "ray"])
 def test_a_slow_client_is_dropped_counted_and_named_and_the_rounds_go_on(
     backend: str, tmp_path: Path, ray_here: None
@@ -54,6 +55,7 @@ def test_a_slow_client_is_dropped_counted_and_named_and_the_rounds_go_on(
     assert run.history[run.history.metric == "failed"].value.tolist() == [1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_client_that_kills_its_actor_twice_stops_the_run_and_is_named(
     tmp_path: Path, ray_here: None
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_client_that_kills_its_actor_takes_no_other_along(tmp_path: Path, ray_
     assert trained(run, 1) == list(range(23))
 
 
+@pytest.mark.slow
 def test_a_local_half_that_actors_cannot_import_stops_the_run_before_it_has_a_folder(
     tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +210,7 @@ def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
 
 
+@pytest.mark.slow_except("round-000003/server.safetensors")
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -234,6 +238,7 @@ def test_a_run_without_a_whole_checkpoint_is_refused(tmp_path: Path) -> None:
         resume(cut)
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_writes_is_refused_until_that_has_ended(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", toy.scenario(rounds=1)).path
     program = (

@@ -278,6 +278,7 @@ def test_a_step_is_that_written_out(distance: str) -> None:
     torch.testing.assert_close(sent, dict(model.state_dict()), check_dtype=False)
 
 
+@pytest.mark.slow
 def test_the_first_round_has_no_term() -> None:
     losses = [
         runtime.train(0, received(runtime, 1), {})[1]["loss"]
@@ -359,6 +360,7 @@ def test_a_run_is_the_rounds_written_out(tmp_path: Path) -> None:
         run.model(client=0)
 
 
+@pytest.mark.slow
 def test_erasers_that_are_compressed_are_added_to_what_the_client_was_sent(tmp_path: Path) -> None:
     """Top-k of all is no compression, so that the method comes to the same state."""
     states: list[dict[str, Any]] = []

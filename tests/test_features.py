@@ -148,6 +148,7 @@ def test_a_warm_up_yields_the_same_features_again(monkeypatch, tmp_path):
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_a_warm_up_depends_on_seed_partition_and_training():
     first = prepare(on(WARM_UP))
     assert not same(first, prepare(on(WARM_UP, seed=1)))
@@ -156,6 +157,7 @@ def test_a_warm_up_depends_on_seed_partition_and_training():
     assert same(first, prepare(on(WARM_UP, rounds=7, strategy={"name": "fedprox", "mu": 0.1})))
 
 
+@pytest.mark.slow
 def test_a_warm_up_learns_nothing_from_unseen_domains(monkeypatch, tmp_path):
     """With the images of the unseen domain blacked out, the other domains' features stay."""
     from helpers import toy
@@ -180,6 +182,7 @@ def test_a_warm_up_learns_nothing_from_unseen_domains(monkeypatch, tmp_path):
     assert not np.array_equal(before.train.inputs, after.train.inputs)
 
 
+@pytest.mark.slow
 def test_a_run_on_warm_up_features_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     class Stop:
         def on_start(self, *_: Any) -> None: ...
@@ -209,6 +212,7 @@ def test_the_backbone_of_a_run_yields_what_its_head_was_given(tmp_path):
     assert data.test.inputs == pytest.approx(expected.numpy(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_backbone_of_a_run_takes_images_of_other_size_colour_and_classes(tmp_path):
     grey = {"sources": [{"name": "helpers.toy:Stripes"}], "image_size": 16, "channels": 1}
     mean = {"normalisation": {"mean": [0.4], "std": [0.2]}}
@@ -217,6 +221,7 @@ def test_the_backbone_of_a_run_takes_images_of_other_size_colour_and_classes(tmp
     assert data.train.inputs.shape == (120, 96 * 2 * 2)
 
 
+@pytest.mark.slow
 def test_runs_without_a_network_for_images_are_refused(tmp_path):
     simulate(scenario(strategy="fedbn"), out=tmp_path / "fedbn", progress=False)
     simulate(on("test_features:Pixels"), out=tmp_path / "features", progress=False)
@@ -277,6 +282,7 @@ TINY_CLIP = """{"embed_dim": 6,
 "text_cfg": {"context_length": 8, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1}}"""
 
 
+@pytest.mark.slow
 def test_a_clip_encoder_embeds_as_openclip_does(tmp_path):
     library = pytest.importorskip("open_clip")
     from PIL import Image
@@ -303,6 +309,7 @@ def test_open_clip_leaves_the_root_logger_as_it_was(tmp_path, monkeypatch):
     assert logging.getLogger().handlers == []
 
 
+@pytest.mark.slow
 def test_open_clip_says_what_it_cannot_give(tmp_path, monkeypatch):
     pytest.importorskip("open_clip")
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -42,6 +42,10 @@ CASES = [
 ]
 
 
+@pytest.mark.slow_for(
+    "rounds=3 training.local_epochs=2 training.batch_size=7",
+    "partition={clients: 5, domains: mixed, labels: {name: dirichlet, alpha: 0.3}}",
+)
 @pytest.mark.parametrize("overrides", CASES, ids=lambda case: " ".join(case) or "as it is")
 def test_the_loop_is_the_engine(fedavg: Callable, overrides: list[str], tmp_path: Path) -> None:
     base = [each for each in PLAIN if not ("model=mlp" in overrides and each == "model.norm=none")]

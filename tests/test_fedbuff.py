@@ -146,6 +146,7 @@ def test_a_step_is_the_mean_of_changes_that_fade(weighting: str, exponent: float
     }
 
 
+@pytest.mark.slow_except("model1")
 @pytest.mark.parametrize("model", [MLP, {"name": "small_cnn", "widths": [4, 4, 4]}])
 def test_with_a_buffer_for_all_it_is_fedavg(model: dict, tmp_path: Path) -> None:
     """Whatever the devices: everybody waits for the slowest, and no update is stale."""
@@ -177,6 +178,7 @@ def buffered(rounds: int = 6, devices: dict | None = None, **changes: Any) -> Sc
     return on_devices({"dropout": 0.1} if devices is None else devices, **fields | changes)
 
 
+@pytest.mark.slow
 def test_the_slow_are_stale_and_their_bytes_are_counted(tmp_path: Path) -> None:
     chosen = buffered(rounds=12, devices={})
     run = simulate(chosen, out=tmp_path / "run", progress=False)

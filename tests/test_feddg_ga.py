@@ -106,6 +106,7 @@ def test_both_losses_are_on_validation_samples() -> None:
     assert "validation_trained" not in plain.train(1, received, {})[1]
 
 
+@pytest.mark.slow
 def test_a_run_resumes_and_sends_the_model_alone(tmp_path: Path) -> None:
     chosen = toy.scenario(strategy="feddg_ga", model="mlp", rounds=4, evaluation=VALIDATED)
     run = simulate(chosen, out=tmp_path / "whole", progress=False)

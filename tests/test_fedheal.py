@@ -207,6 +207,7 @@ def test_inconsistent_changes_are_not_sent() -> None:
     assert state["grown"]["rounds"] == 4
 
 
+@pytest.mark.slow_except("fedbn")
 @pytest.mark.parametrize("base", ["fedavg", "ditto", "fpl", "fedbn"])
 @pytest.mark.usefixtures("double")
 def test_together_is_one_by_one(base: str) -> None:
@@ -233,6 +234,7 @@ def test_a_base_takes_its_own_steps_with_the_mean() -> None:
     assert strategy.state["arrays"]["weight"][0, 0] == pytest.approx(6.0)
 
 
+@pytest.mark.slow
 def test_over_scaffold_a_run_resumes_and_history_is_kept(tmp_path: Path) -> None:
     assert_resumes({"name": "fedheal", "base": "scaffold"}, tmp_path)  # type: ignore[arg-type]
 

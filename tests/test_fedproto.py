@@ -162,6 +162,7 @@ def test_only_classes_that_a_client_has_go_up() -> None:
         assert record["features"].shape == (len(record["classes"]), 6)
 
 
+@pytest.mark.slow_except("mlp", "adam-cnn-classes")
 @pytest.mark.parametrize("distance", ["classes", "samples"])
 @pytest.mark.parametrize("model", [DEEP, CNN], ids=["mlp", "cnn"])
 @pytest.mark.parametrize("name", ["sgd", "adam"])

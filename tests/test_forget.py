@@ -55,6 +55,7 @@ def test_the_new_run_goes_on_without_the_client(stripes: Run, unlearnt: Run) -> 
     assert load_run(unlearnt.folder).scenario.description.startswith("The run 'stripes'")
 
 
+@pytest.mark.slow
 def test_it_can_be_used_like_any_other(unlearnt: Run, tmp_path: Path) -> None:
     from fedlab.adaptation.personalise import personalise
 
@@ -62,6 +63,7 @@ def test_it_can_be_used_like_any_other(unlearnt: Run, tmp_path: Path) -> None:
     assert set(personalise(unlearnt, steps=1)["client"]) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_it_is_resumed_without_the_client(stripes: Run, tmp_path: Path) -> None:
     short = forget(stripes, 1, recovery_rounds=1, out=tmp_path / "short", progress=False).run
     longer = resume(short.folder, ["rounds=5"], progress=False)
@@ -144,6 +146,7 @@ def test_a_round_that_was_chosen_on_validation_is_what_is_changed(tmp_path: Path
     assert found.run.chosen_round in {5, 6}
 
 
+@pytest.mark.slow
 def test_two_clients_are_forgotten_one_after_the_other(unlearnt: Run, tmp_path: Path) -> None:
     found = forget(unlearnt, 2, recovery_rounds=1, out=tmp_path / "new", progress=False)
     assert found.run.scenario.partition.held_out_clients == (1, 2)
@@ -187,6 +190,7 @@ def small(folder: Path, **fields: Any) -> Run:
     return finished(folder / "run", **({"rounds": 1, "model": {"name": "mlp"}} | fields))
 
 
+@pytest.mark.slow_for("fields7")
 @pytest.mark.parametrize(
     ("fields", "options", "words"),
     [

@@ -26,6 +26,7 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return striped(tmp_path_factory.mktemp("runs") / "stripes")
 
 
+@pytest.mark.slow_except("label_agnostic")
 @pytest.mark.parametrize("method", ["projected_ascent", "label_agnostic"])
 def test_some_samples_are_forgotten_and_left_out(stripes: Run, tmp_path: Path, method: Any) -> None:
     own = request(stripes, 2).trained.runtime.partition[2].train.tolist()
@@ -55,6 +56,7 @@ def test_some_samples_are_forgotten_and_left_out(stripes: Run, tmp_path: Path, m
     assert found.cost.bytes <= (2 + 3 * 2) * model  # the client does it by itself
 
 
+@pytest.mark.slow
 def test_samples_are_chosen_by_share_and_by_class(stripes: Run) -> None:
     split = request(stripes, 0).trained.runtime.partition[0]
     some = request(stripes, 0, "0.25").samples

@@ -73,6 +73,7 @@ def test_without_its_last_model_a_client_trains_once_more(stripes: Run, tmp_path
     assert all(torch.equal(found.model[name], state[name]) for name in still)
 
 
+@pytest.mark.slow_except("0.5")
 @pytest.mark.parametrize("clip", [5.0, 0.5])
 def test_ascent_is_sgd_up_the_loss_and_back_onto_the_ball(stripes: Run, clip: float) -> None:
     asked = request(stripes, 1)
@@ -117,6 +118,7 @@ def test_the_radius_is_the_root_of_a_share_of_squared_distances(
     assert found == pytest.approx((4 * count / 3) ** 0.5)
 
 
+@pytest.mark.slow
 def test_ascent_ends_at_a_distance_from_the_local_model(stripes: Run) -> None:
     asked = request(stripes, 1)
     reference = reference_model(asked, changeable(asked))

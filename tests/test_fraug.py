@@ -273,6 +273,9 @@ class PlainRTNet(nn.Sequential):
         return near + self(torch.cat([made, one_hot(labels, CLASSES).float()], dim=1))
 
 
+@pytest.mark.slow_except(
+    "l2-entropy-True", "mean_cov-entropy-False", "mmd-entropy-False", "l2-non_saturating-False"
+)
 @pytest.mark.parametrize("interpolate", [False, True])
 @pytest.mark.parametrize(
     ("distance", "criterion"),
@@ -457,6 +460,7 @@ def test_both_records_are_weighed_by_examples() -> None:
     assert server.state == {"arrays": {"w": 2.0}, "generator": {"g": 20.0}}
 
 
+@pytest.mark.slow_except("mean_cov-mlp")
 @pytest.mark.parametrize("model", ["mlp", "cnn-batch"])
 @pytest.mark.parametrize("distance", ["mmd", "mean_cov", "l2"])
 @pytest.mark.usefixtures("double")

@@ -395,6 +395,7 @@ def test_it_helps_where_clients_miss_classes(tmp_path):
     assert other > one + 0.1
 
 
+@pytest.mark.slow_except("fedavg")
 @pytest.mark.parametrize("base", ["fedavg", {"name": "fedprox", "mu": 0.1}, "flwr:FedAdam"])
 def test_any_base_resumes_to_the_same_bytes(tmp_path, base):
     class Stop:

@@ -118,6 +118,7 @@ def test_a_fraction_refers_to_those_that_may_train(tmp_path: Path) -> None:
     assert set(trained["client"]) == {0, 2, 3, 5}
 
 
+@pytest.mark.slow
 def test_they_are_asked_nothing_before_the_first_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +151,7 @@ def test_they_are_asked_nothing_before_the_first_round(
     assert asked == {0, 2, 3, 5}
 
 
+@pytest.mark.slow
 def test_adaptation_leaves_nothing_behind(tmp_path: Path) -> None:
     first = run_of(tmp_path / "a", evaluation={}).history
     second = run_of(tmp_path / "b", evaluation={"adapt_steps": 50}).history
@@ -273,6 +275,7 @@ def test_a_domain_is_tested_whole_with_held_out_clients(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow_except("fedavg")
 @pytest.mark.parametrize("strategy", ["fedavg", "fedbn"])
 def test_a_held_out_client_starts_from_initial_values_in_what_is_kept(
     tmp_path: Path, strategy: str
@@ -295,6 +298,7 @@ def test_a_held_out_client_starts_from_initial_values_in_what_is_kept(
 # ---------------------------------------------------------------------- the same bytes
 
 
+@pytest.mark.slow_except("fedavg")
 @pytest.mark.parametrize("strategy", ["fedavg", "scaffold"])
 def test_a_resumed_run_is_the_run_that_was_never_interrupted(tmp_path: Path, strategy: str) -> None:
     run_of(tmp_path / "whole", strategy=strategy, rounds=4)
@@ -323,6 +327,7 @@ def test_ray_and_one_process_give_the_same_bytes(tmp_path: Path, ray_here: None)
 # ---------------------------------------------------------------------- where it is shown
 
 
+@pytest.mark.slow
 def test_comparisons_have_a_column_for_them(tmp_path: Path) -> None:
     comparison = fedlab.compare(
         scenario(),

@@ -326,6 +326,7 @@ def test_simulations_and_devices_answer_with_the_same_client_app(
     assert handlers[0] == handlers[1] == handlers[2]
 
 
+@pytest.mark.slow
 def test_a_device_that_trains_a_round_again_comes_to_the_same_end(
     four: Path, tmp_path: Path
 ) -> None:

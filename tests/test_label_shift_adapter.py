@@ -172,6 +172,7 @@ def test_with_the_prior_given_the_boundary_is_that_of_bayes() -> None:
         assert float((chances - right).abs().max()) < 0.08
 
 
+@pytest.mark.slow
 def test_the_source_prior_is_that_of_all_samples() -> None:
     """Three of four samples are of the first class: for this prior, Bayes' boundary is theirs."""
     clients = [normal_pair((1500, 500), 0), normal_pair((1500, 500), 1)]
@@ -229,6 +230,7 @@ def logits(run: Run, domain: str) -> tuple[Tensor, Tensor]:
     return outputs, seen[0]
 
 
+@pytest.mark.slow
 def test_the_average_follows_predictions_of_the_runs_own_model(digits: Run) -> None:
     options = {"domain": "skewed", "momentum": 0.6, "batch_size": 20, "rounds": 3}
     found = adapt_test(digits, **ADAPTER, **options, seed=4)
@@ -257,6 +259,7 @@ def test_the_average_follows_predictions_of_the_runs_own_model(digits: Run) -> N
     torch.testing.assert_close(linear(features[rows], *left), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_other_shares_of_classes_are_followed(digits: Run) -> None:
     found = adapt_test(digits, **ADAPTER, rounds=50, batch_size=10)
     scores = accuracy(found)
@@ -271,6 +274,7 @@ def test_other_shares_of_classes_are_followed(digits: Run) -> None:
     assert "trained on 210 samples of 2 clients, each of which sends and" in found.source
 
 
+@pytest.mark.slow_except("em")
 @pytest.mark.parametrize("estimator", ["bbse", "em"])
 def test_an_estimate_of_a_whole_domain_may_be_followed(digits: Run, estimator: Any) -> None:
     options = {"domain": "skewed", "estimator": estimator}
@@ -285,6 +289,7 @@ def test_an_estimate_of_a_whole_domain_may_be_followed(digits: Run, estimator: A
     torch.testing.assert_close(whole.outputs, found.outputs, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_goes_before_the_last_layer_of_an_adapted_network(digits: Run) -> None:
     plain = adapt_test(digits, **ADAPTER, domain="dim")
     for base in ("batch_statistics", "tent"):
@@ -376,6 +381,7 @@ class OneClassLess(toy.Stripes):
         return replace(whole, train_inputs=inputs, train_labels=labels)
 
 
+@pytest.mark.slow_for("bags", "local", "class")
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -415,6 +421,7 @@ def test_targets_that_are_no_class_are_refused(target: str, tmp_path: Path) -> N
         adapt_test(run, **ADAPTER)
 
 
+@pytest.mark.slow
 def test_the_command_shows_writes_and_draws(digits: Run, tmp_path: Path, run: Any) -> None:
     priors, picture = tmp_path / "priors.csv", tmp_path / "one.png"
     words = ["adapt-test", digits.folder, "--method", "label_shift_adapter", "--rounds", "2"]

@@ -109,6 +109,7 @@ def test_a_score_is_that_of_the_last_model_on_training_samples_of_the_left_out_d
     assert tuning.summary().loc["fedavg", "score"] == pytest.approx(by_draw.max())
 
 
+@pytest.mark.slow_except("loss")
 @pytest.mark.parametrize("metric", ["mae", "rmse", "loss"])
 def test_numbers_are_judged_in_their_units(
     metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +160,7 @@ def test_nothing_that_is_chosen_depends_on_test_samples(tuning: Tuning, tmp_path
     assert scores[0] != scores[1]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_comes_to_the_same_bytes(
     tuning: Tuning, data: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_the_same_command_goes_on_and_comes_to_the_same_bytes(
         assert (again.folder / name).read_bytes() == (tuning.folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_tuned_scenarios_have_all_domains_and_tests(tuning: Tuning, data: Path) -> None:
     scenario = tuning.scenarios()["fedavg"]
     assert scenario.data.unseen_domains == ("unseen",)

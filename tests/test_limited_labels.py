@@ -338,6 +338,7 @@ METHODS: dict[str, dict[str, Any]] = {
 BUDGET = {"clients": 3, "label_budget": {"share": 0.25}}
 
 
+@pytest.mark.slow_except("fedlabel", "uda")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("double")
 def test_together_is_one_by_one(method: str) -> None:
@@ -377,6 +378,7 @@ def test_ray_and_this_process_give_the_same_bytes(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
+@pytest.mark.slow_except("fedlabel", "uda")
 @pytest.mark.parametrize("method", METHODS)
 def test_runs_count_what_they_used(tmp_path: Path, method: str) -> None:
     chosen = scenario(strategy=METHODS[method], partition=BUDGET)

@@ -209,6 +209,7 @@ def test_a_step_minimises_both_terms() -> None:
         torch.testing.assert_close(update.arrays["arrays"][name], before.detach() - 0.1 * grad)
 
 
+@pytest.mark.slow_except("fedprox")
 @pytest.mark.parametrize("base", ["fedprox", "scaffold", "fedbn", "fedrep"])
 def test_it_goes_in_front_of_others(base: str, tmp_path: Path) -> None:
     model = {"name": "small_cnn", "widths": [4, 4, 4]}
@@ -219,6 +220,7 @@ def test_it_goes_in_front_of_others(base: str, tmp_path: Path) -> None:
     assert np.isfinite(run.history.value).all()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same(tmp_path: Path) -> None:
     def stop() -> None:
         raise KeyboardInterrupt

@@ -35,6 +35,7 @@ OPTIMIZERS = [
 ]
 
 
+@pytest.mark.slow_except("sgd", "adam")
 @pytest.mark.parametrize(("options", "make"), OPTIMIZERS, ids=["sgd", "nesterov", "adam", "adamw"])
 def test_full_batch_epochs_are_plain_pytorch(options: dict, make) -> None:
     training = {"batch_size": "full", "local_epochs": 3, "optimizer": options}

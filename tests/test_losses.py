@@ -271,6 +271,20 @@ def test_stacks_are_refused_where_what_is_kept_has_the_client_s_size() -> None:
     assert not trainer.supports_vmap
 
 
+@pytest.mark.slow_except(
+    "fedavg",
+    "fedbn",
+    "ditto",
+    "scaffold",
+    "fedadam",
+    "fedsam",
+    "fedala",
+    "ifca",
+    "fedplvm",
+    "fedlesam",
+    "fedproto",
+    "centralised",
+)
 @pytest.mark.parametrize("method", USING_THE_LOSS)
 def test_methods_hand_on_what_a_loss_keeps(tmp_path: Path, method: str) -> None:
     chosen = toy.scenario(
@@ -285,6 +299,7 @@ def test_methods_hand_on_what_a_loss_keeps(tmp_path: Path, method: str) -> None:
     assert losses.map(isfinite).all()
 
 
+@pytest.mark.slow_for("fedrs", "aldr_kl", "ldam", "fedlc")
 @pytest.mark.parametrize("name", LOSSES)
 def test_runs_learn(tmp_path: Path, name: str) -> None:
     chosen = toy.scenario(

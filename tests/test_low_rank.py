@@ -62,6 +62,13 @@ def wide(runtime: Runtime) -> WideLayers | None:
     return sequential.wide
 
 
+@pytest.mark.slow_except(
+    "mlp",
+    "side dense-linear",
+    "alone low_rank-linear-equal-everything",
+    "alone low_rank-no-bias-equal-plain",
+    "alone low_rank-no-bias-equal-decay",
+)
 @pytest.mark.parametrize(
     ("way", "network", "clients", "training"),
     pairs_first(
@@ -93,6 +100,7 @@ def test_other_optimisers_side_by_side(name: str) -> None:
     assert chain_of(runtime.trainer, runtime.preprocess)
 
 
+@pytest.mark.slow_except("fedavg-cnn-none", "fedbn-cnn-batch")
 @pytest.mark.parametrize(
     ("method", "network"),
     [
@@ -119,6 +127,7 @@ def test_dense_layers_of_other_networks(method: str, network: str) -> None:
     assert len(layers.slots) == 1
 
 
+@pytest.mark.slow_except("mlp", "linear")
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("network", ["linear", "mlp", "cnn-batch"])
 def test_single_precision(network: str, together: bool) -> None:
@@ -126,6 +135,7 @@ def test_single_precision(network: str, together: bool) -> None:
     compare(ragged, "low_rank", together, 1e-5, model=NETWORKS[network], training=training)
 
 
+@pytest.mark.slow_except("fedprox")
 @pytest.mark.parametrize("method", ["fedprox", "fedwon"])
 def test_methods_that_look_at_weights_keep_them(method: str) -> None:
     model = NETWORKS["cnn-batch"]
@@ -228,6 +238,7 @@ def test_the_rule(
     assert work.low_rank_later(weight, optimizer, form) is later
 
 
+@pytest.mark.slow_except("linear", "no-bias-low_rank-decay")
 @pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING.keys())
 @pytest.mark.parametrize("form", ["low_rank", "dense"])
 @pytest.mark.parametrize("network", ["linear", "no-bias"])

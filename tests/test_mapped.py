@@ -321,6 +321,7 @@ def test_a_client_larger_than_what_is_read_ahead_is_read_ahead_alone() -> None:
     assert read == [1, 2]
 
 
+@pytest.mark.slow_except("vmap")
 @pytest.mark.parametrize("execution", ["sequential", "vmap"])
 def test_only_mapped_samples_are_read_ahead(
     pair: list[dict[str, Any]],
@@ -392,6 +393,7 @@ def test_a_run_whose_file_changes_ends_with_one_line(
     changing(pair, tmp_path / "run", "local")
 
 
+@pytest.mark.slow
 def test_actors_end_a_run_with_that_line_too(
     pair: list[dict[str, Any]], tmp_path: Path, ray_here: None
 ) -> None:
@@ -412,6 +414,7 @@ def test_mapped_samples_train_to_the_same_bytes(folder: Path) -> None:
     assert histories[0] == histories[1]
 
 
+@pytest.mark.slow
 def test_ray_maps_the_files_itself(folder: Path, ray_here: None) -> None:
     file = folder / "npy.yaml"
     words = ", ".join(f"{key}: {value}" for key, value in FILES.items())

@@ -180,6 +180,7 @@ def all_agree(runs: list[Run]) -> None:
             torch.testing.assert_close(two, one, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow_except("feddyn-HeadAlone", "ditto-Tied", "fedavg-Dropped")
 @pytest.mark.parametrize(
     ("method", "network"),
     [

@@ -58,12 +58,14 @@ def test_every_registered_network_is_tested_here():
     assert {*SHAPES, "per_client"} == set(registry.BUILTIN["models"])
 
 
+@pytest.mark.slow_for("alexnet", "resnet18", "mobilenet_v2", "efficientnet_lite0")
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_sample_becomes_one_number_per_class(name):
     model = build(name, classes=3).eval()
     assert model(samples(name, 2)).shape == (2, 3)
 
 
+@pytest.mark.slow_for("resnet18", "mobilenet_v2", "efficientnet_lite0")
 @pytest.mark.parametrize(
     ("name", "shape", "parameters"),
     [
@@ -144,6 +146,7 @@ def test_tables_are_refused_by_convolutional_networks(name):
         build(name, (7,))
 
 
+@pytest.mark.slow_for("alexnet")
 @pytest.mark.parametrize(("name", "side"), [("small_cnn", 8), ("digits_cnn", 4), ("alexnet", 63)])
 def test_images_may_be_as_small_as_promised_but_no_smaller(name, side):
     assert build(name, (3, side, side)).eval()(torch.randn(1, 3, side, side)).shape == (1, 10)
@@ -176,6 +179,7 @@ def test_equal_seeds_give_equal_bytes_for_any_global_generator(name):
     assert not torch.equal(next(first.parameters()), next(other.parameters()))
 
 
+@pytest.mark.slow_for("resnet18")
 @pytest.mark.parametrize(
     "name",
     [
@@ -234,6 +238,7 @@ def gradient_of(model: nn.Module):
     return grad(loss)
 
 
+@pytest.mark.slow_for("resnet20-none", "resnet20-layer", "resnet20-batch")
 @pytest.mark.parametrize("norm", ["batch", "group", "layer", "none"])
 @pytest.mark.parametrize("name", ["small_cnn", "digits_cnn", "resnet20"])
 def test_many_clients_at_once_get_the_gradients_of_each_alone(name, norm):
@@ -258,6 +263,7 @@ def test_many_clients_at_once_get_the_gradients_of_each_alone(name, norm):
             assert tensor.tolist() == [1, 1]
 
 
+@pytest.mark.slow_for("resnet10", "resnet18", "resnet20", "mobilenet_v2", "efficientnet_lite0")
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name == "alexnet" else ()) for name in SHAPES],

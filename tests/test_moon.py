@@ -55,6 +55,7 @@ def test_the_projection_head_comes_before_the_last_layer() -> None:
     assert len([module for module in plain.modules() if isinstance(module, nn.Linear)]) == 2
 
 
+@pytest.mark.slow_except("linear")
 @pytest.mark.parametrize("model", ["resnet20", "mobilenet_v2", "linear"])
 def test_every_network_can_be_given_one(model: str) -> None:
     prepared = prepare(toy.scenario(strategy=MOON, model={"name": model}))
@@ -120,6 +121,7 @@ def test_only_the_model_goes_up_and_the_same_model_stays() -> None:
     torch.testing.assert_close(update.client_state["previous"], update.arrays["arrays"])
 
 
+@pytest.mark.slow_except("mlp")
 @pytest.mark.parametrize("model", ["mlp", "cnn-batch"])
 @pytest.mark.usefixtures("double")
 def test_together_is_one_by_one(model: str) -> None:

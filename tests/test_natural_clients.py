@@ -222,6 +222,7 @@ def test_a_run_keeps_the_words_and_knows_the_number(tmp_path: Path) -> None:
         run.model_state(6)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     file = clinic(tmp_path)
     fedlab.simulate(file, out=tmp_path / "whole", rounds=3, progress=False)
@@ -231,6 +232,7 @@ def test_a_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert whole == parts
 
 
+@pytest.mark.slow
 def test_ray_and_one_process_agree(tmp_path: Path, ray_here: None) -> None:
     file = clinic(tmp_path)
     runs = [

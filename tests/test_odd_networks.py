@@ -80,6 +80,7 @@ EXACT = [
 ]
 
 
+@pytest.mark.slow_except("as one", "Tied-low rank", "Segments-low rank")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", EXACT)
 def test_a_round_is_that_of_plain_pytorch(name: str, way: str, tmp_path: Path) -> None:
@@ -98,6 +99,12 @@ OPTIMISERS = {
 }
 
 
+@pytest.mark.slow_except(
+    "Idle-nesterov-as one",
+    "LargeBatches-adam-one by one",
+    "SmallBatches-sgd-one by one",
+    "Idle-adam-low rank",
+)
 @pytest.mark.parametrize(
     ("name", "optimizer", "way"),
     pairs_first(
@@ -116,6 +123,9 @@ def test_a_parameter_without_a_gradient_is_left_alone_as_in_plain_pytorch(
         torch.testing.assert_close(got[tensor], value, atol=1e-5, rtol=1e-4, msg=tensor)
 
 
+@pytest.mark.slow_except(
+    "LargeBatches-fedprox", "SmallBatches-feddyn", "SmallBatches-scaffold", "Alternating-feddyn"
+)
 @pytest.mark.parametrize("strategy", ["fedprox", "scaffold", "fedsam", "feddyn", "ditto"])
 @pytest.mark.parametrize("name", ["Alternating", "LargeBatches", "SmallBatches"])
 def test_methods_take_the_same_steps_one_by_one_and_as_one(
@@ -138,6 +148,7 @@ def test_methods_take_the_same_steps_one_by_one_and_as_one(
         torch.testing.assert_close(together[tensor], value, atol=1e-5, rtol=1e-4, msg=tensor)
 
 
+@pytest.mark.slow_except("LastCodebook", "Codebook")
 @pytest.mark.parametrize("name", ["SpectralNorm", "OldSpectralNorm", "LastCodebook", "Codebook"])
 def test_the_round_of_a_single_client_is_that_of_plain_pytorch(name: str, tmp_path: Path) -> None:
     chosen = scenario(name, clients=1)
@@ -149,6 +160,7 @@ def test_the_round_of_a_single_client_is_that_of_plain_pytorch(name: str, tmp_pa
 METHODS = ("fedprox", "scaffold", "fedadam", "ditto", "fedper", "fedrep", "feddyn", "flwr:FedAvg")
 
 
+@pytest.mark.slow_except("fedprox", "scaffold", "feddyn", "fedrep", "flwr:FedAvg")
 @pytest.mark.parametrize("strategy", METHODS)
 def test_what_is_frozen_never_moves(strategy: str, tmp_path: Path) -> None:
     momentum = "training.optimizer.momentum=0"
@@ -187,6 +199,7 @@ NAMED = [
 """Whose tensors have other names than usual, or are none that travel."""
 
 
+@pytest.mark.slow_except("FrozenHead", "LastCodebook", "NonPersistent", "Tied")
 @pytest.mark.parametrize("name", NAMED)
 def test_a_trained_model_is_given_out_whole(name: str, tmp_path: Path) -> None:
     chosen = scenario(name)
@@ -198,6 +211,7 @@ def test_a_trained_model_is_given_out_whole(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(run.model()(samples), outputs, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow_except("fedavg-OldSpectralNorm", "flwr:FedAvg-SpectralNorm")
 @pytest.mark.parametrize("name", ["SpectralNorm", "OldSpectralNorm"])
 @pytest.mark.parametrize("strategy", ["fedavg", "fedadam", "flwr:FedAvg"])
 def test_singular_vectors_fit_the_mean_of_weights(name: str, strategy: str, tmp_path: Path) -> None:
@@ -410,6 +424,16 @@ UNDERSTOOD = {
 }
 
 
+@pytest.mark.slow_except(
+    "Tied",
+    "Frozen",
+    "LastCodebook",
+    "LocalCodebook",
+    "HeadFirst",
+    "Told",
+    "Dropped",
+    "BatchStatistics",
+)
 @pytest.mark.parametrize("name", UNDERSTOOD)
 def test_a_verb_shows_what_is_understood(
     name: str, tmp_path: Path, run: Callable[..., tuple[int, str, str]]

@@ -57,6 +57,7 @@ def notebook():
     return Slowed, Shrinking
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_classes_of_a_notebook_run_on_ray(tmp_path):
     slowed, shrinking = notebook()
@@ -117,6 +118,7 @@ def test_a_run_of_a_class_that_is_gone_says_what_to_do(tiny, tmp_path):
     assert "put it into a module and name it module:Class" in said
 
 
+@pytest.mark.slow
 def test_methods_of_a_notebook_are_compared(tiny):
     slowed, shrinking = notebook()
     done = fedlab.compare(

@@ -94,6 +94,7 @@ def test_a_method_with_other_arguments_is_refused_before_training(tmp_path, clas
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_method_may_take_more_than_it_is_given():
     assert prepare(fedlab.load_scenario(toy.scenario(), client=MoreThanNeeded))
 
@@ -125,6 +126,7 @@ def converts(self, server_round, updates):
     self.state["arrays"] = {n: t.numpy() for n, t in self.weighted_mean(updates, "arrays").items()}
 
 
+@pytest.mark.slow_for("returns", "forgets")
 @pytest.mark.parametrize(
     ("aggregate", "said"),
     [
@@ -224,6 +226,7 @@ def test_a_misspelt_hook_in_a_notebooks_function_is_refused(tiny_toy):
         prepare(load_scenario(tiny_toy, client=Local))
 
 
+@pytest.mark.slow
 def test_honest_helpers_are_let_pass(tiny_toy):
     prepare(load_scenario(tiny_toy, client=Helping))
 
@@ -300,6 +303,7 @@ class OneLeavesAtHome(OneLeaves):
     norm_policy = FedBN.norm_policy
 
 
+@pytest.mark.slow_except("method1-sequential", "method2-vmap")
 @pytest.mark.parametrize("execution", ["sequential", "vmap"])
 @pytest.mark.parametrize("method", ["fedavg", {"name": "fedbn"}, {"name": "flwr:FedMedian"}])
 def test_one_client_that_leaves_the_numbers_costs_itself_the_round_alone(

@@ -113,6 +113,7 @@ def test_work_is_that_of_a_clients_own_network() -> None:
         assert np.array_equal(numbers, np.broadcast_to([10, 21, 12, 23], numbers.shape))
 
 
+@pytest.mark.slow
 def test_a_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -125,6 +126,7 @@ def test_a_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_actors_and_one_process_give_the_same_bytes(tmp_path: Path, ray_here: None) -> None:
     """Each actor builds all networks; clients of a stack have the same one."""
     for backend in ("local", "ray"):

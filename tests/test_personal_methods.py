@@ -151,6 +151,7 @@ def test_three_rounds_are_those_written_out(
         assert_close(run.model_state(client), model)
 
 
+@pytest.mark.slow_except("as-long")
 @pytest.mark.parametrize(
     ("own", "epochs"),
     [({}, 2), ({"personal_epochs": 3}, 3), ({"personal_steps": 1}, 1)],
@@ -181,6 +182,7 @@ def test_ditto_is_fedavg_and_a_penalised_model_beside_it(
         assert_close(run.model_state(client), model)
 
 
+@pytest.mark.slow
 def test_ditto_without_penalty_is_local_training_and_fedavg(tmp_path: Path) -> None:
     runs = {
         name: simulate(
@@ -203,6 +205,7 @@ def test_ditto_without_penalty_is_local_training_and_fedavg(tmp_path: Path) -> N
         )
 
 
+@pytest.mark.slow
 def test_fedper_without_own_layers_is_fedavg(tmp_path: Path) -> None:
     for name, block in [("a", "fedavg"), ("b", {"name": "fedper", "layers": 0})]:
         simulate(toy.scenario(strategy=block), out=tmp_path / name, progress=False)
@@ -221,6 +224,7 @@ def test_in_a_phase_of_fedrep_only_its_part_learns() -> None:
 # ---------------------------------------------------------------------- whole runs
 
 
+@pytest.mark.slow_except("fedper", "lg_fedavg", "fedproto")
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_clients_are_tested_with_the_models_they_keep(method: Any, tmp_path: Path) -> None:
     chosen = toy.scenario(strategy=method, model=CNN, evaluation={"every": 2})
@@ -268,6 +272,7 @@ def test_on_ray_a_run_ends_in_the_same_bytes(method: str, tmp_path: Path, ray_he
     assert result(tmp_path / "local") == result(tmp_path / "ray")
 
 
+@pytest.mark.slow_except("ditto", "local_only")
 @pytest.mark.parametrize("method", ["local_only", "fedproto", "fedper", "ditto"])
 def test_without_a_global_model_the_closing_table_has_the_clients_alone(
     method: str, tmp_path: Path
@@ -282,6 +287,7 @@ def test_without_a_global_model_the_closing_table_has_the_clients_alone(
     assert run.summary()["global_value"].isna().all()
 
 
+@pytest.mark.slow_except("fedper", "lg_fedavg")
 @pytest.mark.parametrize(
     "method",
     ["ditto", "fedper", {"name": "fedrep", "head_epochs": 2}, "lg_fedavg", "local_only"],

@@ -18,6 +18,7 @@ from helpers.toy import scenario
 PHASED = {"name": "helpers.phased:Curious", "client": "helpers.phased:Phased"}
 
 
+@pytest.mark.slow_except("optimizer1")
 @pytest.mark.parametrize("optimizer", [{"lr": 0.05, "momentum": 0.9}, {"name": "adam"}])
 @pytest.mark.usefixtures("double")
 def test_phases_of_a_stack_are_those_of_its_clients(optimizer: dict[str, Any]) -> None:
@@ -51,6 +52,7 @@ def test_the_methods_own_metrics_and_records_go_up() -> None:
     assert update.arrays["head"].keys() == set(runtime.trainer.task.head.names)
 
 
+@pytest.mark.slow_for("ray")
 @pytest.mark.parametrize("backend", ["local", "ray"])
 @pytest.mark.usefixtures("ray_here")
 def test_clients_are_asked_before_the_first_round(tmp_path: Path, backend: str) -> None:

@@ -65,6 +65,7 @@ WAYS = [
 """How clients are executed; on low-rank layers their weights are formed only in sums."""
 
 
+@pytest.mark.slow_except("{'execution': 'vmap'}-(1,)")
 @pytest.mark.parametrize(  # actors of another number have to start, which takes seconds
     ("way", "actors"), [(WAYS[0], (2,)), (WAYS[1], (2, 1)), (WAYS[2], (1,))], ids=str
 )
@@ -196,6 +197,7 @@ class DiesOnce(FedAvg):
 """
 
 
+@pytest.mark.slow_except("sequential")
 @pytest.mark.parametrize("execution", ["sequential", "vmap"])
 def test_an_actor_that_dies_within_a_portion_changes_nothing(
     execution: str, tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,9 @@ from fedlab.engine.execution.batched_mlp import chain_of
 from helpers.cohorts import METHODS, NETWORKS, rounds, runtime_of
 
 
+@pytest.mark.slow_except(
+    "alone dense-fedavg", "alone dense-fedbn", "together dense-fedbn", "alone low_rank-fedavg"
+)
 @pytest.mark.parametrize("method", ["fedavg", "fedprox", "fedbn", "moon", "fedwon"])
 @pytest.mark.parametrize("way", ["alone dense", "alone low_rank", "together dense"])
 def test_bf16_is_float32_up_to_rounding(method: str, way: str) -> None:

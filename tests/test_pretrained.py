@@ -349,6 +349,7 @@ def test_patterns_freeze_parameters_by_name() -> None:
     assert "1.running_mean" not in anatomy_of(model).moving
 
 
+@pytest.mark.slow_except("backbone")
 @pytest.mark.parametrize("freeze", ["backbone", ["0.*", "1.*"]])
 def test_a_round_with_frozen_parts_is_that_of_plain_pytorch(tmp_path: Path, freeze: Any) -> None:
     training = {"batch_size": "full", "local_steps": 2, "optimizer": {"lr": 0.1}}

@@ -113,6 +113,7 @@ def check(key: int, folder: Path) -> None:
         torch.testing.assert_close(got[name], value, atol=1e-5, rtol=1e-4, msg=f"{key}: {name}")
 
 
+@pytest.mark.slow_except("0", "1", "3", "7", "8", "18")
 @pytest.mark.parametrize("key", range(FEW))
 def test_a_network_learns_as_in_plain_pytorch(key: int, tmp_path: Path) -> None:
     check(key, tmp_path)

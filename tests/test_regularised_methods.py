@@ -204,6 +204,7 @@ def test_mofedsam_is_that_of_the_formulas(fraction: float) -> None:
     torch.testing.assert_close(model, w, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_mofedsam_resumes_trains_many_as_one_and_refuses_momentum(tmp_path: Path) -> None:
     strategy = {"name": "fedsam", "own_share": 0.5}
     chosen = toy.scenario(strategy=strategy, model=MODELS["cnn-batch"], rounds=3)
@@ -313,6 +314,7 @@ def test_only_the_model_goes_up_and_nothing_stays(method: str) -> None:
     assert update.client_state == {}
 
 
+@pytest.mark.slow_except("fixbn", "fedntd-optimizer1", "fedsam-optimizer0")
 @pytest.mark.parametrize("optimizer", [{"lr": 0.01}, {"name": "adam", "clip_norm": 0.05}])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("double")
@@ -338,6 +340,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, metho
     assert_resumes(toy.scenario(strategy=METHODS[method], model=model, rounds=4), tmp_path)
 
 
+@pytest.mark.slow_for("resnet20")
 @pytest.mark.parametrize("model", ["mlp", "resnet20", "cnn-group"])
 @pytest.mark.parametrize("method", ["fedntd", "fedsam"])
 def test_any_network_will_do(method: str, model: str) -> None:

@@ -67,6 +67,7 @@ class Mine(ClientTrainer):
 METHODS = ("training_data", "begin", "objective", "gradients", "step", "finish")
 
 
+@pytest.mark.slow_except("ValueError-begin", "SystemExit-gradients", "ValueError-step")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("error", [ValueError, SystemExit])
 def test_an_error_is_reported_before_there_is_a_folder(

@@ -275,6 +275,7 @@ def test_what_the_objective_of_a_phase_returns_is_checked() -> None:
 METHODS = ("fedprox", "scaffold", "feddyn", "fednova", "feddc", "ditto", "fedper", "fedrep")
 
 
+@pytest.mark.slow_except("fedprox", "scaffold", "fedsam", "feddyn")
 @pytest.mark.parametrize("method", [*METHODS, "fedproto", "moon", "fedntd", "fedsam", "fedadam"])
 def test_what_builds_on_a_shipped_method_and_changes_nothing_is_let_pass(method: str) -> None:
     own = client_trainer_class(toy.scenario(strategy=method))

@@ -128,6 +128,7 @@ def test_every_section_is_there_with_heading_and_content(page: Page) -> None:
     assert not [p for p in page.all("p") if p.get("class") == "missing"]
 
 
+@pytest.mark.slow
 def test_the_page_has_the_colours_of_pictures(text: str) -> None:
     for number, colour in enumerate(method_colours(8)):
         assert f"--m{number}: {colour};" in text
@@ -237,6 +238,7 @@ def test_data_that_are_gone_are_noted_and_all_else_is_there(runs: Path, tmp_path
     assert all("gone.npz" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_finished_is_shown_as_missing(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs, tmp_path / "runs")
     (tmp_path / "runs" / "fedper-1" / "finished.json").unlink()
@@ -418,6 +420,7 @@ def test_dots_of_equal_clients_do_not_hide_each_other() -> None:
     assert len(places) == 4
 
 
+@pytest.mark.slow
 def test_a_method_without_any_finished_run_keeps_its_place(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs, tmp_path / "runs")
     for seed in (0, 1):
@@ -444,6 +447,7 @@ def lede(comparison: Comparison) -> str:
     return [p["text"] for p in page.all("p") if p.get("class") == "lede"][-1]
 
 
+@pytest.mark.slow
 def test_a_tie_has_no_winner(tmp_path: Path) -> None:
     equal = [made(tmp_path, name, 0.8) for name in ("fedavg", "fedper", "fedbn")]
     assert lede(Comparison.of(equal)) == (
@@ -458,6 +462,7 @@ def test_a_tie_has_no_winner(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow_for("others0")
 @pytest.mark.parametrize(
     ("others", "said"),
     [(["fedbn"], "; p (Holm) 0.031)."), (["fedbn", "fedper"], "; p (Holm) 0.062: not significant")],

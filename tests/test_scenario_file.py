@@ -386,6 +386,7 @@ def test_a_block_with_a_name_is_whole_and_one_without_changes_keys(tiny):
 NINE = ", ".join(["*a{0}"] * 9)
 
 
+@pytest.mark.slow_for("None")
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -140,6 +140,7 @@ PACKED = ["scaffold", "fedbn", "fednova"]
 """Methods whose replies are also compressed: with more records, with layers that stay, without."""
 
 
+@pytest.mark.slow_except("int8-fedbn", "top_k-fedbn", "top_k-fednova")
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("compression", ["top_k", "int8"])
 def test_a_compressed_reply_is_what_is_expected(

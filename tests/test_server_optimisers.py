@@ -176,6 +176,7 @@ def test_fednova_refuses_adaptive_clients(optimizer: str) -> None:
 # ---------------------------------------------------------------------- server optimisers
 
 
+@pytest.mark.slow_except("fedavgm", "fedadagrad")
 @pytest.mark.parametrize(
     "method",
     [

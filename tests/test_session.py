@@ -45,6 +45,7 @@ def test_actors_serve_the_next_run_unless_it_needs_others(ray_here: None) -> Non
     assert parent(large.pop())
 
 
+@pytest.mark.slow
 def test_an_actor_that_died_between_two_runs_is_replaced(ray_here: None) -> None:
     (first,) = pids(actors=1)
     os.kill(first, signal.SIGKILL)

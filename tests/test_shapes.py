@@ -50,6 +50,7 @@ def test_many_clients_train_as_one_with_the_numbers_of_each_alone(case: str) -> 
     assert_same(*both(runtime, rounds=1))
 
 
+@pytest.mark.slow_for("series-gru", "series-cnn1d", "map-small_cnn")
 @pytest.mark.parametrize("case", NETWORKS)
 def test_one_round_of_one_client_is_plain_pytorch(case: str, tmp_path: Path) -> None:
     single = scenario(case, rounds=1, partition=ONE, training=FULL)
@@ -127,6 +128,7 @@ def exported(case: str, to: str, folder: Path) -> None:
     torch.testing.assert_close(given.detach(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_except("ids-transformer")
 @pytest.mark.parametrize("case", ["series-gru", "volume-cnn3d", "ids-transformer"])
 def test_a_file_gives_what_the_network_gives(case: str, tmp_path: Path) -> None:
     exported(case, "safetensors" if case.startswith("ids") else "pt2", tmp_path)

@@ -39,6 +39,7 @@ def test_runs_of_all_seeds_have_the_same_samples() -> None:
     assert not np.array_equal(first.partition.train, other.partition.train)
 
 
+@pytest.mark.slow
 def test_a_table_has_every_method_and_the_paired_difference(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

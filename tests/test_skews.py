@@ -186,6 +186,7 @@ def test_the_only_client_of_a_domain_is_skewed_among_all_clients() -> None:
     assert (shares.max(axis=0) > 0.5).mean() > 0.7
 
 
+@pytest.mark.slow_except("0.5-2", "0.1-4")
 @pytest.mark.parametrize(("alpha", "domains"), [(0.1, 4), (0.5, 4), (0.5, 2), (2.0, 5)])
 def test_shares_among_all_clients_have_the_moments_of_their_distribution(
     alpha: float, domains: int

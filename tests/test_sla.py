@@ -184,6 +184,7 @@ def test_class_three_turned_by_half_is_label_fourteen() -> None:
 # ---------------------------------------------------------------------- ways of running
 
 
+@pytest.mark.slow_except("{'predict': 'distilled'}")
 @pytest.mark.parametrize(
     "block",
     [
@@ -201,6 +202,7 @@ def test_together_is_one_by_one(block: dict[str, Any]) -> None:
     assert_same(*both(runtime), 1e-9)
 
 
+@pytest.mark.slow_except("aggregated")
 @pytest.mark.parametrize("predict", ["distilled", "single", "aggregated"])
 def test_what_is_tested_is_exported_without_outputs_for_views(predict: str, tmp_path: Path) -> None:
     data = {"sources": [{"name": "helpers.toy:Stripes", "train": 24}], "image_size": 8}
@@ -241,6 +243,7 @@ class Plain(ClientTrainer):
         return [Phase(trained=self.task.head.names)]
 
 
+@pytest.mark.slow_except("fedrep", "fedbabu")
 @pytest.mark.parametrize("base", ["fedper", "fedrep", "lg_fedavg", "fedbabu"])
 def test_outputs_for_views_are_a_part_of_the_head(base: str) -> None:
     runtime = runtime_of(model=CNN, strategy={"name": "sla", "base": base}, train=8)

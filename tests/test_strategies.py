@@ -52,6 +52,7 @@ class Normed(nn.Sequential):
         super().__init__(nn.Flatten(), first, nn.BatchNorm1d(4), nn.Linear(4, classes))
 
 
+@pytest.mark.slow_except("fedprox", "fedbn")
 @pytest.mark.parametrize("strategy", ["fedprox", "fednova", "scaffold", "fedbn", "flwr:FedAvgM"])
 def test_a_run_goes_on_after_such_a_round(strategy: str, tmp_path: Path) -> None:
     """Four of five clients have one sample, and one of five takes part."""

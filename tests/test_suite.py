@@ -31,6 +31,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     )
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_each_comparison(suite: Suite) -> None:
     table = suite.table()
     for name, comparison in suite.comparisons.items():
@@ -47,6 +48,7 @@ def test_numbers_are_those_of_each_comparison(suite: Suite) -> None:
     assert table[RANK, "mean"].sum() == pytest.approx(6)
 
 
+@pytest.mark.slow
 def test_it_is_opened_from_its_folder_and_written(suite: Suite, tmp_path: Path) -> None:
     folder = suite.comparisons["one"].runs[0].folder.parents[1]
     again = Suite.open(folder)
@@ -68,6 +70,7 @@ def test_bars_join_what_is_level() -> None:
     assert level_groups([1.0, 3.0], 1.0) == []
 
 
+@pytest.mark.slow
 def test_other_methods_are_refused(suite: Suite) -> None:
     one, two = suite.comparisons.values()
     with pytest.raises(InputError, match="compare other methods"):

@@ -73,6 +73,7 @@ def test_together_is_one_by_one(target: str, loss: Any) -> None:
     assert {"loss", runtime.data.target.score} <= alone[0][1].keys()
 
 
+@pytest.mark.slow_except("low_rank")
 @pytest.mark.parametrize("form", ["dense", "low_rank"])
 @pytest.mark.parametrize("target", OTHERS)
 def test_low_rank_layers_learn_the_same(target: str, form: str, tmp_path: Path) -> None:
@@ -91,6 +92,7 @@ def test_low_rank_layers_learn_the_same(target: str, form: str, tmp_path: Path) 
         torch.testing.assert_close(tensor, other.model_state()[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_except("multi_label")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", OTHERS)
 def test_methods_that_do_not_look_at_labels_are_prepared(target: str, method: str) -> None:
@@ -160,6 +162,7 @@ def test_scores_are_of_all_samples_and_in_their_units(run: fedlab.Run) -> None:
     assert trained["value"].between(0, 100).all()
 
 
+@pytest.mark.slow_except("multi_label")
 def test_a_resumed_run_ends_in_the_same_bytes(run: fedlab.Run, tmp_path: Path) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
@@ -171,6 +174,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(run: fedlab.Run, tmp_path: Path) -
         assert torch.equal(tensor, again.model_state()[name])
 
 
+@pytest.mark.slow_for("regression-onnx")
 @pytest.mark.parametrize("to", ["pt2", "onnx", "safetensors"])
 def test_exports_give_the_scores_of_tests(run: fedlab.Run, to: str) -> None:
     if to == "onnx":
@@ -197,6 +201,7 @@ def test_clients_are_personalised_and_not_audited(run: fedlab.Run) -> None:
         audit(run)
 
 
+@pytest.mark.slow_except("regression")
 def test_a_page_and_pictures_name_what_is_learnt(run: fedlab.Run, tmp_path: Path) -> None:
     from fedlab.comparison.comparison import Comparison
     from fedlab.report.html.page import render
@@ -341,6 +346,7 @@ def test_an_override_of_an_unwritten_list_changes_the_default() -> None:
     assert [metric.name for metric in made.evaluation.metrics] == ["accuracy", "f1"]
 
 
+@pytest.mark.slow_for("multi_label_digits")
 @pytest.mark.parametrize("name", ["multi_label_digits", "regression_diabetes"])
 def test_shipped_scenarios_are_prepared(name: str) -> None:
     few = ["data.train_samples_per_domain=30", "data.test_samples_per_domain=10"]

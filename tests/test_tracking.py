@@ -106,6 +106,7 @@ def test_a_tracker_gets_the_historys_numbers(tiny):
     assert numbers["train/loss"] == pytest.approx(mean, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_tracker_gets_clients_that_have_never_trained_after_a_resume_too(tiny):
     words = ("output.trackers=[test_tracking:Notes]", "participation.fraction=0.25")
     simulate(tiny, "run", *words)
@@ -171,6 +172,7 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
+@pytest.mark.slow_except("2")
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_resumed_run_has_every_round_once_in_tensorboard(tiny, every):
     changes = ("output.trackers=[tensorboard]", "rounds=5", f"output.checkpoint_every={every}")

@@ -104,6 +104,22 @@ SENT: dict[str, tuple[dict[str, Any], int, int]] = {
 }
 
 
+@pytest.mark.slow_for(
+    "fdse",
+    "llp_bp",
+    "f2dc",
+    "fedwon",
+    "fedheal",
+    "sla",
+    "sla, single",
+    "fraug",
+    "pardon",
+    "fedsam, momentum",
+    "fedheal, fair",
+    "feddc, by share",
+    "uda",
+    "fedetf",
+)
 @pytest.mark.parametrize("method", SENT)
 def test_bytes_of_a_round_are_as_stated(method: str) -> None:
     more, up, down = SENT[method]

@@ -130,6 +130,7 @@ def test_a_tuning_chooses_on_validation_and_compares_on_fresh_seeds(tmp_path: Pa
         assert {run.scenario.seed for run in group.runs.values()} == {0, 1}
 
 
+@pytest.mark.slow
 def test_a_killed_tuning_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     whole = tuned(tmp_path / "whole")
 
@@ -176,6 +177,7 @@ def test_what_test_data_have_chosen_is_called_oracle(tmp_path: Path) -> None:
     assert f"33m{words}" in console.export_text(styles=True)
 
 
+@pytest.mark.slow
 def test_halving_gives_up_the_same_number_of_draws_for_every_method(tmp_path: Path) -> None:
     ledger = tuned(tmp_path, budget=5, halving=True).ledger
     for _, own in ledger.groupby("method"):
@@ -187,6 +189,7 @@ def test_halving_gives_up_the_same_number_of_draws_for_every_method(tmp_path: Pa
         assert own.loc[own.state == "given up after round 1", "rounds"].tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_test_data_choose_nothing(tmp_path: Path) -> None:
     """With every test label wrong, the same draws are chosen."""
     right = tuned(tmp_path / "right", ["fedavg"], 4)
@@ -201,6 +204,7 @@ def test_test_data_choose_nothing(tmp_path: Path) -> None:
     assert right.chosen == wrong.chosen
 
 
+@pytest.mark.slow
 def test_a_tuned_scenario_can_be_written_and_run(tmp_path: Path) -> None:
     tuning = tuned(tmp_path / "tuning", ["fedprox"], 2)
     (file,) = tuning.write(tmp_path / "tuned.yaml")
@@ -238,6 +242,7 @@ def test_long_names_of_methods_have_folders_of_their_own() -> None:
     assert folder_name("fedprox mu=0.1") == "fedprox-mu=0.1"
 
 
+@pytest.mark.slow
 def test_a_users_space(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(
@@ -267,6 +272,7 @@ def test_a_sampler_proposes_what_it_proposed_before_and_knows_what_came_of_it(
         tuned(tmp_path / "other", sampler="tpe", halving=True)
 
 
+@pytest.mark.slow
 def test_what_is_written_out_is_not_drawn(tmp_path: Path) -> None:
     ledger = tuned(tmp_path, ["fedprox mu=5"], 3).ledger
     assert "strategy.mu" not in ledger
@@ -362,6 +368,7 @@ def test_another_space_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         tuned(tmp_path / "tuning", ["fedavg"], 2, space=tmp_path / "space.yaml")
 
 
+@pytest.mark.slow
 def test_the_verb_shows_what_was_chosen(tmp_path: Path) -> None:
     command = ["tune", "smoke", "resources.backend=local", "--strategies", "fedavg,fedbn"]
     more = ["--budget", "2", "--seeds", "1", "--out", str(tmp_path / "tuning")]

@@ -138,6 +138,7 @@ METHODS = [
 ]
 
 
+@pytest.mark.slow_except("scaffold")
 @pytest.mark.parametrize("name", METHODS)
 def test_sending_every_change_is_sending_the_model(name: str, tmp_path: Path) -> None:
     """Top-k of all is no compression, so that a method comes to the same model."""
@@ -207,6 +208,7 @@ def test_a_virtual_clock_counts_packed_bytes(tmp_path: Path) -> None:
     assert seconds[1] == pytest.approx((parameters + 16) / 1000, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_what_waits_survives_an_interruption(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"rounds": 4, "updates": {"compression": "top_k"}, "strategy": "fedbn"}
     whole = fedlab.simulate(scenario(**fields), out=tmp_path / "whole", progress=False)

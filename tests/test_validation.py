@@ -173,6 +173,7 @@ def seeds(strategy: str) -> list[int]:
     return sorted(range(9), key=lambda seed: seed != FITTING[strategy])
 
 
+@pytest.mark.slow_except("fedavg")
 @pytest.mark.parametrize("strategy", FITTING)
 def test_the_best_round_is_kept_and_tested_once(tmp_path: Path, strategy: str) -> None:
     spec: dict[str, Any] = {"validation": 0.25}
@@ -196,6 +197,7 @@ def test_the_best_round_is_kept_and_tested_once(tmp_path: Path, strategy: str) -
     assert (compared["value_x"] == compared["value_y"]).all()
 
 
+@pytest.mark.slow
 def test_a_model_of_the_run_is_that_of_the_chosen_round(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"strategy": "fedbn", "model": "small_cnn"}
     for seed in seeds("fedbn"):
@@ -278,6 +280,7 @@ class Stop:
     def on_end(self, *_: Any) -> None: ...
 
 
+@pytest.mark.slow_except("3-2")
 @pytest.mark.parametrize("after", [2, 4, 99])  # 99: after the test of the chosen round
 @pytest.mark.parametrize("every", [1, 3])
 def test_a_choice_survives_an_interruption(tmp_path: Path, after: int, every: int) -> None:
@@ -302,6 +305,7 @@ def test_a_choice_is_the_same_in_one_process_and_on_ray(tmp_path: Path, ray_here
         assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_chooses_as_it_began(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", CHOOSES)
     with pytest.raises(InputError, match=r"evaluation.validation.share is 0.5 and was 0.25"):
@@ -313,6 +317,7 @@ def test_a_run_that_goes_on_chooses_as_it_began(tmp_path: Path) -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_is_gone_is_reported(tmp_path: Path) -> None:
     evaluation = {**CHOOSES, "metrics": "loss"}
     training = {"batch_size": 8, "optimizer": {"lr": 1e-30}}  # the first round is the best
@@ -355,6 +360,7 @@ def closing_table(run: Run, folder: Path) -> str:
     return console.export_text()
 
 
+@pytest.mark.slow
 def test_rounds_that_cannot_be_judged_are_logged(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", {**CHOOSES, "metrics": ["f1"]}, rounds=3)
     assert "not judged" not in closing_table(run, tmp_path)
@@ -387,6 +393,7 @@ def test_a_round_is_not_called_best_where_none_could_be_judged(
     assert "best on validation" not in text
 
 
+@pytest.mark.slow
 def test_a_comparison_says_how_rounds_were_chosen(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / name, CHOOSES, strategy=name) for name in ("fedavg", "fedbn")]
     comparison = Comparison.of(runs, target=0.3)

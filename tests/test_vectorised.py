@@ -43,6 +43,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow_for("resnet20")
 @pytest.mark.parametrize(("method", "model"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 @pytest.mark.usefixtures("double")
 def test_together_is_one_by_one(method: str, model: str) -> None:
@@ -107,6 +108,7 @@ def test_a_single_sample_that_cannot_be_normalised_is_no_step() -> None:
     assert all(torch.equal(tensor, start[n]) for n, tensor in update.arrays["arrays"].items())
 
 
+@pytest.mark.slow_except("ragged")
 @pytest.mark.parametrize("training", TRAINING.values(), ids=TRAINING.keys())
 @pytest.mark.parametrize("clients", ["equal", "ragged"])
 @pytest.mark.usefixtures("double")
@@ -117,6 +119,7 @@ def test_every_way_of_training_is_one_by_one(clients: str, training: dict) -> No
     assert_same(*both(runtime), 1e-9)
 
 
+@pytest.mark.slow_except("fedbn")
 @pytest.mark.parametrize("method", ["fedprox", "fedbn", "silobn", "fedwon"])
 @pytest.mark.usefixtures("double")
 def test_ragged_clients_keep_their_own_statistics(method: str) -> None:
@@ -264,6 +267,7 @@ def test_a_run_as_one_ends_where_one_by_one_ends(
     torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt

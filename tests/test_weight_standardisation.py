@@ -259,6 +259,7 @@ def test_normaliser_free_blocks_begin_as_their_shortcut():
     )
 
 
+@pytest.mark.slow_except("resnet18")
 @pytest.mark.parametrize("network", [resnet18, resnet50])
 def test_normaliser_free_blocks_predict_their_variance(network):
     torch.manual_seed(0)

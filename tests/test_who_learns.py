@@ -109,6 +109,7 @@ def test_networks_and_methods_that_draw_for_themselves_are_reproducible(tmp_path
     assert (tmp_path / "d" / "model.safetensors").read_bytes() == first
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_on_ray_they_draw_the_same(tmp_path: Path) -> None:
     assert model_of(tmp_path / "a") == model_of(tmp_path / "b", resources={"backend": "ray"})
@@ -136,6 +137,7 @@ def test_two_runs_in_threads_are_what_each_would_be_alone(tmp_path: Path) -> Non
     assert together == alone
 
 
+@pytest.mark.slow
 def test_networks_made_in_threads_are_what_each_would_be_alone() -> None:
     def first_and_last(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         state = prepare(scenario(model="resnet20", seed=seed)).model.state_dict()
