@@ -91,6 +91,7 @@ def test_counting_leaves_the_run_as_it_is(tmp_path: Path, monkeypatch: pytest.Mo
     assert "forward" not in fedlab.load_run(tmp_path / "b").workload
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_what_its_methods_ask_of_a_client(tmp_path: Path) -> None:
     comparison = fedlab.compare(
         toy.scenario(partition=THREE), ["fedavg", "moon"], seeds=1, out=tmp_path, progress=False

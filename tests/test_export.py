@@ -130,6 +130,7 @@ def test_a_run_gives_its_network_as_a_module(run: fedlab.Run, personal: fedlab.R
         personal.model()
 
 
+@pytest.mark.slow
 def test_a_client_has_a_model_of_its_own(tmp_path: Path, personal: fedlab.Run) -> None:
     trained = [
         client

@@ -222,6 +222,7 @@ def test_afl_is_that_written_out_and_ends_at_the_worst_mixture() -> None:
 # ---------------------------------------------------------------------- both
 
 
+@pytest.mark.slow_except("afl")
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_is_that_of_the_model_as_it_came_down(method: str) -> None:
     training = {"batch_size": 16, "optimizer": {"lr": 0.1}, "local_epochs": 2}

@@ -26,6 +26,7 @@ SKEWED = {"clients": 3, "labels": {"name": "classes_per_client", "count": 2}}
 DECAY = {"batch_size": 16, "optimizer": {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}}
 
 
+@pytest.mark.slow_except("fedbabu")
 @pytest.mark.parametrize("method", ["fedetf", "fedbabu"])
 @pytest.mark.usefixtures("double")
 def test_together_is_one_by_one(method: str) -> None:

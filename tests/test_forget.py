@@ -113,6 +113,7 @@ def test_forgetting_is_held_against_retraining(stripes: Run, tmp_path: Path) -> 
     assert list(found.stages) == ["before", "unlearnt", "after", "retrained"]
 
 
+@pytest.mark.slow
 def test_costs_are_counted(stripes: Run, tmp_path: Path) -> None:
     found = forget(stripes, 1, recovery_rounds=1, out=tmp_path / "new", progress=False)
     model = sum(

@@ -113,6 +113,7 @@ def test_models_start_differently_and_from_the_seed() -> None:
 # ---------------------------------------------------------------------- the client trainer
 
 
+@pytest.mark.slow_except("cnn")
 @pytest.mark.parametrize("model", [DEEP, CNN], ids=["mlp", "cnn"])
 @pytest.mark.usefixtures("double")
 def test_a_client_trains_the_model_that_fits_it(model: dict[str, Any]) -> None:

@@ -9,6 +9,10 @@ from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.xdist_group("imports")  # one process reads all sources, once
+
 ROOT = Path(__file__).parents[1]
 METHODS = {"strategies", "clients"}
 MACHINERY = {"fedlab.engine", "fedlab.runs", "fedlab.report", "fedlab.deploy", "fedlab.cli", "ray"}

@@ -175,6 +175,7 @@ def test_domains_stay_in_their_files(pair: list[dict[str, Any]], few: int | None
     assert most < data.train.inputs.nbytes / 2
 
 
+@pytest.mark.slow_except("{}")
 @pytest.mark.parametrize(
     "data", [{}, {"train_samples_per_domain": 300}, {"unseen_domains": ["d1"]}], ids=str
 )

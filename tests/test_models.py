@@ -127,6 +127,7 @@ def test_the_stem_follows_the_image_size_unless_it_is_chosen(name):
     assert first_stride(shape=(3, 65, 65), stem="cifar") == (1, 1)
 
 
+@pytest.mark.slow
 def test_mobilenet_keeps_enough_resolution_for_small_images():
     model = build("mobilenet_v2", (3, 32, 32)).eval()
     assert model.features(torch.randn(1, 3, 32, 32)).shape == (1, 1280, 4, 4)

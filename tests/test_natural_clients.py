@@ -288,6 +288,7 @@ def test_devices_are_owners_already(tmp_path: Path) -> None:
         setup_of(fedlab.load_scenario(clinic(tmp_path)), ["0", "1"])
 
 
+@pytest.mark.slow
 def test_a_report_names_owners(tmp_path: Path, run: Run) -> None:
     fedlab.simulate(clinic(tmp_path), out=tmp_path / "run", progress=False)
     code, _, said = run("report", tmp_path / "run", "-o", tmp_path / "page.html")

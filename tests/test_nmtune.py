@@ -95,6 +95,7 @@ def test_the_first_features_are_no_target_that_moves() -> None:
     assert all(torch.equal(grads[name], others[name]) for name in head)
 
 
+@pytest.mark.slow_for("{'base': 'fedbn'}")
 @pytest.mark.parametrize(
     "block",
     [{}, {"normalised": False, "base": {"name": "fedprox", "mu": 0.5}}, {"base": "fedbn"}],

@@ -222,6 +222,7 @@ class Forgetful(Strategy):
         return {"mine": 1}
 
 
+@pytest.mark.slow
 def test_a_config_that_forgets_its_base_keeps_the_round(tmp_path) -> None:
     """Batches are drawn by the round, and the learning rate falls with it."""
     fields = {"training": {"optimizer": {"lr": 0.05, "lr_decay": 0.5}}, "rounds": 3}

@@ -137,6 +137,7 @@ def test_the_headline_says_what_is_unusual() -> None:
     assert "100.0% of labels wrong" in unusual
 
 
+@pytest.mark.slow_for("70-40-3")
 @pytest.mark.parametrize(("clients", "classes", "domains"), [(1, 3, 1), (5, 10, 5), (70, 40, 3)])
 def test_pictures_of_all_sizes(tmp_path: Path, clients: int, classes: int, domains: int) -> None:
     data = pools(train=400, domains=domains, classes=classes)

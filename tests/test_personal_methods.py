@@ -301,6 +301,7 @@ def test_together_is_one_by_one(method: Any) -> None:
     assert_same(*both(runtime), 1e-9)
 
 
+@pytest.mark.slow_for("ditto-adam")
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 @pytest.mark.parametrize("method", ["ditto", {"name": "fedrep", "head_epochs": 1}], ids=str)
 @pytest.mark.usefixtures("double")

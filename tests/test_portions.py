@@ -92,6 +92,7 @@ def replies(chosen: Scenario, strategy: FedAvg | None = None) -> tuple[FedAvg, l
     return strategy, decode(grid.send_and_receive(messages))
 
 
+@pytest.mark.slow_except("{'execution': 'sequential'}-examples", "{'execution': 'vmap'}-uniform")
 @pytest.mark.parametrize(
     ("way", "weighting"), [*((way, "examples") for way in WAYS), (WAYS[2], "uniform")], ids=str
 )

@@ -390,6 +390,7 @@ def test_a_users_argument_is_what_the_key_means() -> None:
     assert int(model.get_buffer("said")) == len("yours, or what")
 
 
+@pytest.mark.slow
 def test_torchvisions_networks_start_from_files(tmp_path: Path) -> None:
     from torchvision.models import squeezenet1_1
 

@@ -262,6 +262,7 @@ def invoke(*words: object) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page(runs: Path, tmp_path: Path, text: str) -> None:
     file = tmp_path / "new folder" / "page.html"
     code, out = invoke(runs, "-o", file)

@@ -97,6 +97,7 @@ def joint_layer(head: ViewHead, views: int) -> nn.Linear:
     return layer
 
 
+@pytest.mark.slow_for("single")
 @pytest.mark.parametrize(
     "block",
     [

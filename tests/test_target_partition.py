@@ -47,6 +47,7 @@ def test_bins_end_at_quantiles_and_repeated_values_stay_together() -> None:
     assert many.edges == (0.0,)
 
 
+@pytest.mark.slow_except("regression", "multi_label-iid")
 @pytest.mark.parametrize("skew", SKEWS, ids=lambda skew: str(skew["labels"]))
 @pytest.mark.parametrize("target", OTHERS)
 def test_skews_divide_strata(target: str, skew: dict, tmp_path: Path) -> None:

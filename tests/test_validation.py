@@ -381,6 +381,7 @@ def test_rounds_that_cannot_be_judged_are_logged(tmp_path: Path) -> None:
     assert f"is not defined on every domain: fedavg, seed 0: rounds {first} and {second}." in text
 
 
+@pytest.mark.slow
 def test_a_round_is_not_called_best_where_none_could_be_judged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
