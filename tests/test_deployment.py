@@ -154,7 +154,8 @@ def test_what_clients_keep_stays_on_their_devices(finished: Deployment) -> None:
 
 # ---------------------------------------------------------------------- devices that fail
 
-DEADLINE = 10
+DEADLINE = 30
+"""Seconds in which the other device answers, also on a busy machine."""
 
 
 def test_a_device_that_dies_in_a_round_is_named_and_back_in_a_later_one(tmp_path: Path) -> None:

@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import ray
 
+from fedlab.engine import local_grid
 from fedlab.engine.ray import cluster
 from fedlab.errors import InputError, RunError
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import ResourcesSpec, Scenario
 from fedlab.simulation import resume, simulate
-from helpers import toy
+from helpers import failing, toy
+from helpers.clock import Clock
 from helpers.gated import Gates
-from helpers.processes import descendants, end, parent, wait_until
+from helpers.processes import PATIENCE, descendants, end, parent, wait_until
 from helpers.running import At, Failures, on, result, trained
 
 HERE = Path(__file__).parent
-PATIENCE = 120.0
-"""Seconds for what takes few of them on a machine that has nothing else to do."""
 
 
 def with_half(name: str, backend: str = "ray", **changes) -> Scenario:
@@ -38,15 +38,42 @@ def with_half(name: str, backend: str = "ray", **changes) -> Scenario:
 # ---------------------------------------------------------------------- clients and actors
 
 
-@pytest.mark.slow_for("ray")
-@pytest.mark.parametrize("backend", ["local", "ray"])
 def test_a_slow_client_is_dropped_counted_and_named_and_the_rounds_go_on(
-    backend: str, tmp_path: Path, ray_here: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr(local_grid, "time", clock)
+    monkeypatch.setattr(failing.SlowOnce, "wait", lambda client: clock.sleep(6.0))
     participation = {"timeout": 4.0, "max_failed_share": 0.4}
+    slow = with_half("SlowOnce", "local", participation=participation)
+    goes_on_without_client_2(slow, tmp_path / "run")
+
+
+@pytest.mark.slow  # a minute, in which the others' actors have to be done however busy the machine
+def test_a_slow_client_is_dropped_and_its_actor_used_again(
+    tmp_path: Path, ray_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    (tmp_path / "held.py").write_text(  # waits in actors alone: here, the method is only tried
+        "import os, time; from pathlib import Path; from helpers.failing import SlowOnce\n"
+        "class Held(SlowOnce):\n"
+        "    def wait(self):\n"
+        f"        while os.getpid() != {os.getpid()} and not Path({str(gate)!r}).exists():\n"
+        "            time.sleep(0.02)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    slow = toy.scenario(
+        strategy={"name": "fedavg", "client": "held:Held"},
+        participation={"timeout": 60.0, "max_failed_share": 0.4},
+        resources=on("ray"),
+    )
+    goes_on_without_client_2(slow, tmp_path / "run", At(1, gate.touch))
+
+
+def goes_on_without_client_2(slow: Scenario, folder: Path, *callbacks: At) -> None:
+    """A run in which client 2 misses the first round's deadline, and takes part in the second."""
     failures = Failures()
-    slow = with_half("SlowOnce", backend, participation=participation)
-    run = simulate(slow, out=tmp_path / "run", callbacks=[failures])
+    run = simulate(slow, out=folder, callbacks=[failures, *callbacks])
     assert run.finished
     assert failures.rounds[1] == {"client 2": "client 2: not finished before the deadline"}
     assert trained(run, 1) == [0, 1]

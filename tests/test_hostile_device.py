@@ -17,6 +17,9 @@ from helpers.four_domains import write_four
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deployment")]
 
 ROUNDS = 6
+DEADLINE = 30
+"""Seconds in which honest devices answer, also on a busy machine."""
+
 EVIL = """\
 import sys
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -89,7 +92,7 @@ def test_a_hostile_device_costs_itself_alone_every_round(tmp_path: Path) -> None
         server = deployment.serve(
             *("--host", "127.0.0.1", "--port", 0),
             *(f"rounds={ROUNDS}", "partition.clients=3", "data.domains=[north, south, east]"),
-            *("participation.timeout=10", f"evaluation.every={ROUNDS}"),
+            *(f"participation.timeout={DEADLINE}", f"evaluation.every={ROUNDS}"),
         )
         address = f"127.0.0.1:{deployment.port}"
         words = ("join", address, "--data", "north.npz", "--key", "evil.pem", "--threads", 1)
@@ -109,7 +112,7 @@ def test_a_hostile_device_costs_itself_alone_every_round(tmp_path: Path) -> None
         2: r"[red]\x1b[2J",
         3: "damaged tensors",
         4: "it speaks of 9000000000000000 samples",
-        5: "has not answered within 10 seconds",
+        5: f"has not answered within {DEADLINE} seconds",
     }.items():
         assert words_of_it in said[number], said[number]
     run = load_run(tmp_path / "out")

@@ -36,6 +36,7 @@ from fedlab.row import Row
 from fedlab.strategies.base import ServerSettings
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.strategies.fedbn import FedBN
+from helpers.clock import Clock
 from helpers.fake_grid import Network
 
 HONEST, TRAIN, TEST = (1, 2), 10, 4
@@ -351,9 +352,10 @@ class Noting:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no wait between two polls of devices and replies."""
+    """There is no wait between two polls of devices and replies, and each takes as long."""
     monkeypatch.setattr(roll_module, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(grid_module, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(grid_module, "time", Clock(tick=0.01))
 
 
 def run_with(evil: Reply, kind: str, method: type = FedAvg) -> BufferResult:

@@ -24,7 +24,7 @@ from fedlab.errors import InputError, LostDataError
 from fedlab.runs.fingerprint import fingerprint
 from fedlab.scenario import EngineSpec, Scenario
 from fedlab.simulation import simulate
-from helpers.processes import wait_until
+from helpers.processes import PATIENCE, wait_until
 from helpers.running import At, result
 
 SCENARIO = """\
@@ -295,7 +295,7 @@ def test_the_next_are_read_while_one_trains_and_their_errors_are_raised() -> Non
     ahead = ReadAhead(reading, lambda client: AHEAD_BYTES // 2)
     ahead.expect([1, 2, 3, 4])
     assert ahead.take(1).tolist() == [1, 1]
-    wait_until(lambda: len(read) >= 3, 10)  # while client 1 trains
+    wait_until(lambda: len(read) >= 3, PATIENCE)  # while client 1 trains
     assert [client for client, _ in read] == [1, 2, 3]  # two at a time, and no more
     assert all(name.startswith("fedlab-read-ahead") for _, name in read)
     assert ahead.take(2).tolist() == [2, 2]
@@ -315,9 +315,11 @@ def test_a_client_larger_than_what_is_read_ahead_is_read_ahead_alone() -> None:
 
     ahead = ReadAhead(reading, lambda client: 2 * AHEAD_BYTES)
     ahead.expect([1, 2, 3])
+    wait_until(lambda: read, PATIENCE)
     wait_until(lambda: len(read) > 1, 0.1)
     assert read == [1]
     ahead.take(1)
+    wait_until(lambda: len(read) > 1, PATIENCE)
     wait_until(lambda: len(read) > 2, 0.1)
     assert read == [1, 2]
 

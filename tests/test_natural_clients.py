@@ -167,17 +167,13 @@ def test_data_without_owners_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_million_owners_take_seconds() -> None:
-    import time
-
+def test_a_million_owners_are_divided() -> None:
     random, number = np.random.default_rng(0), 1_000_000
     owners = np.concatenate([np.arange(number), random.integers(0, number, 2 * number)])
     train = Samples(np.zeros((len(owners), 1), np.float32), owners % 2, owners * 0, owners)
     names = tuple(map(str, range(number)))
     found = FederatedData(train, train, ("one",), ("0", "1"), owner_names=names)
-    began = time.perf_counter()
     partition = divided(found, {"name": "natural", "min_samples": 2, "group": 3})
-    assert time.perf_counter() - began < 30
     sizes = np.bincount(owners)
     assert len(partition.train) == sizes[sizes >= 2].sum()
 

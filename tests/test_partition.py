@@ -159,7 +159,7 @@ def test_clients_without_samples_are_refused_with_a_remedy() -> None:
         divided(pools(train=(500, 10), domains=2), 60)
 
 
-def test_a_large_population_takes_seconds() -> None:
+def test_a_large_population_is_divided() -> None:
     data = pools(train=200_000, test=20_000, domains=5)
     for labels in ("iid", {"name": "dirichlet", "alpha": 0.1}):
         partition = divided(data, 20_000, labels=labels)

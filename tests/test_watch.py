@@ -18,6 +18,7 @@ from fedlab.row import Row
 from fedlab.runs.history import HistoryWriter
 from fedlab.runs.run import load_run
 from fedlab.runs.run_folder import RunFolder
+from helpers.processes import PATIENCE, wait_until
 from helpers.tiny_scenario import write_tiny
 
 
@@ -111,7 +112,7 @@ def test_a_run_under_way_is_followed_to_its_end(tmp_path, monkeypatch):
         history.on_round(None, a_round(2, 0.5))  # type: ignore[arg-type]
         wait_for(shown, "round 2/3")
         assert watcher.is_alive()
-    watcher.join(timeout=10)
+    watcher.join(timeout=PATIENCE)
     assert not watcher.is_alive(), "a run without a writer is over"
     assert written(shown).splitlines() == [
         "round 1/3  accuracy 0.250  worst 0.25 (north)",
@@ -120,9 +121,7 @@ def test_a_run_under_way_is_followed_to_its_end(tmp_path, monkeypatch):
 
 
 def wait_for(shown: Console, text: str) -> None:
-    from helpers.processes import wait_until
-
-    assert wait_until(lambda: text in written(shown), seconds=10)
+    assert wait_until(lambda: text in written(shown), seconds=PATIENCE)
 
 
 def test_a_run_that_never_got_to_a_test_says_how_to_go_on(tmp_path):

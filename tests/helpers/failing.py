@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 
 import torch
 
 from fedlab.clients.base import Carry, ClientState, Phase, Received
 from fedlab.clients.fedavg import FedAvg
 from fedlab.data.client_data import ClientData
-from fedlab.losses.base import ClientStats
 from fedlab.records import Tensors
 from fedlab.training.task import Batch
 
@@ -25,15 +23,6 @@ class FailsOnOne(FedAvg):
         if 102 < float(samples.inputs.double().mean()) < 122:
             raise ValueError("no luck")
         return super().training_data(samples, received, client_state)
-
-
-class Slow(FedAvg):
-    """Takes its time."""
-
-    def begin(self, received: Received, client_state: ClientState, stats: ClientStats) -> Carry:
-        """Sleeps before training."""
-        time.sleep(1.0)
-        return super().begin(received, client_state, stats)
 
 
 BRIGHTEST = -0.05
@@ -68,13 +57,15 @@ class FailsInAStack(FedAvg):
 
 
 class SlowOnce(OddOneOut):
-    """Takes six seconds longer in the first round."""
+    """Waits in the first round, for what a test puts in place of ``wait``."""
 
     def misbehave(self, server_round: int) -> None:
-        """Sleeps in the first step."""
-        if server_round == 1 and not hasattr(self, "slept"):
-            self.slept = True
-            time.sleep(6.0)
+        """Waits before each step."""
+        if server_round == 1:
+            self.wait()
+
+    def wait(self) -> None:
+        """Does not wait."""
 
 
 class Dies(OddOneOut):

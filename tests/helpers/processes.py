@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+PATIENCE = 120.0
+"""Seconds for what takes few of them on a machine that has nothing else to do."""
+
 
 def parent(pid: int) -> int | None:
     """The process that started this one; None if it is gone, or only waits to be reaped."""
