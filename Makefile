@@ -3,7 +3,7 @@
 RUN = uv run --all-extras
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-check: ## form, imports, types and tests: what to run before a commit
+check: ## form, imports, types and tests of the default tier: what to run before a commit
 	$(RUN) ruff format --check
 	$(RUN) ruff check
 	$(RUN) lint-imports --no-logo
@@ -17,7 +17,7 @@ format: ## put the code into its form
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 
-slow: ## tests that take minutes or several processes
+slow: ## tests that take long, need several processes, or try more values: many minutes
 	$(RUN) pytest -m slow
 
 gpu: ## tests that need a CUDA device
