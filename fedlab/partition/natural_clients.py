@@ -8,6 +8,9 @@ from pydantic import PositiveInt
 
 from fedlab.config.component import ConfigBlock
 
+LONGEST = 24
+"""Letters of an owner's name in a line or a column."""
+
 
 class NaturalClients(ConfigBlock):
     """Clients that are owners of the data: a writer, a patient, a hospital.
@@ -37,3 +40,24 @@ class NaturalClients(ConfigBlock):
     def most(self) -> int | None:
         """The number of clients that may train, at most; None where it depends on the data."""
         return None if self.limit is None else -(-self.limit // self.group)
+
+
+def name_of_several(first: str, others: int) -> str:
+    """What a client of several owners is called: ``ann and 4 more``.
+
+    Args:
+        first: The name of the first of them, in the order of names.
+        others: How many more there are.
+    """
+    return f"{first} and {others} more" if others else first
+
+
+def label_of(client: int, name: str | None) -> str:
+    """``client 16, ann``; the number alone where a client has no name."""
+    return f"client {client}" if name is None else f"client {client}, {short_name(name)}"
+
+
+def short_name(name: str) -> str:
+    """A name cut inside, for the ends of names tell them apart: ``patient-of-the-…rth-0017``."""
+    end = LONGEST // 3
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - end - 1]}…{name[-end:]}"

@@ -11,7 +11,7 @@ from fedlab.errors import InputError
 from fedlab.partition.base import QuantitySkew
 from fedlab.partition.dealt import Dealt, by_client, keep
 from fedlab.partition.held_out import check_held_out
-from fedlab.partition.natural_clients import NaturalClients
+from fedlab.partition.natural_clients import NaturalClients, name_of_several
 from fedlab.partition.spec import PartitionSpec
 from fedlab.rng import generator
 
@@ -112,7 +112,7 @@ def _new(chosen: NaturalClients, sizes: np.ndarray, tested: np.ndarray) -> np.nd
 
 
 def _names(packs: list[np.ndarray], chosen: NaturalClients, data: FederatedData) -> tuple[str, ...]:
-    """Names of clients: that of their owner, or of the first of several."""
+    """Names of clients: that of their owner, or of the first of several in the order of names."""
     domains = len(data.domain_names)
 
     def name(key: int) -> str:
@@ -122,10 +122,10 @@ def _names(packs: list[np.ndarray], chosen: NaturalClients, data: FederatedData)
 
     names: list[str] = []
     for pack in packs:
-        firsts = [name(key) for key in pack[:: chosen.group].tolist()]
-        last = len(pack) - chosen.group * (len(firsts) - 1)
-        others = [chosen.group - 1] * (len(firsts) - 1) + [last - 1] * bool(firsts)
-        names += [f"{f} and {n} more" if n else f for f, n in zip(firsts, others, strict=True)]
+        starts = np.arange(0, len(pack), chosen.group)
+        firsts: list[int] = np.minimum.reduceat(pack, starts).tolist() if len(pack) else []
+        others = np.minimum(chosen.group, len(pack) - starts) - 1
+        names += [name_of_several(name(f), n) for f, n in zip(firsts, others.tolist(), strict=True)]
     return tuple(names)
 
 
