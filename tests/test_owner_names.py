@@ -195,3 +195,33 @@ def test_warnings_before_training_name_them(
         table.write("dora,1.0,1,1\ndora,0.0,1,0\n")
     fedlab.prepare(fedlab.load_scenario(file, ["evaluation.validation=0.3"]))
     assert "(client 3, dora, for one)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("ann", "Ann", " ann"), "a pair of owners differs in the spelling of their names alone"),
+        (("ann", "Ann"), "('Ann' and 'ann'), and each name is an owner of its own"),
+        (("1", "1.0", "01"), "2 pairs of owners differ in the spelling of their names alone"),
+        (("1", "1.0", "2"), "('1' and '1.0')"),
+        (("a_b", "a b"), "('a b' and 'a_b')"),
+        (("1", "11", "1.1", "ann", "anne"), None),
+    ],
+)
+def test_names_spelt_alike_are_remarked_and_stay_apart(
+    tmp_path: Path, names: tuple[str, ...], said: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    partition = fedlab.prepare(fedlab.load_scenario(clinic(tmp_path, "", names))).partition
+    assert partition.names == tuple(sorted({name.strip() for name in names}))
+    spelt = [each for each in caplog.messages if "spelling" in each]
+    assert len(spelt) == (said is not None)
+    assert said is None or said in spelt[0]
+
+
+def test_the_remark_hides_names_with_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = clinic(tmp_path, "", ("ann", "Ann"))
+    fedlab.prepare(fedlab.load_scenario(file, ["output.owner_names=false"]))
+    assert "a pair of owners differs" in caplog.text
+    assert "ann" not in "".join(each.lower() for each in caplog.messages)
