@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from fedlab.config.component import ConfigBlock
 
@@ -19,6 +19,8 @@ class NaturalClients(ConfigBlock):
         name: ``natural``; ``clients: natural`` is short for it.
         min_samples: Training samples that an owner needs to be a client (of new owners, test
             samples); those who have fewer are left out and counted.
+        max_samples: Training samples of an owner that are used at most, drawn by the scenario's
+            seed; all by default.
         limit: Owners to keep of those who can be trained, drawn by the scenario's seed; all by
             default.
         group: Owners that are packed into one client, in shuffled order; the last client may have
@@ -31,10 +33,20 @@ class NaturalClients(ConfigBlock):
 
     name: Literal["natural"] = "natural"
     min_samples: PositiveInt = 1
+    max_samples: PositiveInt | None = None
     limit: PositiveInt | None = None
     group: PositiveInt = 1
     per_domain: bool = False
     new_owners: Literal["held_out", "left_out"] = "held_out"
+
+    @model_validator(mode="after")
+    def _bounds_leave_room(self) -> NaturalClients:
+        if self.max_samples is not None and self.max_samples < self.min_samples:
+            raise ValueError(
+                f"max_samples {self.max_samples} are fewer than the min_samples "
+                f"{self.min_samples} that an owner needs; raise one or lower the other"
+            )
+        return self
 
     @property
     def most(self) -> int | None:
