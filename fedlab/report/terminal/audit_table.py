@@ -35,7 +35,7 @@ def print_audit(audit: Audit, console: Console, file: Path | None = None) -> Non
     for client, rows in audit.samples.groupby("client"):
         numbers = [len(rows), int(rows.flagged.sum())]
         numbers += [int((rows.given != rows.true).sum())] * known
-        owner = [owner_cell(str(rows["owner"].iloc[0]))] * named
+        owner = [owner_cell(str(rows["owner"].iloc[0]))] if named else []
         table.add_row(str(client), *owner, *map(str, numbers))
     console.print(table)
     console.print(f"estimated share of wrong labels {audit.noise:.3f}")
