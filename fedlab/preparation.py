@@ -152,7 +152,7 @@ def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:
     if len(idle):
         raise InputError(
             f"evaluation.adapt_steps {scenario.evaluation.adapt_steps} takes steps on the training "
-            f"samples of held-out clients, and client {partition.name(int(idle[0]))} has "
+            f"samples of held-out clients, and {partition.label(int(idle[0]))} has "
             "none; use split: within_owners with partition.held_out_clients, or leave it out"
         )
 

@@ -177,6 +177,18 @@ def test_a_run_calls_clients_as_its_partition_does(tmp_path: Path, clients: str)
     assert len(set(partition.names)) == len(partition) > 1
 
 
+def test_samples_without_owner_do_not_change_the_order_of_names(tmp_path: Path) -> None:
+    file = clinic(tmp_path, names=("10", "9", "2", "7"))
+    lines = [f"{row % 5},{row % 7},{row % 2}" for row in range(20)]
+    (tmp_path / "other.csv").write_text("x,z,sick\n" + "\n".join(lines) + "\n")
+    other = "  unseen_domains: [other]\n  sources:\n    - {name: csv, files: {other: other.csv}}\n"
+    file.write_text(file.read_text().replace("  sources:\n", other))
+    words = ["partition.clients={name: natural, group: 4}"]
+    made = fedlab.simulate(file, words, out=tmp_path / "run", progress=False)
+    assert ",other,0,0,yes,\n" in (tmp_path / "run" / "partition.csv").read_text()
+    assert made.client_names == {0: "2 and 3 more"}
+
+
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     made = fedlab.simulate(clinic(tmp_path), out=tmp_path / "run", progress=False)
     table = tmp_path / "run" / "partition.csv"

@@ -39,17 +39,30 @@ def client_names(table: Path, scenario: Scenario) -> dict[int, str]:
     rows = _read(table) if table.is_file() else None
     if rows is None:
         return {}
-    place = {name: index for index, name in enumerate(in_order(rows["owner"].unique()))}
-    rows = rows[(rows["client"] != "") & (rows["owner"] != "")]
-    whose: dict[int, dict[str, int]] = {}
-    for client, owner, domain in rows.itertuples(index=False, name=None):
-        name = f"{owner} in {domain}" if chosen.per_domain else owner
-        whose.setdefault(int(client), {}).setdefault(name, place[owner])
+    rows = rows[rows["owner"] != ""]  # other domains, of which no client is natural
+    owners = in_order(rows["owner"].unique())
+    domains = rows["domain"].unique().tolist() if chosen.per_domain else [""]
+    place, domain_place = ({name: k for k, name in enumerate(own)} for own in (owners, domains))
+    keys = rows["owner"].map(place) * len(domains)
+    if chosen.per_domain:
+        keys += rows["domain"].map(domain_place)
+    belongs = rows["client"] != ""
+    own = rows["client"][belongs].astype("int64").to_frame().assign(key=keys[belongs])
+    found = own.drop_duplicates().groupby("client")["key"].agg(["min", "size"])
+
+    def name(key: int) -> str:
+        owner, domain = divmod(key, len(domains))
+        return f"{owners[owner]} in {domains[domain]}" if chosen.per_domain else owners[owner]
+
     return {
-        client: name_of_several(min(own, key=own.__getitem__), len(own) - 1)
-        for client, own in whose.items()
-        if len(own) <= chosen.group
+        client: name_of_several(name(first), size - 1)
+        for client, first, size in zip(*_lists(found.reset_index()), strict=True)
+        if size <= chosen.group
     }
+
+
+def _lists(frame: pandas.DataFrame) -> list[list[int]]:
+    return [frame[column].tolist() for column in frame]
 
 
 def with_owners(table: pandas.DataFrame, names: dict[int, str]) -> pandas.DataFrame:
