@@ -386,7 +386,7 @@ def test_a_device_does_not_look_for_a_server_for_ever(
     device.has_ended = has_ended
     who = Credentials("north", join.own_key(tmp_path), None)
     if has_ended:  # then it has missed the farewell
-        farewell = join.take_part("a:1", who, device, tmp_path)
+        farewell = join.take_part("a:1", who, device, tmp_path, patience=60)
         assert farewell.finished
         assert "is gone since this device has answered for the last round" in farewell.reason
     else:

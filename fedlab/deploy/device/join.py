@@ -17,6 +17,7 @@ from flwr.app import Message, RecordDict
 
 from fedlab.deploy.device.participant import Participant
 from fedlab.deploy.handshake import FAREWELL, Farewell
+from fedlab.deploy.reminder import Reminder
 from fedlab.deploy.security import certificates
 from fedlab.deploy.security.connection_errors import UnreachableError, explain
 from fedlab.deploy.security.keys import Credentials
@@ -43,9 +44,6 @@ BACK_OFF_SECONDS = (0.5, 30.0)
 
 HEARTBEAT_SHARE = 0.8
 """Interval between heartbeats as a share of the server's timeout."""
-
-PATIENCE = 3600.0
-"""Default timeout for reaching a server that is gone, in seconds."""
 
 PARTING_SECONDS = 60.0
 """The same after its reply for the last round, when it has missed only the farewell."""
@@ -78,7 +76,7 @@ def take_part(
     identity: Credentials,
     participant: Participant,
     folder: Path,
-    patience: float = PATIENCE,
+    patience: float,
 ) -> Farewell:
     """Answers a server's messages until its farewell, or until it is gone for too long.
 
@@ -180,10 +178,11 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
         httpx.HTTPError: If the connection is lost.
         InputError: If the device cannot take part; the server has been notified.
     """
-    since = time.monotonic()
+    since, reminder = time.monotonic(), Reminder()
     while True:
         message = link.receive()
         if message is None:
+            reminder.remind(lambda: participant.waits_for)
             waited = LOOK_SHARE * (time.monotonic() - since)
             time.sleep(min(max(waited, POLL_SECONDS[0]), POLL_SECONDS[1]))
             continue
@@ -198,7 +197,7 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
             raise
         if reply is not None:
             link.send(reply, time.perf_counter() - began)
-        since = time.monotonic()
+        since, reminder = time.monotonic(), Reminder()
 
 
 @contextmanager

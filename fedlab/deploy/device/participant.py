@@ -61,6 +61,15 @@ class Participant:
         """Whether it has answered the last round, after which only the farewell follows."""
         self._workers: dict[tuple[int, int], Worker] = {}
 
+    @property
+    def waits_for(self) -> str:
+        """What it waits for between two messages, in words."""
+        if self._own is None:
+            return "waiting for the server's invitation"
+        if not self._workers:
+            return "waiting for the run to begin: the server waits until it has all its devices"
+        return "waiting for the server's next message"
+
     def answer(self, message: Message) -> Message | None:
         """The reply to a message; None to one that is not for this process.
 
@@ -103,7 +112,9 @@ class Participant:
             check_own_tensors(invitation.sketch, sketch(trainer.task.model, trainer.shared))
             self._workers.clear()
         own = self._own
-        return DeviceInfo(self.name, own.domain, len(own.data.train), len(own.data.test))
+        train, test = len(own.data.train), len(own.data.test)
+        log.info("read %d training and %d test samples of '%s'", train, test, own.domain)
+        return DeviceInfo(self.name, own.domain, train, test)
 
     def _work(self, message: Message) -> Message:
         """Trains, tests or answers as the client in the message's `SEAT` record."""
