@@ -60,6 +60,7 @@ def serve(
     """
     from fedlab.deploy.security.keys import KeyRing
     from fedlab.deploy.security.network import refuse_open_network
+
     listening = host or ("127.0.0.1" if insecure else "0.0.0.0")
     if insecure:
         refuse_open_network(listening, force)
