@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from fedlab.deploy.readable import LONGEST_NAME, shown
 from fedlab.deploy.server.device_registry import DeviceRegistry
+from fedlab.report.units import duration
 
 SHOWN = 5
 """Number of names in one line; more are counted."""
@@ -49,7 +50,7 @@ def for_replies(silent: Iterable[tuple[str, bool]], answered: int, left: float) 
         parts.append(f"at work: {_listed(names[True])}")
     if names[False]:
         parts.append(f"not connected: {_listed(names[False])}")
-    parts.append(f"without them the round ends in {max(left, 0):.0f} s")
+    parts.append(f"without them the round ends in {duration(max(left, 0))}")
     return "; ".join(parts)
 
 
