@@ -6,21 +6,38 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
+import httpx
 import pytest
+import torch
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedlab import flower_compat
+from fedlab.deploy.device import join
+from fedlab.deploy.device.folder import own_key
+from fedlab.deploy.device.participant import Participant
 from fedlab.deploy.handshake import INVITE, DeviceInfo, Invitation
 from fedlab.deploy.reminder import FIRST_SECONDS, LONGEST_SECONDS, Reminder
+from fedlab.deploy.security.keys import Credentials
 from fedlab.deploy.server import device_registry
 from fedlab.deploy.server.device_registry import Assignment, DeviceRegistry
 from fedlab.deploy.server.mailbox import Mailbox
+from fedlab.deploy.server.serve_setup import setup_of
 from fedlab.deploy.server.waiting import for_devices, for_replies
+from fedlab.errors import InputError
+from fedlab.scenario_file import load_scenario
 from helpers.deployment import Deployment
 from helpers.fake_grid import Answer, Network
 from helpers.four_domains import write_four
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    return write_four(tmp_path)
+
 
 # ---------------------------------------------------------------------- when
 
@@ -58,6 +75,40 @@ def test_what_is_waited_for_is_asked_only_when_a_reminder_is_due(
         reminder.remind(of)
     assert asked == [10.0]
     assert not caplog.messages
+
+
+class Nowhere:
+    """Stands in for a link to a server that does not run."""
+
+    node_id = 0
+
+    def __init__(self, *_: object) -> None: ...
+
+    def register(self) -> None:
+        raise httpx.ConnectError("refused")
+
+    def close(self) -> None: ...
+
+
+def test_a_device_does_not_come_much_later_than_a_server_that_starts_slowly(
+    four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, pauses = 0.0, []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        pauses.append((now, seconds))
+        now += seconds
+
+    monkeypatch.setattr(join, "FleetLink", Nowhere)
+    monkeypatch.setattr(join, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    who = Credentials("north", own_key(tmp_path), None)
+    north = Participant("north", four.parent / "north.npz", None, tmp_path, "cpu", 1)
+    with pytest.raises(InputError, match="more patient"):
+        join.take_part("a:1", who, north, tmp_path, patience=3600)
+    assert [pause for _, pause in pauses[:5]] == [0.5, 1, 2, 4, 4]
+    assert all(pause <= max(4, 0.1 * at) for at, pause in pauses)
+    assert pauses[-1][1] == 30
 
 
 # ---------------------------------------------------------------------- for which devices
@@ -136,7 +187,47 @@ def test_of_many_devices_a_few_are_named() -> None:
     assert "'d5'" not in text
 
 
+# ---------------------------------------------------------------------- before the first round
+
+
+def test_a_device_has_taken_a_gradient_before_it_says_that_it_is_here(
+    four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flower_compat.assume_identity()
+    scenario = load_scenario(four)
+    terms = setup_of(scenario).invitation("run", scenario)
+    taken: list[tuple[Any, ...]] = []
+    gradients = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *a: taken.append(a) or gradients(*a))
+    north = Participant("north", tmp_path / "north.npz", None, tmp_path / "device", "cpu", 1)
+    assert north.waits_for == "waiting for the server's invitation"
+    message = Message(terms.to_content(), dst_node_id=7, message_type=INVITE)
+    assert north.answer(flower_compat.stamp(message)) is not None
+    assert taken
+    assert north.waits_for.startswith("waiting for the run to begin")
+
+
 # ---------------------------------------------------------------------- processes
+
+
+def test_two_devices_of_one_name_are_refused_before_pytorch_is_loaded(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from fedlab.deploy.device.folder import locked
+from fedlab.deploy.device.node import Settings, join_server
+from fedlab.errors import InputError
+data = Path("north.npz")
+data.touch()
+with locked(Path("fedlab-state/north")):
+    try:
+        join_server("127.0.0.1:1", Settings(data, insecure=True))
+    except InputError as error:
+        print(error, "torch" in sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout.endswith("name with --name, or another folder with --state False\n")
 
 
 def test_a_mistyped_option_of_a_device_is_reported_before_pytorch_is_loaded(

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from flwr.app import ConfigRecord, Message, MessageType
 
 from fedlab.config import yaml_text
@@ -110,6 +111,7 @@ class Participant:
             self._own, self._run = own, invitation.run
             trainer = self._worker(0, 1).runtime.trainer  # early, to report missing requirements
             check_own_tensors(invitation.sketch, sketch(trainer.task.model, trainer.shared))
+            _take_a_gradient(self.device)
             self._workers.clear()
         own = self._own
         train, test = len(own.data.train), len(own.data.test)
@@ -170,6 +172,15 @@ class Participant:
             )
             self._workers = {(client, clients): Worker(runtime)}
         return self._workers[client, clients]
+
+
+def _take_a_gradient(device: str) -> None:
+    """Takes a gradient of nothing, at which PyTorch imports what gradients need.
+
+    That takes seconds, on a busy machine 20, which a first round with a timeout does not have.
+    """
+    nothing = torch.zeros((), device=device, requires_grad=True)
+    torch.autograd.grad(2 * nothing, nothing)
 
 
 def _task_of(message: Message) -> str:
