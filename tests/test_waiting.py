@@ -196,14 +196,20 @@ def test_a_device_has_taken_a_gradient_before_it_says_that_it_is_here(
     flower_compat.assume_identity()
     scenario = load_scenario(four)
     terms = setup_of(scenario).invitation("run", scenario)
-    taken: list[tuple[Any, ...]] = []
+    taken: list[dict[str, Any]] = []
     gradients = torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *a: taken.append(a) or gradients(*a))
+
+    def grad(*what: Any, **how: Any) -> tuple[torch.Tensor, ...]:
+        taken.append(how)
+        return gradients(*what, **how)
+
+    monkeypatch.setattr(torch.autograd, "grad", grad)
     north = Participant("north", tmp_path / "north.npz", None, tmp_path / "device", "cpu", 1)
     assert north.waits_for == "waiting for the server's invitation"
     message = Message(terms.to_content(), dst_node_id=7, message_type=INVITE)
     assert north.answer(flower_compat.stamp(message)) is not None
     assert taken
+    assert "grad_outputs" in taken[0]  # as in training; without it PyTorch does not import the rest
     assert north.waits_for.startswith("waiting for the run to begin")
 
 

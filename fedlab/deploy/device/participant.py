@@ -20,6 +20,7 @@ from fedlab.engine.worker import ClientTask, Worker
 from fedlab.errors import InputError
 from fedlab.flower_compat import error_reply
 from fedlab.records import from_wire, to_wire
+from fedlab.training.gradients import value_and_gradients
 from fedlab.version import __version__
 
 log = logging.getLogger("fedlab")
@@ -179,8 +180,8 @@ def _take_a_gradient(device: str) -> None:
 
     That takes seconds, on a busy machine 20, which a first round with a timeout does not have.
     """
-    nothing = torch.zeros((), device=device, requires_grad=True)
-    torch.autograd.grad(2 * nothing, nothing)
+    at = {"nothing": torch.zeros((), device=device)}
+    value_and_gradients(lambda leaves, _: (2 * leaves["nothing"], None), at, {})
 
 
 def _task_of(message: Message) -> str:
