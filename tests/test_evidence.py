@@ -102,7 +102,7 @@ ROUNDS = (10, 20, 30, 40)
 CURVES = {"steep": (10.0, 50.0, 60.0, 62.0), "flat": (10.0, 50.0, 60.0, 60.9)}
 
 
-@pytest.mark.parametrize("name", claims.names())
+@pytest.mark.parametrize("name", [*claims.names(), *claims.protocols()])
 def test_every_study_is_a_scenario_with_its_methods(name: str, tmp_path: Path) -> None:
     found = claims.read(name)
     for study in found.studies.values():
@@ -166,6 +166,31 @@ def test_tables_are_made_of_rows_and_say_what_is_not_there() -> None:
         result_rows.method("office", "fedavg")
     with pytest.raises(ValueError, match="there is no part 'nothing'"):
         evidence_parts.part("nothing")
+
+
+def test_a_protocols_methods_stand_in_the_order_that_came_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    same = {
+        "claim": "fpl",
+        "study": "digits",
+        "date": "2026-12-01",
+        "chosen": '{"training.optimizer.lr": 0.03}',
+    }
+    rows = [
+        same | {"method": method, "seed": seed, "mean": (low + high) / 2, "a": low, "b": high}
+        for method, pairs in {"fedavg": [(60, 80), (62, 82)], "fpl": [(70, 80), (70, 82)]}.items()
+        for seed, (low, high) in enumerate(pairs)
+    ]
+    first = dict.fromkeys([*evidence_rows.FIRST, *evidence_rows.LAST], "") | {"seconds": 9}
+    pandas.DataFrame([first | row for row in rows]).to_csv(tmp_path / "fpl.csv", index=False)
+    read = evidence_rows.read
+    monkeypatch.setattr(evidence_rows, "read", lambda name: read(name, tmp_path))
+    shown = evidence_parts.part("protocol", "fpl")
+    lines = [line for line in shown.splitlines() if line.startswith(("| fpl", "| fedavg"))]
+    assert lines[0].startswith("| fpl | 70.0 ± 0.0 | 81.0 ± 1.4 | 75.5 ± 0.7 | 5.5 ± 0.7 | +4.5 [")
+    assert lines[1].startswith("| fedavg | 61.0 ± 1.4 | 81.0 ± 1.4 | 71.0 ± 1.4 | 10.0 ± 0.0 |  |")
+    assert "`office`: **not run yet**" in shown
 
 
 def test_rows_are_kept_where_other_studies_are_written(tmp_path: Path) -> None:

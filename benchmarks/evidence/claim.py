@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 CLAIMS = Path(__file__).parent / "claims"
+PROTOCOLS = Path(__file__).parent / "protocols"
+"""Files of the same form without comparisons: methods under a protocol of the field, whose order is
+shown as it comes out and decides nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Claim:
 
     Attributes:
         name: The name of its file.
-        letter: Its letter in docs/evidence.md.
+        letter: Its letter in docs/evidence.md; none where nothing is compared.
         title: The order in words.
         measure: ``own``, clients' own models on their domains, or ``global``, the server's model.
         seeds: How many, from 0.
@@ -97,15 +100,25 @@ def names() -> list[str]:
     return sorted(found, key=lambda name: order.find(read(name).letter))
 
 
-def read(name: str, folder: Path = CLAIMS) -> Claim:
-    """A claim.
+def protocols() -> list[str]:
+    """What is run without a claim."""
+    return sorted(path.stem for path in PROTOCOLS.glob("*.yaml"))
+
+
+def read(name: str, *folders: Path) -> Claim:
+    """A claim, or a protocol.
+
+    Args:
+        name: The name of its file.
+        folders: Where it may be; `CLAIMS` and `PROTOCOLS` by default.
 
     Raises:
         ValueError: If there is no such claim, or it compares what none of its studies has.
     """
-    file = folder / f"{name}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+    files = [path for folder in folders or (CLAIMS, PROTOCOLS) for path in folder.glob("*.yaml")]
+    file = next((path for path in files if path.stem == name), None)
+    if file is None:
+        known = ", ".join(sorted(path.stem for path in files))
         raise ValueError(f"there is no claim '{name}'; choose one of {known}")
     written = yaml.safe_load(file.read_text("utf-8"))
     studies = {
@@ -122,7 +135,7 @@ def read(name: str, folder: Path = CLAIMS) -> Claim:
     }
     claim = Claim(
         written["claim"],
-        written["letter"],
+        written.get("letter", ""),
         written["title"],
         written["measure"],
         written["seeds"],
@@ -138,7 +151,7 @@ def read(name: str, folder: Path = CLAIMS) -> Claim:
                 pair.get("of", pair["study"]),
                 pair.get("no_worse_by"),
             )
-            for pair in written["comparisons"]
+            for pair in written.get("comparisons", ())
         ),
     )
     _check(claim, file)

@@ -11,6 +11,7 @@ import pandas
 import result_rows
 import tables
 
+from benchmarks.evidence import claim as claims
 from benchmarks.evidence import evidence_rows, summary
 from benchmarks.evidence.summary import Summed
 from fedlab.comparison.statistics import paired_difference
@@ -31,6 +32,7 @@ def part(name: str, *words: str) -> str:
         "domain_skew": first_table,
         "tables": sortable,
         "ggeur_apart": ggeur_apart,
+        "protocol": protocol,
     }
     if name not in parts:
         raise ValueError(f"there is no part '{name}'; there are {', '.join(parts)}")
@@ -100,6 +102,43 @@ def ggeur_apart() -> str:
     return tables.table(head, lines)
 
 
+def protocol(name: str) -> str:
+    """The studies of a protocol: methods in the order that came out, best first.
+
+    Beside the mean over domains stands their standard deviation, both means over seeds, and the
+    difference to FedAvg, paired by seed.
+    """
+    rows, found = evidence_rows.read(name), claims.read(name)
+    parts = []
+    for study in found.studies:
+        own = rows[rows["study"] == study]
+        parts.append(f"`{study}`: " + ("**not run yet**.\n" if own.empty else _order(own)))
+    return "\n".join(parts)
+
+
+def _order(rows: pandas.DataFrame) -> str:
+    """A study's methods, the one with the largest mean first."""
+    domains = _domains(rows)
+    rows = rows.assign(apart=rows[domains].std(axis="columns", ddof=0))
+    reference = _by_seed(rows[rows["method"] == "fedavg"], "mean")
+    means = rows.groupby("method")["mean"].mean().sort_values(ascending=False, kind="stable")
+    lines = []
+    for method in means.index:
+        own = rows[rows["method"] == method]
+        cells = [result_rows.spread(_by_seed(own, name)) for name in [*domains, "mean", "apart"]]
+        over = "" if method == "fedavg" else _gain(_by_seed(own, "mean"), reference)
+        seconds = f"{own['seconds'].median():.0f}"
+        lines.append([str(method), *cells, over, _chosen(own["chosen"].iloc[0]), seconds])
+    head = ["method", *domains, "mean", "over domains", "over fedavg", "chosen", "seconds a run"]
+    days = sorted(rows["date"].unique())
+    return f"{rows['seed'].nunique()} seeds, {', '.join(days)}\n\n{tables.table(head, lines)}"
+
+
+def _domains(rows: pandas.DataFrame) -> list[str]:
+    first = [*evidence_rows.FIRST, *evidence_rows.LAST]
+    return [name for name in rows.columns if name not in first and rows[name].notna().any()]
+
+
 APART = {
     "none": "none (FedAvg)",
     "repeated": "repeated samples",
@@ -141,8 +180,7 @@ def _section(one: Summed) -> str:
 
 
 def _study_table(rows: pandas.DataFrame, commands: bool = False) -> str:
-    first = [*evidence_rows.FIRST, *evidence_rows.LAST]
-    domains = [name for name in rows.columns if name not in first and rows[name].notna().any()]
+    domains = _domains(rows)
     shown = domains if len(domains) > 1 else []
     head = ["method", *shown, "mean", "chosen", "validation", "seeds", "seconds a run"]
     lines = []
