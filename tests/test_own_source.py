@@ -168,3 +168,24 @@ def test_a_folder_of_several_kinds_is_what_the_scenario_reads(tmp_path: Path) ->
     rows = join(tmp_path / "own", PARQUET, ROW)
     assert pictures.data.input_shape == PICTURE
     assert rows.data.input_shape == ROW
+
+
+OWNED = {"name": "npz", "path": "all.npz", "owner_train": "writer", "split": "by_owner"}
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_file_without_owners_is_of_one_owner(owned: bool, tmp_path: Path) -> None:
+    rows = frame()
+    whose = {"writer": np.arange(len(rows)) % 5} if owned else {}
+    inputs, labels = rows[["a", "b"]].to_numpy(np.float32), rows["ill"].to_numpy(str)
+    arrays: dict[str, Any] = {"x_train": inputs, "y_train": labels, **whose}
+    np.savez(tmp_path / "north.npz", **arrays)
+    train, test = sizes(join(tmp_path / "north.npz", OWNED, ROW))
+    assert train + test == len(rows)
+    assert min(train, test) > 0
+
+
+def test_a_key_that_only_the_server_can_set_is_called_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "north.npz", x_train=np.zeros((4, 2)), labels=np.arange(4))
+    with pytest.raises(InputError, match="labels; let the server's scenario set y_train to"):
+        join(tmp_path / "north.npz", {"name": "npz", "path": "all.npz"}, ROW)

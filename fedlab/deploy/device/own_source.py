@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def _of_file(path: Path, name: str, sources: Sequence[Values]) -> Values | None:
     file = str(path)
     if path.suffix == ".npz":
         known = _known("npz", name, sources) | {"files": {}, "path": file, "domain": name}
-        return _of_one_owner(known)
+        return _of_one_owner(_with_own_owners(known, path))
     if path.suffix == ".csv" and "image_table" in kinds:
         known = _known("image_table", name, sources) | {"test": None, "images": None}
         return known | {"train": file, "domain": name, "domain_column": None}
@@ -144,6 +145,17 @@ def _of_one_owner(known: Values) -> Values:
     if known.get("files_are") != "owners":
         return known
     return known | {"files_are": "domains", "split": "within_owners"}
+
+
+def _with_own_owners(known: Values, path: Path) -> Values:
+    """Without the arrays of owners where the file has none: then its samples are of one owner."""
+    owner = known.get("owner_train")
+    if owner is None or not zipfile.is_zipfile(path):  # the source says what is wrong with it
+        return known
+    with zipfile.ZipFile(path) as archive:
+        if f"{owner}.npy" in archive.namelist():
+            return known
+    return known | {"owner_train": None, "owner_test": None, "split": "within_owners"}
 
 
 def _of_one_domain(kind: str, domain: str, sources: Sequence[Values]) -> Values:
