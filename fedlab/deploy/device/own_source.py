@@ -10,6 +10,7 @@ from typing import Any
 from fedlab.data.hf import OWN, is_saved
 from fedlab.data.image_tree import SPLITS, has_classes
 from fedlab.data.text_rows import PLAIN, TABLES
+from fedlab.deploy.device.own_columns import without_absent
 from fedlab.errors import InputError
 
 Values = dict[str, Any]
@@ -58,11 +59,12 @@ def _of_file(path: Path, name: str, sources: Sequence[Values]) -> Values | None:
         known = _known("npz", name, sources) | {"files": {}, "path": file, "domain": name}
         return _of_one_owner(_with_own_owners(known, path))
     if path.suffix == ".csv" and "image_table" in kinds:
-        known = _known("image_table", name, sources) | {"test": None, "images": None}
+        known = without_absent(_known("image_table", name, sources), path)
+        known |= {"test": None, "images": None}
         return known | {"train": file, "domain": name, "domain_column": None}
     if path.suffix == ".csv" and "text" not in kinds:
-        known = _of_one_domain("csv", name, sources) | {"files": {name: file}, "domain": None}
-        return _of_one_owner(known)
+        known = without_absent(_of_one_domain("csv", name, sources), path)
+        return _of_one_owner(known | {"files": {name: file}, "domain": None})
     if path.suffix == ".parquet" and "text" not in kinds:
         return _parquet(name, sources, [file])
     if path.suffix in (*TABLES, PLAIN):
@@ -134,6 +136,10 @@ def _parquet(
     kind = "parquet" if any(source["name"] == "parquet" for source in sources) else "hf"
     known = _of_one_domain(kind, name, sources)
     known = {key: value for key, value in known.items() if key not in OWN}
+    where = Path(train[0])
+    pattern = (where, "*.parquet") if where.is_dir() else (where.parent, where.name)
+    files = sorted(pattern[0].glob(pattern[1]))
+    known = without_absent(known, files[0]) if files else known
     given = {"name": "parquet", "domain": name, "train": [*train], "test": [*test]}
     if test:  # the split is theirs
         known = {k: value for k, value in known.items() if k not in ("test_share", "split")}
