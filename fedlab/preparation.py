@@ -10,7 +10,8 @@ from torch import nn
 
 from fedlab.data.data_checks import check_classes
 from fedlab.data.load import load_data, pinned
-from fedlab.data.remarks import already_logged
+from fedlab.data.owners import spelling_remark
+from fedlab.data.remarks import already_logged, log_remarks
 from fedlab.data.samples import FederatedData
 from fedlab.data.spec import DataSpec
 from fedlab.engine.execution.round_workload import (
@@ -80,7 +81,9 @@ def divide(
         InputError: If the data cannot be read, or not divided so.
     """
     data = load(scenario.data)
-    if not scenario.output.owner_names:
+    hidden = not scenario.output.owner_names
+    log_remarks(spelling_remark(data.owner_names, hidden))
+    if hidden:
         data = data.with_hidden_owners()
     check_classes(data)
     return data, make_partition(
@@ -149,7 +152,7 @@ def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:
     if len(idle):
         raise InputError(
             f"evaluation.adapt_steps {scenario.evaluation.adapt_steps} takes steps on the training "
-            f"samples of held-out clients, and client {partition.name(int(idle[0]))} has "
+            f"samples of held-out clients, and {partition.label(int(idle[0]))} has "
             "none; use split: within_owners with partition.held_out_clients, or leave it out"
         )
 

@@ -119,6 +119,8 @@ def resume(
     with opened, _shown(progress) as observers:
         checkpoint = latest_checkpoint(opened.checkpoints)
         prepared = prepare(scenario)
+        if scenario.output.owner_names != run.scenario.output.owner_names:
+            write_table(prepared.partition, prepared.data, opened.partition_file)
         if overrides:
             opened.reopen(scenario)
         with _grid(prepared) as grid:
@@ -183,7 +185,7 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> Run:
     if checkpoint is None:  # before the first round, however the run was begun
-        write_table(prepared.partition, prepared.data, folder.path / "partition.csv")
+        write_table(prepared.partition, prepared.data, folder.partition_file)
     return conduct(
         prepared.scenario,
         prepared.model,

@@ -19,6 +19,7 @@ from PIL import Image
 import fedlab
 from fedlab import flower_compat
 from fedlab.client_app import CohortApp
+from fedlab.deploy.device import folder as folder_module
 from fedlab.deploy.device import join
 from fedlab.deploy.device.local_data import OwnData, load_own_data
 from fedlab.deploy.device.participant import Participant
@@ -385,9 +386,9 @@ def test_a_device_does_not_look_for_a_server_for_ever(
     monkeypatch.setattr(join, "PARTING_SECONDS", 0.1)
     device = Participant("north", four.parent / "north.npz", None, tmp_path, "cpu", 1)
     device.has_ended = has_ended
-    who = Credentials("north", join.own_key(tmp_path), None)
+    who = Credentials("north", folder_module.own_key(tmp_path), None)
     if has_ended:  # then it has missed the farewell
-        farewell = join.take_part("a:1", who, device, tmp_path)
+        farewell = join.take_part("a:1", who, device, tmp_path, patience=60)
         assert farewell.finished
         assert "is gone since this device has answered for the last round" in farewell.reason
     else:
@@ -416,7 +417,7 @@ def test_a_device_knows_when_only_the_farewell_is_left(four: Path, tmp_path: Pat
 
 def test_what_a_device_keeps_is_its_own(four: Path, tmp_path: Path) -> None:
     folder = tmp_path / "state" / "north"
-    with join.locked(folder):
-        join.own_key(folder)
+    with folder_module.locked(folder):
+        folder_module.own_key(folder)
         for path in (folder.parent, folder, *folder.iterdir()):
             assert path.stat().st_mode & 0o077 == 0, path

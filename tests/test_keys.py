@@ -16,7 +16,8 @@ import pytest
 from cryptography import x509
 
 from fedlab import cli
-from fedlab.deploy.device.join import _take_place, locked
+from fedlab.deploy.device.folder import locked
+from fedlab.deploy.device.join import _take_place
 from fedlab.deploy.device.node import Settings, join_server
 from fedlab.deploy.security import certificates
 from fedlab.deploy.security.connection_errors import explain

@@ -65,6 +65,51 @@ def test_leafs_numbers_of_samples_are_held_against_the_samples(
         load(tmp_path, source)
 
 
+def leaf(folder: Path, name: str, users: dict[str, Any]) -> None:
+    """A file of LEAF's form with these samples of each user."""
+    labels = {user: [row % 2 for row in range(len(own))] for user, own in users.items()}
+    content = {
+        "users": list(users),
+        "num_samples": [len(own) for own in users.values()],
+        "user_data": {user: {"x": own, "y": labels[user]} for user, own in users.items()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        ([[1.0, 2.0, 3.0], [4.0, 5.0]], "sample 1 of user 'v' has 2 numbers"),
+        ([[1.0, 2.0], [4.0, 5.0]], "sample 0 of user 'v' has 2 numbers"),
+        ([[1.0, 2.0, 3.0], []], "sample 1 of user 'v' has 0 numbers"),
+        ([[1.0, 2.0, 3.0], 4.0], "sample 1 of user 'v' has no list of numbers"),
+        ([[[1.0], [2.0, 3.0]]], "sample 0 of user 'v' has lists of different lengths"),
+    ],
+)
+def test_samples_of_leafs_users_have_one_length(
+    tmp_path: Path, samples: list[Any], said: str
+) -> None:
+    leaf(tmp_path / "leaf", "a.json", {"u": [[0.1, 0.2, 0.3]] * 4})
+    leaf(tmp_path / "leaf", "b.json", {"v": samples})
+    with pytest.raises(InputError, match=said) as caught:
+        load(tmp_path, {"name": "leaf", "path": "leaf"})
+    where, _, other = str(caught.value).partition(said)
+    assert where.endswith("b.json': ")
+    assert other.startswith(", and user 'u' (data.sources.0.path: ")
+    assert other.endswith("a.json') has 3 numbers; all must have as many: correct x in the file")
+
+
+def test_a_ragged_user_of_leafs_and_other_tests_are_named(tmp_path: Path) -> None:
+    leaf(tmp_path / "one", "a.json", {"u": [[1.0], [2.0, 3.0]], "v": [[1.0]]})
+    with pytest.raises(InputError, match="user 'u' has 2 numbers, and its sample 0 has 1 number;"):
+        load(tmp_path, {"name": "leaf", "path": "one"})
+    leaf(tmp_path / "two" / "train", "a.json", {"u": [[1.0, 2.0]] * 2, "v": [[1.0, 2.0]]})
+    leaf(tmp_path / "two" / "test", "b.json", {"u": [[1.0, 2.0, 3.0]] * 2})
+    with pytest.raises(InputError, match=r"b\.json': sample 0 of user 'u' has 3 numbers, and user"):
+        load(tmp_path, {"name": "leaf", "path": "two"})
+
+
 @pytest.mark.parametrize(
     ("target", "label", "rows", "said"),
     [

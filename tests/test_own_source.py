@@ -168,3 +168,54 @@ def test_a_folder_of_several_kinds_is_what_the_scenario_reads(tmp_path: Path) ->
     rows = join(tmp_path / "own", PARQUET, ROW)
     assert pictures.data.input_shape == PICTURE
     assert rows.data.input_shape == ROW
+
+
+OWNED = {"name": "npz", "path": "all.npz", "owner_train": "writer", "split": "by_owner"}
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_file_without_owners_is_of_one_owner(owned: bool, tmp_path: Path) -> None:
+    rows = frame()
+    whose = {"writer": np.arange(len(rows)) % 5} if owned else {}
+    inputs, labels = rows[["a", "b"]].to_numpy(np.float32), rows["ill"].to_numpy(str)
+    arrays: dict[str, Any] = {"x_train": inputs, "y_train": labels, **whose}
+    np.savez(tmp_path / "north.npz", **arrays)
+    train, test = sizes(join(tmp_path / "north.npz", OWNED, ROW))
+    assert train + test == len(rows)
+    assert min(train, test) > 0
+
+
+def test_a_key_that_only_the_server_can_set_is_called_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "north.npz", x_train=np.zeros((4, 2)), labels=np.arange(4))
+    with pytest.raises(InputError, match="labels; let the server's scenario set y_train to"):
+        join(tmp_path / "north.npz", {"name": "npz", "path": "all.npz"}, ROW)
+
+
+def test_a_table_without_the_column_of_owners_is_of_one_owner(tmp_path: Path) -> None:
+    """Nor need the column of domains be there, which is of no use to one device."""
+    bare, whole = frame(), frame(patient=[0, 1] * 5, site="north")
+    source = {"label": "ill", "owner": "patient", "domain_column": "site", "split": "by_owner"}
+    for rows, name in ((bare, "bare"), (whole, "whole")):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        rows.to_parquet(tmp_path / f"{name}.parquet")
+        own = source | {"test_share": 0.5}
+        csv = join(tmp_path / f"{name}.csv", {"name": "csv", "files": "all.csv", **own}, ROW)
+        parquet = {"name": "parquet", "train": "all.parquet", **own}
+        assert sizes(csv) == sizes(join(tmp_path / f"{name}.parquet", parquet, ROW)) == (5, 5)
+
+
+def test_a_table_that_lacks_what_is_learnt_is_refused(tmp_path: Path) -> None:
+    frame().drop(columns="ill").to_csv(tmp_path / "own.csv", index=False)
+    source = {"name": "csv", "files": "all.csv", "label": "ill", "owner": "patient"}
+    with pytest.raises(InputError, match="ill"):
+        join(tmp_path / "own.csv", source, ROW)
+
+
+def test_pictures_need_no_column_of_owners(tmp_path: Path) -> None:
+    for place in range(10):
+        Image.new("L", (4, 4), place).save(tmp_path / f"{place}.png")
+    table = frame(view=[f"{place}.png" for place in range(10)])
+    table.to_csv(tmp_path / "scans.csv", index=False)
+    source = {"name": "image_table", "train": "all.csv", "images": "xrays", "file": "view"}
+    own = join(tmp_path / "scans.csv", source | {"label": "ill", "owner": "patient"}, PICTURE)
+    assert sizes(own) == (8, 2)

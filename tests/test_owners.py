@@ -303,7 +303,7 @@ def test_leaf_texts_need_a_way_to_token_ids(tmp_path: Path) -> None:
     ("users", "more", "said"),
     [
         ({"u": ([[1.0]], [0, 1])}, {}, "user 'u' has 1 samples and 2 labels"),
-        ({"u": ([[1.0], [1.0, 2.0]], [0, 1])}, {}, "differ in length"),
+        ({"u": ([[1.0], [1.0, 2.0]], [0, 1])}, {}, "sample 1 of user 'u' has 2 numbers, and its"),
         ({"u": ([[1.0], [0.5]], [0, 1])}, {}, "names one owner alone"),
         ({"u": ([[0.1] * 3] * 2, [0, 1])}, {"shape": [2, 2]}, "3 numbers, which is not"),
         ({"u": ([[9.0] * 4] * 2, [0, 1])}, {"shape": [2, 2]}, "images in 0 to 1"),

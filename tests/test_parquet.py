@@ -237,5 +237,28 @@ def test_a_picture_beside_the_table_is_read_anew_when_it_changes(tmp_path: Path)
         (tmp_path / f"{row}.png").write_bytes(png(200))
     assert load(tmp_path, train="a.parquet").train.inputs.min() == 200
     (tmp_path / "3.png").unlink()
-    with pytest.raises(InputError, match=r"data\.sources\.0\.image: '.*3\.png' does not exist"):
+    said = (
+        r"a\.parquet': column 'image' has only the path '3\.png' in row 3, and there is no file '"
+    )
+    with pytest.raises(InputError, match=said):
         load(tmp_path, train="a.parquet")
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_path_without_its_picture_is_named_by_row(tmp_path: Path, content: bytes | None) -> None:
+    cells = [{"bytes": png(1), "path": "0.png"}, {"bytes": content, "path": "train/1.png"}]
+    pq.write_table(pa.table({"image": cells, "label": [0, 1]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, train="a.parquet")
+    said = str(caught.value)
+    assert "a.parquet': column 'image' has only the path 'train/1.png' in row 1" in said
+    assert "the picture's bytes are not in the Parquet file; save it with the bytes" in said
+    assert "\n" not in said
+
+
+def test_a_row_with_neither_picture_nor_path_is_named(tmp_path: Path) -> None:
+    for cell in ({"bytes": None, "path": None}, {"bytes": b"", "path": ""}):
+        cells = [{"bytes": png(1), "path": "0.png"}, cell]
+        pq.write_table(pa.table({"image": cells, "label": [0, 1]}), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match="column 'image' has no picture in row 1; remove"):
+            load(tmp_path, train="a.parquet")

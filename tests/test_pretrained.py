@@ -173,8 +173,10 @@ def test_a_network_starts_from_a_run(base: Run, caplog: Any) -> None:
     assert "small_cnn" not in caplog.text  # nothing to tell
 
 
-def test_a_head_of_other_classes_starts_anew(base: Run, tmp_path: Path) -> None:
-    model = build(CNN | {"weights": str(base.folder / "model.safetensors")}, classes=7)
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_head_of_other_classes_starts_anew(base: Run, tmp_path: Path, strict: bool) -> None:
+    weights = {"file": str(base.folder / "model.safetensors"), "strict": strict}
+    model = build(CNN | {"weights": weights}, classes=7)
     plain, state = build(CNN, classes=7).state_dict(), base.model_state()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, (plain if name.startswith("14.") else state)[name])
@@ -210,8 +212,24 @@ def test_what_has_no_counterpart_is_logged_or_refused(
         prepare(scenario(model=CNN | {"weights": str(file)}))
     assert "not in it, and new: 1 tensor (4.weight)" in caplog.text
     assert "not used of it: 1 tensor (decoder.weight)" in caplog.text
-    with pytest.raises(InputError, match=r"weights\.strict: .*decoder\.weight"):
+    with pytest.raises(
+        InputError, match=r"weights\.strict: .*decoder\.weight.*strict: false, with"
+    ):
         build(CNN | {"weights": {"file": str(file), "strict": True}})
+
+
+def test_a_head_of_other_names_is_replaced_unless_names_are_strict(
+    base: Run, tmp_path: Path
+) -> None:
+    state = base.model_state()
+    own = {name.replace("14.", "fc."): tensor for name, tensor in state.items()}
+    file = tmp_path / "renamed.safetensors"
+    save_file(own, file)
+    with pytest.raises(InputError, match=r"new: 2 tensors \(14\.weight, 14\.bias\).*strict: false"):
+        build(CNN | {"weights": {"file": str(file), "strict": True}})
+    model, plain = build(CNN | {"weights": {"file": str(file)}}), build(CNN)
+    assert torch.equal(model.state_dict()["14.weight"], plain.state_dict()["14.weight"])
+    assert torch.equal(model.state_dict()["0.weight"], state["0.weight"])
 
 
 class Code:

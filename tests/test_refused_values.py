@@ -93,7 +93,7 @@ def test_files_without_texts(name: str, content: str, message: str, tmp_path: Pa
     ("samples", "message"),
     [
         ([[1.0, 2.0], "a text"], "are texts and lists of numbers; all must be of one kind"),
-        ([[1.0, 2.0], [1.0]], "differ in length"),
+        ([[1.0, 2.0], [1.0]], "sample 1 of user 'u' has 1 number, and its sample 0 has 2"),
     ],
 )
 def test_users_of_leaf_with_unequal_samples(samples: list, message: str, tmp_path: Path) -> None:

@@ -174,6 +174,10 @@ def test_overrides_do_not_change_the_mapping_they_apply_to(tiny):
         ("=1", "override '=1': is not of the form key=value"),
         ("strat=fedavg", "override: strat: fedavg: unknown key; did you mean 'strategy'?"),
         ("strategy.muu=3", "override: strategy.muu: 3: unknown key; did you mean 'mu'?"),
+        (
+            "data.sources=[{name: csv, files: {a: b.csv}, owner_column: c}]",
+            "data.sources.0.owner_column: c: unknown key; did you mean 'owner'?",
+        ),
         ("training.lr=1", "training.lr: 1: unknown key; did you mean 'training.optimizer.lr'?"),
         ("seed=abc", "override: seed: abc: must be a valid integer"),
         ("rounds.x=3", "rounds is a value and has no keys; set it as a whole with rounds=..."),

@@ -32,6 +32,7 @@ from fedlab.adaptation.trained import (
 from fedlab.data.client_data import ClientData
 from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
+from fedlab.runs.client_names import with_owners
 from fedlab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Audit:
         samples: One row per labelled training sample: ``client``, ``sample`` (index into the
             training pool), ``given``, ``suggested`` (-1 if no class is confident),
             ``confidence`` (chance of the given label), ``flagged``, and ``true``, which only a
-            simulation knows.
+            simulation knows; where clients are owners with names, ``owner``, too.
         thresholds: t_j of all clients together, shape (classes,).
         joint: Estimated joint distribution of given and true labels, shape (classes, classes).
         accuracy: Share of the samples for which the out-of-sample classifiers give the label that
@@ -149,7 +150,7 @@ def audit(run: Run, *, folds: int = 5, progress: Progress | None = None) -> Audi
         joint += confident.confident_joint(suggested, labels, classes)
         table["suggested"] = suggested
         table["flagged"] = (suggested >= 0) & (suggested != labels)
-    samples = pandas.concat(tables, ignore_index=True)
+    samples = with_owners(pandas.concat(tables, ignore_index=True), run.client_names)
     accuracy = right / len(samples) if len(samples) else math.nan
     return Audit(samples, limits, confident.calibrated_joint(joint, counts), accuracy)
 

@@ -30,6 +30,7 @@ from fedlab.errors import InputError
 from fedlab.partition.partition import Partition
 from fedlab.preparation import divide
 from fedlab.records import Tensors
+from fedlab.runs.client_names import with_owners
 from fedlab.runs.run import Run
 
 if TYPE_CHECKING:
@@ -158,8 +159,11 @@ def discover(
     )
     steps, width = found.steps, clients
     return Discovered(
-        samples,
-        _prior_table(data.train.labels, partition, parts.priors, matching, names),
+        with_owners(samples, run.client_names),
+        with_owners(
+            _prior_table(data.train.labels, partition, parts.priors, matching, names),
+            run.client_names,
+        ),
         parts,
         matching,
         bytes_up=FLOAT * (steps * many * (width + 1) + many),

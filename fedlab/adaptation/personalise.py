@@ -29,6 +29,7 @@ from fedlab.engine.execution.sequential import train_one
 from fedlab.errors import InputError
 from fedlab.partition.partition import ClientSplit
 from fedlab.records import Tensors
+from fedlab.runs.client_names import with_owners
 from fedlab.runs.run import Run
 from fedlab.strategies.fedavg import FedAvg
 from fedlab.training.optimizer import Optimizer
@@ -85,7 +86,7 @@ def personalise(
         One row per client (-1 is the server's model) and domain: ``client``, ``domain``,
         ``shots`` (samples learnt from), ``before``, ``after`` (accuracy of classes, else the score
         of the target: hamming accuracy, MAE) and ``examples`` (test
-        samples).
+        samples). Where clients are owners with names, ``owner`` stands behind ``client``.
 
     Raises:
         InputError: If the run has not finished, or has no such domain, or no global model to
@@ -113,7 +114,7 @@ def personalise(
             learnt_from = int(samples.labelled.sum())
             rows.append((client, name, learnt_from, old.score, new.score, old.examples))
     columns = ["client", "domain", "shots", "before", "after", "examples"]
-    return pandas.DataFrame(rows, columns=columns)
+    return with_owners(pandas.DataFrame(rows, columns=columns), run.client_names)
 
 
 def _whom(trained: Trained, domain: str | None) -> Sequence[int]:

@@ -60,27 +60,29 @@ def serve(
     """
     from fedlab.deploy.security.keys import KeyRing
     from fedlab.deploy.security.network import refuse_open_network
-    from fedlab.deploy.server.serve import serve as run_server
-    from fedlab.deploy.server.superlink_process import Endpoint
-    from fedlab.report.terminal.progress import ProgressReporter
-    from fedlab.report.terminal.summary_table import print_closing_table
-    from fedlab.simulation import default_folder
 
     listening = host or ("127.0.0.1" if insecure else "0.0.0.0")
     if insecure:
         refuse_open_network(listening, force)
-    endpoint = Endpoint(listening, port, None if insecure else KeyRing.open(keys))
-    loaded = fedlab.load_scenario(scenario, overrides or ())
-    target = folder or default_folder(loaded)
-    with _stoppable("go on with the same command"), ProgressReporter(out) as reporter:
-        run = run_server(
-            loaded,
-            endpoint=endpoint,
-            out=target,
-            classes=[name.strip() for name in classes.split(",")] if classes else None,
-            callbacks=[reporter],
-            on_ready=lambda address: _say(f"devices join at {address}"),
-        )
+    ring = None if insecure else KeyRing.open(keys)
+    with _stoppable("go on with the same command"):
+        _say("the server is starting; PyTorch takes seconds to load, on a busy machine a minute")
+        from fedlab.deploy.server.serve import serve as run_server
+        from fedlab.deploy.server.superlink_process import Endpoint
+        from fedlab.report.terminal.progress import ProgressReporter
+        from fedlab.report.terminal.summary_table import print_closing_table
+        from fedlab.simulation import default_folder
+
+        loaded = fedlab.load_scenario(scenario, overrides or ())
+        with ProgressReporter(out) as reporter:
+            run = run_server(
+                loaded,
+                endpoint=Endpoint(listening, port, ring),
+                out=folder or default_folder(loaded),
+                classes=[name.strip() for name in classes.split(",")] if classes else None,
+                callbacks=[reporter],
+                on_ready=lambda address: _say(f"devices join at {address}"),
+            )
     print_closing_table(run, out)
 
 

@@ -83,8 +83,12 @@ def _short(key: str | int) -> str:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Suggests the nearest of the known words, or all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
+    """Suggests the nearest of the known words, or all of them.
+
+    A known word that the written one only adds to is nearest: `label` to `label_column`.
+    """
+    near = [each for each in known if word in (f"{each}_column", f"{each}s")]
+    near = near or difflib.get_close_matches(word, known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"choose from {', '.join(known)}"
 
 

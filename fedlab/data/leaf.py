@@ -6,7 +6,6 @@ Caldas et al., "LEAF: A Benchmark for Federated Settings", 2018, arXiv 1812.0109
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
@@ -19,6 +18,7 @@ from fedlab.data.array_labels import classes, texts
 from fedlab.data.class_names import normal
 from fedlab.data.given_split import refuse_idle_share
 from fedlab.data.image_source import ImageSource
+from fedlab.data.leaf_users import User, refuse_other_lengths, users_of
 from fedlab.data.owners import OwnerSplit, numbered, owned, refuse_constant
 from fedlab.data.resize import conform
 from fedlab.data.samples import Domain
@@ -97,7 +97,7 @@ class Leaf(ImageSource):
             InputError: If a file is missing or not of LEAF's form, or samples are not all alike.
         """
         read = {
-            split: [user for path in paths for user in _users(path, context)]
+            split: [user for path in paths for user in users_of(path, context)]
             for split, paths in self._files(context).items()
         }
         if "test" in read:
@@ -106,16 +106,14 @@ class Leaf(ImageSource):
             raise InputError(f"{context.key}.path: the files of a split name no user with samples")
         where = f"{context.key}.path: the labels"
         labels = {
-            split: texts(_labels([y for _, _, ys in users for y in ys], where), where)
+            split: texts(_labels([y for user in users for y in user.y], where), where)
             for split, users in read.items()
         }
         numbering, class_names, remarks = classes(
             list(labels.values()), self.class_names, context.key, remedy="correct y in the files"
         )
-        inputs = self._inputs(
-            {s: [x for _, xs, _ in us for x in xs] for s, us in read.items()}, context
-        )
-        names = [name for users in read.values() for name, _, ys in users for _ in ys]
+        inputs = self._inputs(read, context)
+        names = [user.name for users in read.values() for user in users for _ in user.y]
         owners = numbered(names, f"{context.key}.path: the list of users")
         refuse_constant(owners.names, f"{context.key}.path", context)
         name, train = self._domain_name(context), numbering(labels["train"])
@@ -163,8 +161,9 @@ class Leaf(ImageSource):
             raise InputError(f"{context.key}.path: '{folder}' has test files and no train files")
         return found
 
-    def _inputs(self, samples: dict[str, list[Any]], context: LoadContext) -> dict[str, np.ndarray]:
+    def _inputs(self, read: dict[str, list[User]], context: LoadContext) -> dict[str, np.ndarray]:
         """Images, features or token ids of each split."""
+        samples = {split: [x for user in users for x in user.x] for split, users in read.items()}
         where = f"{context.key}.path: the samples"
         are_texts = {isinstance(each, str) for own in samples.values() for each in own}
         if len(are_texts) > 1:
@@ -182,7 +181,10 @@ class Leaf(ImageSource):
         for split, own in samples.items():
             try:
                 arrays[split] = np.array(own)
+                if arrays[split][0].size != arrays["train"][0].size:
+                    raise ValueError("those of the test files from those of the train files")
             except ValueError as error:
+                refuse_other_lengths([user for users in read.values() for user in users])
                 raise InputError(
                     f"{where} differ in length ({error}); all must have as many numbers"
                 ) from error
@@ -231,42 +233,6 @@ class Leaf(ImageSource):
         made = (len(images), context.channels, context.image_size, context.image_size)
         context.limits.check_array(made, 1, where)
         return conform(images, context.channels, context.image_size)
-
-
-def _users(path: Path, context: LoadContext) -> list[tuple[str, list[Any], list[Any]]]:
-    """Name, samples and labels of each user of a file who has some."""
-    where = f"{context.key}.path: '{path}'"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = [
-            (str(u), content["user_data"][u]["x"], content["user_data"][u]["y"])
-            for u in content["users"]
-        ]
-        lengths = [(name, len(xs), len(ys)) for name, xs, ys in found]
-        numbers = content.get("num_samples", [size for _, size, _ in lengths])
-        stated = dict(zip(map(str, content["users"]), numbers, strict=True))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{where} is not of LEAF's form ({type(error).__name__}: {error}); it must hold users "
-            "and user_data, with x and y for each user, and as many num_samples as users"
-        ) from error
-    if sorted(name for name, *_ in found) != sorted(content["user_data"]):
-        raise InputError(
-            f"{where} lists other users in users than it has in user_data, or one of them twice; "
-            "list each once"
-        )
-    for name, samples, labels in lengths:
-        if samples != labels:
-            raise InputError(
-                f"{where}: user '{name}' has {samples} samples and {labels} labels; give one label "
-                "for each sample"
-            )
-        if stated[name] != samples:
-            raise InputError(
-                f"{where}: user '{name}' has {samples} samples, and num_samples says "
-                f"{stated[name]}; correct the number, or make the file anew if samples are lost"
-            )
-    return [each for each in found if len(each[2])]
 
 
 def _labels(labels: list[Any], where: str) -> np.ndarray:

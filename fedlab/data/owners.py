@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
@@ -144,3 +146,43 @@ def check_owners(domain: Domain, split: str, where: str) -> None:
             f"{owners.min()} to {owners.max()}, and {names} names of owners; give each sample the "
             "index of its owner's name"
         )
+
+
+_WHOLE = re.compile(r"([+-]?\d{1,18})(?:\.0*)?")
+
+
+def alike(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ in capitals, underscores, width or the form of a number alone.
+
+    Args:
+        names: Different names in their normal form; of several that are alike, the first is in
+            every pair.
+    """
+    first: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).replace("_", " ").casefold().split())
+        whole = _WHOLE.fullmatch(plain)
+        other = first.setdefault(str(int(whole[1])) if whole else plain, name)
+        if other != name:
+            pairs.append((other, name))
+    return pairs
+
+
+def spelling_remark(names: Sequence[str], hidden: bool) -> list[str]:
+    """A remark on owners whose names are spelt alike, as several of one person are; else none.
+
+    Args:
+        names: Names of all owners.
+        hidden: Whether no name may be shown.
+    """
+    pairs = alike(names)
+    if not pairs:
+        return []
+    number, (one, other) = len(pairs), pairs[0]
+    shown = "" if hidden else f" ('{one}' and '{other}'{', for one' * (number > 1)})"
+    pair = "a pair of owners differs" if number == 1 else f"{number:,} pairs of owners differ"
+    return [
+        f"data.sources: {pair} in the spelling of their names alone{shown}, and each name is an "
+        "owner of its own; if two are one owner, give it one spelling in the data"
+    ]

@@ -185,20 +185,29 @@ class File(NamedTuple):
         return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
 
     def pictures(self, column: str) -> list[Path | bytes]:
-        """The content of each picture, or its path where the column has no content.
+        """The content of each picture, or its file where the column has its path alone.
 
         Raises:
-            InputError: If a row has neither.
+            InputError: If a row has neither, or there is no such file.
         """
         found: list[Path | bytes] = []
         for row, cell in enumerate(self.cells(column)):
             content = cell.get("bytes") if isinstance(cell, dict) else cell
             path = cell.get("path") if isinstance(cell, dict) else None
-            if content is None and not path:
+            if not content and not path:
                 raise InputError(
                     f"{self.where}: column '{column}' has no picture in row {row}; remove the row"
                 )
-            found.append(self.path.parent / str(path) if content is None else content)
+            beside = self.path.parent / str(path)
+            if not content and (content is not None or not beside.is_file()):
+                lies = "" if content is not None else f", and there is no file '{beside}'"
+                raise InputError(
+                    f"{self.where}: column '{column}' has only the path '{path}' in row {row}{lies}"
+                    ": the picture's bytes are not in the Parquet file; save it with the bytes of "
+                    "all pictures, or put the picture files where the paths (seen from its folder) "
+                    "say, with bytes null"
+                )
+            found.append(content or beside)
         return found
 
     def pictures_beside(self, column: str) -> list[Path]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from fedlab.config.component import ConfigBlock
+
+LONGEST = 24
+"""Letters of an owner's name in a line or a column."""
 
 
 class NaturalClients(ConfigBlock):
@@ -16,6 +19,8 @@ class NaturalClients(ConfigBlock):
         name: ``natural``; ``clients: natural`` is short for it.
         min_samples: Training samples that an owner needs to be a client (of new owners, test
             samples); those who have fewer are left out and counted.
+        max_samples: Training samples of an owner that are used at most, drawn by the scenario's
+            seed; all by default.
         limit: Owners to keep of those who can be trained, drawn by the scenario's seed; all by
             default.
         group: Owners that are packed into one client, in shuffled order; the last client may have
@@ -28,12 +33,43 @@ class NaturalClients(ConfigBlock):
 
     name: Literal["natural"] = "natural"
     min_samples: PositiveInt = 1
+    max_samples: PositiveInt | None = None
     limit: PositiveInt | None = None
     group: PositiveInt = 1
     per_domain: bool = False
     new_owners: Literal["held_out", "left_out"] = "held_out"
 
+    @model_validator(mode="after")
+    def _bounds_leave_room(self) -> NaturalClients:
+        if self.max_samples is not None and self.max_samples < self.min_samples:
+            raise ValueError(
+                f"max_samples {self.max_samples} are fewer than the min_samples "
+                f"{self.min_samples} that an owner needs; raise one or lower the other"
+            )
+        return self
+
     @property
     def most(self) -> int | None:
         """The number of clients that may train, at most; None where it depends on the data."""
         return None if self.limit is None else -(-self.limit // self.group)
+
+
+def name_of_several(first: str, others: int) -> str:
+    """What a client of several owners is called: ``ann and 4 more``.
+
+    Args:
+        first: The name of the first of them, in the order of names.
+        others: How many more there are.
+    """
+    return f"{first} and {others} more" if others else first
+
+
+def label_of(client: int, name: str | None) -> str:
+    """``client 16, ann``; the number alone where a client has no name."""
+    return f"client {client}" if name is None else f"client {client}, {short_name(name)}"
+
+
+def short_name(name: str) -> str:
+    """A name cut inside, for the ends of names tell them apart: ``patient-of-the-…rth-0017``."""
+    end = LONGEST // 3
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - end - 1]}…{name[-end:]}"

@@ -11,7 +11,7 @@ from fedlab.errors import InputError
 from fedlab.partition.base import QuantitySkew
 from fedlab.partition.dealt import Dealt, by_client, keep
 from fedlab.partition.held_out import check_held_out
-from fedlab.partition.natural_clients import NaturalClients
+from fedlab.partition.natural_clients import NaturalClients, name_of_several
 from fedlab.partition.spec import PartitionSpec
 from fedlab.rng import generator
 
@@ -53,7 +53,7 @@ def deal_to_owners(
         except ValueError as error:
             raise InputError(f"partition.{error}") from error
 
-    owners = client_of[train]
+    owners = client_of[_capped(train, chosen, sizes, trained, seed)]
     own = np.bincount(owners[owners >= 0], minlength=clients)
     held = clients - newcomers
     kept = np.concatenate([spec.quantity.kept(own[:held]), own[held:]])
@@ -105,6 +105,25 @@ def _trained(
     return np.sort(drawing.choice(enough, chosen.limit, replace=False))
 
 
+def _capped(
+    keys: np.ndarray, chosen: NaturalClients, sizes: np.ndarray, trained: np.ndarray, seed: int
+) -> np.ndarray:
+    """The owners of training samples, -1 for those beyond an owner's largest number."""
+    if chosen.max_samples is None:
+        return keys
+    kept = np.minimum(sizes, chosen.max_samples)
+    unused = (sizes - kept)[trained]
+    if unused.any():
+        log.warning(
+            "partition.clients.max_samples: %s of %s owners have more, and %s of their training "
+            "samples are not used",
+            f"{np.count_nonzero(unused):,}",
+            f"{len(trained):,}",
+            f"{int(unused.sum()):,}",
+        )
+    return keep(keys, kept, generator(seed, "partition", "max samples"))
+
+
 def _new(chosen: NaturalClients, sizes: np.ndarray, tested: np.ndarray) -> np.ndarray:
     """Owners with test samples alone, ascending."""
     new = np.flatnonzero((sizes == 0) & (tested >= chosen.min_samples))
@@ -112,7 +131,7 @@ def _new(chosen: NaturalClients, sizes: np.ndarray, tested: np.ndarray) -> np.nd
 
 
 def _names(packs: list[np.ndarray], chosen: NaturalClients, data: FederatedData) -> tuple[str, ...]:
-    """Names of clients: that of their owner, or of the first of several."""
+    """Names of clients: that of their owner, or of the first of several in the order of names."""
     domains = len(data.domain_names)
 
     def name(key: int) -> str:
@@ -122,10 +141,10 @@ def _names(packs: list[np.ndarray], chosen: NaturalClients, data: FederatedData)
 
     names: list[str] = []
     for pack in packs:
-        firsts = [name(key) for key in pack[:: chosen.group].tolist()]
-        last = len(pack) - chosen.group * (len(firsts) - 1)
-        others = [chosen.group - 1] * (len(firsts) - 1) + [last - 1] * bool(firsts)
-        names += [f"{f} and {n} more" if n else f for f, n in zip(firsts, others, strict=True)]
+        starts = np.arange(0, len(pack), chosen.group)
+        firsts: list[int] = np.minimum.reduceat(pack, starts).tolist() if len(pack) else []
+        others = np.minimum(chosen.group, len(pack) - starts) - 1
+        names += [name_of_several(name(f), n) for f, n in zip(firsts, others.tolist(), strict=True)]
     return tuple(names)
 
 
@@ -137,8 +156,9 @@ def _refuse_without_effect(spec: PartitionSpec) -> None:
         if skew != default:
             raise InputError(
                 f"partition.{key}: '{skew.name}' deals samples out, and natural clients have "
-                f"their own; leave it out (partition.{key}={default.name} says nothing), or give "
-                "partition.clients a number"
+                f"their own; leave partition.{key} out, or give partition.clients a number (with "
+                "an owner such as a hospital as the source's domain, the clients of each domain "
+                "share its samples so)"
             )
     quantity = type(spec.quantity)
     acts = quantity.weights is QuantitySkew.weights and (
@@ -147,8 +167,8 @@ def _refuse_without_effect(spec: PartitionSpec) -> None:
     if not acts:
         raise InputError(
             f"partition.quantity: '{spec.quantity.name}' divides domains among clients, and "
-            "natural clients have their own samples; use partition.quantity=natural or equal, or "
-            "give partition.clients a number"
+            "natural clients have their own samples; use natural, equal, or max_samples of "
+            "partition.clients, or give partition.clients a number"
         )
 
 

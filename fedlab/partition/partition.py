@@ -13,7 +13,7 @@ from fedlab.partition.apportion import apportion
 from fedlab.partition.dealt import Dealt, by_client, keep, offsets_of
 from fedlab.partition.held_out import draw_held_out
 from fedlab.partition.left_out_samples import staying
-from fedlab.partition.natural_clients import NaturalClients
+from fedlab.partition.natural_clients import NaturalClients, label_of
 from fedlab.partition.natural_deal import deal_to_owners
 from fedlab.partition.observed_labels import observed_labels
 from fedlab.partition.sample_pool import Pool
@@ -85,6 +85,10 @@ class Partition:
         """A client's name: that of its owner, or its number."""
         return self.names[client] if self.names else str(client)
 
+    def label(self, client: int) -> str:
+        """``client 16, ann``, or ``client 16`` where clients have numbers alone."""
+        return label_of(client, self.names[client] if self.names else None)
+
     def __len__(self) -> int:
         return len(self.train_offsets) - 1
 
@@ -135,7 +139,7 @@ def make_partition(
     owner = np.repeat(np.arange(clients), np.diff(train_offsets))
     aside = aside_offsets = train[:0]
     if validation:
-        chosen = set_aside(train, owner, data, validation, seed)
+        chosen = set_aside(train, owner, data, validation, seed, dealt.names)
         aside, aside_offsets = train[chosen], offsets_of(owner[chosen], clients)
         train, owner = train[~chosen], owner[~chosen]
         train_offsets = offsets_of(owner, clients)

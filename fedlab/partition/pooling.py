@@ -35,6 +35,7 @@ def pooled(partition: Partition) -> Partition:
         validation=aside,
         validation_offsets=aside_offsets,
         held_out=np.arange(1, len(groups)),
+        names=("0", *(partition.names[k] for k in sorted(held_out))) if partition.names else (),
     )
 
 

@@ -25,7 +25,7 @@ class PartitionSpec(ConfigBlock):
     Attributes:
         clients: Number of clients; or ``natural``, where each owner of the data is one, with all
             that is its own: then `domains` and `labels` stay as they are by default, and of the
-            quantity skews ``natural`` and ``equal`` are left.
+            quantity skews ``natural`` and ``equal`` are left. Everything else composes.
         domains: Which domains a client sees.
         labels: How the classes are divided among the clients that see a domain.
         quantity: How many samples a client has.

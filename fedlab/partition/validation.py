@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 
 from fedlab.data.owner_split import rank
 from fedlab.data.samples import FederatedData
 from fedlab.errors import InputError
+from fedlab.partition.natural_clients import label_of
 from fedlab.rng import uniforms
 
 log = logging.getLogger("fedlab")
 
 
 def set_aside(
-    train: np.ndarray, owners: np.ndarray, data: FederatedData, share: float, seed: int
+    train: np.ndarray,
+    owners: np.ndarray,
+    data: FederatedData,
+    share: float,
+    seed: int,
+    names: Sequence[str] = (),
 ) -> np.ndarray:
     """The training samples that clients set aside for validation.
 
@@ -28,6 +35,7 @@ def set_aside(
         data: The pools.
         share: Between 0 and 1.
         seed: The scenario's seed.
+        names: What clients are called; empty where they have numbers.
 
     Returns:
         bool of shape (n,).
@@ -38,7 +46,7 @@ def set_aside(
     strata = data.strata(data.train)[train]
     kinds = data.train.domains[train] * len(data.strata_names) + strata
     chosen = of_clients(owners, kinds, share, seed)
-    _log_lacking(chosen, owners, strata, data, share)
+    _log_lacking(chosen, owners, strata, data, share, names)
     return chosen
 
 
@@ -79,7 +87,12 @@ def of_clients(owners: np.ndarray, kinds: np.ndarray, share: float, seed: int) -
 
 
 def _log_lacking(
-    chosen: np.ndarray, owners: np.ndarray, labels: np.ndarray, data: FederatedData, share: float
+    chosen: np.ndarray,
+    owners: np.ndarray,
+    labels: np.ndarray,
+    data: FederatedData,
+    share: float,
+    names: Sequence[str],
 ) -> None:
     """Refuses a split without any validation sample; logs clients and classes without one."""
     if not chosen.any():
@@ -90,12 +103,13 @@ def _log_lacking(
         )
     everyone, some = np.unique(owners), np.unique(owners[chosen])
     if len(some) < len(everyone):
+        first = int(np.setdiff1d(everyone, some)[0])
         log.warning(
-            "%d of %d clients have too few samples to set any aside for validation (client %d, for "
+            "%d of %d clients have too few samples to set any aside for validation (%s, for "
             "one); the others validate",
             len(everyone) - len(some),
             len(everyone),
-            np.setdiff1d(everyone, some)[0],
+            label_of(first, names[first] if names else None),
         )
     lacking: list[int] = np.setdiff1d(labels, labels[chosen]).tolist()
     if lacking:

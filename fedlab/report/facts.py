@@ -18,7 +18,7 @@ LONGEST = 40
 """Letters of the domains of a client: one that has samples of all of them would fill lines."""
 
 
-def client_facts(spread: Spread) -> list[tuple[str, str]]:
+def client_facts(run: RunRecord, spread: Spread) -> list[tuple[str, str]]:
     """How a score is spread over clients, as titles and words.
 
     Clients that have never trained are counted, and the mean and the worst client are also given
@@ -31,7 +31,7 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
             f"{spread.clients} clients)",
         ),
         ("mean over examples", f"{spread.mean_over_examples:.3f}"),
-        ("worst client", _worst(spread)),
+        ("worst client", _worst(run, spread)),
     ]
     if spread.untrained:
         words = f"{spread.untrained} of the {spread.clients} clients have not been drawn to train"
@@ -44,7 +44,7 @@ def client_facts(spread: Spread) -> list[tuple[str, str]]:
                 f"{trained.mean_over_clients:.3f} ± {trained.deviation:.3f} (over the "
                 f"{trained.clients} that have trained)",
             ),
-            ("worst trained", _worst(trained)),
+            ("worst trained", _worst(run, trained)),
         ]
     return lines
 
@@ -94,7 +94,7 @@ def other_scores(run: RunRecord, last: int) -> list[tuple[str, str]]:
         mean = metrics.mean_over_domains(run.history, last, score.name)
         spread = metrics.spread_in(run.history, last, score)
         words = f"{number_or_dash(mean)} mean over domains"
-        words += f", worst client {_worst(spread)}" if spread else ""
+        words += f", worst client {_worst(run, spread)}" if spread else ""
         lines.append((score.words, words))
     return lines
 
@@ -121,6 +121,6 @@ def domain_titles(scenario: Scenario) -> dict[str, str]:
     return {name: f"{name} (unseen)" for name in scenario.data.unseen_domains}
 
 
-def _worst(spread: Spread) -> str:
+def _worst(run: RunRecord, spread: Spread) -> str:
     domain = short(spread.worst_domain, LONGEST)
-    return f"{spread.worst:.3f} (client {spread.worst_client}, {domain})"
+    return f"{spread.worst:.3f} ({run.client_label(spread.worst_client)}, {domain})"

@@ -72,7 +72,7 @@ def _facts(run: RunRecord, last: int) -> list[tuple[str, str]]:
     spread = metrics.spread_in(history, last, score)
     facts = [
         ("mean over domains", number_or_dash(metrics.mean_over_domains(history, last, score.name))),
-        *(client_facts(spread) if spread else ()),
+        *(client_facts(run, spread) if spread else ()),
         *held_out_facts(run, last),
         *other_scores(run, last),
         *undefined_facts(run, last),

@@ -6,6 +6,7 @@ workload.json        what a round asks of a client: parameters, passes
 history.csv          every number of every round; byte-identical in an equal run
 counts.csv           what metrics have counted, where they keep it; byte-identical as well
 timings.csv          wall-clock seconds by round and phase, which are not
+partition.csv        whose each sample is, with the names of owners
 failures.csv         clients that gave no update in a round, by name, and why; if there were any
 checkpoints/         what `fedlab resume` goes on from
 model.safetensors    what the server holds after the last round
@@ -154,6 +155,11 @@ class RunFolder:
     def workload_file(self) -> Path:
         """File with the number of parameters that a client trains."""
         return self.path / "workload.json"
+
+    @property
+    def partition_file(self) -> Path:
+        """Whose each sample is."""
+        return self.path / "partition.csv"
 
     @property
     def history_file(self) -> Path:

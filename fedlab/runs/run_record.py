@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import MetricSet
 from fedlab.models.per_client import PerClient
+from fedlab.partition.natural_clients import label_of
 from fedlab.runs import metrics
+from fedlab.runs.client_names import client_names
 from fedlab.runs.final_model import ALIASES
 from fedlab.runs.history import read_counts, read_history
 from fedlab.runs.run_folder import RunFolder
@@ -94,6 +96,19 @@ class RunRecord:
             return self.scenario
         written = json.loads(file.read_text(encoding="utf-8"))
         return self.scenario.for_clients(int(written["clients"]), int(written["held_out"]))
+
+    @cached_property
+    def client_names(self) -> dict[int, str]:
+        """Names by client, where clients are owners of the data; empty where they are hidden.
+
+        Raises:
+            InputError: If ``partition.csv`` is damaged.
+        """
+        return client_names(RunFolder(self.folder).partition_file, self.scenario)
+
+    def client_label(self, client: int) -> str:
+        """What tables call a client: ``client 16, ann``, or ``client 16`` where it has no name."""
+        return label_of(client, self.client_names.get(client))
 
     @property
     def workload(self) -> dict[str, float]:

@@ -43,7 +43,8 @@ class Equal(QuantitySkew):
             raise InputError(
                 f"partition.quantity.samples_per_client: client {smallest} has only "
                 f"{sizes[smallest]} of the {wanted} samples that every client should have; "
-                f"use at most {sizes[smallest]}, fewer clients or a milder label skew"
+                f"use at most {sizes[smallest]}, fewer clients or a milder label skew; natural "
+                f"clients with fewer are left out by partition.clients.min_samples={wanted}"
             )
         return np.full(len(sizes), wanted)
 

@@ -125,17 +125,17 @@ def request(run: Run, client: int, samples: str | None = None, seed: int = 0) ->
         raise InputError(
             f"--client: the run has no client {client}; clients go from 0 to {clients - 1}"
         )
-    name = partition.name(client)
+    name = partition.label(client)
     if client in held_out:
-        raise InputError(f"--client: client {name} was held out and never trained; choose another")
+        raise InputError(f"--client: {name} was held out and never trained; choose another")
     if samples is None and clients - len(held_out) < 2:
         raise InputError(
-            f"--client: client {name} is the only one that trains in the run '{run.folder}', so "
+            f"--client: {name} is the only one that trains in the run '{run.folder}', so "
             "that nothing would be left of its model; delete the run"
         )
     if client not in client_rounds(run.history)["client"].to_numpy():
         raise InputError(
-            f"--client: client {name} never took part in the run '{run.folder}', so that its model "
+            f"--client: {name} never took part in the run '{run.folder}', so that its model "
             "has nothing of it; choose another"
         )
     if samples is not None:

@@ -85,7 +85,7 @@ def recover(
             scenario.partition, runtime.data, scenario.seed, scenario.evaluation.validation_share
         )
         partition = scenario.strategy.reassign(divided)
-        write_table(partition, runtime.data, made.path / "partition.csv")
+        write_table(partition, runtime.data, made.partition_file)
         write_whole(made.path / NOTE, json.dumps(note, indent=2) + "\n")
         made.checkpoints.mkdir()
         put_checkpoint(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import time
 from collections.abc import Generator
@@ -12,16 +10,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message, RecordDict
 
+from fedlab.deploy.device.folder import writing
 from fedlab.deploy.device.participant import Participant
 from fedlab.deploy.handshake import FAREWELL, Farewell
-from fedlab.deploy.security import certificates
+from fedlab.deploy.reminder import Reminder
 from fedlab.deploy.security.connection_errors import UnreachableError, explain
 from fedlab.deploy.security.keys import Credentials
 from fedlab.errors import InputError
-from fedlab.files import make_private, write_whole
+from fedlab.files import write_whole
 from fedlab.flower_compat.fleet_client import (
     HEARTBEAT_SECONDS,
     FleetLink,
@@ -41,11 +39,12 @@ and the load of the server."""
 BACK_OFF_SECONDS = (0.5, 30.0)
 """Shortest and longest interval between attempts to reconnect, in seconds."""
 
+BACK_OFF_SHARE = (4.0, 0.1)
+"""What an interval does not exceed: these seconds, or this share of the time without the server,
+whichever is longer. A server that has started slowly does not wait long for its devices."""
+
 HEARTBEAT_SHARE = 0.8
 """Interval between heartbeats as a share of the server's timeout."""
-
-PATIENCE = 3600.0
-"""Default timeout for reaching a server that is gone, in seconds."""
 
 PARTING_SECONDS = 60.0
 """The same after its reply for the last round, when it has missed only the farewell."""
@@ -54,31 +53,12 @@ GRACE_SECONDS = 2.0
 """Timeout for the last heartbeat, in seconds."""
 
 
-def own_key(folder: Path) -> ec.EllipticCurvePrivateKey:
-    """The key of a device without a key from the server: created once, stored in its folder.
-
-    Raises:
-        InputError: If it cannot be written, or what is there is no key.
-    """
-    file = folder / "device.key"
-    if not file.exists():
-        with _writing(file):
-            write_whole(file, certificates.private_pem(certificates.make_key()), private=True)
-    try:
-        return certificates.load_key(file.read_bytes())
-    except ValueError as error:
-        raise InputError(
-            f"--state: '{file}' is damaged ({error}); delete it: the server then takes this device "
-            "for another one of the same name"
-        ) from error
-
-
 def take_part(
     address: str,
     identity: Credentials,
     participant: Participant,
     folder: Path,
-    patience: float = PATIENCE,
+    patience: float,
 ) -> Farewell:
     """Answers a server's messages until its farewell, or until it is gone for too long.
 
@@ -131,7 +111,18 @@ def take_part(
                     link.deactivate()
             link.close()
         time.sleep(pause)
-        pause = min(2 * pause, BACK_OFF_SECONDS[1])
+        pause = _next_pause(pause, time.monotonic() - reached)
+
+
+def _next_pause(pause: float, away: float) -> float:
+    """The interval after the next attempt to reconnect, in seconds.
+
+    Args:
+        pause: The interval before it.
+        away: Seconds without the server.
+    """
+    seconds, share = BACK_OFF_SHARE
+    return min(2 * pause, max(seconds, share * away), BACK_OFF_SECONDS[1])
 
 
 def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Path) -> None:
@@ -153,24 +144,8 @@ def _take_place(link: FleetLink, identity: Credentials, address: str, folder: Pa
         link.activate()
     except httpx.HTTPError as error:
         raise explain(error, address, identity.name) from error
-    with _writing(note):
+    with writing(note):
         write_whole(note, f"{link.node_id}\n", private=True)
-
-
-@contextmanager
-def _writing(file: Path) -> Generator[None]:
-    """Context that raises why a file of the device's folder cannot be written.
-
-    Raises:
-        InputError: With the reason and the remedy.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"--state: '{file}' cannot be written: {error.strerror}; make room, or choose another "
-            "folder"
-        ) from error
 
 
 def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
@@ -180,10 +155,11 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
         httpx.HTTPError: If the connection is lost.
         InputError: If the device cannot take part; the server has been notified.
     """
-    since = time.monotonic()
+    since, reminder = time.monotonic(), Reminder()
     while True:
         message = link.receive()
         if message is None:
+            reminder.remind(lambda: participant.waits_for)
             waited = LOOK_SHARE * (time.monotonic() - since)
             time.sleep(min(max(waited, POLL_SECONDS[0]), POLL_SECONDS[1]))
             continue
@@ -198,7 +174,7 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
             raise
         if reply is not None:
             link.send(reply, time.perf_counter() - began)
-        since = time.monotonic()
+        since, reminder = time.monotonic(), Reminder()
 
 
 @contextmanager
@@ -219,35 +195,3 @@ def _beating(link: FleetLink) -> Generator[None]:
         ended.set()
         # A heartbeat that came after the farewell would bring the node back.
         thread.join(GRACE_SECONDS)
-
-
-@contextmanager
-def locked(folder: Path) -> Generator[None]:
-    """Locks a device's folder for one process.
-
-    Raises:
-        InputError: If another process takes part with it, or it cannot be written.
-    """
-    try:
-        if not folder.parent.exists():
-            make_private(folder.parent)
-        make_private(folder)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        file = os.fdopen(lock, "a+")
-    except OSError as error:
-        raise InputError(
-            f"--state: the folder '{folder}' cannot be written: {error.strerror}; choose another"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise InputError(
-                f"--state: another process (id {file.read().strip()}) takes part with the folder "
-                f"'{folder}'; stop it, or give this one another name or folder"
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +98,9 @@ def load_own_data(
         scenario = load_scenario({**values, "data": data_block})
         data = load_data(scenario.data, single_client=True)
     except InputError as error:  # the device's user knows no data.sources, but --data
-        raise InputError(str(error).replace("data.sources.0", "--data")) from error
+        # Keys of the source are the scenario's, which only the server's user can change.
+        text = re.sub(r"set data\.sources\.0\.", "let the server's scenario set ", str(error))
+        raise InputError(text.replace("data.sources.0", "--data")) from error
     if data.input_shape != shape:
         raise InputError(
             f"--data: samples of '{path}' have the shape {data.input_shape} and the scenario's "

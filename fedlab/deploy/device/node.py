@@ -6,14 +6,20 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fedlab import accelerator
-from fedlab.deploy.device.join import PATIENCE, locked, own_key, take_part
-from fedlab.deploy.device.participant import Participant
-from fedlab.deploy.handshake import Farewell
+from fedlab.deploy.device.folder import locked, own_key
 from fedlab.deploy.security.keys import Credentials, read_credentials
 from fedlab.deploy.security.network import refuse_open_network
 from fedlab.errors import InputError
+
+if TYPE_CHECKING:
+    from fedlab.deploy.handshake import Farewell
+
+log = logging.getLogger("fedlab")
+
+PATIENCE = 3600.0
+"""Default timeout for reaching a server that is gone, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,6 @@ def join_server(address: str, settings: Settings) -> Farewell:
     _check_address(address)
     if not settings.data.exists():
         raise InputError(f"--data: there is nothing at '{settings.data}'; correct the path")
-    device = str(accelerator.device_of(settings.device or "auto", "--device"))
-    threads = settings.threads or len(os.sched_getaffinity(0))
     credentials = None
     if settings.insecure:
         if settings.key:
@@ -76,15 +80,27 @@ def join_server(address: str, settings: Settings) -> Farewell:
         name = credentials.name
     if name in (".", "..") or "/" in name:
         raise InputError(f"--name: '{name}' cannot be the name of a folder; choose another")
-    folder = settings.state / name
+    with locked(settings.state / name) as folder:
+        identity = credentials or Credentials(name, own_key(folder), None)
+        return _take_part(address, identity, settings, folder)
+
+
+def _take_part(address: str, identity: Credentials, settings: Settings, folder: Path) -> Farewell:
+    name = identity.name
+    log.info("'%s' is starting; PyTorch takes seconds to load, on a busy machine a minute", name)
+    # Here, so that a mistyped option is reported at once, and nothing is slow without a word.
+    from fedlab import accelerator
+    from fedlab.deploy.device.join import take_part
+    from fedlab.deploy.device.participant import Participant
+
+    device = str(accelerator.device_of(settings.device or "auto", "--device"))
+    threads = settings.threads or len(os.sched_getaffinity(0))
     logging.getLogger("flwr").setLevel(logging.ERROR)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with locked(folder):
-        identity = credentials or Credentials(name, own_key(folder), None)
-        participant = Participant(
-            name, settings.data, settings.domain, folder, device, threads, settings.weights
-        )
-        return take_part(address, identity, participant, folder, settings.patience)
+    participant = Participant(
+        name, settings.data, settings.domain, folder, device, threads, settings.weights
+    )
+    return take_part(address, identity, participant, folder, settings.patience)
 
 
 def _check_address(address: str) -> None:

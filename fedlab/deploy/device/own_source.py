@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from fedlab.data.hf import OWN, is_saved
 from fedlab.data.image_tree import SPLITS, has_classes
 from fedlab.data.text_rows import PLAIN, TABLES
+from fedlab.deploy.device.own_columns import without_absent
 from fedlab.errors import InputError
 
 Values = dict[str, Any]
@@ -55,13 +57,14 @@ def _of_file(path: Path, name: str, sources: Sequence[Values]) -> Values | None:
     file = str(path)
     if path.suffix == ".npz":
         known = _known("npz", name, sources) | {"files": {}, "path": file, "domain": name}
-        return _of_one_owner(known)
+        return _of_one_owner(_with_own_owners(known, path))
     if path.suffix == ".csv" and "image_table" in kinds:
-        known = _known("image_table", name, sources) | {"test": None, "images": None}
+        known = without_absent(_known("image_table", name, sources), path)
+        known |= {"test": None, "images": None}
         return known | {"train": file, "domain": name, "domain_column": None}
     if path.suffix == ".csv" and "text" not in kinds:
-        known = _of_one_domain("csv", name, sources) | {"files": {name: file}, "domain": None}
-        return _of_one_owner(known)
+        known = without_absent(_of_one_domain("csv", name, sources), path)
+        return _of_one_owner(known | {"files": {name: file}, "domain": None})
     if path.suffix == ".parquet" and "text" not in kinds:
         return _parquet(name, sources, [file])
     if path.suffix in (*TABLES, PLAIN):
@@ -133,6 +136,10 @@ def _parquet(
     kind = "parquet" if any(source["name"] == "parquet" for source in sources) else "hf"
     known = _of_one_domain(kind, name, sources)
     known = {key: value for key, value in known.items() if key not in OWN}
+    where = Path(train[0])
+    pattern = (where, "*.parquet") if where.is_dir() else (where.parent, where.name)
+    files = sorted(pattern[0].glob(pattern[1]))
+    known = without_absent(known, files[0]) if files else known
     given = {"name": "parquet", "domain": name, "train": [*train], "test": [*test]}
     if test:  # the split is theirs
         known = {k: value for k, value in known.items() if k not in ("test_share", "split")}
@@ -144,6 +151,17 @@ def _of_one_owner(known: Values) -> Values:
     if known.get("files_are") != "owners":
         return known
     return known | {"files_are": "domains", "split": "within_owners"}
+
+
+def _with_own_owners(known: Values, path: Path) -> Values:
+    """Without the arrays of owners where the file has none: then its samples are of one owner."""
+    owner = known.get("owner_train")
+    if owner is None or not zipfile.is_zipfile(path):  # the source says what is wrong with it
+        return known
+    with zipfile.ZipFile(path) as archive:
+        if f"{owner}.npy" in archive.namelist():
+            return known
+    return known | {"owner_train": None, "owner_test": None, "split": "within_owners"}
 
 
 def _of_one_domain(kind: str, domain: str, sources: Sequence[Values]) -> Values:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from flwr.app import ConfigRecord, Message, MessageType
 
 from fedlab.config import yaml_text
@@ -19,6 +20,7 @@ from fedlab.engine.worker import ClientTask, Worker
 from fedlab.errors import InputError
 from fedlab.flower_compat import error_reply
 from fedlab.records import from_wire, to_wire
+from fedlab.training.gradients import value_and_gradients
 from fedlab.version import __version__
 
 log = logging.getLogger("fedlab")
@@ -61,6 +63,15 @@ class Participant:
         """Whether it has answered the last round, after which only the farewell follows."""
         self._workers: dict[tuple[int, int], Worker] = {}
 
+    @property
+    def waits_for(self) -> str:
+        """What it waits for between two messages, in words."""
+        if self._own is None:
+            return "waiting for the server's invitation"
+        if not self._workers:
+            return "waiting for the run to begin: the server waits until it has all its devices"
+        return "waiting for the server's next message"
+
     def answer(self, message: Message) -> Message | None:
         """The reply to a message; None to one that is not for this process.
 
@@ -101,9 +112,12 @@ class Participant:
             self._own, self._run = own, invitation.run
             trainer = self._worker(0, 1).runtime.trainer  # early, to report missing requirements
             check_own_tensors(invitation.sketch, sketch(trainer.task.model, trainer.shared))
+            _take_a_gradient(self.device)
             self._workers.clear()
         own = self._own
-        return DeviceInfo(self.name, own.domain, len(own.data.train), len(own.data.test))
+        train, test = len(own.data.train), len(own.data.test)
+        log.info("read %d training and %d test samples of '%s'", train, test, own.domain)
+        return DeviceInfo(self.name, own.domain, train, test)
 
     def _work(self, message: Message) -> Message:
         """Trains, tests or answers as the client in the message's `SEAT` record."""
@@ -159,6 +173,15 @@ class Participant:
             )
             self._workers = {(client, clients): Worker(runtime)}
         return self._workers[client, clients]
+
+
+def _take_a_gradient(device: str) -> None:
+    """Takes a gradient of nothing, at which PyTorch imports what gradients need.
+
+    That takes seconds, on a busy machine 20, which a first round with a timeout does not have.
+    """
+    at = {"nothing": torch.zeros((), device=device)}
+    value_and_gradients(lambda leaves, _: (2 * leaves["nothing"], None), at, {})
 
 
 def _task_of(message: Message) -> str:

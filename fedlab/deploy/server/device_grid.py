@@ -13,9 +13,11 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from fedlab.deploy.handshake import SEAT
 from fedlab.deploy.readable import shown
+from fedlab.deploy.reminder import Reminder
 from fedlab.deploy.server.device_registry import Connection, DeviceRegistry
 from fedlab.deploy.server.inspection import Expectation
 from fedlab.deploy.server.mailbox import Mailbox, PendingMessage
+from fedlab.deploy.server.waiting import for_replies
 from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.work_units import FIRST_NODE_ID, WorkUnit, client_task_of
@@ -163,6 +165,7 @@ class DeviceGrid(ClientGrid):
         """Sends messages, repeatedly where needed, until a round may end."""
         end = time.monotonic() + seconds
         needed = self.enough(len(errands))
+        reminder = Reminder()
         while True:
             self.devices.poll()
             here = self.devices.assigned()
@@ -175,12 +178,20 @@ class DeviceGrid(ClientGrid):
                 break
             if time.monotonic() > end:
                 break
+            reminder.remind(partial(self._waited_for, errands, here, end))
             self.check()
             time.sleep(POLL_SECONDS)
         here = self.devices.assigned()
         for errand in errands:
             if errand.reply is None:
                 self._give_up(errand, seconds, connected=errand.client in here)
+
+    def _waited_for(
+        self, errands: Sequence[PendingRequest], here: Mapping[int, Connection], end: float
+    ) -> str:
+        names = {seat.client: seat.device for seat in self.devices.seats.values()}
+        silent = [(names[e.client], e.client in here) for e in errands if e.reply is None]
+        return for_replies(silent, len(errands) - len(silent), end - time.monotonic())
 
     def _sent(self, errand: PendingRequest, connection: Connection | None) -> bool:
         """Sends a device its message once possible; False if it is not connected."""

@@ -58,12 +58,14 @@ class Connection:
         node: Flower's node id.
         since: Time of activation, which distinguishes it from earlier processes of the device.
         presence: Its reply to the invitation; None until it has read its data.
+        has_answered: Whether it has replied to the invitation, if only to refuse it.
         task: The last message of the method that was sent to it.
     """
 
     node: int
     since: str
     presence: DeviceInfo | None = None
+    has_answered: bool = False
     task: PendingMessage | None = None
 
     @property
@@ -94,6 +96,7 @@ class DeviceRegistry:
         self.homes = homes
         self.seats = {seat.device: seat for seat in seats}
         self._turned_away: dict[str, str] = {}
+        self._refused: set[str] = set()
         self._connections: dict[int, Connection] = {}
         self._online: set[int] = set()
         self._polled = -POLL_SECONDS
@@ -132,6 +135,15 @@ class DeviceRegistry:
         named, self._turned_away = self._turned_away, {}
         return named
 
+    def refused(self) -> set[str]:
+        """Names of the devices that were refused so far, since the server was started."""
+        return set(self._refused)
+
+    def reading(self) -> int:
+        """Number of connected devices that have not answered the invitation yet."""
+        connections = (self._connections.get(node) for node in self._online)
+        return sum(c is not None and not c.has_answered for c in connections)
+
     def mark_offline(self, connection: Connection) -> None:
         """Marks a device as disconnected until the SuperLink lists it again."""
         self._online.discard(connection.node)
@@ -155,6 +167,7 @@ class DeviceRegistry:
         def answered(reply: Message) -> None:
             if self._connections.get(node.node_id) is not connection:
                 return  # the device has been restarted meanwhile
+            connection.has_answered = True
             known = node.name or f"node {node.node_id}"
             try:
                 if reply.has_error():
@@ -205,6 +218,7 @@ class DeviceRegistry:
     def _note(self, name: str, why: str) -> None:
         """Logs a refused device and keeps the reason for `turned_away`."""
         log.warning("device '%s' %s", shown(name, 2 * LONGEST_NAME), why)
+        self._refused.add(name)
         self._turned_away[f"device '{shown(name, 2 * LONGEST_NAME)}'"] = why
 
     def _dismiss(self, connection: Connection, name: str, why: str) -> None:

@@ -16,11 +16,13 @@ from typing import Any
 import httpx
 
 from fedlab.config.scenario_diff import differences
+from fedlab.deploy.reminder import Reminder
 from fedlab.deploy.server.device_grid import DeviceGrid
 from fedlab.deploy.server.device_registry import Assignment, DeviceRegistry
 from fedlab.deploy.server.mailbox import Mailbox
 from fedlab.deploy.server.serve_setup import ServeSetup, setup_of
 from fedlab.deploy.server.superlink_process import Endpoint, SuperLink
+from fedlab.deploy.server.waiting import for_devices
 from fedlab.engine.execution.build_trainer import target_in_training
 from fedlab.errors import InputError, RunError
 from fedlab.federation.callbacks import Callback
@@ -148,8 +150,10 @@ def _gather(devices: DeviceRegistry, superlink: SuperLink) -> None:
     """Waits until every client has a device."""
     clients = len(devices.homes)
     log.info("waiting for %d device%s", clients, "s" * (clients > 1))
+    reminder = Reminder()
     while not devices.complete:
         devices.poll()
+        reminder.remind(lambda: "" if devices.complete else for_devices(devices))
         superlink.check()
         time.sleep(POLL_SECONDS)
     if not devices.seats:

@@ -117,7 +117,7 @@ def check_work(
     idle = np.setdiff1d(np.flatnonzero(work.steps == 0), partition.held_out)
     if len(idle):
         why, remedy = _why_idle(trainer, partition, int(idle[0]))
-        who = f"client {idle[0]} {why}"
+        who = f"{partition.label(int(idle[0]))} {why}"
         if len(idle) == clients:
             raise InputError(
                 f"none of the {clients} clients can take a step, so that the run would learn "

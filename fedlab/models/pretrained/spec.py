@@ -22,8 +22,9 @@ class WeightsFile(ConfigBlock):
             a finished run; relative ones start from the current folder.
         prefix: What the file's names begin with and the network's do not, such as ``module.``;
             other names of the file are left out.
-        strict: Whether file and network must have the same names; a head of another number of
-            classes aside. By default, names without a counterpart are logged.
+        strict: Whether file and network must have the same names. By default, names without a
+            counterpart are logged. A head for another number of classes has the same names: it
+            starts at random either way, which is logged.
         digest: BLAKE2 of the file's bytes; another file is refused. It is filled in when the
             scenario is read, so that resuming, actors and devices have the same file.
     """

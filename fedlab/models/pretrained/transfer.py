@@ -80,7 +80,7 @@ def transfer(
         source: Where they are from, in words.
         head: Names of the head's tensors: all of them keep their values if one has another shape.
         own: Names that need not be among the trained tensors (adapters).
-        strict: Whether every name must have a counterpart.
+        strict: Whether every name must have a counterpart; a head of another shape has one.
 
     Raises:
         InputError: If a tensor has another shape, nothing has a counterpart, or, with `strict`,
@@ -110,7 +110,8 @@ def transfer(
     report = Transfer(source, tuple(taken), tuple(new_head), tuple(missing), tuple(unused))
     if strict and (missing or unused):
         raise InputError(
-            f"model.weights.strict: {report}; leave strict out, or name weights of this very model"
+            f"model.weights.strict: {report}; set strict: false, with which what is not in it (a "
+            "head of other names, too) starts at random, or name weights of this very model"
         )
     for name in taken:
         mine[name].copy_(_as_type_of(mine[name], tensors[name], f"'{name}' of {source}"))

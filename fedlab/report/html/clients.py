@@ -43,9 +43,13 @@ def _tested(group: Group) -> tuple[list[float], list[str]]:
     values: list[float] = []
     names: list[str] = []
     for seed, outcome in group.outcomes.items():
-        own = metrics.by_client(group.runs[seed].history, outcome.round, group.score.name)
+        run = group.runs[seed]
+        own = metrics.by_client(run.history, outcome.round, group.score.name)
         own = own[own["value"].notna()]
         several = f", seed {seed}" if len(group.outcomes) > 1 else ""
         values += own["value"].tolist()
-        names += [f"client {index} ({domain}){several}" for index, domain in own["domain"].items()]
+        names += [
+            f"{run.client_label(int(index))} ({domain}){several}"  # type: ignore[arg-type]
+            for index, domain in own["domain"].items()
+        ]
     return values, names

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedlab.adaptation.audit import Audit
-from fedlab.report.terminal.tables import write_csv
+from fedlab.report.terminal.tables import owner_cell, write_csv
 
 
 def print_audit(audit: Audit, console: Console, file: Path | None = None) -> None:
@@ -29,12 +29,14 @@ def print_audit(audit: Audit, console: Console, file: Path | None = None) -> Non
     """
     known = bool((audit.samples.given != audit.samples.true).any())
     table = Table(box=None, header_style="bold")
-    for name in ("client", "labels", "flagged", *["wrong"] * known):
+    named = "owner" in audit.samples
+    for name in ("client", *["owner"] * named, "labels", "flagged", *["wrong"] * known):
         table.add_column(name, justify="right")
     for client, rows in audit.samples.groupby("client"):
         numbers = [len(rows), int(rows.flagged.sum())]
         numbers += [int((rows.given != rows.true).sum())] * known
-        table.add_row(str(client), *map(str, numbers))
+        owner = [owner_cell(str(rows["owner"].iloc[0]))] if named else []
+        table.add_row(str(client), *owner, *map(str, numbers))
     console.print(table)
     console.print(f"estimated share of wrong labels {audit.noise:.3f}")
     console.print(f"the classifiers behind it agree with {audit.accuracy:.3f} of unseen labels")

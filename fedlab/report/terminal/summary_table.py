@@ -76,7 +76,7 @@ def _scores(run: Run, last: int) -> list[tuple[str, str]]:
     lines = [("mean over domains", number_or_dash(mean))]
     lines *= len(domains) > 1
     spread = metrics.spread_in(run.history, last, score)
-    lines += client_facts(spread) if spread else []
+    lines += client_facts(run, spread) if spread else []
     lines += held_out_facts(run, last)
     untested = [name for name in run.scenario.data.unseen_domains if name not in domains.index]
     if untested and run.scenario.evaluation.domains:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fedlab.errors import InputError
+from fedlab.partition.natural_clients import short_name
 
 if TYPE_CHECKING:
     import pandas
@@ -31,9 +34,9 @@ def print_table(table: pandas.DataFrame, console: Console, file: Path | None = N
     shown = Table(box=None, header_style="bold")
     for name in table.columns:
         numeric = table[name].dtype.kind in "if"
-        shown.add_column(name, justify="right" if numeric else "left")
+        shown.add_column(escape(str(name)), justify="right" if numeric else "left")
     for row in table.head(ROWS).itertuples(index=False):
-        shown.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row))
+        shown.add_row(*map(_cell, table.columns, row))
     if len(table) > 1:
         means = (f"{table[n].mean():.3f}" if table[n].dtype.kind == "f" else "" for n in table)
         shown.add_section()
@@ -44,6 +47,17 @@ def print_table(table: pandas.DataFrame, console: Console, file: Path | None = N
     if file is not None:
         write_csv(table, file)
         console.print(f"table: [bold]{file}[/bold]", soft_wrap=True)
+
+
+def owner_cell(name: str) -> Text:
+    """An owner's name as it is, whatever markup it looks like, cut to a column's width."""
+    return Text(short_name(name))
+
+
+def _cell(column: str, value: object) -> Text:
+    if column == "owner":
+        return owner_cell(str(value))
+    return Text(f"{value:.3f}" if isinstance(value, float) else str(value))
 
 
 def write_csv(table: pandas.DataFrame, file: Path) -> None:
