@@ -25,7 +25,7 @@ from helpers import tiers  # noqa: E402 - after what it needs
 PROCESSES = {"slow": 3}
 """Processes that tests run in where `-n` says nothing else, and pytest-xdist is there, by `-m`.
 
-Two by default, for two cores; slow tests wait for deadlines and processes a fifth of their time.
+Two by default, for two cores; slow tests also wait for deadlines and processes.
 """
 
 
