@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import evidence_parts
@@ -184,12 +185,22 @@ def test_a_protocols_methods_stand_in_the_order_that_came_out(
     ]
     first = dict.fromkeys([*evidence_rows.FIRST, *evidence_rows.LAST], "") | {"seconds": 9}
     pandas.DataFrame([first | row for row in rows]).to_csv(tmp_path / "fpl.csv", index=False)
-    read = evidence_rows.read
-    monkeypatch.setattr(evidence_rows, "read", lambda name: read(name, tmp_path))
+    points = {"fedavg": [60.0, 71.0], "fpl": [75.0, 75.5]}
+    curve = [
+        {"study": "digits", "method": method, "round": r, "mean": mean}
+        for method, means in points.items()
+        for r, mean in zip((15, 20), means, strict=True)
+    ]
+    pandas.DataFrame(curve).to_csv(tmp_path / "fpl_curve.csv", index=False)
+    for name in ("read", "read_curve"):
+        read = partial(getattr(evidence_rows, name), results=tmp_path)
+        monkeypatch.setattr(evidence_rows, name, read)
     shown = evidence_parts.part("protocol", "fpl")
     lines = [line for line in shown.splitlines() if line.startswith(("| fpl", "| fedavg"))]
     assert lines[0].startswith("| fpl | 70.0 ± 0.0 | 81.0 ± 1.4 | 75.5 ± 0.7 | 5.5 ± 0.7 | +4.5 [")
-    assert lines[1].startswith("| fedavg | 61.0 ± 1.4 | 81.0 ± 1.4 | 71.0 ± 1.4 | 10.0 ± 0.0 |  |")
+    assert lines[1].startswith(
+        "| fedavg | 61.0 ± 1.4 | 81.0 ± 1.4 | 71.0 ± 1.4 | 10.0 ± 0.0 |  | +11.0 |"
+    )
     assert "`office`: **not run yet**" in shown
 
 

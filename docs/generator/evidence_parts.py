@@ -105,18 +105,19 @@ def ggeur_apart() -> str:
 def protocol(name: str) -> str:
     """The studies of a protocol: methods in the order that came out, best first.
 
-    Beside the mean over domains stands their standard deviation, both means over seeds, and the
-    difference to FedAvg, paired by seed.
+    Beside the mean over domains stand their standard deviation, both means over seeds, the
+    difference to FedAvg, paired by seed, and what the mean gained in the last quarter of rounds.
     """
-    rows, found = evidence_rows.read(name), claims.read(name)
+    rows, curve = evidence_rows.read(name), evidence_rows.read_curve(name)
+    found = claims.read(name)
     parts = []
     for study in found.studies:
-        own = rows[rows["study"] == study]
-        parts.append(f"`{study}`: " + ("**not run yet**.\n" if own.empty else _order(own)))
+        own, line = (table[table["study"] == study] for table in (rows, curve))
+        parts.append(f"`{study}`: " + ("**not run yet**.\n" if own.empty else _order(own, line)))
     return "\n".join(parts)
 
 
-def _order(rows: pandas.DataFrame) -> str:
+def _order(rows: pandas.DataFrame, curve: pandas.DataFrame) -> str:
     """A study's methods, the one with the largest mean first."""
     domains = _domains(rows)
     rows = rows.assign(apart=rows[domains].std(axis="columns", ddof=0))
@@ -127,11 +128,21 @@ def _order(rows: pandas.DataFrame) -> str:
         own = rows[rows["method"] == method]
         cells = [result_rows.spread(_by_seed(own, name)) for name in [*domains, "mean", "apart"]]
         over = "" if method == "fedavg" else _gain(_by_seed(own, "mean"), reference)
+        rise = _last_quarter(curve[curve["method"] == method])
         seconds = f"{own['seconds'].median():.0f}"
-        lines.append([str(method), *cells, over, _chosen(own["chosen"].iloc[0]), seconds])
-    head = ["method", *domains, "mean", "over domains", "over fedavg", "chosen", "seconds a run"]
+        lines.append([str(method), *cells, over, rise, _chosen(own["chosen"].iloc[0]), seconds])
+    head = ["method", *domains, "mean", "over domains", "over fedavg", "last quarter", "chosen"]
+    head.append("seconds a run")
     days = sorted(rows["date"].unique())
     return f"{rows['seed'].nunique()} seeds, {', '.join(days)}\n\n{tables.table(head, lines)}"
+
+
+def _last_quarter(curve: pandas.DataFrame) -> str:
+    """What a method's mean gained in the last quarter of the rounds."""
+    by_round = curve.set_index("round")["mean"]
+    last = by_round.index.max()
+    before = by_round[by_round.index <= 0.75 * last]
+    return "" if before.empty else f"{by_round[last] - before.iloc[-1]:+.1f}"
 
 
 def _domains(rows: pandas.DataFrame) -> list[str]:
