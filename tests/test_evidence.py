@@ -202,6 +202,9 @@ def test_a_protocols_methods_stand_in_the_order_that_came_out(
         "| fedavg | 61.0 ± 1.4 | 81.0 ± 1.4 | 71.0 ± 1.4 | 10.0 ± 0.0 |  | +11.0 |"
     )
     assert "`office`: **not run yet**" in shown
+    assert evidence_parts.part("difference", "fpl", "digits", "fpl", "fedavg").startswith("+4.5 [")
+    with pytest.raises(ValueError, match="no rows of 'fdse' in digits"):
+        evidence_parts.part("difference", "fpl", "digits", "fdse", "fedavg")
 
 
 def test_rows_are_kept_where_other_studies_are_written(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def part(name: str, *words: str) -> str:
         "tables": sortable,
         "ggeur_apart": ggeur_apart,
         "protocol": protocol,
+        "difference": difference,
     }
     if name not in parts:
         raise ValueError(f"there is no part '{name}'; there are {', '.join(parts)}")
@@ -148,6 +149,26 @@ def _last_quarter(curve: pandas.DataFrame) -> str:
 def _domains(rows: pandas.DataFrame) -> list[str]:
     first = [*evidence_rows.FIRST, *evidence_rows.LAST]
     return [name for name in rows.columns if name not in first and rows[name].notna().any()]
+
+
+def difference(claim: str, study: str, method: str, reference: str, of: str = "") -> str:
+    """``+2.3 [+0.2, +4.4]``: points of a study's method over a reference, paired by seed.
+
+    Args:
+        claim: The claim whose rows they are.
+        study: The study of the method.
+        method: Its label.
+        reference: The other one's label.
+        of: The study of the reference; the same by default.
+    """
+    rows = evidence_rows.read(claim)
+    first, second = (
+        _by_seed(rows[(rows["study"] == where) & (rows["method"] == label)], "mean")
+        for where, label in ((study, method), (of or study, reference))
+    )
+    if not first or not second:
+        raise ValueError(f"{claim} has no rows of '{method}' in {study} and '{reference}'")
+    return _gain(first, second)
 
 
 APART = {
