@@ -54,11 +54,18 @@ def load_data(
         unseen_domains=tuple(sorted(names.index(name) for name in spec.unseen_domains)),
         ids=_ids(spec, domains),
         owner_names=owner_names,
+        feature_names=_feature_names(domains),
     )
     seen = np.isin(data.train.domains, data.seen_domains)
     learnt = target.fitted(data.train.labels[seen])
     log_remarks(learnt.remarks(data.class_names))
     return replace(data, target=learnt)
+
+
+def _feature_names(domains: Sequence[Domain]) -> tuple[str, ...]:
+    """The names of the features, where all domains have the same."""
+    (first, *others) = {domain.feature_names for domain in domains}
+    return () if others else first
 
 
 def pinned(spec: DataSpec, base: Path | None = None) -> DataSpec:
