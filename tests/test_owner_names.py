@@ -256,6 +256,14 @@ def test_a_cut_name_of_several_says_how_many(tmp_path: Path, run: Run) -> None:
     assert "patient-…0017 and 1 more" in shown
 
 
+def test_control_characters_of_a_name_are_written_out(tmp_path: Path, run: Run) -> None:
+    file = clinic(tmp_path, names=("ann", "\x1b[31mben"))
+    code, shown, _ = run("partition", file, "--out", tmp_path / "who.png")
+    assert code == 0
+    assert r"\x1b[31mben" in shown
+    assert "\x1b[31mben" not in shown
+
+
 def test_a_sign_without_a_glyph_is_one_line(
     tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:

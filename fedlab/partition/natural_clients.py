@@ -12,6 +12,9 @@ from fedlab.config.component import ConfigBlock
 LONGEST = 24
 """Letters of an owner's name in a line or a column."""
 
+COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that command a terminal, or turn the direction of writing."""
+
 MORE = re.compile(r" and \d+ more$")
 """What `name_of_several` adds to the first name."""
 
@@ -76,8 +79,10 @@ def label_of(client: int, name: str | None) -> str:
 def short_name(name: str) -> str:
     """A name cut inside, for the ends of names tell them apart: ``patient-of-the-…rth-0017``.
 
-    Of a client of several owners the first one's name is cut: ``patient…0017 and 4 more``.
+    Of a client of several owners the first one's name is cut: ``patient…0017 and 4 more``. Control
+    characters, which would command a terminal, are written out.
     """
+    name = COMMANDS.sub(lambda each: ascii(each.group())[1:-1], name)
     if len(name) <= LONGEST:
         return name
     several = MORE.search(name)
