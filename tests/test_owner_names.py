@@ -264,6 +264,13 @@ def test_control_characters_of_a_name_are_written_out(tmp_path: Path, run: Run) 
     assert "\x1b[31mben" not in shown
 
 
+def test_so_are_those_of_an_error(tmp_path: Path, run: Run) -> None:
+    file = clinic(tmp_path, names=("\x1b[31mben",))
+    code, _, said = run("partition", file, "--out", tmp_path / "who.png")
+    assert code == 2
+    assert r"names one owner alone, '\x1b[31mben'" in said
+
+
 def test_a_sign_without_a_glyph_is_one_line(
     tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:

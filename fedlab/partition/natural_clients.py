@@ -8,12 +8,10 @@ from typing import Literal
 from pydantic import PositiveInt, model_validator
 
 from fedlab.config.component import ConfigBlock
+from fedlab.errors import visible
 
 LONGEST = 24
 """Letters of an owner's name in a line or a column."""
-
-COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that command a terminal, or turn the direction of writing."""
 
 MORE = re.compile(r" and \d+ more$")
 """What `name_of_several` adds to the first name."""
@@ -82,7 +80,7 @@ def short_name(name: str) -> str:
     Of a client of several owners the first one's name is cut: ``patient…0017 and 4 more``. Control
     characters, which would command a terminal, are written out.
     """
-    name = COMMANDS.sub(lambda each: ascii(each.group())[1:-1], name)
+    name = visible(name)
     if len(name) <= LONGEST:
         return name
     several = MORE.search(name)
