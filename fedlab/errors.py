@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
@@ -74,3 +75,12 @@ def no_exit(what: str) -> Generator[None]:
             f"{what} called sys.exit ({format_error(error)}), which would end fedlab in the middle "
             "of its work; raise an error there instead, or return"
         ) from error
+
+
+COMMANDS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that command a terminal, or turn the direction of writing."""
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are written out: what is in a file commands no terminal."""
+    return COMMANDS.sub(lambda each: ascii(each.group())[1:-1], text)

@@ -111,6 +111,8 @@ def test_an_owner_of_several_domains_is_one_client_or_one_in_each(
     apart = divided(found, {"name": "natural", "per_domain": True})
     assert apart.names == ("a in north", "a in south", "b in north")
     assert [apart[k].train.tolist() for k in range(3)] == [[0], [2], [1, 3]]
+    divided(found, {"name": "natural", "per_domain": True, "min_samples": 2})
+    assert "left out 2 of 3 pairs of owner and domain, with 2 training samples" in caplog.text
 
 
 def test_other_skews_compose() -> None:

@@ -237,3 +237,45 @@ def test_the_remark_hides_names_with_the_others(
     fedlab.prepare(fedlab.load_scenario(file, ["output.owner_names=false"]))
     assert "a pair of owners differs" in caplog.text
     assert "ann" not in "".join(each.lower() for each in caplog.messages)
+
+
+def test_a_partitions_table_cuts_long_names(tmp_path: Path, run: Run) -> None:
+    arguments = ("partition", clinic(tmp_path), "--out", tmp_path / "who.png")
+    code, shown, _ = run(*arguments, "partition.held_out_clients=[3]")
+    assert code == 0
+    assert "patient-of-the-…rth-0017*" in shown
+    assert "never trained (*): patient-of-the-…rth-0017" in " ".join(shown.split())
+    assert "the-eye-clinic" not in shown
+
+
+def test_a_cut_name_of_several_says_how_many(tmp_path: Path, run: Run) -> None:
+    file = clinic(tmp_path, names=(LONG, LONG + "8"))
+    arguments = ("partition", file, "partition.clients.group=2", "--out", tmp_path / "who.png")
+    code, shown, _ = run(*arguments)
+    assert code == 0
+    assert "patient-…0017 and 1 more" in shown
+
+
+def test_control_characters_of_a_name_are_written_out(tmp_path: Path, run: Run) -> None:
+    file = clinic(tmp_path, names=("ann", "\x1b[31mben"))
+    code, shown, _ = run("partition", file, "--out", tmp_path / "who.png")
+    assert code == 0
+    assert r"\x1b[31mben" in shown
+    assert "\x1b[31mben" not in shown
+
+
+def test_so_are_those_of_an_error(tmp_path: Path, run: Run) -> None:
+    file = clinic(tmp_path, names=("\x1b[31mben",))
+    code, _, said = run("partition", file, "--out", tmp_path / "who.png")
+    assert code == 2
+    assert r"names one owner alone, '\x1b[31mben'" in said
+
+
+def test_a_sign_without_a_glyph_is_one_line(
+    tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = clinic(tmp_path, names=("ann", "\N{FOX FACE} fox"))
+    code, shown, _ = run("partition", file, "--out", tmp_path / "who.png")
+    assert code == 0
+    assert "\N{FOX FACE} fox" in shown
+    assert "the font lacks \N{FOX FACE}: drawn as boxes" in caplog.text

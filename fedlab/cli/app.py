@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand
 
-from fedlab.errors import FedlabError, InputError, format_error
+from fedlab.errors import FedlabError, InputError, format_error, visible
 from fedlab.version import __version__
 
 app = typer.Typer(
@@ -64,18 +64,19 @@ def main() -> None:
     except FedlabError as error:
         if settings["debug"]:
             raise
-        first, *more = str(error).splitlines()
+        first, *more = str(error).split("\n")
         for line in (first, *more):
             is_problem = line is first or isinstance(error, InputError)
             mark = ("error: " if is_problem else "  ", "bold red")
-            err.print(Text.assemble(mark, line), soft_wrap=True)
+            err.print(Text.assemble(mark, visible(line)), soft_wrap=True)
         sys.exit(error.exit_code)
     except Exception as error:
         if settings["debug"]:
             raise
         hint = "fedlab --debug, before the verb, shows where it happened"
         err.print(
-            Text.assemble(("error: ", "bold red"), f"{format_error(error)}; {hint}"), soft_wrap=True
+            Text.assemble(("error: ", "bold red"), visible(f"{format_error(error)}; {hint}")),
+            soft_wrap=True,
         )
         sys.exit(1)
 

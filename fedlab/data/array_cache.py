@@ -144,6 +144,7 @@ def _read(entry: Path) -> list[Domain] | None:
                 remarks=tuple(domain["remarks"]),
                 ids=None if domain["ids"] is None else Ids.model_validate(domain["ids"]),
                 owner_names=tuple(domain["owner_names"]),
+                feature_names=tuple(domain["feature_names"]),
                 **{
                     array: np.load(entry / f"{index}-{array}.npy", mmap_mode="r")
                     for array in ARRAYS + OWNERS * bool(domain["owner_names"])
@@ -167,6 +168,7 @@ def _write(domains: Sequence[Domain], folder: Path) -> None:
             "remarks": each.remarks,
             "ids": each.ids and each.ids.model_dump(),
             "owner_names": each.owner_names,
+            "feature_names": each.feature_names,
         }
         for each in domains
     ]

@@ -40,6 +40,7 @@ class Table:
         label: Position of the column of the label cells.
         header: Names of all columns, also of those that are no features.
         lines: The line of each row in its file; empty where rows have none.
+        is_nameless: Whether columns have positions alone, for the file has no header.
     """
 
     columns: list[str]
@@ -54,6 +55,7 @@ class Table:
     label: int = 0
     header: list[str] = field(default_factory=list)
     lines: array[int] = field(default_factory=lambda: array("q"))
+    is_nameless: bool = False
 
 
 def read_table(path: Path, key: str, format: CsvFormat) -> Table:
@@ -138,6 +140,7 @@ class _Reading:
             label=columns.label,
             header=list(names),
             lines=self.lines,
+            is_nameless=names is plain,
         )
 
     def _is_named(self, first: list[str], columns: Columns) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -212,6 +213,8 @@ class Csv(Source):
         if self.split == "by_owner":
             refuse_spanning(domains, f"{context.key}.split: by_owner")
         domains, columns, encoded = self._encoded(found, domains, columns, context)
+        names = () if any(table.is_nameless for table in tables.values()) else tuple(columns)
+        domains = [replace(domain, feature_names=names) for domain in domains]
         (first, *others), imputed = filled(domains, columns, self.impute, context)
         return [first.with_remarks([*remarks, *encoded, *imputed]), *others, *left_out]
 

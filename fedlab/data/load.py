@@ -13,6 +13,7 @@ import numpy as np
 from fedlab import rng
 from fedlab.data.array_cache import is_cached, load_cached
 from fedlab.data.data_checks import check_domain, check_loaded, check_together
+from fedlab.data.feature_names import common_names, in_one_order
 from fedlab.data.ids import Ids
 from fedlab.data.input_kind import ids_of, kind_of
 from fedlab.data.mapped_pool import pooled
@@ -43,7 +44,7 @@ def load_data(
         InputError: If a source cannot be read, its domains do not go together, or a named domain
             does not exist; the text names the key of the scenario and the remedy.
     """
-    domains = _load(spec, base or Path.cwd(), single_client)
+    domains = in_one_order(_load(spec, base or Path.cwd(), single_client))
     names, target = tuple(domain.name for domain in domains), spec.target
     owner_names, numbers = pooled_owners(domains)
     data = FederatedData(
@@ -54,6 +55,7 @@ def load_data(
         unseen_domains=tuple(sorted(names.index(name) for name in spec.unseen_domains)),
         ids=_ids(spec, domains),
         owner_names=owner_names,
+        feature_names=common_names(domains),
     )
     seen = np.isin(data.train.domains, data.seen_domains)
     learnt = target.fitted(data.train.labels[seen])

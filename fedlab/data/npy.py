@@ -104,8 +104,10 @@ class Npy(Source):
                     f"{context.key}.owner_{split} has the shape {own.shape}, and there are "
                     f"{len(given)} samples; save one owner for each"
                 )
-        owners = numbered(concatenated(found), f"{context.key}.owner_train")
-        refuse_constant(owners.names, f"{context.key}.owner_train", context)
+        trained, tested = f"{context.key}.owner_train", f"{context.key}.owner_test"
+        both = concatenated({trained: found[0], tested: found[1]})
+        owners = numbered(both, trained)
+        refuse_constant(owners.names, trained, context)
         return [owned(domain, owners)]
 
     def _name(self, context: LoadContext) -> str:

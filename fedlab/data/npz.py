@@ -258,16 +258,16 @@ class Npz(ImageSource):
             whole = Domain(name, inputs, labels, test_inputs, test_labels, class_names)
             if cells is None or test_cells is None:
                 return whole
-            return owned(whole, numbered(concatenated([cells, test_cells]), whose))
+            tested = f"{context.key}.owner_test: '{self.owner_test}' of domain '{name}'"
+            return owned(whole, numbered(concatenated({whose: cells, tested: test_cells}), whose))
         owners = None if cells is None else numbered(cells, whose)
-        dealing = rng.generator(context.seed, "split", name)
         return split_domain(
             name,
             inputs,
             labels,
             class_names,
             self.test_share,
-            dealing,
+            rng.generator(context.seed, "split", name),
             owners,
             self.split,
             context.target,

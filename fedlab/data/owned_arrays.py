@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
+from fedlab.data.owners import names_of
 from fedlab.errors import InputError
 
 Splits = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]
@@ -46,8 +47,16 @@ def together(parts: Mapping[str, Splits], where: str) -> Splits:
     }
 
 
-def concatenated(owners: Sequence[np.ndarray]) -> np.ndarray:
-    """Owners of several splits in one array, converted to text if one of them is text."""
-    if all(each.dtype.kind in "iub" for each in owners):
-        return np.concatenate(owners)
-    return np.concatenate([each.astype(str) for each in owners])
+def concatenated(owners: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Owners of several splits in one array, converted to text if one of them is text.
+
+    Args:
+        owners: The array of each split, by the key and the array for errors.
+
+    Raises:
+        InputError: If one of them holds something else than names or whole numbers.
+    """
+    owners = {where: names_of(each, where) for where, each in owners.items()}
+    if all(each.dtype.kind in "iub" for each in owners.values()):
+        return np.concatenate([*owners.values()])
+    return np.concatenate([each.astype(str) for each in owners.values()])

@@ -58,14 +58,7 @@ def numbered(cells: Sequence[str] | np.ndarray, where: str) -> Owners:
     Raises:
         InputError: If a name is missing, or they are no names.
     """
-    array = np.asarray(cells)
-    if array.ndim != 1 or array.dtype.kind not in "iubUSO":
-        raise InputError(
-            f"{where} has the shape {array.shape} and type {array.dtype}; owners must be text or "
-            "whole numbers of shape (n,), one for each sample"
-        )
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8", "replace")
+    array = names_of(np.asarray(cells), where)
     found, codes = np.unique(array, return_inverse=True)
     spelt = [normal(str(name)) for name in found]
     if "" in spelt:
@@ -74,6 +67,24 @@ def numbered(cells: Sequence[str] | np.ndarray, where: str) -> Owners:
     names = tuple(in_order(spelt))
     place = {name: index for index, name in enumerate(names)}
     return Owners(np.array([place[name] for name in spelt], np.int64)[codes.reshape(-1)], names)
+
+
+def names_of(array: np.ndarray, where: str) -> np.ndarray:
+    """An array of owners, bytes decoded.
+
+    Args:
+        array: Text or whole numbers, shape (n,).
+        where: As for `numbered`.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if array.ndim != 1 or array.dtype.kind not in "iubUSO":
+        raise InputError(
+            f"{where} has the shape {array.shape} and type {array.dtype}; owners must be text or "
+            "whole numbers of shape (n,), one for each sample; save them so"
+        )
+    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
 
 
 def refuse_constant(names: Sequence[str], where: str, context: LoadContext) -> None:

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 
+from fedlab.errors import visible
+
 log = logging.getLogger("fedlab")
 
 SHOWN = 3
@@ -16,7 +18,7 @@ SHOWN = 3
 def log_remarks(remarks: Iterable[str]) -> None:
     """Logs each remark once, as a warning."""
     for remark in dict.fromkeys(remarks):
-        log.warning("%s", remark)
+        log.warning("%s", visible(remark))
 
 
 @contextmanager

@@ -70,6 +70,8 @@ class Domain:
             `owner_names`, shape (n,) int64; None where the source does not say.
         test_owners: Likewise, shape (m,).
         owner_names: Names of the owners; one name is one owner, in all domains and sources.
+        feature_names: Names of the features of a table, in the order of the inputs' columns; empty
+            where they have none.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Domain:
     train_owners: np.ndarray | None = None
     test_owners: np.ndarray | None = None
     owner_names: tuple[str, ...] = ()
+    feature_names: tuple[str, ...] = ()
 
     @classmethod
     def left_out(cls, name: str, class_names: tuple[str, ...]) -> Domain:
@@ -110,6 +113,7 @@ class FederatedData:
         ids: Vocabulary and padding of inputs that are ids; None for all others.
         owner_names: Names by owner index; empty where no source names owners.
         target: What is learnt, fitted to the training samples.
+        feature_names: Names of the features of all domains; empty where they have none, or others.
     """
 
     train: Samples
@@ -120,6 +124,7 @@ class FederatedData:
     ids: Ids | None = None
     owner_names: tuple[str, ...] = ()
     target: Target = field(default_factory=Classes)
+    feature_names: tuple[str, ...] = ()
 
     @property
     def strata_names(self) -> tuple[str, ...]:

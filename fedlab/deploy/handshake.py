@@ -71,6 +71,8 @@ class Invitation(WireRecord):
         own_tensors: Names and forms of the network's tensors that are not in messages.
         own_sums: Norm and weighted sum of each (see `fedlab.deploy.device.own_tensors`), one after
             the other.
+        features: Names of a table's features, in the order in which the network gets them; empty
+            where they have none.
     """
 
     run: str
@@ -80,6 +82,7 @@ class Invitation(WireRecord):
     shape: tuple[int, ...]
     own_tensors: tuple[str, ...] = ()
     own_sums: tuple[float, ...] = ()
+    features: tuple[str, ...] = ()
 
     @property
     def sketch(self) -> dict[str, tuple[float, float]]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import PositiveInt, model_validator
 
 from fedlab.config.component import ConfigBlock
+from fedlab.errors import visible
 
 LONGEST = 24
 """Letters of an owner's name in a line or a column."""
+
+MORE = re.compile(r" and \d+ more$")
+"""What `name_of_several` adds to the first name."""
 
 
 class NaturalClients(ConfigBlock):
@@ -70,6 +75,17 @@ def label_of(client: int, name: str | None) -> str:
 
 
 def short_name(name: str) -> str:
-    """A name cut inside, for the ends of names tell them apart: ``patient-of-the-…rth-0017``."""
-    end = LONGEST // 3
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - end - 1]}…{name[-end:]}"
+    """A name cut inside, for the ends of names tell them apart: ``patient-of-the-…rth-0017``.
+
+    Of a client of several owners the first one's name is cut: ``patient…0017 and 4 more``. Control
+    characters, which would command a terminal, are written out.
+    """
+    name = visible(name)
+    if len(name) <= LONGEST:
+        return name
+    several = MORE.search(name)
+    more = several.group() if several else ""
+    room = LONGEST - len(more)
+    end = room // 3
+    first = name.removesuffix(more)
+    return f"{first[: room - end - 1]}…{first[-end:]}{more}"

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from fedlab.data.samples import FederatedData, Samples
-from fedlab.errors import InputError
+from fedlab.errors import InputError, visible
 from fedlab.partition.base import QuantitySkew
 from fedlab.partition.dealt import Dealt, by_client, keep
 from fedlab.partition.held_out import check_held_out
@@ -84,13 +84,14 @@ def _trained(
     if not len(enough):
         raise InputError(
             f"partition.clients.min_samples: {chosen.min_samples} leaves no client: the largest of "
-            f"{len(there):,} owners has {sizes.max(initial=0)} training samples; use at most that"
+            f"{_counted(len(there), chosen)} has {sizes.max(initial=0)} training samples; use at "
+            "most that"
         )
     if len(enough) < len(there):
         log.warning(
-            "partition.clients.min_samples: left out %s of %s owners, with %s training samples",
+            "partition.clients.min_samples: left out %s of %s, with %s training samples",
             f"{len(there) - len(enough):,}",
-            f"{len(there):,}",
+            _counted(len(there), chosen),
             f"{int(sizes[there].sum() - sizes[enough].sum()):,}",
         )
     if chosen.limit is None:
@@ -105,6 +106,11 @@ def _trained(
     return np.sort(drawing.choice(enough, chosen.limit, replace=False))
 
 
+def _counted(owners: int, chosen: NaturalClients) -> str:
+    """``13 owners``; with `per_domain` an owner counts once in each domain."""
+    return f"{owners:,} {'pairs of owner and domain' if chosen.per_domain else 'owners'}"
+
+
 def _capped(
     keys: np.ndarray, chosen: NaturalClients, sizes: np.ndarray, trained: np.ndarray, seed: int
 ) -> np.ndarray:
@@ -115,10 +121,10 @@ def _capped(
     unused = (sizes - kept)[trained]
     if unused.any():
         log.warning(
-            "partition.clients.max_samples: %s of %s owners have more, and %s of their training "
+            "partition.clients.max_samples: %s of %s have more, and %s of their training "
             "samples are not used",
             f"{np.count_nonzero(unused):,}",
-            f"{len(trained):,}",
+            _counted(len(trained), chosen),
             f"{int(unused.sum()):,}",
         )
     return keep(keys, kept, generator(seed, "partition", "max samples"))
@@ -225,5 +231,5 @@ def _log_counts(
                 "each of them is one client; where these are different ones of the same name, "
                 "partition.clients.per_domain=true makes a client of each",
                 f"{int((times > 1).sum()):,}",
-                data.owner_names[int(owners[times > 1][0])],
+                visible(data.owner_names[int(owners[times > 1][0])]),
             )

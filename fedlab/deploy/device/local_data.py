@@ -13,6 +13,7 @@ import numpy as np
 from fedlab.data.data_checks import comparable
 from fedlab.data.load import load_data
 from fedlab.data.samples import FederatedData, Samples
+from fedlab.deploy.device.own_columns import features_in_order, with_named_label
 from fedlab.deploy.device.own_source import own_source
 from fedlab.errors import InputError
 from fedlab.partition.observed_labels import observed_labels
@@ -78,6 +79,7 @@ def load_own_data(
     domain: str | None,
     classes: Sequence[str],
     shape: tuple[int, ...],
+    features: Sequence[str] = (),
 ) -> OwnData:
     """Loads a device's samples and checks that they fit the scenario.
 
@@ -87,12 +89,14 @@ def load_own_data(
         domain: Name of the domain; by default that of the file, the folder or the data set.
         classes: The scenario's classes.
         shape: Shape of its samples.
+        features: Names of their features, in the order in which the network gets them; empty where
+            they have none.
 
     Raises:
         InputError: If the data cannot be read or do not fit; the text says what is wrong.
     """
     data_block = dict(values["data"])
-    source = own_source(path, domain, data_block["sources"])
+    source = with_named_label(own_source(path, domain, data_block["sources"]), features)
     data_block |= {"sources": [source], "domains": None, "unseen_domains": []}
     try:
         scenario = load_scenario({**values, "data": data_block})
@@ -101,6 +105,7 @@ def load_own_data(
         # Keys of the source are the scenario's, which only the server's user can change.
         text = re.sub(r"set data\.sources\.0\.", "let the server's scenario set ", str(error))
         raise InputError(text.replace("data.sources.0", "--data")) from error
+    data = features_in_order(data, features, path)
     if data.input_shape != shape:
         raise InputError(
             f"--data: samples of '{path}' have the shape {data.input_shape} and the scenario's "

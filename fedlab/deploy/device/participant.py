@@ -102,7 +102,12 @@ class Participant:
             values, _ = yaml_text.read(invitation.scenario, "the server's scenario")
             values = with_own_weights(values, self.weights)
             own = load_own_data(
-                values, self.path, self.domain, invitation.classes, invitation.shape
+                values,
+                self.path,
+                self.domain,
+                invitation.classes,
+                invitation.shape,
+                invitation.features,
             )
             file = f"{own.scenario.name}-{invitation.run}.safetensors"
             if not invitation.run.isalnum():  # it becomes part of a path

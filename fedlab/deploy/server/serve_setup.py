@@ -50,6 +50,7 @@ class ServeSetup:
         tester: The worker for these tests; None without test data.
         phases: Number of phases of a client's local round that learn.
         own_tensors: Checksums of the network's tensors that are not in messages.
+        features: Names of a table's features, in the order in which the network gets them.
     """
 
     model: nn.Module
@@ -61,6 +62,7 @@ class ServeSetup:
     tester: Worker | None = None
     phases: int = 1
     own_tensors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
 
     def invitation(self, run: str, scenario: Scenario) -> Invitation:
         """The invitation to devices.
@@ -77,6 +79,7 @@ class ServeSetup:
             self.shape,
             own_tensors=tuple(self.own_tensors),
             own_sums=tuple(value for pair in self.own_tensors.values() for value in pair),
+            features=self.features,
         )
 
 
@@ -131,6 +134,7 @@ def setup_of(scenario: Scenario, classes: Sequence[str] | None = None) -> ServeS
         tester,
         phases=sum(phase.learns for phase in trainer.phases()),
         own_tensors=sketch(model, trainer.shared),
+        features=data.feature_names,
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,18 +13,37 @@ from fedlab.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+log = logging.getLogger("fedlab")
+
+SHOWN = 5
+LACKING = re.compile(r"Glyph (\d+) .* missing from font")
+
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure; the file's ending (.png, .svg, .pdf) decides the format.
+
+    Signs that the figure's font lacks (of names in other scripts, emoji) are drawn as boxes, and
+    a line says so.
 
     Raises:
         InputError: If no picture can be written there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        # Matplotlib warns of each sign with a path of this machine.
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", LACKING.pattern)
+            figure.savefig(path)
     except (OSError, ValueError) as error:
         raise InputError(
             f"the picture cannot be written to '{path}': {error}; choose another file, "
             "ending in .png, .svg or .pdf"
         ) from error
+    found = [LACKING.match(str(each.message)) for each in caught]
+    for each, match in zip(caught, found, strict=True):
+        if match is None:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    signs = dict.fromkeys(chr(int(match.group(1))) for match in found if match)
+    if signs:
+        shown = " ".join(list(signs)[:SHOWN]) + " …" * (len(signs) > SHOWN)
+        log.warning("%s", f"'{path}': the font lacks {shown}: drawn as boxes")

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedlab.data.samples import FederatedData
+from fedlab.partition.natural_clients import short_name
 from fedlab.partition.partition import Partition
 from fedlab.report.partition_measures import (
     class_counts,
@@ -37,7 +38,7 @@ __all__ = [
 
 ALL_SHOWN = 20  # clients up to which each gets its row
 FIRST_SHOWN = 8  # rows of a larger population
-LONGEST = 24  # width of a client's name
+WIDEST = 25  # width of the column of clients: a name that is cut, and the mark of a held-out one
 MOST_FREQUENT = 3  # classes named where there are too many for columns
 EDGES = 12  # width of the column of clients, and of a table's edges
 HELD_OUT = "*"  # behind a held-out client
@@ -113,7 +114,7 @@ def _headline(partition: Partition, data: FederatedData) -> str:
 def _held_out(partition: Partition) -> str:
     """The held-out clients, the first of many by their names or indices."""
     clients = partition.held_out.tolist()
-    shown = [escape(partition.name(client)) for client in clients[:ALL_SHOWN]]
+    shown = [escape(short_name(partition.name(client))) for client in clients[:ALL_SHOWN]]
     named = ", ".join(shown) + " …" * (len(clients) > ALL_SHOWN)
     return f"[bold]{len(clients):,}[/] held out, never trained ({HELD_OUT}): {named}"
 
@@ -121,7 +122,7 @@ def _held_out(partition: Partition) -> str:
 def _name(partition: Partition, client: int) -> str:
     """The name of a client's row, with a mark if it is held out."""
     mark = HELD_OUT * bool((partition.held_out == client).any())
-    return f"{escape(partition.name(client))}{mark}"
+    return f"{escape(short_name(partition.name(client)))}{mark}"
 
 
 def _table(title: str) -> Table:
@@ -137,7 +138,7 @@ def _domain_table(partition: Partition, data: FederatedData, shown: range, width
     counts = domain_counts(partition, data)
     test = np.diff(partition.test_offsets)
     table = _table("Training samples by domain")
-    table.add_column("client", justify="right", overflow="fold", max_width=LONGEST)
+    table.add_column("client", justify="right", overflow="fold", max_width=WIDEST)
     aside = partition.validation_offsets
     others = {"validation": np.diff(aside)} if len(aside) else {}
     others["test"] = test
@@ -183,7 +184,7 @@ def _class_table(partition: Partition, data: FederatedData, shown: range, width:
     totals = [f"{total:,}" for total in counts.sum(axis=0)]
     widest = [max(len(a), len(b)) for a, b in zip(data.strata_names, totals, strict=True)]
     table = _table(f"Training samples by {data.target.strata_nouns[0]}")
-    table.add_column("client", justify="right", overflow="fold", max_width=LONGEST)
+    table.add_column("client", justify="right", overflow="fold", max_width=WIDEST)
     if sum(widest) + 3 * len(widest) + EDGES <= width:
         for name in data.strata_names:
             table.add_column(escape(name), justify="right")
