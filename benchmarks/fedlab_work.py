@@ -95,6 +95,7 @@ def scenario(work: Work, data: Path, rounds: int, **blocks: Any) -> Scenario:
             "rounds": rounds,
             "data": {
                 "sources": [source],
+                **({"channels": work.input_shape[0]} if work.images else {}),
                 "image_size": work.input_shape[-1],
                 "normalisation": normalisation,
             },

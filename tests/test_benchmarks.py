@@ -104,6 +104,16 @@ def test_networks_have_the_tensors_of_fedlabs(name: str) -> None:
     assert {n: t.shape for n, t in by_hand.items()} == {n: t.shape for n, t in ours.items()}
 
 
+@pytest.mark.parametrize("name", ["mlp", "cnn", "femnist"])
+def test_fedlabs_samples_have_the_shape_of_the_works(tmp_path: Path, name: str) -> None:
+    work = smaller(WORKS[name])
+    prepared = prepare_scenario(scenario(work, prepare(work, tmp_path), rounds=1))
+    assert prepared.data.input_shape == work.input_shape
+    first, *_ = prepared.model.parameters()
+    by_hand, *_ = build(work).parameters()
+    assert first.shape == by_hand.shape
+
+
 def test_flops_of_a_linear_layer() -> None:
     work = smaller(WORKS["lr"], samples=20)
     # Forward and weight gradient, a multiplication and an addition each; inputs need no gradient.
