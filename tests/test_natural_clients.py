@@ -137,6 +137,7 @@ def test_other_skews_compose() -> None:
             {"quantity": {"name": "share_of_domain", "share": 0.1}},
             "'share_of_domain' divides",
         ),
+        ({"name": "natural", "group": 4}, {}, "group: 4 owners a client are more than the 3 that"),
         ({"name": "natural", "limit": 4}, {}, "limit: 4 owners are more than the 3 that there are"),
         (
             {"name": "natural", "min_samples": 9},

@@ -38,6 +38,11 @@ def deal_to_owners(
     number = len(data.owner_names) * (len(data.domain_names) if chosen.per_domain else 1)
     sizes, tested = (np.bincount(keys[keys >= 0], minlength=number) for keys in (train, test))
     trained = _trained(chosen, sizes, data, seed)
+    if chosen.group > len(trained):
+        raise InputError(
+            f"partition.clients.group: {chosen.group} owners a client are more than the "
+            f"{len(trained)} that can be trained; use at most that"
+        )
     new = _new(chosen, sizes, tested)
     order = generator(seed, "partition", "groups")
     packs = [order.permutation(each) if chosen.group > 1 else each for each in (trained, new)]
