@@ -43,7 +43,7 @@ class ComparisonProgress:
             transient=True,
         )
         self.all = self.bar.add_task("", total=runs, completed=self.ended, name=f"{runs} runs")
-        self.lines = Lines(console)
+        self.lines = Lines(console, once=True)
         self.tasks: dict[str, TaskID] = {}
         self.last: dict[str, RunProgress] = {}
         self.began: dict[str, float] = {}
@@ -81,7 +81,9 @@ class ComparisonProgress:
             self._end(job.name)
             return
         for text in news.warnings:
-            self._say(f"{job.name}: {text}", "yellow")
+            if text not in self.lines.printed or text.startswith("round "):
+                self._say(f"{job.name}: {text}", "yellow")
+            self.lines.printed.add(text)
         if news.failure is not None:
             self.failed[job.name] = news.failure
         if news.rounds:

@@ -28,14 +28,24 @@ logger = logging.getLogger("fedlab")
 
 
 class Lines(logging.Handler):
-    """Prints fedlab's log records between the lines of the progress."""
+    """Prints fedlab's log records between the lines of the progress.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: Where to write.
+        once: Leaves out what has been printed before, as where several runs have the same data.
+    """
+
+    def __init__(self, console: Console, once: bool = False) -> None:
         super().__init__()
         self.console = console
+        self.once = once
+        self.printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one record."""
+        if self.once and record.getMessage() in self.printed:
+            return
+        self.printed.add(record.getMessage())
         style = "yellow" if record.levelno >= logging.WARNING else "dim"
         self.console.print(Text(record.getMessage(), style=style), soft_wrap=True)
 
