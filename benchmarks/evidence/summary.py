@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -64,12 +65,21 @@ def not_flat(claim: Claim, curves: pandas.DataFrame) -> list[tuple[str, str]]:
         curve = curves[(curves["study"] == study) & (curves["method"] == method)]
         if curve.empty:
             continue
-        by_round = curve.set_index("round")["mean"]
-        last = by_round.index.max()
-        before = by_round[by_round.index <= 0.75 * last]
-        if before.empty or by_round[last] - before.iloc[-1] > FLAT:
+        if not last_quarter(curve) <= FLAT:
             steep.append((study, method))
     return steep
+
+
+def last_quarter(curve: pandas.DataFrame) -> float:
+    """What a method's mean gained in the last quarter of the rounds; NaN without rounds before it.
+
+    Args:
+        curve: Rows of one method of one study, as `evidence_rows.read_curve` has them.
+    """
+    by_round = curve.set_index("round")["mean"]
+    last = by_round.index.max()
+    before = by_round[by_round.index <= 0.75 * last]
+    return float(by_round[last] - before.iloc[-1]) if len(before) else math.nan
 
 
 def overview(found: Iterable[Summed], link: str = "") -> str:

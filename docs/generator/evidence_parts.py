@@ -129,21 +129,13 @@ def _order(rows: pandas.DataFrame, curve: pandas.DataFrame) -> str:
         own = rows[rows["method"] == method]
         cells = [result_rows.spread(_by_seed(own, name)) for name in [*domains, "mean", "apart"]]
         over = "" if method == "fedavg" else _gain(_by_seed(own, "mean"), reference)
-        rise = _last_quarter(curve[curve["method"] == method])
+        rise = f"{summary.last_quarter(curve[curve['method'] == method]):+.1f}"
         seconds = f"{own['seconds'].median():.0f}"
         lines.append([str(method), *cells, over, rise, _chosen(own["chosen"].iloc[0]), seconds])
     head = ["method", *domains, "mean", "over domains", "over fedavg", "last quarter", "chosen"]
     head.append("seconds a run")
     days = sorted(rows["date"].unique())
     return f"{rows['seed'].nunique()} seeds, {', '.join(days)}\n\n{tables.table(head, lines)}"
-
-
-def _last_quarter(curve: pandas.DataFrame) -> str:
-    """What a method's mean gained in the last quarter of the rounds."""
-    by_round = curve.set_index("round")["mean"]
-    last = by_round.index.max()
-    before = by_round[by_round.index <= 0.75 * last]
-    return "" if before.empty else f"{by_round[last] - before.iloc[-1]:+.1f}"
 
 
 def _domains(rows: pandas.DataFrame) -> list[str]:

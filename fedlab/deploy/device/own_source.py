@@ -137,8 +137,8 @@ def _parquet(
     known = _of_one_domain(kind, name, sources)
     known = {key: value for key, value in known.items() if key not in OWN}
     where = Path(train[0])
-    pattern = (where, "*.parquet") if where.is_dir() else (where.parent, where.name)
-    files = sorted(pattern[0].glob(pattern[1]))
+    folder, pattern = (where, "*.parquet") if where.is_dir() else (where.parent, where.name)
+    files = sorted(folder.glob(pattern))
     known = without_absent(known, files[0]) if files else known
     given = {"name": "parquet", "domain": name, "train": [*train], "test": [*test]}
     if test:  # the split is theirs
