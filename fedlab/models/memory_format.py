@@ -18,7 +18,20 @@ def channels_last(tensor: torch.Tensor) -> torch.Tensor:
     Values and shape are the same. On a CPU, convolutions need not reorder every batch; on a GPU,
     tensor cores read this format.
     """
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+    if tensor.dim() != 4:
+        return tensor
+    if tensor.shape[1] == 1:
+        return _one_channel(tensor)
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _one_channel(tensor: torch.Tensor) -> torch.Tensor:
+    """Shape (n, 1, h, w) with the strides of channels last.
+
+    One channel lies in memory alike in both formats, so that `contiguous` leaves its strides, which
+    convolutions then read as channels first: the rest of the network would change format twice.
+    """
+    return tensor.contiguous().squeeze(1).unsqueeze(-1).movedim(-1, 1)
 
 
 @contextmanager
