@@ -14,7 +14,6 @@ from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.clients.fedavg import FedAvg
 from fedlab.engine.execution.batched_mlp import chain_of
 from fedlab.engine.execution.low_rank_layers import WideLayers
-from fedlab.engine.execution.low_rank_rule import LayerWork
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import Sequential
 from fedlab.federation.preaggregation import Preaggregation
@@ -215,27 +214,6 @@ def test_networks_that_are_no_chains() -> None:
     assert Chain.of(layer) == Chain([("weight", "bias")], [], [], [])
     plain = remove_normalisation(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.ReLU()))
     assert Chain.of(plain) is not None
-
-
-@pytest.mark.parametrize(
-    ("shape", "passes", "samples", "form", "first", "later"),
-    [
-        ((128, 12544), 1, 50, "auto", True, True),
-        ((128, 12544), 100, 50, "auto", True, False),
-        ((128, 12544), 1, 5000, "auto", False, False),
-        ((62, 784), 1, 200, "auto", True, False),
-        ((62, 784), 1, 5000, "low_rank", True, True),
-        ((62, 784), 1, 50, "dense", False, False),
-    ],
-)
-def test_the_rule(
-    shape: tuple, passes: int, samples: int, form: Any, first: bool, later: bool
-) -> None:
-    work = LayerWork(steps=passes * samples // 10, seen=passes * samples, samples=samples)
-    optimizer = Optimizer(OptimizerSpec(lr=0.1))
-    weight = torch.empty(*shape, device="meta")
-    assert work.low_rank_first(weight, optimizer, form) is first
-    assert work.low_rank_later(weight, optimizer, form) is later
 
 
 @pytest.mark.slow_except("linear", "no-bias-low_rank-decay")

@@ -121,7 +121,7 @@ class WideLayers:
         self._chosen = tuple(
             path
             for path, slot in self.slots.items()
-            if work.low_rank_later(slot.weight, optimizer, self.form)
+            if work.low_rank_alone(slot.weight, optimizer, self.form)
         )
         if self._chosen not in self._halves:
             names = [_names(path, self.slots[path]) for path in self._chosen]
