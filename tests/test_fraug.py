@@ -14,9 +14,14 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from fedlab import rng
 from fedlab.clients.base import Carry, Received
-from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remembered
-from fedlab.clients.families.doubt import entropy, non_saturating
-from fedlab.clients.fraug import DRAWS, Wanted
+from fedlab.clients.families.class_prototypes import (
+    empty_memory,
+    mark_seen,
+    moved_means,
+    next_labels,
+)
+from fedlab.clients.families.doubt import negative_entropy, non_saturating
+from fedlab.clients.families.wanted_classes import DRAWS, Wanted
 from fedlab.clients.fraug import FRAug as LocalFRAug
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import client_stats_of
@@ -65,10 +70,18 @@ def start(runtime: Runtime, **down: Any) -> tuple[LocalFRAug, Carry, Batch]:
     return trainer, carry, Batch(inputs, data.labels[rows], rows, noise=noise)
 
 
+def gradients_of(trainer: LocalFRAug, carry: Carry, batch: Batch) -> Tensors:
+    """Those of a step, which takes class means into the memory."""
+    phase = trainer.phases()[0]
+    prepared = trainer.before_step(carry, batch, phase)
+    return trainer.gradients(carry, batch._replace(prepared=prepared), phase)[0]
+
+
 def remember(memory: Tensors, features: torch.Tensor, labels: list[int]) -> None:
     """Adds a batch with weight 0.3."""
     kinds = one_hot(torch.tensor(labels), len(memory["seen"])).float()
-    memory |= remembered(memory, features, kinds, 0.3)
+    mark_seen(memory, torch.tensor(labels))
+    memory["means"] = moved_means(memory["means"], features, kinds, 0.3)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "normal"])
@@ -114,9 +127,10 @@ def test_mmd_and_its_gradient_are_those_of_its_definition() -> None:
 
 
 def test_mmd_of_equal_batches_is_nothing() -> None:
-    zeros = torch.zeros(3, 2, requires_grad=True)
-    (grad,) = torch.autograd.grad(mmd(zeros, torch.zeros(3, 2)), zeros)
-    assert torch.equal(grad, torch.zeros(3, 2))
+    for value in (0.0, 1.1):
+        same = torch.full((3, 2), value, requires_grad=True)
+        (grad,) = torch.autograd.grad(mmd(same, torch.full((3, 2), value)), same)
+        assert torch.equal(grad, torch.zeros(3, 2))
     rows = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     assert float(mmd(rows, rows)) == pytest.approx(0, abs=1e-5)
 
@@ -167,7 +181,8 @@ def test_the_schedule(method: dict[str, Any], first: float, last: float) -> None
 def test_synthetic_representations_weigh_half_at_most() -> None:
     for server_round, share in [(1, math.exp(-3)), (250, math.exp(-0.51)), (300, 0.5)]:
         _, carry, _ = start(fraug(gamma=0.01), server_round=server_round, rounds=300)
-        assert float(carry.extra["schedule"]["share"]) == pytest.approx(min(share, 0.5))
+        weights = carry.extra["schedule"]["weights"].tolist()
+        assert weights == pytest.approx([1 - min(share, 0.5), min(share, 0.5)])
 
 
 # ---------------------------------------------------------------------- the three steps
@@ -175,7 +190,7 @@ def test_synthetic_representations_weigh_half_at_most() -> None:
 
 def test_the_synthetic_loss_reaches_only_the_head() -> None:
     trainer, carry, batch = start(fraug(schedule="constant"))
-    grads, _ = trainer.gradients(carry, batch, trainer.phases()[0])
+    grads = gradients_of(trainer, carry, batch)
     state = {n: t.clone() for n, t in {**carry.parameters, **carry.buffers}.items()}
     model = copy.deepcopy(trainer.task.model).train()
     model.load_state_dict(state)
@@ -190,7 +205,7 @@ def test_entropy_rises_as_rtnet_learns_and_distance_holds_it_back() -> None:
     ends = []
     for weight in (0.0, 10.0):
         trainer, carry, batch = start(fraug(lambda_rtnet=weight, interpolate=False))
-        trainer.gradients(carry, batch, trainer.phases()[0])  # class means
+        gradients_of(trainer, carry, batch)  # class means
         with torch.no_grad():
             for name in trainer.task.head.names:  # a head that is sure of itself
                 carry.parameters[name].mul_(8)
@@ -198,15 +213,16 @@ def test_entropy_rises_as_rtnet_learns_and_distance_holds_it_back() -> None:
         memory = {name: tensor.clone() for name, tensor in carry.extra["memory"].items()}
         labels = torch.cat([batch.labels, batch.labels])
         means = torch.cat([memory["means"][batch.labels], features])
-        wanted = Wanted(labels, one_hot(labels, CLASSES).float(), means)
-        alike = Wanted(*(tensor[16:] for tensor in wanted))
         heads, bodies = [], []
         for _ in range(40):
-            noise = torch.rand(32, FEATURES // 2)
-            moved = trainer.synthesise(carry, alike, noise[:16])
-            heads.append(float(entropy(trainer.task.head.outputs(carry.parameters, moved))))
-            bodies.append(float(l2(moved, features)))
-            trainer.teach_rtnet(carry, wanted, noise)
+            kinds = one_hot(labels, CLASSES).float()
+            wanted = Wanted(labels, kinds, torch.cat([torch.rand(32, FEATURES // 2), kinds], 1))
+            alike = Wanted(*(tensor[16:] for tensor in wanted))
+            made = trainer.synthesise(carry, alike, features)
+            outputs = trainer.task.head.outputs(carry.parameters, made)
+            heads.append(-float(negative_entropy(outputs)))
+            bodies.append(float(l2(made, features)))
+            trainer.teach_rtnet(carry, wanted, means)
         assert all(torch.equal(carry.extra["memory"][name], memory[name]) for name in memory)
         ends.append((heads, bodies))
     (free, far), (held, near) = ends
@@ -216,10 +232,19 @@ def test_entropy_rises_as_rtnet_learns_and_distance_holds_it_back() -> None:
 
 
 def test_entropy_by_hand() -> None:
-    assert float(entropy(torch.zeros(3, 4))) == pytest.approx(math.log(4))
+    assert float(negative_entropy(torch.zeros(3, 4))) == pytest.approx(-math.log(4))
     outputs = torch.tensor([[math.log(3), 0.0]])
-    expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert float(entropy(outputs)) == pytest.approx(expected)
+    expected = 0.75 * math.log(0.75) + 0.25 * math.log(0.25)
+    assert float(negative_entropy(outputs)) == pytest.approx(expected)
+
+
+def test_the_gradient_of_entropy_is_that_of_its_definition() -> None:
+    outputs = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    outputs.requires_grad_()
+    chances = outputs.softmax(dim=1)
+    (wanted,) = torch.autograd.grad((chances * chances.log()).sum(dim=1).mean(), outputs)
+    (grad,) = torch.autograd.grad(negative_entropy(outputs), outputs)
+    torch.testing.assert_close(grad, wanted)
 
 
 def test_the_non_saturating_criterion_by_hand() -> None:
@@ -236,7 +261,7 @@ def test_before_the_first_round_only_the_network_and_class_means_learn() -> None
     model = copy.deepcopy(trainer.task.model).train()
     model.load_state_dict({**carry.parameters, **carry.buffers})
     cross_entropy(model(batch.inputs), batch.labels).backward()
-    grads, _ = trainer.gradients(carry, batch, trainer.phases()[0])
+    grads = gradients_of(trainer, carry, batch)
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(grads[name], parameter.grad, rtol=1e-4, atol=1e-6)
@@ -245,7 +270,7 @@ def test_before_the_first_round_only_the_network_and_class_means_learn() -> None
         assert all(torch.equal(carry.extra[key][n], t) for n, t in kept[key].items())
     assert carry.extra["memory"]["seen"].all()
     _, later, _ = start(runtime, server_round=2)
-    assert later.extra["schedule"]["share"] == 0.5
+    assert later.extra["schedule"]["weights"].tolist() == [0.5, 0.5]
 
 
 class PlainGenerator(nn.Sequential):

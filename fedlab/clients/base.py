@@ -184,17 +184,14 @@ class ClientTrainer(Generic[P]):
             client_state: What the client kept from earlier rounds.
             stats: Statistics of the client's samples.
         """
-        start = self.task.split(self.personal_model(received, client_state))
+
+        def own(part: Tensors) -> Tensors:
+            changing = {n: channels_last(t.detach()) for n, t in part.items() if n not in constant}
+            return {**part, **lists.copied(changing)}
+
         constant = self.task.constant
-        parameters, buffers = (
-            {
-                **part,
-                **lists.copied(
-                    {n: channels_last(t.detach()) for n, t in part.items() if n not in constant}
-                ),
-            }
-            for part in start
-        )
+        state = self.personal_model(received, client_state)
+        parameters, buffers = map(own, self.task.split(state))
         learning = {name: value for name, value in parameters.items() if name not in constant}
         kept = self.task.loss.start(stats, received.server_round, received.rounds)
         extra = {"loss": kept} if kept else {}
@@ -217,10 +214,9 @@ class ClientTrainer(Generic[P]):
         return self.loss(outputs, batch, carry), outputs
 
     def pull(self, carry: Carry, phase: Phase) -> Pull | None:
-        """A quadratic and a linear term of the parameters that join a phase's objective.
+        """A quadratic and a linear term of the parameters that join a phase's objective, or None.
 
         Their gradient is known, so that it takes a few operations for all parameters together.
-        None by default.
         """
         return None
 
@@ -267,6 +263,7 @@ class ClientTrainer(Generic[P]):
         """One step of a phase; returns the new carry and metrics averaged over the batch."""
         if phase.step:
             return phase.step(carry, batch, server_round)
+        batch = batch._replace(prepared=self.before_step(carry, batch, phase))
         grads, metrics = self.gradients(carry, batch, phase)
         lr = self.task.optimizer.learning_rate(server_round)
         trained = trained_part(carry.parameters, phase)
@@ -274,6 +271,10 @@ class ClientTrainer(Generic[P]):
         self.task.optimizer.apply(trained, grads, carry.optimizer, lr, taken)
         self.after_step(carry, batch, phase)
         return carry, metrics
+
+    def before_step(self, carry: Carry, batch: Batch, phase: Phase) -> Tensors:
+        """Gives ``Batch.prepared``; may write to the carry in place. For stacks as `gradients`."""
+        return {}
 
     def after_step(self, carry: Carry, batch: Batch, phase: Phase) -> None:
         """What follows an optimiser step, in place on the carry; for stacks as `gradients` is."""

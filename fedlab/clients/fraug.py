@@ -5,15 +5,29 @@ See `fedlab.strategies.fraug` for the paper and what travels.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from fedlab.clients.base import Carry, ClientState, ClientTrainer, Phase, Received, Update
-from fedlab.clients.families.class_prototypes import empty_memory, next_labels, remembered
-from fedlab.clients.families.doubt import entropy, non_saturating
+from fedlab.clients.families.class_prototypes import (
+    empty_memory,
+    mark_seen,
+    moved_means,
+    next_labels,
+)
+from fedlab.clients.families.doubt import negative_entropy, non_saturating
+from fedlab.clients.families.wanted_classes import (
+    DRAWS,
+    GENERATOR,
+    HEAD,
+    RTNET,
+    Wanted,
+    all_wanted,
+    part_of,
+)
 from fedlab.losses.base import ClientStats
 from fedlab.models.distances import DISTANCES
 from fedlab.models.eval_mode import evaluation_mode
@@ -21,35 +35,12 @@ from fedlab.models.fraug_networks import one_hot, uncounted
 from fedlab.models.norms import NormPolicy
 from fedlab.records import Tensors
 from fedlab.strategies.fraug import FRAugParameters
-from fedlab.training.gradients import Objective
-from fedlab.training.lists import advance, copied, descend
+from fedlab.training.gradients import Objective, forked
+from fedlab.training.lists import advance, copied_records, descend
 from fedlab.training.task import Batch, Task
 
 MOST_SYNTHETIC = 0.5
 """Largest weight of synthetic representations in the loss."""
-
-
-DRAWS = 5
-"""Noise vectors that a step takes for each sample: two for the head, one for the generator's step,
-two for RTNet's."""
-
-
-class Wanted(NamedTuple):
-    """What representations are made for.
-
-    Attributes:
-        labels: Classes, int64 of shape (n,).
-        kinds: The same as zeros and ones, shape (n, classes).
-        anchors: The client's own representations that they start from, shape (n, features).
-    """
-
-    labels: torch.Tensor
-    kinds: torch.Tensor
-    anchors: torch.Tensor
-
-    def first(self) -> Wanted:
-        """The first half."""
-        return Wanted(*(tensor[: len(tensor) // 2] for tensor in self))
 
 
 class FRAug(ClientTrainer[FRAugParameters]):
@@ -87,12 +78,13 @@ class FRAug(ClientTrainer[FRAugParameters]):
         kept = client_state if "rtnet" in client_state else self.first_state()
         generator = {**kept.get("generator", {}), **received.arrays["generator"]}
         records = {"generator": generator, "rtnet": kept["rtnet"], "memory": kept["memory"]}
-        extra = {key: copied(tensors) for key, tensors in records.items()}
-        now = self.method.ratio(received.server_round, received.rounds)
-        ratio = self.task.head.layer.weight.new_full((), now)
+        extra = copied_records(records)
         if received.server_round >= self.method.first_round:
-            share = ratio.clamp(max=MOST_SYNTHETIC)
-            extra["schedule"] = {"ratio": ratio, "share": share, "rest": 1 - share}
+            ratio = self.method.ratio(received.server_round, received.rounds)
+            share, like = min(ratio, MOST_SYNTHETIC), self.task.head.layer.weight
+            weights = like.new_full((2,), share)
+            weights[:1].fill_(1 - share)
+            extra["schedule"] = {"ratio": like.new_full((), ratio), "weights": weights}
         return carry._replace(extra={**carry.extra, **extra})
 
     def draw(
@@ -129,6 +121,24 @@ class FRAug(ClientTrainer[FRAugParameters]):
 
     # ------------------------------------------------------------------ a batch
 
+    def before_step(self, carry: Carry, batch: Batch, phase: Phase) -> Tensors:
+        """Marks the batch's classes as seen, and deals those of synthetic representations.
+
+        Returns:
+            ``own_kinds``, the batch's classes as zeros and ones; once there are synthetic
+            representations, `all_wanted` by names. Nothing for a batch of one sample.
+        """
+        size, memory, layer = len(batch.labels), carry.extra["memory"], self.task.head.layer
+        if size < 2:
+            return {}
+        mark_seen(memory, batch.labels)
+        if batch.noise is None:
+            return {"own_kinds": one_hot(batch.labels, layer.out_features, layer.weight)}
+        only_seen = self.method.unseen_classes == "skip"
+        dealt = next_labels(memory, size, only_seen=only_seen)
+        wanted = all_wanted(dealt, batch.labels, batch.noise, layer.out_features)
+        return {"own_kinds": wanted.kinds[size : 2 * size], **wanted._asdict()}
+
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase
     ) -> tuple[Tensors, dict[str, torch.Tensor]]:
@@ -141,96 +151,89 @@ class FRAug(ClientTrainer[FRAugParameters]):
             return {}, self.step_metrics(self.loss(outputs, batch, carry), outputs, batch)
 
         def value(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, Any]:
-            loss, outputs, memory = self.weighted_loss(
+            loss, outputs, means = self.weighted_loss(
                 parameters, carry._replace(buffers=buffers), batch
             )
-            return loss, (outputs, memory)
+            return loss, (outputs, means)
 
-        grads, loss, (outputs, memory) = self.task.gradients(value, carry.parameters, carry.buffers)
-        for name, tensor in memory.items():
-            carry.extra["memory"][name].copy_(tensor)
+        grads, loss, (outputs, means) = self.task.gradients(value, carry.parameters, carry.buffers)
+        carry.extra["memory"]["means"].copy_(means)
         return self.task.optimizer.clip(grads), self.step_metrics(loss, outputs, batch)
 
     def weighted_loss(
         self, parameters: Tensors, carry: Carry, batch: Batch
-    ) -> tuple[torch.Tensor, torch.Tensor, Tensors]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The weighted sum of the batch's loss and that of synthetic representations.
 
         The latter has a gradient for the head's parameters only, and starts from class means that
         have the batch in them.
 
         Returns:
-            The loss, the outputs, and the memory after the batch.
+            The loss, the outputs, and the class means after the batch.
         """
-        features, outputs = self.task.features_and_outputs(parameters, carry.buffers, batch.inputs)
-        anchors, head, memory = features.detach(), self.task.head, carry.extra["memory"]
-        kinds = one_hot(batch.labels, head.layer.out_features, anchors)
-        memory = {**memory, **remembered(memory, anchors, kinds, self.method.memory_rate)}
+        assert batch.prepared is not None
+        real, of_head = (parameters,) * 2 if self.task.holds else forked(parameters)
+        features, outputs = self.task.features_and_outputs(real, carry.buffers, batch.inputs)
+        anchors, means = features.detach(), carry.extra["memory"]["means"]
+        means = moved_means(means, anchors, batch.prepared["own_kinds"], self.method.memory_rate)
         loss = self.loss(outputs, batch, carry)
         if "schedule" in carry.extra:
-            assert batch.noise is not None
-            wanted = self.wanted(memory, batch, anchors)
-            made = self.synthesise(carry, wanted, batch.noise[:2].flatten(0, 1))
-            synthetic = cross_entropy(head.outputs(parameters, made), wanted.labels)
-            schedule = carry.extra["schedule"]
-            loss = schedule["rest"] * loss + schedule["share"] * synthetic
-        return loss, outputs, {name: memory[name] for name in ("means", "seen")}
+            wanted = part_of(batch.prepared, HEAD)
+            made = self.synthesise(carry, wanted, self.anchors(means, wanted, anchors))
+            synthetic = cross_entropy(self.task.head.outputs(of_head, made), wanted.labels)
+            loss = torch.stack([loss, synthetic]).dot(carry.extra["schedule"]["weights"])
+        return loss, outputs, means
 
     def after_step(self, carry: Carry, batch: Batch, phase: Phase) -> None:
         """A step of the generator and one of RTNet, on representations as they are now."""
-        if "schedule" not in carry.extra or batch.noise is None:
+        if "schedule" not in carry.extra or not batch.prepared:
             return
         features, _ = self.as_tested(carry, batch)
-        wanted = self.wanted(carry.extra["memory"], batch, features)
-        self.teach_generator(carry, wanted.first(), features, batch.noise[2])
-        self.teach_rtnet(carry, wanted, batch.noise[3:].flatten(0, 1))
+        wanted = part_of(batch.prepared, RTNET)
+        anchors = self.anchors(carry.extra["memory"]["means"], wanted, features)
+        far_from = anchors[: len(features)] if self.method.generator_distance == "l2" else features
+        self.teach_generator(carry, part_of(batch.prepared, GENERATOR), far_from)
+        self.teach_rtnet(carry, wanted, anchors)
         counts = [carry.extra[record][name] for record, name, _ in self.counters]
         by = [batches for _, _, batches in self.counters]
         advance([*counts, carry.extra["memory"]["dealt"]], [*by, len(batch.labels)])
 
-    def teach_generator(
-        self, carry: Carry, wanted: Wanted, features: torch.Tensor, noise: torch.Tensor
-    ) -> None:
+    def teach_generator(self, carry: Carry, wanted: Wanted, far_from: torch.Tensor) -> None:
         """A step of the generator: minimises the head's loss, maximises distance to local features.
 
         Args:
             carry: Only its generator is changed, in place.
-            wanted: n classes, anchored at class means.
-            features: The batch's representations, shape (n, features).
-            noise: Shape (n, latent).
+            wanted: n classes.
+            far_from: Class means of these, or the batch's representations, shape (n, features).
         """
-        distance = DISTANCES[self.method.generator_distance]
-        target = wanted.anchors if self.method.generator_distance == "l2" else features
+        distance, weight = DISTANCES[self.method.generator_distance], self.method.lambda_generator
 
         def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
             network = {**parameters, **buffers}
-            made = functional_call(self.generator.train(), network, (noise, wanted.kinds))
+            made = functional_call(self.generator.train(), network, (wanted.rows,))
             outputs = self.task.head.outputs(carry.parameters, made)
-            away = self.method.lambda_generator * distance(made, target)
-            return cross_entropy(outputs, wanted.labels) - away, outputs
+            wrong = cross_entropy(outputs, wanted.labels)
+            return torch.add(wrong, distance(made, far_from), alpha=-weight), outputs
 
         self.descend("generator", carry, objective, self.method.lr_generator)
 
-    def teach_rtnet(self, carry: Carry, wanted: Wanted, noise: torch.Tensor) -> None:
+    def teach_rtnet(self, carry: Carry, wanted: Wanted, anchors: torch.Tensor) -> None:
         """A step of RTNet: maximises the head's doubt, minimises distance to local features.
 
         Args:
             carry: Only its RTNet is changed, in place.
-            wanted: n classes anchored at class means, then n at the batch's representations.
-            noise: Shape (2n, latent).
+            wanted: n classes dealt in turn, then those of n samples.
+            anchors: Their class means, then the representations of these samples.
         """
-        distance = DISTANCES[self.method.rtnet_distance]
-        made = self.generate(carry, wanted, noise)
-        # Differences row by row have one mean over both halves.
-        parts = 1 if self.method.rtnet_distance == "l2" else 2
+        made = self.generate(carry, wanted)
 
         def objective(parameters: Tensors, buffers: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-            network, arguments = {**parameters, **buffers}, (made, wanted.kinds, wanted.anchors)
-            moved = functional_call(self.rtnet.train(), network, arguments, {"parts": 2})
+            network, arguments = {**parameters, **buffers}, (made, wanted.kinds)
+            residuals = functional_call(self.rtnet.train(), network, arguments, {"halves": True})
+            moved = anchors + residuals
             outputs = self.task.head.outputs(carry.parameters, moved)
-            pairs = zip(moved.chunk(parts), wanted.anchors.chunk(parts), strict=True)
-            far = sum((distance(*pair) for pair in pairs), start=0.0) / parts
-            return self.method.lambda_rtnet * far - self.doubt(outputs, wanted.labels), outputs
+            sure, far = self.certainty(outputs, wanted.labels), self.distance(moved, anchors)
+            return torch.add(sure, far, alpha=self.method.lambda_rtnet), outputs
 
         self.descend("rtnet", carry, objective, self.method.lr_rtnet)
 
@@ -242,11 +245,19 @@ class FRAug(ClientTrainer[FRAugParameters]):
         grads, _, _ = self.task.differentiate(objective, parameters, buffers)
         descend(parameters, grads, lr)
 
-    def doubt(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """What RTNet makes large, a scalar: entropy, or the share of other classes."""
+    def distance(self, moved: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+        """That of RTNet's representations from their anchors, the mean of both halves'."""
+        distance = DISTANCES[self.method.rtnet_distance]
+        if self.method.rtnet_distance == "l2":  # one mean over rows is that of both halves
+            return distance(moved, anchors)
+        first, second = map(distance, moved.chunk(2), anchors.chunk(2))
+        return (first + second) / 2
+
+    def certainty(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What RTNet makes small, a scalar: minus the entropy, or the non-saturating one."""
         if self.method.criterion == "entropy":
-            return entropy(outputs)
-        return -non_saturating(outputs, labels)
+            return negative_entropy(outputs)
+        return non_saturating(outputs, labels)
 
     # ------------------------------------------------------------------ what the steps use
 
@@ -256,28 +267,25 @@ class FRAug(ClientTrainer[FRAugParameters]):
         with evaluation_mode(self.task.model):
             return self.task.features_and_outputs(carry.parameters, carry.buffers, batch.inputs)
 
-    def wanted(self, memory: Tensors, batch: Batch, features: torch.Tensor) -> Wanted:
-        """The next classes in turn with their means, then the batch's with its representations."""
-        only_seen = self.method.unseen_classes == "skip"
-        dealt = next_labels(memory, len(batch.labels), only_seen=only_seen)
-        labels = torch.cat([dealt, batch.labels])
-        kinds = one_hot(labels, self.task.head.layer.out_features, features)
-        return Wanted(labels, kinds, torch.cat([memory["means"][dealt], features]))
+    def anchors(self, means: torch.Tensor, wanted: Wanted, features: torch.Tensor) -> torch.Tensor:
+        """Where representations start: from means of n dealt classes, then from n features."""
+        return torch.cat([means[wanted.labels[: len(features)]], features])
 
     @torch.no_grad()
-    def generate(self, carry: Carry, wanted: Wanted, noise: torch.Tensor) -> torch.Tensor:
+    def generate(self, carry: Carry, wanted: Wanted) -> torch.Tensor:
         """Representations as the generator makes them, shape (n, features)."""
-        tensors = self.tensors("generator", carry)
-        return functional_call(self.generator.eval(), tensors, (noise, wanted.kinds))
+        return functional_call(
+            self.generator.eval(), self.tensors("generator", carry), (wanted.rows,)
+        )
 
     @torch.no_grad()
-    def synthesise(self, carry: Carry, wanted: Wanted, noise: torch.Tensor) -> torch.Tensor:
+    def synthesise(self, carry: Carry, wanted: Wanted, anchors: torch.Tensor) -> torch.Tensor:
         """Client-specific representations of the wanted classes, shape (n, features)."""
-        arguments = self.generate(carry, wanted, noise), wanted.kinds, wanted.anchors
-        moved = functional_call(self.rtnet.eval(), self.tensors("rtnet", carry), arguments)
+        arguments = self.generate(carry, wanted), wanted.kinds
+        residuals = functional_call(self.rtnet.eval(), self.tensors("rtnet", carry), arguments)
         if not self.method.interpolate:
-            return moved
-        return torch.lerp(wanted.anchors, moved, carry.extra["schedule"]["ratio"])
+            return anchors + residuals
+        return torch.addcmul(anchors, residuals, carry.extra["schedule"]["ratio"])
 
     def tensors(self, record: str, carry: Carry) -> Tensors:
         """The tensors of the generator or RTNet without its counters."""

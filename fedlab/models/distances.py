@@ -35,43 +35,54 @@ def mmd(these: torch.Tensor, those: torch.Tensor) -> torch.Tensor:
         these: Shape (n, features), n > 1.
         those: Of the same shape.
     """
-    rows, n = torch.cat([these, those]), len(these)
-    squares = _SquaredDistances.apply(rows - rows.detach().mean(dim=0))
-    mean = squares.detach().sum() / (2 * n * (2 * n - 1))
-    # Of equal rows both bandwidth and distance are 0; the least number avoids 0 / 0.
-    mean = mean.clamp(min=torch.finfo(mean.dtype).tiny * 2**KERNELS)
-    rates = constant(RATES, rows.dtype, rows.device) / mean
-    kernels = (squares * rates.view(-1, 1, 1)).exp()
-    # Within these, across, across, within those.
-    sums = kernels.view(-1, 2, n, 2, n).sum(dim=(0, 2, 4)).flatten()
-    return sums.dot(
-        constant(tuple(sign / n**2 for sign in (1, -1, -1, 1)), rows.dtype, rows.device)
-    )
+    return _Discrepancy.apply(torch.cat([these, those]))[0]  # type: ignore[index]
 
 
-class _SquaredDistances(torch.autograd.Function):
-    """Squared distances of all pairs of centred rows, with a gradient in few operations."""
+class _Discrepancy(torch.autograd.Function):
+    """That of the first half of some rows from the second, with a gradient in few operations."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(centred: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """By products: quicker by far than all differences, and as exact where rows are centred."""
-        lengths = centred.square().sum(dim=1)
-        sums = lengths.unsqueeze(0) + lengths.unsqueeze(1)
-        return torch.addmm(sums, centred, centred.T, alpha=-2).clamp(min=0)
+    def forward(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+        """By products: quicker by far than all differences, and as exact around one of the rows.
+
+        Returns:
+            The discrepancy; the rows around the first of them; the kernels of all pairs with the
+            weights of their sum, shape (kernels, 2, n, 2, n); the factors of squared distances in
+            their exponents.
+        """
+        n = len(rows) // 2
+        near = rows - rows[:1]
+        products = near @ near.T
+        lengths = products.diagonal()
+        squares = (lengths.unsqueeze(0) + lengths.unsqueeze(1)).sub_(products, alpha=2)
+        # Of equal rows both bandwidth and distance are 0; the least number avoids 0 / 0.
+        pairs = 2 * n * (2 * n - 1)
+        least = torch.finfo(rows.dtype).tiny * 2**KERNELS * pairs
+        total = squares.sum().clamp(min=least)
+        rates = constant(tuple(rate * pairs for rate in RATES), rows.dtype, rows.device) / total
+        kernels = (squares * rates.view(-1, 1, 1)).exp()
+        # Within these, across, across, within those.
+        weights = tuple(sign / n**2 for sign in (1, -1, -1, 1))
+        signs = constant(weights, rows.dtype, rows.device).view(2, 1, 2, 1)
+        signed = kernels.view(-1, 2, n, 2, n) * signs
+        return signed.sum(), near, signed, rates
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Keeps the rows."""
-        ctx.save_for_backward(*inputs)
+        """Keeps all but the discrepancy."""
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*output[1:])
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """The gradient of row i is 2 Σ_j (g_ij + g_ji) (row i - row j)."""
-        (centred,) = ctx.saved_tensors
-        both = grad + grad.T
-        return torch.addmm(both.sum(dim=1, keepdim=True) * centred, both, centred, beta=2, alpha=-2)
+    def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> torch.Tensor:  # type: ignore[override]
+        """That of row i is 4 Σ_j g_ij (row i - row j), g the gradient for squared distances."""
+        near, signed, rates = ctx.saved_tensors
+        of_squares = (signed.flatten(1).T @ (rates * grad)).view(len(near), len(near))
+        diagonal = of_squares.sum(dim=1, keepdim=True)
+        return torch.addmm(diagonal * near, of_squares, near, beta=4, alpha=-4)
 
 
 def mean_cov(these: torch.Tensor, those: torch.Tensor) -> torch.Tensor:

@@ -34,9 +34,9 @@ class Generator(nn.Module):
             nn.ReLU(),
         )
 
-    def forward(self, noise: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
-        """Noise of shape (n, latent), classes as of `one_hot` -> (n, features)."""
-        return self.layers(torch.cat([noise, kinds], dim=1))
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Noise beside classes as of `one_hot`, shape (n, latent + classes) -> (n, features)."""
+        return self.layers(rows)
 
 
 class RTNet(nn.Module):
@@ -59,22 +59,21 @@ class RTNet(nn.Module):
         )
 
     def forward(
-        self, made: torch.Tensor, kinds: torch.Tensor, anchors: torch.Tensor, parts: int = 1
+        self, made: torch.Tensor, kinds: torch.Tensor, *, halves: bool = False
     ) -> torch.Tensor:
-        """The client's own representations that the residuals start from, moved by them.
+        """The residuals, shape (n, features).
 
         Args:
             made: What the generator made, shape (n, features).
             kinds: Its classes, as of `one_hot`.
-            anchors: Representations of the client and of these classes, shape (n, features).
-            parts: Batches of equal size, one after the other, each of which is normalised by
-                itself.
+            halves: Whether the first half of the rows and the second are each normalised by
+                themselves.
         """
         rows = torch.cat([made, kinds], dim=1)
         for layer in self.layers:
-            apart = parts > 1 and isinstance(layer, nn.BatchNorm1d)
-            rows = torch.cat([layer(part) for part in rows.chunk(parts)]) if apart else layer(rows)
-        return anchors + rows
+            apart = halves and isinstance(layer, nn.BatchNorm1d)
+            rows = torch.cat([layer(half) for half in rows.chunk(2)]) if apart else layer(rows)
+        return rows
 
 
 def one_hot(labels: torch.Tensor, classes: int, like: torch.Tensor) -> torch.Tensor:

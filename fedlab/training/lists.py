@@ -14,7 +14,7 @@ another order on accelerators than on a CPU. No gradients pass through these fun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,6 +31,13 @@ def copied(tensors: Tensors) -> Tensors:
     if not tensors:
         return {}
     return dict(zip(tensors, run(_copy, [list(tensors.values())]), strict=True))
+
+
+def copied_records(records: Mapping[str, Tensors]) -> dict[str, Tensors]:
+    """Copies of the tensors of several records, which are made together."""
+    tensors = [tensor for record in records.values() for tensor in record.values()]
+    copies = iter(run(_copy, [tensors]))
+    return {key: {name: next(copies) for name in record} for key, record in records.items()}
 
 
 def overwrite(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:

@@ -39,6 +39,7 @@ class Batch(NamedTuple):
             with ``strong_views``. With ``Phase.unlabelled``, the unlabelled samples are the last
             of the batch, and `strong` has views of these alone.
         noise: What the method draws for the step (`ClientTrainer.draw`), None by default.
+        prepared: What the method makes once for the whole step (`ClientTrainer.before_step`).
     """
 
     inputs: torch.Tensor
@@ -47,6 +48,7 @@ class Batch(NamedTuple):
     labelled: torch.Tensor | None = None
     strong: torch.Tensor | None = None
     noise: torch.Tensor | None = None
+    prepared: Tensors | None = None
 
 
 @dataclass(frozen=True)

@@ -23,28 +23,27 @@ def empty_memory(classes: int, features: int, like: torch.Tensor) -> Tensors:
     }
 
 
-@torch.no_grad()
-def remembered(
-    memory: Tensors, features: torch.Tensor, kinds: torch.Tensor, rate: float
-) -> Tensors:
-    """The memory after a batch: the means of its classes moved towards those of the batch.
+def mark_seen(memory: Tensors, labels: torch.Tensor) -> None:
+    """Marks the classes of a batch as seen, in place."""
+    memory["seen"].index_fill_(0, labels, True)
 
-    Classes without a sample in the batch are masked, so that shapes do not depend on labels.
+
+def moved_means(
+    means: torch.Tensor, features: torch.Tensor, kinds: torch.Tensor, rate: float
+) -> torch.Tensor:
+    """The class means after a batch: those of its classes moved towards those of the batch.
+
+    Classes without a sample in the batch move by nothing, so that shapes do not depend on labels.
 
     Args:
-        memory: The memory; not written to.
+        means: The means; not written to.
         features: Representations, shape (n, features).
         kinds: Their classes as zeros and ones, shape (n, classes).
         rate: Weight of the batch.
-
-    Returns:
-        ``means`` and ``seen``.
     """
     counts = kinds.sum(dim=0).unsqueeze(1)
-    present = counts > 0
-    found = (kinds.T @ features) / counts.clamp(min=1)
-    means = torch.where(present, memory["means"].lerp(found, rate), memory["means"])
-    return {"means": means, "seen": memory["seen"] | present.squeeze(1)}
+    away = torch.addcmul(kinds.T @ features, counts, means, value=-1)  # Σ (feature - class mean)
+    return torch.addcdiv(means, away, counts.clamp(min=1), value=rate)
 
 
 def next_labels(memory: Tensors, size: int, *, only_seen: bool) -> torch.Tensor:
@@ -62,5 +61,4 @@ def next_labels(memory: Tensors, size: int, *, only_seen: bool) -> torch.Tensor:
     if not only_seen:
         return places % len(memory["seen"])
     ranks = memory["seen"].cumsum(dim=0)  # of seen classes, from 1
-    places = places % ranks[-1]
-    return (ranks <= places.unsqueeze(1)).sum(dim=1)
+    return torch.searchsorted(ranks, places % ranks[-1], right=True)

@@ -140,6 +140,7 @@ class Stack:
             _, metrics = self.trainer.step(part, batch, self.phase, self.received.server_round)
         else:
             unused = self._unused(part, batch)
+            batch = self._prepared(part, batch)
             places = (0, _places(batch))
             gradients = partial(self.stacked_trainer.gradients, phase=self.stacked_phase)
             grads, metrics = torch.func.vmap(gradients, in_dims=places)(part, batch)  # type: ignore[arg-type]
@@ -157,6 +158,14 @@ class Stack:
                 self.sums[name] = value.new_zeros(len(self.starts))
             self.sums[name][where] += value * feed.rows.shape[-1]
 
+    def _prepared(self, part: Carry, batch: Batch) -> Batch:
+        """The batch with what the method makes of it before the step."""
+        if type(self.trainer).before_step is ClientTrainer.before_step:
+            return batch
+        before = partial(self.stacked_trainer.before_step, phase=self.stacked_phase)
+        prepared = torch.func.vmap(before, in_dims=(0, _places(batch)))(part, batch)  # type: ignore[arg-type]
+        return batch._replace(prepared=prepared)
+
     def _after_step(self, part: Carry, batch: Batch) -> torch.Tensor:
         """What follows a step; returns a tensor, as every function under `torch.func.vmap`."""
         self.stacked_trainer.after_step(part, batch, self.stacked_phase)
@@ -169,12 +178,15 @@ class Stack:
         values under vmap, only on shapes, so the gradients of one client are computed without vmap
         once for each phase and shape.
         """
-        shapes = tuple(None if tensor is None else tensor.shape[1:] for tensor in batch)
+        given = batch[:-1]  # nothing is prepared yet
+        shapes = tuple(None if tensor is None else tensor.shape[1:] for tensor in given)
         kind = (self.number, shapes, tuple(part.extra))
         if kind not in self.unused:
             one = part.map(lambda stacked: stacked[0].clone())
-            alone = Batch(*(None if tensor is None else tensor[0] for tensor in batch))  # type: ignore[arg-type]
+            alone = Batch(*(None if tensor is None else tensor[0] for tensor in given))  # type: ignore[arg-type]
             with same_chance():
+                prepared = self.trainer.before_step(one, alone, self.phase)
+                alone = alone._replace(prepared=prepared)
                 grads, _ = self.trainer.gradients(one, alone, self.phase)
             trained = trained_part(part.parameters, self.phase)
             self.unused[kind] = frozenset(name for name in trained if name not in grads)
@@ -203,11 +215,11 @@ class Stack:
         labelled = None
         if self.phase.split == "all":
             labelled = self.labelled_there[index]
-        batch = Batch(inputs, self.labels[index], own_rows, labelled, strong, feed.noise)
+        beside = self.labels[index], own_rows, labelled, strong, feed.noise
         if len(members) == 1:
-            alone = [None if tensor is None else tensor[0] for tensor in batch[1:]]
+            alone = [None if tensor is None else tensor[0] for tensor in beside]
             return Batch(channels_last(inputs[0]), *alone)  # type: ignore[arg-type]
-        return batch
+        return Batch(inputs, *beside)
 
     def finish(self, schedules: Sequence[Schedule]) -> list[tuple[Update, dict[str, float]]]:
         """Each client's update and metrics."""
