@@ -271,10 +271,19 @@ def test_columns_that_cannot_be_meant(pair: list[Run], column: str, words: str) 
         Comparison.of(pair, columns=[column])
 
 
-def test_a_round_that_validation_chose_needs_some(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="needs validation samples, and the runs have none"):
+@pytest.mark.parametrize(
+    ("evaluation", "words"),
+    [
+        ({}, "needs validation samples, and the runs have none"),
+        ({"validation": 0.2, "fraction": 0}, "clients that validate, and evaluation.fraction is 0"),
+    ],
+)
+def test_a_round_that_validation_chose_needs_some(
+    evaluation: dict, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
         fedlab.compare(
-            toy.scenario(),
+            toy.scenario(evaluation=evaluation),
             columns=["accuracy:validated"],
             out=tmp_path / "none",
             progress=False,

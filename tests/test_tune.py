@@ -357,6 +357,18 @@ def test_what_cannot_be_tuned_is_refused(tmp_path: Path, more: dict, said: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("select", "domains"), [("validation", True), ("validation", False), ("oracle", False)]
+)
+def test_runs_without_a_score_to_choose_by_are_refused(
+    select: Any, domains: bool, tmp_path: Path
+) -> None:
+    asked = scenario(**FIELDS, evaluation={"fraction": 0, "domains": domains})
+    with pytest.raises(InputError, match=r"evaluation.fraction: 0 .* set evaluation.fraction=1"):
+        fedlab.tune(asked, ["fedavg"], 1, out=tmp_path / "tuning", select=select, progress=False)
+    assert not (tmp_path / "tuning").exists()
+
+
 def test_another_space_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     tuned(tmp_path / "tuning", ["fedavg"], 1)
     tuned(tmp_path / "tuning", ["fedavg"], 2)  # more draws only add runs

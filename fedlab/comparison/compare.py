@@ -105,10 +105,17 @@ def compare(
 def _check_columns(columns: Sequence[str], scenario: Scenario) -> None:
     """Refuses columns for which the runs will have no numbers."""
     for one in asked(columns, scenario.metric_set):
-        if one.aggregation is AGGREGATIONS["validated"] and not scenario.evaluation.validation:
+        if one.aggregation is not AGGREGATIONS["validated"]:
+            continue
+        if not scenario.evaluation.validation:
             raise InputError(
                 f"columns: '{one.title}' needs validation samples, and the runs have none; set "
                 "evaluation.validation to a share, such as 0.2, or leave the column out"
+            )
+        if scenario.evaluation.fraction == 0:
+            raise InputError(
+                f"columns: '{one.title}' needs clients that validate, and evaluation.fraction is "
+                "0; raise it, or leave the column out"
             )
 
 

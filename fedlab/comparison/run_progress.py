@@ -15,7 +15,9 @@ from fedlab.comparison.run_worker import RunProgress, RunTask
 from fedlab.report.terminal.progress import Lines
 from fedlab.report.units import duration
 
-log, own = logging.getLogger("fedlab"), logging.getLogger("fedlab.comparison")
+log = logging.getLogger("fedlab")
+TALKATIVE = ("fedlab.comparison", "fedlab.features")
+"""Loggers of which more than warnings is shown: features of many images take minutes."""
 
 
 class ComparisonProgress:
@@ -50,13 +52,14 @@ class ComparisonProgress:
         self.failed: dict[str, str] = {}
 
     def __enter__(self) -> ComparisonProgress:
-        """Starts the display, and shows what comparisons log meanwhile.
+        """Starts the display, and shows what comparisons and extractors of features log meanwhile.
 
-        Of single runs, only warnings are shown.
+        Of single runs, only warnings are shown otherwise.
         """
         self.bar.start()
         log.addHandler(self.lines)
-        own.setLevel(logging.INFO)
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.INFO)
         if self.ended:
             self._say(f"{self.ended} of {self.runs} runs have finished before")
         return self
@@ -68,7 +71,8 @@ class ComparisonProgress:
         trace: TracebackType | None,
     ) -> None:
         """Removes the bars."""
-        own.setLevel(logging.NOTSET)
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.NOTSET)
         log.removeHandler(self.lines)
         self.bar.stop()
 

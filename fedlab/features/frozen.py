@@ -29,7 +29,7 @@ from fedlab.records import as_tensor
 LOG_EVERY = 10.0
 """Seconds between lines that say how far a long extraction has come."""
 
-log = logging.getLogger("fedlab")
+log = logging.getLogger("fedlab.features")
 
 
 class FrozenNetwork(Extractor):

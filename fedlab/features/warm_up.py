@@ -31,7 +31,7 @@ from fedlab.training.spec import OptimizerSpec, TrainingSpec
 if TYPE_CHECKING:
     from fedlab.scenario import Scenario
 
-log = logging.getLogger("fedlab")
+log = logging.getLogger("fedlab.features")
 
 
 class WarmUp(FrozenNetwork):

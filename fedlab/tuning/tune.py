@@ -123,6 +123,7 @@ def tune(
         )
         asked = replace(asked, standard={"evaluation.validation.share": SHARE})
         first = asked.scenario(listed[0] if listed else None, {}, own[0])
+    _refuse_unscored(first, select)
     rule = rule_of(first, metric, select == "oracle")
     chosen_space = _space(space, first)
     if sampler != "random" and halving:
@@ -186,10 +187,11 @@ def tune(
     refuse_other_runs([planned_run(trial) for trial in every], folder)
     begun = [trial for trial in every if trial.number == 0 and not is_finished(trial, folder)]
     firsts = [planned_run(trial) for trial in begun]
-    if without:
-        check_groups(firsts, load, left_out.refuse_without_global_model)
-    else:
-        check_groups(firsts, load)
+    with shown(progress, len(firsts), len(firsts)):
+        if without:
+            check_groups(firsts, load, left_out.refuse_without_global_model)
+        else:
+            check_groups(firsts, load)
     keep_plan(folder, plan)
 
     def train(tasks: Sequence[RunTask]) -> dict[str, str]:
@@ -219,6 +221,22 @@ def tune(
     write_plan(target, [one.entry for one in winners], None, tuned=how)
     write_failures(target, train(tasks_of(left, target)))
     return Tuning.open(folder)
+
+
+def _refuse_unscored(scenario: Scenario, select: Select) -> None:
+    """Refuses runs that would end without a number to choose by."""
+    evaluation = scenario.evaluation
+    if select == "validation" and evaluation.fraction == 0:
+        raise InputError(
+            "evaluation.fraction: 0 lets no client validate, and the best draw is chosen by "
+            "clients' validation; set evaluation.fraction=1, or choose by --select "
+            "leave_one_domain_out"
+        )
+    if select == "oracle" and evaluation.fraction == 0 and not evaluation.domains:
+        raise InputError(
+            "evaluation.fraction: 0 and evaluation.domains=false test nothing, and the best draw "
+            "is chosen by tests; set evaluation.fraction=1"
+        )
 
 
 def _seeds(tuning_seeds: int, seeds: int | Sequence[int]) -> tuple[list[int], list[int]]:
