@@ -170,7 +170,7 @@ def _answer_all(link: FleetLink, participant: Participant) -> Farewell:
         try:
             reply = participant.answer(message)
         except InputError as error:
-            link.send(participant.refusal(message, str(error)), time.perf_counter() - began)
+            link.send(participant.refusal(message, error), time.perf_counter() - began)
             raise
         if reply is not None:
             link.send(reply, time.perf_counter() - began)

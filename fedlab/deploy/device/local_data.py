@@ -24,6 +24,19 @@ from fedlab.scenario_file import load_scenario
 from fedlab.targets.base import CLASS
 
 
+class OwnDataError(InputError):
+    """A device's own data cannot be used.
+
+    Args:
+        text: What is wrong, for the device's user; it may quote the data.
+        outside: What the server is sent of it, without a word of the data.
+    """
+
+    def __init__(self, text: str, outside: str) -> None:
+        super().__init__(text)
+        self.outside = outside
+
+
 @dataclass(frozen=True)
 class OwnData:
     """A device's samples and its view of the scenario.
@@ -94,6 +107,7 @@ def load_own_data(
 
     Raises:
         InputError: If the data cannot be read or do not fit; the text says what is wrong.
+        OwnDataError: If that text quotes them.
     """
     data_block = dict(values["data"])
     source = with_named_label(own_source(path, domain, data_block["sources"]), features)
@@ -104,7 +118,8 @@ def load_own_data(
     except InputError as error:  # the device's user knows no data.sources, but --data
         # Keys of the source are the scenario's, which only the server's user can change.
         text = re.sub(r"set data\.sources\.0\.", "let the server's scenario set ", str(error))
-        raise InputError(text.replace("data.sources.0", "--data")) from error
+        outside = "its data cannot be read as the scenario asks; its own output says why"
+        raise OwnDataError(text.replace("data.sources.0", "--data"), outside) from error
     data = features_in_order(data, features, path)
     if data.input_shape != shape:
         raise InputError(
@@ -146,10 +161,12 @@ def _in_order(data: FederatedData, classes: Sequence[str], path: Path) -> Federa
     unknown = [data.class_names[label] for label in used if own[label] not in places]
     if unknown:
         shown = ", ".join(f"'{name}'" for name in unknown[:5])
-        raise InputError(
-            f"--data: '{path}' has the class{'es' * (len(unknown) > 1)} {shown}, which the "
-            f"scenario lacks; its classes are {', '.join(classes[:20])}: leave these samples out, "
-            "or name the class as the scenario does"
+        known = f"which the scenario lacks; its classes are {', '.join(classes[:20])}"
+        plural = "es" * (len(unknown) > 1)
+        raise OwnDataError(
+            f"--data: '{path}' has the class{plural} {shown}, {known}: leave these samples out, or "
+            "name the class as the scenario does",
+            f"its data have {len(unknown)} class{plural}, {known}",
         )
     order = np.array([places.get(name, -1) for name in own])
 

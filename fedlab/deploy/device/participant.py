@@ -11,7 +11,7 @@ import torch
 from flwr.app import ConfigRecord, Message, MessageType
 
 from fedlab.config import yaml_text
-from fedlab.deploy.device.local_data import OwnData, load_own_data, with_own_weights
+from fedlab.deploy.device.local_data import OwnData, OwnDataError, load_own_data, with_own_weights
 from fedlab.deploy.device.own_tensors import check_own_tensors, sketch
 from fedlab.deploy.device.state_file import StateFile
 from fedlab.deploy.handshake import INVITE, SEAT, DeviceInfo, Invitation
@@ -85,8 +85,9 @@ class Participant:
             return None  # meant for an earlier process of this device, and sent again
         return self._work(message)
 
-    def refusal(self, message: Message, reason: str) -> Message:
-        """The reply with the reason why this device cannot take part."""
+    def refusal(self, message: Message, error: InputError) -> Message:
+        """The reply with the reason why this device cannot take part; it quotes no data."""
+        reason = error.outside if isinstance(error, OwnDataError) else str(error)
         return Message(DeviceInfo(self.name, refused=reason).to_content(), reply_to=message)
 
     def _look(self, message: Message) -> DeviceInfo:
