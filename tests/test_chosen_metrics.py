@@ -32,6 +32,7 @@ from fedlab.report.html.page import render
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.report.terminal.watch import watch
 from fedlab.row import GLOBAL, POOLED, Row
+from fedlab.runs.curves import learning_curves
 from fedlab.runs.kept_counts import kept_counts
 from fedlab.runs.run import Run
 from fedlab.simulation import resume
@@ -206,6 +207,52 @@ def test_the_mean_of_the_last_five_tested_rounds() -> None:
     assert value(history, 14, score) == pytest.approx(1 + (3 + 4 + 5 + 6 + 7) / 5)
     assert value(history, 10, score) == pytest.approx(1 + (1 + 2 + 3 + 4 + 5) / 5)
     assert math.isnan(value(history, 8, score))
+
+
+def test_an_empty_mean_of_five_rounds_says_why(pair: list[Run]) -> None:
+    notes = Comparison.of(pair, columns=["accuracy:last_five"]).to_markdown()
+    (line,) = [line for line in notes.splitlines() if "fewer than 5 tested rounds" in line]
+    assert line.startswith("accuracy over domains, mean of the last five tested rounds: empty ")
+    assert "(fedavg: 2, fedbn: 2); evaluation.every=1 tests every round" in line
+    assert "tested rounds" not in Comparison.of(pair, columns=["accuracy:oracle"]).to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("rounds", "evaluation", "words"),
+    [
+        (20, {"every": 5}, "evaluation.every=5 tests 4 of 20; set evaluation.every=1,"),
+        (4, {}, "evaluation.every=1 tests 4 of 4; set evaluation.every=1 and rounds to 5 or"),
+        (
+            9,
+            {"select": "validation", "validation": 0.2},
+            "evaluation.select=validation tests 1 of 9; set evaluation.select=last and",
+        ),
+    ],
+)
+def test_a_mean_of_five_rounds_needs_five_tests(
+    rounds: int, evaluation: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
+        fedlab.compare(
+            toy.scenario(rounds=rounds, evaluation=evaluation),
+            columns=["accuracy:last_five"],
+            out=tmp_path / "none",
+            progress=False,
+        )
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_mean_of_five_rounds(tmp_path: Path) -> None:
+    scenario = toy.scenario(rounds=9, evaluation={"every": 2}, resources={"backend": "local"})
+    found = fedlab.compare(
+        scenario, ["fedavg"], 1, columns=["accuracy:last_five"], out=tmp_path, progress=False
+    )
+    (run,) = found.runs
+    means = learning_curves(run.history).mean(axis="columns")
+    assert list(means.index) == [2, 4, 6, 8, 9]
+    title = "accuracy over domains, mean of the last five tested rounds"
+    assert found.table()[title, "mean"].iloc[0] == pytest.approx(means.mean())
+    assert "fewer than 5 tested rounds" not in found.to_markdown()
 
 
 COLUMNS = (

@@ -30,6 +30,7 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import l2, mean_cov, mmd
 from fedlab.preparation import prepare
 from fedlab.records import Tensors
+from fedlab.scenario_file import load_scenario
 from fedlab.server_app import build_strategy
 from fedlab.simulation import resume, simulate
 from fedlab.strategies.base import ServerSettings
@@ -574,3 +575,17 @@ def test_what_makes_no_sense_is_refused() -> None:
         FRAugParameters(memory_rate=1.5)
     with pytest.raises(InputError, match=r"strategy\.first_round: 3 of 2 rounds"):
         FRAugParameters(first_round=3).check(toy.scenario(), nn.Linear(3, 4))
+
+
+def test_the_scenario_for_digits_has_the_authors_settings() -> None:
+    digits, usual = load_scenario("fraug_digits"), load_scenario("fraug_small_domains")
+    assert digits.strategy == FRAugParameters(
+        gamma=0.02,  # the authors' 0.002 in 300 rounds, for 30
+        interpolate=False,
+        generator_distance="l2",
+        lambda_generator=1.0,
+        rtnet_distance="mmd",
+        lambda_rtnet=1.0,
+    )
+    same = {"name": "one", "strategy": "fraug"}
+    assert digits.model_copy(update=same) == usual.model_copy(update=same)

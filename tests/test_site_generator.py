@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import command_line
 import hook
 import markdown
 import method_pages
+import method_table
 import notebook_pages
 import pytest
 import reference_pages
@@ -16,6 +18,9 @@ import tables
 from formulas import Formulas
 
 from fedlab.config import catalogue, registry
+from fedlab.version import __version__
+
+COSTS = ("steps", "bytes up", "bytes down")
 
 
 def html(text: str) -> str:
@@ -51,13 +56,42 @@ def test_every_methods_docstring_says_what_travels(name: str) -> None:
 
 
 def test_one_table_has_all_methods_and_what_they_cost() -> None:
-    lines = method_pages.overview().splitlines()
-    rows = {line.split("](")[1].partition(".md")[0]: line for line in lines[2:]}
+    rows = table_of_methods()
     assert list(rows) == list(registry.BUILTIN["strategies"])
-    assert rows["fedavg"].endswith("| the whole model | 1 | 1 | 1 |")
-    assert rows["scaffold"].endswith("| 1 | 2 | 2 |")
-    assert rows["ifca"].endswith("| 1, and k passes forward | 1 | 2 |")
-    assert "(once: 15.0 MB)" in rows["ggeur"]
+    assert rows["fedavg"]["what goes up"] == "the whole model"
+    assert [rows["scaffold"][cost] for cost in COSTS] == ["1", "2", "2"]
+    assert [rows["ifca"][cost] for cost in COSTS] == ["1, and k passes forward", "1", "2"]
+    assert "(once: 15.0 MB)" in rows["ggeur"]["bytes up"]
+    assert rows["centralised"]["bytes up"] == rows["fedbuff"]["what goes up"] == "-"
+
+
+def test_no_cell_of_the_table_of_methods_is_empty() -> None:
+    for name, row in table_of_methods().items():
+        assert all(row.values()), f"{name}: {[head for head, cell in row.items() if not cell]}"
+        version, ours = (tuple(map(int, each.split("."))) for each in (row["since"], __version__))
+        assert (0, 1, 0) <= version <= ours, f"{name}: since {row['since']}"
+
+
+def test_the_table_of_methods_says_where_numbers_are() -> None:
+    rows = table_of_methods()
+    numbers = {name: row["numbers"] for name, row in rows.items()}
+    assert "[SLA in front of FedAvg](../results.md#sla-in-front-of-fedavg)" in numbers["sla"]
+    assert "(../system_heterogeneity.md#what-it-costs-to-wait-and-not-to)" in numbers["fedbuff"]
+    assert numbers["fedbn"].startswith("[claim (")
+    assert numbers["fedbn"].endswith(" more](fedbn.md#results)")
+    assert "## Results" in method_pages.completed("fedbn", "# FedBN\n")
+    results = (repository.ROOT / "docs" / "results.md").read_text("utf-8")
+    assert "none yet" in numbers.values()
+    for name, links in numbers.items():
+        row = re.search(rf"^\| [`*]*{name}\b", results, re.MULTILINE | re.IGNORECASE)
+        assert bool(row) == ("](../results.md#" in links), name
+
+
+def table_of_methods() -> dict[str, dict[str, str]]:
+    """The rows by method; a cell by the head of its column."""
+    (found,) = tables.result_tables(method_table.overview())
+    rows = [dict(zip(found.head, row, strict=True)) for row in found.rows]
+    return {row["method"].split("](")[1].removesuffix(".md)"): row for row in rows}
 
 
 def test_result_tables_are_found_with_their_section() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import command_line
 import method_pages
+import method_table
 import notebook_pages
 import reference_pages
 import repository
@@ -85,7 +86,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return method_pages.with_results(text)
     if place.stem == "index":
         text = text.replace("<!-- methods -->", method_pages.index())
-        text = text.replace("<!-- overview -->", method_pages.overview())
+        text = text.replace("<!-- overview -->", method_table.overview())
         return text.replace("<!-- keys -->", method_pages.common_keys())
     return method_pages.completed(place.stem, text)
 

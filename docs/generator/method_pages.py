@@ -1,7 +1,8 @@
 """What the code knows of a method, put around what is written about it in docs/methods.
 
-A page's front matter says its ``family``, a key of `FAMILIES`, and for the table of all methods the
-``skew`` that it is for and a client's ``steps`` against FedAvg's.
+A page's front matter says its ``family``, a key of `FAMILIES`, and for the table of all methods
+(`method_table`) ``since``, the first version with the method, the ``skew`` that it is for, and a
+client's ``steps`` against FedAvg's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import method_results
 import tables
 from repository import ROOT
 
@@ -88,41 +90,6 @@ def index() -> str:
         if rows:
             parts.append(f"## {title}\n\n{tables.table(('method', 'name', 'idea'), rows)}")
     return "\n".join(parts)
-
-
-def overview() -> str:
-    """One table of all methods: what skew for, what travels, and the cost against FedAvg's."""
-    traffic = {
-        method.strip("`"): cells
-        for found in tables.result_tables((ROOT / "docs/deploy.md").read_text("utf-8"))
-        for method, *cells in found.rows
-        if found.head[1:3] == ["up", "down"]
-    }
-    rows = []
-    for name in registry.BUILTIN["strategies"]:
-        text = (FOLDER / f"{name}.md").read_text("utf-8")
-        title, skew = _match(r"^# (.+)", text), _match(r"^skew: (.+)", text)
-        up, down, what, _ = traffic.get(name, ["", "", "", ""])
-        pairs = zip((up, down), traffic["fedavg"][:2], strict=True)
-        against = [_times(each, base) for each, base in pairs]
-        steps = _match(r'^steps: "?(.+?)"?$', text)
-        rows.append((f"[{title}]({name}.md)", skew, what, steps, *against))
-    head = ("method", "skew", "what goes up", "steps", "bytes up", "bytes down")
-    return tables.table(head, rows)
-
-
-def _times(size: str, base: str) -> str:
-    """A size such as ``670.6 kB (once: 15.0 MB)`` as a multiple of another, with what is beside."""
-    number, _, beside = size.partition(" (")
-    if not number:
-        return ""
-    times = f"{_bytes(number) / _bytes(base):.2f}".rstrip("0").rstrip(".")
-    return times + f" ({beside}" * bool(beside)
-
-
-def _bytes(size: str) -> float:
-    value, unit = size.split()
-    return float(value) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit]
 
 
 def common_keys() -> str:
@@ -220,17 +187,8 @@ def _parameters(name: str) -> str:
 
 def _results(name: str) -> Iterator[str]:
     """Rows of docs/results.md about the method, and of FedAvg beside them."""
-    found: dict[str, list[str]] = {}
-    for section, head, rows in tables.result_tables((ROOT / "docs/results.md").read_text("utf-8")):
-        own = [row for row in rows if row[0].split(",")[0].strip("` *").lower() == name]
-        if not own or head[0] != "method":
-            continue
-        beside = [row for row in rows if row[0] == "fedavg" and row not in own]
-        shown = [[f"**{cell}**" if cell else cell for cell in row] for row in own]
-        found.setdefault(section, []).append(tables.table(head, [*beside, *shown]))
-    for section, own_tables in found.items():
-        anchor = re.sub(r"[^\w\s-]", "", section.lower()).strip().replace(" ", "-")
-        yield f"[{section}](../results.md#{anchor}):\n\n" + "\n\n".join(own_tables)
+    for section in method_results.in_results(name):
+        yield f"[{section.title}]({section.link}):\n\n" + "\n\n".join(section.tables)
 
 
 def _code(name: str) -> Iterator[str]:

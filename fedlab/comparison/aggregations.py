@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DECILE = 0.1
 LAST = 5
-"""Rounds of ``last_five``."""
+"""Tested rounds of ``last_five``; with ``evaluation.every: 1`` these are the last five rounds."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +171,23 @@ def _oracle(history: pandas.DataFrame, round: int, score: Score) -> float:
     return score.sign * float((score.sign * means).max()) if len(means) else math.nan
 
 
+def tested_rounds(history: pandas.DataFrame, round: int, score: Score) -> int:
+    """The number of tested rounds up to one; ``last_five`` is NaN where there are fewer than five.
+
+    Args:
+        history: A run's history.
+        round: The last round that counts.
+        score: The metric.
+    """
+    return int((learning_curves(history, score.name).index <= round).sum())
+
+
 def _last_five(history: pandas.DataFrame, round: int, score: Score) -> float:
     """The mean over the last five tested rounds up to one; NaN where fewer were tested."""
+    if tested_rounds(history, round, score) < LAST:
+        return math.nan
     means = learning_curves(history, score.name).mean(axis="columns", skipna=False)
-    last = means[means.index <= round].tail(LAST)
-    return float(last.mean(skipna=False)) if len(last) == LAST else math.nan
+    return float(means[means.index <= round].tail(LAST).mean(skipna=False))
 
 
 def _deviation(history: pandas.DataFrame, round: int, score: Score) -> float:

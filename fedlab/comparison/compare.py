@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fedlab.comparison.aggregations import AGGREGATIONS, asked
+from fedlab.comparison.aggregations import AGGREGATIONS, LAST, asked
 from fedlab.comparison.arguments import split
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
@@ -105,18 +106,39 @@ def compare(
 def _check_columns(columns: Sequence[str], scenario: Scenario) -> None:
     """Refuses columns for which the runs will have no numbers."""
     for one in asked(columns, scenario.metric_set):
-        if one.aggregation is not AGGREGATIONS["validated"]:
-            continue
-        if not scenario.evaluation.validation:
-            raise InputError(
-                f"columns: '{one.title}' needs validation samples, and the runs have none; set "
-                "evaluation.validation to a share, such as 0.2, or leave the column out"
-            )
-        if scenario.evaluation.fraction == 0:
-            raise InputError(
-                f"columns: '{one.title}' needs clients that validate, and evaluation.fraction is "
-                "0; raise it, or leave the column out"
-            )
+        if one.aggregation is AGGREGATIONS["validated"]:
+            _check_validation(one.title, scenario)
+        if one.aggregation is AGGREGATIONS["last_five"]:
+            _check_tested_rounds(one.title, scenario)
+
+
+def _check_validation(title: str, scenario: Scenario) -> None:
+    """Refuses a round chosen on validation for a run in which no client validates."""
+    if not scenario.evaluation.validation:
+        raise InputError(
+            f"columns: '{title}' needs validation samples, and the runs have none; set "
+            "evaluation.validation to a share, such as 0.2, or leave the column out"
+        )
+    if scenario.evaluation.fraction == 0:
+        raise InputError(
+            f"columns: '{title}' needs clients that validate, and evaluation.fraction is "
+            "0; raise it, or leave the column out"
+        )
+
+
+def _check_tested_rounds(title: str, scenario: Scenario) -> None:
+    """Refuses the mean of five tested rounds for a run that will test fewer."""
+    spec, rounds = scenario.evaluation, scenario.rounds
+    once = spec.select == "validation"
+    tested = 1 if once else math.ceil(rounds / spec.every)
+    if tested < LAST:
+        cause = "evaluation.select=validation" if once else f"evaluation.every={spec.every}"
+        remedy = "evaluation.select=last and " * once + "evaluation.every=1"
+        more = f" and rounds to {LAST} or more" * (rounds < LAST)
+        raise InputError(
+            f"columns: '{title}' needs {LAST} tested rounds, and {cause} tests {tested} of "
+            f"{rounds}; set {remedy}{more}, or leave the column out"
+        )
 
 
 def _score_of_all(planned: Sequence[PlannedRun]) -> Score:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fedlab.comparison.aggregations import AGGREGATIONS, LAST, tested_rounds
 from fedlab.comparison.columns import SIGN, enough_seeds, paired
 from fedlab.comparison.significance import enough_pairs, least_p
 from fedlab.comparison.table import (
@@ -20,6 +21,7 @@ from fedlab.runs.best_round import LISTED, numbered, unscored_rounds
 from fedlab.runs.metrics import has_global_rows
 
 if TYPE_CHECKING:
+    from fedlab.comparison.aggregations import ChosenColumn
     from fedlab.comparison.compared import Compared
     from fedlab.comparison.group import Group
 
@@ -46,6 +48,7 @@ def notes(comparison: Compared) -> list[str]:
         lines.append(
             "Where not all runs reached the target, the number of those that did is shown."
         )
+    lines += _too_few_tests(comparison)
     lines += _unscored(comparison)
     lines += _unseen(comparison)
     if some_never_trained(comparison):
@@ -92,6 +95,31 @@ def missing(comparison: Compared) -> list[str]:
 
 def _which(comparison: Compared) -> str:
     return "the round that is best on validation" if comparison.chosen else "the last round"
+
+
+def _too_few_tests(comparison: Compared) -> list[str]:
+    """Why cells of ``last_five`` are empty, for each column."""
+    lines = []
+    for column in comparison.asked:
+        if column.aggregation is not AGGREGATIONS["last_five"]:
+            continue
+        few = {
+            group.label: min(counts)
+            for group in comparison.groups
+            if (counts := _tests(group, column)) and min(counts) < LAST
+        }
+        if few:
+            tested = ", ".join(f"{label}: {count}" for label, count in few.items())
+            lines.append(
+                f"{column.title}: empty where a run has fewer than {LAST} tested rounds "
+                f"({tested}); evaluation.every=1 tests every round."
+            )
+    return lines
+
+
+def _tests(group: Group, column: ChosenColumn) -> list[int]:
+    """The number of tested rounds of each of a group's runs."""
+    return [tested_rounds(one.history, one.round, column.metric) for one in group.outcomes.values()]
 
 
 def _unscored(comparison: Compared) -> list[str]:

@@ -53,7 +53,7 @@ class ShareOfDomain(QuantitySkew):
     """The same share of a domain's samples for each of its clients; the rest is unused.
 
     The protocol of FPL (Huang et al., "Rethinking Federated Learning with Domain Shift: A Prototype
-    View", CVPR 2023), FedHEAL (Chen et al., CVPR 2024, arXiv 2311.16974) and F2DC: 1 % of a set of
+    View", CVPR 2023), FedHEAL (Chen et al., CVPR 2024, arXiv 2405.16585) and F2DC: 1 % of a set of
     digits, 20 % of one of Office-Caltech, for domains of any size. Samples are drawn without
     replacement from what a client was dealt; ``int(share * samples)`` of each domain that it sees.
     Clients are tested on classes that a client of their domain has; with ``evaluation.fraction: 0``

@@ -49,7 +49,8 @@ class FDSEParameters(StrategyParameters):
         ratio: G: 1/G of a layer's channels are computed by the shared extractor, the others by the
             eraser from these.
         lam: λ, weight of that term.
-        beta: Layer l of L counts in it by softmax(β l); deeper ones count more.
+        beta: Layer l of L counts in it by softmax(β l); deeper ones count more. 0.1 is the default
+            of the authors' code; notes on the paper by others have 0.001.
         distance: ``kl`` is the divergence of the batch's normal distribution from the running one,
             the mean over channels, after the form of the authors' code; ``squared`` sums
             (μ - μ_l)² + (σ - σ_l)² over channels, as descriptions of the paper have it.

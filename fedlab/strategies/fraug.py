@@ -43,9 +43,9 @@ class FRAugParameters(StrategyParameters):
     """FRAug's parameters; defaults are those of the authors' code for PACS.
 
     For OfficeHome it has `rtnet_distance` ``mmd``, weights of the distances from 0 to 1.5,
-    `lr_rtnet` 0.025 and `share_generator` ``without_norm``. For digits it has `gamma` 0.002, no
-    interpolation, `generator_distance` ``l2`` of weight 1, and `rtnet_distance` ``mmd`` of weight
-    0.1 to 10.
+    `lr_rtnet` 0.025 and `share_generator` ``without_norm``. For digits (the scenario
+    ``fraug_digits``) it has `gamma` 0.002, no interpolation, `generator_distance` ``l2`` of weight
+    1, and `rtnet_distance` ``mmd`` of weight 0.1 to 10.
 
     Attributes:
         latent: Length of a noise vector and width of RTNet's hidden layer; by default half the
