@@ -60,6 +60,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"name": "ggeur", "base": {"name": "scaffold"}},
     {"name": "ggeur", "prototypes": False, "base": {"name": "fednova"}},
     {"name": "fedsam", "own_share": 0.1},
+    {"name": "ccst", "styles": "features"},
     {"name": "flwr:FedAdam"},
 ]
 

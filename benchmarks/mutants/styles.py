@@ -6,6 +6,7 @@ from benchmarks.mutants.mutant import Mutant
 
 CCST = ("tests/test_ccst.py",)
 PARDON = ("tests/test_pardon.py",)
+FEATURES = ("tests/test_styles_of_features.py",)
 
 MUTANTS = (
     Mutant(
@@ -109,8 +110,8 @@ MUTANTS = (
     Mutant(
         "pardon-ignores-strength",
         "fedlab/clients/pardon.py",
-        "batch.inputs.lerp(restyled(batch.inputs, **style), own.strength)",
-        "restyled(batch.inputs, **style)",
+        "batch.inputs.lerp(restyled(batch.inputs, means, deviations), own.strength)",
+        "restyled(batch.inputs, means, deviations)",
         PARDON,
     ),
     Mutant(
@@ -119,5 +120,40 @@ MUTANTS = (
         "own.contrast * triplets",
         "triplets",
         PARDON,
+    ),
+    Mutant(
+        "styles-of-features-are-of-the-clients-own-first-model",
+        "fedlab/clients/families/styles.py",
+        "self.task.split(self.personal_model(received, {}))",
+        "self.task.split(self.task.initial)",
+        FEATURES,
+    ),
+    Mutant(
+        "styles-of-features-are-measured-in-training-mode",
+        "fedlab/clients/families/styles.py",
+        "self.task.model.eval()",
+        "self.task.model.train()",
+        FEATURES,
+    ),
+    Mutant(
+        "styles-of-features-ignore-strength",
+        "fedlab/clients/families/styles.py",
+        "own.lerp(change(own), self.parameters.strength)",
+        "change(own)",
+        FEATURES,
+    ),
+    Mutant(
+        "styles-of-features-forget-that-passes-differ",
+        "fedlab/clients/ccst.py",
+        "torch.stack(squares) + counts * (every - mean).square()",
+        "torch.stack(squares)",
+        FEATURES,
+    ),
+    Mutant(
+        "styles-of-features-restyle-images-as-well",
+        "fedlab/clients/pardon.py",
+        "if self.reads_features:",
+        "if False:",
+        FEATURES,
     ),
 )

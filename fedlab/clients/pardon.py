@@ -5,13 +5,16 @@ See `fedlab.strategies.pardon` for the paper and what travels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, triplet_margin_loss
 
 from fedlab.accelerator import exact
 from fedlab.clients.base import Carry
-from fedlab.clients.families.styles import Painter, restyled
+from fedlab.clients.families.styles import LEAST_OF_MAPS, Painter, restyled
 from fedlab.models.finch import cluster_labels
 from fedlab.records import Tensors
 from fedlab.strategies.pardon import PARDONParameters
@@ -35,14 +38,24 @@ class PARDON(Painter[PARDONParameters]):
         """The mean style of the client's clusters of images."""
         return style_of(images)
 
+    def style_of_maps(self, parts: Iterator[Tensor]) -> Tensors:
+        """The same of maps, all of which are clustered together."""
+        return style_of(torch.cat(list(parts)))
+
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss with the terms added."""
         style, own, task = carry.extra.get("styles"), self.parameters, self.task
         if style is None:
             return super().objective(parameters, carry, batch)
-        painted = batch.inputs.lerp(restyled(batch.inputs, **style), own.strength)
         features, outputs = task.features_and_outputs(parameters, carry.buffers, batch.inputs)
-        others, _ = task.features_and_outputs(parameters, carry.buffers, painted)
+        inputs, within = batch.inputs, nullcontext()
+        means, deviations = style["means"], style["deviations"]
+        if self.reads_features:
+            within = self.restyling(lambda maps: restyled(maps, means, deviations, LEAST_OF_MAPS))
+        else:
+            inputs = batch.inputs.lerp(restyled(batch.inputs, means, deviations), own.strength)
+        with within:
+            others, _ = task.features_and_outputs(parameters, carry.buffers, inputs)
         triplets = contrast(features, others, batch.labels, own.margin)
         squares = (features.square() + others.square()).mean()
         loss = self.loss(outputs, batch, carry)

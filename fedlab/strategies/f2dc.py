@@ -3,6 +3,11 @@
 Federated domain-skew learning by feature decoupling and calibration, CVPR 2026, arXiv 2603.14238.
 Authors' code: mala-lab/F2DC.
 
+The paper weighs clients by a rule for domains (equations 10 and 11), and the authors' code by their
+examples: it reads the rule's α and β, and uses neither. The default is the code's form. The rule
+needs the number of domains, which neither updates nor devices tell a server, and is written here in
+the form of a third party's reproduction, for classes that are balanced; ``domains`` turns it on.
+
 Up: the network without the modules that divide and calibrate. Down: the same. Stays: these modules,
 and the auxiliary head; with ``modules: shared`` they travel.
 """
@@ -46,9 +51,10 @@ class F2DCParameters(StrategyParameters):
         tau: τ, by which the cosine of the two parts is divided.
         sigma: σ, temperature of the mask.
         width: Channels within the modules.
-        domains: Q, the number of domains, with which clients count by sigmoid(α n_k/N - β d_k),
-            d_k = √(C/2) |n_k/N - 1/Q|, a form for clients of one domain each; null counts them by
-            their examples, as the authors' code does, which lacks the paper's rule.
+        domains: Q, the number of domains, with which clients count by the paper's rule,
+            sigmoid(α n_k/N - β d_k), d_k = √(C/2) |n_k/N - 1/Q|: a form for balanced classes and
+            clients of one domain each. null counts them by their examples, as the authors' code
+            does, which lacks the rule.
         alpha: α of that rule.
         beta: β of that rule.
     """

@@ -37,10 +37,12 @@ class FedProtoParameters(PrototypesParameters):
         lam: Weight λ of the distance between local and global prototypes. The paper's best values
             are 1 on MNIST and FEMNIST and 0.1 on CIFAR-10.
         distance: ``samples`` is the mean squared difference between each sample's features and
-            its class's global prototype, over samples and features, as in the authors' code.
-            ``classes`` is the formula (equations 7 and 8): squared distances between the mean
-            features of a batch's classes and their global prototypes, summed over classes and
-            features. It grows with the number of features and wants a smaller λ.
+            its class's global prototype, over samples and features, as in the authors' code;
+            ``classes`` is the paper's formula (equations 7 and 8): squared distances between the
+            mean features of a batch's classes and their global prototypes, summed over classes
+            and features. The default is the code's, and so is the scale of λ: the paper's term, a
+            sum in the place of a mean, is up to features times classes as large, and wants a
+            smaller λ.
         prediction: What a client is tested with: the ``head`` of its model, or the nearest of the
             global ``prototypes``, which then go down for tests, too; outputs are squared distances
             to them, less one that all classes share. A class without prototype is never predicted,

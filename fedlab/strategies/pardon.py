@@ -5,6 +5,9 @@ PARDON: Privacy-Aware and Robust Federated Domain Generalization, Nguyen et al.,
 frozen VGG-19, and a decoder paints images anew; here both networks are the identity, so that a
 style is that of colours and contrast, and nothing has to be downloaded. All else follows that code.
 
+With ``styles: features`` they are statistics of what the first stage of the task's own network
+gives, and its maps are restyled there in training, without a decoder.
+
 Up, once: a mean and a standard deviation of each channel. Down, once: one style for all. Every
 round: the whole model, up and down. Stays: the style.
 """
@@ -37,9 +40,16 @@ class PARDONParameters(StylesParameters):
     code reads images anew for the triplet term, in batches of other images.
 
     Attributes:
+        styles: ``pixels`` are statistics of the images' channels; ``features`` of the maps of the
+            network's first stage, measured once, before the first round, in evaluation mode with
+            the model that came down (pretrained weights, where it has them). A client clusters
+            the maps of all its images at once, which have to fit into its memory. The second pass
+            of a step then restyles maps instead of images; gradients flow through their means and
+            deviations. With batch normalisation, use pretrained weights: running statistics of an
+            untrained network are 0 and 1, and styles are on another scale.
         strength: a: 1 paints images in the style, 0 leaves them as they are.
-        noise: Standard deviation of Gaussian noise on what is sent, in units of normalised inputs;
-            it follows from the run's seed, and is not differential privacy.
+        noise: Standard deviation of Gaussian noise on what is sent, in units of normalised inputs
+            or of features; it follows from the run's seed, and is not differential privacy.
         contrast: Weight of the triplet term.
         margin: Its margin, between features of length 1.
         penalty: Weight of the mean square of features; 0.2 for PACS and 0.1 for Office-Home in the

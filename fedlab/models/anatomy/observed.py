@@ -24,6 +24,9 @@ ROUNDING = 1e-4
 MANY = 15
 """Number of other samples in a large batch."""
 
+MAP_DIMENSIONS = 4
+"""Dimensions of a batch of feature maps: samples, channels, height, width."""
+
 RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "Flatten", "UnsafeView")
 
 
@@ -33,6 +36,8 @@ class Observed:
 
     Attributes:
         order: Paths of modules in the order in which their last calls ended.
+        maps: Path and shape (channels, height, width) of feature maps: the outputs of modules that
+            are called once, in the same order.
         head: Path of the dense layer that all outputs come from, if there is one.
         head_is_last: Whether the head's outputs are the network's outputs, without further layers.
         moving: Buffers that a forward pass in training mode changed.
@@ -45,6 +50,7 @@ class Observed:
     """
 
     order: tuple[str, ...] = ()
+    maps: tuple[tuple[str, tuple[int, ...]], ...] = ()
     head: str | None = None
     head_is_last: bool = False
     moving: frozenset[str] | None = None
@@ -69,11 +75,13 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
     if samples.is_floating_point() and parameter is not None:
         samples = samples.to(parameter)
     with same_chance():
-        order, head, last = _tried(lambda: _trace(model, samples)) or ((), None, False)
+        traced = _tried(lambda: _trace(model, samples))
+        order, maps, head, last = traced or ((), (), None, False)
         moving, chance = _tried(lambda: _train(model, samples)) or (None, None)
         remembers, kept = _tried(lambda: _remembers(model, samples)) or (None, ())
         return Observed(
             order=order,
+            maps=maps,
             head=head,
             head_is_last=last,
             moving=moving,
@@ -99,16 +107,20 @@ def _tried(find: Callable[[], T]) -> T | None:
         return None
 
 
-def _trace(model: nn.Module, samples: Tensor) -> tuple[tuple[str, ...], str | None, bool]:
-    """The order of calls, and the head, found in the autograd graph of the outputs."""
+def _trace(
+    model: nn.Module, samples: Tensor
+) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...], str | None, bool]:
+    """The order of calls, maps, and the head, found in the autograd graph of the outputs."""
     copied = copy_of(model).requires_grad_().eval()
-    order: dict[str, None] = {}
+    order: dict[str, tuple[int, ...] | None] = {}
     heads: dict[Any, str] = {}
 
     def listen(path: str, module: nn.Module) -> None:
         def record(_: nn.Module, __: Any, outputs: Any) -> None:
+            once = path not in order
             order.pop(path, None)
-            order[path] = None
+            is_map = once and isinstance(outputs, Tensor) and outputs.dim() == MAP_DIMENSIONS
+            order[path] = tuple(outputs.shape[1:]) if is_map else None
             if isinstance(module, nn.Linear) and isinstance(outputs, Tensor):
                 heads[outputs.grad_fn] = path
 
@@ -119,7 +131,8 @@ def _trace(model: nn.Module, samples: Tensor) -> tuple[tuple[str, ...], str | No
     with torch.enable_grad():
         outputs = copied(samples)
     found, last = _origin(outputs, heads)
-    return tuple(order), found, last
+    maps = tuple((path, shape) for path, shape in order.items() if shape is not None)
+    return tuple(order), maps, found, last
 
 
 def _origin(outputs: Tensor, heads: dict[Any, str]) -> tuple[str | None, bool]:

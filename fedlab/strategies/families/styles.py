@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat
@@ -14,6 +15,7 @@ from fedlab.features.base import NoExtractor
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.federation.record_layout import Form, Free, Layout
 from fedlab.federation.round_strategy import Ask
+from fedlab.models.first_stage import find_first_stage
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.requirements import runs_on
@@ -22,6 +24,8 @@ from fedlab.strategies.parameters import StrategyParameters
 if TYPE_CHECKING:
     from fedlab.config.experiment import Experiment
 
+log = logging.getLogger("fedlab")
+
 MOST_CHANNELS = 4
 
 
@@ -29,16 +33,20 @@ class StylesParameters(StrategyParameters):
     """Parameters of a method that restyles images.
 
     Attributes:
+        styles: ``pixels`` are statistics of the channels of images; ``features`` of the maps that
+            the first stage of the network gives, as it is sent down before the first round
+            (`fedlab.models.first_stage`), and maps are restyled there, within the network.
         strength: a: 1 paints images in another style, 0 leaves them as they are.
-        noise: Standard deviation of Gaussian noise on what is sent, in units of normalised inputs;
-            it follows from the run's seed, and is not differential privacy.
+        noise: Standard deviation of Gaussian noise on what is sent, in units of normalised inputs,
+            or of features; it follows from the run's seed, and is not differential privacy.
     """
 
+    styles: Literal["pixels", "features"] = "pixels"
     strength: float = Field(default=1.0, ge=0, le=1)
     noise: NonNegativeFloat = 0.0
 
     def check(self, scenario: Experiment, model: nn.Module) -> None:
-        """Refuses samples that are not images.
+        """Refuses samples that are not images, and networks without early features.
 
         Raises:
             InputError: With the remedy.
@@ -53,6 +61,26 @@ class StylesParameters(StrategyParameters):
             raise InputError(
                 f"strategy.name: {self.name} paints images in other styles, and the samples are "
                 "none; use another strategy, such as fedavg"
+            )
+        if self.styles == "features":
+            self._check_first_stage(scenario, model)
+
+    def _check_first_stage(self, scenario: Experiment, model: nn.Module) -> None:
+        stage = find_first_stage(model)
+        if stage is None:
+            raise InputError(
+                "strategy.styles: 'features' are statistics of the maps of a first convolution or "
+                f"block of them, and the model '{scenario.model.name}' has none with maps of more "
+                "than one pixel; use a model such as small_cnn or resnet10, or "
+                "strategy.styles=pixels"
+            )
+        if stage.untrained:
+            log.warning(
+                "strategy.styles: 'features' are measured with the running statistics of batch "
+                "normalisation, and those of the model '%s' are of a network that was never "
+                "trained (0 and 1), so that styles are on another scale than the maps in "
+                "training; use model.weights, model.norm=group or strategy.styles=pixels",
+                scenario.model.name,
             )
 
 
@@ -71,7 +99,8 @@ class SharedStyles(Strategy[S]):
             return down
         if question == "keep":
             return {}
-        channels = Free("channels", MOST_CHANNELS)
+        stage = find_first_stage(self.model) if self.reads_features else None
+        channels = Free("channels", MOST_CHANNELS) if stage is None else stage.channels
         return {
             "style": {
                 "means": Form("float32", (channels,)),
@@ -79,9 +108,18 @@ class SharedStyles(Strategy[S]):
             }
         }
 
+    @property
+    def reads_features(self) -> bool:
+        """Whether styles are those of features, so that clients need the model for them."""
+        return self.parameters.styles == "features"
+
     def before_rounds(self, ask: Ask) -> None:
-        """Asks every client for its style, and sends the result of all to every client."""
-        answers = ask("style", {}, seed=self.settings.seed)
+        """Asks every client for its style, and sends the result of all to every client.
+
+        For styles of features, the model goes down with the question.
+        """
+        model = {"arrays": self.state["arrays"]} if self.reads_features else {}
+        answers = ask("style", model, seed=self.settings.seed)
         sent = [dict(answer.arrays["style"]) for answer in answers]
         bank = {name: torch.stack([style[name] for style in sent]) for name in sent[0]}
         ask("keep", {"styles": self.made_of(bank, answers)})
