@@ -91,6 +91,13 @@ def test_p_is_that_of_a_paired_t_test_and_corrected_for_what_is_not_run() -> Non
     assert math.isnan(judged[1].p)
 
 
+@pytest.mark.parametrize(("shift", "against"), [(0.1, -1.0), (-3.0, 0.0)])
+def test_p_of_no_worse_is_that_of_the_test_which_decides(shift: float, against: float) -> None:
+    means = {("s", "a"): above(shift), ("s", "b"): STRONG}
+    expected = ttest_1samp(paired_difference(above(shift), STRONG).by_seed, against).pvalue
+    assert judge(claim(pair("a", "b", 1.0)), means)[0].p == pytest.approx(expected)
+
+
 def test_curves_that_still_rise_are_named() -> None:
     curve = pandas.DataFrame(
         [("s", name, r, m) for name, ms in CURVES.items() for r, m in zip(ROUNDS, ms, strict=True)],

@@ -26,7 +26,8 @@ class Judged:
     Attributes:
         pair: The comparison.
         difference: In points, paired by seed.
-        p: Of the two-sided paired t test, corrected by Holm; NaN where it was not run.
+        p: Of the two-sided paired t test that the verdict rests on, corrected by Holm; NaN where it
+            was not run.
         verdict: What follows.
     """
 
@@ -49,12 +50,12 @@ def judge(claim: Claim, means: Means) -> list[Judged]:
         for key, pair, difference in zip(keys, claim.pairs, found, strict=True)
     }
     ahead, behind = _corrected(shifted, len(keys)), _corrected(of_zero, len(keys))
-    return [
-        Judged(
-            pair, difference, ahead[key], _verdict(claim, pair, difference, ahead[key], behind[key])
-        )
-        for key, pair, difference in zip(keys, claim.pairs, found, strict=True)
-    ]
+    judged = []
+    for key, pair, difference in zip(keys, claim.pairs, found, strict=True):
+        verdict = _verdict(claim, pair, difference, ahead[key], behind[key])
+        p = behind[key] if verdict == "refuted" else ahead[key]
+        judged.append(Judged(pair, difference, p, verdict))
+    return judged
 
 
 def verdict_of(judged: list[Judged]) -> Verdict:
