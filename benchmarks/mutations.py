@@ -2,11 +2,13 @@
 
     python -m benchmarks.mutations
     python -m benchmarks.mutations --only fedwon-never-clips moon-others-are-in-training-mode
+    python -m benchmarks.mutations --method scaffold feddyn --record
     python -m benchmarks.mutations --at-once 2
 
 The mistakes stand in `benchmarks.mutants`, each with the tests that have to fail when it is made.
 These run first as they are: a test that fails anyway has noticed nothing. The working tree is never
-changed. Ends with 1 unless every mistake was caught.
+changed, apart from `benchmarks/results/mutations.csv` with `--record`. Ends with 1 unless every
+mistake was caught.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
@@ -24,12 +27,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mutants import MUTANTS, Mutant
-from benchmarks.mutants.trial import Outcome, Verdict, copied, tried, without_a_mistake
+from benchmarks.mutants.kept import keep
+from benchmarks.mutants.methods import method_of
+from benchmarks.mutants.trial import ROOT, Outcome, Verdict, copied, tried, without_a_mistake
+from fedlab.config import registry
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 COLUMNS = ("mistake", "file", "verdict")
+RECORD = ROOT / "benchmarks" / "results" / "mutations.csv"
 
 
 def judge(
@@ -102,6 +109,9 @@ def main() -> None:
     )
     names = [mutant.name for mutant in MUTANTS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
+    methods = registry.BUILTIN["strategies"]
+    parser.add_argument("--method", nargs="+", choices=[*methods], default=[], metavar="NAME")
+    parser.add_argument("--record", action="store_true", help=f"keep outcomes in {RECORD.name}")
     parser.add_argument("--list", action="store_true", help="name the mistakes, and try none")
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="copies to try them in")
     parser.add_argument(
@@ -109,6 +119,8 @@ def main() -> None:
     )
     given = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if mutant.name in given.only]
+    if given.method:
+        chosen = [mutant for mutant in chosen if method_of(mutant, methods) in given.method]
     if given.list:
         for mutant in chosen:
             print(f"{mutant.name}  {mutant.file}  {' '.join(mutant.tests)}")
@@ -117,6 +129,9 @@ def main() -> None:
         chosen, max(1, given.at_once), given.timeout, lambda said: print(said, file=sys.stderr)
     )
     show(outcomes, Console())
+    if given.record:
+        day = datetime.now(UTC).date().isoformat()
+        print(f"{keep(RECORD, outcomes, methods, day)} rows written to {RECORD.relative_to(ROOT)}")
     sys.exit(any(outcome.verdict is not Verdict.CAUGHT for outcome in outcomes))
 
 

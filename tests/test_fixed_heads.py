@@ -136,6 +136,20 @@ def test_the_head_stays_as_it_was_and_is_never_sent(model: dict[str, Any], tmp_p
     assert (traffic == 3 * sum(start[name].nbytes for name in body)).all()
 
 
+def test_all_layers_of_a_head_rest_and_their_statistics_go_with_the_body(tmp_path: Path) -> None:
+    block = {"name": "fedbabu", "layers": 2}
+    chosen = toy.scenario(strategy=block, model=CNN, training=DECAY)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    model = prepare(chosen).model
+    learning = [name for name, _ in model.named_parameters()]
+    resting = set(learning[-5:])  # a convolution without bias, its scale and shift, two of the head
+    start, end = model.state_dict(), run.model_state()
+    assert {name for name in start if torch.equal(start[name], end[name])} == resting
+    traffic = run.history[run.history.metric == "bytes_up"].value
+    sent = sum(tensor.nbytes for name, tensor in start.items() if name not in resting)
+    assert (traffic == 3 * sent).all()
+
+
 def test_its_global_model_is_tested_with_that_head(tmp_path: Path) -> None:
     chosen = toy.scenario(strategy="fedbabu", model=DEEP, rounds=1)
     run = simulate(chosen, out=tmp_path / "run", progress=False)

@@ -12,6 +12,7 @@ from torch import nn
 from fedlab.engine.execution.passes import BatchSize, Passes
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.preparation import prepare
+from fedlab.server_app import build_strategy
 from helpers import toy
 from helpers.cohorts import received
 
@@ -90,7 +91,8 @@ def test_fedprox_pulls_towards_what_came_down() -> None:
     prox = runtime_of(training=training, strategy={"name": "fedprox", "mu": 5.0})
     plain = runtime_of(training=training)
     free = plain.train(0, received(plain), {})[0].arrays["arrays"]
-    held = prox.train(0, received(prox, **{"proximal-mu": 5.0}), {})[0].arrays["arrays"]
+    sent = build_strategy(prox.scenario, prox.trainer.task.model).config(1)["proximal-mu"]
+    held = prox.train(0, received(prox, **{"proximal-mu": sent}), {})[0].arrays["arrays"]
     start = received(plain).model
     # First step: the anchor is where it starts, so the term has no slope. Second step: the slope
     # is mu * (θ1 - w), and θ1 - w is what one plain step moves.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchmarks.mutants import MUTANTS, Mutant
 from benchmarks.mutants import trial as trials
-from benchmarks.mutants.trial import Verdict
-from benchmarks.mutations import judge
+from benchmarks.mutants.kept import keep
+from benchmarks.mutants.methods import LEAST, method_of, mutants_of
+from benchmarks.mutants.trial import Outcome, Verdict
+from benchmarks.mutations import RECORD, judge
+from fedlab.config import registry
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +33,59 @@ def test_who_has_to_notice_is_there(test: str) -> None:
 
 def test_mistakes_have_names_of_their_own() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+METHODS = registry.BUILTIN["strategies"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_mistakes_that_its_tests_notice(method: str) -> None:
+    own = mutants_of(method, MUTANTS, METHODS)
+    assert len(own) >= LEAST, f"{method} has {len(own)} mutants; write more in benchmarks/mutants"
+
+
+def mutant_named(name: str) -> Mutant:
+    return Mutant(name, "product.py", "a", "b", ("test_strict.py",))
+
+
+def test_a_mistake_is_of_the_method_with_whose_name_it_begins() -> None:
+    names = ["fedavg", "fedavgm", "lg_fedavg", "fedlabel", "fedlabel_two"]
+    found = {
+        name: method_of(mutant_named(name), names)
+        for name in (
+            *("fedavg-a", "fedavgm-a", "lg-fedavg-a", "lg_fedavg-a", "fedlabel-two-a"),
+            *("fedavg", "a-fedavg"),
+        )
+    }
+    assert [*found.values()] == [
+        *("fedavg", "fedavgm"),
+        *2 * ("lg_fedavg",),
+        "fedlabel_two",
+        "",
+        "",
+    ]
+
+
+def test_trials_are_kept_and_the_newest_of_a_mistake_counts(tmp_path: Path) -> None:
+    file = tmp_path / "mutations.csv"
+
+    def outcome(name: str, verdict: Verdict) -> Outcome:
+        return Outcome(mutant_named(name), verdict)
+
+    first = [outcome("fedbn-b", Verdict.SURVIVED), outcome("fedavg-a", Verdict.CAUGHT)]
+    first += [outcome("fedbn-c", Verdict.UNTRIED), outcome("fedbn-d", Verdict.UNFIT)]
+    assert keep(file, first, METHODS, "2026-01-02") == 2
+    assert keep(file, [outcome("fedbn-b", Verdict.CAUGHT)], METHODS, "2026-03-04") == 1
+    assert file.read_text("utf-8") == (
+        "method,mutant,died,date\nfedavg,fedavg-a,yes,2026-01-02\nfedbn,fedbn-b,yes,2026-03-04\n"
+    )
+
+
+def test_the_record_is_of_mistakes_that_there_are() -> None:
+    names = {mutant.name: method_of(mutant, METHODS) for mutant in MUTANTS}
+    kept = pd.read_csv(RECORD, keep_default_na=False)
+    assert [names.get(name) for name in kept.mutant] == [*kept.method]
+    assert set(kept.died) == {"yes"}
 
 
 SOURCE = "def half(x):\n    return x / 2\n"

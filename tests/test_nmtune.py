@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from fedlab.clients.base import Received
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.errors import InputError
@@ -15,9 +17,13 @@ from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.feature_transform import dominant_share, off_diagonal_covariance
 from fedlab.preparation import prepare
 from fedlab.records import Tensors
+from fedlab.server_app import build_strategy
+from fedlab.simulation import resume, simulate
 from fedlab.training.task import Batch
 from helpers import targets, toy
 from helpers.cohorts import assert_same, both, received
+from helpers.method_rounds import size
+from helpers.running import At, result
 
 
 def runtime_of(target: str = "class", **block: Any) -> Runtime:
@@ -106,6 +112,64 @@ def test_together_is_one_by_one(block: dict[str, Any]) -> None:
     runtime = runtime_of(**block)
     assert runtime.trainer.supports_vmap
     assert_same(*both(runtime), 1e-7)
+
+
+# ---------------------------------------------------------------------- what travels, what stays
+
+FLOAT, INTEGER = 4, 8
+PLAIN = FLOAT * (5 * 20 + 20 + 20 * 5 + 5 + 5 + 5 * 2 + 2)
+"""Two dense layers between 5 features and 20 hidden numbers, a factor a feature, and the head."""
+AFFINE = FLOAT * 2 * 20
+STATISTICS = AFFINE + INTEGER
+"""Means and variances are as many as scales and shifts; the layer counts its batches."""
+WHOLE = PLAIN + AFFINE + STATISTICS
+
+
+@pytest.mark.parametrize(
+    ("block", "up"),
+    [
+        ({}, WHOLE),
+        ({"normalised": False}, PLAIN),
+        ({"base": "fedbn"}, PLAIN),
+        ({"base": "silobn"}, PLAIN + AFFINE),
+        ({"base": "scaffold"}, WHOLE + PLAIN + AFFINE),
+    ],
+    ids=str,
+)
+def test_clients_send_what_the_base_sends_with_the_transform(
+    block: dict[str, Any], up: int
+) -> None:
+    runtime = runtime_of(**block)
+    strategy = build_strategy(runtime.scenario, runtime.trainer.task.model)
+    strategy.initialise(dict(runtime.trainer.task.model.state_dict()))
+    down = Received(strategy.broadcast(1), strategy.config(1))
+    update, _ = runtime.train(0, down, {})
+    assert size([dict(record) for record in update.arrays.values()]) == up
+    assert size(list(down.arrays.values())) == up
+    assert strategy.upload_bytes(up) == up  # as the virtual clock foretells it
+
+
+@pytest.mark.slow_except("{'base': 'fedbn'}")
+@pytest.mark.parametrize("block", [{}, {"base": "fedbn"}, {"base": "scaffold"}], ids=str)
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    block: dict[str, Any], tmp_path: Path
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    chosen = targets.scenario(
+        "class",
+        model="linear",
+        strategy={"name": "nmtune", "largest": 2, **block},
+        rounds=4,
+        participation={"fraction": 0.67},
+        evaluation={"every": 2},
+    )
+    simulate(chosen, out=tmp_path / "whole", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
+    assert resume(tmp_path / "cut", progress=False).finished
+    assert result(tmp_path / "whole") == result(tmp_path / "cut")
 
 
 class Half(CrossEntropy):

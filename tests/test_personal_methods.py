@@ -15,7 +15,9 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from fedlab.config import registry
 from fedlab.errors import InputError
+from fedlab.federation.client_updates import ClientUpdate
 from fedlab.preparation import Prepared, prepare
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs.run import load_run
@@ -151,6 +153,32 @@ def test_three_rounds_are_those_written_out(
         assert_close(run.model_state(client), model)
 
 
+@pytest.mark.parametrize(
+    ("strategy", "stays"),
+    [
+        ("fedbn", {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}),
+        ("silobn", {"running_mean", "running_var", "num_batches_tracked"}),
+    ],
+    ids=["fedbn", "silobn"],
+)
+def test_three_rounds_with_normalisation_of_ones_own_are_those_written_out(
+    strategy: str, stays: set[str], tmp_path: Path
+) -> None:
+    chosen = toy.scenario(strategy=strategy, model=CNN, training=FULL, rounds=3)
+    run = simulate(chosen, out=tmp_path / "run", progress=False)
+    prepared = prepare(chosen)
+    network = prepared.model
+    norms = [path for path, each in network.named_modules() if isinstance(each, nn.BatchNorm2d)]
+    own = {f"{path}.{name}" for path in norms for name in stays}
+    assert len(own) == 3 * len(stays)
+    reference = ByHand(prepared, set(network.state_dict()) - own)
+    for _ in range(3):
+        reference.round(passes)
+    assert set(run.model_state()) == set(reference.shared)
+    for client, model in enumerate(reference.models):
+        assert_close(run.model_state(client), model)
+
+
 @pytest.mark.slow_except("as-long")
 @pytest.mark.parametrize(
     ("own", "epochs"),
@@ -210,6 +238,21 @@ def test_fedper_without_own_layers_is_fedavg(tmp_path: Path) -> None:
     for name, block in [("a", "fedavg"), ("b", {"name": "fedper", "layers": 0})]:
         simulate(toy.scenario(strategy=block), out=tmp_path / name, progress=False)
     assert result(tmp_path / "a") == result(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("method", "mean"), [("fedrep", 2.5), ("fedper", 1.75)])
+def test_bodies_count_the_same_in_fedrep_and_by_examples_in_fedper(
+    method: str, mean: float
+) -> None:
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+    strategy = registry.resolve("strategies", method)(model)
+    strategy.initialise(model.state_dict())
+    updates = [
+        ClientUpdate(client, {"arrays": {"0.weight": torch.tensor([[value]])}}, {"num-examples": n})
+        for client, value, n in ((0, 1.0, 3), (1, 4.0, 1))
+    ]
+    strategy.aggregate(1, updates)
+    assert strategy.state["arrays"]["0.weight"].item() == mean
 
 
 def test_in_a_phase_of_fedrep_only_its_part_learns() -> None:

@@ -273,6 +273,15 @@ def test_fixbn_may_keep_momentum_from_round_to_round() -> None:
     torch.testing.assert_close(second.arrays["arrays"], model.state_dict())
 
 
+def test_fixbn_starts_each_round_without_momentum_unless_it_is_kept() -> None:
+    optimizer = {"lr": 0.1, "momentum": 0.9}
+    runtime = runtime_for("fixbn", optimizer=optimizer)
+    first, _ = runtime.train(0, received(runtime, 1), {})
+    assert first.client_state == {}
+    again, _ = runtime.train(0, received(runtime, 1), first.client_state)
+    torch.testing.assert_close(again.arrays, first.arrays)
+
+
 @pytest.mark.parametrize(
     ("share", "rounds", "first"), [(0.5, 4, 3), (0.5, 5, 3), (0.9, 10, 10), (0.25, 4, 2)]
 )

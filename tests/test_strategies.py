@@ -227,6 +227,13 @@ def test_methods_about_normalisation_refuse_networks_without(method: str) -> Non
         prepare(toy.scenario(strategy=method, model={"name": "mlp"}))
 
 
+def test_groups_have_scales_that_fedbn_keeps_and_no_statistics_that_silobn_could() -> None:
+    model = {"name": "small_cnn", "widths": [4, 4, 4], "norm": "group"}
+    prepare(toy.scenario(strategy="fedbn", model=model))
+    with pytest.raises(InputError, match="silobn keeps running statistics local"):
+        prepare(toy.scenario(strategy="silobn", model=model))
+
+
 def test_fedwon_takes_normalisation_out_for_both_halves() -> None:
     prepared = prepare(toy.scenario(strategy="fedwon"))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in prepared.model.modules())

@@ -11,6 +11,7 @@ from benchmarks.mutants import (
     adapters,
     aftermath,
     bags,
+    baselines,
     captures,
     control_variates,
     domains,
@@ -40,6 +41,7 @@ from benchmarks.mutants.mutant import Mutant
 __all__ = ["MUTANTS", "Mutant"]
 
 MUTANTS: tuple[Mutant, ...] = (
+    *baselines.MUTANTS,
     *control_variates.MUTANTS,
     *server_optimisers.MUTANTS,
     *regularised.MUTANTS,

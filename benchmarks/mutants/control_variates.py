@@ -10,6 +10,7 @@ BY_SHARE = (
     "tests/test_control_variates.py::"
     "test_by_share_the_optimum_is_that_of_all_samples_though_clients_count_the_same",
 )
+FORMULAS = ("tests/test_control_variates.py::test_rounds_are_those_of_the_formulas",)
 
 MUTANTS = (
     Mutant(
@@ -53,5 +54,68 @@ MUTANTS = (
         "self.alpha / share",
         "self.alpha * share",
         BY_SHARE,
+    ),
+    Mutant(
+        "scaffold-change-is-of-the-whole-round",
+        "fedlab/clients/scaffold.py",
+        "length = steps * trainer",
+        "length = trainer",
+        FORMULAS,
+    ),
+    Mutant(
+        "scaffold-server-forgets-its-control-variate",
+        "fedlab/strategies/scaffold.py",
+        'self.take_in(self.state["control"], updates, news)',
+        "self.take_in(self.filled(0.0), updates, news)",
+        FORMULAS,
+    ),
+    Mutant(
+        "scaffold-client-forgets-its-control-variate",
+        "fedlab/clients/scaffold.py",
+        'own = added(carry.extra["control"], change)',
+        "own = change",
+        FORMULAS,
+    ),
+    Mutant(
+        "feddyn-server-corrects-the-other-way",
+        "fedlab/strategies/feddyn.py",
+        "h, -1 / alpha)",
+        "h, 1 / alpha)",
+        FORMULAS,
+    ),
+    Mutant(
+        "feddyn-server-correction-is-not-divided",
+        "fedlab/strategies/feddyn.py",
+        "h, -1 / alpha)",
+        "h, -1)",
+        FORMULAS,
+    ),
+    Mutant(
+        "feddyn-client-forgets-its-linear-term",
+        "fedlab/clients/feddyn.py",
+        'less(times(moved, -self.alpha), carry.extra["-h"])',
+        "times(moved, -self.alpha)",
+        FORMULAS,
+    ),
+    Mutant(
+        "feddc-centre-is-on-the-other-side",
+        "fedlab/clients/feddc.py",
+        "centre = less(",
+        "centre = added(",
+        FORMULAS,
+    ),
+    Mutant(
+        "feddc-client-drift-is-that-of-one-round",
+        "fedlab/clients/feddc.py",
+        'less(added(carry.extra["drift"], carry.parameters), received.model)',
+        "less(carry.parameters, received.model)",
+        FORMULAS,
+    ),
+    Mutant(
+        "feddc-a-part-of-the-clients-counts-as-all",
+        "fedlab/strategies/feddc.py",
+        '"gradient"), share)',
+        '"gradient"), 1.0)',
+        FORMULAS,
     ),
 )

@@ -6,6 +6,8 @@ from benchmarks.mutants.mutant import Mutant
 
 TESTS = ("tests/test_limited_labels.py",)
 VIEWS = ("tests/test_strong_views.py",)
+FIXMATCH = ("tests/test_limited_labels.py::test_fixmatch_by_hand",)
+UDA = ("tests/test_limited_labels.py::test_uda_by_hand",)
 
 MUTANTS = (
     Mutant(
@@ -112,5 +114,47 @@ MUTANTS = (
         "SOLARIZE = 1 - MAGNITUDE",
         "SOLARIZE = MAGNITUDE",
         VIEWS,
+    ),
+    Mutant(
+        "fixmatch-labels-are-those-of-strong-views",
+        "fedlab/clients/fixmatch.py",
+        "weak.softmax(dim=-1)",
+        "strong.softmax(dim=-1)",
+        FIXMATCH,
+    ),
+    Mutant(
+        "fixmatch-ignores-its-weight",
+        "fedlab/clients/families/semi_supervised.py",
+        "return self.own.weight",
+        "return 1.0",
+        FIXMATCH,
+    ),
+    Mutant(
+        "fixmatch-loss-of-unlabelled-samples-is-a-sum",
+        "fedlab/clients/families/semi_supervised.py",
+        "self.consistency(weak.detach(), strong).sum() / max(others, 1)",
+        "self.consistency(weak.detach(), strong).sum()",
+        FIXMATCH,
+    ),
+    Mutant(
+        "uda-learns-from-what-it-is-not-sure-of",
+        "fedlab/clients/uda.py",
+        "> own.threshold",
+        "> 0",
+        UDA,
+    ),
+    Mutant(
+        "uda-divergence-is-the-other-way-round",
+        "fedlab/clients/uda.py",
+        "kl_div(log_softmax(strong, dim=-1), target,",
+        "kl_div(target, log_softmax(strong, dim=-1),",
+        UDA,
+    ),
+    Mutant(
+        "uda-divergence-is-a-mean-over-classes",
+        "fedlab/clients/uda.py",
+        "apart.sum(dim=-1)",
+        "apart.mean(dim=-1)",
+        UDA,
     ),
 )

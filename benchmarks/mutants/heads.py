@@ -6,6 +6,10 @@ from benchmarks.mutants.mutant import Mutant
 
 FIXED = ("tests/test_fixed_heads.py",)
 MIXED = ("tests/test_mixed_models.py",)
+RESTING = (
+    "tests/test_fixed_heads.py::"
+    "test_all_layers_of_a_head_rest_and_their_statistics_go_with_the_body",
+)
 
 MUTANTS = (
     Mutant(
@@ -154,5 +158,26 @@ MUTANTS = (
         "with evaluation_mode(self.task.model):",
         "if True:",
         MIXED,
+    ),
+    Mutant(
+        "fedbabu-always-rests-one-layer",
+        "fedlab/strategies/fedbabu.py",
+        "last_parts(model, self.layers)",
+        "last_parts(model, 1)",
+        RESTING,
+    ),
+    Mutant(
+        "fedbabu-statistics-of-the-head-stay",
+        "fedlab/strategies/fedbabu.py",
+        "anatomy_of(model).learning",
+        "anatomy_of(model).moving",
+        RESTING,
+    ),
+    Mutant(
+        "fedbabu-has-no-global-model",
+        "fedlab/strategies/fedbabu.py",
+        "return True",
+        "return self.whole",
+        ("tests/test_fixed_heads.py::test_its_global_model_is_tested_with_that_head",),
     ),
 )

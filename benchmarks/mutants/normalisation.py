@@ -6,6 +6,12 @@ from benchmarks.mutants.mutant import Mutant
 
 SURGERY = ("tests/test_weight_standardisation.py",)
 FEDWON = ("tests/test_fedwon.py", "tests/test_weight_standardisation.py")
+FEDBN = ("tests/test_strategies.py::test_fedbn_counts_clients_the_same_and_sends_no_norm",)
+OWN = (
+    "tests/test_personal_methods.py::"
+    "test_three_rounds_with_normalisation_of_ones_own_are_those_written_out",
+)
+FIXED = ("tests/test_regularised_methods.py::test_the_round_from_which_statistics_are_fixed",)
 
 MUTANTS = (
     Mutant(
@@ -105,5 +111,74 @@ MUTANTS = (
         "ALPHA * self.skip_gain",
         "self.skip_gain",
         SURGERY,
+    ),
+    Mutant(
+        "fedbn-server-averages-scale-and-shift",
+        "fedlab/strategies/fedbn.py",
+        "norm_policy = NormPolicy.LOCAL_ALL",
+        "norm_policy = NormPolicy.SHARE_AFFINE",
+        FEDBN,
+    ),
+    Mutant(
+        "fedbn-clients-count-by-examples",
+        "fedlab/strategies/fedbn.py",
+        '] = "uniform"',
+        '] = "examples"',
+        FEDBN,
+    ),
+    Mutant(
+        "fedbn-clients-go-on-from-initial-layers",
+        "fedlab/clients/base.py",
+        "{**initial, **kept, **received.model}",
+        "{**kept, **initial, **received.model}",
+        OWN,
+    ),
+    Mutant(
+        "silobn-server-averages-statistics",
+        "fedlab/strategies/silobn.py",
+        "norm_policy = NormPolicy.SHARE_AFFINE",
+        "norm_policy = NormPolicy.SHARE_ALL",
+        OWN,
+    ),
+    Mutant(
+        "silobn-client-sends-statistics",
+        "fedlab/clients/silobn.py",
+        "NormPolicy.SHARE_AFFINE",
+        "NormPolicy.SHARE_ALL",
+        OWN,
+    ),
+    Mutant(
+        "silobn-takes-networks-without-statistics",
+        "fedlab/strategies/silobn.py",
+        "model, NormPolicy.SHARE_AFFINE,",
+        "model, NormPolicy.LOCAL_ALL,",
+        (
+            "tests/test_strategies.py::"
+            "test_groups_have_scales_that_fedbn_keeps_and_no_statistics_that_silobn_could",
+        ),
+    ),
+    Mutant(
+        "fixbn-fixes-the-first-rounds",
+        "fedlab/strategies/fixbn.py",
+        "server_round > self.share",
+        "server_round <= self.share",
+        FIXED,
+    ),
+    Mutant(
+        "fixbn-ignores-its-share",
+        "fedlab/strategies/fixbn.py",
+        "self.share * rounds\n",
+        "0.5 * rounds\n",
+        FIXED,
+    ),
+    Mutant(
+        "fixbn-keeps-momentum-unasked",
+        "fedlab/clients/fixbn.py",
+        "if not self.parameters.keep_momentum:",
+        'if "momentum" not in carry.optimizer:',
+        (
+            "tests/test_regularised_methods.py::"
+            "test_fixbn_starts_each_round_without_momentum_unless_it_is_kept",
+        ),
     ),
 )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from benchmarks.mutants.mutant import Mutant
 
 TESTS = ("tests/test_personal_methods.py",)
+BYTES = ("tests/test_personal_methods.py::test_bytes",)
+ROUNDS = ("tests/test_personal_methods.py::test_three_rounds_are_those_written_out",)
+REFUSED = ("tests/test_personal_methods.py::test_networks_that_are_not_divided_are_refused",)
 
 MUTANTS = (
     Mutant(
@@ -69,5 +72,71 @@ MUTANTS = (
         "if epochs or steps else usual",
         "if False else usual",
         ("tests/test_personal_methods.py::test_ditto_is_fedavg_and_a_penalised_model_beside_it",),
+    ),
+    Mutant(
+        "fedper-normalisation-is-a-layer-of-its-own",
+        "fedlab/models/blocks.py",
+        "places[-1].append(place)",
+        "places.append([place])",
+        BYTES,
+    ),
+    Mutant(
+        "fedper-a-network-may-share-nothing",
+        "fedlab/strategies/families/local_head.py",
+        "if layers < found:",
+        "if layers <= found:",
+        REFUSED,
+    ),
+    Mutant(
+        "fedper-clients-are-tested-with-initial-layers",
+        "fedlab/clients/base.py",
+        "return self.personal_model(received, client_state)",
+        "return self.personal_model(received, {})",
+        ("tests/test_personal_methods.py::test_clients_are_tested_with_the_models_they_keep",),
+    ),
+    Mutant(
+        "fedrep-body-learns-with-the-head",
+        "fedlab/clients/fedrep.py",
+        "trained=self.local)",
+        "trained=None)",
+        ROUNDS,
+    ),
+    Mutant(
+        "fedrep-body-learns-before-the-head",
+        "fedlab/clients/fedrep.py",
+        "return [head, replace(usual, trained=self.shared, enter=self.turn_to_body)]",
+        "return [replace(usual, trained=self.shared), head]",
+        ROUNDS,
+    ),
+    Mutant(
+        "fedrep-clients-count-by-examples",
+        "fedlab/strategies/fedrep.py",
+        '] = "uniform"',
+        '] = "examples"',
+        (
+            "tests/test_personal_methods.py::"
+            "test_bodies_count_the_same_in_fedrep_and_by_examples_in_fedper",
+        ),
+    ),
+    Mutant(
+        "lg-fedavg-always-shares-one-layer",
+        "fedlab/strategies/lg_fedavg.py",
+        "last_parts(model, self.layers)",
+        "last_parts(model, 1)",
+        BYTES,
+    ),
+    Mutant(
+        "lg-fedavg-a-network-may-keep-nothing",
+        "fedlab/strategies/lg_fedavg.py",
+        "refuse_few_layers(scenario, model, self.layers,",
+        "refuse_few_layers(scenario, model, 1,",
+        REFUSED,
+    ),
+    Mutant(
+        "lg-fedavg-a-clients-model-is-the-servers-alone",
+        "fedlab/strategies/parameters.py",
+        'return dict(kept.get("model", {}))',
+        "return {}",
+        ROUNDS,
     ),
 )
