@@ -195,7 +195,8 @@ class StepTrial:
             for part in started
         )
         carry = Carry(parameters, buffers, {}, {})
-        batch = Batch(*(torch.stack([each, each]) for each in self._batch()[:3]))
+        inputs, labels, indices = (torch.stack([each, each]) for each in self._batch()[:3])
+        batch = Batch(inputs, labels, indices)
         step = torch.func.vmap(
             partial(trainer.gradients, phase=Phase()),
             in_dims=(0, Batch(0, 0, 0, None, None)),  # type: ignore[arg-type]

@@ -41,7 +41,10 @@ def refuse_if_nothing_stays(
     """
     if not local_names(model, policy):
         norm = scenario.model.norm
-        if any(normalises(module) for module in model.modules()):
+        layers = [module for module in model.modules() if normalises(module)]
+        if policy is NormPolicy.SHARE_AFFINE:  # groups and layers have no statistics that could
+            layers = [layer for layer in layers if list(layer.buffers())]
+        if layers:
             raise InputError(
                 f"strategy.name: {scenario.strategy.name} keeps {kept} local, and those of the "
                 f"model '{scenario.model.name}' do not change in training; leave them out of what "
