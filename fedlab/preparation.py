@@ -21,6 +21,7 @@ from fedlab.engine.execution.round_workload import (
     work_per_round,
 )
 from fedlab.engine.model_check import checked_trainers
+from fedlab.engine.rehearsal.last_test import LastTest, last_test
 from fedlab.engine.rehearsal.pass_count import RoundPasses, count_passes
 from fedlab.engine.rehearsal.rehearse import rehearse
 from fedlab.errors import InputError, no_exit
@@ -198,3 +199,10 @@ def domains_to_test(
         lone[partition.test] = False
         whole |= set(np.unique(data.test.domains[lone]).tolist())
     return tuple(data.domain_names[index] for index in sorted(whole))
+
+
+def last_test_of(prepared: Prepared) -> LastTest:
+    """What the last round will test."""
+    scenario, data, partition = prepared.scenario, prepared.data, prepared.partition
+    domains = domains_to_test(scenario, data, partition)
+    return last_test(scenario, data, partition, prepared.model, domains)

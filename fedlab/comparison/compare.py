@@ -18,10 +18,11 @@ from fedlab.comparison.group import checked_target
 from fedlab.comparison.launch import memory_of_data, run_here, run_on_ray
 from fedlab.comparison.plan import PlannedRun, checked_seeds, plan, refuse_other_runs
 from fedlab.comparison.run_worker import Load, OnProgress, RunProgress, RunTask
+from fedlab.data.remarks import log_remarks
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
-from fedlab.preparation import Prepared, prepare
+from fedlab.preparation import Prepared, last_test_of, prepare
 from fedlab.renamed import warn
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
@@ -96,7 +97,7 @@ def compare(
     todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
     with shown(progress, len(planned), len(todo)) as watch:
         load = memory_of_data()
-        check_groups(todo, load)
+        check_groups(todo, load, refuse_untested)
         write_plan(folder, [one.entry for one in planned], target, columns)
         write_failures(folder, run_all(tasks_of(todo, folder), load, watch, max_parallel))
     return Comparison.open(folder)
@@ -200,6 +201,22 @@ def run_all(
     elif jobs:
         run_on_ray(jobs, load, on_progress, max_parallel)
     return failures
+
+
+def refuse_untested(prepared: Prepared) -> None:
+    """Refuses runs that test nothing, and warns of those that lack some domains.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    test = last_test_of(prepared)
+    if test.why_nothing:
+        lone = test.scenario.evaluation.domains
+        raise InputError(
+            f"{test.why_nothing}, so that there is no number to compare; set "
+            "evaluation.fraction=1" + ", or leave the method out" * lone
+        )
+    log_remarks(filter(None, [test.remark]))
 
 
 @contextmanager
