@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from fedlab.comparison.aggregations import AGGREGATIONS, asked
 from fedlab.comparison.arguments import split
+from fedlab.comparison.column_checks import check_columns
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.group import checked_target
@@ -89,7 +89,7 @@ def compare(
     first = planned[0].scenario
     checked_target(target, _score_of_all(planned))
     for one in planned:
-        _check_columns(columns, one.scenario)
+        check_columns(columns, one.scenario)
     folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
     refuse_other_runs(planned, folder)
     check_resources(first)
@@ -101,23 +101,6 @@ def compare(
         write_plan(folder, [one.entry for one in planned], target, columns)
         write_failures(folder, run_all(tasks_of(todo, folder), load, watch, max_parallel))
     return Comparison.open(folder)
-
-
-def _check_columns(columns: Sequence[str], scenario: Scenario) -> None:
-    """Refuses columns for which the runs will have no numbers."""
-    for one in asked(columns, scenario.metric_set):
-        if one.aggregation is not AGGREGATIONS["validated"]:
-            continue
-        if not scenario.evaluation.validation:
-            raise InputError(
-                f"columns: '{one.title}' needs validation samples, and the runs have none; set "
-                "evaluation.validation to a share, such as 0.2, or leave the column out"
-            )
-        if scenario.evaluation.fraction == 0:
-            raise InputError(
-                f"columns: '{one.title}' needs clients that validate, and evaluation.fraction is "
-                "0; raise it, or leave the column out"
-            )
 
 
 def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
