@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,16 +77,86 @@ def compare(
     Raises:
         InputError: If any of the runs cannot be done; nothing was started.
     """
+    max_parallel = checked_parallel(max_parallel, fields)
+    ready = plan_comparison(
+        source, strategies, seeds, overrides, dict(variants or {}), out, target, columns, fields
+    )
+    load = memory_of_data()
+    with shown(progress, len(ready.planned), len(ready.left())) as watch:
+        check_groups(ready.left(), load, refuse_untested)
+        return ready.run(load, watch, max_parallel)
+
+
+def checked_parallel(max_parallel: int | None, fields: dict[str, Any]) -> int | None:
+    """The number of runs at the same time, which `fields` may have under its old name.
+
+    Raises:
+        InputError: If it is no number of runs.
+    """
     if "at_once" in fields:
-        warn("compare(at_once=)", "max_parallel", frames=3)
+        warn("compare(at_once=)", "max_parallel", frames=4)
         max_parallel = fields.pop("at_once")
     if max_parallel is not None and max_parallel < 1:
         raise InputError(f"max_parallel: {max_parallel} is no number of runs; give at least 1")
+    return max_parallel
+
+
+@dataclass(frozen=True)
+class PlannedComparison:
+    """A comparison whose settings have been checked, and of which nothing was prepared.
+
+    Attributes:
+        planned: Its runs.
+        folder: Its folder.
+        target: As `compare` takes it.
+        columns: As `compare` takes them.
+    """
+
+    planned: Sequence[PlannedRun]
+    folder: Path
+    target: float | None
+    columns: Sequence[str]
+
+    def left(self) -> list[PlannedRun]:
+        """The runs that have not finished."""
+        return [
+            one for one in self.planned if not RunFolder(self.folder / one.entry.folder).finished
+        ]
+
+    def run(self, load: Load, watch: OnProgress, max_parallel: int | None) -> Comparison:
+        """Trains what is left.
+
+        Args:
+            load: Gives the samples of a run.
+            watch: Called with the progress of each run.
+            max_parallel: Runs at the same time, at most.
+        """
+        todo = self.left()
+        write_plan(self.folder, [one.entry for one in self.planned], self.target, self.columns)
+        failures = run_all(tasks_of(todo, self.folder), load, watch, max_parallel)
+        write_failures(self.folder, failures)
+        return Comparison.open(self.folder)
+
+
+def plan_comparison(
+    source: str | Path | Mapping[str, Any] | Scenario,
+    strategies: Sequence[Any] | Any,
+    seeds: int | Sequence[int],
+    overrides: Sequence[str] | Mapping[str, Any],
+    variants: Mapping[str, Sequence[Any]],
+    out: str | Path | None,
+    target: float | None,
+    columns: Sequence[str],
+    fields: Mapping[str, Any],
+) -> PlannedComparison:
+    """Plans a comparison and checks its settings; the arguments are those of `compare`.
+
+    Raises:
+        InputError: If any of the runs cannot be done.
+    """
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
-    planned = plan(
-        source, listed, checked_seeds(seeds), overrides, dict(variants or {}), dict(fields)
-    )
+    planned = plan(source, listed, checked_seeds(seeds), overrides, variants, dict(fields))
     first = planned[0].scenario
     checked_target(target, _score_of_all(planned))
     for one in planned:
@@ -94,13 +165,7 @@ def compare(
     refuse_other_runs(planned, folder)
     check_resources(first)
     check_trackers(first)
-    todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
-    with shown(progress, len(planned), len(todo)) as watch:
-        load = memory_of_data()
-        check_groups(todo, load, refuse_untested)
-        write_plan(folder, [one.entry for one in planned], target, columns)
-        write_failures(folder, run_all(tasks_of(todo, folder), load, watch, max_parallel))
-    return Comparison.open(folder)
+    return PlannedComparison(planned, folder, target, columns)
 
 
 def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
