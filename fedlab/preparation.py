@@ -137,8 +137,22 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)
         refuse_hopeless_deadline(scenario, model, fleet)
+        log_remarks(_idle_over_selection(scenario, len(partition)))
     passes = count_passes(scenario.networks[0], data, partition, trainer, work)
     return Prepared(scenario, data, partition, model, fleet, passes)
+
+
+def _idle_over_selection(scenario: Scenario, clients: int) -> list[str]:
+    """A remark on more clients to be asked than the round waits for, where there are no more."""
+    factor = scenario.devices.over_selection
+    wanted = round(scenario.participation.fraction * clients)
+    if factor == 1 or wanted < clients:
+        return []
+    return [
+        f"devices.over_selection: {factor:g} has no effect, for a round waits for all {clients} "
+        f"clients (participation.fraction={scenario.participation.fraction:g}); use a smaller "
+        f"participation.fraction, such as {1 / factor:.2g}, or leave over_selection out"
+    ]
 
 
 def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedlab.config.scenario_diff import NO_RESULT, differences
 from fedlab.data.remarks import log_remarks
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.start import check_resources, start_grid
@@ -109,6 +110,7 @@ def resume(
     scenario = load_scenario(run.scenario, overrides) if overrides else run.scenario
     check_resumable(fixed_settings(run.scenario), scenario, opened.scenario_file)
     if run.finished and (not overrides or scenario.rounds == run.rounds):
+        log_remarks(_too_late(run, scenario))
         return run
     if scenario.rounds < run.rounds:
         raise InputError(
@@ -132,6 +134,17 @@ def resume(
             opened.reopen(scenario)
         with _grid(prepared) as grid:
             return _run(prepared, grid, opened, checkpoint, [*observers, *callbacks])
+
+
+def _too_late(run: Run, scenario: Scenario) -> list[str]:
+    """Remarks on changes of a finished run, whose results they would have affected."""
+    changed = [each.key for each in differences(run.scenario, scenario, ignore=NO_RESULT)]
+    if not changed:
+        return []
+    return [
+        f"{', '.join(changed)}: the run '{run.folder}' has finished, and the change has no effect "
+        f"on it; add rounds={run.rounds + 1} or more to make it longer, or start another run"
+    ]
 
 
 def start_or_resume(
