@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -57,7 +57,7 @@ def personalise(
 
     chosen = one_of(method, get_args(Method), "--method")
     rates = {"lr": lr, "head_lr": head_lr}
-    given = {name: rate for name, rate in rates.items() if rate is not None}
+    given: dict[str, Any] = {name: rate for name, rate in rates.items() if rate is not None}
     unused = {"head": "lr", "fine_tune": "head_lr"}.get(chosen)
     if unused in given:
         other = "fine_tune" if chosen == "head" else "head"
