@@ -21,6 +21,7 @@ from fedlab.engine.execution.round_workload import (
     work_per_round,
 )
 from fedlab.engine.model_check import checked_trainers
+from fedlab.engine.rehearsal.last_test import LastTest, last_test
 from fedlab.engine.rehearsal.pass_count import RoundPasses, count_passes
 from fedlab.engine.rehearsal.rehearse import rehearse
 from fedlab.errors import InputError, no_exit
@@ -136,8 +137,22 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)
         refuse_hopeless_deadline(scenario, model, fleet)
+        log_remarks(_idle_over_selection(scenario, len(partition)))
     passes = count_passes(scenario.networks[0], data, partition, trainer, work)
     return Prepared(scenario, data, partition, model, fleet, passes)
+
+
+def _idle_over_selection(scenario: Scenario, clients: int) -> list[str]:
+    """A remark on more clients to be asked than the round waits for, where there are no more."""
+    factor = scenario.devices.over_selection
+    wanted = round(scenario.participation.fraction * clients)
+    if factor == 1 or wanted < clients:
+        return []
+    return [
+        f"devices.over_selection: {factor:g} has no effect, for a round waits for all {clients} "
+        f"clients (participation.fraction={scenario.participation.fraction:g}); use a smaller "
+        f"participation.fraction, such as {1 / factor:.2g}, or leave over_selection out"
+    ]
 
 
 def _refuse_idle_adaptation(scenario: Scenario, partition: Partition) -> None:
@@ -198,3 +213,10 @@ def domains_to_test(
         lone[partition.test] = False
         whole |= set(np.unique(data.test.domains[lone]).tolist())
     return tuple(data.domain_names[index] for index in sorted(whole))
+
+
+def last_test_of(prepared: Prepared) -> LastTest:
+    """What the last round will test."""
+    scenario, data, partition = prepared.scenario, prepared.data, prepared.partition
+    domains = domains_to_test(scenario, data, partition)
+    return last_test(scenario, data, partition, prepared.model, domains)

@@ -8,12 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedlab.config.scenario_diff import NO_RESULT, differences
+from fedlab.data.remarks import log_remarks
 from fedlab.engine.grid import ClientGrid
 from fedlab.engine.start import check_resources, start_grid
 from fedlab.errors import InputError
 from fedlab.federation.callbacks import Callback
 from fedlab.models.anatomy import anatomy_of
-from fedlab.preparation import Prepared, domains_to_test, prepare, with_pinned_data
+from fedlab.preparation import (
+    Prepared,
+    domains_to_test,
+    last_test_of,
+    prepare,
+    with_pinned_data,
+)
 from fedlab.report.partition_table import write_table
 from fedlab.runs.best_round import ended_by_patience
 from fedlab.runs.checkpoint import latest_checkpoint
@@ -68,7 +76,7 @@ def simulate(
     check_trackers(scenario)
     scenario = with_pinned_data(scenario)
     with _shown(progress) as observers:
-        prepared = prepare(scenario)
+        prepared = _prepared(scenario)
         with _grid(prepared) as grid, RunFolder.create(target, scenario) as folder:
             return _run(prepared, grid, folder, None, [*observers, *callbacks])
 
@@ -102,6 +110,7 @@ def resume(
     scenario = load_scenario(run.scenario, overrides) if overrides else run.scenario
     check_resumable(fixed_settings(run.scenario), scenario, opened.scenario_file)
     if run.finished and (not overrides or scenario.rounds == run.rounds):
+        log_remarks(_too_late(run, scenario))
         return run
     if scenario.rounds < run.rounds:
         raise InputError(
@@ -118,13 +127,24 @@ def resume(
     check_trackers(scenario)
     with opened, _shown(progress) as observers:
         checkpoint = latest_checkpoint(opened.checkpoints)
-        prepared = prepare(scenario)
+        prepared = _prepared(scenario)
         if scenario.output.owner_names != run.scenario.output.owner_names:
             write_table(prepared.partition, prepared.data, opened.partition_file)
         if overrides:
             opened.reopen(scenario)
         with _grid(prepared) as grid:
             return _run(prepared, grid, opened, checkpoint, [*observers, *callbacks])
+
+
+def _too_late(run: Run, scenario: Scenario) -> list[str]:
+    """Remarks on changes of a finished run, whose results they would have affected."""
+    changed = [each.key for each in differences(run.scenario, scenario, ignore=NO_RESULT)]
+    if not changed:
+        return []
+    return [
+        f"{', '.join(changed)}: the run '{run.folder}' has finished, and the change has no effect "
+        f"on it; add rounds={run.rounds + 1} or more to make it longer, or start another run"
+    ]
 
 
 def start_or_resume(
@@ -167,6 +187,13 @@ def _shown(progress: bool) -> Generator[list[Callback]]:
 
     with ProgressReporter(Console(highlight=False)) as reporter:
         yield [reporter]
+
+
+def _prepared(scenario: Scenario) -> Prepared:
+    """Prepares a run, and warns of results that it will not have."""
+    prepared = prepare(scenario)
+    log_remarks(filter(None, [last_test_of(prepared).remark]))
+    return prepared
 
 
 def _grid(prepared: Prepared) -> ClientGrid:

@@ -319,19 +319,28 @@ def test_columns_that_cannot_be_meant(pair: list[Run], column: str, words: str) 
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "words"),
+    ("column", "evaluation", "words"),
     [
-        ({}, "needs validation samples, and the runs have none"),
-        ({"validation": 0.2, "fraction": 0}, "clients that validate, and evaluation.fraction is 0"),
+        ("validated", {}, "needs validation samples, and the runs have none"),
+        ("validated", {"validation": 0.2, "fraction": 0}, "clients that validate, and evaluation"),
+        ("worst", {"fraction": 0}, "clients that test, and evaluation.fraction is 0"),
+        ("pooled", {"fraction": 0}, "clients that test, and evaluation.fraction is 0"),
+        ("oracle", {"validation": 0.2, "select": "validation"}, "every evaluated round"),
+        ("last_five", {"validation": 0.2, "select": "validation"}, "5 tested rounds"),
+        (
+            "last_five",
+            {"every": 2},
+            "5 tested rounds, and evaluation.every=2 tests 4 of 8; set evaluation.every=1",
+        ),
     ],
 )
-def test_a_round_that_validation_chose_needs_some(
-    evaluation: dict, words: str, tmp_path: Path
+def test_a_column_that_runs_would_leave_empty_is_refused(
+    column: str, evaluation: dict, words: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words + ".*leave the column out"):
         fedlab.compare(
-            toy.scenario(evaluation=evaluation),
-            columns=["accuracy:validated"],
+            toy.scenario(rounds=8, evaluation=evaluation),
+            columns=[f"accuracy:{column}"],
             out=tmp_path / "none",
             progress=False,
         )

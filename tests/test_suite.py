@@ -110,3 +110,16 @@ def test_the_verb_takes_several_scenarios(tmp_path: Path) -> None:
     assert "all scenarios" in done.output
     refused = CliRunner().invoke(cli.app, [*command, "rounds=1,2", *more])
     assert "compared by methods alone" in str(refused.exception)
+
+
+def test_no_scenario_is_trained_before_all_are_checked(tmp_path: Path) -> None:
+    bad = scenario(**SMALL, name="two", evaluation={"fraction": 0, "domains": False})
+    with pytest.raises(InputError, match="test nothing"):
+        fedlab.compare_scenarios(
+            [scenario(**SMALL, name="one"), bad],
+            "fedavg",
+            1,
+            out=tmp_path / "suite",
+            progress=False,
+        )
+    assert not list(tmp_path.rglob("*.csv"))

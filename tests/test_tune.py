@@ -356,7 +356,6 @@ def test_what_cannot_be_tuned_is_refused(tmp_path: Path, more: dict, said: str) 
     assert not (tmp_path / "tuning").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("select", "domains"), [("validation", True), ("validation", False), ("oracle", False)]
 )
@@ -369,6 +368,7 @@ def test_runs_without_a_score_to_choose_by_are_refused(
     assert not (tmp_path / "tuning").exists()
 
 
+@pytest.mark.slow
 def test_another_space_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     tuned(tmp_path / "tuning", ["fedavg"], 1)
     tuned(tmp_path / "tuning", ["fedavg"], 2)  # more draws only add runs

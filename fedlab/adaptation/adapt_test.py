@@ -32,7 +32,7 @@ from fedlab.adaptation.prior_following import (
 from fedlab.adaptation.scoring import DomainOutputs, before_and_after
 from fedlab.adaptation.source_samples import refuse_infinite
 from fedlab.adaptation.tent import affine_names, tent
-from fedlab.adaptation.trained import Trained, open_classifier
+from fedlab.adaptation.trained import Trained, open_classifier, refuse_without_known_classes
 from fedlab.errors import InputError
 from fedlab.models.norms import has_batch_norm
 from fedlab.records import Tensors, as_tensor
@@ -123,6 +123,7 @@ def adapt_test(
             range, or there are too few samples.
     """
     chosen = _options(method, options)
+    refuse_without_known_classes(run, "adaptation is to predictions of classes")
     trained = open_classifier(run, "adapt", "adaptation is to predictions of classes")
     names, model = trained.domains(domain), trained.model(None)
     way = _way(trained, model, method, chosen, seed)

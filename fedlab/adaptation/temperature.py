@@ -18,7 +18,7 @@ import torch
 from fedlab.adaptation.score_calibration import fit_temperature
 from fedlab.adaptation.scoring import DomainOutputs, before_and_after
 from fedlab.adaptation.source_samples import refuse_infinite, validation_samples
-from fedlab.adaptation.trained import open_classifier
+from fedlab.adaptation.trained import open_classifier, refuse_without_known_classes
 from fedlab.errors import InputError
 from fedlab.metrics.accuracy import Accuracy
 from fedlab.metrics.base import Counts
@@ -61,6 +61,7 @@ def temperature_scaling(run: Run) -> TemperatureScaled:
         InputError: If the run has not finished, learns no classes, or has no global model or no
             validation samples; or if no temperature is best.
     """
+    refuse_without_known_classes(run, "a temperature is of probabilities of classes")
     trained = open_classifier(run, "calibrate", "a temperature is of probabilities of classes")
     model = trained.model(None)
     found = validation_samples(trained, model)

@@ -142,7 +142,7 @@ def refuse_without_classes(run: Run, because: str) -> None:
 
 
 def refuse_without_labels(run: Run, because: str) -> None:
-    """Refuses a run whose clients know the labels of bags alone.
+    """Refuses a run whose clients know the labels of bags alone, or which client has a sample.
 
     Args:
         run: The run.
@@ -151,10 +151,28 @@ def refuse_without_labels(run: Run, because: str) -> None:
     Raises:
         InputError: With the reason.
     """
+    refuse_without_known_classes(run, because)
     if run.scenario.partition.label_proportions:
         raise InputError(
             f"the clients of the run '{run.folder}' know shares of classes in bags of samples "
             f"(partition.label_proportions), and {because}; take a run without them"
+        )
+
+
+def refuse_without_known_classes(run: Run, because: str) -> None:
+    """Refuses a run whose clients know no class, and whose network predicts the client instead.
+
+    Args:
+        run: The run.
+        because: Why classes must be known.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if run.scenario.partition.known_label == "client":
+        raise InputError(
+            f"the clients of the run '{run.folder}' know no classes (partition.known_label: "
+            f"client), and {because}; take a run of classes, or find them (fedlab discover)"
         )
 
 

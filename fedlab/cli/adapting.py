@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -32,8 +32,14 @@ def personalise(
     ] = "lp_ft",
     shots: Annotated[int, typer.Option(help="Labelled samples per class.", min=1)] = 5,
     steps: Annotated[int, typer.Option(help="Optimiser steps of each stage.", min=1)] = 100,
-    lr: Annotated[float, typer.Option(help="Learning rate (Adam) of all layers.")] = 1e-4,
-    head_lr: Annotated[float, typer.Option(help="Learning rate of the head alone.")] = 1e-3,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="lp_ft, fine_tune: learning rate (Adam) of all layers; 1e-4."),
+    ] = None,
+    head_lr: Annotated[
+        float | None,
+        typer.Option(help="lp_ft, head: learning rate of the head alone; 1e-3."),
+    ] = None,
     domain: Annotated[
         str | None, typer.Option(help="The global model to this domain, instead.")
     ] = None,
@@ -49,14 +55,18 @@ def personalise(
     from fedlab.adaptation.personalise import personalise as fine_tune
     from fedlab.report.terminal.tables import print_table
 
+    chosen = one_of(method, get_args(Method), "--method")
+    rates = {"lr": lr, "head_lr": head_lr}
+    given: dict[str, Any] = {name: rate for name, rate in rates.items() if rate is not None}
+    unused = {"head": "lr", "fine_tune": "head_lr"}.get(chosen)
+    if unused in given:
+        other = "fine_tune" if chosen == "head" else "head"
+        raise InputError(
+            f"--{unused.replace('_', '-')}: {chosen} has no such option, lp_ft and {other} have; "
+            "leave it out"
+        )
     table = fine_tune(
-        fedlab.load_run(run),
-        method=one_of(method, get_args(Method), "--method"),
-        shots=shots,
-        steps=steps,
-        lr=lr,
-        head_lr=head_lr,
-        domain=domain,
+        fedlab.load_run(run), method=chosen, shots=shots, steps=steps, domain=domain, **given
     )
     print_table(table, out, file)
 

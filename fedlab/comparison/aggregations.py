@@ -37,12 +37,14 @@ class Aggregation:
         value: From a history, a round and a metric to the number; NaN where it is not defined.
         spread: Whether it measures how unequal values are, so that less is better.
         unitless: Whether it has no unit even where the metric has one.
+        over_clients: Whether it is of clients' own tests.
     """
 
     words: str
     value: Callable[[pandas.DataFrame, int, Score], float]
     spread: bool = False
     unitless: bool = False
+    over_clients: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,27 +210,34 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
     "domains": Aggregation(
         "over domains", lambda history, round, score: _mean(_domains(history, round, score))
     ),
-    "pooled": Aggregation("of all samples", _pooled),
-    "clients": Aggregation("over clients", _over_clients(lambda values, _: values.mean())),
-    "examples": Aggregation("over clients by examples", _by_examples),
+    "pooled": Aggregation("of all samples", _pooled, over_clients=True),
+    "clients": Aggregation(
+        "over clients", _over_clients(lambda values, _: values.mean()), over_clients=True
+    ),
+    "examples": Aggregation("over clients by examples", _by_examples, over_clients=True),
     "worst": Aggregation(
         "of the worst client",
         _over_clients(lambda values, score: score.sign * (score.sign * values).min()),
+        over_clients=True,
     ),
-    "decile": Aggregation("worst decile of clients", _over_clients(_decile)),
+    "decile": Aggregation("worst decile of clients", _over_clients(_decile), over_clients=True),
     "worst_domain": Aggregation("of the worst domain", _worst_domain),
     "validated": Aggregation("over domains, round chosen on validation", _validated),
     "oracle": Aggregation("over domains, best round on test (oracle)", _oracle),
     "last_five": Aggregation("over domains, mean of the last five tested rounds", _last_five),
     "deviation": Aggregation("deviation over domains", _deviation, spread=True),
     "spread": Aggregation(
-        "deviation over clients", _over_clients(lambda values, _: values.std()), spread=True
+        "deviation over clients",
+        _over_clients(lambda values, _: values.std()),
+        spread=True,
+        over_clients=True,
     ),
     "gini": Aggregation(
         "Gini over clients",
         _over_clients(lambda values, _: gini(values)),
         spread=True,
         unitless=True,
+        over_clients=True,
     ),
 }
 """Ways of aggregating, by the word that asks for them.

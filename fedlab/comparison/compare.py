@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from fedlab.comparison.aggregations import AGGREGATIONS, LAST, asked
 from fedlab.comparison.arguments import split
+from fedlab.comparison.column_checks import check_columns
 from fedlab.comparison.comparison import Comparison
 from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.group import checked_target
 from fedlab.comparison.launch import memory_of_data, run_here, run_on_ray
 from fedlab.comparison.plan import PlannedRun, checked_seeds, plan, refuse_other_runs
 from fedlab.comparison.run_worker import Load, OnProgress, RunProgress, RunTask
+from fedlab.data.remarks import log_remarks
 from fedlab.engine.start import check_resources
 from fedlab.errors import InputError
 from fedlab.metrics.metric_set import Score
-from fedlab.preparation import Prepared, prepare
+from fedlab.preparation import Prepared, last_test_of, prepare
 from fedlab.renamed import warn
 from fedlab.runs.run_folder import RunFolder
 from fedlab.scenario import Scenario
@@ -76,69 +77,95 @@ def compare(
     Raises:
         InputError: If any of the runs cannot be done; nothing was started.
     """
+    max_parallel = checked_parallel(max_parallel, fields)
+    ready = plan_comparison(
+        source, strategies, seeds, overrides, dict(variants or {}), out, target, columns, fields
+    )
+    load = memory_of_data()
+    with shown(progress, len(ready.planned), len(ready.left())) as watch:
+        check_groups(ready.left(), load, refuse_untested)
+        return ready.run(load, watch, max_parallel)
+
+
+def checked_parallel(max_parallel: int | None, fields: dict[str, Any]) -> int | None:
+    """The number of runs at the same time, which `fields` may have under its old name.
+
+    Raises:
+        InputError: If it is no number of runs.
+    """
     if "at_once" in fields:
-        warn("compare(at_once=)", "max_parallel", frames=3)
+        warn("compare(at_once=)", "max_parallel", frames=4)
         max_parallel = fields.pop("at_once")
     if max_parallel is not None and max_parallel < 1:
         raise InputError(f"max_parallel: {max_parallel} is no number of runs; give at least 1")
+    return max_parallel
+
+
+@dataclass(frozen=True)
+class PlannedComparison:
+    """A comparison whose settings have been checked, and of which nothing was prepared.
+
+    Attributes:
+        planned: Its runs.
+        folder: Its folder.
+        target: As `compare` takes it.
+        columns: As `compare` takes them.
+    """
+
+    planned: Sequence[PlannedRun]
+    folder: Path
+    target: float | None
+    columns: Sequence[str]
+
+    def left(self) -> list[PlannedRun]:
+        """The runs that have not finished."""
+        return [
+            one for one in self.planned if not RunFolder(self.folder / one.entry.folder).finished
+        ]
+
+    def run(self, load: Load, watch: OnProgress, max_parallel: int | None) -> Comparison:
+        """Trains what is left.
+
+        Args:
+            load: Gives the samples of a run.
+            watch: Called with the progress of each run.
+            max_parallel: Runs at the same time, at most.
+        """
+        todo = self.left()
+        write_plan(self.folder, [one.entry for one in self.planned], self.target, self.columns)
+        failures = run_all(tasks_of(todo, self.folder), load, watch, max_parallel)
+        write_failures(self.folder, failures)
+        return Comparison.open(self.folder)
+
+
+def plan_comparison(
+    source: str | Path | Mapping[str, Any] | Scenario,
+    strategies: Sequence[Any] | Any,
+    seeds: int | Sequence[int],
+    overrides: Sequence[str] | Mapping[str, Any],
+    variants: Mapping[str, Sequence[Any]],
+    out: str | Path | None,
+    target: float | None,
+    columns: Sequence[str],
+    fields: Mapping[str, Any],
+) -> PlannedComparison:
+    """Plans a comparison and checks its settings; the arguments are those of `compare`.
+
+    Raises:
+        InputError: If any of the runs cannot be done.
+    """
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     listed = [s for one in given for s in (split(one) if isinstance(one, str) else [one])]
-    planned = plan(
-        source, listed, checked_seeds(seeds), overrides, dict(variants or {}), dict(fields)
-    )
+    planned = plan(source, listed, checked_seeds(seeds), overrides, variants, dict(fields))
     first = planned[0].scenario
     checked_target(target, _score_of_all(planned))
     for one in planned:
-        _check_columns(columns, one.scenario)
+        check_columns(columns, one.scenario)
     folder = Path(out) if out else first.output.dir / f"{first.name}-comparison"
     refuse_other_runs(planned, folder)
     check_resources(first)
     check_trackers(first)
-    todo = [one for one in planned if not RunFolder(folder / one.entry.folder).finished]
-    with shown(progress, len(planned), len(todo)) as watch:
-        load = memory_of_data()
-        check_groups(todo, load)
-        write_plan(folder, [one.entry for one in planned], target, columns)
-        write_failures(folder, run_all(tasks_of(todo, folder), load, watch, max_parallel))
-    return Comparison.open(folder)
-
-
-def _check_columns(columns: Sequence[str], scenario: Scenario) -> None:
-    """Refuses columns for which the runs will have no numbers."""
-    for one in asked(columns, scenario.metric_set):
-        if one.aggregation is AGGREGATIONS["validated"]:
-            _check_validation(one.title, scenario)
-        if one.aggregation is AGGREGATIONS["last_five"]:
-            _check_tested_rounds(one.title, scenario)
-
-
-def _check_validation(title: str, scenario: Scenario) -> None:
-    """Refuses a round chosen on validation for a run in which no client validates."""
-    if not scenario.evaluation.validation:
-        raise InputError(
-            f"columns: '{title}' needs validation samples, and the runs have none; set "
-            "evaluation.validation to a share, such as 0.2, or leave the column out"
-        )
-    if scenario.evaluation.fraction == 0:
-        raise InputError(
-            f"columns: '{title}' needs clients that validate, and evaluation.fraction is "
-            "0; raise it, or leave the column out"
-        )
-
-
-def _check_tested_rounds(title: str, scenario: Scenario) -> None:
-    """Refuses the mean of five tested rounds for a run that will test fewer."""
-    spec, rounds = scenario.evaluation, scenario.rounds
-    once = spec.select == "validation"
-    tested = 1 if once else math.ceil(rounds / spec.every)
-    if tested < LAST:
-        cause = "evaluation.select=validation" if once else f"evaluation.every={spec.every}"
-        remedy = "evaluation.select=last and " * once + "evaluation.every=1"
-        more = f" and rounds to {LAST} or more" * (rounds < LAST)
-        raise InputError(
-            f"columns: '{title}' needs {LAST} tested rounds, and {cause} tests {tested} of "
-            f"{rounds}; set {remedy}{more}, or leave the column out"
-        )
+    return PlannedComparison(planned, folder, target, columns)
 
 
 def _score_of_all(planned: Sequence[PlannedRun]) -> Score:
@@ -222,6 +249,22 @@ def run_all(
     elif jobs:
         run_on_ray(jobs, load, on_progress, max_parallel)
     return failures
+
+
+def refuse_untested(prepared: Prepared) -> None:
+    """Refuses runs that test nothing, and warns of those that lack some domains.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    test = last_test_of(prepared)
+    if test.why_nothing:
+        lone = test.scenario.evaluation.domains
+        raise InputError(
+            f"{test.why_nothing}, so that there is no number to compare; set "
+            "evaluation.fraction=1" + ", or leave the method out" * lone
+        )
+    log_remarks(filter(None, [test.remark]))
 
 
 @contextmanager

@@ -8,7 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
-from fedlab.comparison.compare import compare
+from fedlab.comparison.compare import (
+    check_groups,
+    checked_parallel,
+    plan_comparison,
+    refuse_untested,
+    shown,
+)
+from fedlab.comparison.comparison import Comparison
+from fedlab.comparison.launch import memory_of_data
 from fedlab.comparison.suite import Suite
 from fedlab.engine.ray.session import session
 from fedlab.errors import InputError
@@ -47,6 +55,7 @@ def compare_scenarios(
         InputError: If any of the runs cannot be done, two scenarios have one name, or their first
             metrics differ; nothing was started.
     """
+    max_parallel = checked_parallel(max_parallel, fields)
     given = list(strategies) if isinstance(strategies, list | tuple) else [strategies]
     if not [each for each in given if each]:
         raise InputError("strategies: several scenarios are compared by methods; name them")
@@ -57,20 +66,19 @@ def compare_scenarios(
     _refuse_other_metrics(loaded)
     folder = Path(out) if out else loaded[0].output.dir / "suite"
     with session():
-        found = {
-            name: compare(
-                source,
-                strategies,
-                seeds,
-                overrides,
-                out=folder / name,
-                columns=columns,
-                max_parallel=max_parallel,
-                progress=progress,
-                **fields,
+        ready = {
+            name: plan_comparison(
+                source, strategies, seeds, overrides, {}, folder / name, None, columns, fields
             )
             for name, source in zip(names, sources, strict=True)
         }
+        for each in ready.values():
+            with shown(progress, len(each.planned), len(each.left())):
+                check_groups(each.left(), memory_of_data(), refuse_untested)
+        found: dict[str, Comparison] = {}
+        for name, each in ready.items():
+            with shown(progress, len(each.planned), len(each.left())) as watch:
+                found[name] = each.run(memory_of_data(), watch, max_parallel)
     return Suite.of(found)
 
 

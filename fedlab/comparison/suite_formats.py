@@ -53,8 +53,8 @@ def notes(suite: SuiteNumbers) -> list[str]:
     left_out = [name for name in suite.comparisons if name not in suite.complete]
     if left_out:
         lines.append(
-            f"{', '.join(left_out)}: a method has no finished run there, so that it counts in no "
-            "number over scenarios."
+            f"{', '.join(left_out)}: a method has no finished run there, or no mean over all "
+            "domains, so that the scenario counts in no number over scenarios."
         )
     if suite.ranks is not None:
         lines.append(

@@ -41,6 +41,9 @@ from fedlab.virtual_time.round_plan import RoundPlan
 COHORT = "cohort"
 """Random stream for drawing the clients that train."""
 
+TESTERS = "evaluation cohort"
+"""Random stream for drawing the clients that test."""
+
 MAX_ERRORS = 3
 """Largest number of failed clients' reasons, often whole tracebacks, in an error message."""
 
@@ -136,8 +139,7 @@ class MessageRounds(RoundHooks):
     ) -> Iterable[Message]:
         """One message per client that tests its own model on its own test split."""
         self._adopt(arrays)
-        purpose = "evaluation cohort"
-        nodes = self.cohort(server_round, grid, purpose, self.settings.fraction_evaluate)
+        nodes = self.cohort(server_round, grid, TESTERS, self.settings.fraction_evaluate)
         return self._messages(server_round, config, nodes, MessageType.EVALUATE, grid)
 
     def _adopt(self, arrays: ArrayRecord) -> None:

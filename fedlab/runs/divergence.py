@@ -12,6 +12,8 @@ from fedlab.metrics.metric_set import LOSS
 
 log = logging.getLogger("fedlab")
 
+LOST = "all replies were late or never came (devices.deadline, devices.dropout)"
+
 
 class DivergenceWarning:
     """Observer that warns once when clients' updates stop being finite, and again at the end.
@@ -27,6 +29,8 @@ class DivergenceWarning:
         """Rounds in which no client's update was finite."""
         self.rounds = self.unused = 0
         """Rounds, and those of them in which no client's update was used."""
+        self.failed = False
+        """Whether any client has failed, or its update was refused."""
 
     def on_start(self, strategy: RoundStrategy, first_round: int, rounds: int) -> None:
         """Does nothing."""
@@ -41,7 +45,8 @@ class DivergenceWarning:
         left_out = [name for name, why in report.failures.items() if NOT_FINITE in why]
         lost = [*left_out, *(name for name, loss in losses.items() if not math.isfinite(loss))]
         self.rounds += 1
-        self.unused += bool(report.failures) and not losses
+        self.failed |= bool(report.failures)
+        self.unused += (bool(report.failures) or _lost_on_the_way(report)) and not losses
         if left_out and not losses:
             self.fruitless.append(report.round)
         if lost and not self.warned:
@@ -61,8 +66,9 @@ class DivergenceWarning:
         if self.rounds and self.unused == self.rounds:
             log.warning(
                 "no client's update was used in any of %d rounds, so that the model is the one it "
-                "started from and the run is no result; failures.csv says why",
+                "started from and the run is no result; %s",
                 self.rounds,
+                "failures.csv says why" if self.failed else LOST,
             )
         elif self.fruitless:
             log.warning(
@@ -71,3 +77,11 @@ class DivergenceWarning:
                 len(self.fruitless),
                 self.fruitless[0],
             )
+
+
+def _lost_on_the_way(report: RoundReport) -> bool:
+    """Whether clients were asked on a virtual clock of which none was waited for."""
+    return any(
+        row.split == "round" and row.metric in ("late", "dropped") and row.value
+        for row in report.rows
+    )

@@ -41,5 +41,12 @@ def check_resumable(begun: Mapping[str, Any], scenario: Scenario, file: Path) ->
         raise InputError(
             f"{file}: the run was begun with another scenario: {'; '.join(lines)}; set that back, "
             "or start another run (one that goes on may change "
-            f"{', '.join(sorted(IN_MID_RUN))} alone)"
+            f"{', '.join(sorted(IN_MID_RUN))} alone{_but_choosing(scenario)})"
         )
+
+
+def _but_choosing(scenario: Scenario) -> str:
+    """What of the evaluation stays, in words."""
+    if scenario.evaluation.validation is None:
+        return ""
+    return f", of evaluation not {', '.join(sorted(CHOOSING))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 from typing import TYPE_CHECKING
 
 from fedlab.errors import InputError
@@ -38,19 +39,31 @@ class Rule:
     def value(self, history: pandas.DataFrame, split: Split | None = None) -> float:
         """The score of a run: on each domain that of all its samples, and the mean over domains.
 
-        NaN where nothing was measured.
+        Where a share of the clients tests (``evaluation.fraction``), a round may test some domains
+        only, the same ones in all draws of a seed: the mean is over these. NaN where nothing was
+        measured, or the score of a measured domain is not defined.
 
         Args:
             history: The run's.
             split: Of which samples; those that the rule is about by default.
         """
         read = split or self.split
-        means = learning_curves(history, self.score.name, read).mean(axis="columns", skipna=False)
+        curves = learning_curves(history, self.score.name, read)
+        means = curves.mean(axis="columns")
+        means[(curves.isna() & _measured(history, self.score.name, read)).any(axis="columns")] = nan
         if means.empty:
-            return float("nan")
+            return nan
         if self.best and read == "validation":
             return self.score.sign * float((self.score.sign * means).max())
         return float(means.iloc[-1])
+
+
+def _measured(history: pandas.DataFrame, metric: str, split: Split) -> pandas.DataFrame:
+    """Whether each domain was measured in each round, as `learning_curves` has them."""
+    rows = history[(history["split"] == split) & (history["metric"] == metric)]
+    rows = rows[rows["domain"] != ""]
+    counts = rows.groupby(["round", "domain"]).size().unstack("domain", fill_value=0)
+    return counts > 0
 
 
 def rule_of(scenario: Scenario, metric: str | None, oracle: bool) -> Rule:

@@ -18,7 +18,13 @@ from typing import Any, Literal
 from rich.console import Console
 
 from fedlab.comparison.arguments import split
-from fedlab.comparison.compare import check_groups, run_all, shown, tasks_of
+from fedlab.comparison.compare import (
+    check_groups,
+    refuse_untested,
+    run_all,
+    shown,
+    tasks_of,
+)
 from fedlab.comparison.comparison_folder import write_failures, write_plan
 from fedlab.comparison.launch import memory_of_data
 from fedlab.comparison.plan import checked_seeds, refuse_other_runs
@@ -190,6 +196,8 @@ def tune(
     with shown(progress, len(firsts), len(firsts)):
         if without:
             check_groups(firsts, load, left_out.refuse_without_global_model)
+        elif select == "oracle":
+            check_groups(firsts, load, refuse_untested)
         else:
             check_groups(firsts, load)
     keep_plan(folder, plan)
@@ -216,7 +224,7 @@ def tune(
     target = folder / COMPARISON
     refuse_other_runs(winners, target)
     left = [one for one in winners if not RunFolder(target / one.entry.folder).finished]
-    check_groups(left, load)
+    check_groups(left, load, refuse_untested)
     how = Tuned(budget, select, rule.score.name)
     write_plan(target, [one.entry for one in winners], None, tuned=how)
     write_failures(target, train(tasks_of(left, target)))
@@ -236,6 +244,11 @@ def _refuse_unscored(scenario: Scenario, select: Select) -> None:
         raise InputError(
             "evaluation.fraction: 0 and evaluation.domains=false test nothing, and the best draw "
             "is chosen by tests; set evaluation.fraction=1"
+        )
+    if select == left_out.NAME and evaluation.fraction == 0 and not evaluation.domains:
+        raise InputError(
+            "evaluation.fraction: 0 and evaluation.domains=false test nothing, and what is chosen "
+            "is compared by tests; set evaluation.domains=true"
         )
 
 
