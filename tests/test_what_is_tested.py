@@ -76,7 +76,11 @@ def test_draws_whose_clients_test_in_turn_are_judged_by_those_that_did(
     [
         ("fedavg", {"fraction": 0, "domains": False}, "has no result but its model"),
         ("fedbn", {"fraction": 0.34}, "round 2, the last, tests nothing on d"),
-        ("fedavg", {"fraction": 0.34, "domains": False}, "or evaluation.domains=true"),
+        (
+            "fedavg",
+            {"fraction": 0.34, "domains": False},
+            "no mean over domains includes them; set evaluation.fraction=1 or evaluation.domains",
+        ),
     ],
 )
 def test_a_run_says_before_training_what_it_will_not_test(
