@@ -108,3 +108,12 @@ def test_a_run_that_tests_all_domains_says_nothing(
     run = fedlab.simulate(asked, out=tmp_path / "run", progress=False)
     assert len(run.summary()) == 3
     assert "evaluation" not in caplog.text
+
+
+def test_a_finished_run_without_a_test_says_how_to_get_one(tmp_path: Path) -> None:
+    asked = scenario(model="linear", evaluation={"fraction": 0, "domains": False})
+    run = fedlab.simulate(asked, out=tmp_path / "run", progress=False)
+    with pytest.raises(InputError, match=r"finished without a test.* rounds=3 evaluation.frac"):
+        run.summary()
+    longer = fedlab.resume(run.folder, ["rounds=3", "evaluation.fraction=1"], progress=False)
+    assert len(longer.summary()) == 3
