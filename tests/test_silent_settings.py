@@ -102,3 +102,30 @@ def test_what_is_of_classes_is_refused_where_clients_know_none(
         fedlab.simulate(scenario(partition=partition), out=folder, progress=False)
     with pytest.raises(InputError, match=r"know no classes \(partition.known_label: client\)"):
         verb(fedlab.load_run(folder))
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        ("personalise", "--out"),
+        ("calibrate", "--out"),
+        ("adapt-test", "--out"),
+        ("adapt-test", "--priors"),
+        ("audit", "--out"),
+        ("discover", "--out"),
+        ("discover", "--priors"),
+        ("forget", "--table"),
+        ("tune", "--write"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    verb: str, option: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "nowhere" / "file.csv"
+    # The run is not there, either, which is found when the work begins.
+    done = CliRunner().invoke(cli.app, [verb, str(tmp_path / "none"), option, str(file)])
+    assert isinstance(done.exception, InputError)
+    said = str(done.exception)
+    assert said.startswith(f"{option}: '{file}' cannot be written: there is no folder '")
+    done = CliRunner().invoke(cli.app, [verb, str(tmp_path / "none"), option, str(tmp_path)])
+    assert "it is a folder; choose another file" in str(done.exception)

@@ -76,7 +76,11 @@ def test_draws_whose_clients_test_in_turn_are_judged_by_those_that_did(
     [
         ("fedavg", {"fraction": 0, "domains": False}, "has no result but its model"),
         ("fedbn", {"fraction": 0.34}, "round 2, the last, tests nothing on d"),
-        ("fedavg", {"fraction": 0.34, "domains": False}, "or evaluation.domains=true"),
+        (
+            "fedavg",
+            {"fraction": 0.34, "domains": False},
+            "no mean over domains includes them; set evaluation.fraction=1 or evaluation.domains",
+        ),
     ],
 )
 def test_a_run_says_before_training_what_it_will_not_test(
@@ -104,3 +108,12 @@ def test_a_run_that_tests_all_domains_says_nothing(
     run = fedlab.simulate(asked, out=tmp_path / "run", progress=False)
     assert len(run.summary()) == 3
     assert "evaluation" not in caplog.text
+
+
+def test_a_finished_run_without_a_test_says_how_to_get_one(tmp_path: Path) -> None:
+    asked = scenario(model="linear", evaluation={"fraction": 0, "domains": False})
+    run = fedlab.simulate(asked, out=tmp_path / "run", progress=False)
+    with pytest.raises(InputError, match=r"finished without a test.* rounds=3 evaluation.frac"):
+        run.summary()
+    longer = fedlab.resume(run.folder, ["rounds=3", "evaluation.fraction=1"], progress=False)
+    assert len(longer.summary()) == 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 import fedlab
-from fedlab.cli.app import app, err, out
+from fedlab.cli.app import TableFile, app, err, out, writable
 from fedlab.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,18 +32,14 @@ def personalise(
     ] = "lp_ft",
     shots: Annotated[int, typer.Option(help="Labelled samples per class.", min=1)] = 5,
     steps: Annotated[int, typer.Option(help="Optimiser steps of each stage.", min=1)] = 100,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="lp_ft, fine_tune: learning rate (Adam) of all layers; 1e-4."),
-    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of all layers; 1e-4.")] = None,
     head_lr: Annotated[
-        float | None,
-        typer.Option(help="lp_ft, head: learning rate of the head alone; 1e-3."),
+        float | None, typer.Option(help="Learning rate of the head alone; 1e-3.")
     ] = None,
     domain: Annotated[
         str | None, typer.Option(help="The global model to this domain, instead.")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="Table as CSV.")] = None,
+    file: TableFile = None,
 ) -> None:
     """Fine-tune a finished run's model for every client, with few labels, and test it.
 
@@ -87,7 +83,7 @@ def calibrate(
     lr: Annotated[
         float | None, typer.Option(help="ccvr: their learning rate (SGD, momentum 0.9); 0.01.")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="Table as CSV.")] = None,
+    file: TableFile = None,
     picture: Annotated[
         Path | None,
         typer.Option(help="temperature: reliability diagram (.png, .pdf, .svg)."),
@@ -213,10 +209,12 @@ def adapt_test(
         int, typer.Option(help="Order of test samples, and the adapter's training.")
     ] = 0,
     domain: Annotated[str | None, typer.Option(help="Test samples of this domain alone.")] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="Table as CSV.")] = None,
+    file: TableFile = None,
     priors: Annotated[
         Path | None,
-        typer.Option(help="label_shift, label_shift_adapter: class priors as CSV."),
+        typer.Option(
+            help="label_shift, label_shift_adapter: class priors as CSV.", callback=writable
+        ),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Before and after as a picture (.png, .pdf, .svg).")
@@ -284,7 +282,9 @@ def _write_table(table: pandas.DataFrame, file: Path | None, what: str = "table"
 def audit(
     run: Annotated[Path, typer.Argument()],
     folds: Annotated[int, typer.Option(help="Parts of a client's samples.", min=2)] = 5,
-    file: Annotated[Path | None, typer.Option("--out", help="All samples as CSV.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="All samples as CSV.", callback=writable)
+    ] = None,
 ) -> None:
     """Find labels that are probably wrong among the clients of a finished run.
 

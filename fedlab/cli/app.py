@@ -37,6 +37,21 @@ Overrides = Annotated[
 ]
 
 
+def writable(option: typer.CallbackParam, file: Path | None) -> Path | None:
+    """Refuses a file that cannot be written, before the work whose results it is for.
+
+    Raises:
+        InputError: If its folder is not there, or it is a folder itself.
+    """
+    if file is None or (file.parent.is_dir() and not file.is_dir()):
+        return file
+    why = "it is a folder" if file.is_dir() else f"there is no folder '{file.parent}'"
+    raise InputError(f"{option.opts[0]}: '{file}' cannot be written: {why}; choose another file")
+
+
+TableFile = Annotated[Path | None, typer.Option("--out", help="Table as CSV.", callback=writable)]
+
+
 class Changing(TyperCommand):
     """A verb that takes overrides of a scenario, which are not options."""
 

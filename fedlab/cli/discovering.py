@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 import fedlab
-from fedlab.cli.app import app, out
+from fedlab.cli.app import app, out, writable
 
 
 @app.command(rich_help_panel="After training")
@@ -24,8 +24,12 @@ def discover(
         str, typer.Option(help="anchors (a cell of its own for each class) or nmf.")
     ] = "anchors",
     starts: Annotated[int | None, typer.Option(help="nmf: random starts; 10.", min=1)] = None,
-    file: Annotated[Path | None, typer.Option("--out", help="All test samples as CSV.")] = None,
-    priors: Annotated[Path | None, typer.Option(help="Shares of classes as CSV.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--out", help="All test samples as CSV.", callback=writable)
+    ] = None,
+    priors: Annotated[
+        Path | None, typer.Option(help="Shares of classes as CSV.", callback=writable)
+    ] = None,
 ) -> None:
     """Find classes among clients that know none, by what shifts together from client to client.
 

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 import fedlab
-from fedlab.cli.app import app, out
+from fedlab.cli.app import app, out, writable
 
 
 @app.command(rich_help_panel="After training")
@@ -74,7 +74,9 @@ def forget(
     folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the new run; RUN-without-CLIENT.")
     ] = None,
-    table: Annotated[Path | None, typer.Option(help="All numbers as CSV.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="All numbers as CSV.", callback=writable)
+    ] = None,
 ) -> None:
     """Make a run whose model has forgotten a client, and test what it still knows of the client.
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from fedlab.cli.app import Changing, Overrides, Source, app, err, out
+from fedlab.cli.app import Changing, Overrides, Source, app, err, out, writable
 from fedlab.cli.comparing import TableFormat, show
 
 
@@ -76,7 +76,10 @@ def tune(
         Path | None, typer.Option("--out", help="Folder, instead of one in runs/.")
     ] = None,
     write: Annotated[
-        Path | None, typer.Option(help="Where to write the tuned scenario (one for each method).")
+        Path | None,
+        typer.Option(
+            help="Where to write the tuned scenario (one for each method).", callback=writable
+        ),
     ] = None,
     layout: Annotated[
         TableFormat, typer.Option("--format", help="Of the table.")

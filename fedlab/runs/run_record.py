@@ -159,8 +159,18 @@ class RunRecord:
         """
         last = metrics.last_evaluated_round(self.history)
         if last is None:
-            raise InputError(f"the run '{self.folder}' has no evaluated round yet; resume it")
+            raise InputError(self.untested)
         return metrics.by_domain_and_training(self.history, last, self.metric_set.first.name)
+
+    @property
+    def untested(self) -> str:
+        """Why there is nothing to show of a run without a test, and the remedy, for an error."""
+        if not self.finished:
+            return f"the run '{self.folder}' has no evaluated round yet; resume it"
+        return (
+            f"the run '{self.folder}' has finished without a test; make it longer, with tests: "
+            f"fedlab resume {self.folder} rounds={self.rounds + 1} evaluation.fraction=1"
+        )
 
     def model_state(self, client: int | None = None) -> dict[str, Tensor]:
         """The model after the last round, or the round that was chosen on validation.

@@ -20,7 +20,7 @@ from fedlab.server_app import build_strategy
 if TYPE_CHECKING:
     from fedlab.strategies.base import Strategy
 
-REMEDY = "set evaluation.fraction=1"
+REMEDY = "evaluation.fraction=1"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class LastTest:
         domains: The domains that they, or the global model, are tested on.
         untested: The other domains that clients or the server could be tested on.
         has_model: Whether the method has a global model to test.
+        held_out: Whether clients that never train are tested, too.
     """
 
     scenario: Scenario
@@ -40,6 +41,7 @@ class LastTest:
     domains: tuple[str, ...]
     untested: tuple[str, ...]
     has_model: bool
+    held_out: bool = False
 
     @property
     def why_nothing(self) -> str:
@@ -57,7 +59,8 @@ class LastTest:
     def remark(self) -> str:
         """A remark on what a reader of the results would miss; empty if nothing is missing."""
         if why := self.why_nothing:
-            return f"{why}, so that the run has no result but its model; {REMEDY} to have one"
+            but = "its model" + " and the tests of held-out clients" * self.held_out
+            return f"{why}, so that the run has no result but {but}; set {REMEDY} to have one"
         spec = self.scenario.evaluation
         if not self.untested or spec.select == "validation" or spec.patience is not None:
             return ""  # which round is the last, or the tested one, is not known yet
@@ -66,8 +69,8 @@ class LastTest:
             return ""  # an unseen domain, and no global model: comparisons say so
         return (
             f"evaluation: round {self.scenario.rounds}, the last, tests nothing on "
-            f"{listed(self.untested)}, so that there is no mean over all domains; "
-            f"{' or '.join(remedies)}"
+            f"{listed(self.untested)}, so that no mean over domains includes "
+            f"{'them' if len(self.untested) > 1 else 'it'}; set {' or '.join(remedies)}"
         )
 
     @property
@@ -110,7 +113,7 @@ def last_test(
     own = data.test.domains[partition.test[np.isin(owner, clients)]]
     found |= {data.domain_names[index] for index in np.unique(own).tolist()}
     names = [name for name in data.domain_names if name not in found]
-    return LastTest(scenario, tuple(clients), tuple(found), tuple(names), has_model)
+    return LastTest(scenario, tuple(clients), tuple(found), tuple(names), has_model, bool(held_out))
 
 
 def testers(strategy: Strategy, scenario: Scenario, clients: int) -> list[int]:

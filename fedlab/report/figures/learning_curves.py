@@ -65,7 +65,7 @@ def curves_of(run: RunRecord, score: Score) -> pandas.DataFrame:
     """
     curves = learning_curves(run.history, score.name, followed_split(run.history))
     if curves.empty:
-        raise InputError(f"the run '{run.folder}' has no evaluated round yet; resume it")
+        raise InputError(run.untested)
     return curves
 
 

@@ -38,7 +38,8 @@ def read_comparison(
         named = ", ".join(f"'{folder}'" for folder in folders)
         raise InputError(
             f"no run in {named} has finished with an evaluated round, so there is nothing to "
-            "report; go on with `fedlab resume`"
+            "report; go on with `fedlab resume` (where runs test nothing, with more rounds and "
+            "evaluation.fraction=1)"
         )
     return comparison
 

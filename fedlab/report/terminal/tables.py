@@ -69,4 +69,4 @@ def write_csv(table: pandas.DataFrame, file: Path) -> None:
     try:
         table.to_csv(file, index=False)
     except OSError as error:
-        raise InputError(f"--out: '{file}' cannot be written: {error.strerror or error}") from error
+        raise InputError(f"'{file}' cannot be written: {error.strerror or error}") from error
