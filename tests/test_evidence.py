@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import evidence_parts
 import pandas
@@ -15,7 +17,7 @@ from scipy.stats import ttest_1samp
 
 from benchmarks.evidence import claim as claims
 from benchmarks.evidence import evidence_rows, running_claims, study_commands, summary
-from benchmarks.evidence.claim import Claim, Pair
+from benchmarks.evidence.claim import Claim, Pair, Study
 from benchmarks.evidence.verdict import judge, p_value, verdict_of
 from fedlab import load_scenario
 from fedlab.comparison.statistics import paired_difference
@@ -96,6 +98,20 @@ def test_p_of_no_worse_is_that_of_the_test_which_decides(shift: float, against: 
     means = {("s", "a"): above(shift), ("s", "b"): STRONG}
     expected = ttest_1samp(paired_difference(above(shift), STRONG).by_seed, against).pvalue
     assert judge(claim(pair("a", "b", 1.0)), means)[0].p == pytest.approx(expected)
+
+
+def test_a_study_may_take_what_was_chosen_for_some_of_the_methods_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "tuned.yaml").touch()
+    lrs = {"fedavg": {"training.optimizer.lr": 0.1}, "fedbn": {"training.optimizer.lr": 0.2}}
+    tuning = SimpleNamespace(chosen=lrs, summary=lambda: {"score": dict.fromkeys(lrs, 0.9)})
+    monkeypatch.setattr(evidence_rows.Tuning, "open", lambda folder: tuning)
+    first = Study("first", "smoke", {}, {"a": "fedavg", "b": "fedbn"})
+    longer = Study("longer", "smoke", {"rounds": 9}, {"b": "fedbn"}, chosen_in="first")
+    asked = replace(claim(), studies={"first": first, "longer": longer})
+    assert evidence_rows.rows_of(asked, longer, tmp_path) == []
 
 
 def test_curves_that_still_rise_are_named() -> None:

@@ -66,7 +66,7 @@ def rows_of(claim: Claim, study: Study, folders: Path) -> list[dict[str, Any]]:
     choice = folders / (study.chosen_in or study.name)
     if not (choice / "tuned.yaml").is_file():
         return []
-    chosen, rows = chosen_by(choice, study), []
+    chosen, rows = chosen_by(choice, claim.studies[choice.name]), []
     for label, group in groups_of(folders / study.name, study).items():
         values, validation = chosen[label]
         for seed, run in sorted(group.runs.items()):
