@@ -122,18 +122,20 @@ def _order(rows: pandas.DataFrame, curve: pandas.DataFrame) -> str:
     """A study's methods, the one with the largest mean first."""
     domains = _domains(rows)
     rows = rows.assign(apart=rows[domains].std(axis="columns", ddof=0))
+    over_all = ["mean", "apart"] if len(domains) > 1 else []
     reference = _by_seed(rows[rows["method"] == "fedavg"], "mean")
     means = rows.groupby("method")["mean"].mean().sort_values(ascending=False, kind="stable")
     lines = []
     for method in means.index:
         own = rows[rows["method"] == method]
-        cells = [result_rows.spread(_by_seed(own, name)) for name in [*domains, "mean", "apart"]]
+        cells = [result_rows.spread(_by_seed(own, name)) for name in [*domains, *over_all]]
         over = "" if method == "fedavg" else _gain(_by_seed(own, "mean"), reference)
         rise = f"{summary.last_quarter(curve[curve['method'] == method]):+.1f}"
         seconds = f"{own['seconds'].median():.0f}"
         lines.append([str(method), *cells, over, rise, _chosen(own["chosen"].iloc[0]), seconds])
-    head = ["method", *domains, "mean", "over domains", "over fedavg", "last quarter", "chosen"]
-    head.append("seconds a run")
+    titles = {"mean": "mean", "apart": "over domains"}
+    head = ["method", *domains, *(titles[name] for name in over_all), "over fedavg"]
+    head += ["last quarter", "chosen", "seconds a run"]
     days = sorted(rows["date"].unique())
     return f"{rows['seed'].nunique()} seeds, {', '.join(days)}\n\n{tables.table(head, lines)}"
 
