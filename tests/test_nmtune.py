@@ -18,12 +18,10 @@ from fedlab.models.feature_transform import dominant_share, off_diagonal_covaria
 from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.server_app import build_strategy
-from fedlab.simulation import resume, simulate
 from fedlab.training.task import Batch
 from helpers import targets, toy
 from helpers.cohorts import assert_same, both, received
-from helpers.method_rounds import size
-from helpers.running import At, result
+from helpers.method_rounds import CUT, assert_ends_alike, size
 
 
 def runtime_of(target: str = "class", **block: Any) -> Runtime:
@@ -154,22 +152,9 @@ def test_clients_send_what_the_base_sends_with_the_transform(
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     block: dict[str, Any], tmp_path: Path
 ) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    chosen = targets.scenario(
-        "class",
-        model="linear",
-        strategy={"name": "nmtune", "largest": 2, **block},
-        rounds=4,
-        participation={"fraction": 0.67},
-        evaluation={"every": 2},
-    )
-    simulate(chosen, out=tmp_path / "whole", progress=False)
-    with pytest.raises(KeyboardInterrupt):
-        simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
-    assert resume(tmp_path / "cut", progress=False).finished
-    assert result(tmp_path / "whole") == result(tmp_path / "cut")
+    strategy = {"name": "nmtune", "largest": 2, **block}
+    chosen = targets.scenario("class", model="linear", strategy=strategy, **CUT)
+    assert_ends_alike(chosen, tmp_path)
 
 
 class Half(CrossEntropy):

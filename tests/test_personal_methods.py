@@ -21,10 +21,11 @@ from fedlab.federation.client_updates import ClientUpdate
 from fedlab.preparation import Prepared, prepare
 from fedlab.report.terminal.summary_table import print_closing_table
 from fedlab.runs.run import load_run
-from fedlab.simulation import resume, simulate
+from fedlab.simulation import simulate
 from helpers import toy
 from helpers.cohorts import assert_same, both, ragged
-from helpers.running import At, on, result
+from helpers.method_rounds import CUT, assert_ends_alike
+from helpers.running import on, result
 
 METHODS: list[Any] = ["ditto", "fedper", "lg_fedavg", "fedproto", "local_only", "centralised"]
 METHODS.append({"name": "fedrep", "head_epochs": 2})
@@ -289,21 +290,7 @@ def test_clients_are_tested_with_the_models_they_keep(method: Any, tmp_path: Pat
 @pytest.mark.slow  # test_engine interrupts every method; this is with a deeper network
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(method: Any, tmp_path: Path) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    chosen = toy.scenario(
-        strategy=method,
-        model=DEEP,
-        rounds=4,
-        participation={"fraction": 0.67},
-        evaluation={"every": 2},
-    )
-    simulate(chosen, out=tmp_path / "whole", progress=False)
-    with pytest.raises(KeyboardInterrupt):
-        simulate(chosen, out=tmp_path / "cut", callbacks=[At(2, interrupt)], progress=False)
-    assert resume(tmp_path / "cut", progress=False).finished
-    assert result(tmp_path / "whole") == result(tmp_path / "cut")
+    assert_ends_alike(toy.scenario(strategy=method, model=DEEP, **CUT), tmp_path)
 
 
 @pytest.mark.slow  # test_control_variates has a method on Ray whose clients keep tensors

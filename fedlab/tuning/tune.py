@@ -240,11 +240,6 @@ def _refuse_unscored(scenario: Scenario, select: Select) -> None:
             "clients' validation; set evaluation.fraction=1, or choose by --select "
             "leave_one_domain_out"
         )
-    if select == "oracle" and evaluation.fraction == 0 and not evaluation.domains:
-        raise InputError(
-            "evaluation.fraction: 0 and evaluation.domains=false test nothing, and the best draw "
-            "is chosen by tests; set evaluation.fraction=1"
-        )
     if select == left_out.NAME and evaluation.fraction == 0 and not evaluation.domains:
         raise InputError(
             "evaluation.fraction: 0 and evaluation.domains=false test nothing, and what is chosen "

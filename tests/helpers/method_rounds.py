@@ -51,13 +51,25 @@ def scenario(method: Any, **changes: Any) -> Scenario:
     return toy.scenario(**{"strategy": method, "model": model} | changes)
 
 
+CUT: dict[str, Any] = {
+    "rounds": 4,
+    "participation": {"fraction": 0.67},
+    "evaluation": {"every": 2},
+}
+"""Of a run that is interrupted after two rounds: not all clients have a state by then."""
+
+
 def assert_resumes(method: Any, folder: Path) -> None:
-    """An interrupted run ends in the bytes of an uninterrupted one."""
+    """An interrupted run of a method ends in the bytes of an uninterrupted one."""
+    assert_ends_alike(scenario(method, **CUT), folder)
+
+
+def assert_ends_alike(chosen: Scenario, folder: Path) -> None:
+    """A run that is interrupted after two rounds ends in the bytes of an uninterrupted one."""
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    chosen = scenario(method, rounds=4, participation={"fraction": 0.67}, evaluation={"every": 2})
     simulate(chosen, out=folder / "whole", progress=False)
     with pytest.raises(KeyboardInterrupt):
         simulate(chosen, out=folder / "cut", callbacks=[At(2, interrupt)], progress=False)
