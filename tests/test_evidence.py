@@ -24,6 +24,8 @@ from fedlab.comparison.statistics import paired_difference
 from fedlab.tuning.space import read_space
 
 STRONG = {seed: 80.0 + seed / 10 for seed in range(6)}
+FIRST = Study("first", "smoke", {}, {"a": "fedavg", "b": "fedbn"})
+LONGER = Study("longer", "smoke", {"rounds": 9}, {"b": "fedbn"}, chosen_in="first")
 
 
 def claim(*pairs: Pair, seeds: int = 6) -> Claim:
@@ -108,10 +110,25 @@ def test_a_study_may_take_what_was_chosen_for_some_of_the_methods_of_another(
     lrs = {"fedavg": {"training.optimizer.lr": 0.1}, "fedbn": {"training.optimizer.lr": 0.2}}
     tuning = SimpleNamespace(chosen=lrs, summary=lambda: {"score": dict.fromkeys(lrs, 0.9)})
     monkeypatch.setattr(evidence_rows.Tuning, "open", lambda folder: tuning)
-    first = Study("first", "smoke", {}, {"a": "fedavg", "b": "fedbn"})
-    longer = Study("longer", "smoke", {"rounds": 9}, {"b": "fedbn"}, chosen_in="first")
-    asked = replace(claim(), studies={"first": first, "longer": longer})
-    assert evidence_rows.rows_of(asked, longer, tmp_path) == []
+    asked = replace(claim(), studies={"first": FIRST, "longer": LONGER})
+    assert evidence_rows.rows_of(asked, LONGER, tmp_path) == []
+
+
+def test_what_was_chosen_is_read_from_kept_rows_where_the_tuning_is_not_at_hand(
+    tmp_path: Path,
+) -> None:
+    asked = replace(claim(), studies={"first": FIRST, "longer": LONGER})
+    line = {"study": "first", "chosen": '{"training.optimizer.lr": 0.2}', "validation": 90.0}
+    kept = pandas.DataFrame([line | {"method": name} for name in FIRST.methods])
+    kept.to_csv(tmp_path / "c.csv", index=False)
+    found = evidence_rows.chosen_for(asked, LONGER, tmp_path / "runs", tmp_path)
+    assert found["b"] == ({"training.optimizer.lr": 0.2}, pytest.approx(0.9))
+
+
+def test_a_choice_that_nobody_made_is_asked_for(tmp_path: Path) -> None:
+    asked = replace(claim(), studies={"first": FIRST, "longer": LONGER})
+    with pytest.raises(ValueError, match="run --study first first"):
+        running_claims.run(asked, {}, tmp_path / "runs", studies=("longer",), results=tmp_path)
 
 
 def test_curves_that_still_rise_are_named() -> None:

@@ -35,12 +35,30 @@ LAST = ["command", "machine", "date", "version"]
 CURVE = ["study", "method", "round", "mean", "low", "high", "seeds"]
 
 
-def chosen_by(folder: Path, study: Study) -> dict[str, tuple[Mapping[str, Any], float]]:
-    """What a tuning chose for each method: values by dotted key, and their validation."""
-    tuning = Tuning.open(folder)
-    scores = tuning.summary()["score"]
-    pairs = zip(study.methods, tuning.chosen.items(), strict=True)
-    return {label: (values, float(scores[name])) for label, (name, values) in pairs}
+def chosen_for(
+    claim: Claim, study: Study, folders: Path, results: Path = RESULTS
+) -> dict[str, tuple[Mapping[str, Any], float]]:
+    """What was chosen for each method of a study: values by dotted key, and their validation.
+
+    They are those of the study that tunes for it: of its tuning where that was run here, else of
+    its kept rows, so that a study beside the others does not ask for the tuning again.
+
+    Returns:
+        Nothing where there is neither.
+    """
+    tuned = claim.studies[study.chosen_in or study.name]
+    if (folders / tuned.name / "tuned.yaml").is_file():
+        tuning = Tuning.open(folders / tuned.name)
+        scores = tuning.summary()["score"]
+        pairs = zip(tuned.methods, tuning.chosen.items(), strict=True)
+        return {label: (values, float(scores[name])) for label, (name, values) in pairs}
+    if study.chosen_in is None:
+        return {}
+    kept = read(claim.name, results)
+    kept = kept[kept["study"] == tuned.name].drop_duplicates("method").set_index("method")
+    return {
+        str(label): (json.loads(r["chosen"]), r["validation"] / 100) for label, r in kept.iterrows()
+    }
 
 
 def groups_of(folder: Path, study: Study) -> dict[str, Group]:
@@ -55,18 +73,20 @@ def groups_of(folder: Path, study: Study) -> dict[str, Group]:
     return found
 
 
-def rows_of(claim: Claim, study: Study, folders: Path) -> list[dict[str, Any]]:
+def rows_of(
+    claim: Claim, study: Study, folders: Path, results: Path = RESULTS
+) -> list[dict[str, Any]]:
     """The rows of a study's finished runs.
 
     Args:
         claim: The claim.
         study: One of its studies.
         folders: The claim's folder, which has one for each study.
+        results: Where rows are kept.
     """
-    choice = folders / (study.chosen_in or study.name)
-    if not (choice / "tuned.yaml").is_file():
+    rows, chosen = [], chosen_for(claim, study, folders, results)
+    if not chosen:
         return []
-    chosen, rows = chosen_by(choice, claim.studies[choice.name]), []
     for label, group in groups_of(folders / study.name, study).items():
         values, validation = chosen[label]
         for seed, run in sorted(group.runs.items()):
@@ -106,7 +126,7 @@ def curve_of(run: Run, claim: Claim, study: Study) -> pandas.DataFrame:
 
 def curves_of(claim: Claim, study: Study, folders: Path) -> list[dict[str, Any]]:
     """The curves of a study: mean over domains in per cent, over seeds, with its interval."""
-    if not (folders / (study.chosen_in or study.name) / "tuned.yaml").is_file():
+    if study.chosen_in is None and not (folders / study.name / "tuned.yaml").is_file():
         return []
     rows = []
     for label, group in groups_of(folders / study.name, study).items():
@@ -132,7 +152,7 @@ def write(claim: Claim, folders: Path, results: Path = RESULTS) -> None:
     results.mkdir(parents=True, exist_ok=True)
     rows, curves = [], []
     for study in claim.studies.values():
-        rows += rows_of(claim, study, folders)
+        rows += rows_of(claim, study, folders, results)
         curves += curves_of(claim, study, folders)
     _replace(results / f"{claim.name}.csv", rows, [*FIRST, *LAST], claim)
     _replace(results / f"{claim.name}_curve.csv", curves, CURVE, claim)

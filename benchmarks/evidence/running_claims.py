@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.evidence import evidence_rows
 from benchmarks.evidence.claim import Claim, Study
-from benchmarks.evidence.evidence_rows import chosen_by, slug
+from benchmarks.evidence.evidence_rows import chosen_for, slug
 from benchmarks.evidence.study_commands import compare_command, tune_command
 
 PATIENCE = 60
@@ -42,7 +42,7 @@ def run(
         Whether all of it has been run.
 
     Raises:
-        ValueError: If a study needs data whose folder is not given.
+        ValueError: If a study needs data whose folder is not given, or a choice that was not made.
         subprocess.CalledProcessError: If a command fails.
     """
     end = None if minutes is None else time.monotonic() + 60 * minutes
@@ -52,7 +52,7 @@ def run(
         if study.root is not None and roots.get(study.root) is None:
             option = "--" + study.root.lower().replace("_", "-")
             raise ValueError(f"{claim.name}: {study.name} needs data; give {option} FOLDER")
-        for command in _commands(claim, study, roots, folders):
+        for command in _commands(claim, study, roots, folders, results):
             try:
                 if not _done(command, end):
                     return False
@@ -62,13 +62,18 @@ def run(
 
 
 def _commands(
-    claim: Claim, study: Study, roots: Mapping[str, str | None], folders: Path
+    claim: Claim, study: Study, roots: Mapping[str, str | None], folders: Path, results: Path
 ) -> Iterator[list[str]]:
     root, folder = roots.get(study.root or ""), folders / study.name
     if study.chosen_in is None:
         yield tune_command(claim, study, root, folder)
         return
-    chosen = chosen_by(folders / study.chosen_in, claim.studies[study.chosen_in])
+    chosen = chosen_for(claim, study, folders, results)
+    if missing := [label for label in study.methods if label not in chosen]:
+        raise ValueError(
+            f"{claim.name}: {study.name} takes for {missing[0]} what {study.chosen_in} chose, "
+            f"which has not been run; run --study {study.chosen_in} first"
+        )
     for label, method in study.methods.items():
         values, _ = chosen[label]
         yield compare_command(claim, study, method, values, root, folder / slug(label))
