@@ -46,7 +46,7 @@ def overview() -> str:
 
 
 def three_lines() -> str:
-    """For the README: which claims are confirmed, which refuted, which open."""
+    """For the README: which claims are confirmed, refuted, open, and by how many comparisons."""
     found = _summed()
     kinds = {
         "Confirmed": ("confirmed",),
@@ -55,7 +55,9 @@ def three_lines() -> str:
     }
     lines = []
     for title, verdicts in kinds.items():
-        own = [one.claim.title.rstrip(".") + _open(one) for one in found if one.verdict in verdicts]
+        own = [
+            one.claim.title.rstrip(".") + _counts(one) for one in found if one.verdict in verdicts
+        ]
         lines.append(f"- **{title}**: {'; '.join(own) or 'none'}.\n")
     return "".join(lines)
 
@@ -254,11 +256,16 @@ def _short(value: object) -> str:
     return f"{value:.2g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 
-def _open(one: Summed) -> str:
-    run, total = sum(each.verdict != "not run yet" for each in one.judged), len(one.judged)
-    if not run:
-        return " (not run yet)"
-    return f" ({run} of {total} comparisons run)" if run < total else ""
+def _counts(one: Summed) -> str:
+    """How many comparisons of a claim came out which way: its verdict alone says little of ten."""
+    names = {"confirmed": "confirmed", "refuted": "refuted", "undecided": "open"}
+    found = [
+        (sum(each.verdict == kind for each in one.judged), name) for kind, name in names.items()
+    ]
+    words = [f"{count} {name}" for count, name in found if count]
+    missing = sum(each.verdict == "not run yet" for each in one.judged)
+    words += [f"{missing} not run yet"] if missing else []
+    return f" (of {len(one.judged)} comparisons {', '.join(words)})"
 
 
 @cache
