@@ -55,10 +55,9 @@ def three_lines() -> str:
     }
     lines = []
     for title, verdicts in kinds.items():
-        own = [
-            one.claim.title.rstrip(".") + _counts(one) for one in found if one.verdict in verdicts
-        ]
-        lines.append(f"- **{title}**: {'; '.join(own) or 'none'}.\n")
+        own = [one for one in found if one.verdict in verdicts]
+        words = [one.claim.title.rstrip(".") + _counts(one) for one in own]
+        lines.append(f"- **{title}**: {'; '.join(words) or 'none'}.\n")
     return "".join(lines)
 
 
