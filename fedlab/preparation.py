@@ -21,6 +21,7 @@ from fedlab.engine.execution.round_workload import (
     work_per_round,
 )
 from fedlab.engine.model_check import checked_trainers
+from fedlab.engine.rehearsal.judged_rounds import judging_remarks
 from fedlab.engine.rehearsal.last_test import LastTest, last_test
 from fedlab.engine.rehearsal.pass_count import RoundPasses, count_passes
 from fedlab.engine.rehearsal.rehearse import rehearse
@@ -133,6 +134,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     check_work(scenario, trainer, partition, work)
     for one, each in zip(scenario.networks, trainers, strict=True):
         rehearse(one, data, partition, each)
+    log_remarks(judging_remarks(scenario))
     fleet = None
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)

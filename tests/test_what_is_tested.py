@@ -110,6 +110,29 @@ def test_a_run_that_tests_all_domains_says_nothing(
     assert "evaluation" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ({"fraction": 0.5, "select": "validation"}, "lets other clients judge each round"),
+        ({"fraction": 0.5, "patience": 1}, "(evaluation.patience=1)"),
+        ({"patience": 3}, "cannot end the run early, for 4 rounds are evaluated 4 times"),
+        ({"patience": 1, "every": 3}, "(evaluation.every=3)"),
+        ({"patience": 2}, ""),
+        ({"fraction": 0.5}, ""),
+    ],
+)
+def test_a_choice_of_rounds_that_is_not_what_it_seems_is_remarked(
+    evaluation: dict[str, Any], said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluation = {"validation": 0.2, **evaluation}
+    asked = scenario(rounds=4, model="linear", evaluation=evaluation)
+    fedlab.simulate(asked, out=tmp_path / "run", progress=False)
+    messages = [record.getMessage() for record in caplog.records]
+    remarks = [each for each in messages if "judge each round" in each or "cannot end" in each]
+    assert len(remarks) == bool(said)
+    assert said in "".join(remarks)
+
+
 def test_a_finished_run_without_a_test_says_how_to_get_one(tmp_path: Path) -> None:
     asked = scenario(model="linear", evaluation={"fraction": 0, "domains": False})
     run = fedlab.simulate(asked, out=tmp_path / "run", progress=False)
