@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, normalize
 
 from fedlab import rng
 from fedlab.clients.base import Received
@@ -22,6 +21,7 @@ from fedlab.simulation import simulate
 from fedlab.strategies.pardon import PARDON
 from helpers import toy
 from helpers.cohorts import MODELS, runtime_of
+from helpers.pardon_by_hand import SETTINGS, pardon_loss
 
 
 def test_clusters_of_images_count_the_same_in_a_style() -> None:
@@ -74,8 +74,9 @@ def test_triplets_by_hand() -> None:
 @pytest.mark.usefixtures("double")
 def test_a_step_is_that_written_out() -> None:
     training = {"batch_size": "full", "optimizer": {"lr": 0.05}}
-    block = {"name": "pardon", "strength": 0.25, "contrast": 0.6, "penalty": 0.4, "margin": 0.7}
-    runtime = runtime_of(strategy=block, model=MODELS["cnn-batch"], training=training)
+    runtime = runtime_of(
+        strategy={"name": "pardon", **SETTINGS}, model=MODELS["cnn-batch"], training=training
+    )
     model = copy.deepcopy(runtime.trainer.task.model).train()
     down = {n: t.clone() for n, t in model.state_dict().items()}
     style = {"means": torch.randn(3), "deviations": torch.rand(3)}
@@ -96,14 +97,7 @@ def test_a_step_is_that_written_out() -> None:
     *body, head = model.children()
     features = nn.Sequential(*body)(images)
     others = nn.Sequential(*body)(painted)
-    with rng.seeded(runtime.scenario.seed, "dropout", 1, 1):
-        chosen = torch.multinomial((labels[:, None] != labels).float(), 1).flatten()
-    assert (labels[chosen] != labels).all()
-    own, same = normalize(features, dim=1), normalize(others, dim=1)
-    towards, away = (own - same + 1e-7).norm(dim=1), (own - same[chosen] + 1e-7).norm(dim=1)
-    triplets = (towards - away + 0.7).clamp(min=0).mean()
-    squares = (features**2 + others**2).mean()
-    loss = cross_entropy(head(features), labels) + 0.6 * triplets + 0.4 * squares
+    loss = pardon_loss(head(features), features, others, labels, runtime.scenario.seed)
     loss.backward()
     torch.optim.SGD(model.parameters(), lr=0.05).step()
     assert metrics["loss"] == pytest.approx(loss.item())

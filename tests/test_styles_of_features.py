@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
 from fedlab import rng
 from fedlab.clients.base import Received, Update
@@ -21,6 +21,7 @@ from fedlab.engine.execution.runtime import Runtime
 from fedlab.models.anatomy import study
 from fedlab.models.first_stage import find_first_stage
 from helpers.cohorts import MODELS, assert_same, runtime_of
+from helpers.pardon_by_hand import SETTINGS, pardon_loss
 
 CNN = MODELS["cnn-group"]
 STAGE = 4  # convolution, normalisation, ReLU, pooling
@@ -156,8 +157,9 @@ def test_a_step_of_ccst_is_that_written_out() -> None:
 
 @pytest.mark.usefixtures("double")
 def test_a_step_of_pardon_is_that_written_out() -> None:
-    own = block("pardon", strength=0.25, contrast=0.6, penalty=0.4, margin=0.7)
-    runtime = runtime_of(strategy=own, model=MODELS["cnn-batch"], training=FULL)
+    runtime = runtime_of(
+        strategy=block("pardon", **SETTINGS), model=MODELS["cnn-batch"], training=FULL
+    )
     model = copy.deepcopy(runtime.trainer.task.model).train()
     style = {"means": torch.randn(CHANNELS), "deviations": torch.rand(CHANNELS)}
     kept = runtime.answer(1, "keep", Received({"styles": style})).client_state
@@ -170,13 +172,7 @@ def test_a_step_of_pardon_is_that_written_out() -> None:
     maps = nn.Sequential(*body[:STAGE])(images)
     mixed = [0.75 * one + 0.25 * adain(one, style["means"], style["deviations"]) for one in maps]
     others = nn.Sequential(*body[STAGE:])(torch.stack(mixed))
-    with rng.seeded(runtime.scenario.seed, "dropout", 1, 1):
-        chosen = torch.multinomial((labels[:, None] != labels).float(), 1).flatten()
-    anchor, same = normalize(features, dim=1), normalize(others, dim=1)
-    towards, away = (anchor - same + 1e-7).norm(dim=1), (anchor - same[chosen] + 1e-7).norm(dim=1)
-    triplets = (towards - away + 0.7).clamp(min=0).mean()
-    squares = (features**2 + others**2).mean()
-    loss = cross_entropy(head(features), labels) + 0.6 * triplets + 0.4 * squares
+    loss = pardon_loss(head(features), features, others, labels, runtime.scenario.seed)
     loss.backward()
     torch.optim.SGD(model.parameters(), lr=0.05).step()
     assert metrics["loss"] == pytest.approx(loss.item())
