@@ -18,6 +18,9 @@ here, so published accuracies of these two are a direction, not a target:
 MNIST-M is made from MNIST digits. Those that it uses are left out of ``mnist``, so that no two
 domains show the same handwriting.
 
+A folder ``even`` beside them has the same images with brightness and contrast evened out, image by
+image: it tells whether these are what a method stumbles over.
+
 DATA_ROOT holds ``MNIST/raw/*-ubyte(.gz)``, ``usps/usps.h5``, ``mnist_m/mnist_m_subset.zip`` and
 ``chars74k/chars74k_digits_32.npz``. Needs h5py (the ``dev`` group).
 """
@@ -139,6 +142,20 @@ DOMAINS: dict[str, Callable[[Path], Arrays]] = {
 }
 
 
+def evened(images: np.ndarray) -> np.ndarray:
+    """Images whose pixels have, in each by itself, a mean of 127.5 and a standard deviation of 50.
+
+    Values beyond 0 and 255 are cut off; an image of one colour becomes grey.
+
+    Args:
+        images: uint8, (n, height, width) or (n, height, width, 3).
+    """
+    rows = images.reshape(len(images), -1).astype(np.float64)
+    spread = rows.std(axis=1, keepdims=True)
+    even = (rows - rows.mean(axis=1, keepdims=True)) / np.where(spread == 0, 1, spread)
+    return np.clip(np.round(50 * even + 127.5), 0, 255).astype(np.uint8).reshape(images.shape)
+
+
 def _whole_mnist(root: Path) -> Arrays:
     context = LoadContext(root, channels=1, image_size=28, seed=SEED, download=False)
     (domain,) = Torchvision(dataset="MNIST").load(context)
@@ -156,11 +173,13 @@ def main() -> None:
     parser.add_argument("data_root", type=Path, help="folder of the public files")
     parser.add_argument("out_dir", type=Path, help="folder for the five .npz files")
     arguments = parser.parse_args()
-    arguments.out_dir.mkdir(parents=True, exist_ok=True)
+    (arguments.out_dir / "even").mkdir(parents=True, exist_ok=True)
     table = Table("domain", "split", "images", "shape", *map(str, range(10)))
     for name, make in DOMAINS.items():
         arrays = make(arguments.data_root)
         np.savez(arguments.out_dir / f"{name}.npz", allow_pickle=False, **arrays)
+        even = {key: evened(of) if key[0] == "x" else of for key, of in arrays.items()}
+        np.savez(arguments.out_dir / "even" / f"{name}.npz", allow_pickle=False, **even)
         for part in ("train", "test"):
             images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
             shape = "x".join(map(str, images.shape[1:]))
