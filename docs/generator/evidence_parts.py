@@ -146,7 +146,9 @@ def _domains(rows: pandas.DataFrame) -> list[str]:
     return [name for name in rows.columns if name not in first and rows[name].notna().any()]
 
 
-def difference(claim: str, study: str, method: str, reference: str, of: str = "") -> str:
+def difference(
+    claim: str, study: str, method: str, reference: str, of: str = "", column: str = "mean"
+) -> str:
     """``+2.3 [+0.2, +4.4]``: points of a study's method over a reference, paired by seed.
 
     Args:
@@ -155,10 +157,11 @@ def difference(claim: str, study: str, method: str, reference: str, of: str = ""
         method: Its label.
         reference: The other one's label.
         of: The study of the reference; the same by default.
+        column: A domain, or the mean over all.
     """
     rows = evidence_rows.read(claim)
     first, second = (
-        _by_seed(rows[(rows["study"] == where) & (rows["method"] == label)], "mean")
+        _by_seed(rows[(rows["study"] == where) & (rows["method"] == label)], column)
         for where, label in ((study, method), (of or study, reference))
     )
     if not first or not second:
