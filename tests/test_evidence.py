@@ -21,6 +21,7 @@ from benchmarks.evidence.claim import Claim, Pair, Study
 from benchmarks.evidence.verdict import judge, p_value, verdict_of
 from fedlab import load_scenario
 from fedlab.comparison.statistics import paired_difference
+from fedlab.preparation import prepare
 from fedlab.tuning.space import read_space
 
 STRONG = {seed: 80.0 + seed / 10 for seed in range(6)}
@@ -157,6 +158,19 @@ def test_every_study_is_a_scenario_with_its_methods(name: str, tmp_path: Path) -
             study_commands.tune_command(found, study, str(tmp_path), tmp_path / study.name)
             space = read_space(tmp_path / f"{study.name}-space.yaml", scenarios[0])
             space.refuse_own([scenario.strategy.name for scenario in scenarios])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*claims.names(), *claims.protocols()])
+def test_every_study_without_files_is_one_that_would_train(name: str) -> None:
+    found = claims.read(name)
+    for study in found.studies.values():
+        if study.root is None:
+            changes = study_commands.changes(study, None)
+            if found.select == "validation" and study.chosen_in is None:
+                changes = [*changes, "evaluation.validation=0.2"]  # as a tuning does
+            for method in study.methods.values():
+                prepare(load_scenario(study.scenario, [*changes, *_strategy(method)]))
 
 
 def _strategy(method: str) -> list[str]:
