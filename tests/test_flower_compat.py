@@ -7,7 +7,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedlab import flower_compat
 from fedlab.records import (
@@ -41,6 +41,34 @@ def test_messages_are_rebuilt_from_metadata(message: Message) -> None:
     again = flower_compat.message_for(message.metadata, RecordDict())
     assert again.metadata == message.metadata
     assert again.has_content()
+
+
+def test_records_with_known_values_are_those_that_flower_checks() -> None:
+    metrics, client = {"loss": 0.5, "num-examples": 3}, {"id": 7}
+    ours = flower_compat.with_values(
+        RecordDict(),
+        {
+            "metrics": flower_compat.with_values(MetricRecord(), metrics),
+            "client": flower_compat.with_values(ConfigRecord(), client),
+        },
+    )
+    theirs = RecordDict({"metrics": MetricRecord(metrics), "client": ConfigRecord(client)})  # type: ignore[arg-type]
+    assert ours == theirs
+    assert ours.deflate() == theirs.deflate()
+    assert list(ours.metric_records) == ["metrics"]
+
+
+def test_replies_without_their_message_are_flowers(message: Message) -> None:
+    content = RecordDict({"metrics": MetricRecord({"loss": 0.5})})
+    ours = vars(flower_compat.reply_for(message.metadata, content).metadata)
+    theirs = vars(Message(content, reply_to=message).metadata)
+    times = ("_created_at", "_ttl")
+    assert {k: v for k, v in ours.items() if k not in times} == {
+        k: v for k, v in theirs.items() if k not in times
+    }
+    assert ours["_created_at"] + ours["_ttl"] == pytest.approx(
+        theirs["_created_at"] + theirs["_ttl"]
+    )
 
 
 @pytest.mark.parametrize("crashed", [False, True])
