@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, chain, islice, repeat
+from functools import cached_property, lru_cache
+from itertools import chain, zip_longest
 from typing import Literal
 
 import torch
@@ -65,24 +65,27 @@ class Passes:
         taken = epochs * len(sizes) if steps is None else steps
         return cls(tuple(sizes), taken if sizes else 0, unit)
 
-    @property
+    @cached_property
+    def every_size(self) -> tuple[int, ...]:
+        """Size of every batch of all passes."""
+        whole, more = divmod(self.steps, len(self.sizes)) if self.sizes else (0, 0)
+        return self.sizes * whole + self.sizes[:more]
+
+    @cached_property
     def samples(self) -> int:
         """Samples read in all batches together."""
-        if not self.sizes:
-            return 0
-        whole, more = divmod(self.steps, len(self.sizes))
-        return whole * sum(self.sizes) + [0, *accumulate(self.sizes)][more]
+        return sum(self.every_size)
 
-    def draw(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """The samples of every batch, int64, out of `rows`, in an order drawn for every pass."""
-        left, taken = self.steps, sum(self.sizes)
+    def draw(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The samples of all batches, int64, out of `rows`, in an order drawn for every pass."""
+        left, units = self.samples, rows.view(-1, self.unit)
+        passes: list[torch.Tensor] = []
         while left > 0:
-            units = rows.view(-1, self.unit)
-            order = units[torch.randperm(units.shape[0], generator=generator)].flatten()
-            whole = order if taken == rows.shape[0] else order[:taken]
-            parts = whole.split_with_sizes(self.sizes)
-            yield from parts[:left]
-            left -= len(parts)
+            order = torch.randperm(units.shape[0], generator=generator)
+            read = min(left, sum(self.sizes)) // self.unit
+            passes.append(units.index_select(0, order[:read]).flatten())
+            left -= read * self.unit
+        return joined(passes, rows)
 
 
 @dataclass(frozen=True)
@@ -109,20 +112,29 @@ class PhasePlan:
         """Samples read in all steps together."""
         return self.own.samples + self.beside.samples
 
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Samples of every step, with those of `beside`."""
+        if not self.beside.steps:
+            return self.own.every_size
+        pairs = zip_longest(self.own.every_size, self.beside.every_size, fillvalue=0)
+        return tuple(map(sum, pairs))
+
     def draw(
         self, rows: torch.Tensor, beside: torch.Tensor, generator: torch.Generator
-    ) -> Iterator[torch.Tensor]:
-        """The samples of every step, with those of `beside` last."""
+    ) -> torch.Tensor:
+        """The samples of all steps, in each with those of `beside` last."""
+        own = self.own.draw(rows, generator)
         if not self.beside.steps:
-            return self.own.draw(rows, generator)
-        return self._draw_both(rows, beside, generator)
+            return own
+        more = self.beside.draw(beside, generator)
+        first = own.split_with_sizes(self.own.every_size)
+        second = more.split_with_sizes(self.beside.every_size)
+        return joined(list(chain(*zip_longest(first, second, fillvalue=rows[:0]))), rows)
 
-    def _draw_both(
-        self, rows: torch.Tensor, beside: torch.Tensor, generator: torch.Generator
-    ) -> Iterator[torch.Tensor]:
-        nothing = repeat(rows[:0])
-        first = list(self.own.draw(rows, generator))
-        second = self.beside.draw(beside, generator)
-        pairs = zip(chain(first, nothing), chain(second, nothing), strict=True)  # infinite
-        for parts in islice(pairs, self.steps):
-            yield torch.cat(parts)
+
+def joined(parts: Sequence[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
+    """Rows, one part after the other; none of those of `like` if there is no part."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(list(parts)) if parts else like[:0]
