@@ -85,7 +85,7 @@ class Portion:
     def of(self, schedule: Schedule) -> Schedule:
         """The beginning of a schedule."""
         phases = [[rows[: self.rows] for rows in p[: self.steps]] for p in schedule.phases]
-        orders = [joined(p, order) for p, order in zip(phases, schedule.orders, strict=True)]
+        orders = [joined(phase) for phase in phases]
         sizes = [tuple(rows.shape[0] for rows in phase) for phase in phases]
         return replace(schedule, orders=orders, sizes=sizes)
 
@@ -190,6 +190,7 @@ def plan_rounds(
     """
     phases, learning = trainer.phases(), tuple(phase.learns for phase in trainer.phases())
     schedules: list[Schedule] = []
+    generator = torch.Generator()  # seeded anew for each client
     plans: dict[tuple[int, int], list[PhasePlan]] = {}  # by numbers of samples, often the same
     for client, data in zip(clients, datas, strict=True):
         counts = data.known, data.labelled.shape[0] - data.known
@@ -203,13 +204,15 @@ def plan_rounds(
                 plan_phase(trainer, phase, *counts, batch_size=batch_size, learns_from_one=alone)
                 for phase in phases
             ]
-        generator = rng.torch_generator(seed, "order", client, server_round)
+        generator.manual_seed(rng.seed_of(seed, "order", client, server_round))
         examples, orders = 0, list[torch.Tensor]()
         for phase, plan in zip(phases, plans[counts], strict=True):
             examples += plan.examples * phase.learns
-            rows = data.split(phase.split)
-            beside = data.split("unlabelled") if plan.beside.steps else rows  # or not read
-            orders.append(plan.draw(rows, beside, generator))
+            own = plan.own.draw(data.number(phase.split), generator)
+            beside = plan.beside.draw(data.number("unlabelled"), generator)
+            orders.append(
+                plan.together(data.rows(phase.split, own), data.rows("unlabelled", beside))
+            )
         sizes = [plan.sizes for plan in plans[counts]]
         schedules.append(Schedule(examples, orders, sizes, learning))
     return schedules

@@ -210,7 +210,7 @@ class _SideBySide:
         losses = losses.view(clients, batch)
         layers = [self.first, *self.later]
         probes = [probe for layer in layers for probe in layer.probes]
-        grads = iter(torch.autograd.grad((losses * share).sum(), probes))
+        grads = iter(torch.autograd.grad(losses, probes, share))
         for layer in layers:
             layer.learn([next(grads) for _ in layer.probes], lr)
         self.losses[:clients] += (losses.detach() * real).sum(dim=1)

@@ -36,7 +36,7 @@ class PaddedSteps:
         self.real = places < self.lengths.unsqueeze(2)
         starts = self.lengths.cumsum(1) - self.lengths
         index = (starts.unsqueeze(2) + places).where(self.real, 0)
-        orders = stacked_with_zeros([joined(s.orders, places) for s in schedules])
+        orders = stacked_with_zeros([joined(schedule.orders) for schedule in schedules])
         rows = orders.take_along_dim(index.flatten(1), dim=1).view_as(index)
         self.rows = rows.where(self.real, 0)
 

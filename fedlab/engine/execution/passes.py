@@ -76,16 +76,26 @@ class Passes:
         """Samples read in all batches together."""
         return sum(self.every_size)
 
-    def draw(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The samples of all batches, int64, out of `rows`, in an order drawn for every pass."""
-        left, units = self.samples, rows.view(-1, self.unit)
+    def draw(self, rows: int, generator: torch.Generator) -> torch.Tensor:
+        """The samples of all batches, in an order drawn for every pass.
+
+        Args:
+            rows: Number of samples to draw from.
+            generator: Is advanced.
+
+        Returns:
+            Their places among all, int64 of shape (`samples`,).
+        """
+        left, of_pass = self.samples, sum(self.sizes)
         passes: list[torch.Tensor] = []
         while left > 0:
-            order = torch.randperm(units.shape[0], generator=generator)
-            read = min(left, sum(self.sizes)) // self.unit
-            passes.append(units.index_select(0, order[:read]).flatten())
-            left -= read * self.unit
-        return joined(passes, rows)
+            order = torch.randperm(rows // self.unit, generator=generator)
+            if self.unit > 1:
+                order = (order.unsqueeze(1) * self.unit + torch.arange(self.unit)).flatten()
+            read = min(left, of_pass)
+            passes.append(order if read == rows else order[:read])
+            left -= read
+        return joined(passes)
 
 
 @dataclass(frozen=True)
@@ -120,21 +130,22 @@ class PhasePlan:
         pairs = zip_longest(self.own.every_size, self.beside.every_size, fillvalue=0)
         return tuple(map(sum, pairs))
 
-    def draw(
-        self, rows: torch.Tensor, beside: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
-        """The samples of all steps, in each with those of `beside` last."""
-        own = self.own.draw(rows, generator)
+    def together(self, own: torch.Tensor, beside: torch.Tensor) -> torch.Tensor:
+        """The samples of all steps, in each with those of `beside` last.
+
+        Args:
+            own: Those of the phase's split, in the order of the steps.
+            beside: The unlabelled ones.
+        """
         if not self.beside.steps:
             return own
-        more = self.beside.draw(beside, generator)
         first = own.split_with_sizes(self.own.every_size)
-        second = more.split_with_sizes(self.beside.every_size)
-        return joined(list(chain(*zip_longest(first, second, fillvalue=rows[:0]))), rows)
+        second = beside.split_with_sizes(self.beside.every_size)
+        return joined([*chain(*zip_longest(first, second, fillvalue=own[:0]))])
 
 
-def joined(parts: Sequence[torch.Tensor], like: torch.Tensor) -> torch.Tensor:
-    """Rows, one part after the other; none of those of `like` if there is no part."""
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Rows, one part after the other."""
     if len(parts) == 1:
         return parts[0]
-    return torch.cat(list(parts)) if parts else like[:0]
+    return torch.cat(list(parts)) if parts else torch.empty(0, dtype=torch.int64)
