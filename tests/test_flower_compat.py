@@ -60,15 +60,30 @@ def test_records_with_known_values_are_those_that_flower_checks() -> None:
 
 def test_replies_without_their_message_are_flowers(message: Message) -> None:
     content = RecordDict({"metrics": MetricRecord({"loss": 0.5})})
-    ours = vars(flower_compat.reply_for(message.metadata, content).metadata)
-    theirs = vars(Message(content, reply_to=message).metadata)
-    times = ("_created_at", "_ttl")
-    assert {k: v for k, v in ours.items() if k not in times} == {
-        k: v for k, v in theirs.items() if k not in times
-    }
-    assert ours["_created_at"] + ours["_ttl"] == pytest.approx(
-        theirs["_created_at"] + theirs["_ttl"]
+    ours, theirs = (
+        flower_compat.reply_for(message.metadata, content),
+        Message(content, reply_to=message),
     )
+    assert ours.content is content
+    assert not ours.has_error()
+    expires = [m.metadata.created_at + m.metadata.ttl for m in (ours, theirs)]
+    assert expires[0] == pytest.approx(expires[1])
+    assert _without_times(ours) == _without_times(theirs)
+
+
+def test_messages_to_other_nodes_are_flowers(message: Message) -> None:
+    content = RecordDict()
+    ours = flower_compat.message_to(9, message, content)
+    theirs = Message(content, dst_node_id=9, message_type="train")
+    assert ours.content is content
+    assert not ours.metadata.message_id
+    assert _without_times(ours) == _without_times(theirs)
+    assert message.metadata.dst_node_id == 7
+
+
+def _without_times(message: Message) -> dict[str, object]:
+    parts = {**vars(message), **vars(message.metadata)}
+    return {k: v for k, v in parts.items() if k not in ("_metadata", "_created_at", "_ttl")}
 
 
 @pytest.mark.parametrize("crashed", [False, True])

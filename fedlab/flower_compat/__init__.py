@@ -26,6 +26,7 @@ __all__ = [
     "error_reply",
     "is_refused",
     "message_for",
+    "message_to",
     "refused_reply",
     "reply_for",
     "stamp",
@@ -68,23 +69,34 @@ def message_for(metadata: Metadata, content: RecordDict) -> Message:
     return make_message(metadata=metadata, content=content)
 
 
+def message_to(node: int, message: Message, content: RecordDict) -> Message:
+    """A message like another one, to a node and with a content of its own."""
+    return _made_like(message.metadata, content, _message_id="", _dst_node_id=node)
+
+
 def reply_for(metadata: Metadata, content: RecordDict) -> Message:
     """The reply to a message with this metadata, as Flower makes it of the message."""
     now = time.time()
-    replied = Metadata(
-        run_id=metadata.run_id,
-        message_id="",
-        src_node_id=metadata.dst_node_id,
-        dst_node_id=metadata.src_node_id,
-        reply_to_message_id=metadata.message_id,
-        group_id=metadata.group_id,
-        created_at=now,
-        ttl=metadata.created_at + metadata.ttl - now,
-        message_type=metadata.message_type,
-        src_task_id=metadata.dst_task_id,
-        dst_task_id=metadata.src_task_id,
+    return _made_like(
+        metadata,
+        content,
+        _message_id="",
+        _src_node_id=metadata.dst_node_id,
+        _dst_node_id=metadata.src_node_id,
+        _reply_to_message_id=metadata.message_id,
+        _created_at=now,
+        _ttl=metadata.created_at + metadata.ttl - now,
+        _src_task_id=metadata.dst_task_id,
+        _dst_task_id=metadata.src_task_id,
     )
-    return message_for(replied, content)
+
+
+def _made_like(metadata: Metadata, content: RecordDict, **changes: Any) -> Message:
+    """A message with changed metadata, of parts that Flower's constructors have checked before."""
+    changed, message = Metadata.__new__(Metadata), Message.__new__(Message)
+    changed.__dict__.update(metadata.__dict__, **changes)
+    message.__dict__.update(_metadata=changed, _content=content, _error=None)
+    return message
 
 
 def error_reply(message: Message, reason: str, *, crashed: bool = False) -> Message:

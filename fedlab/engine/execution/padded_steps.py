@@ -34,11 +34,9 @@ class PaddedSteps:
         self.lengths = torch.tensor(columns, dtype=torch.int64).view(-1, len(sizes)).t()
         places = torch.arange(max(self.widths, default=0))
         self.real = places < self.lengths.unsqueeze(2)
-        starts = self.lengths.cumsum(1) - self.lengths
-        index = (starts.unsqueeze(2) + places).where(self.real, 0)
-        orders = stacked_with_zeros([joined(schedule.orders) for schedule in schedules])
-        rows = orders.take_along_dim(index.flatten(1), dim=1).view_as(index)
-        self.rows = rows.where(self.real, 0)
+        orders = joined([order for schedule in schedules for order in schedule.orders])
+        self.rows = torch.zeros(self.real.shape, dtype=torch.int64)
+        self.rows.masked_scatter_(self.real, orders)
 
     def part(self, of: torch.Tensor, step: int) -> torch.Tensor:
         """What a tensor of the shape of `rows` has for the clients of a step."""
