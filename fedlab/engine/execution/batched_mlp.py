@@ -24,7 +24,7 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.engine.execution.batch_schedule import Schedule, plan_rounds
 from fedlab.engine.execution.dense_layer import DenseLayer
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
-from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer
+from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer, places
 from fedlab.engine.execution.low_rank_rule import (
     Form,
     LayerWork,
@@ -221,8 +221,9 @@ class _SideBySide:
         if isinstance(self.first, FirstLayer):
             outputs = self.first.outputs(rows)
         else:
-            samples = self.samples[: len(rows)].take_along_dim(rows.unsqueeze(-1), dim=1)
-            outputs = self.first.outputs(samples)
+            every = self.samples.flatten(0, 1)
+            samples = every.index_select(0, places(rows, self.samples.shape[1]))
+            outputs = self.first.outputs(samples.unflatten(0, rows.shape))
         for layer, between in zip(self.later, self.chain.between, strict=True):
             for module in between:
                 outputs = module(outputs)
