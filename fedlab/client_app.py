@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -12,8 +13,16 @@ from fedlab.engine.execution.evaluation import DomainScore
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.evaluation_reply import COUNTS, counts_record
 from fedlab.federation.preaggregation import Preaggregation
+from fedlab.flower_compat import with_values
 from fedlab.metrics.metric_set import LOSS
 from fedlab.records import Tensors, array_records, arrays_of, to_record
+
+
+class Answer(NamedTuple):
+    """The content of a client's reply, and the client's state if it changed, else None."""
+
+    content: RecordDict
+    state: RecordDict | None
 
 
 class CohortApp(ClientApp):
@@ -41,7 +50,7 @@ class CohortApp(ClientApp):
             into: Takes in the update, which is then missing in the reply.
         """
         runtime = self.runtime_for(context)
-        received = self.inbox.open(message, runtime)
+        received = self.inbox.open(message.content, runtime)
         state = own_state_of(context, runtime)
         client = client_index(context)
         update, metrics = runtime.train(client, received, state, into)
@@ -50,47 +59,48 @@ class CohortApp(ClientApp):
 
     def train_cohort(
         self,
-        messages: Sequence[Message],
-        contexts: Sequence[Context],
+        runtime: Runtime,
+        content: RecordDict,
+        clients: Sequence[int],
+        kept: Sequence[RecordDict | None],
         into: Preaggregation | None = None,
-    ) -> list[Message]:
-        """One reply to each of several messages to train, which share their records.
+    ) -> list[Answer]:
+        """Trains several clients as one, without a message and a context for each.
 
         Args:
-            messages: The messages.
-            contexts: Those of their clients.
-            into: Takes in the updates, which are then missing in the replies.
+            runtime: Trains them.
+            content: What they all got.
+            clients: Their indices.
+            kept: What each has kept; None for nothing.
+            into: Takes in the updates, which are then missing in the answers.
         """
-        runtime = self.runtime_for(contexts[0])
-        received = self.inbox.open(messages[0], runtime)
-        clients = [client_index(context) for context in contexts]
-        states = [own_state_of(context, runtime) for context in contexts]
+        received = self.inbox.open(content, runtime)
+        states = [_decoded(records, runtime) for records in kept]
         results = runtime.train_many(clients, received, states, into)
-        updates = [
-            runtime.outgoing(client, received, state, update)
-            for client, state, (update, _) in zip(clients, states, results, strict=True)
-        ]
-        return [
-            _update_reply(message, context, update, metrics)
-            for message, context, update, (_, metrics) in zip(
-                messages, contexts, updates, results, strict=True
-            )
-        ]
+        answers: list[Answer] = []
+        for client, state, before, (update, metrics) in zip(
+            clients, states, kept, results, strict=True
+        ):
+            update = runtime.outgoing(client, received, state, update)
+            after = {name: to_record(tensors) for name, tensors in update.client_state.items()}
+            new = with_values(RecordDict(), {**(before or {}), **after}) if after else None
+            answers.append(Answer(_update_content(client, update, metrics), new))
+        return answers
 
     def evaluate_cohort(
-        self, messages: Sequence[Message], contexts: Sequence[Context]
-    ) -> list[Message]:
-        """One reply to each of several messages to test, which share their records."""
-        runtime = self.runtime_for(contexts[0])
-        clients = [client_index(context) for context in contexts]
-        scores = runtime.evaluate_many(
-            clients,
-            self.inbox.open(messages[0], runtime),
-            [own_state_of(context, runtime) for context in contexts],
-        )
+        self,
+        runtime: Runtime,
+        content: RecordDict,
+        clients: Sequence[int],
+        kept: Sequence[RecordDict | None],
+    ) -> list[Answer]:
+        """Tests several clients as one; see `train_cohort`."""
+        received = self.inbox.open(content, runtime)
+        states = [_decoded(records, runtime) for records in kept]
+        scores = runtime.evaluate_many(clients, received, states)
         return [
-            _scores_reply(message, scored, runtime, client)
-            for message, scored, client in zip(messages, scores, clients, strict=True)
+            Answer(_scores_content(client, scored, runtime), None)
+            for client, scored in zip(clients, scores, strict=True)
         ]
 
 
@@ -106,23 +116,23 @@ def build_client_app(runtime_for: Callable[[Context], Runtime]) -> CohortApp:
     @app.query()
     def query(message: Message, context: Context) -> Message:
         runtime, client = runtime_for(context), client_index(context)
-        received = inbox.open(message, runtime)
+        received = inbox.open(message.content, runtime)
         update = runtime.answer(client, str(received.config["question"]), received)
         return _update_reply(message, context, update, {"num-examples": 0})
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         runtime, client = runtime_for(context), client_index(context)
-        received = inbox.open(message, runtime)
+        received = inbox.open(message.content, runtime)
         scores = runtime.evaluate(client, received, own_state_of(context, runtime))
-        return _scores_reply(message, scores, runtime, client)
+        return Message(_scores_content(client, scores, runtime), reply_to=message)
 
     @app.evaluate("domain")
     def evaluate_domain(message: Message, context: Context) -> Message:
         runtime, client = runtime_for(context), client_index(context)
-        received = inbox.open(message, runtime)
+        received = inbox.open(message.content, runtime)
         scores = runtime.evaluate_domain(str(received.config["domain"]), received)
-        return _scores_reply(message, scores, runtime, client)
+        return Message(_scores_content(client, scores, runtime), reply_to=message)
 
     return app
 
@@ -134,9 +144,8 @@ class Inbox:
         self._records: Sequence[ArrayRecord] = ()
         self._arrays: dict[str, Tensors] = {}
 
-    def open(self, message: Message, runtime: Runtime) -> Received:
-        """The message's tensors, on the runtime's device, and its plain values."""
-        content = message.content
+    def open(self, content: RecordDict, runtime: Runtime) -> Received:
+        """A message's tensors, on the runtime's device, and its plain values."""
         records = list(array_records(content).values())
         known = len(records) == len(self._records) and all(
             new is old for new, old in zip(records, self._records, strict=True)
@@ -157,23 +166,32 @@ def own_state_of(context: Context, runtime: Runtime) -> ClientState:
     return arrays_of(context.state, runtime.device)
 
 
+def _decoded(records: RecordDict | None, runtime: Runtime) -> ClientState:
+    """A client's state from its records."""
+    return arrays_of(records, runtime.device) if records is not None else {}
+
+
 def _update_reply(
     message: Message, context: Context, update: Update, metrics: Mapping[str, float]
 ) -> Message:
     """The reply with the update; stores the client's state in the context."""
     for name, tensors in update.client_state.items():
         context.state[name] = to_record(tensors)
+    return Message(_update_content(client_index(context), update, metrics), reply_to=message)
+
+
+def _update_content(client: int, update: Update, metrics: Mapping[str, float]) -> RecordDict:
+    """The records of a reply with the update."""
     records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
         name: to_record(tensors) for name, tensors in update.arrays.items()
     }
-    records["metrics"] = MetricRecord(dict(metrics))
-    records["client"] = ConfigRecord({"id": client_index(context)})
-    return Message(RecordDict(records), reply_to=message)  # type: ignore[arg-type]
+    records["metrics"] = with_values(MetricRecord(), metrics)
+    records["client"] = with_values(ConfigRecord(), {"id": client})
+    return with_values(RecordDict(), records)
 
 
-def _scores_reply(
-    message: Message, scores: Sequence[DomainScore], runtime: Runtime, client: int
-) -> Message:
+def _scores_content(client: int, scores: Sequence[DomainScore], runtime: Runtime) -> RecordDict:
+    """The records of a reply to a test."""
     examples, score_name = sum(score.examples for score in scores), runtime.data.target.score
 
     def mean(values: Sequence[float]) -> float:
@@ -201,4 +219,4 @@ def _scores_reply(
     )
     if scores and scores[0].counts:
         content[COUNTS] = counts_record([score.counts for score in scores])
-    return Message(content, reply_to=message)
+    return content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Split = Literal["test", "validation", "held_out", "adapted"]
 """What a test is of: test or validation samples of clients that may train, or test samples of
@@ -21,9 +21,8 @@ over samples.
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """One number of the history.
+class Row(NamedTuple):
+    """One number of the history: a tuple, as a round has some for each of its clients.
 
     Attributes:
         round: Round, from 1; 0 is before training.

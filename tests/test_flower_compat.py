@@ -7,7 +7,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from fedlab import flower_compat
 from fedlab.records import (
@@ -41,6 +41,49 @@ def test_messages_are_rebuilt_from_metadata(message: Message) -> None:
     again = flower_compat.message_for(message.metadata, RecordDict())
     assert again.metadata == message.metadata
     assert again.has_content()
+
+
+def test_records_with_known_values_are_those_that_flower_checks() -> None:
+    metrics, client = {"loss": 0.5, "num-examples": 3}, {"id": 7}
+    ours = flower_compat.with_values(
+        RecordDict(),
+        {
+            "metrics": flower_compat.with_values(MetricRecord(), metrics),
+            "client": flower_compat.with_values(ConfigRecord(), client),
+        },
+    )
+    theirs = RecordDict({"metrics": MetricRecord(metrics), "client": ConfigRecord(client)})  # type: ignore[arg-type]
+    assert ours == theirs
+    assert ours.deflate() == theirs.deflate()
+    assert list(ours.metric_records) == ["metrics"]
+
+
+def test_replies_without_their_message_are_flowers(message: Message) -> None:
+    content = RecordDict({"metrics": MetricRecord({"loss": 0.5})})
+    ours, theirs = (
+        flower_compat.reply_for(message.metadata, content),
+        Message(content, reply_to=message),
+    )
+    assert ours.content is content
+    assert not ours.has_error()
+    expires = [m.metadata.created_at + m.metadata.ttl for m in (ours, theirs)]
+    assert expires[0] == pytest.approx(expires[1])
+    assert _without_times(ours) == _without_times(theirs)
+
+
+def test_messages_to_other_nodes_are_flowers(message: Message) -> None:
+    content = RecordDict()
+    ours = flower_compat.message_to(9, message, content)
+    theirs = Message(content, dst_node_id=9, message_type="train")
+    assert ours.content is content
+    assert not ours.metadata.message_id
+    assert _without_times(ours) == _without_times(theirs)
+    assert message.metadata.dst_node_id == 7
+
+
+def _without_times(message: Message) -> dict[str, object]:
+    parts = {**vars(message), **vars(message.metadata)}
+    return {k: v for k, v in parts.items() if k not in ("_metadata", "_created_at", "_ttl")}
 
 
 @pytest.mark.parametrize("crashed", [False, True])

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from fedlab.engine.execution.batch_schedule import Schedule
+from fedlab.engine.execution.padded_steps import PaddedSteps
 from fedlab.engine.execution.passes import BatchSize, Passes
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.preparation import prepare
@@ -117,7 +119,8 @@ def test_order_depends_on_seed_client_and_round_only() -> None:
 def test_passes_cover_all_samples_once() -> None:
     rows = torch.arange(10, 17)
     generator = torch.Generator().manual_seed(0)
-    drawn = list(Passes.over(7, 3, epochs=2).draw(rows, generator))
+    passes = Passes.over(7, 3, epochs=2)
+    drawn = rows[passes.draw(7, generator)].split_with_sizes(passes.every_size)
     assert [len(chunk) for chunk in drawn] == [3, 3, 1, 3, 3, 1]
     assert torch.cat(drawn[:3]).sort().values.tolist() == rows.tolist()
     assert torch.cat(drawn[:3]).tolist() != torch.cat(drawn[3:]).tolist()
@@ -143,6 +146,25 @@ def test_what_is_left_of_a_pass(
     rows: int, batch_size: BatchSize, asked: dict[str, Any], sizes: list[int]
 ) -> None:
     passes = Passes.over(rows, batch_size, **asked)
-    drawn = list(passes.draw(torch.arange(rows), torch.Generator()))
-    assert [len(chunk) for chunk in drawn] == sizes
-    assert (passes.steps, passes.samples) == (len(sizes), sum(sizes))
+    drawn = passes.draw(rows, torch.Generator())
+    assert passes.every_size == tuple(sizes)
+    assert (passes.steps, passes.samples) == (len(sizes), len(drawn))
+
+
+def test_steps_of_several_clients_side_by_side_are_padded() -> None:
+    one = Schedule(5, [torch.tensor([3, 0, 4]), torch.tensor([2, 1])], [(2, 1), (2,)], (True, True))
+    other = Schedule(
+        3, [torch.tensor([1, 2, 0]), torch.tensor([], dtype=torch.int64)], [(3,), ()], (True, True)
+    )
+    steps = PaddedSteps([one, other])
+    assert steps.widths == [3, 1, 2]
+    rows = [steps.part(steps.rows, step).tolist() for step in range(3)]
+    assert rows == [[[3, 0, 0], [1, 2, 0]], [[4]], [[2, 1]]]
+    real = [steps.part(steps.real, step).tolist() for step in range(3)]
+    assert real == [[[True, True, False], [True] * 3], [[True]], [[True, True]]]
+    assert steps.lengths.tolist() == [[2, 1, 2], [3, 0, 0]]
+
+
+def test_clients_without_a_step_have_none_side_by_side() -> None:
+    nothing = Schedule(0, [torch.tensor([], dtype=torch.int64)], [()], (True,))
+    assert PaddedSteps([nothing, nothing]).widths == []

@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "bags-batches-are-of-single-samples",
         "fedlab/engine/execution/passes.py",
-        "rows.view(-1, self.unit)",
-        "rows.view(-1, 1)",
+        "torch.randperm(rows // self.unit, generator=generator)\n            if self.unit > 1:",
+        "torch.randperm(rows, generator=generator)\n            if False:",
         BAGS,
     ),
     Mutant(

@@ -12,6 +12,9 @@ import torch
 from fedlab.targets.base import Target
 from fedlab.targets.classes import Classes
 
+Split = Literal["all", "labelled", "unlabelled"]
+"""Training samples that a phase reads, by what the client knows of them."""
+
 
 @dataclass(frozen=True)
 class ClientData:
@@ -64,7 +67,19 @@ class ClientData:
         """Labelled training samples of every class, int64 of shape (classes,)."""
         return self.counts(Classes(), classes)
 
-    def split(self, name: Literal["all", "labelled", "unlabelled"]) -> torch.Tensor:
+    def number(self, name: Split) -> int:
+        """Number of the training samples that a phase reads."""
+        every = self.labelled.shape[0]
+        return {"all": every, "labelled": self.known, "unlabelled": every - self.known}[name]
+
+    def rows(self, name: Split, places: torch.Tensor) -> torch.Tensor:
+        """Row indices of those of a split's samples that have these places in it, on the CPU."""
+        whole = self.bags is None and self.number(name) == self.labelled.shape[0]
+        if whole or not places.shape[0]:
+            return places
+        return self.split(name)[places]
+
+    def split(self, name: Split) -> torch.Tensor:
         """Row indices of the training samples that a phase reads, on the CPU; bag after bag."""
         if name == "labelled" and self.bags is not None:
             order = self.bags.argsort(stable=True)

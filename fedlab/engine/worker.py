@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ from fedlab.flower_compat import (
     error_reply,
     message_for,
     refused_reply,
+    reply_for,
 )
 
 log = logging.getLogger("fedlab")
@@ -131,50 +132,59 @@ class Worker:
         if tasks and tasks[0].metadata.message_type == MessageType.TRAIN:
             self.runtime.expect([*(task.client for task in tasks), *ahead])
 
-        def visits() -> list[_Visit]:
-            return [self._visit(content, task, s) for task, s in zip(tasks, states, strict=True)]
+        def one_by_one() -> Iterator[tuple[ClientReply, WeightedSum | None]]:
+            for task, state in zip(tasks, states, strict=True):
+                yield self._alone(self._visit(content, task, state), bool(slots))
 
         sums, first = PairwiseSum(), slots.first if slots else 0
         if together:
-            answered = self._together(visits(), bool(slots))
+            answered = self._together(content, tasks, states, bool(slots))
             if answered is None:
                 # One client may have caused it: one by one, only that client fails.
-                alone = [self._alone(visit, bool(slots)) for visit in visits()]
+                alone = list(one_by_one())
                 answered = [answer for answer, _ in alone], reduce(merged, (t for _, t in alone))
             answers, total = answered
             sums.add(first, slots.number if slots else 1, total)
         else:
             answers = []
-            for slot, visit in enumerate(visits(), first):
-                answer, total = self._alone(visit, bool(slots))
+            for slot, (answer, total) in enumerate(one_by_one(), first):
                 answers.append(answer)
                 sums.add(slot, 1, total)
         return WorkResult(answers, sums if slots else None)
 
     def _together(
-        self, visits: Sequence[_Visit], preaggregate: bool
+        self,
+        content: RecordDict,
+        tasks: Sequence[ClientTask],
+        states: Sequence[RecordDict | None],
+        preaggregate: bool,
     ) -> tuple[list[ClientReply], WeightedSum | None] | None:
         """Answers of clients as one, and their sum; None if any of them fails or is not finite."""
-        messages, contexts = [v.message for v in visits], [v.context for v in visits]
-        into = _into(visits[0], preaggregate)
+        trains = tasks[0].metadata.message_type == MessageType.TRAIN
+        cohort = self.runtime, content, [task.client for task in tasks], states
+        into = Preaggregation.requested(content) if preaggregate else None
         try:
-            if visits[0].trains:
-                replies = self.app.train_cohort(messages, contexts, into)
+            if trains:
+                answers = self.app.train_cohort(*cohort, into)
             else:
-                replies = self.app.evaluate_cohort(messages, contexts)
+                answers = self.app.evaluate_cohort(*cohort)
         except LostDataError:
             raise
         except (Exception, SystemExit):  # a user's own code may call sys.exit
             log.warning("going on one by one after\n%s", traceback.format_exc().rstrip())
             return None
         total = _total(into)
-        if sum_fault(total) or any(update_fault(reply) for reply in replies):
+        if sum_fault(total) or any(update_fault(answer.content) for answer in answers):
             return None
-        return [v.answered(reply) for v, reply in zip(visits, replies, strict=True)], total
+        replies = [
+            ClientReply(reply_for(task.metadata, answer.content), answer.state)
+            for task, answer in zip(tasks, answers, strict=True)
+        ]
+        return replies, total
 
     def _alone(self, visit: _Visit, preaggregate: bool) -> tuple[ClientReply, WeightedSum | None]:
         """One client's answer and its summand; an error reply and None if it fails."""
-        into = _into(visit, preaggregate)
+        into = Preaggregation.requested(visit.message.content) if preaggregate else None
         try:
             if into is not None:
                 reply = self.app.train_one(visit.message, visit.context, into)
@@ -186,7 +196,7 @@ class Worker:
             reason = f"client {visit.client} raised:\n{traceback.format_exc().rstrip()}"
             return ClientReply(error_reply(visit.message, reason), None), None
         total = _total(into)
-        if wrong := sum_fault(total) or update_fault(reply):
+        if wrong := sum_fault(total) or (reply.has_content() and update_fault(reply.content)):
             refusal = refused_reply(visit.message, f"client {visit.client}: {wrong}")
             return ClientReply(refusal, None), None
         return visit.answered(reply), total
@@ -208,19 +218,10 @@ class _Visit(NamedTuple):
     context: Context
     before: dict[str, Any]
 
-    @property
-    def trains(self) -> bool:
-        """Whether this is a training message."""
-        return self.message.metadata.message_type == MessageType.TRAIN
-
     def answered(self, reply: Message) -> ClientReply:
         """The reply, with the client's state if it changed."""
         state = self.context.state
         return ClientReply(reply, state if _replaced(state, self.before) else None)
-
-
-def _into(visit: _Visit, preaggregate: bool) -> Preaggregation | None:
-    return Preaggregation.requested(visit.message.content) if preaggregate else None
 
 
 def _total(into: Preaggregation | None) -> WeightedSum | None:

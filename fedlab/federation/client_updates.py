@@ -107,7 +107,7 @@ def _update_of(reply: Message) -> ClientUpdate:
     return ClientUpdate(
         client=client_of(reply),
         arrays=Arrays(records),
-        metrics=dict(content["metrics"]),  # type: ignore[arg-type]
+        metrics=dict(content["metrics"].items()),
         total=summed[0].total if summed else None,
     )
 

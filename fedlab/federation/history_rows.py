@@ -15,10 +15,10 @@ from fedlab.virtual_time.round_plan import RoundPlan
 
 
 def training_rows(server_round: int, replies: Iterable[Message]) -> list[Row]:
-    """One row per client and metric of its local training."""
+    """One row per client and metric of its local training, in the order of the replies."""
     rows: list[Row] = []
-    for reply in sorted(filter(Message.has_content, replies), key=client_of):
-        metrics: dict[str, Any] = dict(reply.content["metrics"])
+    for reply in filter(Message.has_content, replies):
+        metrics: dict[str, Any] = dict(reply.content["metrics"].items())
         client, examples = client_of(reply), int(metrics["num-examples"])
         rows += [
             Row(server_round, client, "", "train", metric, float(value), examples)

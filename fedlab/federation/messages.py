@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from flwr.app import Message, RecordDict
 
+from fedlab.flower_compat import message_to
 from fedlab.records import Tensors, to_record
 
 
@@ -26,15 +27,8 @@ def messages_to(
         server_round: The round.
         own: What some of them get beside it, by node and record name.
     """
-    return [
-        Message(
-            _with(content, own.get(node, {})),
-            dst_node_id=node,
-            message_type=message_type,
-            group_id=f"{server_round}",
-        )
-        for node in nodes
-    ]
+    first = Message(content, dst_node_id=0, message_type=message_type, group_id=f"{server_round}")
+    return [message_to(node, first, _with(content, own.get(node, {}))) for node in nodes]
 
 
 def _with(content: RecordDict, own: Mapping[str, Tensors]) -> RecordDict:

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple, NoReturn
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedlab.federation.weighted_sum import WeightedSum
+from fedlab.flower_compat import with_values
 
 REQUEST = "sum"
 """Name of the record with which a training message requests a weighted sum of updates."""
@@ -215,5 +216,4 @@ def attach(total: WeightedSum, replies: Iterable[Message]) -> None:
     """Puts a sum into the replies of the clients whose updates are in it."""
     records = {record: PreaggregatedRecord(total, record) for record in total.arrays}
     for reply in replies:
-        for name, record in records.items():
-            reply.content[name] = record
+        with_values(reply.content, records)

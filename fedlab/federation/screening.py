@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, Message
+from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from fedlab.accelerator import exact, is_accelerator
 from fedlab.federation.client_updates import client_of
@@ -45,11 +45,9 @@ def sum_fault(total: WeightedSum | None) -> str:
     return f"{NOT_FINITE} ('{bad}'); {REMEDY}" if bad else ""
 
 
-def update_fault(reply: Message) -> str:
+def update_fault(content: RecordDict) -> str:
     """Why an update cannot be used, with the first tensor that is not finite; empty if it can."""
-    if not reply.has_content():
-        return ""
-    for record_name, record in array_records(reply.content).items():
+    for record_name, record in array_records(content).items():
         for name, array in record.items():
             values = array.numpy()
             if np.issubdtype(values.dtype, np.floating) and not _is_finite(values):

@@ -51,7 +51,10 @@ class ServerSettings:
 
     def may_train(self, nodes: Iterable[int]) -> list[int]:
         """Those of all nodes whose clients may train, sorted."""
-        return [node for k, node in enumerate(sorted(nodes)) if k not in self.held_out]
+        every = sorted(nodes)
+        if not self.held_out:  # of many clients, none is looked at
+            return every
+        return [node for k, node in enumerate(every) if k not in self.held_out]
 
     def never_train(self, nodes: Iterable[int]) -> list[int]:
         """The nodes of held-out clients, sorted."""

@@ -72,18 +72,7 @@ class HistoryWriter:
 
     def on_round(self, strategy: RoundStrategy, report: RoundReport) -> None:
         """Appends the round's rows and closes the files, so that readers see them."""
-        rows = [
-            (
-                row.round,
-                row.client,
-                row.domain,
-                row.split,
-                row.metric,
-                repr(float(row.value)),
-                row.examples,
-            )
-            for row in report.rows
-        ]
+        rows = [(*row[:-2], repr(float(row.value)), row.examples) for row in report.rows]
         seconds = [
             (report.round, phase, repr(float(spent))) for phase, spent in report.seconds.items()
         ]

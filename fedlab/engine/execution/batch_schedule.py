@@ -7,7 +7,7 @@ method with one phase. `plan_phase` computes the sizes, `plan_round` draws an or
     pass 1, order 3 0 4 2 1  keep: [3 0] [4 2] [1]
     pass 2, order 1 4 0 3 2  keep: [1 4] [0 3] [2]
 
-    Schedule(examples=5, phases=[[[3 0], [4 2], [1], [1 4], [0 3], [2]]])    steps 6, seen 10
+    Schedule(examples=5, orders=[3 0 4 2 1 1 4 0 3 2], sizes=[2 2 1 2 2 1])    steps 6, seen 10
 
 With batch normalisation, ``keep`` leaves out the batches of one sample ([1] and [2]). The orders
 depend on the seed, the client and the round alone.
@@ -21,12 +21,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from fedlab import rng
 from fedlab.clients.base import ClientTrainer, Phase, Update
 from fedlab.data.client_data import ClientData
-from fedlab.engine.execution.passes import BatchSize, Passes, PhasePlan
+from fedlab.engine.execution.passes import BatchSize, Passes, PhasePlan, joined
 from fedlab.errors import InputError
 from fedlab.models.norms import learns_from_one
 
@@ -37,24 +36,33 @@ class Schedule:
 
     Attributes:
         examples: Number of distinct samples, counted once for each phase that learns from them.
-        phases: Phase -> step -> row indices into the client's samples, int64 on the CPU.
+        orders: Phase -> row indices into the client's samples, of all steps one after the other,
+            int64 on the CPU.
+        sizes: Phase -> step -> number of its rows.
         learning: Whether each phase learns; one that does not takes no optimiser steps.
     """
 
     examples: int
-    phases: list[list[torch.Tensor]]
+    orders: list[torch.Tensor]
+    sizes: list[tuple[int, ...]]
     learning: tuple[bool, ...]
+
+    @cached_property
+    def phases(self) -> list[list[torch.Tensor]]:
+        """Phase -> step -> row indices."""
+        pairs = zip(self.orders, self.sizes, strict=True)
+        return [list(order.split_with_sizes(sizes)) for order, sizes in pairs]
 
     @cached_property
     def steps(self) -> int:
         """Number of optimiser steps in all phases."""
-        pairs = zip(self.phases, self.learning, strict=True)
-        return sum(len(phase) for phase, learns in pairs if learns)
+        pairs = zip(self.sizes, self.learning, strict=True)
+        return sum(len(sizes) for sizes, learns in pairs if learns)
 
     @cached_property
     def seen(self) -> int:
         """Samples read in all steps together."""
-        return sum(rows.shape[0] for phase in self.phases for rows in phase)
+        return sum(map(sum, self.sizes))
 
     def metrics(self, means: Mapping[str, float], update: Update) -> dict[str, float]:
         """A round's metrics: the schedule's, the steps' means, and those of the update."""
@@ -77,7 +85,9 @@ class Portion:
     def of(self, schedule: Schedule) -> Schedule:
         """The beginning of a schedule."""
         phases = [[rows[: self.rows] for rows in p[: self.steps]] for p in schedule.phases]
-        return replace(schedule, phases=phases)
+        orders = [joined(phase) for phase in phases]
+        sizes = [tuple(rows.shape[0] for rows in phase) for phase in phases]
+        return replace(schedule, orders=orders, sizes=sizes)
 
 
 def plan_phase(
@@ -145,36 +155,67 @@ def plan_round(
     client: int,
     server_round: int,
 ) -> Schedule:
-    """Draws the order of a client's samples for all phases of a round.
+    """One client's schedule; see `plan_rounds`."""
+    (schedule,) = plan_rounds(
+        trainer,
+        [data],
+        batch_size=batch_size,
+        seed=seed,
+        clients=[client],
+        server_round=server_round,
+    )
+    return schedule
+
+
+def plan_rounds(
+    trainer: ClientTrainer,
+    datas: Sequence[ClientData],
+    *,
+    batch_size: BatchSize,
+    seed: int,
+    clients: Sequence[int],
+    server_round: int,
+) -> list[Schedule]:
+    """Draws the order of clients' samples for all phases of a round.
 
     A client with a single sample takes no step if the network cannot normalise one sample.
 
     Args:
         trainer: The method's client trainer, for its phases.
-        data: The client's samples.
+        datas: Each client's samples.
         batch_size: Samples per step.
         seed: The scenario's seed; the order is keyed on it, the client and the round.
-        client: The client's index.
+        clients: The clients' indices.
         server_round: The round, from 1.
     """
-    generator = rng.torch_generator(seed, "order", client, server_round)
-    labelled, unlabelled = data.known, data.labelled.shape[0] - data.known
-    alone = (
-        not trainer.normalises_batches
-        or 1 not in (labelled, unlabelled)
-        or learns_from_one(trainer.task.model, data.inputs)
-    )
-    examples, phases, learning = 0, [], []
-    for phase in trainer.phases():
-        plan = plan_phase(
-            trainer, phase, labelled, unlabelled, batch_size=batch_size, learns_from_one=alone
-        )
-        examples += plan.examples * phase.learns
-        rows = data.split(phase.split)
-        beside = data.split("unlabelled") if plan.beside.steps else rows[:0]
-        phases.append(list(plan.draw(rows, beside, generator)))
-        learning.append(phase.learns)
-    return Schedule(examples, phases, tuple(learning))
+    phases, learning = trainer.phases(), tuple(phase.learns for phase in trainer.phases())
+    schedules: list[Schedule] = []
+    generator = torch.Generator()  # seeded anew for each client
+    plans: dict[tuple[int, int], list[PhasePlan]] = {}  # by numbers of samples, often the same
+    for client, data in zip(clients, datas, strict=True):
+        counts = data.known, data.labelled.shape[0] - data.known
+        if counts not in plans:
+            alone = (
+                not trainer.normalises_batches
+                or 1 not in counts
+                or learns_from_one(trainer.task.model, data.inputs)
+            )
+            plans[counts] = [
+                plan_phase(trainer, phase, *counts, batch_size=batch_size, learns_from_one=alone)
+                for phase in phases
+            ]
+        generator.manual_seed(rng.seed_of(seed, "order", client, server_round))
+        examples, orders = 0, list[torch.Tensor]()
+        for phase, plan in zip(phases, plans[counts], strict=True):
+            examples += plan.examples * phase.learns
+            own = plan.own.draw(data.number(phase.split), generator)
+            beside = plan.beside.draw(data.number("unlabelled"), generator)
+            orders.append(
+                plan.together(data.rows(phase.split, own), data.rows("unlabelled", beside))
+            )
+        sizes = [plan.sizes for plan in plans[counts]]
+        schedules.append(Schedule(examples, orders, sizes, learning))
+    return schedules
 
 
 def first_of_views(phase: Phase, labelled: torch.Tensor) -> int:
@@ -204,23 +245,3 @@ def groups_by_shape(
                 groups.setdefault(shape, []).append(client)
         for members in groups.values():
             yield members, [phases[client][step] for client in members]
-
-
-def padded_steps(schedules: Sequence[Schedule]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The clients' rows for every step, padded to equal length, and their lengths.
-
-    Yields:
-        Rows of shape (clients, batch), shorter batches padded with row 0; and lengths of shape
-        (clients, 1).
-    """
-    steps = [[rows for phase in schedule.phases for rows in phase] for schedule in schedules]
-    for number in range(len(steps[0])):
-        taken = [rows[number] for rows in steps if number < len(rows)]
-        lengths = torch.tensor([[len(rows)] for rows in taken])
-        yield stacked_with_zeros(taken), lengths
-
-
-def stacked_with_zeros(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The tensors stacked, shorter ones padded with zeros."""
-    equal = len({len(tensor) for tensor in tensors}) == 1
-    return torch.stack(list(tensors)) if equal else pad_sequence(list(tensors), batch_first=True)

@@ -21,21 +21,17 @@ from torch.nn.functional import cross_entropy
 from fedlab.clients.base import Carry, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution.batch_schedule import (
-    Schedule,
-    padded_steps,
-    plan_round,
-    stacked_with_zeros,
-)
+from fedlab.engine.execution.batch_schedule import Schedule, plan_rounds
 from fedlab.engine.execution.dense_layer import DenseLayer
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
-from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer
+from fedlab.engine.execution.low_rank import FirstLayer, LaterLayer, places
 from fedlab.engine.execution.low_rank_rule import (
     Form,
     LayerWork,
     sends_the_model,
     takes_usual_steps,
 )
+from fedlab.engine.execution.padded_steps import PaddedSteps, stacked_with_zeros
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.losses.cross_entropy import CrossEntropy
@@ -122,27 +118,24 @@ def train_batched(
         For each client what `train_one` returns; with `into`, updates have no tensors.
     """
     round_ = received.server_round
-    schedules = [
-        plan_round(
-            trainer, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
-        )
-        for client, data in zip(clients, datas, strict=True)
-    ]
+    schedules = plan_rounds(
+        trainer, datas, batch_size=batch_size, seed=seed, clients=clients, server_round=round_
+    )
     # Sorted by steps, the clients of every step are a prefix: a slice instead of a copy.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].steps)
     planned = [schedules[k] for k in order]
-    steps = list(padded_steps(planned))
+    steps = PaddedSteps(planned)
     work = LayerWork(
-        steps=len(steps),
-        seen=sum(rows.shape[1] for rows, _ in steps),
+        steps=len(steps.widths),
+        seen=sum(steps.widths),
         samples=max(len(data.labels) for data in datas),
     )
     side = _SideBySide(
-        chain, trainer, preprocess, received, [datas[k] for k in order], work, linear
+        chain, trainer, preprocess, received, [datas[k] for k in order], steps, work, linear
     )
     lr = trainer.task.optimizer.learning_rate(round_)
-    for rows, lengths in steps:
-        side.step(rows, lengths, lr)
+    for step in range(len(steps.widths)):
+        side.step(step, lr)
     ended = list(side.finish(planned) if into is None else side.add_up(planned, into))
     results = dict(zip(order, ended, strict=True))
     return [results[k] for k in range(len(clients))]
@@ -157,6 +150,7 @@ class _SideBySide:
         preprocess: Normalises samples.
         received: What came down.
         datas: The clients' samples.
+        steps: Which of them are read in every step.
         work: Steps and samples of the client with the most steps.
         linear: How dense layers are computed.
     """
@@ -168,16 +162,21 @@ class _SideBySide:
         preprocess: Preprocess,
         received: Received,
         datas: Sequence[ClientData],
+        steps: PaddedSteps,
         work: LayerWork,
         linear: Form,
     ) -> None:
         self.chain, self.trainer, self.received = chain, trainer, received
-        self.labels = stacked_with_zeros([data.labels for data in datas])
+        labels = stacked_with_zeros([data.labels for data in datas])
         stored = stacked_with_zeros([data.inputs for data in datas])
         samples = preprocess.inputs(stored, own=True).flatten(0, 1)
         for module in chain.before:
             samples = module(samples)
-        self.samples = samples.view(*self.labels.shape, samples.shape[-1])
+        self.samples = samples.view(*labels.shape, samples.shape[-1])
+        self.steps, self.rows = steps, steps.rows.to(labels.device)
+        self.labels = labels.take_along_dim(self.rows.flatten(1), dim=1).view_as(self.rows)
+        self.real = steps.real.to(self.samples)
+        self.share = self.real / steps.lengths.unsqueeze(2).to(self.samples)
         self.losses = self.samples.new_zeros(len(datas))
         self.hits = self.samples.new_zeros(len(datas))
         self.first = self._first_layer(work, linear)
@@ -201,25 +200,17 @@ class _SideBySide:
             return LaterLayer(*start, len(self.samples), work.seen, optimizer)
         return DenseLayer(*start, len(self.samples), optimizer, work.steps)
 
-    def step(self, rows: Tensor, lengths: Tensor, lr: float) -> None:
-        """One optimiser step of the first clients.
-
-        Args:
-            rows: Indices into each client's samples, shape (clients, batch).
-            lengths: Number of rows that are not padding, shape (clients, 1).
-            lr: The learning rate.
-        """
+    def step(self, number: int, lr: float) -> None:
+        """One optimiser step of the clients that take it, with a learning rate."""
+        per_step = self.rows, self.labels, self.real, self.share
+        rows, labels, real, share = (self.steps.part(of, number) for of in per_step)
         clients, batch = rows.shape
-        real = (torch.arange(batch) < lengths).to(self.samples)
-        share = real / lengths.to(self.samples)
-        rows = rows.to(self.labels.device)
-        labels = self.labels[:clients].take_along_dim(rows, dim=1)
         outputs = self._outputs(rows)
         losses = cross_entropy(outputs.flatten(0, 1), labels.flatten(), reduction="none")
         losses = losses.view(clients, batch)
         layers = [self.first, *self.later]
         probes = [probe for layer in layers for probe in layer.probes]
-        grads = iter(torch.autograd.grad((losses * share).sum(), probes))
+        grads = iter(torch.autograd.grad(losses, probes, share))
         for layer in layers:
             layer.learn([next(grads) for _ in layer.probes], lr)
         self.losses[:clients] += (losses.detach() * real).sum(dim=1)
@@ -230,8 +221,9 @@ class _SideBySide:
         if isinstance(self.first, FirstLayer):
             outputs = self.first.outputs(rows)
         else:
-            samples = self.samples[: len(rows)].take_along_dim(rows.unsqueeze(-1), dim=1)
-            outputs = self.first.outputs(samples)
+            every = self.samples.flatten(0, 1)
+            samples = every.index_select(0, places(rows, self.samples.shape[1]))
+            outputs = self.first.outputs(samples.unflatten(0, rows.shape))
         for layer, between in zip(self.later, self.chain.between, strict=True):
             for module in between:
                 outputs = module(outputs)

@@ -103,6 +103,20 @@ class Factors:
         return total, exact(self.bias).double() * kept + exact(scaled).sum(0, dtype=torch.float64)
 
 
+def places(rows: Tensor, samples: int) -> Tensor:
+    """Places of each client's rows among all clients' samples, to read and add whole rows.
+
+    Args:
+        rows: Indices into each client's samples, int64 of shape (clients, batch).
+        samples: Number of every client's samples, with those that pad.
+
+    Returns:
+        int64 of shape (clients * batch,).
+    """
+    starts = torch.arange(len(rows), device=rows.device) * samples
+    return (starts.unsqueeze(1) + rows).flatten()
+
+
 class FirstLayer:
     """A layer whose inputs are the samples; all products with them are computed before step 1.
 
@@ -127,7 +141,7 @@ class FirstLayer:
         if bias is not None:
             self.gram += 1
         self.probes: list[Tensor] = []
-        self._index = self.gram.new_empty(0, dtype=torch.int64)
+        self._places = self.gram.new_empty(0, dtype=torch.int64)
 
     def outputs(self, rows: Tensor) -> Tensor:
         """Outputs for samples of the first clients.
@@ -138,11 +152,10 @@ class FirstLayer:
         Returns:
             Shape (clients, batch, outputs).
         """
-        clients, index = len(rows), rows.unsqueeze(-1)
-        self._index = index.expand(-1, -1, self.at_start.shape[-1])
-        at_start = self.factors.kept(self.at_start[:clients].gather(1, self._index))
-        gram = self.gram[:clients].gather(1, index.expand(-1, -1, self.gram.shape[-1]))
-        outputs = torch.baddbmm(at_start, gram, self.factors.coefficients[:clients])
+        self._places = places(rows, self.gram.shape[1])
+        at_start = self.factors.kept(self._read(self.at_start).unflatten(0, rows.shape))
+        gram = self._read(self.gram).unflatten(0, rows.shape)
+        outputs = torch.baddbmm(at_start, gram, self.factors.coefficients[: len(rows)])
         self.probes = [outputs.requires_grad_()]
         return outputs
 
@@ -151,9 +164,18 @@ class FirstLayer:
         factors, (grad,) = self.factors, grads
         coefficients = factors.coefficients[: len(grad)]
         if factors.plain:
-            coefficients.scatter_add_(1, self._index, grad * -lr)
+            self._add(coefficients, grad * -lr)
         else:
-            factors.descend(torch.zeros_like(coefficients).scatter_add_(1, self._index, grad), lr)
+            factors.descend(self._add(torch.zeros_like(coefficients), grad), lr)
+
+    def _read(self, of: Tensor) -> Tensor:
+        """What a tensor of shape (clients, n, ...) has for the samples of the step."""
+        return of.flatten(0, 1).index_select(0, self._places)
+
+    def _add(self, to: Tensor, grad: Tensor) -> Tensor:
+        """Adds to what a tensor has for them, in place."""
+        to.view(-1, to.shape[-1]).index_add_(0, self._places, grad.flatten(0, 1))
+        return to
 
     def weights(self) -> Tensor:
         """W of every client, shape (clients, outputs, inputs)."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, chain, islice, repeat
+from functools import cached_property, lru_cache
+from itertools import chain, zip_longest
 from typing import Literal
 
 import torch
@@ -65,24 +65,37 @@ class Passes:
         taken = epochs * len(sizes) if steps is None else steps
         return cls(tuple(sizes), taken if sizes else 0, unit)
 
-    @property
+    @cached_property
+    def every_size(self) -> tuple[int, ...]:
+        """Size of every batch of all passes."""
+        whole, more = divmod(self.steps, len(self.sizes)) if self.sizes else (0, 0)
+        return self.sizes * whole + self.sizes[:more]
+
+    @cached_property
     def samples(self) -> int:
         """Samples read in all batches together."""
-        if not self.sizes:
-            return 0
-        whole, more = divmod(self.steps, len(self.sizes))
-        return whole * sum(self.sizes) + [0, *accumulate(self.sizes)][more]
+        return sum(self.every_size)
 
-    def draw(self, rows: torch.Tensor, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        """The samples of every batch, int64, out of `rows`, in an order drawn for every pass."""
-        left, taken = self.steps, sum(self.sizes)
+    def draw(self, rows: int, generator: torch.Generator) -> torch.Tensor:
+        """The samples of all batches, in an order drawn for every pass.
+
+        Args:
+            rows: Number of samples to draw from.
+            generator: Is advanced.
+
+        Returns:
+            Their places among all, int64 of shape (`samples`,).
+        """
+        left, of_pass = self.samples, sum(self.sizes)
+        passes: list[torch.Tensor] = []
         while left > 0:
-            units = rows.view(-1, self.unit)
-            order = units[torch.randperm(units.shape[0], generator=generator)].flatten()
-            whole = order if taken == rows.shape[0] else order[:taken]
-            parts = whole.split_with_sizes(self.sizes)
-            yield from parts[:left]
-            left -= len(parts)
+            order = torch.randperm(rows // self.unit, generator=generator)
+            if self.unit > 1:
+                order = (order.unsqueeze(1) * self.unit + torch.arange(self.unit)).flatten()
+            read = min(left, of_pass)
+            passes.append(order if read == rows else order[:read])
+            left -= read
+        return joined(passes)
 
 
 @dataclass(frozen=True)
@@ -109,20 +122,30 @@ class PhasePlan:
         """Samples read in all steps together."""
         return self.own.samples + self.beside.samples
 
-    def draw(
-        self, rows: torch.Tensor, beside: torch.Tensor, generator: torch.Generator
-    ) -> Iterator[torch.Tensor]:
-        """The samples of every step, with those of `beside` last."""
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Samples of every step, with those of `beside`."""
         if not self.beside.steps:
-            return self.own.draw(rows, generator)
-        return self._draw_both(rows, beside, generator)
+            return self.own.every_size
+        pairs = zip_longest(self.own.every_size, self.beside.every_size, fillvalue=0)
+        return tuple(map(sum, pairs))
 
-    def _draw_both(
-        self, rows: torch.Tensor, beside: torch.Tensor, generator: torch.Generator
-    ) -> Iterator[torch.Tensor]:
-        nothing = repeat(rows[:0])
-        first = list(self.own.draw(rows, generator))
-        second = self.beside.draw(beside, generator)
-        pairs = zip(chain(first, nothing), chain(second, nothing), strict=True)  # infinite
-        for parts in islice(pairs, self.steps):
-            yield torch.cat(parts)
+    def together(self, own: torch.Tensor, beside: torch.Tensor) -> torch.Tensor:
+        """The samples of all steps, in each with those of `beside` last.
+
+        Args:
+            own: Those of the phase's split, in the order of the steps.
+            beside: The unlabelled ones.
+        """
+        if not self.beside.steps:
+            return own
+        first = own.split_with_sizes(self.own.every_size)
+        second = beside.split_with_sizes(self.beside.every_size)
+        return joined([*chain(*zip_longest(first, second, fillvalue=own[:0]))])
+
+
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Rows, one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat(list(parts)) if parts else torch.empty(0, dtype=torch.int64)

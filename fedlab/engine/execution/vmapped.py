@@ -16,7 +16,7 @@ from fedlab import rng
 from fedlab.clients.base import ClientState, ClientTrainer, Received, Update
 from fedlab.data.client_data import ClientData
 from fedlab.data.preprocess import Preprocess
-from fedlab.engine.execution.batch_schedule import groups_by_shape, plan_round
+from fedlab.engine.execution.batch_schedule import groups_by_shape, plan_rounds
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.feed import Feed, send
 from fedlab.engine.execution.stack import Stack, Unused
@@ -87,12 +87,9 @@ def train_many(
         trainer.training_data(data, received, state)
         for data, state in zip(datas, client_states, strict=True)
     ]
-    schedules = [
-        plan_round(
-            trainer, data, batch_size=batch_size, seed=seed, client=client, server_round=round_
-        )
-        for client, data in zip(clients, datas, strict=True)
-    ]
+    schedules = plan_rounds(
+        trainer, datas, batch_size=batch_size, seed=seed, clients=clients, server_round=round_
+    )
     # Clients that end together are then neighbours, so that groups are slices instead of copies.
     order = sorted(range(len(clients)), key=lambda k: -schedules[k].seen)
     stack = Stack(
