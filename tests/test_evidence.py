@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import SimpleNamespace
 
 import evidence_parts
@@ -17,6 +18,7 @@ from scipy.stats import ttest_1samp
 
 from benchmarks.evidence import claim as claims
 from benchmarks.evidence import evidence_rows, running_claims, study_commands, summary
+from benchmarks.evidence.__main__ import main
 from benchmarks.evidence.claim import Claim, Pair, Study
 from benchmarks.evidence.verdict import judge, p_value, verdict_of
 from fedlab import load_scenario
@@ -141,7 +143,7 @@ def test_curves_that_still_rise_are_named() -> None:
 
 
 ROUNDS = (10, 20, 30, 40)
-CURVES = {"steep": (10.0, 50.0, 60.0, 62.0), "flat": (10.0, 50.0, 60.0, 60.9)}
+CURVES = {"steep": (10.0, 50.0, 64.7, 65.7), "flat": (10.0, 50.0, 60.0, 60.9)}
 
 
 @pytest.mark.parametrize("name", [*claims.names(), *claims.protocols()])
@@ -167,7 +169,7 @@ def test_every_study_without_files_is_one_that_would_train(name: str) -> None:
     for study in found.studies.values():
         if study.root is None:
             changes = study_commands.changes(study, None)
-            if found.select == "validation" and study.chosen_in is None:
+            if study_commands.sets_aside(found, study):
                 changes = [*changes, "evaluation.validation=0.2"]  # as a tuning does
             for method in study.methods.values():
                 prepare(load_scenario(study.scenario, [*changes, *_strategy(method)]))
@@ -185,6 +187,40 @@ def test_the_command_of_a_row_is_one_that_can_be_typed() -> None:
     assert words.startswith("fedlab simulate pretrained_features data.root=DATA rounds=40 ")
     assert "strategy.base=scaffold" in words
     assert words.endswith("evaluation.validation=0.2 seed=3 --out runs/cifar-scaffold-ggeur-3")
+
+
+@pytest.mark.parametrize(
+    ("name", "study", "aside"),
+    [
+        ("fraug", "images-62", True),
+        ("fraug", "images-20", False),  # takes what was chosen elsewhere
+        ("unseen_domain", "without-scan", False),  # chosen by domains that are left out
+    ],
+)
+def test_samples_are_set_aside_where_a_tuning_chooses_by_them(
+    name: str, study: str, aside: bool
+) -> None:
+    found = claims.read(name)
+    assert study_commands.sets_aside(found, found.studies[study]) is aside
+
+
+def test_a_study_that_a_claim_has_not_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "domain_skew", "--study", "batch-3", "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert "domain_skew has no study 'batch-3'; choose one of embedded, " in capsys.readouterr().err
+
+
+def test_a_command_that_fails_ends_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise CalledProcessError(2, ["fedlab", "tune", "office_caltech"])
+
+    monkeypatch.setattr(running_claims, "run", fail)
+    assert main(["run", "domain_skew", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "domain_skew: fedlab tune failed, as it says above\n"
 
 
 def test_a_claim_that_compares_what_no_study_has_is_refused(tmp_path: Path) -> None:
@@ -273,3 +309,26 @@ def test_rows_are_kept_where_other_studies_are_written(tmp_path: Path) -> None:
     kept = pandas.read_csv(file)
     assert list(kept["study"]) == ["images-62", "images-10"]
     assert list(kept["mean"]) == [3.0, 1.0]
+
+
+def test_a_run_that_was_stopped_takes_no_rows_away(tmp_path: Path) -> None:
+    found, first = claims.read("fraug"), [*evidence_rows.FIRST, *evidence_rows.LAST]
+    one = dict.fromkeys(first, "") | {"study": "images-10", "method": "fraug"}
+    rows, curves = tmp_path / "fraug.csv", tmp_path / "fraug_curve.csv"
+    for mean, seeds in ((1.0, 3), (2.0, 2), (3.0, 3)):
+        new = [one | {"seed": seed, "mean": mean} for seed in range(seeds)]
+        evidence_rows._replace(rows, new, first, found)
+        points = ("images-10", "fraug", 5, mean, mean, mean, seeds)
+        curve = [dict(zip(evidence_rows.CURVE, points, strict=True))]
+        evidence_rows._replace(curves, curve, evidence_rows.CURVE, found)
+        expected = 1.0 if seeds == 2 else mean
+        assert list(pandas.read_csv(rows)["mean"]) == [expected] * 3
+        assert list(pandas.read_csv(curves)["mean"]) == [expected]
+
+
+def test_a_run_whose_time_is_over_says_that_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "fraug", "--study", "images-62", "--for", "0", "--out", str(tmp_path)]
+    assert main(words) == 3
+    assert "the same command goes on" in capsys.readouterr().err

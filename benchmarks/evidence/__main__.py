@@ -7,6 +7,7 @@ python -m benchmarks.evidence report
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,12 +16,19 @@ from benchmarks.evidence import running_claims, summary
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; 3 where the time was over before a claim was through."""
+    """The command line.
+
+    Returns:
+        0; 2 for what cannot be run, or that of a command of fedlab that failed; 3 where the time
+        was over before a claim was through.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="run claims, or go on with them")
     run.add_argument("claims", nargs="*", metavar="CLAIM", help="all by default")
-    run.add_argument("--study", action="append", default=[], help="one of its studies alone")
+    run.add_argument(
+        "--study", action="append", default=[], help="one of its studies alone, or several"
+    )
     run.add_argument("--data", help="root of the data that do not come with fedlab")
     run.add_argument("--digits-five", help="what benchmarks.prepare_digits_five wrote")
     run.add_argument("--out", type=Path, default=Path("runs/evidence"), help="folder of the runs")
@@ -40,6 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
         except ValueError as error:
             print(error, file=sys.stderr)
             return 2
+        except subprocess.CalledProcessError as error:  # fedlab has said why
+            print(f"{name}: fedlab {error.cmd[1]} failed, as it says above", file=sys.stderr)
+            return error.returncode
+    if not whole:
+        print("the time is over; the same command goes on from here", file=sys.stderr)
     return 0 if whole else 3
 
 

@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 
 from benchmarks import machine
 from benchmarks.evidence.claim import Claim, Study
-from benchmarks.evidence.study_commands import row_command
+from benchmarks.evidence.study_commands import row_command, sets_aside
 from fedlab import Comparison, Run, Tuning, __version__
 from fedlab.row import GLOBAL
 from fedlab.runs.curves import costs, learning_curves
@@ -102,7 +102,7 @@ def rows_of(
                 "validation": round(100 * validation, 3),
                 "seconds": round(_seconds(run), 1),
                 "command": row_command(
-                    study, study.methods[label], values, seed, study.chosen_in is None
+                    study, study.methods[label], values, seed, sets_aside(claim, study)
                 ),
                 "machine": machine.kind(),
                 "date": _day(run).isoformat(),
@@ -148,7 +148,11 @@ def curves_of(claim: Claim, study: Study, folders: Path) -> list[dict[str, Any]]
 
 
 def write(claim: Claim, folders: Path, results: Path = RESULTS) -> None:
-    """Brings both files of a claim up to date; rows of studies without a folder here are kept."""
+    """Brings both files of a claim up to date.
+
+    Rows of studies without a folder here are kept, and so are those of a method that has been run
+    here with fewer seeds than they have, so that a run that was stopped takes none away.
+    """
     results.mkdir(parents=True, exist_ok=True)
     rows, curves = [], []
     for study in claim.studies.values():
@@ -185,13 +189,30 @@ def _replace(file: Path, rows: Iterable[Mapping[str, Any]], first: list[str], cl
     if new.empty:
         return
     old = pandas.read_csv(file) if file.is_file() else new.iloc[:0]
-    places = set(zip(new["study"], new["method"], strict=True))
-    kept = old[[place not in places for place in zip(old["study"], old["method"], strict=True)]]
+    before, now = _seeds_by_place(old), _seeds_by_place(new)
+    new = new[[now[place] >= before.get(place, 0) for place in _places(new)]]
+    if new.empty:
+        return
+    written = set(_places(new))
+    kept = old[[place not in written for place in _places(old)]]
     whole = pandas.concat([kept, new], ignore_index=True) if len(kept) else new
     order = {name: place for place, name in enumerate(claim.studies)}
     whole = whole.sort_values("study", key=lambda column: column.map(order), kind="stable")
     others = [column for column in whole.columns if column not in first]
     whole[[*first, *others]].round(3).to_csv(file, index=False)
+
+
+def _places(rows: pandas.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows["study"], rows["method"], strict=True))
+
+
+def _seeds_by_place(rows: pandas.DataFrame) -> dict[tuple[str, str], int]:
+    """How many seeds rows, or the points of a curve, are of, by study and method."""
+    found: dict[tuple[str, str], int] = {}
+    given = rows["seeds"] if "seeds" in rows else [None] * len(rows)
+    for place, seeds in zip(_places(rows), given, strict=True):
+        found[place] = found.get(place, 0) + 1 if seeds is None else int(seeds)
+    return found
 
 
 def _seconds(run: Run) -> float:

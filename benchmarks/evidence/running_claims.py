@@ -35,16 +35,21 @@ def run(
         roots: The folders of data, by the word that studies have for them.
         folders: Where the claim's runs go, a folder for each study.
         minutes: For how long; without an end by default.
-        studies: Some of its studies; all by default.
+        studies: Some of its studies, by name; all by default.
         results: Where its rows are kept.
 
     Returns:
         Whether all of it has been run.
 
     Raises:
-        ValueError: If a study needs data whose folder is not given, or a choice that was not made.
+        ValueError: If there is no such study, or one needs data whose folder is not given, or a
+            choice that was not made.
         subprocess.CalledProcessError: If a command fails.
     """
+    if unknown := [name for name in studies if name not in claim.studies]:
+        raise ValueError(
+            f"{claim.name} has no study '{unknown[0]}'; choose one of {', '.join(claim.studies)}"
+        )
     end = None if minutes is None else time.monotonic() + 60 * minutes
     for study in claim.studies.values():
         if studies and study.name not in studies:

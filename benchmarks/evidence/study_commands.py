@@ -75,8 +75,17 @@ def compare_command(
     ]
 
 
+def sets_aside(claim: Claim, study: Study) -> bool:
+    """Whether tuning sets a share of the samples aside for a study, in its compared runs, too.
+
+    It does to choose by validation. Where domains that are left out choose, and where another study
+    has chosen, clients train on all of their samples.
+    """
+    return claim.select == "validation" and study.chosen_in is None
+
+
 def row_command(
-    study: Study, method: str, values: Mapping[str, Any], seed: int, tuned: bool
+    study: Study, method: str, values: Mapping[str, Any], seed: int, aside: bool
 ) -> str:
     """The command that repeats one row, as one types it.
 
@@ -85,15 +94,15 @@ def row_command(
         method: The method, with its parameters.
         values: What was chosen for it.
         seed: The row's seed.
-        tuned: Whether a share of the samples is set aside, as in a tuning.
+        aside: Whether a share of the samples is set aside (`sets_aside`).
     """
     name, *written = method.split(" ")
     changed = [f"strategy.name={name}", *(f"strategy.{word}" for word in written)]
-    aside = ["evaluation.validation=0.2"] if tuned else []
+    kept = ["evaluation.validation=0.2"] if aside else []
     words = ["fedlab", "simulate", study.scenario, *changes(study, study.root), *changed]
     words += [
         *_written(values),
-        *aside,
+        *kept,
         f"seed={seed}",
         "--out",
         f"runs/{study.name}-{name}-{seed}",
