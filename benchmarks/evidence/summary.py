@@ -15,7 +15,7 @@ from benchmarks.evidence.claim import Claim
 from benchmarks.evidence.verdict import Judged, Means, Verdict, judge, verdict_of
 
 FLAT = 1.0
-"""Points that a flat curve gains at most in the last quarter of the rounds."""
+"""Points of which a flat curve gains less in the last quarter of the rounds."""
 
 
 class Summed(NamedTuple):
@@ -56,7 +56,7 @@ def means_of(rows: pandas.DataFrame) -> Means:
 
 
 def not_flat(claim: Claim, curves: pandas.DataFrame) -> list[tuple[str, str]]:
-    """Study and method of the compared curves that still rise by more than `FLAT` points."""
+    """Study and method of the compared curves that still rise by `FLAT` points or more."""
     places = dict.fromkeys(
         place for pair in claim.pairs for place in ((pair.study, pair.method), (pair.of, pair.over))
     )
@@ -65,7 +65,7 @@ def not_flat(claim: Claim, curves: pandas.DataFrame) -> list[tuple[str, str]]:
         curve = curves[(curves["study"] == study) & (curves["method"] == method)]
         if curve.empty:
             continue
-        if not last_quarter(curve) <= FLAT:
+        if not round(last_quarter(curve), 3) < FLAT:  # rows have three decimals
             steep.append((study, method))
     return steep
 

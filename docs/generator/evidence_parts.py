@@ -204,7 +204,7 @@ def _section(one: Summed) -> str:
     if one.steep:
         still = ", ".join(f"{method} in `{study}`" for study, method in one.steep)
         lines.append(
-            f"Not flat (more than {summary.FLAT:g} point in the last quarter of rounds): {still}.\n"
+            f"Not flat ({summary.FLAT:g} point or more in the last quarter of rounds): {still}.\n"
         )
     return "\n".join(lines)
 
