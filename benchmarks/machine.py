@@ -41,6 +41,17 @@ def description() -> str:
     return f"{model}, {instructions}{cores()} cores, {gigabytes:.0f} GB{gpu}"
 
 
+def arithmetic() -> str:
+    """What a run's last digits depend on: cores or GPU, the processor's make and vectors, PyTorch."""
+    import torch
+
+    cpu = "\n".join(_lines("/proc/cpuinfo"))
+    makes = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}
+    make = next((name for vendor, name in makes.items() if vendor in cpu), platform.machine())
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{kind()}, {make} {vectors}, torch {torch.__version__.partition('+')[0]}"
+
+
 def busy(seconds: float = 0.5) -> float:
     """The share of all CPU time that any process uses; 0 where it is unknown."""
 

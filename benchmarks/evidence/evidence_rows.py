@@ -104,7 +104,7 @@ def rows_of(
                 "command": row_command(
                     study, study.methods[label], values, seed, sets_aside(claim, study)
                 ),
-                "machine": machine.kind(),
+                "machine": machine.arithmetic(),
                 "date": _day(run).isoformat(),
                 "version": __version__,
             }

@@ -137,7 +137,7 @@ def rows(data: str, images: int) -> Iterator[dict[str, object]]:
                 "seed": seed,
                 "mean": round(accuracy(head_of(one, kind, images, lr, seed), one.test), 3),
                 "lr": lr,
-                "machine": machine.kind(),
+                "machine": machine.arithmetic(),
                 "date": date.today().isoformat(),
                 "version": __version__,
             }

@@ -192,7 +192,7 @@ def _section(one: Summed) -> str:
         return "\n".join([*lines, f"**Not run yet**: {command}.\n"])
     days = sorted(rows["date"].unique())
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    machines = ", ".join(sorted(rows["machine"].unique()))
+    machines = "; ".join(sorted(rows["machine"].unique()))
     lines += [
         f"**{one.verdict.capitalize()}.** {command}, {when}, {machines}; {claim.budget} draws for "
         f"each method, chosen by {claim.select.replace('_', ' ')}.\n",
@@ -201,6 +201,10 @@ def _section(one: Summed) -> str:
     for study, own in rows.groupby("study", sort=False):
         curve = evidence_rows.read_curve(claim.name)
         lines += [f"`{study}`:\n", _study_table(own), _quarters(curve[curve["study"] == study])]
+    if missing := [name for name in claim.studies if name not in set(rows["study"])]:
+        lines.append(
+            f"Not run yet, beside the others: {', '.join(f'`{each}`' for each in missing)}.\n"
+        )
     if one.steep:
         still = ", ".join(f"{method} in `{study}`" for study, method in one.steep)
         lines.append(
