@@ -42,7 +42,7 @@ def description() -> str:
 
 
 def arithmetic() -> str:
-    """What a run's last digits depend on: cores or GPU, the processor's make and vectors, PyTorch."""
+    """What last digits depend on: cores or GPU, the processor's make and vectors, PyTorch."""
     import torch
 
     cpu = "\n".join(_lines("/proc/cpuinfo"))
