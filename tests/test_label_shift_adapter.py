@@ -153,23 +153,26 @@ def test_with_the_prior_given_the_boundary_is_that_of_bayes() -> None:
 
     Bayes' boundary is where 2 x + log(π_1 / π_0) = 0; re-weighting its probabilities has it where
     x + log(π_1 / π_0) = 0, twice as far from 0. Clients have other shares than all have together.
+    One training is off by 0.08, where its last batches leave it, four on average by half of that.
     """
     clients = [normal_pair((1600, 400), 0), normal_pair((400, 1600), 1)]
-    training = Training(rounds=60, lr=0.02, hidden=16, batch_size=500)
-    found = train_adapter(clients, HALF_AS_SURE, training, seed=0)
-    assert found.prior.tolist() == [0.5, 0.5]
-    assert (found.clients, found.samples) == (2, 4000)
+    training = Training(rounds=60, lr=0.01, hidden=16, batch_size=500)
+    trained = [train_adapter(clients, HALF_AS_SURE, training, seed) for seed in range(4)]
+    assert all(found.prior.tolist() == [0.5, 0.5] for found in trained)
+    assert {(found.clients, found.samples) for found in trained} == {(2, 4000)}
     at = torch.linspace(-2, 2, 41)[:, None]
     for share in (0.2, 0.35, 0.5, 0.65, 0.8):
         prior = torch.tensor([1 - share, share], dtype=torch.float64)
-        change = found.adapter(ratios(prior, found.prior))
-        (low, high), (own, other) = change.folded(*HALF_AS_SURE)
-        boundary = float((own - other) / (high - low))
+        boundaries, chances = [], []
+        for found in trained:
+            change = found.adapter(ratios(prior, found.prior))
+            (low, high), (own, other) = change.folded(*HALF_AS_SURE)
+            boundaries.append(float((own - other) / (high - low)))
+            chances.append(change.outputs(*HALF_AS_SURE, at).softmax(dim=1)[:, 1])
         odds = math.log(share / (1 - share))
-        assert boundary == pytest.approx(-odds / 2, abs=0.12)
+        assert np.mean(boundaries) == pytest.approx(-odds / 2, abs=0.12)
         right = torch.sigmoid(2 * at[:, 0] + odds)
-        chances = change.outputs(*HALF_AS_SURE, at).softmax(dim=1)[:, 1]
-        assert float((chances - right).abs().max()) < 0.08
+        assert float((torch.stack(chances).mean(dim=0) - right).abs().max()) < 0.06
 
 
 @pytest.mark.slow
