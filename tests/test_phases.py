@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fedlab.clients.base import Received
 from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.runs.checkpoint import latest_checkpoint
 from fedlab.simulation import resume, simulate
@@ -68,3 +69,23 @@ def test_clients_are_asked_before_the_first_round(tmp_path: Path, backend: str) 
     traffic = run.history.query("metric == 'bytes_up'").set_index("round").value
     assert traffic[1] > traffic[2]
     assert resume(tmp_path / "run", progress=False).finished
+
+
+@pytest.mark.parametrize("method", ["qfedavg", "afl", "fedproto", "fedplvm"])
+def test_metrics_of_training_are_those_of_steps_that_train(method: str) -> None:
+    """Batches of everything, so that the three steps of a round are those of FedAvg."""
+    training = {"batch_size": "full", "local_epochs": 3, "optimizer": {"lr": 0.1}}
+    found = []
+    for name in ("fedavg", method):
+        runtime = runtime_of(strategy={"name": name}, training=training)
+        down = received(runtime)
+        down = Received({"arrays": {n: down.model[n] for n in runtime.trainer.shared}}, down.config)
+        clients = list(range(4))
+        alone = [runtime.train(client, down, {})[1] for client in clients]
+        together = [metrics for _, metrics in runtime.train_many(clients, down, [{}] * 4)]
+        for metrics, others in zip(alone, together, strict=True):
+            assert metrics == pytest.approx(others, abs=1e-5)
+        found.append(alone)
+    for metrics, others in zip(*found, strict=True):
+        shown = ("steps", "loss", "accuracy")
+        assert [metrics[n] for n in shown] == pytest.approx([others[n] for n in shown], abs=1e-5)

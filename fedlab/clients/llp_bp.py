@@ -71,7 +71,7 @@ class LLPBP(InFrontTrainer):
     def gather(
         self, carry: Carry, batch: Batch, server_round: int
     ) -> tuple[Carry, dict[str, Tensor]]:
-        """Measures the received network's loss; in a new stage it keeps covariates and shares."""
+        """Keeps covariates and shares in a new stage; a step of the pass before training."""
         with evaluation_mode(self.task.model):
             features, outputs = self._features(carry, batch)
         metrics = self.step_metrics(self.loss(outputs, batch, carry), outputs, batch)

@@ -108,7 +108,7 @@ class Phase:
         steps: Steps instead of passes, or None.
         trained: Names of the parameters that learn; the others stay as they are. All by default.
             A phase of none only measures: its samples go through the network, but it takes no
-            optimiser step and counts no examples.
+            optimiser step, counts no examples, and its metrics are none of the round's.
         enter: Maps the carry before the first step; the identity by default.
         objective: The objective of its steps; by default `ClientTrainer.objective`.
         step: A custom step in place of the optimiser's; such clients cannot be stacked.

@@ -19,7 +19,7 @@ class ReceivedLoss(ClientTrainer[P]):
     """One pass over the samples with the received model, then training.
 
     The pass reads batches as training does (augmented ones, where the scenario augments) but with
-    the network in evaluation mode. Its loss and accuracy count among those of training.
+    the network in evaluation mode.
     """
 
     def phases(self) -> Sequence[Phase]:

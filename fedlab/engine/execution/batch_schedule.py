@@ -64,6 +64,12 @@ class Schedule:
         """Samples read in all steps together."""
         return sum(map(sum, self.sizes))
 
+    @cached_property
+    def learnt(self) -> int:
+        """Samples read in the steps that learn together, whose means are the round's metrics."""
+        pairs = zip(self.sizes, self.learning, strict=True)
+        return sum(sum(sizes) for sizes, learns in pairs if learns)
+
     def metrics(self, means: Mapping[str, float], update: Update) -> dict[str, float]:
         """A round's metrics: the schedule's, the steps' means, and those of the update."""
         own = {name: float(value) for name, value in update.metrics.items()}

@@ -118,7 +118,7 @@ def train_one(
         for phase, steps in zip(trainer.phases(), schedule.phases, strict=True):
             if phase.enter:
                 carry = phase.enter(carry)
-            carry = taken.run(carry, phase, feeds(phase, steps))
+            carry = taken.run(carry, phase, feeds(phase, steps), measured=phase.learns)
             while steps and not portion and phase.again and phase.again(carry):
                 carry = taken.run(carry, phase, feeds(phase, steps), measured=False)
         if wide:
@@ -126,7 +126,7 @@ def train_one(
         update = trainer.finish(carry, received, schedule.steps)
     means, own = taken.read(update.metrics)
     return update, schedule.metrics(
-        {name: total / schedule.seen for name, total in means.items()},
+        {name: total / schedule.learnt for name, total in means.items()},
         update._replace(metrics=own),
     )
 

@@ -153,6 +153,8 @@ class Stack:
                 torch.func.vmap(self._after_step, in_dims=places)(part, batch)  # type: ignore[arg-type]
         if isinstance(where, torch.Tensor):
             self.carry.map(lambda stacked, new: stacked.index_copy_(0, where, new), part)
+        if not self.phase.learns:
+            return
         for name, value in metrics.items():
             if name not in self.sums:
                 self.sums[name] = value.new_zeros(len(self.starts))
@@ -231,8 +233,8 @@ class Stack:
         found: list[tuple[Update, dict[str, float]]] = []
         for client, (schedule, update) in enumerate(zip(schedules, updates, strict=True)):
             update = update._replace(metrics={name: next(host) for name in update.metrics})
-            seen = schedule.seen
-            means = {name: values[client] / seen for name, values in sums.items()} if seen else {}
+            learnt = schedule.learnt
+            means = {n: values[client] / learnt for n, values in sums.items()} if learnt else {}
             found.append((update, schedule.metrics(means, update)))
         return found
 

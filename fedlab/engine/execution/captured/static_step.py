@@ -100,7 +100,7 @@ class StaticStep:
                 total += metrics[name].detach() * self.size
 
     def _advance(self, tensors: Sequence[Tensor]) -> Mapping[str, Any]:
-        """Takes the step; returns its metrics."""
+        """Takes the step; returns its metrics, none in a phase that does not learn."""
         at = {id(mine): given for mine, given in zip(self.tensors, tensors, strict=True)}
         samples = PlacedSamples(*(at[id(tensor)] for tensor in self.samples.tensors))
         feed = feed_of(self.like, [at[id(tensor)] for tensor in self.feed.tensors])
@@ -109,7 +109,7 @@ class StaticStep:
         batch = batch_of(self.preprocess, samples, feed, self.phase)
         after, metrics = self.trainer.step(carry, batch, self.phase, self.server_round)
         _put_back(before, after)
-        return metrics
+        return metrics if self.phase.learns else {}
 
 
 def _put_back(before: Mapping[Place, Tensor], after: Carry) -> None:
