@@ -16,6 +16,7 @@ from fedlab.scenario_file import load_scenario
 from fedlab.unlearning.forget import forget
 from fedlab.unlearning.request import request
 from helpers import toy
+from helpers.adapting import finished
 from helpers.forgetting import striped
 
 pytestmark = pytest.mark.xdist_group("forget_samples")  # what is made for all of them is made once
@@ -54,6 +55,34 @@ def test_some_samples_are_forgotten_and_left_out(stripes: Run, tmp_path: Path, m
     assert steps[2] == len(own) - len(some)
     model = sum(v.numel() * v.element_size() for v in found.run.model_state().values())
     assert found.cost.bytes <= (2 + 3 * 2) * model  # the client does it by itself
+
+
+def test_the_cost_of_retraining_is_without_the_samples(tmp_path: Path) -> None:
+    """A client that keeps 16 samples fewer takes two steps of 8 fewer in every round."""
+    run = finished(
+        tmp_path / "run",
+        rounds=2,
+        model={"name": "mlp"},
+        partition={"clients": 2, "domains": "mixed"},
+        training={"batch_size": 8, "optimizer": {"lr": 0.05}},
+    )
+    own = request(run, 1).trained.runtime.partition[1].train.tolist()
+    some = ",".join(map(str, own[:16]))
+    alone, beside = (
+        forget(
+            run,
+            1,
+            samples=some,
+            recovery_rounds=1,
+            against_retraining=retrained,
+            out=tmp_path / name,
+            progress=False,
+        )
+        for name, retrained in (("alone", False), ("beside", True))
+    )
+    whole = run.history[run.history["metric"] == "steps"]["value"].sum()
+    assert alone.retraining.steps == whole - 2 * 2
+    assert alone.retraining == beside.retraining
 
 
 @pytest.mark.slow

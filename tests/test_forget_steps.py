@@ -212,3 +212,18 @@ def test_ascent_is_on_the_chosen_samples_alone(stripes: Run) -> None:
         assert parameter.grad is not None
         expected = reference.model[name] + 0.1 * parameter.grad
         torch.testing.assert_close(found.model[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_that_never_travels_stays_as_it_was_initialised(tmp_path: Path) -> None:
+    """FedBABU: the body ascends, and its distance is measured without the head."""
+    run = finished(
+        tmp_path / "run", strategy="fedbabu", rounds=2, model={"name": "mlp", "hidden": [8]}
+    )
+    asked = request(run, 1)
+    reference = reference_model(asked, changeable(asked))
+    found = projected_ascent.ascend(asked, reference, projected_ascent.Options(epochs=1), 0)
+    body = set(found.model)
+    assert body == set(reference.model) == set(asked.trained.runtime.trainer.shared)
+    away = torch.stack([(found.model[name] - reference.model[name]).norm() for name in body])
+    assert found.distance == pytest.approx(float(away.norm()), rel=1e-5)
+    assert 0 < found.distance <= found.radius

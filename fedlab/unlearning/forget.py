@@ -23,7 +23,7 @@ from fedlab.unlearning.forgetting_cost import Cost, expected_cost, training_cost
 from fedlab.unlearning.forgetting_scores import Scores, score
 from fedlab.unlearning.reference_model import reference_model
 from fedlab.unlearning.request import Request, changeable, request
-from fedlab.unlearning.unlearnt_run import recover, recovery, retraining
+from fedlab.unlearning.unlearnt_run import recover, recovery, retraining, steps_left
 
 if TYPE_CHECKING:
     import pandas
@@ -152,7 +152,8 @@ def forget(
     done = recover(asked, state, scenario, target, note, progress)
     cost += training_cost(done, down)
     stages["after"] = _scored(asked, done)
-    expected, retrained = expected_cost(run, asked.remaining, cohort, down), None
+    left = steps_left(asked)
+    expected, retrained = expected_cost(run, asked.remaining, cohort, down, left), None
     if against_retraining:
         retrained = simulate(again, out=beside, progress=progress)
         expected = training_cost(retrained, down)

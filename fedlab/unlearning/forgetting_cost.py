@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,23 +41,26 @@ def training_cost(run: RunRecord, down: int) -> Cost:
     return Cost(float(steps["value"].sum()), float(up) + down * len(steps))
 
 
-def expected_cost(run: RunRecord, clients: Sequence[int], cohort: int, down: int) -> Cost:
+def expected_cost(
+    run: RunRecord, clients: Sequence[int], cohort: int, down: int, changed: Mapping[int, float]
+) -> Cost:
     """What as many rounds of some of a run's clients would cost, with as many steps and bytes each.
 
-    Exact where all clients take part in every round, with the same samples; else what is to be
-    expected.
+    Exact where all clients take part in every round; else what is to be expected.
 
     Args:
         run: The run.
         clients: The clients.
         cohort: How many of them a round has.
         down: Bytes that go down to a client that trains.
+        changed: Steps in a round of clients that would have fewer samples than in the run.
     """
     steps = client_rounds(run.history)
     own = steps[steps["client"].isin(clients)]
+    each = own["client"].map(changed).fillna(own["value"])
     rounds = cohort * run.rounds
     every = training_cost(run, down)
-    return Cost(float(own["value"].mean()) * rounds, every.bytes / len(steps) * rounds)
+    return Cost(float(each.mean()) * rounds, every.bytes / len(steps) * rounds)
 
 
 def client_rounds(history: pandas.DataFrame) -> pandas.DataFrame:

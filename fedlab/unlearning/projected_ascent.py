@@ -96,6 +96,8 @@ def project(parameters: Tensors, centre: Tensors, radius: float) -> Tensors:
 class ProjectedAscent(ClientTrainer):
     """A client that unlearns its samples: steps up its loss, each followed by a projection.
 
+    What does not travel (the head of FedBABU, which stays as it was initialised) does not move.
+
     Args:
         task: The network, with the ascent's optimiser.
         centre: w_ref.
@@ -118,14 +120,15 @@ class ProjectedAscent(ClientTrainer):
         self.centre, self.local_model, self.radius = centre, local, radius
         self.epochs, self.stop_distance = epochs, stop_distance
         self.steps, self.ended = 0, False
+        self.travelling = travelling(task, centre)
 
     def set_train_mode(self, received: Received) -> None:
         """Keeps running statistics as they are, and dropout off."""
         self.task.model.eval()
 
     def phases(self) -> Sequence[Phase]:
-        """One, over the labelled samples."""
-        return [Phase(epochs=self.epochs)]
+        """One, over the labelled samples; of what the server has alone."""
+        return [Phase(epochs=self.epochs, trained=self.travelling)]
 
     def objective(self, parameters: Tensors, carry: Carry, batch: Batch) -> tuple[Tensor, Tensor]:
         """The negative loss, which is minimised."""
@@ -139,12 +142,19 @@ class ProjectedAscent(ClientTrainer):
         if self.ended:
             return carry, {}
         carry, metrics = super().step(carry, batch, phase, server_round)
-        carry = carry._replace(parameters=project(carry.parameters, self.centre, self.radius))
+        moved = {name: carry.parameters[name] for name in self.travelling}
+        onto = project(moved, self.centre, self.radius)
+        carry = carry._replace(parameters={**carry.parameters, **onto})
         self.steps += 1
         if self.stop_distance is not None:
-            away = lists.less(carry.parameters, self.local_model)
+            away = lists.less(onto, self.local_model)
             self.ended = bool(lists.square_sum(away) > self.stop_distance)
         return carry, metrics
+
+
+def travelling(task: Task, model: Tensors) -> tuple[str, ...]:
+    """The names of the parameters that learn and are part of a server's model."""
+    return tuple(name for name in task.anatomy.learning if name in model)
 
 
 def ball_radius(asked: Request, centre: Tensors, share: float, seed: int) -> float:
@@ -158,7 +168,7 @@ def ball_radius(asked: Request, centre: Tensors, share: float, seed: int) -> flo
     """
     runtime = asked.trained.runtime
     samples = trial_samples(runtime.data, runtime.preprocess)
-    learnt = {name: centre[name] for name in runtime.trainer.task.anatomy.learning}
+    learnt = {name: centre[name] for name in travelling(runtime.trainer.task, centre)}
     squares = []
     for number in range(INITIALISATIONS):
         own = runtime.scenario.model_copy(update={"seed": rng.seed_of(seed, "forget", number)})
@@ -206,11 +216,12 @@ def ascend(asked: Request, reference: Reference, options: Options, seed: int) ->
             seed=rng.seed_of(seed, "forget"),
             client=asked.client,
         )
-    model = {**reference.model, **update.arrays["arrays"]}
+    after = update.arrays["arrays"]
+    model = {name: after.get(name, tensor) for name, tensor in reference.model.items()}
     if not all(torch.isfinite(tensor).all() for tensor in model.values()):
         raise InputError(
             f"--lr: with {options.lr:g} the ascent is no longer finite; use a smaller one"
         )
-    learnt = {name: model[name] for name in task.anatomy.learning}
+    learnt = {name: model[name] for name in travelling(task, model)}
     distance = float(lists.norm(lists.less(learnt, reference.model)))
     return Ascended(model, trainer.steps, radius, distance)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fedlab.engine.execution.round_workload import work_per_round
 from fedlab.files import write_whole
-from fedlab.partition.partition import make_partition
+from fedlab.partition.partition import Partition, make_partition
 from fedlab.records import Tensors
 from fedlab.report.partition_table import write_table
 from fedlab.runs.checkpoint import put_checkpoint
@@ -50,6 +51,29 @@ def recovery(asked: Request, method: str, rounds: int) -> Scenario:
     return load_scenario(retraining(asked), changes)
 
 
+def partition_of(asked: Request, scenario: Scenario) -> Partition:
+    """Who has which of the run's samples under a scenario.
+
+    Args:
+        asked: What is to be forgotten.
+        scenario: From `retraining` or `recovery`.
+    """
+    data, share = asked.trained.runtime.data, scenario.evaluation.validation_share
+    divided = make_partition(scenario.partition, data, scenario.seed, share)
+    return scenario.strategy.reassign(divided)
+
+
+def steps_left(asked: Request) -> dict[int, float]:
+    """Steps in a round of a client that keeps samples, by its index; of others none."""
+    if asked.samples is None:
+        return {}
+    runtime, partition = asked.trained.runtime, partition_of(asked, retraining(asked))
+    size = runtime.scenario.training.batch_size
+    samples = runtime.client_data(asked.client).inputs[:1]
+    work = work_per_round(runtime.trainer, partition, size, samples)
+    return {asked.client: float(work.steps[asked.client])}
+
+
 def recover(
     asked: Request,
     state: Tensors,
@@ -81,11 +105,7 @@ def recover(
     shutil.rmtree(begun, ignore_errors=True)
     runtime = asked.trained.runtime
     with RunFolder.create(begun, scenario) as made:
-        divided = make_partition(
-            scenario.partition, runtime.data, scenario.seed, scenario.evaluation.validation_share
-        )
-        partition = scenario.strategy.reassign(divided)
-        write_table(partition, runtime.data, made.partition_file)
+        write_table(partition_of(asked, scenario), runtime.data, made.partition_file)
         write_whole(made.path / NOTE, json.dumps(note, indent=2) + "\n")
         made.checkpoints.mkdir()
         put_checkpoint(
