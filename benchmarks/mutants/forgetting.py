@@ -41,8 +41,8 @@ MUTANTS = (
     Mutant(
         "forget-ascent-is-not-projected",
         "fedlab/unlearning/projected_ascent.py",
-        "parameters=project(carry.parameters, self.centre, self.radius)",
-        "parameters=carry.parameters",
+        "onto = project(moved, self.centre, self.radius)",
+        "onto = moved",
         STEPS,
     ),
     Mutant(
