@@ -16,6 +16,7 @@ from torch import nn
 from fedlab.adaptation.adapt_test import adapt_test
 from fedlab.adaptation.batch_statistics import adapt_statistics
 from fedlab.adaptation.tent import entropy, tent
+from fedlab.adaptation.trained import open_trained
 from fedlab.data.samples import Domain
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
@@ -232,14 +233,38 @@ def test_test_labels_change_scores_alone(tmp_path: Path) -> None:
             assert "120 labelled training samples" in clean.source
 
 
-def test_group_normalisation_has_scales_and_shifts(tmp_path: Path) -> None:
-    run = finished(tmp_path / "run", model={"name": "small_cnn", "norm": "group"}, rounds=1)
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose network has group normalisation."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    return finished(folder, model={"name": "small_cnn", "norm": "group"}, rounds=1)
+
+
+def test_group_normalisation_has_scales_and_shifts(grouped: Run) -> None:
     with pytest.raises(InputError, match="model 'small_cnn' has none; use --method tent or label"):
-        adapt_test(run)
-    found = adapt_test(run, method="tent", lr=0.01, batch_size=10, domain="d0")
-    before, after = run.model_state(), found.models["d0"]
+        adapt_test(grouped)
+    found = adapt_test(grouped, method="tent", lr=0.01, batch_size=10, domain="d0")
+    before, after = grouped.model_state(), found.models["d0"]
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {f"{place}.{which}" for place in (1, 5, 9) for which in ("weight", "bias")}
+    assert found.untouched == ()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "steps", "lies"), [(11, 1, True), (10, 1, False), (0, 2, False)]
+)
+def test_domains_that_no_step_of_tent_reaches_are_named(
+    grouped: Run, batch_size: int, steps: int, lies: bool
+) -> None:
+    """Twenty samples of a domain: one batch of 20, or two of 10."""
+    options = {"lr": 0.1, "batch_size": batch_size, "steps": steps, "domain": "d1"}
+    found = adapt_test(grouped, method="tent", **options)
+    assert found.untouched == (("d1",) if lies else ())
+    trained = open_trained(grouped)
+    rows = np.flatnonzero(trained.runtime.data.test.domains == 1)
+    assert len(rows) == 20
+    before = trained.outputs(trained.model(None), trained.runtime.data.test, rows)
+    assert torch.allclose(found.outputs["d1"], before, atol=1e-6) is lies
 
 
 @pytest.fixture(scope="module")
@@ -277,17 +302,19 @@ def test_methods_without_a_global_model_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "test", "words"),
+    ("way", "test", "words"),
     [
-        ("label_shift", 3, "'d0' has 3 test samples, too few to estimate the shares of 4 classes"),
+        ("rlls", 3, "'d0' has 3 test samples, too few to estimate the shares of 4 classes"),
         ("tent", 1, "'d0' has a single test sample, which has no statistics"),
     ],
 )
-def test_too_few_samples_are_refused(method: Any, test: int, words: str, tmp_path: Path) -> None:
+def test_too_few_samples_are_refused(way: str, test: int, words: str, tmp_path: Path) -> None:
     data = {"sources": [{"name": "helpers.toy:Stripes", "test": test}], "image_size": 8}
     run = finished(tmp_path / "run", data=data, rounds=1)
+    tent = way == "tent"
+    options = {} if tent else {"estimator": way}
     with pytest.raises(InputError, match=words):
-        adapt_test(run, method=method)
+        adapt_test(run, method="tent" if tent else "label_shift", **options)
 
 
 def test_targets_that_are_no_class_are_refused(tmp_path: Path) -> None:
@@ -310,6 +337,10 @@ def test_the_command_shows_writes_and_draws(digits: Run, tmp_path: Path, run: An
     assert code == 0
     assert "accuracy after" in said
     assert (tmp_path / "two.svg").stat().st_size > 5000
+    code, said, wrong = run("adapt-test", digits.folder, "--picture", tmp_path / "two.magic")
+    assert code == 2
+    assert not said
+    assert "two.magic' does not end as a picture does; use .png" in " ".join(wrong.split())
     code, _, said = run("adapt-test", digits.folder, "--method", "magic")
     assert code == 2
     assert "--method: there is no 'magic'" in said

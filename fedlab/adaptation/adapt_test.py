@@ -10,7 +10,7 @@ scores, and for the true prior that stands beside the estimate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -54,7 +54,8 @@ DEFAULTS: dict[Method, dict[str, Any]] = {
     "tent": {"lr": 1e-3, "steps": 1, "batch_size": 64},
     "label_shift": {"estimator": "bbse", "calibrate": None},
     "label_shift_adapter": {
-        **{"base": "none", "estimator": "ema", "momentum": 0.8, "batch_size": 64},
+        **{"base": "none", "estimator": "ema", "calibrate": None, "momentum": 0.8},
+        "batch_size": 64,
         **{"rounds": 20, "epochs": 1, "hidden": 32, "lr": 1e-3},
     },
 }
@@ -81,6 +82,8 @@ class Adapted(NamedTuple):
             ``true`` (shares) and ``weight``; else None.
         source: With ``label_shift``, what the source statistics come from and what was
             calibrated, in words; with ``label_shift_adapter``, what it was trained on.
+        untouched: Domains that TENT's steps did not reach: they are one batch, which is scored
+            before its only step.
     """
 
     table: pandas.DataFrame
@@ -88,6 +91,7 @@ class Adapted(NamedTuple):
     outputs: dict[str, Tensor]
     priors: pandas.DataFrame | None = None
     source: str = ""
+    untouched: tuple[str, ...] = ()
 
 
 def adapt_test(
@@ -114,8 +118,9 @@ def adapt_test(
             ``em``), ``calibrate`` (whether probabilities are first calibrated on validation
             samples; by default with ``em``, where there are any). Of the adapter: ``base`` (what
             else adapts the network: ``none``, ``batch_statistics`` or ``tent``, with their
-            defaults), ``estimator`` (also ``ema``), ``momentum`` (of that average), and ``rounds``,
-            ``epochs``, ``hidden`` and ``lr`` (see `fedlab.adaptation.adapter_training.Training`).
+            defaults), ``estimator`` (also ``ema``), ``calibrate``, ``momentum`` (of ``ema``), and
+            ``rounds``, ``epochs``, ``hidden`` and ``lr`` (see
+            `fedlab.adaptation.adapter_training.Training`).
 
     Raises:
         InputError: If the run has not finished, learns no classes or has no global model, the
@@ -140,6 +145,8 @@ def adapt_test(
             progress(done, len(names))
     table = before_and_after(outcomes, run.metric_set.metrics)
     found = Adapted(table, models, {each.domain: each.after for each in outcomes})
+    if isinstance(way, Online) and "tent" in (method, chosen.get("base")):
+        found = found._replace(untouched=tuple(way.single) * (chosen.get("steps", 1) == 1))
     if isinstance(way, LabelShift | PriorFollowing):
         priors = _prior_table(way.priors, outcomes, trained.runtime.data.class_names)
         return found._replace(priors=priors, source=way.source)
@@ -174,7 +181,29 @@ def _options(method: Method, given: dict[str, Any]) -> dict[str, Any]:
                 f"{flag}: a batch of {value} has no statistics; use 2 or more, or 0 for all test "
                 "samples of a domain"
             )
-    return {**DEFAULTS[method], **stated}
+    chosen = {**DEFAULTS[method], **stated}
+    if method == "label_shift_adapter":
+        _refuse_of_another_estimator(chosen["estimator"], stated)
+    return chosen
+
+
+def _refuse_of_another_estimator(estimator: str, stated: Mapping[str, Any]) -> None:
+    """Refuses options of the adapter's prior that its estimator does not read.
+
+    Raises:
+        InputError: If there is one.
+    """
+    average = estimator == "ema"
+    if average and stated.get("calibrate"):
+        raise InputError(
+            "--calibrate: ema takes predictions as they are; leave it out, or use --estimator "
+            "bbse, rlls or em"
+        )
+    if not average and "momentum" in stated:
+        raise InputError(
+            f"--momentum: it is of the moving average, and {estimator} reads a whole domain at "
+            "once; leave it out, or use --estimator ema"
+        )
 
 
 def _way(

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from fedlab import rng
 from fedlab.adaptation.batch_statistics import Stream
-from fedlab.adaptation.label_shift import Estimator, Prior, estimate, refuse_lacking
+from fedlab.adaptation.label_shift import (
+    Estimator,
+    Prior,
+    confusion,
+    estimate,
+    refuse_lacking,
+    refuse_singular,
+)
 from fedlab.adaptation.score_calibration import Calibration, fit_biased
 from fedlab.adaptation.source_samples import source_samples
 from fedlab.adaptation.trained import Trained
@@ -48,6 +55,9 @@ class Online(Way):
             none has fewer. 0 is the whole domain.
         seed: Seed of the order in which samples come.
         takes_statistics: Whether `stream` normalises by statistics of a batch.
+
+    Attributes:
+        single: The domains so far that were a single batch.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Online(Way):
         self.trained, self.stream = trained, stream
         self.batch_size, self.seed = batch_size, seed
         self.takes_statistics = takes_statistics
+        self.single: list[str] = []
 
     def meet(self, before: Tensor) -> None:
         """Called for each batch, before the network is.
@@ -84,6 +95,8 @@ class Online(Way):
             )
         order = rng.generator(self.seed, "adapt-test", domain).permutation(len(rows))
         size = self.batch_size or len(rows)
+        if len(rows) < 2 * size:
+            self.single.append(domain)
         try:
             found = self.stream(self._batches(rows, before, order, size))
         except (MemoryError, RuntimeError) as error:
@@ -122,8 +135,8 @@ class LabelShift(Way):
         priors: What was estimated, by domain.
 
     Raises:
-        InputError: If the source has no sample of a class, or no validation samples to calibrate
-            on.
+        InputError: If the source has no sample of a class, no validation samples to calibrate on,
+            or predictions that BBSE cannot invert.
     """
 
     def __init__(
@@ -154,6 +167,9 @@ class LabelShift(Way):
         elif estimator == "em":
             self.source += "; em takes uncalibrated probabilities at their word"
         self.chances = self.calibration.logs(found.outputs).exp().numpy()
+        if estimator == "bbse":
+            predicted = self.chances.argmax(axis=1)
+            refuse_singular(confusion(predicted, self.labels, len(self.names)), self.names)
         self.priors: dict[str, Prior] = {}
 
     def adapt(self, domain: str, rows: np.ndarray, before: Tensor) -> tuple[Tensor, Tensors]:

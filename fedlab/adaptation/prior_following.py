@@ -49,7 +49,8 @@ class PriorFollowing(Online):
         trained: The run.
         model: Its global model.
         stream: Runs, or adapts, the run's model on batches.
-        options: ``base``, ``estimator``, ``momentum``, ``batch_size``, and those of `Training`.
+        options: ``base``, ``estimator``, ``calibrate`` (as of `LabelShift`), ``momentum``,
+            ``batch_size``, and those of `Training`.
         seed: Seed of the adapter, and of the order in which samples come.
 
     Attributes:
@@ -68,6 +69,7 @@ class PriorFollowing(Online):
         *,
         base: Base,
         estimator: PriorEstimator,
+        calibrate: bool | None,
         momentum: float,
         batch_size: int,
         training: Training,
@@ -81,12 +83,12 @@ class PriorFollowing(Online):
                 "--batch-size: outputs of the run's network depend on what else is in a batch; use "
                 "0, all test samples of a domain"
             )
-        self.learnt = self._learn(training, seed)
         self.names = trained.runtime.data.class_names
         self.estimates: LabelShift | None = None
-        if estimator != "ema":
+        if estimator != "ema":  # before the adapter is trained, as it may refuse
             own: Estimator = estimator
-            self.estimates = LabelShift(trained, model, own, None)
+            self.estimates = LabelShift(trained, model, own, calibrate)
+        self.learnt = self._learn(training, seed)
         self.now = self.learnt.prior
         self.changes: list[HeadChange] = []
         self.priors: dict[str, Prior] = {}

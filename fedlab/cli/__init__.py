@@ -13,6 +13,8 @@ MODULES = (
     "copying",
     "reporting",
     "adapting",
+    "adapting_to_tests",
+    "auditing",
     "forgetting",
     "discovering",
     "exporting",

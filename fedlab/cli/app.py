@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
@@ -14,6 +14,9 @@ from typer.core import TyperCommand
 
 from fedlab.errors import FedlabError, InputError, format_error, visible
 from fedlab.version import __version__
+
+if TYPE_CHECKING:
+    import pandas
 
 app = typer.Typer(
     help="Federated learning under label skew and domain skew.",
@@ -49,7 +52,29 @@ def writable(option: typer.CallbackParam, file: Path | None) -> Path | None:
     raise InputError(f"{option.opts[0]}: '{file}' cannot be written: {why}; choose another file")
 
 
+def drawable(option: typer.CallbackParam, file: Path | None) -> Path | None:
+    """Refuses a picture of no known format, before the work whose results it shows.
+
+    Raises:
+        InputError: If pictures cannot have such an ending, or it is a folder.
+    """
+    if file is not None:
+        from fedlab.report.figures.saving import refuse_format
+
+        refuse_format(file, option.opts[0])
+    return file
+
+
 TableFile = Annotated[Path | None, typer.Option("--out", help="Table as CSV.", callback=writable)]
+
+
+def write_table(table: pandas.DataFrame, file: Path | None, what: str = "table") -> None:
+    """Writes a table as CSV and says so, where a file is named."""
+    from fedlab.report.terminal.tables import write_csv
+
+    if file is not None:
+        write_csv(table, file)
+        out.print(f"{what}: [bold]{file}[/bold]", soft_wrap=True)
 
 
 class Changing(TyperCommand):

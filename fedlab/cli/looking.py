@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import fedlab
-from fedlab.cli.app import Changing, Overrides, Source, app, out
+from fedlab.cli.app import Changing, Overrides, Source, app, drawable, out
 from fedlab.errors import InputError
 
 SECTIONS = {
@@ -155,7 +155,9 @@ def partition(
     picture: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Picture (.png, .pdf, .svg), instead of SCENARIO-partition.png."
+            "--out",
+            help="Picture (.png, .pdf, .svg), instead of SCENARIO-partition.png.",
+            callback=drawable,
         ),
     ] = None,
     table: Annotated[

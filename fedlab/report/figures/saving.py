@@ -19,6 +19,32 @@ SHOWN = 5
 LACKING = re.compile(r"Glyph (\d+) .* missing from font")
 
 
+USUAL = (".png", ".svg", ".pdf")
+
+
+def refuse_format(path: Path, option: str) -> None:
+    """Refuses a file of a format that no figure can have.
+
+    Args:
+        path: The file.
+        option: What names it, for the error.
+
+    Raises:
+        InputError: If its ending is none of a picture, or it is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{option}: '{path}' is a folder; name a file in it")
+    if path.suffix in USUAL:
+        return
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise InputError(
+            f"{option}: '{path}' does not end as a picture does; use .png, .svg or .pdf"
+        )
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes a figure; the file's ending (.png, .svg, .pdf) decides the format.
 
