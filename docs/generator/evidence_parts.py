@@ -244,7 +244,8 @@ def _quarters(curve: pandas.DataFrame) -> str:
 def _with_ends(row: pandas.Series) -> str:
     """A mean with its interval, which a single seed has not."""
     mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-    return f"{mean:.1f}" if math.isnan(low) else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    texts = [result_rows.plain(value) for value in (mean, low, high)]
+    return texts[0] if math.isnan(low) else "{} [{}, {}]".format(*texts)
 
 
 def _by_seed(rows: pandas.DataFrame, column: str) -> dict[int, float]:

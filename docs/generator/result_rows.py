@@ -84,12 +84,17 @@ def difference(values: Method, reference: Method) -> PairedDifference:
 def spread(values: Mapping[int, float]) -> str:
     """``80.1 ± 1.2``; without a deviation for a single seed."""
     over = estimate(list(values.values()))
-    return f"{over.mean:.1f}" + (f" ± {over.deviation:.1f}" if over.seeds > 1 else "")
+    return plain(over.mean) + (f" ± {plain(over.deviation)}" if over.seeds > 1 else "")
+
+
+def plain(value: float) -> str:
+    """To one digit; by way of the three that rows and curves have, so that both read alike."""
+    return f"{round(value, 3):.1f}"
 
 
 def signed(value: float) -> str:
     """With a sign, but for what is zero to one digit."""
-    text = f"{value:+.1f}"
+    text = f"{round(value, 3):+.1f}"
     return text[1:] if text in {"+0.0", "-0.0"} else text
 
 
