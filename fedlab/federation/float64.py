@@ -14,8 +14,9 @@ CACHED = 2**15
 SMALL = 2**13
 """Number of values below which one block is faster than several."""
 
-COLUMNS, GPU_COLUMNS = 2**12, 2**20
-"""Values of each client in a block of `sum_of_stack`, on a CPU and on a GPU."""
+BLOCK, GPU_COLUMNS = 2**17, 2**20
+"""A block of `sum_of_stack`: values of all clients together on a CPU, where a megabyte of doubles
+stays in a core's cache; values of each client on a GPU."""
 
 
 def weighted(values: torch.Tensor, weight: float) -> torch.Tensor:
@@ -66,7 +67,7 @@ def sum_of_stack(stack: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
     weight = torch.tensor(weights, dtype=torch.float64, device=stack.device)
     flat = stack.flatten(1)
     total = torch.empty(flat.shape[1], dtype=torch.float64, device=stack.device)
-    columns = GPU_COLUMNS if is_accelerator(stack.device) else COLUMNS
+    columns = GPU_COLUMNS if is_accelerator(stack.device) else max(BLOCK // len(flat), 512)
     for part, piece in zip(total.split(columns), flat.split(columns, dim=1), strict=True):
         torch.mv(piece.double().t(), weight, out=part)
     return total.view(stack.shape[1:])
