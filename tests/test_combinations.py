@@ -122,9 +122,24 @@ def test_adapters_of_a_transformer_learn_alone(method: str, tmp_path: Path) -> N
         assert all("lora" in name for name in changed)
 
 
-def test_clients_weights_of_afl_have_no_meaning_in_a_median() -> None:
-    with pytest.raises(InputError, match="afl has its own weights"):
-        prepare(toy.scenario(strategy="afl", updates={"rule": "median"}))
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        {"name": "afl"},
+        {"name": "qfedavg"},
+        {"name": "fedlabel", "aggregation": "flute", "weighting": "uniform"},
+    ],
+    ids=lambda strategy: strategy["name"],
+)
+def test_clients_weights_of_a_rule_have_no_meaning_in_a_median(strategy: dict) -> None:
+    clients = {"clients": 3, "label_budget": {"share": 0.5}}
+    chosen = toy.scenario(strategy=strategy, updates={"rule": "median"}, partition=clients)
+    with pytest.raises(InputError, match=f"updates.rule: {strategy['name']} has its own weights"):
+        prepare(chosen)
+
+
+def test_without_its_powers_qfedavg_takes_a_median() -> None:
+    prepare(toy.scenario(strategy={"name": "qfedavg", "q": 0}, updates={"rule": "median"}))
 
 
 def test_calibration_refuses_what_it_would_get_wrong(tmp_path: Path) -> None:

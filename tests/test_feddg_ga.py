@@ -64,6 +64,12 @@ def test_equal_gaps_change_nothing_and_weights_stay_between_0_and_1() -> None:
     assert strategy.adjusted(1, {0: 0.1, 1: 0.9}, {0: -1.0, 1: 1.0}) == {0: 0.0, 1: 1.0}
 
 
+def test_where_all_weights_would_vanish_none_changes() -> None:
+    """Without centring, all gaps may be negative, and a large step takes more than there is."""
+    strategy = server(centred=False, step=3.0)
+    assert strategy.adjusted(1, {0: 0.5, 1: 0.5}, {0: -0.2, 1: -0.2}) == {0: 0.5, 1: 0.5}
+
+
 def test_a_rounds_gap_counts_in_the_next_mean() -> None:
     strategy = server(rounds=10)
     strategy.aggregate(1, [sent(0, 1.0, 9.0, 0.5, examples=90), sent(1, 5.0, 9.0, 0.2)])

@@ -268,6 +268,36 @@ def test_bases_that_cannot_carry_it_are_refused(strategy: dict, reason: str) -> 
         prepare(toy.scenario(strategy={"name": "fedheal", **strategy}, model="mlp"))
 
 
+@pytest.mark.parametrize(
+    ("strategy", "remedy"),
+    [
+        ({"base": "afl"}, r"or set strategy\.fair=false$"),
+        ({"base": {"name": "f2dc", "domains": 3}}, "such as fedavg, fedprox or scaffold$"),
+        (
+            {"base": {"name": "f2dc", "domains": 3}, "fair": False},
+            "such as fedavg, fedprox or scaffold$",
+        ),
+        (
+            {"base": {"name": "fedlabel", "aggregation": "flute"}, "fair": False},
+            "such as fedavg, fedprox or scaffold$",
+        ),
+    ],
+)
+def test_bases_whose_weights_it_would_replace_are_refused(strategy: dict, remedy: str) -> None:
+    chosen = toy.scenario(
+        strategy={"name": "fedheal", **strategy},
+        model=NORMALISED,
+        partition={"clients": 3, "label_budget": {"share": 0.5}},
+    )
+    with pytest.raises(InputError, match=f"weighs clients by a rule of its own.*{remedy}"):
+        prepare(chosen)
+
+
+def test_without_fairness_it_stands_before_afl() -> None:
+    prepare(toy.scenario(strategy={"name": "fedheal", "base": "afl", "fair": False}, model="mlp"))
+    prepare(toy.scenario(strategy={"name": "fedheal", "base": "f2dc"}, model=NORMALISED))
+
+
 def test_parameters_that_would_do_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match=r"strategy\.base\.weighting"):
         FedHEALParameters(weighting="uniform")

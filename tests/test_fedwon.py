@@ -11,8 +11,10 @@ from torch.func import functional_call
 
 from fedlab.clients.base import Carry, Received
 from fedlab.clients.fedwon import FedWon
+from fedlab.errors import InputError
 from fedlab.losses.base import ClientStats
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
+from fedlab.preparation import prepare
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWon as Server
 from fedlab.strategies.fedwon import FedWonParameters
@@ -20,6 +22,7 @@ from fedlab.training.local_round import Phase
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec
 from fedlab.training.task import Batch, Task
+from helpers import toy
 
 CLASSES = 3
 
@@ -96,3 +99,19 @@ def test_standardised_weights_may_travel_and_compute_the_same() -> None:
     server.initialise(dict(model.state_dict()))
     first = server.state["arrays"]["0.weight"].flatten(1)
     torch.testing.assert_close(first.square().sum(dim=1), torch.ones(4))
+
+
+@pytest.mark.parametrize(("key", "value"), [("transmit", "standardised"), ("gamma", 1.5)])
+def test_what_is_said_of_convolutions_is_refused_without_any(key: str, value: Any) -> None:
+    strategy = {"name": "fedwon", key: value}
+    with pytest.raises(InputError, match=rf"strategy\.{key}: .* the model 'mlp' has none"):
+        prepare(toy.scenario(strategy=strategy, model="mlp"))
+
+
+def test_where_nothing_is_left_of_it_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    prepare(toy.scenario(strategy="fedwon", model="mlp"))
+    assert "fedwon is fedavg on the model 'mlp'" in caplog.text
+    caplog.clear()
+    prepare(toy.scenario(strategy={"name": "fedwon", "clipping": 0.1}, model="mlp"))
+    prepare(toy.scenario(strategy="fedwon", model="small_cnn"))
+    assert "fedwon is fedavg" not in caplog.text

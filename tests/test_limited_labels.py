@@ -30,6 +30,7 @@ from fedlab.training.lists import copied
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.spec import OptimizerSpec
 from fedlab.training.task import Batch, Task
+from helpers import shapes
 from helpers.cohorts import assert_same, both, ragged
 from helpers.toy import scenario
 
@@ -404,3 +405,11 @@ def test_what_makes_no_sense_is_refused(method: str) -> None:
         prepare(scenario(strategy=method))
     loss = {"training": {"loss": "cross_entropy", "batch_size": 16}}
     assert prepare(scenario(strategy=method, partition=BUDGET, **loss))
+
+
+@pytest.mark.parametrize("method", ["fixmatch", "uda", "fedlabel"])
+def test_strong_views_of_no_images_are_refused_before_training(method: str) -> None:
+    clients = {"clients": 2, "label_budget": {"share": 0.5}}
+    chosen = shapes.scenario("map-small_cnn", strategy=method, partition=clients)
+    with pytest.raises(InputError, match=f"{method} trains on strongly changed views of images"):
+        prepare(chosen)

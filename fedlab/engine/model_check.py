@@ -76,6 +76,7 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     client_trainer_class(scenario).check(scenario, model)
     refuse_batches_of_one(scenario, model)
     trainer = client_trainer_of(scenario, model, classes, data.target)
+    _refuse_views_of_no_images(scenario, trainer, preprocess)
     trainer, why_alone = tried_trainer(trainer, scenario, samples)
     asked = scenario.engine.execution
     if asked in CAPTURING and (why := why_not(asked, trainer, scenario.training.batch_size)):
@@ -102,6 +103,22 @@ def _refuse_other_inputs(scenario: Scenario, preprocess: Preprocess) -> None:
             f"data.normalisation: the pretrained weights of '{spec.name}' want images with mean "
             f"{mean:.3f} and std {std:.3f}, and these have other ones; leave data.normalisation "
             "out (auto)"
+        )
+
+
+def _refuse_views_of_no_images(
+    scenario: Scenario, trainer: ClientTrainer, preprocess: Preprocess
+) -> None:
+    """Refuses a method that changes images strongly where the samples are none.
+
+    Raises:
+        InputError: With the remedies.
+    """
+    if not preprocess.images and any(phase.strong_views for phase in trainer.phases()):
+        raise InputError(
+            f"strategy.name: {scenario.strategy.name} trains on strongly changed views of images, "
+            "and the samples are none; choose a source of images, without data.features, or "
+            "another strategy"
         )
 
 

@@ -80,7 +80,8 @@ class FedDGGA(Strategy[FedDGGAParameters]):
 
     G_i is what client i loses by the mean of a round: the loss of w less that of θ_i, less the mean
     over clients, divided by the largest. The loss of w comes up with the next round's update, in
-    time for the mean of that round. Client i keeps its weight where either loss is missing.
+    time for the mean of that round. Client i keeps its weight where either loss is missing, and all
+    clients do where their new weights would all be 0 (a large `step` without `centred`).
     """
 
     metrics = METRICS | {VALIDATION_RECEIVED, VALIDATION_TRAINED}
@@ -132,6 +133,8 @@ class FedDGGA(Strategy[FedDGGAParameters]):
             for client, weight in weights.items()
         }
         total = sum(moved.values())
+        if not total:  # without `centred`, all gaps may be negative
+            return dict(weights)
         return {client: weight / total for client, weight in moved.items()}
 
     def weighted_mean(self, updates: Sequence[ClientUpdate], record: str) -> Tensors:

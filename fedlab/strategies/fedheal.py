@@ -98,6 +98,14 @@ class FedHEALParameters(InFrontParameters):
                 f"strategy.base: '{self.base.name}' does not average the models of its clients; "
                 f"{remedy}"
             )
+        if self.base.clients_count == "rule":
+            by_weight = half.overrides("weight")  # of single clients, which this mean can take
+            if self.fair or not by_weight:
+                unfair = ", or set strategy.fair=false" * by_weight
+                raise InputError(
+                    f"strategy.base: '{self.base.name}' weighs clients by a rule of its own, and "
+                    f"the mean that fedheal takes would leave it out; {remedy}{unfair}"
+                )
         usual = type(self.base).model_fields["weighting"].default
         if self.fair and self.base.weighting != usual:
             raise InputError(

@@ -9,17 +9,29 @@ Up: the whole model (raw or standardised weights, and gains). Down: the same. St
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 from fedlab.config.ranges import Range, Values
-from fedlab.models.weight_standardisation import standardised_kernels, without_normalisation
+from fedlab.errors import InputError
+from fedlab.models.norms import Removed
+from fedlab.models.weight_standardisation import (
+    WSConv2d,
+    standardised_kernels,
+    without_normalisation,
+)
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
+
+if TYPE_CHECKING:
+    from fedlab.config.experiment import Experiment
+
+log = logging.getLogger("fedlab")
 
 
 class FedWonParameters(StrategyParameters):
@@ -65,6 +77,29 @@ class FedWonParameters(StrategyParameters):
     def adapt(self, model: nn.Module) -> nn.Module:
         """Removes every normalisation layer and standardises the convolutions' weights."""
         return without_normalisation(model, self.gamma, self.nf_residual)
+
+    def check(self, scenario: Experiment, model: nn.Module) -> None:
+        """Refuses what is said of convolutions where there are none, and logs if nothing is left.
+
+        Raises:
+            InputError: With the remedy.
+        """
+        if any(isinstance(module, WSConv2d) for module in model.modules()):
+            return
+        said = {"transmit": self.transmit != "raw", "gamma": self.gamma != "auto"}
+        for key in (key for key, is_said in said.items() if is_said):
+            raise InputError(
+                f"strategy.{key}: {getattr(self, key)!r} is said of two-dimensional convolutions, "
+                f"and the model '{scenario.model.name}' has none; leave it out, or use another "
+                "model, such as small_cnn"
+            )
+        removed = any(isinstance(module, Removed) for module in model.modules())
+        if self.clipping is None and not removed:
+            log.warning(
+                "fedwon is fedavg on the model '%s', which has neither normalisation layers to "
+                "remove nor two-dimensional convolutions to standardise",
+                scenario.model.name,
+            )
 
 
 class FedWon(Strategy[FedWonParameters]):

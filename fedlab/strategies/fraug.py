@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 from fedlab import rng
@@ -54,7 +54,8 @@ class FRAugParameters(StrategyParameters):
             normal.
         schedule: The ratio r of round t = 0, 1, ... of T: ``exponential`` is
             exp(gamma (t - T)), ``inverse`` 1 - 1 / (gamma t + 1), ``constant`` 0.5.
-        gamma: The schedule's rate; by default 3 / T, which is the authors' 0.01 in 300 rounds.
+        gamma: The schedule's rate, which ``constant`` has not; by default 3 / T, which is the
+            authors' 0.01 in 300 rounds.
         interpolate: Whether a synthetic representation x with anchor a becomes r x + (1 - r) a.
         memory_rate: Weight of a batch in the class means.
         lr_generator: The generator's learning rate (plain SGD).
@@ -98,6 +99,15 @@ class FRAugParameters(StrategyParameters):
     criterion: Literal["entropy", "non_saturating"] = "entropy"
     first_round: PositiveInt = 1
     unseen_classes: Literal["skip", "use"] = "skip"
+
+    @model_validator(mode="after")
+    def _has_a_rate_for_a_schedule(self) -> FRAugParameters:
+        if self.schedule == "constant" and self.gamma is not None:
+            raise ValueError(
+                f"gamma {self.gamma:g} would have no effect, since the schedule 'constant' has no "
+                "rate; leave it out, or choose another schedule"
+            )
+        return self
 
     def ratio(self, server_round: int, rounds: int) -> float:
         """The ratio r of round `server_round` (from 1) of `rounds`."""

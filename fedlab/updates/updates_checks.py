@@ -61,10 +61,13 @@ def _check_rule(scenario: Scenario, strategy: type[Strategy]) -> None:
             f"updates.rule: {rule.name} counts every client the same, and strategy.weighting says "
             f"'{scenario.strategy.weighting}'; set strategy.weighting=uniform"
         )
-    if not rule.weighted and strategy.overrides("weight"):
+    ruled = scenario.strategy.clients_count == "rule"
+    if (ruled and not strategy.overrides("weight")) or (
+        not rule.weighted and strategy.overrides("weight")
+    ):
         raise InputError(
-            f"updates.rule: {rule.name} counts every client the same, and {name} has its own "
-            "weights for them; leave updates.rule out, or use another strategy"
+            f"updates.rule: {name} has its own weights for clients, which {rule.name} would leave "
+            "out; leave updates.rule out, or use another strategy"
         )
     if too_few := rule.least(scenario.cohort_size):
         raise InputError(
