@@ -404,3 +404,20 @@ def test_what_makes_no_sense_is_refused(method: str) -> None:
         prepare(scenario(strategy=method))
     loss = {"training": {"loss": "cross_entropy", "batch_size": 16}}
     assert prepare(scenario(strategy=method, partition=BUDGET, **loss))
+
+
+@pytest.mark.parametrize("name", ["fedlabel", "fixmatch", "uda"])
+def test_samples_without_strong_views_are_refused_before_training(
+    name: str, tmp_path: Path
+) -> None:
+    rows = [f"{number % 7},{number % 3},{'ab'[number % 2]}" for number in range(40)]
+    (tmp_path / "north.csv").write_text("\n".join(["x,y,kind", *rows]))
+    source = {"name": "csv", "files": {"north": "north.csv"}, "label": "kind"}
+    table = scenario(
+        data={"sources": [source], "root": str(tmp_path)},
+        partition={"clients": 2, "label_budget": {"share": 0.5}},
+        model={"name": "mlp", "hidden": [4], "norm": "none"},
+        strategy=name,
+    )
+    with pytest.raises(InputError, match=f"strategy.name: {name} .* views of images, and the"):
+        prepare(table)

@@ -76,6 +76,7 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     client_trainer_class(scenario).check(scenario, model)
     refuse_batches_of_one(scenario, model)
     trainer = client_trainer_of(scenario, model, classes, data.target)
+    _refuse_views_of_numbers(scenario, trainer, preprocess)
     trainer, why_alone = tried_trainer(trainer, scenario, samples)
     asked = scenario.engine.execution
     if asked in CAPTURING and (why := why_not(asked, trainer, scenario.training.batch_size)):
@@ -83,6 +84,22 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     for line in _remarks(model, trainer.norm_policy, why_alone):
         log.warning("model '%s': %s", scenario.model.name, line)
     return trainer
+
+
+def _refuse_views_of_numbers(
+    scenario: Scenario, trainer: ClientTrainer, preprocess: Preprocess
+) -> None:
+    """Refuses methods that learn from strongly changed images where samples are none.
+
+    Raises:
+        InputError: With the remedy; in a round it would be every client's failure.
+    """
+    if not preprocess.images and any(phase.strong_views for phase in trainer.phases()):
+        raise InputError(
+            f"strategy.name: {scenario.strategy.name} trains on strongly changed views of images, "
+            "and the samples are none; choose sources of images (without data.features), or "
+            "strategy.name=fedavg, which uses the labelled samples alone"
+        )
 
 
 def _refuse_other_inputs(scenario: Scenario, preprocess: Preprocess) -> None:
