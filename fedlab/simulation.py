@@ -91,7 +91,8 @@ def resume(
     """Goes on with a run that was interrupted; a finished one is returned as it is.
 
     With more rounds, a finished run goes on, too. It ends as if it had been that long from the
-    beginning, except for schedules over all rounds (FixBN, FRAug, LDAM).
+    beginning, except for schedules over all rounds (FedDG-GA, FixBN, FRAug, LDAM,
+    LLP-BP).
 
     Args:
         folder: The run's folder.

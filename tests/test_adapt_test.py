@@ -287,6 +287,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Run:
         ({"alpha": 1.5}, r"--alpha: 1\.5 must be between 0 and 1"),
         ({"batch_size": 1}, "--batch-size: a batch of 1 has no statistics"),
         ({"method": "tent", "steps": 0}, "--steps: 0 must be above 0"),
+        ({"method": "tent", "lr": float("inf")}, "--lr: inf must be between 1e-30"),
         ({"method": "label_shift", "estimator": "x"}, "--estimator: there is no 'x'"),
         ({"method": "label_shift", "calibrate": True}, "--calibrate: .* no validation samples"),
     ],

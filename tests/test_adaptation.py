@@ -78,6 +78,20 @@ def test_numbers_that_are_none_are_refused(run: fedlab.Run, wrong: dict[str, Any
         personalise(run, **wrong)
 
 
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        ({"lr": float("inf")}, "--lr: inf must be between 1e-30"),
+        ({"method": "fine_tune", "lr": 1e30}, r"--lr: with 1e\+30 the model is no longer finite"),
+    ],
+)
+def test_a_model_that_is_no_longer_finite_has_no_accuracy(
+    run: fedlab.Run, rates: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        personalise(run, **{"steps": 5, **rates})
+
+
 def test_before_is_what_the_run_ended_with(run: fedlab.Run) -> None:
     table = personalise(run, steps=1)
     last = run.history.query(

@@ -102,6 +102,7 @@ def test_the_last_layer_alone_changes_and_is_better_for_it(tmp_path: Path) -> No
         ({"strategy": "fedper"}, {}, "fedper, whose clients have local models"),
         ({"strategy": "ifca"}, {}, "ifca, whose clients have local models"),
         ({}, {"lr": 0}, "--lr: 0 must be above 0"),
+        ({}, {"lr": float("inf")}, "--lr: inf must be between 1e-30"),
         ({}, {"per_class": 0}, "--per-class: 0 must be above 0"),
     ],
 )

@@ -174,6 +174,9 @@ def test_two_clients_are_forgotten_one_after_the_other(unlearnt: Run, tmp_path: 
         (1, {"method": "retrain", "recovery_rounds": 2}, "--recovery-rounds: retrain is"),
         (1, {"method": "retrain", "against_retraining": True}, "--against-retraining: retrain is"),
         (1, {"lr": -0.1}, "--lr: -0.1 must be above 0"),
+        (1, {"lr": float("inf")}, "--lr: inf must be between 1e-30"),
+        (1, {"lr": 1e30}, r"--lr: with 1e\+30 the ascent is no longer finite"),
+        (1, {"method": "label_agnostic", "alignment_lr": float("inf")}, "--alignment-lr: inf must"),
         (1, {"recovery_rounds": 0}, "--recovery-rounds: 0 must be 1 or more"),
     ],
 )

@@ -45,6 +45,11 @@ def test_what_is_outside_the_ball_is_put_onto_it() -> None:
     assert project(outside, centre, 6.0) is outside
 
 
+def test_a_step_beyond_all_numbers_is_not_put_back_to_the_centre() -> None:
+    beyond = {"a": tensor(3e38), "b": tensor(3.0)}
+    assert not project(beyond, {"a": tensor(10.0), "b": tensor(-1.0)}, 2.0)["b"].isfinite()
+
+
 # ------------------------------------------------------------------ label-agnostic forgetting
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fedlab.adaptation.adapter_training import Training
 from fedlab.adaptation.batch_statistics import Stream, adapt_statistics
-from fedlab.adaptation.choice import one_of
+from fedlab.adaptation.choice import above_zero, one_of
 from fedlab.adaptation.domain_by_domain import LabelShift, Online, Way
 from fedlab.adaptation.label_shift import Estimator, Prior
 from fedlab.adaptation.prior_following import (
@@ -173,8 +173,8 @@ def _options(method: Method, given: dict[str, Any]) -> dict[str, Any]:
             one_of(value, CHOICES[method, name], flag)
         if name in ("alpha", "momentum") and not 0 <= value <= 1:
             raise InputError(f"{flag}: {value:g} must be between 0 and 1")
-        if name in ("lr", "steps", "rounds", "epochs", "hidden") and not value > 0:
-            raise InputError(f"{flag}: {value:g} must be above 0")
+        if name in ("lr", "steps", "rounds", "epochs", "hidden"):
+            above_zero(value, flag)
         alone = method == "label_shift_adapter" and stated.get("base", "none") == "none"
         if name == "batch_size" and (value < 0 or (value == 1 and not alone)):
             raise InputError(

@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedlab import rng
+from fedlab.adaptation.choice import above_zero, still_finite
 from fedlab.adaptation.client_features import client_features
 from fedlab.adaptation.trained import Trained, open_classifier, refuse_without_labels
 from fedlab.errors import InputError
@@ -66,14 +67,14 @@ def calibrate(
 
     Raises:
         InputError: If the run has not finished, does not learn classes, has no global model or no
-            last dense layer that gives the outputs, or a number is not above 0.
+            last dense layer that gives the outputs, a number is not above 0, or the trained layer
+            is no longer finite.
     """
     import pandas
 
     numbers = {"per_class": per_class, "steps": steps, "lr": lr, "batch_size": batch_size}
     for name, number in numbers.items():
-        if not number > 0:
-            raise InputError(f"--{name.replace('_', '-')}: {number:g} must be above 0")
+        above_zero(number, f"--{name.replace('_', '-')}")
     refuse_without_labels(run, "moments are of the features of one class")
     trained = open_classifier(run, "calibrate", "features are drawn by class")
     network = trained.runtime.trainer.task.model
@@ -157,4 +158,6 @@ def _trained_head(
         optimizer.zero_grad()
         cross_entropy(head.outputs(own, features[rows]), labels[rows]).backward()
         optimizer.step()
-    return {name: tensor.detach() for name, tensor in own.items()}
+    trained_head = {name: tensor.detach() for name, tensor in own.items()}
+    still_finite(trained_head, f"--lr: with {numbers['lr']:g} the last layer is")
+    return trained_head

@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from fedlab import rng
+from fedlab.adaptation.choice import above_zero, still_finite
 from fedlab.adaptation.trained import Trained, open_trained, refuse_without_labels
 from fedlab.clients.base import ClientTrainer, Phase, Received
 from fedlab.data.client_data import ClientData
@@ -90,14 +91,13 @@ def personalise(
 
     Raises:
         InputError: If the run has not finished, or has no such domain, or no global model to
-            adapt to a domain, or a number is not above 0.
+            adapt to a domain, a number is not above 0, or a tuned model is no longer finite.
     """
     import pandas
 
     numbers = {"lr": lr, "head_lr": head_lr, "steps": steps, "batch_size": batch_size}
     for name, number in (numbers | {"shots": 1 if shots is None else shots}).items():
-        if not number > 0:
-            raise InputError(f"--{name.replace('_', '-')}: {number:g} must be above 0")
+        above_zero(number, f"--{name.replace('_', '-')}")
     refuse_without_labels(run, "fine-tuning is on labelled samples")
     trained = open_trained(run)
     rows = []
@@ -108,6 +108,9 @@ def personalise(
         after = before
         for trainer in _stages(trained, method, steps, lr, head_lr):
             after = _tuned(trained, trainer, after, samples, batch_size, seed, client)
+            rate = trainer.task.optimizer.spec.lr
+            flag = "--lr" if trainer.trained is None else "--head-lr"
+            still_finite(after, f"{flag}: with {rate:g} the model is")
         scores = (trained.runtime.score(state, [tests])[0] for state in (before, after))
         for old, new in zip(*scores, strict=True):
             name = trained.runtime.data.domain_names[old.domain]

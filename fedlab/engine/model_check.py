@@ -117,8 +117,8 @@ def _refuse_views_of_no_images(
     if not preprocess.images and any(phase.strong_views for phase in trainer.phases()):
         raise InputError(
             f"strategy.name: {scenario.strategy.name} trains on strongly changed views of images, "
-            "and the samples are none; choose a source of images, without data.features, or "
-            "another strategy"
+            "and the samples are none; choose sources of images, without data.features, or "
+            "strategy.name=fedavg, which uses the labelled samples alone"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from fedlab.adaptation.choice import one_of
+from fedlab.adaptation.choice import above_zero, one_of
 from fedlab.adaptation.trained import Trained
 from fedlab.errors import InputError
 from fedlab.records import Tensors, tensor_bytes
@@ -218,8 +218,7 @@ def _options(
                 f"{flag}: {method} has no such option, {' and '.join(owners) or 'no method'} has; "
                 "leave it out"
             )
-        if not value > 0:
-            raise InputError(f"{flag}: {value:g} must be above 0")
+        above_zero(value, flag)
     if method == "retrain":
         if recovery_rounds is not None or against:
             flag = "--against-retraining" if against else "--recovery-rounds"

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from fedlab import rng
+from fedlab.adaptation.choice import still_finite
 from fedlab.clients.base import Carry, ClientTrainer, Phase, Received
 from fedlab.data.trial_samples import trial_samples
 from fedlab.engine.execution.build_trainer import initial_model
@@ -78,7 +79,7 @@ class Ascended(NamedTuple):
 
 
 def project(parameters: Tensors, centre: Tensors, radius: float) -> Tensors:
-    """The nearest point of a ball.
+    """The nearest point of a ball; nan for a point that is not at a finite distance.
 
     Args:
         parameters: A point, by name.
@@ -87,6 +88,9 @@ def project(parameters: Tensors, centre: Tensors, radius: float) -> Tensors:
     """
     away = lists.less(parameters, centre)
     distance = lists.norm(away)
+    if not torch.isfinite(distance):
+        # radius / inf is 0: a step beyond all numbers would end as if none had been taken.
+        return lists.times(parameters, torch.nan)
     if not distance > radius:
         return parameters
     at = {name: centre[name] for name in parameters}
@@ -218,10 +222,7 @@ def ascend(asked: Request, reference: Reference, options: Options, seed: int) ->
         )
     after = update.arrays["arrays"]
     model = {name: after.get(name, tensor) for name, tensor in reference.model.items()}
-    if not all(torch.isfinite(tensor).all() for tensor in model.values()):
-        raise InputError(
-            f"--lr: with {options.lr:g} the ascent is no longer finite; use a smaller one"
-        )
+    still_finite(model, f"--lr: with {options.lr:g} the ascent is")
     learnt = {name: model[name] for name in travelling(task, model)}
     distance = float(lists.norm(lists.less(learnt, reference.model)))
     return Ascended(model, trainer.steps, radius, distance)
