@@ -198,9 +198,3 @@ def test_other_networks_are_refused(model: str) -> None:
 def test_two_ways_to_count_clients_are_refused() -> None:
     with pytest.raises(ValueError, match="leave one of them out"):
         F2DCParameters(domains=4, weighting="uniform")
-
-
-def test_factors_of_a_rule_that_is_off_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"alpha and beta of a rule .* set domains too"):
-        F2DCParameters(alpha=2.0, beta=0.1)
-    assert F2DCParameters(alpha=2.0, beta=0.1, domains=3).beta == 0.1

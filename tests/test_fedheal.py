@@ -318,7 +318,8 @@ def test_its_server_half_keeps_what_its_base_keeps() -> None:
 def test_a_front_has_its_bases_properties_of_models() -> None:
     """Also what is added to `StrategyParameters` later: a front that forgets it answers wrongly."""
     ours = {"targets", "space", "name", "weighting_key", "server_half", "group", "check"}
-    ours |= {"why_unheeded"}  # a base refuses its own weighting, and a front has none
+    # A base refuses its own weighting, of which a front has none, and what has no effect on it.
+    ours |= {"why_unheeded", "without_effect"}
     said = {name for name in vars(StrategyParameters) if not name.startswith("_")} - ours
     for method in registry.BUILTIN["strategies"]:
         kind = registry.resolve("strategies", method).Parameters

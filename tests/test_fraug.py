@@ -179,11 +179,6 @@ def test_the_schedule(method: dict[str, Any], first: float, last: float) -> None
     assert parameters.ratio(300, 300) == pytest.approx(last)
 
 
-def test_a_rate_of_the_constant_schedule_is_refused() -> None:
-    with pytest.raises(ValueError, match="gamma 3 would have no effect"):
-        FRAugParameters(schedule="constant", gamma=3)
-
-
 def test_synthetic_representations_weigh_half_at_most() -> None:
     for server_round, share in [(1, math.exp(-3)), (250, math.exp(-0.51)), (300, 0.5)]:
         _, carry, _ = start(fraug(gamma=0.01), server_round=server_round, rounds=300)

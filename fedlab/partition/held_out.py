@@ -22,7 +22,7 @@ def check_held_out(wanted: HeldOut, clients: int) -> None:
             raise ValueError(
                 f"held_out_clients {wanted:g} of {clients} clients holds out "
                 f"{max(count, 0)} and leaves {max(clients - count, 0)} to train; there must be at "
-                "least one of each: give a share such as 0.2, or a list of client indices"
+                "least one of each: give a share such as 0.2, or a list of clients such as [1]"
             )
         return
     strange = [client for client in wanted if not 0 <= client < clients]

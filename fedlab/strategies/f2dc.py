@@ -82,13 +82,13 @@ class F2DCParameters(StrategyParameters):
                 f"domains has a rule for clients' weights, and weighting says '{self.weighting}'; "
                 "leave one of them out"
             )
-        said = [name for name in ("alpha", "beta") if getattr(self, name) != _default(self, name)]
-        if self.domains is None and said:
-            raise ValueError(
-                f"{' and '.join(said)} of a rule for clients' weights would have no effect, since "
-                "the rule needs the number of domains; set domains too, or leave it out"
-            )
         return self
+
+    def without_effect(self) -> Mapping[str, str]:
+        """The parameters of the rule for clients' weights, where `domains` does not ask for it."""
+        if self.domains is not None:
+            return {}
+        return dict.fromkeys(("alpha", "beta"), "the rule it belongs to needs domains")
 
     @property
     def clients_count(self) -> ClientsCount:
@@ -141,7 +141,3 @@ class F2DC(Strategy[F2DCParameters]):
             weight = 1 / (1 + math.exp(own.beta * distance - own.alpha * share))
             weights.append(weight if update.examples else 0.0)
         return weights
-
-
-def _default(parameters: F2DCParameters, name: str) -> float:
-    return type(parameters).model_fields[name].default

@@ -64,6 +64,11 @@ class FedHEALParameters(InFrontParameters):
     fair: bool = True
     beta: float = Field(default=0.4, gt=0, le=1)
 
+    def without_effect(self) -> Mapping[str, str]:
+        """The parameter of the half that is switched off."""
+        idle = {} if self.consistent else {"tau": "consistent is false"}
+        return idle if self.fair else idle | {"beta": "fair is false"}
+
     @model_validator(mode="after")
     def _leaves_weighting_to_the_base(self) -> FedHEALParameters:
         if self.weighting != "examples":

@@ -78,6 +78,19 @@ class FedLabelParameters(StrategyParameters):
     temperature: PositiveFloat = 1.0
     proximal: NonNegativeFloat = 0.0
 
+    def without_effect(self) -> Mapping[str, str]:
+        """What one choice takes from another."""
+        idle = {}
+        if self.labeller != "selective":
+            idle |= dict.fromkeys(("confidence", "scores"), f"labeller is '{self.labeller}'")
+        if self.confidence == "entropy":
+            idle["scores"] = "confidence is 'entropy', which is one of probabilities"
+        if self.consistency == 0:
+            idle["divergence"] = "consistency is 0"
+        if self.unlabelled_steps is not None:
+            idle["unlabelled_epochs"] = "unlabelled_steps is instead of passes"
+        return idle
+
     def most_examples(self, scenario: Experiment, train: int, phases: int, classes: int) -> int:
         """An upper bound in which samples count as often as they are read."""
         training, size = scenario.training, scenario.training.batch_size

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import nn
 
 from fedlab import rng
@@ -100,14 +100,9 @@ class FRAugParameters(StrategyParameters):
     first_round: PositiveInt = 1
     unseen_classes: Literal["skip", "use"] = "skip"
 
-    @model_validator(mode="after")
-    def _has_a_rate_for_a_schedule(self) -> FRAugParameters:
-        if self.schedule == "constant" and self.gamma is not None:
-            raise ValueError(
-                f"gamma {self.gamma:g} would have no effect, since the schedule 'constant' has no "
-                "rate; leave it out, or choose another schedule"
-            )
-        return self
+    def without_effect(self) -> Mapping[str, str]:
+        """The rate of a constant ratio."""
+        return {"gamma": "schedule is 'constant'"} if self.schedule == "constant" else {}
 
     def ratio(self, server_round: int, rounds: int) -> float:
         """The ratio r of round `server_round` (from 1) of `rounds`."""

@@ -39,7 +39,8 @@ class LLPBPParameters(InFrontParameters):
         neighbours: Nearest others that a sample is tied to; the code has 5, the sample itself
             among them.
         length: ℓ of the closeness e^{-‖x - x'‖/ℓ}; the code has 1, of which hardly anything is left
-            between two images. ``median`` is that of neighbours' distances.
+            between two images. ``median`` is that of neighbours' distances, of an even
+            number the lower one.
         iterations: Rounds of messages.
         damping: Share of an old message in the new one.
         bag_term: Weight of the loss of bags beside that of the labels found.

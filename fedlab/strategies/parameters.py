@@ -76,6 +76,16 @@ class StrategyParameters(Component):
             )
         return self
 
+    @model_validator(mode="after")
+    def _what_is_said_has_an_effect(self) -> Self:
+        for name, why in self.without_effect().items():
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} {value!r} would have no effect: {why}; leave it out, or change that"
+                )
+        return self
+
     @classmethod
     def block_of(cls, target: Any) -> Any:
         """The class that reads the block.
@@ -101,6 +111,13 @@ class StrategyParameters(Component):
         if isinstance(values, dict) and "name" not in values and cls.server_half is not None:
             return {"name": registry.name_of("strategies", cls.server_half), **values}
         return values
+
+    def without_effect(self) -> Mapping[str, str]:
+        """Parameters that have no effect as the others are set, by name, each with the reason.
+
+        They are refused where they are given, and `fedlab tune` draws none of them by itself.
+        """
+        return {}
 
     @property
     def client_trainer(self) -> str:

@@ -39,7 +39,9 @@ class Space:
     def of(self, scenario: Scenario) -> Mapping[str, Range]:
         """A method's own ranges, by dotted key."""
         strategy = scenario.strategy
-        ranges = self.own.get(strategy.name, type(strategy).space)
+        idle = strategy.without_effect()
+        declared = {key: each for key, each in type(strategy).space.items() if key not in idle}
+        ranges = self.own.get(strategy.name, declared)
         return {f"strategy.{key}": each for key, each in ranges.items()}
 
     def refuse_own(self, methods: Collection[str]) -> None:
