@@ -31,10 +31,11 @@ from benchmarks.running import Answer, Runner, run
 from benchmarks.statistics import number, ratio, timing
 from benchmarks.works import WORKS, Work
 
-TORCH = f"torch=={torch.__version__.partition('+')[0]}"
-PFL = ("pfl[pytorch]==0.6.0", TORCH)
+# The networks of `cifar` and `resnet18` are torchvision's.
+TORCH = (f"torch=={torch.__version__.partition('+')[0]}", "torchvision")
+PFL = ("pfl[pytorch]==0.6.0", *TORCH)
 # FedJAX's last release calls functions that newer versions of JAX have dropped.
-BLAZEFL = ("blazefl==2.0.3", TORCH, "numpy", "tqdm")
+BLAZEFL = ("blazefl==2.0.3", *TORCH, "numpy", "tqdm")
 FEDJAX = ("fedjax==0.0.17", "jax==0.5.3", "jaxlib==0.5.3", "dm-haiku==0.0.13", "optax<0.2.5")
 BOTH = str(machine.cores())
 
