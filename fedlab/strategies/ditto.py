@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range
@@ -39,14 +39,11 @@ class DittoParameters(StrategyParameters):
     personal_epochs: PositiveInt | None = None
     personal_steps: PositiveInt | None = None
 
-    @model_validator(mode="after")
-    def _says_how_long_once(self) -> DittoParameters:
-        if self.personal_epochs is not None and self.personal_steps is not None:
-            raise ValueError(
-                f"personal_steps {self.personal_steps} is instead of passes, and personal_epochs "
-                f"{self.personal_epochs} would have no effect; leave one of them out"
-            )
-        return self
+    def without_effect(self) -> Mapping[str, str]:
+        """Passes, where steps say how long the personal model is trained."""
+        if self.personal_steps is None:
+            return {}
+        return {"personal_epochs": f"personal_steps {self.personal_steps} is instead of passes"}
 
     def client_model(self, server: Tensors, kept: Mapping[str, Tensors]) -> Tensors:
         """The personal model.
