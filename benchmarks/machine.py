@@ -37,6 +37,8 @@ def description() -> str:
         if line.startswith("MemTotal"):
             gigabytes = int(line.split()[1]) / 2**20
     instructions = "AVX-512, " if any("avx512f" in line for line in _lines("/proc/cpuinfo")) else ""
+    if asked := os.environ.get("ATEN_CPU_CAPABILITY"):
+        instructions += f"held to {asked.upper()}, "
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{model}, {instructions}{cores()} cores, {gigabytes:.0f} GB{gpu}"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import compare, gpu, harness
+from benchmarks import compare, dense_forms, gpu, harness
 from benchmarks.environments import UnavailableError, last_line, python_with
 from benchmarks.fedlab_work import network, prepare, scenario
 from benchmarks.flops import of_round
@@ -159,6 +159,14 @@ def test_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
     assert all(row["tflops"] > 0 for row in rows.values())
     assert results["peaks"]["float32"] > 0
     assert "| fedlab, vmap |" in path.with_suffix(".md").read_text()
+
+
+def test_every_form_of_dense_layers_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    dense_forms.main(["--works", "mlp", "cnn", "--samples", "10", "--repeats", "1"])
+    written = capsys.readouterr().out
+    rows = [line.strip("|").split("|") for line in written.splitlines() if line.startswith("| `")]
+    assert [(row[0].strip(), int(row[1])) for row in rows] == [("`mlp`", 10), ("`cnn`", 10)]
+    assert all(float(cell) > 0 for row in rows for cell in row[2:])
 
 
 def test_a_reading_distance_counts_functions_of_fedlab_once_and_their_lines() -> None:

@@ -13,7 +13,7 @@ from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial_samples import TrialSamples, trial_samples
 from fedlab.engine.execution.captured.capturable import CAPTURING
-from fedlab.engine.execution.low_rank_rule import takes_usual_steps
+from fedlab.engine.execution.low_rank_rule import Form, takes_usual_steps
 from fedlab.engine.step_check import tried
 from fedlab.methods import client_trainer_class
 from fedlab.models.anatomy.observed import Observed
@@ -117,7 +117,10 @@ def tried_trainer(
     """A client trainer whose steps were checked (see `fedlab.engine.step_check.tried`)."""
     alone = ("sequential", *CAPTURING)
     stacks = trainer.supports_vmap and scenario.engine.execution not in alone
-    form = scenario.engine.dense_layers if takes_usual_steps(trainer) else "dense"
+    form: Form = "dense"
+    if takes_usual_steps(trainer):
+        asked = scenario.engine.dense_layers
+        form = "low_rank" if asked == "measured" else asked  # any layer's form may be chosen
     task, why = tried(trainer.task, samples, scenario.model.name, stacks, form)
     if task is not trainer.task:
         trainer = client_trainer_class(scenario)(scenario.strategy, task)

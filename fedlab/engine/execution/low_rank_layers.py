@@ -21,8 +21,8 @@ from fedlab.engine.execution.low_rank_rule import (
     LARGE,
     Form,
     LayerWork,
+    may_be_low_rank,
     sends_the_model,
-    takes_usual_steps,
 )
 from fedlab.models.copies import copy_of
 from fedlab.models.dense_chain import has_hooks
@@ -97,16 +97,8 @@ class WideLayers:
             form: The scenario's ``engine.dense_layers``.
             samples: Inputs of the network, shape (n, ...) with n > 1.
         """
-        spec = trainer.task.optimizer.spec
-        if (
-            form == "dense"
-            or spec.name != "sgd"
-            or spec.clip_norm
-            or not takes_usual_steps(trainer)
-        ):
+        if form == "dense" or not may_be_low_rank(trainer):
             return None
-        if trainer.task.holds or trainer.task.formed:
-            return None  # activation checkpointing, or something else reads the weights
         model = trainer.task.model
         paths = [
             path

@@ -80,6 +80,15 @@ class LayerWork:
         return rows**2 < limit * self.steps * width
 
 
+def may_be_low_rank(trainer: ClientTrainer) -> bool:
+    """Whether dense layers of a method's network may take low-rank form; it is exact under SGD."""
+    task = trainer.task
+    if task.holds or task.formed:
+        return False  # activation checkpointing, or something else reads the weights
+    spec = task.optimizer.spec
+    return spec.name == "sgd" and not spec.clip_norm and takes_usual_steps(trainer)
+
+
 def takes_usual_steps(trainer: ClientTrainer) -> bool:
     """Whether a method only minimises the scenario's loss by the scenario's optimiser.
 

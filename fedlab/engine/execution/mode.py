@@ -7,22 +7,14 @@ is stored.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
-
-import torch
 
 from fedlab import accelerator
 from fedlab.clients.base import ClientTrainer
-from fedlab.data import array_cache
 from fedlab.engine.execution.captured.capturable import CAPTURING, why_not
 from fedlab.engine.execution.passes import BatchSize
-from fedlab.files import write_whole
+from fedlab.engine.execution.remembered_times import seconds_of
 from fedlab.models.layers import only_dense
 from fedlab.scenario import EngineSpec, Scenario
 
@@ -113,48 +105,8 @@ def from_timing(
         alone: Trains some clients one by one and discards the results.
         together: Trains the same clients as a stack and discards the results.
     """
-    path = (
-        array_cache.folder().parent
-        / "execution"
-        / f"{_kind_of_work(scenario, clients, device)}.json"
-    )
-    try:
-        seconds = json.loads(path.read_text())
-        if set(seconds) != {"sequential", "vmap"}:
-            raise ValueError("kept by another version")
-    except (OSError, ValueError):
-        seconds = {"sequential": _seconds(alone), "vmap": _seconds(together)}
-        _remember(path, seconds)
+    ways = {"sequential": alone, "vmap": together}
+    seconds = seconds_of(ways, scenario, device, clients)
     quicker = min(seconds, key=lambda way: seconds[way])
     times = f"{seconds['vmap']:.3f} s, and {seconds['sequential']:.3f} s one by one"
     return ExecutionPlan(stack if quicker == "vmap" else 1, f"{clients} as one took {times}")
-
-
-def _kind_of_work(scenario: Scenario, clients: int, device: str) -> str:
-    """A hash of everything that the times depend on."""
-    on_accelerator = accelerator.is_accelerator(device)
-    processor = accelerator.name_of(device) if on_accelerator else platform.processor()
-    blocks = scenario.model_dump(mode="json", include={"data", "model", "strategy", "training"})
-    machine = [device, processor, platform.node(), torch.get_num_threads(), torch.__version__]
-    text = json.dumps(
-        [blocks, scenario.partition.number_of_clients, clients, machine], sort_keys=True
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _seconds(action: Callable[[], object]) -> float:
-    """Wall-clock time of the second of two calls; the first one warms up."""
-    action()
-    start = time.perf_counter()
-    action()
-    accelerator.synchronize()
-    return time.perf_counter() - start
-
-
-def _remember(path: Path, seconds: dict[str, float]) -> None:
-    """Stores times for later runs; does nothing if the folder cannot be written to."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(seconds), shared=True)
-    except OSError:
-        pass  # the next run measures again

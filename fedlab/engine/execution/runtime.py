@@ -16,7 +16,7 @@ from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.build_trainer import build_client_trainer
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
-from fedlab.engine.execution.executors import executors_of
+from fedlab.engine.execution.executor_choice import ExecutorChoice
 from fedlab.engine.execution.kept_samples import KeptSamples
 from fedlab.engine.execution.local_adaptation import adapted
 from fedlab.engine.execution.memory import out_of_memory
@@ -72,18 +72,23 @@ class Runtime:
         self.expect = self.samples.expect
 
     @cached_property
-    def executors(self) -> list[Executor]:
-        """The executors, the fastest first; the last one supports everything."""
+    def choice(self) -> ExecutorChoice:
+        """What chooses the executor of some clients."""
         setting = Setting(
             self.trainer,
             self.preprocess,
             self.scenario.training.batch_size,
             self.scenario.seed,
-            self.scenario.engine.dense_layers,
+            "auto",
             as_tensor(self.data.train.inputs[:2]).to(self.device),
             self.scenario.engine.execution,
         )
-        return executors_of(setting)
+        return ExecutorChoice(self.scenario, setting, self.device.type)
+
+    @property
+    def executors(self) -> list[Executor]:
+        """The executors, the fastest first; the last one supports everything."""
+        return self.choice.executors[self.choice.form]
 
     def train(
         self,
@@ -94,8 +99,8 @@ class Runtime:
     ) -> Trained:
         """A local round of one client: by the reference, or by replaying captured steps."""
         cohort = self._cohort([client], received, [client_state])
-        able = (each for each in self.executors if each.trains_one and each.supports(cohort))
-        (trained,) = self._validated(cohort, next(able).train(cohort, into))
+        executor = self.choice.of(cohort, into, alone=True)
+        (trained,) = self._validated(cohort, executor.train(cohort, into))
         return trained
 
     def train_many(
@@ -148,9 +153,8 @@ class Runtime:
         return Cohort(clients, received, client_states, datas)
 
     def _train(self, cohort: Cohort, into: Preaggregation | None) -> list[Trained]:
-        executor = next(each for each in self.executors if each.supports(cohort))
         try:
-            return executor.train(cohort, into)
+            return self.choice.of(cohort, into).train(cohort, into)
         except (MemoryError, RuntimeError) as error:
             if len(cohort.clients) == 1 or not out_of_memory(error):
                 raise
