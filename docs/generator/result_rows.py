@@ -71,6 +71,18 @@ def method(table: str, name: str, server_round: int | None = None) -> Method:
     return Method(runs)
 
 
+def place(table: str, source: str) -> tuple[str, str, int | None]:
+    """Table, method and round of a source: ``METHOD``, ``METHOD@200``, or ``TABLE:METHOD``."""
+    source, _, at = source.partition("@")
+    elsewhere, colon, name = source.rpartition(":")
+    return (elsewhere if colon else table), name, (int(at) if at else None)
+
+
+def found(table: str, source: str) -> Method:
+    """The runs of a source, as `place` reads it."""
+    return method(*place(table, source))
+
+
 def names(table: str) -> list[str]:
     """The methods of a table, in the order of the file."""
     return list(dict.fromkeys(row["method"] for row in _rows() if row["table"] == table))

@@ -11,9 +11,8 @@ In a template, a comment stands for a table::
 method after a round. Columns are domains, ``mean`` over them, ``difference`` to the first row,
 ``seeds``, a column of another table (``"84 steps"=ggeur_84_steps.mean``), or cells that were taken
 over. A row may come from another table, too (``office_features_both:ggeur = both | ggeur``), and
-``head`` has the titles before the columns. ``{{ difference TABLE METHOD REFERENCE [ROUND] }}`` is
-``5.9 points [3.8, 8.0]``, with ``gain`` without the word, and ``{{ evidence NAME }}`` a part that
-`evidence_parts` makes of rows.
+``head`` has the titles before the columns. ``{{ difference TABLE METHOD REFERENCE }}`` and its like
+are what `figures` makes for a sentence.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import evidence_parts
+import figures
 import result_rows
 import tables
 from repository import ROOT
@@ -78,21 +78,7 @@ def filled(template: str) -> str:
         ValueError: If it asks for what is not there.
     """
     text = TABLE.sub(lambda found: _table(found[1], found[2]).rstrip("\n"), template)
-    return FIGURE.sub(lambda found: _figure(found[1], shlex.split(found[2])), text)
-
-
-def _figure(kind: str, words: list[str]) -> str:
-    if kind == "evidence":
-        return evidence_parts.part(*words).rstrip("\n")
-    if kind not in {"difference", "gain"}:
-        raise ValueError(f"a template asks for '{kind}'; there are difference, gain and evidence")
-    table, name, reference, *rounds = words
-    at = int(rounds[0]) if rounds else None
-    found = result_rows.difference(
-        result_rows.method(table, name, at), result_rows.method(table, reference, at)
-    )
-    points = " points" if kind == "difference" else ""
-    return f"{found.mean:.1f}{points} [{found.low:.1f}, {found.high:.1f}]"
+    return FIGURE.sub(lambda found: figures.figure(found[1], *shlex.split(found[2])), text)
 
 
 def _table(name: str, words: str) -> str:
@@ -104,14 +90,10 @@ def _table(name: str, words: str) -> str:
     lines = []
     for row in rows:
         source, _, label = (part.strip() for part in row.partition(" = "))
-        source, _, at = source.partition("@")
-        table, method = source.split(":") if ":" in source else (name, source)
+        table, method, at = result_rows.place(name, source)
         reference = first.setdefault(table, method)
         shown = [cell.strip() for cell in (label or method).split("|")]
-        cells = [
-            _cell(table, method, shown[-1], column, reference, int(at) if at else None)
-            for column in columns
-        ]
+        cells = [_cell(table, method, shown[-1], column, reference, at) for column in columns]
         lines.append([*shown, *cells])
     return tables.table([*head, *(column.partition("=")[0] for column in columns)], lines)
 
