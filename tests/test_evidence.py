@@ -297,6 +297,40 @@ def test_a_protocols_methods_stand_in_the_order_that_came_out(
         evidence_parts.part("difference", "fpl", "digits", "fdse", "fedavg")
 
 
+def test_studies_of_a_protocol_stand_in_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = dict.fromkeys([*evidence_rows.FIRST, *evidence_rows.LAST], "")
+    means = {
+        ("street", "fedavg"): (10, 12),
+        ("street", "fedwon"): (20, 24),
+        ("printed", "fedavg"): (30, 30),
+        ("printed", "fedwon"): (40, 40),
+        ("street", "moon"): (90, 90),  # not run on the other domain yet
+    }
+    rows = [
+        first | {"study": study, "method": method, "seed": seed, "mean": mean, "date": "a day"}
+        for (study, method), pair in means.items()
+        for seed, mean in enumerate(pair)
+    ]
+    pandas.DataFrame(rows).to_csv(tmp_path / "unseen_domains.csv", index=False)
+    curve = [
+        {"study": "street", "method": method, "round": r, "mean": mean}
+        for method, ends in {"fedavg": (9, 11), "fedwon": (21.9, 22)}.items()
+        for r, mean in zip((45, 60), ends, strict=True)
+    ]
+    pandas.DataFrame(curve).to_csv(tmp_path / "unseen_domains_curve.csv", index=False)
+    for name in ("read", "read_curve"):
+        read = partial(getattr(evidence_rows, name), results=tmp_path)
+        monkeypatch.setattr(evidence_rows, name, read)
+    lines = evidence_parts.part("across", "unseen_domains").splitlines()
+    shown = [line for line in lines if line.startswith(("| fed", "| moon"))]
+    assert shown[0].startswith("| fedwon | 22.0 ± 2.8 | 40.0 ± 0.0 | 31.0 ± 1.4 | +10.5 [")
+    assert shown[0].endswith("| 0 |")
+    assert shown[1] == "| fedavg | 11.0 ± 1.4 | 30.0 ± 0.0 | 20.5 ± 0.7 |  | 1 |"
+    assert shown[2].startswith("| moon | 90.0 ± 0.0 |  |  |  | 0 |")
+
+
 def test_rows_are_kept_where_other_studies_are_written(tmp_path: Path) -> None:
     found = claims.read("fraug")
     file = tmp_path / "fraug.csv"

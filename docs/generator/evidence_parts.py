@@ -33,6 +33,7 @@ def part(name: str, *words: str) -> str:
         "tables": sortable,
         "ggeur_apart": ggeur_apart,
         "protocol": protocol,
+        "across": across,
         "difference": difference,
     }
     if name not in parts:
@@ -117,6 +118,44 @@ def protocol(name: str) -> str:
         own, line = (table[table["study"] == study] for table in (rows, curve))
         parts.append(f"`{study}`: " + ("**not run yet**.\n" if own.empty else _order(own, line)))
     return "\n".join(parts)
+
+
+def across(name: str) -> str:
+    """The studies of a protocol in one table: methods in the order of their mean over studies.
+
+    The mean is taken seed by seed; beside it stand its difference to FedAvg's, paired by seed, and
+    the number of studies in which the method's mean still rose in the last quarter of rounds.
+    """
+    rows, curve = evidence_rows.read(name), evidence_rows.read_curve(name)
+    studies = [study for study in claims.read(name).studies if study in set(rows["study"])]
+    if not studies:
+        return "**Not run yet**.\n"
+    means = {
+        str(method): {study: _by_seed(own[own["study"] == study], "mean") for study in studies}
+        for method, own in rows.groupby("method", sort=False)
+    }
+    overall = {
+        method: {
+            seed: sum(values[seed] for values in by_study.values()) / len(studies)
+            for seed in set.intersection(*(set(values) for values in by_study.values()))
+        }
+        for method, by_study in means.items()
+    }
+    lines = []
+    for method in sorted(overall, key=lambda each: -_mean(overall[each])):
+        cells = [result_rows.spread(values) if values else "" for values in means[method].values()]
+        own, reference = overall[method], overall["fedavg"]
+        over = "" if method == "fedavg" or not own else _gain(own, reference)
+        lines_of = (curve[(curve["study"] == s) & (curve["method"] == method)] for s in studies)
+        rises = sum(summary.last_quarter(line) >= summary.FLAT for line in lines_of)
+        lines.append([method, *cells, result_rows.spread(own) if own else "", over, str(rises)])
+    head = ("method", *studies, "mean", "over fedavg", "not flat in")
+    days = sorted(rows["date"].unique())
+    return f"{rows['seed'].nunique()} seeds, {', '.join(days)}\n\n{tables.table(head, lines)}"
+
+
+def _mean(values: dict[int, float]) -> float:
+    return sum(values.values()) / len(values) if values else -math.inf
 
 
 def _order(rows: pandas.DataFrame, curve: pandas.DataFrame) -> str:
