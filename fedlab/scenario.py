@@ -73,7 +73,7 @@ class EngineSpec(ConfigBlock):
             ``low_rank`` keeps what they learn as a sum of outer products, exact as well, wherever
             the method allows it; ``auto`` takes that where a client's samples are few for the
             layer's width, by a rule that knows the processor's maker; ``measured`` times all three
-            on the first clients of each size and remembers the choice.
+            on the first clients and remembers the times on this machine.
     """
 
     renamed: ClassVar = {"cohort": "stack_size", "linear": "dense_layers"}
@@ -83,6 +83,11 @@ class EngineSpec(ConfigBlock):
     execution: Literal["auto", "sequential", "vmap", "measured", "graph", "compile"] = "auto"
     stack_size: PositiveInt | None = None
     dense_layers: Literal["auto", "dense", "low_rank", "measured"] = "auto"
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a timing chooses how clients are executed, and so the last digits of results."""
+        return "measured" in (self.execution, self.dense_layers)
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> EngineSpec:

@@ -181,10 +181,10 @@ def test_two_clients_are_forgotten_one_after_the_other(unlearnt: Run, tmp_path: 
     ],
 )
 def test_a_wrong_wish_is_refused(
-    stripes: Run, client: int, options: dict[str, Any], words: str
+    stripes: Run, client: int, options: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=words):
-        forget(stripes, client, progress=False, **options)
+        forget(stripes, client, out=tmp_path / "new", progress=False, **options)
 
 
 EQUAL = {"name": "fedavg", "weighting": "uniform"}

@@ -11,6 +11,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedlab.engine.client_states import ClientStates
+from fedlab.engine.execution.low_rank_rule import Form
 from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.work_units import (
     FIRST_NODE_ID,
@@ -109,6 +110,11 @@ class ClientGrid(Grid):
         replies = list(self._execute(units, timeout))
         attach_sums(units, replies)
         return replies
+
+    @property
+    def form(self) -> Form | None:
+        """The form of dense layers; None before it is chosen."""
+        return self.choice.dense_layers if self.choice else None
 
     def _cut(self, group: Sequence[Message]) -> list[WorkUnit]:
         stack = self.choice.stack if self.choice else 1

@@ -54,9 +54,9 @@ class LocalGrid(ClientGrid):
         messages, tasks = unit.messages, unit.tasks
         answered = None
         if time.monotonic() <= deadline:
-            answered = self.worker.answer(
-                messages[0].content, tasks, self._states(tasks), unit.together, unit.where, ahead
-            )
+            work = messages[0].content, tasks, self._states(tasks)
+            how = unit.together, unit.where, ahead, self.form
+            answered = self.worker.answer(*work, *how)
         if answered is None or time.monotonic() > deadline:
             unit.lose()
             for message, task in zip(messages, tasks, strict=True):

@@ -13,12 +13,13 @@ from fedlab.clients.base import Carry, ClientTrainer, Phase, Received
 from fedlab.data.trial_samples import TrialSamples
 from fedlab.engine.execution.low_rank_layers import WideLayers
 from fedlab.engine.execution.low_rank_rule import Form, LayerWork
+from fedlab.engine.execution.quick_passes import quick_passes
 from fedlab.errors import InputError, format_error
 from fedlab.losses.base import Loss
 from fedlab.models.anatomy import fill
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.copies import copy_of
-from fedlab.models.memory_format import channels_last, channels_last_gradients
+from fedlab.models.memory_format import channels_last
 from fedlab.records import Tensors
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.training.optimizer import Optimizer
@@ -172,7 +173,7 @@ class StepTrial:
         trainer.task.model.train()
         parameters, buffers = self._started(trainer)
         own = {name: tensor.clone() for name, tensor in trainer.task.initial.items()}
-        with same_chance(), channels_last_gradients(trainer.task.model):
+        with same_chance(), quick_passes(trainer):
             carry = Carry(parameters, buffers, {}, {})
             gradients, _ = trainer.gradients(carry, self._batch(), Phase())
         for name, tensor in trainer.task.initial.items():
@@ -219,7 +220,7 @@ class StepTrial:
         trainer.task.model.train()
         parameters, buffers = self._started(trainer)
         carry = wide.begin(Carry(parameters, buffers, {}, {}), Received({}), samples)
-        with same_chance(), channels_last_gradients(trainer.task.model):
+        with same_chance(), quick_passes(trainer):
             gradients, _ = trainer.gradients(carry, self._batch(), Phase())
         learnt = wide.finish(carry).parameters
         moves = {n: parameters[n] - tensor for n, tensor in learnt.items() if n not in gradients}

@@ -24,11 +24,18 @@ from typing import Any, NamedTuple
 from flwr.app import Context, Message, MessageType, Metadata, RecordDict
 
 from fedlab.client_app import build_client_app
-from fedlab.engine.execution.mode import ExecutionPlan, from_rule, from_timing
+from fedlab.engine.execution.low_rank_rule import Form, may_be_low_rank
+from fedlab.engine.execution.mode import ExecutionPlan, from_rule, from_timing, timed_form
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.engine.malloc import keep_freed_memory, return_freed_memory
 from fedlab.errors import LostDataError
-from fedlab.federation.preaggregation import PairwiseSum, Preaggregation, Slots, merged
+from fedlab.federation.preaggregation import (
+    REQUEST,
+    PairwiseSum,
+    Preaggregation,
+    Slots,
+    merged,
+)
 from fedlab.federation.screening import sum_fault, update_fault
 from fedlab.federation.weighted_sum import WeightedSum
 from fedlab.flower_compat import (
@@ -93,17 +100,42 @@ class Worker:
         cohort, size = scenario.cohort_size, scenario.training.batch_size
         choice = from_rule(scenario.engine, self.runtime.trainer, device, cohort, size)
         some = slice(choice.stack)
-        if scenario.engine.execution != "measured" or len(tasks[some]) < 2:
-            return choice
         work = (content, tasks[some], states[some])
-        return from_timing(
-            scenario,
-            choice.stack,
-            len(tasks[some]),
-            device,
-            alone=lambda: self.answer(*work),
-            together=lambda: self.answer(*work, together=True),
-        )
+        if scenario.engine.execution == "measured" and len(tasks[some]) > 1:
+            choice = from_timing(
+                scenario,
+                choice.stack,
+                len(tasks[some]),
+                device,
+                alone=lambda: self.answer(*work),
+                together=lambda: self.answer(*work, together=True),
+            )
+        if scenario.engine.dense_layers != "measured":
+            return choice._replace(dense_layers=scenario.engine.dense_layers)
+        if not may_be_low_rank(self.runtime.trainer):
+            return choice
+        return self._with_timed_form(choice, content, tasks, states)
+
+    def _with_timed_form(
+        self,
+        choice: ExecutionPlan,
+        content: RecordDict,
+        tasks: Sequence[ClientTask],
+        states: Sequence[RecordDict | None],
+    ) -> ExecutionPlan:
+        """The plan with the form of dense layers that is quickest for its first clients."""
+        runtime, some = self.runtime, slice(choice.stack)
+        clients = [task.client for task in tasks[some]]
+        largest = max(len(runtime.client_data(client).labels) for client in clients)
+        number = "1 client" if len(clients) == 1 else f"{len(clients)} clients"
+        slots = Slots(0, len(clients)) if REQUEST in content else None
+
+        def train(form: Form) -> None:
+            work = (content, tasks[some], states[some])
+            self.answer(*work, together=len(clients) > 1, slots=slots, form=form)
+
+        size = f"{number} of up to {largest} samples"
+        return timed_form(runtime.scenario, runtime.device.type, choice, size, train)
 
     def answer(
         self,
@@ -113,6 +145,7 @@ class Worker:
         together: bool = False,
         slots: Slots | None = None,
         ahead: Sequence[int] = (),
+        form: Form | None = None,
     ) -> WorkResult:
         """Answers messages that share their content.
 
@@ -125,10 +158,13 @@ class Worker:
             together: Whether they train, or are tested, as one.
             slots: The slots of their updates in a sum, if only the sum is needed.
             ahead: The clients that will train next, whose samples may be read meanwhile.
+            form: The form of dense layers; None leaves it as it is.
 
         Raises:
             LostDataError: If a file of samples is gone, or another one.
         """
+        if form is not None:
+            self.runtime.takes(form)
         if tasks and tasks[0].metadata.message_type == MessageType.TRAIN:
             self.runtime.expect([*(task.client for task in tasks), *ahead])
 

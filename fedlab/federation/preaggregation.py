@@ -86,10 +86,6 @@ class Preaggregation:
         asked: Any = content[REQUEST]
         return cls(str(asked["weights"]), asked.get("kept", ()))
 
-    def empty(self) -> Preaggregation:
-        """An empty sum of the same kind."""
-        return Preaggregation(self.weighting, self.total.kept)
-
     def weights(self, metrics: Iterable[Mapping[str, Any]]) -> list[float]:
         """The clients' weights, from their metrics."""
         return [client_weight(each, self.weighting) for each in metrics]

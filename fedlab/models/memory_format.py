@@ -42,7 +42,7 @@ def channels_last_gradients(model: nn.Module) -> Generator[None]:
     copies its larger gradient twice. Not for use under `torch.func.vmap`.
     """
     handles = [
-        module.register_forward_hook(_reorder_gradient)
+        module.register_forward_hook(reorder_gradient)
         for module in model.modules()
         if isinstance(module, POOLING)
     ]
@@ -53,6 +53,7 @@ def channels_last_gradients(model: nn.Module) -> Generator[None]:
             handle.remove()
 
 
-def _reorder_gradient(module: nn.Module, inputs: Any, outputs: torch.Tensor) -> None:
+def reorder_gradient(module: nn.Module, inputs: Any, outputs: torch.Tensor) -> None:
+    """The forward hook by which `channels_last_gradients` reaches a layer's gradients."""
     if isinstance(outputs, torch.Tensor) and outputs.requires_grad:
         outputs.register_hook(channels_last)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
-from fedlab.models.dense_chain import has_hooks
+from fedlab.models.memory_format import reorder_gradient
 
 POOLING = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 
@@ -25,41 +26,64 @@ Pass = Callable[[Tensor], Tensor]
 def rectifiers_after_pooling(model: nn.Module) -> Generator[None]:
     """Within the context, ``Sequential`` blocks pool first where a rectifier comes before pooling.
 
-    The outputs and the gradients are the same to the bit. Blocks are left alone whose forward pass
-    is not that of `torch.nn.Sequential`, and layers with hooks, which could tell the order.
+    The outputs and the gradients are the same to the bit. Only where nothing else can tell the
+    order, as it is found in each pass: the forward passes of the block and of both layers are
+    PyTorch's, neither layer has a hook, the rectifier does not write to its input, and no window of
+    the pooling lies in its padding alone.
 
     Args:
         model: The network.
     """
-    changed = []
-    for block in model.modules():
-        if isinstance(block, nn.Sequential) and type(block).forward is nn.Sequential.forward:
-            layers = list(block)
-            if (order := _pooled_first(layers)) != layers:
-                block.forward = partial(_in_turn, order)  # type: ignore[method-assign]
-                changed.append(block)
+    changed = [block for block in model.modules() if _is_plain(block, nn.Sequential)]
+    for block in changed:
+        block.forward = partial(_in_turn, block)  # type: ignore[method-assign]
     try:
         yield
     finally:
         for block in changed:
-            del block.forward
+            vars(block).pop("forward", None)
 
 
-def _pooled_first(layers: list[nn.Module]) -> list[nn.Module]:
-    """Layers of a block, with each rectifier behind the pooling that follows it."""
-    order = list(layers)
-    for place, (first, second) in enumerate(pairwise(layers)):
-        if type(first) is nn.ReLU and type(second) in POOLING and not _may_tell(first, second):
-            order[place : place + 2] = second, first
-    return order
-
-
-def _may_tell(rectifier: nn.Module, pooling: nn.Module) -> bool:
-    """Whether something reads more of two layers than the outputs of the second."""
-    return bool(pooling.return_indices) or has_hooks(rectifier) or has_hooks(pooling)
-
-
-def _in_turn(layers: list[nn.Module], inputs: Tensor) -> Tensor:
+def _in_turn(block: nn.Module, inputs: Any) -> Any:
+    layers: list[nn.Module] = list(block)  # type: ignore[call-overload]
+    places = {place for place, pair in enumerate(pairwise(layers)) if _may_swap(*pair)}
+    for place in places:
+        layers[place], layers[place + 1] = layers[place + 1], layers[place]
     for layer in layers:
         inputs = layer(inputs)
     return inputs
+
+
+def _may_swap(rectifier: nn.Module, pooling: nn.Module) -> bool:
+    """Whether two layers are a rectifier and pooling, and nothing reads what is between them."""
+    return (
+        type(rectifier) is nn.ReLU
+        and type(pooling) in POOLING
+        and _is_plain(rectifier, nn.ReLU)
+        and _is_plain(pooling, type(pooling))
+        and not rectifier.inplace
+        and not pooling.return_indices
+        and (_all(pooling.dilation, 1) or _all(pooling.padding, 0))
+        and not (_hooks(rectifier) or _hooks(pooling))
+    )
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module of a kind has this kind's forward pass and no other."""
+    plainly = isinstance(module, kind) and type(module).forward is kind.forward
+    return plainly and "forward" not in vars(module)
+
+
+def _all(sizes: Any, size: int) -> bool:
+    return all(each == size for each in (sizes if isinstance(sizes, tuple) else (sizes,)))
+
+
+def _hooks(module: nn.Module) -> bool:
+    """Whether a module has hooks, but for the one that keeps its gradients' memory format."""
+    every = (
+        *module._forward_pre_hooks.values(),
+        *module._forward_hooks.values(),
+        *module._backward_pre_hooks.values(),
+        *module._backward_hooks.values(),
+    )
+    return any(hook is not reorder_gradient for hook in every)

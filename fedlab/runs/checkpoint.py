@@ -14,7 +14,6 @@ it changes again. A checkpoint counts once its folder has its final name; the tw
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
@@ -30,10 +29,10 @@ from fedlab.engine.grid import ClientGrid
 from fedlab.errors import RunError
 from fedlab.federation.callbacks import RoundReport
 from fedlab.federation.round_strategy import RoundStrategy
-from fedlab.files import write_whole
 from fedlab.records import Tensors, from_record, to_record
+from fedlab.runs.checkpoint_manifest import read_manifest, write_manifest
 from fedlab.runs.history import HistoryWriter, Mark, check_marks
-from fedlab.tensor_files import digest_of, read_records, write_records
+from fedlab.tensor_files import read_records, write_records
 
 KEPT = 2
 NAME = re.compile(r"round-\d{6,}")
@@ -52,6 +51,7 @@ class Checkpoint:
         history: Sizes of the history files, to cut off rows of lost rounds.
         fixed_settings: Scenario settings that must not change (see `fedlab.runs.resume_check`).
         data: Fingerprint of the samples (see `fedlab.runs.fingerprint`).
+        execution: How clients were executed; a resumed run does the same where that was timed.
     """
 
     round: int
@@ -60,6 +60,7 @@ class Checkpoint:
     history: dict[str, Mark]
     fixed_settings: dict[str, Any]
     data: dict[str, Any]
+    execution: dict[str, Any] | None = None
 
     def client_records(self) -> dict[int, RecordDict]:
         """The clients' states as records for a grid."""
@@ -144,6 +145,7 @@ class CheckpointWriter:
             fixed_settings=self.fixed_settings,
             data=self.data,
             client_files=self.client_files,
+            execution=self.grid.choice._asdict() if self.grid.choice else None,
         )
         self._written = server_round
         self._forget()
@@ -171,6 +173,7 @@ def put_checkpoint(
     fixed_settings: Mapping[str, Any],
     data: Mapping[str, Any],
     client_files: Mapping[int, str] = MappingProxyType({}),
+    execution: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the checkpoint of a round, or replaces it.
 
@@ -182,6 +185,7 @@ def put_checkpoint(
         fixed_settings: Scenario settings that must not change when the run is resumed.
         data: Fingerprint of the samples, which must not change either.
         client_files: Files of the clients' states, by client.
+        execution: How clients were executed (`fedlab.engine.execution.mode.ExecutionPlan`).
     """
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -193,9 +197,9 @@ def put_checkpoint(
         "clients": {str(client): name for client, name in sorted(client_files.items())},
         "scenario": fixed_settings,
         "data": data,
+        "execution": execution,
     }
-    manifest["checksum"] = _checksum(manifest)
-    write_whole(unfinished / "checkpoint.json", json.dumps(manifest, indent=1))
+    write_manifest(unfinished, manifest)
     final = folder / f"round-{server_round:06d}"
     shutil.rmtree(final, ignore_errors=True)
     unfinished.rename(final)
@@ -253,7 +257,7 @@ def _rounds(folder: Path) -> list[Path]:
 
 
 def _client_files(checkpoint: Path) -> dict[int, str]:
-    return {int(client): name for client, name in _manifest(checkpoint)["clients"].items()}
+    return {int(client): name for client, name in read_manifest(checkpoint)["clients"].items()}
 
 
 def _readable_client_files(checkpoint: Path) -> dict[int, str]:
@@ -264,28 +268,8 @@ def _readable_client_files(checkpoint: Path) -> dict[int, str]:
         return {}
 
 
-def _manifest(checkpoint: Path) -> dict[str, Any]:
-    """The contents of a checkpoint's manifest.
-
-    Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is damaged.
-    """
-    try:
-        manifest = json.loads((checkpoint / "checkpoint.json").read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"checkpoint.json is damaged ({error})") from error
-    if not isinstance(manifest, dict) or manifest.pop("checksum", "") != _checksum(manifest):
-        raise ValueError("checkpoint.json is damaged")
-    return manifest
-
-
-def _checksum(manifest: Mapping[str, Any]) -> str:
-    return digest_of(json.dumps(manifest, sort_keys=True).encode())
-
-
 def _load(checkpoint: Path) -> Checkpoint:
-    manifest = _manifest(checkpoint)
+    manifest = read_manifest(checkpoint)
     clients = checkpoint.parent / "clients"
     history = {name: Mark(*mark) for name, mark in manifest["history"].items()}
     check_marks(checkpoint.parent.parent, history)
@@ -297,4 +281,5 @@ def _load(checkpoint: Path) -> Checkpoint:
         history=history,
         fixed_settings=manifest["scenario"],
         data=manifest["data"],
+        execution=manifest.get("execution"),  # runs before 0.2 do not say it
     )

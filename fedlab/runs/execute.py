@@ -11,6 +11,7 @@ from flwr.app import RecordDict
 from torch import nn
 
 from fedlab import rng
+from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.grid import ClientGrid
 from fedlab.errors import no_exit
 from fedlab.federation.callbacks import Callback
@@ -76,6 +77,9 @@ def conduct(
     history.truncate(checkpoint.history if checkpoint else {})
     if checkpoint is not None:
         grid.import_states(checkpoint.client_records())
+        if checkpoint.execution and scenario.engine.is_timed:  # a new timing may choose otherwise
+            grid.choice = ExecutionPlan(**checkpoint.execution)
+            logging.getLogger("fedlab").info("training %s, as before", grid.choice)
     writer = CheckpointWriter(
         folder.checkpoints,
         grid,

@@ -11,6 +11,7 @@ from fedlab.clients.base import ClientState, Received, Update
 from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.evaluation import DomainScore
 from fedlab.engine.execution.executor import Trained
+from fedlab.engine.execution.low_rank_rule import Form
 from fedlab.engine.execution.runtime import Runtime
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.models.per_client import PerClient
@@ -45,6 +46,11 @@ class MixedRuntime(Runtime):
             Runtime(each, data, partition, device, samples=self.samples)
             for each in (first, *others)
         ]
+
+    def takes(self, form: Form) -> None:
+        """See `Runtime.takes`."""
+        for part in self.parts:
+            part.takes(form)
 
     def part(self, client: int) -> Runtime:
         """The runtime of a client's network."""

@@ -8,11 +8,13 @@ is stored.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from fedlab import accelerator
 from fedlab.clients.base import ClientTrainer
 from fedlab.engine.execution.captured.capturable import CAPTURING, why_not
+from fedlab.engine.execution.low_rank_rule import Form
 from fedlab.engine.execution.passes import BatchSize
 from fedlab.engine.execution.remembered_times import seconds_of
 from fedlab.models.layers import only_dense
@@ -28,20 +30,32 @@ CACHES, ACCELERATOR_MEMORY = 16 * 2**20, 2 * 2**30
 """Largest size of a stack's parameters in bytes: a CPU's caches, or a part of a GPU's memory."""
 
 
+FORMS: tuple[Form, ...] = ("auto", "dense", "low_rank")
+"""What ``engine.dense_layers: measured`` chooses from."""
+
+MARGIN = 0.1
+"""Share of the rule's time by which another form has to be quicker."""
+
+
 class ExecutionPlan(NamedTuple):
     """How clients are executed.
 
     Attributes:
         stack: Largest number of clients in a stack; 1 is one by one.
         reason: The reason of the choice, in words.
+        dense_layers: The form of dense layers.
+        form_reason: The reason of that, if it was timed.
     """
 
     stack: int
     reason: str
+    dense_layers: Form = "auto"
+    form_reason: str = ""
 
     def __str__(self) -> str:
         how = f"up to {self.stack} clients as one" if self.stack > 1 else "clients one by one"
-        return f"{how} ({self.reason})"
+        form = f", dense layers {self.dense_layers} ({self.form_reason})" * bool(self.form_reason)
+        return f"{how} ({self.reason}){form}"
 
 
 def from_rule(
@@ -110,3 +124,26 @@ def from_timing(
     quicker = min(seconds, key=lambda way: seconds[way])
     times = f"{seconds['vmap']:.3f} s, and {seconds['sequential']:.3f} s one by one"
     return ExecutionPlan(stack if quicker == "vmap" else 1, f"{clients} as one took {times}")
+
+
+def timed_form(
+    scenario: Scenario, device: str, plan: ExecutionPlan, size: str, train: Callable[[Form], object]
+) -> ExecutionPlan:
+    """A plan with the form of dense layers that a timing prefers (``engine.dense_layers``).
+
+    That of the rule, ``auto``, unless another is quicker by more than `MARGIN`: times vary, and the
+    last digits of all results with the choice.
+
+    Args:
+        scenario: The experiment.
+        device: The kind of device.
+        plan: How its clients are executed.
+        size: How many clients of how many samples are timed, in words.
+        train: Trains them in a form and discards the results.
+    """
+    ways = {form: partial(train, form) for form in FORMS}
+    seconds = seconds_of(ways, scenario, device, "dense layers", plan.stack, size)
+    quickest = min(FORMS, key=lambda form: seconds[form])
+    form = quickest if seconds[quickest] < (1 - MARGIN) * seconds["auto"] else "auto"
+    times = ", ".join(f"{each} {seconds[each]:.4f} s" for each in FORMS)
+    return plan._replace(dense_layers=form, form_reason=f"{size} took: {times}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
@@ -21,6 +22,9 @@ import torch
 from fedlab import accelerator
 from fedlab.data import array_cache
 from fedlab.scenario import Scenario
+from fedlab.version import __version__
+
+log = logging.getLogger("fedlab")
 
 Ways = Mapping[str, Callable[[], object]]
 """By name, what does the work and discards the result."""
@@ -56,23 +60,26 @@ def _kind(scenario: Scenario, device: str, what: tuple[object, ...]) -> str:
     processor = accelerator.name_of(device) if on_accelerator else platform.processor()
     vectors = torch.backends.cpu.get_cpu_capability()
     threads, node = torch.get_num_threads(), platform.node()
-    machine = [device, processor, vectors, node, threads, torch.__version__]
+    machine = [device, processor, vectors, node, threads, torch.__version__, __version__]
     blocks = scenario.model_dump(mode="json", include=set(LEARNING))
     text = json.dumps([blocks, scenario.partition.number_of_clients, what, machine], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _kept(file: Path, ways: Ways) -> dict[str, float] | None:
-    """The times in a file; None if there are none, or of other ways (another version's)."""
+    """The times in a file; None if there are none, or none of these ways."""
     try:
         seconds = json.loads(file.read_text())
     except (OSError, ValueError):
         return None
-    return seconds if isinstance(seconds, dict) and set(seconds) == set(ways) else None
+    if not isinstance(seconds, dict) or set(seconds) != set(ways):
+        return None
+    times = seconds.values()
+    return seconds if all(type(each) is float and 0 < each < math.inf for each in times) else None
 
 
 def _keep(file: Path, seconds: dict[str, float], ways: Ways) -> None:
-    """Keeps times unless another process has; does nothing if the folder cannot be written to."""
+    """Keeps times unless another process has."""
     own = file.with_name(f"{file.name}.{uuid.uuid4().hex}.unfinished")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,8 +90,13 @@ def _keep(file: Path, seconds: dict[str, float], ways: Ways) -> None:
             if _kept(file, ways) is None:
                 own.replace(file)
         own.unlink(missing_ok=True)
-    except OSError:
-        pass  # the next run measures again
+    except OSError as error:
+        log.warning(
+            "what was timed cannot be kept in %s (%s): the next run times again, and may choose "
+            "otherwise; set FEDLAB_CACHE to a folder that can be written",
+            file.parent,
+            error.strerror,
+        )
 
 
 def _seconds(way: Callable[[], object]) -> float:

@@ -16,9 +16,10 @@ from fedlab.data.samples import FederatedData
 from fedlab.engine.execution.build_trainer import build_client_trainer
 from fedlab.engine.execution.evaluation import DomainScore, TestSamples, evaluate, mean_loss
 from fedlab.engine.execution.executor import Cohort, Executor, Setting, Trained
-from fedlab.engine.execution.executor_choice import ExecutorChoice
+from fedlab.engine.execution.executors import executors_of
 from fedlab.engine.execution.kept_samples import KeptSamples
 from fedlab.engine.execution.local_adaptation import adapted
+from fedlab.engine.execution.low_rank_rule import Form
 from fedlab.engine.execution.memory import out_of_memory
 from fedlab.federation.evaluation_reply import ADAPT_STEPS
 from fedlab.federation.preaggregation import Preaggregation
@@ -47,6 +48,9 @@ class Runtime:
         device: Where to compute.
         observed: Observations of the network from another process.
         samples: Those of a runtime with the same samples and another network, to be shared.
+
+    Attributes:
+        dense_layers: The form of dense layers; ``measured`` is the rule's until `takes` is called.
     """
 
     def __init__(
@@ -70,25 +74,29 @@ class Runtime:
         self.client_tests = self.samples.tests
         self.domain_tests = self.samples.domain_tests
         self.expect = self.samples.expect
+        asked = scenario.engine.dense_layers
+        self.dense_layers: Form = "auto" if asked == "measured" else asked
+        self._executors: dict[Form, list[Executor]] = {}
 
-    @cached_property
-    def choice(self) -> ExecutorChoice:
-        """What chooses the executor of some clients."""
-        setting = Setting(
-            self.trainer,
-            self.preprocess,
-            self.scenario.training.batch_size,
-            self.scenario.seed,
-            "auto",
-            as_tensor(self.data.train.inputs[:2]).to(self.device),
-            self.scenario.engine.execution,
-        )
-        return ExecutorChoice(self.scenario, setting, self.device.type)
+    def takes(self, form: Form) -> None:
+        """Sets the form of dense layers in what follows."""
+        self.dense_layers = form
 
     @property
     def executors(self) -> list[Executor]:
         """The executors, the fastest first; the last one supports everything."""
-        return self.choice.executors[self.choice.form]
+        if self.dense_layers not in self._executors:
+            setting = Setting(
+                self.trainer,
+                self.preprocess,
+                self.scenario.training.batch_size,
+                self.scenario.seed,
+                self.dense_layers,
+                as_tensor(self.data.train.inputs[:2]).to(self.device),
+                self.scenario.engine.execution,
+            )
+            self._executors[self.dense_layers] = executors_of(setting)
+        return self._executors[self.dense_layers]
 
     def train(
         self,
@@ -99,8 +107,8 @@ class Runtime:
     ) -> Trained:
         """A local round of one client: by the reference, or by replaying captured steps."""
         cohort = self._cohort([client], received, [client_state])
-        executor = self.choice.of(cohort, into, alone=True)
-        (trained,) = self._validated(cohort, executor.train(cohort, into))
+        able = (each for each in self.executors if each.trains_one and each.supports(cohort))
+        (trained,) = self._validated(cohort, next(able).train(cohort, into))
         return trained
 
     def train_many(
@@ -153,8 +161,9 @@ class Runtime:
         return Cohort(clients, received, client_states, datas)
 
     def _train(self, cohort: Cohort, into: Preaggregation | None) -> list[Trained]:
+        executor = next(each for each in self.executors if each.supports(cohort))
         try:
-            return self.choice.of(cohort, into).train(cohort, into)
+            return executor.train(cohort, into)
         except (MemoryError, RuntimeError) as error:
             if len(cohort.clients) == 1 or not out_of_memory(error):
                 raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
 from functools import cached_property, partial
 from typing import ClassVar, Literal
 
@@ -17,12 +16,11 @@ from fedlab.engine.execution.batch_schedule import Portion, first_of_views, plan
 from fedlab.engine.execution.executor import Cohort, Executor, Trained, add
 from fedlab.engine.execution.feed import Feed, send
 from fedlab.engine.execution.low_rank_layers import WideLayers
-from fedlab.engine.execution.low_rank_rule import LayerWork, takes_usual_steps
+from fedlab.engine.execution.low_rank_rule import LayerWork
+from fedlab.engine.execution.quick_passes import quick_passes
 from fedlab.engine.execution.step_loop import StepLoop
 from fedlab.federation.preaggregation import Preaggregation
 from fedlab.losses.base import ClientStats
-from fedlab.models.memory_format import channels_last_gradients
-from fedlab.models.pooled_rectifiers import rectifiers_after_pooling
 
 MakeLoop = Callable[[ClientTrainer, Preprocess, ClientData, int], StepLoop]
 """(client trainer, preprocessing, samples, round) -> what takes the steps of a client's round."""
@@ -113,7 +111,10 @@ def train_one(
     feeds = partial(_feeds, trainer, preprocess, received, data, augment)
     trainer.set_train_mode(received)
     taken = loop(trainer, preprocess, data, round_)
-    with rng.seeded(seed, "dropout", client, round_), _quick_passes(trainer, loop is StepLoop):
+    with (
+        rng.seeded(seed, "dropout", client, round_),
+        quick_passes(trainer, captured=loop is not StepLoop),
+    ):
         carry = trainer.begin(received, client_state, client_stats_of(trainer, data))
         if wide:
             carry = wide.begin(carry, received, schedule.seen)
@@ -131,21 +132,6 @@ def train_one(
         {name: total / schedule.learnt for name, total in means.items()},
         update._replace(metrics=own),
     )
-
-
-def _quick_passes(trainer: ClientTrainer, plainly: bool) -> AbstractContextManager[object]:
-    """What makes forward and backward passes quicker and leaves their numbers alone.
-
-    Args:
-        trainer: The method's client trainer, which may look into the network if it does not take
-            the usual steps.
-        plainly: Whether steps are taken one operation after the other, and not captured.
-    """
-    ways, model = ExitStack(), trainer.task.model
-    if plainly and takes_usual_steps(trainer):
-        ways.enter_context(rectifiers_after_pooling(model))
-    ways.enter_context(channels_last_gradients(model))
-    return ways
 
 
 def _feeds(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from flwr.app import Message, RecordDict
 
 from fedlab import accelerator
+from fedlab.engine.execution.low_rank_rule import Form
 from fedlab.engine.execution.mode import ExecutionPlan
 from fedlab.engine.worker import ClientTask, Worker
 from fedlab.federation.preaggregation import PairwiseSum, Slots
@@ -82,7 +83,7 @@ class Actor:
         self,
         key: str,
         content: RecordDict,
-        unit: tuple[Sequence[ClientTask], bool, Slots | None],
+        unit: tuple[Sequence[ClientTask], bool, Slots | None, Form | None],
         as_objects: bool,
         *states: RecordDict | None,
         ahead: Sequence[int] = (),
@@ -92,7 +93,8 @@ class Actor:
         Args:
             key: Identifies the content: work units with the same key use one decoded object.
             content: The message content.
-            unit: The clients, whether they train as one, and the slots of their updates.
+            unit: The clients, whether they train as one, the slots of their updates, and the form
+                of dense layers.
             as_objects: Whether to return each client's state (or None) as a separate object, after
                 the `Returned`.
             *states: The clients' states; omitted if none of them has one.
@@ -100,9 +102,9 @@ class Actor:
         """
         if key != self._content[0]:
             self._content = key, content
-        tasks, together, slots = unit
+        tasks, together, slots, form = unit
         answers, sums = self.worker.answer(
-            self._content[1], tasks, states or [None] * len(tasks), together, slots, ahead
+            self._content[1], tasks, states or [None] * len(tasks), together, slots, ahead, form
         )
         kept = [answer.state for answer in answers]
         returned = Returned(

@@ -178,7 +178,7 @@ class RayGrid(ClientGrid):
         outputs = actor.answer.options(num_returns=1 + len(tasks) * work.as_objects).remote(
             work.content.hex(),
             work.content,
-            (tasks, unit.together, unit.where),
+            (tasks, unit.together, unit.where, self.form),
             work.as_objects,
             *(states if any(state is not None for state in states) else []),
             ahead=ahead,
