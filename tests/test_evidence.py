@@ -328,6 +328,7 @@ def test_studies_of_a_protocol_stand_in_one_table(
     assert shown[0].startswith("| fedwon | 22.0 ± 2.8 | 40.0 ± 0.0 | 31.0 ± 1.4 | +10.5 [")
     assert shown[0].endswith("| 0 |")
     assert shown[1] == "| fedavg | 11.0 ± 1.4 | 30.0 ± 0.0 | 20.5 ± 0.7 |  | 1 |"
+    assert lines[0].endswith("not run yet: `scan`, `photo`, `handwritten`")
     assert shown[2].startswith("| moon | 90.0 ± 0.0 |  |  |  | 0 |")
 
 

@@ -36,7 +36,6 @@ TYPED = {
     # what data or rules have
     r"115 of 123 patients": "the data's own count",
     r"One image of dslr is 3 points": "one of 31 test images",
-    r"chance \(10 %\)": "one of ten classes",
     r"95 % (?:confidence )?intervals?": "level of all intervals",
     r"Holm's correction takes above 0\.05": "level of all tests",
     r"though less than a point behind": "margin of a comparison",

@@ -1,6 +1,7 @@
 """Networks without normalisation: standardised kernels, residual blocks, adaptive clipping."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -372,3 +373,19 @@ def test_standardised_networks_run_for_many_clients_at_once():
     for client in range(2):
         own = {name: tensor[client] for name, tensor in state.items()}
         torch.testing.assert_close(together[client], functional_call(model, own, (images[client],)))
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+    ],
+)
+def test_a_weight_that_is_computed_in_every_pass_is_refused(
+    computed: Callable[[nn.Module], nn.Module],
+) -> None:
+    model = nn.Sequential(computed(nn.Conv2d(2, 3, 3)), nn.BatchNorm2d(3), nn.ReLU())
+    with pytest.raises(InputError, match="is computed anew in every pass"):
+        without_normalisation(model)

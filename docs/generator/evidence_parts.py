@@ -127,7 +127,8 @@ def across(name: str) -> str:
     the number of studies in which the method's mean still rose in the last quarter of rounds.
     """
     rows, curve = evidence_rows.read(name), evidence_rows.read_curve(name)
-    studies = [study for study in claims.read(name).studies if study in set(rows["study"])]
+    every = claims.read(name).studies
+    studies = [study for study in every if study in set(rows["study"])]
     if not studies:
         return "**Not run yet**.\n"
     means = {
@@ -151,7 +152,9 @@ def across(name: str) -> str:
         lines.append([method, *cells, result_rows.spread(own) if own else "", over, str(rises)])
     head = ("method", *studies, "mean", "over fedavg", "not flat in")
     days = sorted(rows["date"].unique())
-    return f"{rows['seed'].nunique()} seeds, {', '.join(days)}\n\n{tables.table(head, lines)}"
+    missing = ", ".join(f"`{study}`" for study in every if study not in studies)
+    left = f"; not run yet: {missing}" if missing else ""
+    return f"{rows['seed'].nunique()} seeds, {', '.join(days)}{left}\n\n{tables.table(head, lines)}"
 
 
 def _mean(values: dict[int, float]) -> float:

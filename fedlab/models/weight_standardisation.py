@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab import rng
+from fedlab.errors import InputError
 from fedlab.models.activations import gains_of_inputs
 from fedlab.models.norms import add_bias, remove_normalisation
 from fedlab.models.surgery import replace_modules
@@ -131,14 +132,20 @@ def without_normalisation(
         The network: `model`, unless it is itself a single layer.
 
     Raises:
-        InputError: If γ cannot be found out, or `nf_residual` is asked of a network without
-            residual blocks.
+        InputError: If γ cannot be found out, a convolution's weight is computed from others, or
+            `nf_residual` is asked of a network without residual blocks.
     """
     gains = gains_of_inputs(model) if gamma == "auto" else {}
 
     def standardised(module: nn.Module) -> nn.Module:
         if not isinstance(module, nn.Conv2d) or isinstance(module, WSConv2d):
             return module
+        if "weight" not in dict(module.named_parameters(recurse=False)):
+            raise InputError(
+                f"the weight of {module} is computed anew in every pass (spectral_norm, "
+                "weight_norm or another parametrization), and standardising it would take its "
+                "place; leave one of the two out"
+            )
         # A convolution that the data never pass reads no activation.
         return WSConv2d.of(module, gains.get(module, 1.0) if gamma == "auto" else gamma)
 
