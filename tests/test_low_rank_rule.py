@@ -37,7 +37,8 @@ def test_the_rule(
     ("intel", "samples", "form", "alone"),
     [
         (True, 50, "auto", True),
-        (True, 500, "auto", True),
+        (True, 100, "auto", True),
+        (True, 200, "auto", False),
         (True, 5000, "auto", False),
         (False, 50, "auto", True),
         (False, 200, "auto", False),
@@ -52,6 +53,16 @@ def test_the_rule_for_a_client_alone_knows_the_processor(
     work = LayerWork(steps=samples // 10, seen=samples, samples=samples)
     weight = torch.empty(128, 12544, device="meta")
     assert work.low_rank_alone(weight, Optimizer(OptimizerSpec(lr=0.1)), form) is alone
+
+
+@pytest.mark.parametrize(("intel", "alone"), [(True, True), (False, False)])
+def test_a_layer_that_no_cache_holds_is_another_case(
+    intel: bool, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedlab.engine.execution.low_rank_rule.is_intel", lambda: intel)
+    work = LayerWork(steps=23, seen=743, samples=743)
+    weight = torch.empty(2048, 6272, device="meta")
+    assert work.low_rank_alone(weight, Optimizer(OptimizerSpec(lr=0.1)), "auto") is alone
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ Form = Literal["auto", "dense", "low_rank"]
 LARGE = 2**20
 """Number of weights above which a layer does not fit into a core's own caches."""
 
+HUGE = 2**23
+"""Number of weights (32 MB) above which writing a layer in each step is bound by memory."""
+
 FIRST_PAYS = {"small": 64, "large": 256}
 LATER_PAYS = {"small": 16, "large": 128}
 """Thresholds of ``rows² / (steps · width)`` below which the low-rank form was faster on a CPU. Its
@@ -27,10 +30,16 @@ work grows with rows², that of the dense form with steps · width (i o / (i + o
 outputs). Measured at 50 to 800 rows, batches of 10 and 32, 1 and 4 passes, and layers from 512 x 10
 to 12544 x 128."""
 
-ALONE_PAYS = {"intel": LATER_PAYS["large"], "other": 4}
+ALONE_PAYS = {
+    "intel": {"large": 10, "huge": LATER_PAYS["large"]},
+    "other": {"large": 4, "huge": 4},
+}
 """The same for the large layers of a client that trains alone. On an AMD EPYC with AVX-512, whose
 cores have more of the last-level cache's bandwidth, the low-rank form took 0.96 of the dense form's
-time below 4, 1.0 to 1.4 times it from 4 to 20, and twice as long above 30."""
+time below 4, 1.0 to 1.4 times it from 4 to 20, and twice as long above 30. On an Intel Xeon with a
+last-level cache of 260 MB it took 0.8 to 0.9 of it up to 8, 1.15 to 1.4 times from 16 to 60, and
+0.75 of it at 15 for a layer of 13 million weights (`benchmarks.dense_forms`: its work `cnn`, and
+`digits` in the same way)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class LayerWork:
 
     def low_rank_alone(self, weight: Tensor, optimizer: Optimizer, form: Form) -> bool:
         """The same for a large layer of a client that trains alone, by kind of processor."""
-        pays = {**LATER_PAYS, "large": ALONE_PAYS["intel" if is_intel() else "other"]}
+        pays: Mapping[str, int] = {**LATER_PAYS, **ALONE_PAYS["intel" if is_intel() else "other"]}
         return self._low_rank(weight, optimizer, form, self.seen, pays)
 
     def _low_rank(
@@ -76,7 +85,8 @@ class LayerWork:
             return False
         outputs, inputs = weight.shape
         width = outputs * inputs / (outputs + inputs)
-        limit = pays["large" if weight.numel() >= LARGE else "small"]
+        size = "small" if weight.numel() < LARGE else "large" if weight.numel() < HUGE else "huge"
+        limit = pays.get(size, pays["large"])
         return rows**2 < limit * self.steps * width
 
 
