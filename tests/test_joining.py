@@ -315,7 +315,7 @@ def test_simulations_and_devices_answer_with_the_same_client_app(
     assert on_device is not None
     message = to_train(four)
     on_actor = actor.answer(
-        "1", message.content, ([client_task_of(message)], False, None), False, None
+        "1", message.content, ([client_task_of(message)], False, None, None), False, None
     )
     (here,) = grid.send_and_receive([message])
     mine = values(here)
