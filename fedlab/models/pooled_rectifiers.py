@@ -7,19 +7,17 @@ reads and writes a quarter of the values (for windows of 2 x 2), and its backwar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from fedlab.models.memory_format import reorder_gradient
 
 POOLING = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
-
-Pass = Callable[[Tensor], Tensor]
 
 
 @contextmanager
@@ -34,7 +32,7 @@ def rectifiers_after_pooling(model: nn.Module) -> Generator[None]:
     Args:
         model: The network.
     """
-    changed = [block for block in model.modules() if _is_plain(block, nn.Sequential)]
+    changed = [block for block in model.modules() if _pools(block)]
     for block in changed:
         block.forward = partial(_in_turn, block)  # type: ignore[method-assign]
     try:
@@ -42,6 +40,13 @@ def rectifiers_after_pooling(model: nn.Module) -> Generator[None]:
     finally:
         for block in changed:
             vars(block).pop("forward", None)
+
+
+def _pools(block: nn.Module) -> bool:
+    """Whether a module is a plain block with pooling among its layers."""
+    return _is_plain(block, nn.Sequential) and any(
+        type(each) in POOLING for each in block.children()
+    )
 
 
 def _in_turn(block: nn.Module, inputs: Any) -> Any:
