@@ -183,3 +183,12 @@ def test_contact_sheet_shows_test_images_by_domain_and_class(monkeypatch, tmp_pa
     windows = np.lib.stride_tricks.sliding_window_view(sheet[30:86], 56, axis=1)
     assert any(np.array_equal(windows[:, x].transpose(0, 2, 1), enlarged) for x in range(200))
     assert sheet.shape[0] == 30 + 2 * (2 * 58 + 8)
+
+
+def test_a_file_in_the_caches_place_is_no_damaged_cache(monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FEDLAB_CACHE", str(tmp_path / "file"))
+    source = Digits(train_per_domain=10, test_per_domain=10, domains=("handwritten",))
+    with pytest.warns(UserWarning, match="set FEDLAB_CACHE to a folder"):
+        assert len(load_data(DataSpec(sources=(source,))).train) == 10
+    assert "damaged" not in caplog.text

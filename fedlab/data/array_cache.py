@@ -84,7 +84,7 @@ def is_sealed(entry: Path) -> bool:
         sums = json.loads((entry / SEAL).read_text(encoding="utf-8"))
         if sums == _checksums(entry):
             return True
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter where the cache itself is a file
         if not entry.exists():
             return False
     except (OSError, ValueError):
