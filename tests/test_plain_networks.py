@@ -159,7 +159,7 @@ def test_a_network_is_tried_before_anything_is_trained():
         nn.init.constant_(model[1].weight, torch.nan)
         return model
 
-    fails(unset, "gives outputs that are not finite before anything is trained")
+    fails(unset, "'1.weight' has initial values that are not finite")
 
 
 def test_trying_a_network_changes_nothing_of_it():

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from fedlab import rng
 from fedlab.clients.base import ClientTrainer
+from fedlab.config.signatures import is_ours
 from fedlab.data.preprocess import Preprocess
 from fedlab.data.samples import FederatedData
 from fedlab.data.trial_samples import trial_samples
@@ -17,6 +19,7 @@ from fedlab.engine.execution.build_trainer import (
     tried_trainer,
 )
 from fedlab.engine.execution.captured.capturable import CAPTURING, why_not
+from fedlab.engine.rehearsal.left_behind import first_difference
 from fedlab.errors import InputError
 from fedlab.methods import client_trainer_class
 from fedlab.models.adapters.adapter_checks import check_adapters
@@ -31,6 +34,11 @@ from fedlab.strategies.families.requirements import refuse_batches_of_one
 
 SAME_INPUTS = 0.02
 """Largest difference of a mean or std from that of pretrained weights: 5 of 255 levels of grey."""
+
+_OR_CHANCE = (
+    ". If it draws random numbers instead, take them from torch, numpy.random or random, whose "
+    "seeds the scenario sets, not from a generator that the system seeds (default_rng())"
+)
 
 log = logging.getLogger("fedlab")
 
@@ -69,6 +77,7 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     samples = trial_samples(data, preprocess)
     _refuse_other_inputs(scenario, preprocess)
     model = initial_model(scenario, data, samples)
+    _refuse_other_values(scenario, data)
     check_outputs(scenario.model, model, samples.inputs, classes, data.target.nouns)
     check_adapters(model, samples.inputs)
     _refuse_what_remembers(scenario, model)
@@ -84,6 +93,29 @@ def checked_trainer(scenario: Scenario, data: FederatedData) -> ClientTrainer:
     for line in _remarks(model, trainer.norm_policy, why_alone):
         log.warning("model '%s': %s", scenario.model.name, line)
     return trainer
+
+
+def _refuse_other_values(scenario: Scenario, data: FederatedData) -> None:
+    """Refuses a custom network with other initial values the second time that it is made.
+
+    Every process makes it: clients would not start from the same tensors.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    spec = scenario.model
+    if is_ours(type(spec)):
+        return
+    states = []
+    for _ in range(2):
+        with rng.torch_seed(scenario.seed, "model"):
+            states.append(spec.network(data.input_shape, len(data.class_names)).state_dict())
+    if name := first_difference(*states):
+        raise InputError(
+            f"model: '{spec.name}' has other values of '{name}' each time that it is made, so that "
+            "no run could be repeated; draw them from torch, numpy.random or random, whose seeds "
+            "the scenario sets, not from a generator that the system seeds (default_rng())"
+        )
 
 
 def _refuse_other_inputs(scenario: Scenario, preprocess: Preprocess) -> None:
@@ -140,7 +172,14 @@ def _refuse_what_remembers(scenario: Scenario, model: nn.Module) -> None:
             f"model: '{scenario.model.name}' keeps something between steps that is in no buffer "
             f"(the same samples {effect} the second time), which would go from client to "
             "client; make it a tensor with register_buffer, and say with fedlab_buffers what "
-            "becomes of it"
+            "becomes of it" + _OR_CHANCE * (not observed.kept)
+        )
+    if observed is not None and observed.counts_tests:
+        raise InputError(
+            f"model: '{scenario.model.name}' changes '{observed.counts_tests[0]}' in evaluation "
+            "mode, so that the same samples have other outputs the second time, and a test's "
+            "result would depend on the tests before it; change it in training mode alone "
+            "(if self.training)"
         )
 
 

@@ -35,6 +35,18 @@ def check_module(spec: ModelSpec, made: object) -> nn.Module:
             f"model '{spec.name}' has parameters of type {parameters[odd[0]].dtype} ({odd[0]}); "
             "use float32 (training.precision=bf16 computes in less)"
         )
+    for name, each in parameters.items():
+        if not each.isfinite().all():
+            raise InputError(
+                f"model '{spec.name}': '{name}' has initial values that are not finite; set them "
+                "where it is made"
+            )
+    for path, module in made.named_modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
+            raise InputError(
+                f"model '{spec.name}': '{path}' has sparse gradients, and updates are of dense "
+                "tensors; make it with sparse=False"
+            )
     return made
 
 
@@ -132,4 +144,23 @@ def check_outputs(
         raise InputError(
             f"{name} gives outputs that are not finite before anything is trained; mend its "
             "initial values"
+        )
+    _refuse_squeezed(name, model, samples[:1], classes)
+
+
+def _refuse_squeezed(name: str, model: nn.Module, sample: torch.Tensor, classes: int) -> None:
+    """Refuses other outputs for a batch of one, as a last batch may be."""
+    training = model.training
+    try:
+        with torch.no_grad():
+            alone = model.eval()(sample)
+    except Exception:  # a network that needs the statistics of a batch has none of one sample
+        return
+    finally:
+        model.train(training)
+    if alone.shape != (1, classes):
+        raise InputError(
+            f"{name} gives outputs of shape {tuple(alone.shape)} for 1 sample, as a last batch may "
+            f"be; they must be of shape (1, {classes}) (squeeze() drops that dimension, too; use "
+            "squeeze(-1) or flatten(1))"
         )

@@ -4,7 +4,7 @@ A custom network is a `torch.nn.Module` class, or a function that returns a modu
 ``model: {name: "nets:Net", width: 64}`` calls ``nets.Net(width=64)``. The arguments of the call are
 the keys of the block: types, ranges, defaults, ``fedlab show`` and error messages follow from the
 signature. Arguments of `GIVEN`, which the data determine, are passed by fedlab if the signature has
-them.
+them; an argument whose default is a class, a function or a module keeps it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 from torch import Tensor, nn
 
 from fedlab.config.component import Chosen, Component
@@ -162,6 +163,8 @@ def plain_network(maker: Callable[..., Any]) -> type[PlainNetwork]:
             given.append(key)
         elif key == "weights" and _of_enum(argument.annotation):
             pass  # torchvision's weights, which no file can say; the key is fedlab's
+        elif not _is_value(argument.default):
+            pass  # a class, a function or a module: no file can say one, so the default holds
         elif (key in PlainNetwork.model_fields and key not in ALLOWED) or hasattr(
             PlainNetwork, key
         ):
@@ -194,6 +197,17 @@ def makes_modules(target: Any) -> bool:
 def _of_enum(annotation: Any) -> bool:
     kinds = (annotation, *get_args(annotation))
     return any(isinstance(kind, type) and issubclass(kind, Enum) for kind in kinds)
+
+
+def _is_value(default: Any) -> bool:
+    """Whether a file can hold an argument's default; an argument without one has to be given."""
+    if default is inspect.Parameter.empty:
+        return True
+    try:
+        to_jsonable_python(default)
+    except PydanticSerializationError:
+        return False
+    return True
 
 
 def _arguments(maker: Callable[..., Any]) -> dict[str, inspect.Parameter]:

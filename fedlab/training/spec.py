@@ -73,8 +73,9 @@ class TrainingSpec(ConfigBlock):
         batch_size: Samples per step; ``full`` is all of the client's samples.
         remainder: Samples at the end of a pass that do not fill a batch. ``keep`` makes a smaller
             batch of them, as PyTorch's loaders do; a step on few samples can disturb a personal
-            model. ``drop`` leaves them out of the pass, ``merge`` adds them to the last batch. A
-            pass always has one batch.
+            model, and a single one, on which batch normalisation cannot train, is left out of the
+            pass there. ``drop`` leaves them all out, ``merge`` adds them to the last batch. A pass
+            always has one batch.
         optimizer: The optimiser.
         loss: The loss function.
         precision: Precision of training. With ``bf16``, matrix products and convolutions are

@@ -60,6 +60,8 @@ def _optimizer(parameters: list[nn.Parameter], spec: OptimizerSpec) -> torch.opt
 
 
 def _mean(values: list[Tensor], weights: list[int]) -> Tensor:
+    if values[0].is_complex():
+        return values[0]
     if not values[0].is_floating_point():
         return torch.stack(values).amax(dim=0)
     total = sum((w * v.double() for w, v in zip(weights, values, strict=True)), torch.zeros(()))

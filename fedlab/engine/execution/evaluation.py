@@ -57,7 +57,7 @@ class TestSamples(NamedTuple):
         return sum(each.nbytes for each in self)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode would refuse a network that takes gradients in its forward pass
 def evaluate(
     model: torch.nn.Module,
     state: Tensors,
@@ -87,7 +87,8 @@ def evaluate(
     if len(labels) == 0:
         return [[] for _ in tests]
     model.eval()
-    state = {name: channels_last(tensor) for name, tensor in state.items()}
+    # A copy, as a network may write to its tensors in a test (an embedding with a largest norm).
+    state = {name: channels_last(tensor).clone() for name, tensor in state.items()}
     losses, hits, logits = [], [], []
     wanted = target.to_learn(labels).to(inputs.device)
     with with_tensors(model, state):

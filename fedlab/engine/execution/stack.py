@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -26,6 +27,10 @@ from fedlab.engine.execution.sequential import client_stats_of
 from fedlab.models.anatomy.observed import same_chance
 from fedlab.models.memory_format import channels_last
 from fedlab.training.task import Batch
+
+# Operations without a form for stacks are run client by client: PyTorch's request to report that is
+# no news to a user, who may choose with engine.execution.
+warnings.filterwarnings("ignore", message="There is a performance drop because we have not yet")
 
 Unused = dict[Hashable, frozenset[str]]
 """(phase, shapes of the batch) -> names of the parameters that the objective of such a step does

@@ -57,20 +57,20 @@ def nothing_stays(watched: WatchedTrainer, received: Received, initial: Tensors)
             "returns and its `value` is given"
         )
     for record, tensors in down.items():
-        if name := _differs(tensors, received.arrays[record]):
+        if name := first_difference(tensors, received.arrays[record]):
             raise StaysBehindError(
                 f"{type(trainer).__name__} writes to '{name}' of what came down ('{record}'), "
                 "which all clients are given; clone a tensor before it is changed, as "
                 "super().begin(...) does"
             )
-    if name := _differs(initial, trainer.task.initial):
+    if name := first_difference(initial, trainer.task.initial):
         raise StaysBehindError(
             f"{type(trainer).__name__} changes '{name}' of self.task.model, from which all clients "
             "start; what a client trains are the tensors of its carry (self.task.outputs)"
         )
 
 
-def _differs(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> str:
+def first_difference(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> str:
     """Name of the first tensor that has changed; empty if there is none."""
     for name, tensor in before.items():
         other = after[name].to(tensor.device) if name in after else None

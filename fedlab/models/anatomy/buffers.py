@@ -6,8 +6,9 @@ A module declares the roles of its own buffers, or of those of its submodules:
         fedlab_buffers = {"codebook": "last", "usage": "local", "scratch": "none"}
 
 Running statistics of PyTorch's normalisation, and the singular vectors of its spectral norm, are
-known. By default, floating-point buffers are averaged and of integers the largest is taken; buffers
-that are not in the state dict keep their initial values, unless training changes them.
+known. By default, floating-point buffers are averaged and of integers the largest is taken. Buffers
+that are not in the state dict, and those without a mean (complex, or infinite as a mask is), keep
+their initial values, unless training changes them.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def buffer_roles(
             roles[name] = stated[name]
         elif name in derived:
             roles[name] = Role.DERIVED
-        elif name not in persistent and (fixed or moving is None):
+        elif (fixed or moving is None) and (name not in persistent or not _has_mean(tensor)):
             roles[name] = Role.NONE
         elif not tensor.is_floating_point():
             roles[name] = Role.LARGEST
@@ -120,6 +121,10 @@ def buffer_roles(
             if moving is not None and name in moving and name not in known:
                 unknown.append(name)
     return roles, tuple(unknown)
+
+
+def _has_mean(tensor: torch.Tensor) -> bool:
+    return not tensor.is_complex() and bool(tensor.isfinite().all())
 
 
 def _stated(model: nn.Module, buffers: dict[str, str]) -> Iterator[tuple[str, Role]]:

@@ -47,6 +47,8 @@ class Observed:
         remembers: Whether it has state outside of buffers: the same samples and tensors give other
             outputs, or other attributes, the second time.
         kept: Paths of those attributes.
+        counts_tests: Buffers and parameters that a pass in evaluation mode changes, where the same
+            samples then have other outputs.
     """
 
     order: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class Observed:
     mixes_in_tests: bool | None = None
     remembers: bool | None = None
     kept: tuple[str, ...] = ()
+    counts_tests: tuple[str, ...] = ()
 
 
 def observe(model: nn.Module, samples: Tensor) -> Observed:
@@ -90,6 +93,7 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
             mixes_in_tests=_tried(lambda: _mixes(model, samples, training=False)),
             remembers=remembers,
             kept=kept,
+            counts_tests=_tried(lambda: _counts_tests(model, samples)) or (),
         )
 
 
@@ -221,6 +225,25 @@ def _remembers(model: nn.Module, samples: Tensor) -> tuple[bool, tuple[str, ...]
         kept.append(kept_by_modules(copied))
     names = tuple(changed(kept[0], kept[-1]))
     return bool(names) or not _alike(outputs[0], outputs[-1]), names
+
+
+def _counts_tests(model: nn.Module, samples: Tensor) -> tuple[str, ...]:
+    """Tensors that tests change, where that changes the outputs of later tests.
+
+    A tensor that is only put into the form in which it is used (an embedding's vectors scaled to
+    their largest norm) leaves outputs as they are.
+    """
+    copied = copy_of(model).eval()
+    tensors = {**dict(copied.named_parameters()), **dict(copied.named_buffers())}
+    before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    outputs = []
+    for batch in (samples, samples[[1, 1]], samples):
+        with same_chance(), torch.no_grad():
+            outputs.append(copied(batch).double())
+    if _alike(outputs[0], outputs[-1]):
+        return ()
+    after = {**dict(copied.named_parameters()), **dict(copied.named_buffers())}
+    return tuple(n for n, old in before.items() if n in after and not _equal(after[n], old))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

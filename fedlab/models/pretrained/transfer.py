@@ -133,10 +133,15 @@ def _as_type_of(mine: Tensor, given: Tensor, what: str) -> Tensor:
             "scale applied)"
         )
     values = given.to(mine.dtype)
-    if values.is_floating_point() and not values.isfinite().all():
+    # A buffer may be infinite where the network's own is: a mask of attention.
+    if mine.is_floating_point() and not (values.isfinite() | ~mine.isfinite()).all():
+        cause = (
+            f"a value that {_type(mine)} cannot hold"
+            if bool(given.isfinite().all())
+            else "values that are not finite"
+        )
         raise InputError(
-            f"model.weights: {what} has a value that {_type(mine)} cannot hold; name a file of a "
-            "network that has not diverged"
+            f"model.weights: {what} has {cause}; name a file of a network that has not diverged"
         )
     return values
 
