@@ -116,7 +116,7 @@ def test_the_work_of_a_round_is_known_beforehand(
         | ({"label_budget": budget} if method in ("fedlabel", "fixmatch") else {}),
         training={
             "batch_size": batch_size,
-            "remainder": remainder,
+            **({} if batch_size == "full" else {"remainder": remainder}),
             length: {"local_epochs": 3, "local_steps": 8}[length],
         },
     )

@@ -99,3 +99,12 @@ class TrainingSpec(ConfigBlock):
                 f"{self.local_epochs} would have no effect; leave one of them out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_full_batch_leaves_none(self) -> TrainingSpec:
+        if self.batch_size == "full" and self.remainder != "keep":
+            raise ValueError(
+                f"remainder {self.remainder} would have no effect: a batch_size of full leaves no "
+                "samples over; leave it out, or set batch_size to a number"
+            )
+        return self
