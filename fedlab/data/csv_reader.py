@@ -23,11 +23,8 @@ from fedlab.data.csv_header import (
     guess,
 )
 from fedlab.data.csv_rows import check_rows, rows_of
-from fedlab.data.numbers import number
+from fedlab.data.numbers import EXACT, number
 from fedlab.errors import InputError
-
-EXACT = 2.0**53
-"""Below it every whole number has a value of its own in double precision."""
 
 Row = tuple[int, list[str]]  # line number in the file, cells
 
