@@ -134,7 +134,7 @@ def prepare(scenario: Scenario, load: Callable[[DataSpec], FederatedData] = load
     check_work(scenario, trainer, partition, work)
     for one, each in zip(scenario.networks, trainers, strict=True):
         rehearse(one, data, partition, each)
-    log_remarks(judging_remarks(scenario))
+    log_remarks([*judging_remarks(scenario), *_idle_domains(scenario, data, partition)])
     fleet = None
     if scenario.devices.profiles:
         fleet = devices_of(scenario, data, partition, work)
@@ -154,6 +154,21 @@ def _idle_over_selection(scenario: Scenario, clients: int) -> list[str]:
         f"devices.over_selection: {factor:g} has no effect, for a round waits for all {clients} "
         f"clients (participation.fraction={scenario.participation.fraction:g}); use a smaller "
         f"participation.fraction, such as {1 / factor:.2g}, or leave over_selection out"
+    ]
+
+
+def _idle_domains(scenario: Scenario, data: FederatedData, partition: Partition) -> list[str]:
+    """A remark on domains that are not to be tested, where clients' tests are those of domains."""
+    evaluation = scenario.evaluation
+    tested = scenario.model_copy(
+        update={"evaluation": evaluation.model_copy(update={"domains": True})}
+    )
+    if evaluation.domains or domains_to_test(tested, data, partition):
+        return []
+    return [
+        "evaluation.domains: false has no effect, for all clients test (evaluation.fraction=1), "
+        "and their tests add up to those of the domains; use a smaller evaluation.fraction, or "
+        "leave it out"
     ]
 
 

@@ -74,12 +74,37 @@ def test_classes_are_those_that_occur(tmp_path, labels, names):
         ([[0.2, 0.8], [0.5, 0.5], [1, 0]], r"'y_train' .* a single 1 in each row"),
         (["yes", "Yes", "no"], r"labels 'Yes' and 'yes'; give one class one name"),
         (["yes", "", "no"], r"'y_train' .* whose label is an empty text"),
+        (["yes", "nan", "no"], r"'y_train' .* the label 'nan' in sample 1, which is a mark of mis"),
+        (
+            [b"yes", b"no", b"NA"],
+            r"'y_train' .* the label 'NA' in sample 2.* list it in the source",
+        ),
         (np.array(["2020-01-01"] * 3, "datetime64[D]"), r"'y_train' .* labels must be"),
     ],
 )
 def test_what_names_no_class_is_refused(tmp_path, labels, message):
     with pytest.raises(InputError, match=message):
         load(tmp_path, kept(tmp_path, np.array(list(labels) * 10)))
+
+
+def test_a_class_may_be_named_as_a_mark_of_missing_values(tmp_path):
+    names = ("None", "mild", "severe")
+    data = load(tmp_path, kept(tmp_path, np.array([*names] * 10)) | {"class_names": names})
+    assert data.class_names == names
+
+
+def test_texts_that_are_objects_are_refused_with_the_remedy(tmp_path):
+    labels = np.array(["a", "b"] * 20, dtype=object)
+    said = r"array 'y_train' holds Python objects; .* save y_train\.astype\(str\)"
+    with pytest.raises(InputError, match=said) as caught:
+        load(tmp_path, kept(tmp_path, labels))
+    assert "ids" not in str(caught.value)
+    assert load(tmp_path, kept(tmp_path, labels.astype(str))).class_names == ("a", "b")
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_precision_labels_are_whole_numbers(tmp_path):
+    assert classes(tmp_path, np.array([0, 1, 2] * 10, np.float16)) == ("0", "1", "2")
 
 
 def test_ids_of_samples_are_no_classes(tmp_path):
@@ -100,6 +125,8 @@ def test_class_names_are_of_numbers_or_in_order(tmp_path):
     assert set(data.train.labels) == {0, 1}
     with pytest.raises(InputError, match=r"class_names gives 2 names, but the labels are 3 \(200"):
         load(tmp_path, kept(tmp_path, codes) | {"class_names": ["a", "b"]})
+    with pytest.raises(InputError, match=r"class_names\.1 is '', which is blank"):
+        load(tmp_path, kept(tmp_path, codes) | {"class_names": ["a", "", "b"]})
     with pytest.raises(InputError, match=r"class_names has 'a' twice"):
         load(tmp_path, kept(tmp_path, codes) | {"class_names": ["a", "b", "a"]})
 

@@ -125,6 +125,20 @@ def test_labels_are_sorted_as_numbers(tmp_path):
             {},
             r"single column, which begins with 'a;b'; .* set the source's delimiter",
         ),
+        ("# exported 2024\na,b\n1,0\n", {}, r"'# exported 2024', which is a comment; remove"),
+        ("# made, by me\na,b,c\n1,2,0\n", {}, r"remove the first line, .* '# made', if it is a"),
+        ("sep=;\na;b\n1;0\n", {}, r"'sep=;', which is for .* the source's delimiter to ';'"),
+        (
+            "sep=;\na;b\n1;0\n",
+            {"delimiter": ";"},
+            r"'sep=;', which is for spreadsheets; remove it$",
+        ),
+        ("Unnamed: 0,a,b\n0,5,1\n1,6,0\n", {}, r"column 'Unnamed: 0', as pandas .* index=False"),
+        (
+            "a,b\n12345678901234567890,0\n12345678901234567891,1\n",
+            {},
+            r"'12345678901234567891' in line 3, a, which is the same number as '1.*ignore",
+        ),
         ("a,b\n", {}, r"a header and no rows; add some"),
         (",a,b\n0,5,1\n1,6,0\n", {}, r"no name for column 0 .* pandas .* index=False"),
         (
@@ -137,6 +151,36 @@ def test_labels_are_sorted_as_numbers(tmp_path):
 def test_unfit_tables_are_refused(tmp_path, text, parameters, message):
     with pytest.raises(InputError, match=rf"data\.sources\.0.*{message}"):
         load(tmp_path, write(tmp_path, text) | parameters)
+
+
+def test_a_column_that_pandas_has_named_may_be_ignored(tmp_path):
+    text = "Unnamed: 0,a,b\n" + "".join(f"{i},{i % 3},{i % 2}\n" for i in range(20))
+    data = load(tmp_path, write(tmp_path, text) | {"ignore": "Unnamed: 0"})
+    assert data.feature_names == ("a",)
+
+
+def test_long_numbers_that_stay_different_are_read(tmp_path):
+    text = "a,b\n" + "".join(f"{2**60 + 2**20 * i},{i % 2}\n" for i in range(20))
+    data = load(tmp_path, write(tmp_path, text))
+    assert len(np.unique(np.concatenate([data.train.inputs, data.test.inputs]))) == 20
+
+
+@pytest.mark.parametrize(
+    ("south", "east", "said"),
+    [
+        (("no", "yes"), ("0", "1"), "south has no class in common .* has 2 \\(no, yes\\)"),
+        (("no", "yes"), ("x", "y"), "north, south, east have no class in common"),
+        (("1", "2"), ("2", "3"), None),
+    ],
+)
+def test_domains_without_a_common_class_are_said(tmp_path, caplog, south, east, said):
+    (tmp_path / "sites").mkdir()
+    for name, labels in {"north": ("0", "1"), "south": south, "east": east}.items():
+        rows = "".join(f"{i},{labels[i % 2]}\n" for i in range(20))
+        (tmp_path / "sites" / f"{name}.csv").write_text("a,b\n" + rows)
+    files = {name: f"sites/{name}.csv" for name in ("north", "south", "east")}
+    load(tmp_path, {"name": "csv", "files": files}, image_size=28)
+    assert bool(re.search(said or "in common", caplog.text)) == bool(said)
 
 
 def test_files_must_exist_and_have_the_same_columns(clinics):

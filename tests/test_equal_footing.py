@@ -116,7 +116,7 @@ def test_one_weighting_is_for_all_methods(weighting: str) -> None:
     assert counts == [weighting] * 5 + ["alone"]
 
 
-@pytest.mark.parametrize("method", ["centralised", "flwr:FedAvg"])
+@pytest.mark.parametrize("method", ["flwr:FedAvg"])
 def test_a_method_with_a_weighting_of_its_own_is_refused_by_name(method: str) -> None:
     with pytest.raises(
         InputError,
@@ -126,7 +126,7 @@ def test_a_method_with_a_weighting_of_its_own_is_refused_by_name(method: str) ->
     plan(toy.scenario(), ["fedavg", method], [0], ["strategy.weighting=examples"], {}, {})
 
 
-@pytest.mark.parametrize("method", ["local_only", "afl", "feddg_ga"])
+@pytest.mark.parametrize("method", ["local_only", "centralised", "afl", "feddg_ga"])
 def test_a_weighting_that_would_change_nothing_is_refused(method: str) -> None:
     """The remedy that the words name is one."""
     other = "examples" if method == "afl" else "uniform"

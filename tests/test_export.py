@@ -225,6 +225,15 @@ def test_a_network_that_branches_on_values_is_refused(tmp_path: Path) -> None:
         write_and_compare("pt2", Branching(), 8, tmp_path)
 
 
+def test_an_operator_without_a_translation_is_named(tmp_path: Path) -> None:
+    head = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.RReLU())
+    with pytest.raises(
+        InputError, match=r"translated \(No ONNX function .*rrelu.*use --to pt2"
+    ) as c:
+        write_and_compare("onnx", head, 2, tmp_path)
+    assert "\x1b" not in str(c.value)
+
+
 def test_the_command_says_what_goes_in(run: fedlab.Run, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     command = ["export", str(run.folder), "--to", "safetensors", "--client", "0"]

@@ -128,6 +128,24 @@ def test_wrong_labels_of_a_table_are_found_by_line(
         load(tmp_path, source, target=target)
 
 
+@pytest.mark.parametrize(
+    ("labels", "target", "said"),
+    [
+        (np.ones((12, 2), int), "multi_label", "each label holds in all training samples"),
+        (np.zeros((12, 2), int), "multi_label", "each label does not hold in all training samples"),
+        (np.full((12, 2), [0, 1]), "multi_label", "each has one value in all training samples"),
+        (np.full(12, 0.1), "regression", r"target 0 is 0\.1 in all training samples"),
+        (1e15 + np.arange(12), "regression", r"differ by \d+ at most.* subtract an offset"),
+    ],
+)
+def test_labels_without_anything_to_learn(
+    tmp_path: Path, labels: np.ndarray, target: str, said: str
+) -> None:
+    np.savez(tmp_path / "a.npz", x_train=NUMBERS, y_train=labels)
+    with pytest.raises(InputError, match=rf"data\.sources: .*{said}"):
+        load(tmp_path, {"name": "npz", "path": "a.npz"}, target=target)
+
+
 def test_a_broken_line_of_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"text": "a", "label": "p"}\n\nnothing\n')
     source = {"name": "text", "files": {"t": "t.jsonl"}, "text": "text", "label": "label"}

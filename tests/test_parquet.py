@@ -262,3 +262,27 @@ def test_a_row_with_neither_picture_nor_path_is_named(tmp_path: Path) -> None:
         pq.write_table(pa.table({"image": cells, "label": [0, 1]}), tmp_path / "a.parquet")
         with pytest.raises(InputError, match="column 'image' has no picture in row 1; remove"):
             load(tmp_path, train="a.parquet")
+
+
+@pytest.mark.parametrize(("step", "merged"), [(1, True), (2**20, False)])
+def test_whole_numbers_that_double_precision_merges_are_refused(
+    tmp_path: Path, step: int, merged: bool
+) -> None:
+    columns = {"id": [2**60 + step * row for row in range(20)], "label": ["a", "b"] * 10}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    if not merged:
+        load(tmp_path, train="a.parquet")
+        return
+    with pytest.raises(InputError, match=r"column 'id' has different whole numbers .* ignore"):
+        load(tmp_path, train="a.parquet")
+
+
+def test_a_column_that_pandas_has_named_is_refused_unless_it_is_named_here(tmp_path: Path) -> None:
+    columns = {"Unnamed: 0": list(range(20)), "x": [0.5, 1.5] * 10, "label": ["a", "b"] * 10}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"column 'Unnamed: 0', as pandas calls .* ignore"):
+        load(tmp_path, train="a.parquet")
+    ignored = load(tmp_path, train="a.parquet", ignore=["Unnamed: 0"])
+    assert ignored.feature_names == ("x",)
+    named = load(tmp_path, train="a.parquet", columns=["Unnamed: 0", "x"])
+    assert named.feature_names == ("Unnamed: 0", "x")

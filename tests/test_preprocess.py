@@ -8,6 +8,7 @@ import torch
 from fedlab import rng
 from fedlab.data.augment import crop, rotate
 from fedlab.data.preprocess import Preprocess
+from fedlab.data.resize import conform
 from fedlab.data.samples import FederatedData, Samples
 from fedlab.data.spec import Augmentation, DataSpec, Normalisation
 from fedlab.errors import InputError
@@ -120,6 +121,27 @@ def test_crop_fills_with_black_after_normalisation():
     _, changed = augmented(data, crop_padding=4)
     values = changed.unique()
     assert values.tolist() == pytest.approx([-1.0, 1.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("padding", "fits"), [(7, True), (8, False), (100, False)])
+def test_crops_always_show_a_part_of_the_image(images, padding, fits):
+    if fits:
+        augmented(images, crop_padding=padding)
+        return
+    with pytest.raises(InputError, match=rf"crop_padding: {padding} is no less than the 8x8 pix"):
+        augmented(images, crop_padding=padding)
+
+
+def test_a_rotation_beyond_half_a_turn_is_refused():
+    Augmentation(rotation=180)
+    with pytest.raises(ValueError, match="less than or equal to 180"):
+        Augmentation(rotation=181)
+
+
+def test_images_of_one_pixel_are_refused():
+    with pytest.raises(InputError, match=r"data\.image_size: images of a single pixel .* use 2 or"):
+        conform(np.zeros((2, 3, 8, 8), np.uint8), 3, 1)
+    assert conform(np.full((2, 3, 8, 8), 9, np.uint8), 3, 2).tolist() == [[[[9, 9]] * 2] * 3] * 2
 
 
 def test_rotation_is_counter_clockwise():

@@ -61,6 +61,42 @@ def test_what_may_not_change_in_a_run_with_validation_is_said(tmp_path: Path) ->
         fedlab.resume(done.folder, ["rounds=3", "evaluation.every=2"], progress=False)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "but", "reason"),
+    [
+        ("strategy", {"name": "centralised", "weighting": "uniform"}, None, "the one client"),
+        ("updates", {"compression": {"name": "none", "feedback": True}}, None, "without compress"),
+        (
+            "devices",
+            {"profiles": [DEVICE], "period": 5.0},
+            {"profiles": [DEVICE | {"availability": 0.5}], "period": 5.0},
+            "every profile is available",
+        ),
+        (
+            "partition",
+            {"clients": 3, "label_budget": {"stratified": False}},
+            {"clients": 3, "label_budget": {"stratified": False, "share": 0.5}},
+            "share and positives are 1",
+        ),
+    ],
+)
+def test_a_setting_that_another_makes_idle_is_refused(
+    key: str, value: dict[str, Any], but: dict[str, Any] | None, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=f"would have no effect: {reason}"):
+        scenario(**{key: value})
+    if but is not None:
+        scenario(**{key: but})
+
+
+def test_the_address_of_a_cluster_that_is_not_used_is_refused(tmp_path: Path) -> None:
+    asked = scenario(model="linear", resources={"backend": "local", "address": "auto"})
+    with pytest.raises(InputError, match=r"resources.address: 'auto' would have no effect.*=null"):
+        fedlab.simulate(asked, out=tmp_path / "run", progress=False)
+    done = fedlab.simulate(asked, ["resources.address=null"], out=tmp_path / "run", progress=False)
+    assert done.finished
+
+
 @pytest.mark.parametrize(("fraction", "idle"), [(1.0, True), (0.67, False)])
 def test_over_selection_of_all_clients_is_said(
     fraction: float, idle: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -9,6 +9,7 @@ import pytest
 
 import fedlab
 from fedlab import InputError
+from fedlab.preparation import prepare
 from helpers.toy import scenario
 
 FEW: dict[str, Any] = {"rounds": 4, "model": "linear", "evaluation": {"fraction": 0.34}}
@@ -99,8 +100,25 @@ def test_a_run_says_before_training_what_it_will_not_test(
 
 
 @pytest.mark.parametrize(
-    "evaluation", [{}, {"fraction": 0.34}, {"fraction": 0}, {"domains": False}]
+    ("strategy", "unseen", "said"),
+    [
+        ("fedavg", [], True),
+        ("local_only", [], True),
+        ("fedrod", [], False),
+        ("fedavg", ["d1"], False),
+    ],
 )
+def test_domains_that_are_tested_in_any_case_are_said(
+    strategy: str, unseen: list[str], said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = scenario(strategy=strategy, evaluation={"domains": False})
+    prepare(
+        asked.model_copy(update={"data": asked.data.model_copy(update={"unseen_domains": unseen})})
+    )
+    assert said == any("evaluation.domains: false has no effect" in m for m in caplog.messages)
+
+
+@pytest.mark.parametrize("evaluation", [{}, {"fraction": 0.34}, {"fraction": 0}])
 def test_a_run_that_tests_all_domains_says_nothing(
     evaluation: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,11 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedlab.data.class_names import check_given, is_plain
+from fedlab.data.class_names import check_given, is_plain, normal
+from fedlab.data.csv_format import MISSING
 from fedlab.data.labels import LabelType, classes_of
 from fedlab.errors import InputError
 
 TOO_MANY = "set y_train (and y_test) to the array that holds the classes"
+
+_MARKS = {"nan", "-nan", *(mark.lower() for mark in MISSING)}
 
 
 class Labels(NamedTuple):
@@ -31,11 +34,17 @@ class Labels(NamedTuple):
         return len(self.codes)
 
 
-def texts(labels: np.ndarray, where: str) -> Labels:
+def texts(labels: np.ndarray, where: str, given: Sequence[str] | None = None) -> Labels:
     """The labels of an array as text.
 
+    Args:
+        labels: The array.
+        where: What it is called in errors.
+        given: Names of the classes, where the scenario gives them.
+
     Raises:
-        InputError: If they are of no kind that names classes.
+        InputError: If they are of no kind that names classes, or a text is a mark of a missing
+            value that is not among the given names.
     """
     if labels.ndim == 2 and labels.shape[1] > 1:
         return _by_column(labels, where)
@@ -60,6 +69,8 @@ def texts(labels: np.ndarray, where: str) -> Labels:
     empty = [each for each in shown if not each.strip()]
     if empty:
         raise InputError(f"{where} has samples whose label is an empty text; name their class")
+    if labels.dtype.kind in "US":
+        _refuse_missing(shown, codes, where, given or ())
     return Labels(codes.reshape(-1).astype(np.int64), shown)
 
 
@@ -129,8 +140,24 @@ def _by_column(labels: np.ndarray, where: str) -> Labels:
     return Labels(labels.argmax(axis=1).astype(np.int64), names, tuple(names))
 
 
+def _refuse_missing(
+    shown: Sequence[str], codes: np.ndarray, where: str, given: Sequence[str]
+) -> None:
+    """Refuses texts that mark missing values in tables, too; ``astype(str)`` makes 'nan' of one."""
+    classes = {normal(name) for name in given}
+    for place, label in enumerate(shown):
+        if normal(label).lower() in _MARKS and normal(label) not in classes:
+            sample = int(np.flatnonzero(codes.reshape(-1) == place)[0])
+            raise InputError(
+                f"{where} has the label '{label}' in sample {sample}, which is a mark of missing "
+                "values; leave such samples out, or list it in the source's class_names, with the "
+                "other classes, if it is one"
+            )
+
+
 def _check_whole(labels: np.ndarray, where: str) -> None:
     """Refuses floats that are not whole numbers."""
+    labels = labels.astype(np.float64)  # float16 ends before the bound
     odd = labels[~(np.isfinite(labels) & (labels == np.floor(labels)) & (np.abs(labels) < 2**53))]
     if len(odd):
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,19 @@ from fedlab.errors import InputError
 from fedlab.targets.base import CLASS, Target
 
 
-def reader(context: LoadContext) -> Callable[[np.ndarray, str], Any]:
+def reader(
+    context: LoadContext, given: Sequence[str] | None = None
+) -> Callable[[np.ndarray, str], Any]:
     """What reads the labels of an array: as classes, or as the numbers that are learnt.
 
     It takes the array, and what it is called in errors.
+
+    Args:
+        context: Says what is learnt.
+        given: Names of the classes, where the scenario gives them.
     """
     if context.target.kind == CLASS:
-        return texts
+        return partial(texts, given=given)
     return lambda labels, where: numbers(labels, where, context.target)
 
 

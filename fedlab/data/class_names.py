@@ -71,10 +71,14 @@ def check_given(names: Sequence[str], key: str) -> tuple[str, ...]:
     """Class names that a scenario gives, in their normal form.
 
     Raises:
-        InputError: If one stands there twice, or in two spellings.
+        InputError: If one is blank, or stands there twice or in two spellings.
     """
     given = tuple(map(normal, names))
-    for name in given:
+    for place, name in enumerate(given):
+        if not name:
+            raise InputError(
+                f"{key}.{place} is {names[place]!r}, which is blank; give each class a name"
+            )
         if given.count(name) > 1:
             raise InputError(f"{key} has '{name}' twice; give each class its own name")
     refuse_spellings(given, f"{key} has")

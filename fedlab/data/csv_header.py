@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
@@ -11,6 +12,9 @@ from fedlab.data.numbers import number
 from fedlab.errors import InputError
 
 Guess = Literal["header", "numbered header", "sample"]
+
+_UNNAMED = re.compile(r"Unnamed: \d+(\.\d+)*")
+_SEPARATOR = re.compile(r"sep=(.)", re.IGNORECASE)
 
 
 def guess(
@@ -64,6 +68,68 @@ def guess(
             "sample; set the source's header to true or false"
         )
     return "sample"
+
+
+def check_first_row(first: Sequence[str], format: CsvFormat, where: str) -> None:
+    """Refuses a first row that is no row of a table: a comment, a line ``sep=;``, a single cell.
+
+    Args:
+        first: Its cells.
+        format: How the file is read.
+        where: What the file is called in errors.
+
+    Raises:
+        InputError: With the remedy.
+    """
+    shown = format.delimiter.join(first)[:60]
+    if stated := _SEPARATOR.fullmatch(format.delimiter.join(first)):
+        other = stated[1] != format.delimiter
+        raise InputError(
+            f"{where} begins with the line '{shown}', which is for spreadsheets; remove it"
+            + f", and set the source's delimiter to '{stated[1]}'" * other
+        )
+    if len(first) > 1:
+        return
+    if first[0].startswith("#"):
+        raise InputError(
+            f"{where} begins with the line '{shown}', which is a comment; remove all lines above "
+            "the table"
+        )
+    raise InputError(
+        f"{where} has a single column, which begins with '{first[0]}'; if its cells "
+        f"are separated by something else than '{format.delimiter}', set the source's "
+        "delimiter"
+    )
+
+
+def check_length(cells: Sequence[str], line: int, first: Sequence[str], where: str) -> None:
+    """Refuses a row that has not as many cells as the first.
+
+    Raises:
+        InputError: With its line and the remedy.
+    """
+    if len(cells) == len(first):
+        return
+    remedy = "correct the line or the source's delimiter"
+    if first[0].startswith("#"):
+        remedy = f"remove the first line, which begins with '{first[0][:60]}', if it is a comment"
+    raise InputError(
+        f"{where} has {len(cells)} cells in line {line} but {len(first)} in its first; {remedy}"
+    )
+
+
+def check_features(names: Sequence[str], where: str) -> None:
+    """Refuses features that pandas has named, since they had no name.
+
+    Raises:
+        InputError: With the column.
+    """
+    for name in filter(_UNNAMED.fullmatch, names):
+        raise InputError(
+            f"{where} has a column '{name}', as pandas calls one without a name; if it counts the "
+            "rows, save the table anew with index=False, or name it in the source's ignore; or "
+            "else give it a name"
+        )
 
 
 def check_names(names: Sequence[str], where: str) -> None:

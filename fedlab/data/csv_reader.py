@@ -14,9 +14,16 @@ import numpy as np
 
 from fedlab.data.csv_columns import Columns, not_a_number
 from fedlab.data.csv_format import CsvFormat
-from fedlab.data.csv_header import Guess, check_names, guess
+from fedlab.data.csv_header import (
+    Guess,
+    check_features,
+    check_first_row,
+    check_length,
+    check_names,
+    guess,
+)
 from fedlab.data.csv_rows import check_rows, rows_of
-from fedlab.data.numbers import number
+from fedlab.data.numbers import EXACT, number
 from fedlab.errors import InputError
 
 Row = tuple[int, list[str]]  # line number in the file, cells
@@ -93,18 +100,16 @@ class _Reading:
         self.owners: list[str] = []
         self.domains: list[str] = []
         self.codes: dict[int, dict[str, int]] = {}
+        self.first: list[str] = []
+        self.long: dict[tuple[int, float], str] = {}
 
     def table(self, file: TextIO) -> Table:
         rows = self._rows(file)
         line, first = next(rows, (0, []))
         if not first:
             raise InputError(f"{self.where} has no rows; add some or remove the file")
-        if len(first) == 1:
-            raise InputError(
-                f"{self.where} has a single column, which begins with '{first[0]}'; if its cells "
-                f"are separated by something else than '{self.format.delimiter}', set the source's "
-                "delimiter"
-            )
+        self.first = first
+        check_first_row(first, self.format, self.where)
         columns = Columns.of(first, self.format, self.where)
         self.codes = {place: {} for place in columns.categorical}
         plain = [f"column {index}" for index in range(len(first))]
@@ -126,6 +131,8 @@ class _Reading:
         else:
             names = first
             check_names(first, self.where)
+            read = set(columns.features) - set(columns.categorical)
+            check_features([first[place] for place in sorted(read)], self.where)
         if not self.labels:
             raise InputError(f"{self.where} has a header and no rows; add some or remove the file")
         return Table(
@@ -164,11 +171,7 @@ class _Reading:
         """Stores the numbers, the label, the owner and the domain of a row."""
         line, cells = row
         label = columns.label
-        if len(cells) != len(names):
-            raise InputError(
-                f"{self.where} has {len(cells)} cells in line {line} but {len(names)} in its "
-                "first; correct the line or the source's delimiter"
-            )
+        check_length(cells, line, self.first, self.where)
         if self.format.is_missing(cells[label]):
             mark = f" ('{cells[label]}' is a mark of missing values)" if cells[label] else ""
             remedy = ", or set the source's missing if that is a class" if mark else ""
@@ -211,11 +214,26 @@ class _Reading:
                     "finite number in double precision; correct it, or set the source's missing to "
                     "it where it means that there is no value"
                 )
+            if codes is None and abs(value) >= EXACT:
+                self._refuse_merged(value, cell, (column, names[column]), line)
             self.values.append(value)
         limits = self.format.limits
         check_rows(len(self.labels), limits, self.where)
         if len(self.values) * 8 > limits.array_bytes:
             limits.check_array((len(self.values),), 8, f"{self.where} (up to line {line})")
+
+    def _refuse_merged(self, value: float, cell: str, column: tuple[int, str], line: int) -> None:
+        """Refuses a whole number that double precision makes equal to another of its column."""
+        digits = cell.lstrip("+-0")
+        if not digits.isdecimal():
+            return
+        other = self.long.setdefault((column[0], value), digits)
+        if other != digits:
+            raise InputError(
+                f"{self.where} has '{cell[:60]}' in line {line}, {column[1]}, which is the same "
+                f"number as '{other[:60]}' in double precision; name the column in the source's "
+                "ignore if it counts or names rows, or subtract an offset from it"
+            )
 
     def _rows(self, file: TextIO) -> Iterator[Row]:
         """All rows with a value in them; rows of empty cells alone are counted."""

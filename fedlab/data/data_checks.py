@@ -13,6 +13,7 @@ from fedlab.data.owners import check_owners
 from fedlab.data.samples import Domain, FederatedData
 from fedlab.data.source import LoadContext
 from fedlab.errors import InputError
+from fedlab.targets.base import CLASS
 
 
 def check_loaded(loaded: Any, where: str, ragged: bool = False) -> list[Domain]:
@@ -177,6 +178,35 @@ def check_together(domains: Sequence[tuple[Domain, LoadContext]]) -> None:
                 f"those of '{first.name}' of {first_context.key} have {first_shape}; "
                 "pool only sources of one kind"
             )
+
+
+def foreign_remarks(data: FederatedData) -> list[str]:
+    """A remark on domains that have no class in common with any other.
+
+    Args:
+        data: The pooled samples.
+    """
+    if data.target.kind != CLASS or len(data.domain_names) < 2:
+        return []
+    own: list[set[int]] = [set() for _ in data.domain_names]
+    for split in (data.train, data.test):
+        for domain, classes in enumerate(own):
+            classes.update(np.unique(split.labels[split.domains == domain]).tolist())
+    alone = [
+        name
+        for domain, name in enumerate(data.domain_names)
+        if not own[domain] & set().union(*own[:domain], *own[domain + 1 :])
+    ]
+    if not alone:
+        return []
+    first = own[data.domain_names.index(alone[0])]
+    has = "has" if len(alone) == 1 else "have"
+    return [
+        f"data.sources: {', '.join(alone)} {has} no class in common with any other domain "
+        f"('{alone[0]}' has {_listed([data.class_names[each] for each in sorted(first)])}), so "
+        "that accuracy across domains says nothing; give one class one name everywhere, if they "
+        "are the same"
+    ]
 
 
 def check_classes(data: FederatedData) -> None:

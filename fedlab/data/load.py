@@ -12,7 +12,7 @@ import numpy as np
 
 from fedlab import rng
 from fedlab.data.array_cache import is_cached, load_cached
-from fedlab.data.data_checks import check_domain, check_loaded, check_together
+from fedlab.data.data_checks import check_domain, check_loaded, check_together, foreign_remarks
 from fedlab.data.feature_names import common_names, in_one_order
 from fedlab.data.ids import Ids
 from fedlab.data.input_kind import ids_of, kind_of
@@ -59,8 +59,9 @@ def load_data(
     )
     seen = np.isin(data.train.domains, data.seen_domains)
     learnt = target.fitted(data.train.labels[seen])
-    log_remarks(learnt.remarks(data.class_names))
-    return replace(data, target=learnt)
+    data = replace(data, target=learnt)
+    log_remarks([*learnt.remarks(data.class_names), *foreign_remarks(data)])
+    return data
 
 
 def pinned(spec: DataSpec, base: Path | None = None) -> DataSpec:

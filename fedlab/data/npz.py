@@ -197,13 +197,14 @@ class Npz(ImageSource):
             unread = [name for name in saved.names if name not in fields.values()]
             self._refuse_misspelt(unread, saved.names, f"{key}: '{path}'", context)
             arrays = _Arrays({}, {}, unread)
+            read_labels = reader(context, self.class_names)
             for each, name in fields.items():
                 where = f"{key}: array '{name}' of '{path}'"
                 split, _, kind = each.partition("_")
                 if kind == "owners":
-                    arrays.owners[split] = saved[name]
+                    arrays.owners[split] = saved.text(name)
                 elif kind == "labels":
-                    arrays.labels[split] = reader(context)(saved[name], where)
+                    arrays.labels[split] = read_labels(saved.text(name), where)
                 else:
                     ragged = context.inputs == "ids"
                     array = saved.ragged(name) if ragged else saved[name]
@@ -295,6 +296,5 @@ def _left_out(read: Mapping[str, _Arrays], key: str) -> list[str]:
 
 def _parameter(name: str) -> str:
     split, _, kind = name.partition("_")
-    if kind == "owners":
-        return f"owner_{split}"
-    return f"{'x' if kind == 'inputs' else 'y'}_{split}"
+    first = {"owners": "owner", "inputs": "x", "labels": "y"}[kind]
+    return f"{first}_{split}"

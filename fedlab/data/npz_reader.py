@@ -55,13 +55,29 @@ class Archive:
         Raises:
             InputError: If it is larger than is allowed, damaged, or holds Python objects.
         """
+        return self._array(
+            name,
+            "sequences of different lengths are read as ids, with data.inputs=ids and data.ids.pad",
+        )
+
+    def text(self, name: str) -> np.ndarray:
+        """Reads an array of labels or owners, numbers or text.
+
+        Raises:
+            InputError: As for any array.
+        """
+        return self._array(
+            name,
+            "these are pickled, and a pickle may run any code when it is read, so that it is not; "
+            f"save {name}.astype(str), or whole numbers",
+        )
+
+    def _array(self, name: str, remedy: str) -> np.ndarray:
+        """An array; `remedy` is said where it holds Python objects."""
         with self._as_input_error(), self._zip.open(f"{name}.npy") as file:
             shape, fortran, kind = _header(file)
             if kind.hasobject:
-                raise ValueError(
-                    f"array '{name}' holds Python objects; sequences of different lengths are read "
-                    "as ids, with data.inputs=ids and data.ids.pad"
-                )
+                raise InputError(f"{self.where}: array '{name}' holds Python objects; {remedy}")
             what = f"{self.where}: array '{name}' of shape {shape}"
             self.limits.check_array(shape, max(kind.itemsize, 1), what)
             flat = np.empty(int(np.prod(shape, dtype=object)), kind)

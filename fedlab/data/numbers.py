@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import re
 
+EXACT = 2.0**53
+"""Below it every whole number has a value of its own in double precision."""
+
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
 

@@ -13,6 +13,7 @@ from pydantic import Field, FiniteFloat, field_validator, model_validator
 from fedlab.data.array_labels import Labels, classes
 from fedlab.data.categories import Encoding, check_encoding
 from fedlab.data.class_names import normal
+from fedlab.data.csv_header import check_features
 from fedlab.data.csv_table import Csv
 from fedlab.data.given_split import refuse_shared_files
 from fedlab.data.labels import LabelType, check_label_type
@@ -262,6 +263,8 @@ class Parquet(PictureSource):
             rows.check_columns(f"{context.key}.columns")
         beside = {self.label, self.owner, self.domain_column, *self.ignore}
         names = self.columns or [name for name in first.schema.names if name not in beside]
+        if self.columns is None:
+            check_features([name for name in names if name not in self.categorical], first.where)
         names = list(dict.fromkeys([*names, *self.categorical]))
         if not names:
             raise InputError(f"{first.where} has no column of numbers beside the label; add some")

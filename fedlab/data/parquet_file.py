@@ -14,6 +14,7 @@ import numpy as np
 from fedlab.data.class_names import normal
 from fedlab.data.csv_columns import not_a_number
 from fedlab.data.limits import Limits
+from fedlab.data.numbers import EXACT
 from fedlab.errors import InputError
 
 
@@ -128,6 +129,7 @@ class File(NamedTuple):
             InputError: If it holds something else, or a number that is not finite.
         """
         import pyarrow
+        from pyarrow import compute
 
         kind = self.schema.field(column).type
         leave = "; or name the columns that are features in the source's columns"
@@ -144,8 +146,17 @@ class File(NamedTuple):
         if not (numeric or pyarrow.types.is_boolean(kind) or pyarrow.types.is_decimal(kind)):
             what = not_a_number("text", marks=False)
             raise InputError(f"{self.where}: column '{column}' ({kind}) {what}{leave}")
-        array = self._read(column).cast(pyarrow.float64(), safe=False)
+        stored = self._read(column)
+        array = stored.cast(pyarrow.float64(), safe=False)
         values = array.to_numpy(zero_copy_only=False).astype(np.float64)
+        known = values[~np.isnan(values)]
+        is_long = pyarrow.types.is_integer(kind) and np.abs(known).max(initial=0) >= EXACT
+        if is_long and len(np.unique(known)) < compute.count_distinct(stored).as_py():
+            raise InputError(
+                f"{self.where}: column '{column}' has different whole numbers that are the same in "
+                f"double precision, at a size of {np.abs(known).max():g}; name it in the source's "
+                "ignore if it counts or names rows, or subtract an offset from it"
+            )
         if np.isinf(values).any():
             row = int(np.flatnonzero(np.isinf(values))[0])
             raise InputError(

@@ -48,6 +48,13 @@ class Preprocess:
             raise InputError(
                 "data.augmentation changes images, but the sources yield features; leave it out"
             )
+        padding = self.augmentation.crop_padding
+        if self.images and padding >= min(self.shape[1:]):
+            raise InputError(
+                f"data.augmentation.crop_padding: {padding} is no less than the {self.shape[1]}x"
+                f"{self.shape[2]} pixels of an image, so that a crop may show none of it; use a "
+                "smaller one, such as an eighth of data.image_size"
+            )
         normalisation = "none" if self.ids else spec.normalisation
         mean, std = _statistics(normalisation, data, self.images)
         # Numbers that would be equal in float32 are standardised in float64 first.

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from fedlab.errors import InputError
+
 BATCH = 1000  # images resized at once: bounds the memory of the intermediate results
 LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # ITU-R BT.601, as PIL's mode L
 
@@ -32,11 +34,20 @@ def conform(images: np.ndarray, channels: int, size: int) -> np.ndarray:
 
 
 def conform_batch(images: torch.Tensor, channels: int, size: int) -> torch.Tensor:
-    """As `conform`, for images that fit into memory together, on any device."""
+    """As `conform`, for images that fit into memory together, on any device.
+
+    Raises:
+        InputError: If larger images would become single pixels.
+    """
     if channels == 1 and images.shape[1] == 3:
         luma = LUMA.to(images.device)
         images = (images * luma).sum(dim=1, keepdim=True).round().to(torch.uint8)
     if images.shape[2:] != (size, size):
+        if size == 1:  # PyTorch ends such a resize of bytes with an assertion
+            raise InputError(
+                "data.image_size: images of a single pixel cannot be made of larger ones; use 2 or "
+                "more, such as 16"
+            )
         on_cpu = images.device.type == "cpu"  # GPUs have no kernel for bytes
         images = interpolate(
             images if on_cpu else images.float(),

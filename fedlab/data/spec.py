@@ -30,13 +30,14 @@ class Augmentation(ConfigBlock):
     Attributes:
         flip: Mirror half of the images left to right.
         rotation: Largest rotation in degrees, either way.
-        crop_padding: Pixels of zero padding before a random crop back to size.
+        crop_padding: Pixels of zero padding before a random crop back to size; fewer than an
+            image has in a row.
         brightness: Largest relative change of brightness.
         contrast: Largest relative change of contrast.
     """
 
     flip: bool = False
-    rotation: NonNegativeFloat = 0.0
+    rotation: float = Field(default=0.0, ge=0, le=180)
     crop_padding: int = Field(default=0, ge=0)
     brightness: NonNegativeFloat = 0.0
     contrast: NonNegativeFloat = 0.0

@@ -38,6 +38,12 @@ def check_resources(scenario: Scenario) -> None:
     """
     resources, execution = scenario.resources, scenario.engine.execution
     if resources.backend == "local":
+        if resources.address is not None:
+            raise InputError(
+                f"resources.address: '{resources.address}' would have no effect: "
+                "resources.backend is local, which uses no Ray cluster; set "
+                "resources.address=null, or resources.backend=ray"
+            )
         refuse_capturing(execution, resources.device_here())
     else:
         refuse_index(resources)

@@ -29,7 +29,8 @@ class EvaluationSpec(ConfigBlock):
         every: Rounds between evaluations; the last round is always evaluated.
         fraction: Share of the clients that test their own model on their own test split.
         domains: Whether the global model (where the method has one) is tested on each domain's
-            whole test set.
+            whole test set. Where all clients test (`fraction` 1), their tests add up to those of
+            their domains in any case, so that only domains without a client are left to test.
         batch_size: Samples per forward pass.
         metrics: What is computed of outputs and labels; the first is the one in tables and curves.
             By default accuracy and loss of classes, and what `data.target` says of others.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedlab.config.component import ConfigBlock
 from fedlab.data.stratify import shuffled_groups
@@ -28,6 +30,15 @@ class LabelBudget(ConfigBlock):
     share: float = Field(default=1.0, gt=0, le=1)
     positives: float = Field(default=1.0, gt=0, le=1)
     stratified: bool = True
+
+    @model_validator(mode="after")
+    def _stratifies_a_draw(self) -> Self:
+        if not self.stratified and self.share == self.positives == 1:
+            raise ValueError(
+                "stratified false would have no effect: share and positives are 1, so that all "
+                "labels are known; leave it out, or set share"
+            )
+        return self
 
     def mask(
         self, labels: np.ndarray, owners: np.ndarray, classes: int, rng: np.random.Generator

@@ -9,7 +9,7 @@ Up: the whole model, from the one client. Down: the same. Stays: nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from flwr.serverapp import Grid
 
@@ -27,6 +27,7 @@ class CentralisedParameters(StrategyParameters):
     The one client takes part in every round; ``participation.fraction`` has no effect.
     """
 
+    why_unheeded: ClassVar[str] = "the one client of centralised has the samples of all"
     name: str = "centralised"
 
     @property

@@ -96,14 +96,28 @@ class MultiLabel(Target):
     def kinds(self, labels: np.ndarray) -> np.ndarray:
         """The strata fitted to these samples alone."""
         alone = self.model_copy(update={"frequent": None, "rarity": None})
-        return alone.fitted(labels).strata(labels)
+        return alone._fitted(labels).strata(labels)
 
     def fitted(self, labels: np.ndarray) -> Self:
         """With the most frequent sets of labels, and the labels ordered by frequency.
 
         Raises:
-            InputError: If given sets are of other labels.
+            InputError: If all samples have the same labels, or given sets are of other labels.
         """
+        is_known = self.frequent is not None and self.rarity is not None  # on a device
+        if not is_known and len(labels) and (labels == labels[0]).all():
+            one = {0: "does not hold", 1: "holds"}.get(int(labels[0, 0]))
+            every = (
+                f"each label {one}" if len(set(labels[0].tolist())) == 1 else "each has one value"
+            )
+            raise InputError(
+                f"data.sources: {every} in all training samples, and there is nothing to learn; "
+                "check where the labels come from"
+            )
+        return self._fitted(labels)
+
+    def _fitted(self, labels: np.ndarray) -> Self:
+        """As `fitted`, of a part of the samples, too."""
         labels = labels > 0
         width = labels.shape[1]
         frequent, rarity = self.frequent, self.rarity

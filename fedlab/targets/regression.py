@@ -146,10 +146,7 @@ class Regression(Target):
             centred = np.abs(labels - np.array(mean)).max(axis=0)
             constant = np.flatnonzero(centred <= 1e-12 * np.abs(labels).max(axis=0))
             if len(constant):
-                raise InputError(
-                    f"data.sources: target {constant[0]} is {labels[0, constant[0]]:g} in all "
-                    "training samples, and there is nothing to learn; check where it comes from"
-                )
+                self._refuse_constant(labels[:, constant[0]], int(constant[0]))
         elif len(mean) != labels.shape[1]:
             raise InputError(
                 f"data.target.mean has {len(mean)} numbers, and there are {labels.shape[1]} "
@@ -159,6 +156,20 @@ class Regression(Target):
         if edges is None:
             edges = tuple(self._quantiles(labels).tolist())
         return self.model_copy(update={"mean": mean, "std": std, "edges": edges})
+
+    def _refuse_constant(self, values: np.ndarray, place: int) -> None:
+        """Refuses a target of one value, or of values that differ in their last digits alone."""
+        span = values.max() - values.min()
+        if span == 0:
+            raise InputError(
+                f"data.sources: target {place} is {values[0]:g} in all training samples, and there "
+                "is nothing to learn; check where it comes from"
+            )
+        raise InputError(
+            f"data.sources: target {place} has values up to {np.abs(values).max():g} that differ "
+            f"by {span:g} at most, and of so small a part double precision leaves too few digits; "
+            "subtract an offset, such as its smallest value"
+        )
 
     def remarks(self, names: Sequence[str]) -> list[str]:
         """A remark that the network learns standardised numbers."""

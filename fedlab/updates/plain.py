@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
+from pydantic import model_validator
 
 from fedlab.records import Tensors
 from fedlab.updates.base import AggregationRule, Compression
@@ -15,6 +16,15 @@ class NoCompression(Compression):
     """Sends updates uncompressed."""
 
     name: str = "none"
+
+    @model_validator(mode="after")
+    def _leaves_nothing_out(self) -> Self:
+        if self.feedback:
+            raise ValueError(
+                "feedback true would have no effect: without compression there is no error to "
+                "make up for; leave it out, or name a compression such as int8"
+            )
+        return self
 
     def encode(self, change: torch.Tensor, generator: torch.Generator) -> Tensors:
         """The change itself."""

@@ -72,6 +72,12 @@ class DevicesSpec(ConfigBlock):
                 "such as devices.profiles=[{samples_per_second: 100, download_mbps: 20, "
                 "upload_mbps: 5}]"
             )
+        always = all(profile.availability == 1 for profile in self.profiles)
+        if self.profiles and always and "period" in changed:
+            raise ValueError(
+                f"period {self.period:g} would have no effect: every profile is available at all "
+                "times; leave it out, or set the availability of a profile"
+            )
         names = [profile.name for profile in self.profiles]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

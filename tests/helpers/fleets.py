@@ -29,7 +29,7 @@ def fleet_of(
     training: Sequence[float], availability: float = 1.0, seed: int = 0, **spec: Any
 ) -> DevicePopulation:
     """Clients that train for so many seconds, and receive and send in none."""
-    profile = DeviceProfile(samples_per_second=1, **AT_ONCE)
+    profile = DeviceProfile(samples_per_second=1, availability=availability, **AT_ONCE)
     clients = len(training)
     return DevicePopulation(
         spec=DevicesSpec(profiles=(profile,), **spec),

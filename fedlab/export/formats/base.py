@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor
 from fedlab.errors import InputError
 from fedlab.export.description import Description
 from fedlab.export.program import Program
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 Inference = Callable[[Tensor], Tensor]
 """Samples of shape (n, ...) -> logits of shape (n, classes)."""
@@ -67,6 +70,14 @@ def exported(program: Program, example: Tensor, name: str) -> torch.export.Expor
         ) from error
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's text."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, without the codes that colour terminals."""
+    said = _COLOURS.sub("", str(error)).strip()
+    return said.partition("\n")[0] or type(error).__name__
+
+
+def reason(error: BaseException) -> str:
+    """The first line of the error that has caused an error, and those between them."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return first_line(error)

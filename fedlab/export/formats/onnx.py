@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedlab.errors import InputError
 from fedlab.export.description import Description
-from fedlab.export.formats.base import ExportFormat, Inference, exported, first_line
+from fedlab.export.formats.base import ExportFormat, Inference, exported, reason
 from fedlab.export.program import Program
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
@@ -54,7 +54,7 @@ class Onnx(ExportFormat):
                 )
         except Exception as error:  # an operator may have no translation, or a wrong one
             raise InputError(
-                f"--to onnx: the network cannot be translated ({first_line(error)}); use --to pt2"
+                f"--to onnx: the network cannot be translated ({reason(error)}); use --to pt2"
             ) from error
         assert converted is not None
         converted.model.metadata_props["fedlab"] = json.dumps(description.to_json())
