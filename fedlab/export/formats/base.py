@@ -77,7 +77,7 @@ def first_line(error: BaseException) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of the error that has caused an error, and those between them."""
+    """The first line of the innermost cause of an error, or of itself."""
     while error.__cause__ is not None:
         error = error.__cause__
     return first_line(error)
