@@ -151,7 +151,7 @@ class File(NamedTuple):
         values = array.to_numpy(zero_copy_only=False).astype(np.float64)
         known = values[~np.isnan(values)]
         is_long = pyarrow.types.is_integer(kind) and np.abs(known).max(initial=0) >= EXACT
-        if is_long and len(np.unique(known)) < compute.count_distinct(stored).as_py():
+        if is_long and len(np.unique(known)) < len(stored.drop_null().unique()):
             raise InputError(
                 f"{self.where}: column '{column}' has different whole numbers that are the same in "
                 f"double precision, at a size of {np.abs(known).max():g}; name it in the source's "
