@@ -129,7 +129,6 @@ class File(NamedTuple):
             InputError: If it holds something else, or a number that is not finite.
         """
         import pyarrow
-        from pyarrow import compute
 
         kind = self.schema.field(column).type
         leave = "; or name the columns that are features in the source's columns"
