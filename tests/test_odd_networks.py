@@ -56,6 +56,8 @@ def simulated(chosen: Scenario, folder: Path) -> Run:
 
 EXACT = [
     "Frozen",
+    "FrozenInTrain",
+    "FrozenWhileTraining",
     "FrozenHead",
     "Tied",
     "SharedModule",
@@ -172,6 +174,21 @@ def test_what_is_frozen_never_moves(strategy: str, tmp_path: Path) -> None:
         assert torch.equal(state["a.weight"], first.state_dict()["a.weight"])
         assert torch.equal(state["a.bias"], first.state_dict()["a.bias"])
     assert not torch.equal(run.model_state(client=1)["m.weight"], first.state_dict()["m.weight"])
+
+
+@pytest.mark.parametrize("name", ["FrozenInTrain", "FrozenWhileTraining"])
+def test_what_train_freezes_is_frozen(name: str) -> None:
+    model = prepare(scenario(name)).model
+    for _ in range(2):
+        assert anatomy_of(model).frozen == ("a.weight", "a.bias")
+        model.eval()
+
+
+def test_a_network_that_thaws_what_is_frozen_is_refused() -> None:
+    prepare(scenario("Thawing"))
+    frozen = {"name": "helpers.odd_networks:Thawing", "freeze": ["a.*"]}
+    with pytest.raises(InputError, match=r"'a.weight' is frozen, and Thawing.train\(\) makes it"):
+        prepare(load_scenario(scenario("Plain"), model=frozen))
 
 
 def test_what_is_frozen_does_not_travel(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -40,6 +40,33 @@ class Frozen(Plain):
 
     def change(self) -> None:
         self.a.requires_grad_(False)
+
+
+class FrozenInTrain(Plain):
+    """The first layer stops learning when training begins."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.a.requires_grad_(False)
+        return self
+
+
+class FrozenWhileTraining(Plain):
+    """The first layer has gradients in tests alone."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.a.requires_grad_(not mode)
+        return self
+
+
+class Thawing(Plain):
+    """All learns once training begins, whatever was frozen before."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.requires_grad_(True)
+        return self
 
 
 class FrozenHead(Plain):
