@@ -17,6 +17,7 @@ from fedlab.errors import InputError
 from fedlab.models.anatomy import Role, anatomy_of
 from fedlab.models.blocks import parts
 from fedlab.models.head import find_head
+from fedlab.models.norms import NormPolicy
 from fedlab.preparation import prepare
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
@@ -332,6 +333,75 @@ def test_a_dense_layer_that_makes_no_outputs_is_no_head() -> None:
     assert head.path == "m"
     with pytest.raises(InputError, match=r"has no dense layer .* 'q'; it has a, m, b"):
         prepare(load_scenario(stated, ["model.head=q"]))
+
+
+UNCLEAR = {
+    "ReadHead": "reads the weights of its layer 'b' without calling the layer",
+    "Cosine": "reads the weights of its layer 'b' without calling the layer",
+    "OwnWeights": "with parameters of its own, outside of its layers",
+    "TwoHeads": r"several layers \('b', 'second'\)",
+    "Branches": r"several layers \('b', 'second'\)",
+    "Switching": r"several layers \('second', 'b'\)",
+}
+NAMES = ("fedper", "fedrep", "lg_fedavg", "fedbabu", "fedala", "fdse")
+READS = ("fedproto", "moon", "fpl", "fedrod", "fedetf", "fedsr", "fediir", "fraug", "sla")
+
+
+@pytest.mark.slow_except("fedper", "Switching-moon", "Cosine-fedproto", "Branches-lg_fedavg")
+@pytest.mark.parametrize("strategy", [*NAMES, *READS])
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_an_unclear_head_is_refused_for_all_methods_alike(name: str, strategy: str) -> None:
+    reads = UNCLEAR[name].startswith("reads")
+    remedy = "" if reads and strategy in READS else "model.head, or let its outputs be"
+    with pytest.raises(InputError, match=f"^strategy.name: {strategy} .*{UNCLEAR[name]}.*{remedy}"):
+        prepare(scenario(name, strategy=strategy))
+
+
+@pytest.mark.parametrize("name", ["Cosine", "TwoHeads", "Switching"])
+def test_a_stated_head_is_known_where_its_parameters_are_enough(name: str) -> None:
+    def prepared(strategy: str) -> tuple[str, ...]:
+        model = {"name": f"helpers.odd_networks:{name}", "head": "b"}
+        chosen = load_scenario(scenario(name, strategy=strategy), model=model)
+        return chosen.strategy.divide(prepare(chosen).model, NormPolicy.SHARE_ALL)[1]
+
+    assert prepared("fedper") == ("b.weight", "b.bias")
+    assert {"b.weight", "b.bias"}.isdisjoint(prepared("lg_fedavg"))
+    if name == "TwoHeads":
+        assert prepared("fedproto")
+    else:
+        with pytest.raises(InputError, match=r"'b' \(model.head\), and does not call this layer"):
+            prepared("fedproto")
+
+
+def test_a_stated_head_is_found_behind_what_a_method_puts_before_it() -> None:
+    model = {"name": "helpers.odd_networks:TwoHeads", "head": "b"}
+    head = find_head(prepare(load_scenario(scenario("Plain", strategy="moon"), model=model)).model)
+    assert head is not None
+    assert head.path == "b.3"
+
+
+def test_a_head_beside_which_others_count_gives_no_outputs() -> None:
+    model = {"name": "helpers.odd_networks:Plain", "head": "m"}
+    with pytest.raises(InputError, match=r"fedrod .* from those of 'm' by further steps"):
+        prepare(load_scenario(scenario("Plain", strategy="fedrod"), model=model))
+
+
+def test_the_part_that_gives_the_outputs_is_the_last() -> None:
+    assert parts(prepare(scenario("LateTerm")).model)[-1] == ("b.weight", "b.bias")
+
+
+@pytest.mark.parametrize("strategy", ["fedper", "lg_fedavg", "fedbabu", "fedala"])
+def test_a_head_that_is_tied_to_another_layer_is_refused(strategy: str) -> None:
+    words = r"'b.weight' is tied to 'spare.weight', .*; give each layer its own weights"
+    with pytest.raises(InputError, match=words):
+        prepare(scenario("TiedHead", strategy=strategy))
+
+
+def test_layers_that_are_read_have_no_place_among_the_last() -> None:
+    one = scenario("ReadMiddle", strategy={"name": "fedper"})
+    prepare(one)
+    with pytest.raises(InputError, match=r"last 2 layers .* reads the weights of its layer 'm'"):
+        prepare(load_scenario(one, ["strategy.layers=2"]))
 
 
 def test_one_s_own_normalisation_stays_where_its_class_says_so(

@@ -109,6 +109,13 @@ class Anatomy:
             return self.stated_head
         return self.observed.head
 
+    def calls(self, path: str) -> bool:
+        """Whether forward passes of both modes call a module, as far as is known."""
+        seen = self.observed
+        if seen is None or not seen.order:
+            return True
+        return path in seen.order and (seen.in_training is None or path in seen.in_training)
+
     def _with(self, *roles: Role) -> frozenset[str]:
         return frozenset(name for name, role in self.buffers.items() if role in roles)
 
