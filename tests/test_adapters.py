@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
+from torch.nn.utils import prune
 
 from fedlab import simulate
 from fedlab.data.preprocess import Preprocess
@@ -262,9 +263,25 @@ class Borrows(nn.Module):
         return self.head(relu(images.flatten(1) @ self.body.weight.T))
 
 
+class Pruned(nn.Sequential):
+    """Half of the body's weights are masked."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, classes))
+        prune.l1_unstructured(self[1], "weight", 0.5)
+
+
+def test_layers_of_one_tensor_have_adapters_each(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", model={"name": "helpers.odd_networks:Halves", "adapt": LORA})
+    state, start = run.model_state(), prepare(run.scenario).model.state_dict()
+    for name in ("m.weight", "d.weight"):
+        assert torch.equal(state[name], start[name])
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"model": {"name": "test_adapters:Pruned", "adapt": LORA}}, "'1' computes its weight"),
         ({"model": CNN | {"adapt": {"name": "lora", "rank": 9}}}, "adapt.rank: 9 is above 4"),
         (
             {"model": CNN | {"adapt": LORA | {"targets": ["fc1"]}}},

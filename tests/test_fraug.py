@@ -569,7 +569,7 @@ def test_what_makes_no_sense_is_refused() -> None:
         InputError, match=r"training.batch_size: fraug's generator .* use 2 or more"
     ):
         prepare(run_of(training={"batch_size": 1}))
-    with pytest.raises(InputError, match="has none; choose a network that ends with one"):
+    with pytest.raises(InputError, match=r"dense layer .torch.nn.Linear.; let its outputs"):
         FRAugParameters().check(run_of(), nn.Conv2d(3, 4, 3))
     with pytest.raises(ValueError, match="memory_rate"):
         FRAugParameters(memory_rate=1.5)

@@ -17,6 +17,7 @@ from fedlab.errors import InputError
 from fedlab.models.anatomy import Role, anatomy_of
 from fedlab.models.blocks import parts
 from fedlab.models.head import find_head
+from fedlab.models.norms import NormPolicy
 from fedlab.preparation import prepare
 from fedlab.runs.run import Run
 from fedlab.scenario import Scenario
@@ -56,8 +57,11 @@ def simulated(chosen: Scenario, folder: Path) -> Run:
 
 EXACT = [
     "Frozen",
+    "FrozenInTrain",
+    "FrozenWhileTraining",
     "FrozenHead",
     "Tied",
+    "Halves",
     "SharedModule",
     "NonPersistent",
     "OldWeightNorm",
@@ -172,6 +176,21 @@ def test_what_is_frozen_never_moves(strategy: str, tmp_path: Path) -> None:
         assert torch.equal(state["a.weight"], first.state_dict()["a.weight"])
         assert torch.equal(state["a.bias"], first.state_dict()["a.bias"])
     assert not torch.equal(run.model_state(client=1)["m.weight"], first.state_dict()["m.weight"])
+
+
+@pytest.mark.parametrize("name", ["FrozenInTrain", "FrozenWhileTraining"])
+def test_what_train_freezes_is_frozen(name: str) -> None:
+    model = prepare(scenario(name)).model
+    for _ in range(2):
+        assert anatomy_of(model).frozen == ("a.weight", "a.bias")
+        model.eval()
+
+
+def test_a_network_that_thaws_what_is_frozen_is_refused() -> None:
+    prepare(scenario("Thawing"))
+    frozen = {"name": "helpers.odd_networks:Thawing", "freeze": ["a.*"]}
+    with pytest.raises(InputError, match=r"'a.weight' is frozen, and Thawing.train\(\) makes it"):
+        prepare(load_scenario(scenario("Plain"), model=frozen))
 
 
 def test_what_is_frozen_does_not_travel(tmp_path: Path) -> None:
@@ -316,6 +335,75 @@ def test_a_dense_layer_that_makes_no_outputs_is_no_head() -> None:
         prepare(load_scenario(stated, ["model.head=q"]))
 
 
+UNCLEAR = {
+    "ReadHead": "reads the weights of its layer 'b' without calling the layer",
+    "Cosine": "reads the weights of its layer 'b' without calling the layer",
+    "OwnWeights": "with parameters of its own, outside of its layers",
+    "TwoHeads": r"several layers \('b', 'second'\)",
+    "Branches": r"several layers \('b', 'second'\)",
+    "Switching": r"several layers \('second', 'b'\)",
+}
+NAMES = ("fedper", "fedrep", "lg_fedavg", "fedbabu", "fedala", "fdse")
+READS = ("fedproto", "moon", "fpl", "fedrod", "fedetf", "fedsr", "fediir", "fraug", "sla")
+
+
+@pytest.mark.slow_except("fedper", "Switching-moon", "Cosine-fedproto", "Branches-lg_fedavg")
+@pytest.mark.parametrize("strategy", [*NAMES, *READS])
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_an_unclear_head_is_refused_for_all_methods_alike(name: str, strategy: str) -> None:
+    reads = UNCLEAR[name].startswith("reads")
+    remedy = "" if reads and strategy in READS else "model.head, or let its outputs be"
+    with pytest.raises(InputError, match=f"^strategy.name: {strategy} .*{UNCLEAR[name]}.*{remedy}"):
+        prepare(scenario(name, strategy=strategy))
+
+
+@pytest.mark.parametrize("name", ["Cosine", "TwoHeads", "Switching"])
+def test_a_stated_head_is_known_where_its_parameters_are_enough(name: str) -> None:
+    def prepared(strategy: str) -> tuple[str, ...]:
+        model = {"name": f"helpers.odd_networks:{name}", "head": "b"}
+        chosen = load_scenario(scenario(name, strategy=strategy), model=model)
+        return chosen.strategy.divide(prepare(chosen).model, NormPolicy.SHARE_ALL)[1]
+
+    assert prepared("fedper") == ("b.weight", "b.bias")
+    assert {"b.weight", "b.bias"}.isdisjoint(prepared("lg_fedavg"))
+    if name == "TwoHeads":
+        assert prepared("fedproto")
+    else:
+        with pytest.raises(InputError, match=r"'b' \(model.head\), and does not call this layer"):
+            prepared("fedproto")
+
+
+def test_a_stated_head_is_found_behind_what_a_method_puts_before_it() -> None:
+    model = {"name": "helpers.odd_networks:TwoHeads", "head": "b"}
+    head = find_head(prepare(load_scenario(scenario("Plain", strategy="moon"), model=model)).model)
+    assert head is not None
+    assert head.path == "b.3"
+
+
+def test_a_head_beside_which_others_count_gives_no_outputs() -> None:
+    model = {"name": "helpers.odd_networks:Plain", "head": "m"}
+    with pytest.raises(InputError, match=r"fedrod .* from those of 'm' by further steps"):
+        prepare(load_scenario(scenario("Plain", strategy="fedrod"), model=model))
+
+
+def test_the_part_that_gives_the_outputs_is_the_last() -> None:
+    assert parts(prepare(scenario("LateTerm")).model)[-1] == ("b.weight", "b.bias")
+
+
+@pytest.mark.parametrize("strategy", ["fedper", "lg_fedavg", "fedbabu", "fedala"])
+def test_a_head_that_is_tied_to_another_layer_is_refused(strategy: str) -> None:
+    words = r"'b.weight' is tied to 'spare.weight', .*; give each layer its own weights"
+    with pytest.raises(InputError, match=words):
+        prepare(scenario("TiedHead", strategy=strategy))
+
+
+def test_layers_that_are_read_have_no_place_among_the_last() -> None:
+    one = scenario("ReadMiddle", strategy={"name": "fedper"})
+    prepare(one)
+    with pytest.raises(InputError, match=r"last 2 layers .* reads the weights of its layer 'm'"):
+        prepare(load_scenario(one, ["strategy.layers=2"]))
+
+
 def test_one_s_own_normalisation_stays_where_its_class_says_so(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -361,6 +449,12 @@ def test_a_network_that_branches_on_its_batch_is_known_to_mix_samples() -> None:
         ("Remembering", "keeps something between steps that is in no buffer.*register_buffer"),
         ("parallel", "has a DataParallel"),
         ("scripted", "compiled by torch.jit.script"),
+        ("Overlapping", r"'m.weight' and 'd.weight' are views of one tensor.*or clone one"),
+        ("Renamed", r"state dict has 'net.a.weight', .* take off .*_register_state_dict_hook"),
+        ("Dropping", "state dict lacks 'm.weight'; take off"),
+        ("Rounding", "has another value for 'm.weight'"),
+        ("Extra", r"Extra has a state beside its tensors \(get_extra_state\).*register_buffer"),
+        ("ExtraInside", r"Extra \(inner\) has a state beside its tensors"),
         ("Adversarial", "does not learn here as it does in plain PyTorch.*gradient of '"),
     ],
 )

@@ -276,7 +276,7 @@ def test_outputs_for_views_are_a_part_of_the_head(base: str) -> None:
             {"data": {"features": "warm_up"}, "model": "linear"},
             r"\(96,\) are no images; leave data\.features",
         ),
-        ({"model": "helpers.odd_networks:ConvolutionalHead"}, r"has no such layer"),
+        ({"model": "helpers.odd_networks:ConvolutionalHead"}, r"has no single dense layer"),
     ],
     ids=lambda each: str(each),
 )

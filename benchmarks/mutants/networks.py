@@ -101,16 +101,16 @@ MUTANTS = (
     ),
     Mutant(
         "any-dense-layer-may-be-the-head",
-        OBSERVED,
-        "if len(found) != 1 or others:",
-        "if not found:",
+        "fedlab/models/anatomy/outputs.py",
+        "heads.pop() if len(heads) == 1 and not others else None",
+        "heads.pop() if heads else None",
         HEADS,
     ),
     Mutant(
-        "the-head-is-the-dense-layer-that-was-written-last",
-        OBSERVED,
-        "heads[outputs.grad_fn] = path",
-        "heads[outputs.grad_fn] = [p for p, m in copied.named_modules() if hasattr(m, 'bias')][-1]",
+        "the-head-is-the-dense-layer-that-is-called-first",
+        "fedlab/models/anatomy/outputs.py",
+        "self.dense[outputs.grad_fn] = path",
+        "self.dense.setdefault(outputs.grad_fn, next(iter(self.dense.values()), path))",
         HEADS,
     ),
     Mutant(

@@ -75,9 +75,9 @@ MUTANTS = (
     ),
     Mutant(
         "fedper-normalisation-is-a-layer-of-its-own",
-        "fedlab/models/blocks.py",
-        "places[-1].append(place)",
-        "places.append([place])",
+        "fedlab/models/anatomy/division.py",
+        "found[-1].append(place)",
+        "found.append([place])",
         BYTES,
     ),
     Mutant(

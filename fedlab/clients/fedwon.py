@@ -9,7 +9,7 @@ import torch
 
 from fedlab.clients.base import Carry, ClientTrainer, Phase, Received, Update
 from fedlab.models.adaptive_clipping import adaptive_gradient_clip
-from fedlab.models.head import find_head
+from fedlab.models.head import head_names
 from fedlab.models.weight_standardisation import standardised_kernels
 from fedlab.records import Tensors
 from fedlab.strategies.fedwon import FedWonParameters
@@ -22,8 +22,7 @@ class FedWon(ClientTrainer[FedWonParameters]):
     def __init__(self, parameters: FedWonParameters, task: Task) -> None:
         super().__init__(parameters, task)
         # NFNets leave the classifier unclipped.
-        head = find_head(task.model)
-        self.unclipped = head.names if head else ()
+        self.unclipped = head_names(task.model)
 
     def gradients(
         self, carry: Carry, batch: Batch, phase: Phase

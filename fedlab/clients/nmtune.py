@@ -21,6 +21,7 @@ from fedlab.models.feature_transform import (
 )
 from fedlab.models.head import find_head
 from fedlab.records import Tensors
+from fedlab.strategies.families.requirements import why_no_outputs
 from fedlab.strategies.nmtune import NMTuneParameters
 from fedlab.training.task import Batch, Task
 
@@ -58,7 +59,7 @@ class NMTune(OneObjective):
         learning = anatomy_of(model).learning
         others = [n for n, p in model.named_parameters() if n in learning and p not in own]
         if others or not found:
-            does = f"learns more ({others[0]})" if found else "has no such layer"
+            does = f"learns more ({others[0]})" if found else why_no_outputs(model)
             raise InputError(
                 "strategy.name: nmtune transforms what a frozen network gives to a last dense "
                 f"layer, and the model '{scenario.model.name}' {does}; use model=linear"

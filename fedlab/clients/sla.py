@@ -18,6 +18,7 @@ from fedlab.errors import InputError
 from fedlab.losses.log_loss import log_loss
 from fedlab.models.views import aggregated, find_view_head
 from fedlab.records import Tensors
+from fedlab.strategies.families.requirements import why_no_outputs
 from fedlab.strategies.sla import SLAParameters
 from fedlab.training.optimizer import Optimizer
 from fedlab.training.task import Batch, Task
@@ -55,8 +56,7 @@ class SLA(OneObjective):
         if found is None:
             raise InputError(
                 "strategy.name: sla puts a layer beside the last dense layer, and the model "
-                f"'{scenario.model.name}' has no such layer that gives its outputs; use a model "
-                "that ends with one"
+                f"'{scenario.model.name}' {why_no_outputs(model)}"
             )
         task = Task(model, Optimizer(scenario.training.optimizer), classes=1)
         trainer = trainer_of(base)(base, task)

@@ -12,16 +12,14 @@ from collections.abc import Mapping
 from torch import nn
 
 from fedlab.models.anatomy import anatomy_of
-from fedlab.models.normalisation import normalises
-
-CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+from fedlab.models.anatomy.division import places
 
 
 def parts(model: nn.Module) -> list[tuple[str, ...]]:
     """The parts of a network, in the order of the forward pass.
 
-    The part with the head is last; unused parts are first. For a network that was not run, the
-    order is that of registration.
+    The part with the head, or that alone gives the outputs, is last; unused parts are first. For a
+    network that was not run, the order is that of registration.
 
     Args:
         model: Any network. Its own tensors, outside of its layers, belong to no part.
@@ -29,16 +27,17 @@ def parts(model: nn.Module) -> list[tuple[str, ...]]:
     Returns:
         For each part the names of its tensors as in ``model.state_dict()``, buffers included.
     """
-    places: list[list[str]] = []
-    _collect(model, "", places)
+    found = places(model)
     names = list(model.state_dict())
-    anatomy = anatomy_of(model)
-    if anatomy.observed is not None and anatomy.observed.order:
-        calls = {f"{path}.": k for k, path in enumerate(anatomy.observed.order)}
-        places.sort(key=lambda place: _when(place[0], calls, anatomy.head))
-    if not places:  # the network is itself a layer
+    anatomy, seen = anatomy_of(model), anatomy_of(model).observed
+    if seen is not None and seen.order:
+        calls = {f"{path}.": k for k, path in enumerate(seen.order)}
+        end = seen.ends[0] if len(seen.ends) == 1 else None
+        last = end if anatomy.head is None else anatomy.head
+        found.sort(key=lambda place: _when(place[0], calls, last))
+    if not found:  # the network is itself a layer
         return [tuple(names)] if names else []
-    return [tuple(n for n in names if n.startswith(tuple(place))) for place in places]
+    return [tuple(n for n in names if n.startswith(tuple(place))) for place in found]
 
 
 def last_parts(model: nn.Module, count: int) -> tuple[str, ...]:
@@ -47,20 +46,8 @@ def last_parts(model: nn.Module, count: int) -> tuple[str, ...]:
     return tuple(name for part in found[max(len(found) - count, 0) :] for name in part)
 
 
-def _when(place: str, calls: Mapping[str, int], head: str | None) -> float:
+def _when(place: str, calls: Mapping[str, int], last: str | None) -> float:
     """The place of a part in the forward pass: its last call, or that of a module within it."""
-    if head is not None and f"{head}.".startswith(place):
+    if last is not None and f"{last}.".startswith(place):
         return math.inf
     return max((k for path, k in calls.items() if path.startswith(place)), default=-1)
-
-
-def _collect(module: nn.Module, prefix: str, places: list[list[str]]) -> None:
-    """Appends the name prefixes of each part within a module."""
-    for name, child in module.named_children():
-        place = f"{prefix}{name}."
-        if isinstance(child, CONTAINERS):
-            _collect(child, place, places)
-        elif normalises(child) and places:
-            places[-1].append(place)
-        elif child.state_dict():
-            places.append([place])

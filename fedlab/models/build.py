@@ -80,4 +80,15 @@ def build_model(
         adapted = strategy.adapt(study(model, few, head))
         refuse_lost_adapters(layers, adapted, strategy.name)
         keep_transfer(model, adapted)
-        return study(adapted, few, anatomy_of(adapted).stated_head)
+        return study(adapted, few, _adapted_head(adapted, head))
+
+
+def _adapted_head(adapted: nn.Module, head: str | None) -> str | None:
+    """The path of a stated head after a method has put layers in front of it, or in its place.
+
+    None if what is in its place does not end with a dense layer: the network is then looked at.
+    """
+    layers = dict(adapted.named_modules())
+    while isinstance(layers.get(head or ""), nn.Sequential) and head:
+        head = f"{head}.{len(layers[head]) - 1}"  # type: ignore[arg-type]
+    return head if head and isinstance(layers.get(head), nn.Linear) else None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlab.models.anatomy import anatomy_of
-from fedlab.models.blocks import CONTAINERS
+from fedlab.models.anatomy.division import CONTAINERS
 from fedlab.models.captured import changed_outputs
 from fedlab.models.normalisation import BATCH_NORMALISATION
 

@@ -6,6 +6,7 @@ network, also under `torch.func.functional_call` and `torch.func.vmap`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from torch.func import functional_call
 from torch.nn.functional import linear
 
 from fedlab.models.anatomy import anatomy_of
+from fedlab.models.anatomy.outputs import OWN
 from fedlab.models.captured import captured_inputs
 from fedlab.records import Tensors
 
@@ -60,14 +62,78 @@ class Head:
 
 
 def find_head(model: nn.Module) -> Head | None:
-    """The dense layer that computes a network's outputs, or None.
+    """The dense layer that computes a network's outputs, or None (`why_no_head` says why).
 
     Found by running the network, or given in the scenario (``model.head``). For a network that was
-    not run, the dense layer that was registered last.
+    not run, the dense layer that was registered last. A layer that no forward pass calls is none:
+    what it reads is not known.
     """
     anatomy = anatomy_of(model)
-    layers = {p: m for p, m in model.named_modules() if isinstance(m, nn.Linear)}
+    layers = _dense_layers(model)
     if not anatomy.was_run and anatomy.stated_head is None:
         return Head(*list(layers.items())[-1]) if layers else None
     path = anatomy.head
-    return Head(path, layers[path]) if path is not None and path in layers else None
+    if path is None or path not in layers or not anatomy.calls(path):
+        return None
+    return Head(path, layers[path])
+
+
+def why_no_head(model: nn.Module) -> str:
+    """Why `find_head` finds none, and the remedy, in words that follow "the model 'x'"."""
+    anatomy = anatomy_of(model)
+    layers = _dense_layers(model)
+    stated = anatomy.stated_head
+    if stated is not None:
+        return (
+            f"has the head '{stated}' (model.head), and does not call this layer in every forward "
+            f"pass; {CALL_ONE}"
+        )
+    if not layers:
+        return f"has no dense layer (torch.nn.Linear); {CALL_ONE}"
+    seen = anatomy.observed
+    named = "" if seen and set(seen.ends) & set(seen.read) else "name one as model.head, or "
+    return f"{why_unclear(model) or NOT_DENSE}; {named}{CALL_ONE}"
+
+
+def why_unclear(model: nn.Module) -> str | None:
+    """Why it is not clear which layer computes a network's outputs, or None if it is one part.
+
+    The words follow "the model 'x'". None also where the scenario says it (``model.head``), or
+    where the network was not run.
+    """
+    anatomy = anatomy_of(model)
+    seen = anatomy.observed
+    if seen is None or not anatomy.was_run or anatomy.stated_head is not None:
+        return None
+    if uncalled := [part for part in seen.ends if part in seen.read]:
+        return f"reads the weights of its layer '{uncalled[0]}' without calling the layer"
+    if OWN in seen.ends:
+        return "computes its outputs with parameters of its own, outside of its layers"
+    if len(seen.ends) > 1:
+        return (
+            f"has outputs that come from several layers ({_listed(seen.ends)}), in training or in "
+            "evaluation mode"
+        )
+    return None if seen.ends else "has outputs that come from none of its layers"
+
+
+def head_names(model: nn.Module) -> tuple[str, ...]:
+    """Names of the head's parameters, also of one that is stated and not called; empty for none."""
+    path, layers = anatomy_of(model).stated_head, _dense_layers(model)
+    head = Head(path, layers[path]) if path is not None and path in layers else find_head(model)
+    return head.names if head else ()
+
+
+CALL_ONE = "let its outputs be those of one torch.nn.Linear that it calls"
+"""What any network can do to have a head."""
+
+NOT_DENSE = "has no single dense layer that its outputs come from"
+
+
+def _dense_layers(model: nn.Module) -> dict[str, nn.Linear]:
+    return {p: m for p, m in model.named_modules() if isinstance(m, nn.Linear)}
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    more = ", ..." if len(names) > most else ""
+    return ", ".join(f"'{name}'" for name in names[:most]) + more

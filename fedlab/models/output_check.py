@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
@@ -47,7 +50,70 @@ def check_module(spec: ModelSpec, made: object) -> nn.Module:
                 f"model '{spec.name}': '{path}' has sparse gradients, and updates are of dense "
                 "tensors; make it with sparse=False"
             )
+    _refuse_other_names(spec, made)
+    _part_views(spec, parameters)
     return made
+
+
+def _refuse_other_names(spec: ModelSpec, model: nn.Module) -> None:
+    """Refuses a state dict that is not of the network's tensors: clients train and send these.
+
+    Raises:
+        InputError: With the first name that is missing or too much, or the first other value.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    tensors = {**parameters, **dict(model.named_buffers(remove_duplicate=False))}
+    state = model.state_dict()
+    mend = "; take off what changes it (_register_state_dict_hook, or a state_dict of one's own)"
+    for name, value in state.items():
+        if name not in tensors:
+            path, _, last = name.rpartition(".")
+            if last == "_extra_state":
+                kind = type(model.get_submodule(path)).__name__
+                raise InputError(
+                    f"model '{spec.name}': {kind}{f' ({path})' if path else ''} has a state beside "
+                    "its tensors (get_extra_state), which no client could send; make it a tensor "
+                    "with register_buffer, or leave get_extra_state out"
+                )
+            raise InputError(
+                f"model '{spec.name}': its state dict has '{name}', which is the name of no "
+                f"parameter or buffer{mend}"
+            )
+        own = tensors[name].detach()
+        if value.data_ptr() != own.data_ptr() and not torch.equal(value, own):
+            raise InputError(
+                f"model '{spec.name}': its state dict has another value for '{name}' than the "
+                f"network itself{mend}"
+            )
+    for name in parameters:
+        if name not in state:
+            raise InputError(f"model '{spec.name}': its state dict lacks '{name}'{mend}")
+
+
+def _part_views(spec: ModelSpec, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Gives parameters that are views of one tensor memory of their own.
+
+    Raises:
+        InputError: If two of them have numbers in common: both would learn in the same place.
+    """
+    ends: dict[int, list[tuple[int, int, str]]] = {}
+    for name, each in parameters.items():
+        if each.numel():
+            last = sum((n - 1) * step for n, step in zip(each.shape, each.stride(), strict=True))
+            first = int(each.storage_offset())
+            where = ends.setdefault(each.untyped_storage().data_ptr(), [])
+            where.append((first, first + int(last), name))
+    for where in ends.values():
+        where.sort(key=lambda place: place[:2])
+        for (_, end, one), (start, _, other) in pairwise(where):
+            if start <= end:
+                raise InputError(
+                    f"model '{spec.name}': the parameters '{one}' and '{other}' are views of one "
+                    "tensor and share its numbers, so that clients cannot have both; make them one "
+                    "parameter (b.weight = a.weight), or clone one"
+                )
+        for _, _, name in where if len(where) > 1 else ():
+            parameters[name].data = parameters[name].data.clone()
 
 
 def _refuse_wrappers(spec: ModelSpec, model: nn.Module) -> None:

@@ -31,6 +31,7 @@ from fedlab.models.skew_eraser import (
     personal_parameters,
 )
 from fedlab.records import Tensors
+from fedlab.strategies.families.requirements import refuse_unclear_outputs
 from fedlab.strategies.families.server_update import ServerStep
 from fedlab.strategies.parameters import ClientsCount, StrategyParameters
 
@@ -111,6 +112,7 @@ class FDSEParameters(StrategyParameters):
                 f"'{spec.norm}' would stand behind it; leave model.norm out, or choose another "
                 "strategy"
             )
+        refuse_unclear_outputs(scenario, model, "decomposes all but")
         if not decomposed_layers(model):
             raise InputError(
                 "strategy.name: fdse decomposes convolutions and dense layers before the head, and "

@@ -19,7 +19,7 @@ from torch import nn
 from fedlab.config.ranges import Range, Values
 from fedlab.errors import InputError
 from fedlab.models.etf import SimplexETF
-from fedlab.models.head import find_head
+from fedlab.models.head import find_head, why_no_head
 from fedlab.models.surgery import replace_modules
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.families.requirements import refuse_other_losses
@@ -75,7 +75,7 @@ class FedETFParameters(StrategyParameters):
         if not any(isinstance(module, SimplexETF) for module in model.modules()):
             raise InputError(
                 f"strategy.name: fedetf replaces the last dense layer, and the model "
-                f"'{scenario.model.name}' has no such layer; use a model that ends with one"
+                f"'{scenario.model.name}' {why_no_head(model)}"
             )
         refuse_other_losses(scenario)
 

@@ -26,7 +26,7 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.head import find_head
 from fedlab.records import Tensors, tensor_bytes
 from fedlab.strategies.base import ServerSettings, Strategy
-from fedlab.strategies.families.requirements import gives_outputs
+from fedlab.strategies.families.requirements import gives_outputs, why_no_outputs
 from fedlab.strategies.parameters import StrategyParameters
 from fedlab.targets.base import ONLY_CLASS
 
@@ -61,11 +61,13 @@ class FedIIRParameters(StrategyParameters):
     def check(self, scenario: Experiment, model: nn.Module) -> None:
         """Refuses networks and losses whose gradient has another form."""
         head, learning = find_head(model), set(anatomy_of(model).learning)
-        if head is None or not gives_outputs(model) or not set(head.names) <= learning:
+        last = head is not None and gives_outputs(model)
+        if not last or not set(head.names if head else ()) <= learning:
+            why = "has a frozen one; let it learn" if last else why_no_outputs(model)
             raise InputError(
                 "strategy.name: fediir compares gradients of a last dense layer that learns and "
-                f"gives the outputs, and the model '{scenario.model.name}' has none; use a model "
-                "such as small_cnn or resnet10"
+                f"gives the outputs, and the model '{scenario.model.name}' {why}, or use one such "
+                "as small_cnn or resnet10"
             )
         if scenario.training.loss.name != "cross_entropy":
             raise InputError(

@@ -20,7 +20,7 @@ from fedlab.config.ranges import LogUniform, Range
 from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.gaussian_head import GaussianHead, find_gaussian_head
-from fedlab.models.head import find_head
+from fedlab.models.head import find_head, why_no_head
 from fedlab.models.norms import NormPolicy
 from fedlab.models.surgery import replace_modules
 from fedlab.strategies.base import Strategy
@@ -77,7 +77,7 @@ class FedSRParameters(StrategyParameters):
         if find_gaussian_head(model) is None:
             raise InputError(
                 "strategy.name: fedsr makes what the last dense layer reads probabilistic, and the "
-                f"model '{scenario.model.name}' has no such layer; use a model that ends with one"
+                f"model '{scenario.model.name}' {why_no_head(model)}"
             )
 
 

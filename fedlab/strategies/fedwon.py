@@ -26,6 +26,7 @@ from fedlab.models.weight_standardisation import (
 )
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
+from fedlab.strategies.families.requirements import refuse_unclear_outputs
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class FedWonParameters(StrategyParameters):
         Raises:
             InputError: With the remedy.
         """
+        if self.clipping is not None:
+            refuse_unclear_outputs(scenario, model, "leaves unclipped")
         if any(isinstance(module, WSConv2d) for module in model.modules()):
             return
         said = {"transmit": self.transmit != "raw", "gamma": self.gamma != "auto"}

@@ -27,7 +27,7 @@ from fedlab.errors import InputError
 from fedlab.federation.client_updates import ClientUpdate
 from fedlab.models.distances import DistanceName
 from fedlab.models.fraug_networks import Generator, RTNet
-from fedlab.models.head import Head, find_head
+from fedlab.models.head import Head, find_head, why_no_head
 from fedlab.models.layers import learning
 from fedlab.models.norms import NormPolicy, shared_names
 from fedlab.records import Tensors
@@ -139,7 +139,7 @@ class FRAugParameters(StrategyParameters):
         if find_head(model) is None:
             raise InputError(
                 f"strategy.name: fraug makes representations for a dense layer at the end, and the "
-                f"model '{scenario.model.name}' has none; choose a network that ends with one"
+                f"model '{scenario.model.name}' {why_no_head(model)}"
             )
         if scenario.training.batch_size == 1:
             raise InputError(

@@ -16,7 +16,7 @@ from torch import nn
 
 from fedlab.config.ranges import LogUniform, Range, Values
 from fedlab.errors import InputError
-from fedlab.models.head import find_head
+from fedlab.models.head import find_head, why_no_head
 from fedlab.models.surgery import replace_modules
 from fedlab.strategies.base import Strategy
 from fedlab.strategies.parameters import StrategyParameters
@@ -67,8 +67,8 @@ class MOONParameters(StrategyParameters):
         head = find_head(model)
         if head is None:
             raise InputError(
-                f"strategy.name: moon compares what the last dense layer reads, and model "
-                f"'{scenario.model.name}' has no such layer; use a model that ends with one"
+                f"strategy.name: moon compares what the last dense layer reads, and the model "
+                f"'{scenario.model.name}' {why_no_head(model)}"
             )
         if all(name in head.names for name, _ in model.named_parameters()):
             raise InputError(

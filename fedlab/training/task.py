@@ -15,7 +15,7 @@ from fedlab.losses.base import Loss
 from fedlab.losses.cross_entropy import CrossEntropy
 from fedlab.models.anatomy import Anatomy, anatomy_of
 from fedlab.models.anatomy.places import Places
-from fedlab.models.head import Head, find_head
+from fedlab.models.head import Head, find_head, why_no_head
 from fedlab.records import Tensors
 from fedlab.targets.base import Target
 from fedlab.targets.classes import Classes
@@ -171,8 +171,8 @@ class Task:
         head = find_head(self.model)
         if head is None:
             raise InputError(
-                f"model: {type(self.model).__name__} has no dense layer (torch.nn.Linear) that "
-                "could be its head, which the method needs; choose a network that ends with one"
+                f"model: the method needs the head of {type(self.model).__name__}, which "
+                f"{why_no_head(self.model)}"
             )
         return head
 

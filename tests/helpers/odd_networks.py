@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -42,6 +42,33 @@ class Frozen(Plain):
         self.a.requires_grad_(False)
 
 
+class FrozenInTrain(Plain):
+    """The first layer stops learning when training begins."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.a.requires_grad_(False)
+        return self
+
+
+class FrozenWhileTraining(Plain):
+    """The first layer has gradients in tests alone."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.a.requires_grad_(not mode)
+        return self
+
+
+class Thawing(Plain):
+    """All learns once training begins, whatever was frozen before."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.requires_grad_(True)
+        return self
+
+
 class FrozenHead(Plain):
     """The head does not learn."""
 
@@ -58,6 +85,18 @@ class Tied(Plain):
 
     def middle(self, hidden: Tensor) -> Tensor:
         return F.relu(self.d(super().middle(hidden)))
+
+
+class TiedHead(Plain):
+    """A head of the weights of another layer."""
+
+    def change(self) -> None:
+        self.spare = nn.Linear(12, self.b.out_features, bias=False)
+        self.b = nn.Linear(12, self.spare.out_features, bias=False)
+        self.b.weight = self.spare.weight
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.relu(self.m(hidden) + self.spare(hidden).mean(1, keepdim=True))
 
 
 class SharedModule(Plain):
@@ -161,6 +200,65 @@ class Reversed(Plain):
 
     def change(self) -> None:
         self.m.register_full_backward_hook(lambda _, into, __: tuple(-g for g in into))
+
+
+class Halves(Plain):
+    """Two weights are the halves of one tensor."""
+
+    def change(self) -> None:
+        self.d, whole = nn.Linear(12, 12), torch.randn(24, 12) / 4
+        self.m.weight, self.d.weight = (nn.Parameter(half) for half in whole.split(12))
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.relu(self.d(super().middle(hidden)))
+
+
+class Overlapping(Halves):
+    """Two weights are the same numbers, and two parameters."""
+
+    def change(self) -> None:
+        super().change()
+        self.d.weight = nn.Parameter(self.m.weight.data)
+
+
+class Renamed(Plain):
+    """A state dict of other names."""
+
+    def change(self) -> None:
+        self._register_state_dict_hook(lambda m, s, p, _: {f"net.{k}": v for k, v in s.items()})
+
+
+class Dropping(Plain):
+    """A state dict without the middle."""
+
+    def change(self) -> None:
+        self.register_state_dict_post_hook(lambda m, s, p, _: s.__delitem__("m.weight"))
+
+
+class Rounding(Plain):
+    """A state dict of other values."""
+
+    def change(self) -> None:
+        self.register_state_dict_post_hook(
+            lambda m, s, p, _: s.update({"m.weight": s["m.weight"].round()})
+        )
+
+
+class Extra(Plain):
+    """A version number in the state dict."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+class ExtraInside(Plain):
+    """The same in a layer."""
+
+    def change(self) -> None:
+        self.inner = Extra((4,), 3)
 
 
 class Accumulating(Plain):
@@ -304,6 +402,64 @@ class HeadFirst(Plain):
         self.projection = nn.Linear(12, 5)
 
 
+class ReadHead(Plain):
+    """The weights of the head are read, and the layer is never called."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(self.body(x), self.b.weight, self.b.bias)
+
+
+class Cosine(Plain):
+    """The same with lengths of one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 5 * F.linear(F.normalize(self.body(x)), F.normalize(self.b.weight))
+
+
+class OwnWeights(Plain):
+    """A matrix of the network's own makes the outputs."""
+
+    def change(self) -> None:
+        self.matrix = nn.Parameter(0.1 * torch.randn(self.b.weight.shape))
+        del self.b
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) @ self.matrix.t()
+
+
+class TwoHeads(Plain):
+    """The mean of two dense layers."""
+
+    def change(self) -> None:
+        self.second = nn.Linear(12, self.b.out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.body(x)
+        return (self.b(hidden) + self.second(hidden)) / 2
+
+
+class Branches(TwoHeads):
+    """Two branches with a head each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.a(x.flatten(1)))
+        return self.b(hidden) + self.second(self.middle(hidden))
+
+
+class Switching(TwoHeads):
+    """One head in training, and another in tests."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.b if self.training else self.second)(self.body(x))
+
+
+class ReadMiddle(Plain):
+    """The weights of the middle are read, and the layer is never called."""
+
+    def middle(self, hidden: Tensor) -> Tensor:
+        return F.relu(F.linear(hidden, self.m.weight))
+
+
 class ConvolutionalHead(nn.Module):
     """A dense gate, and a convolution that makes the outputs."""
 
@@ -317,6 +473,16 @@ class ConvolutionalHead(nn.Module):
         hidden = F.relu(self.a(x))
         gate = torch.sigmoid(self.gate(hidden.mean((2, 3))))
         return self.b(hidden * gate[..., None, None]).mean((2, 3))
+
+
+class LateTerm(ConvolutionalHead):
+    """What is called last is no part of the outputs of a convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.a(x))
+        outputs = self.b(hidden).mean((2, 3))
+        self.gate(hidden.mean((2, 3)))
+        return outputs
 
 
 class BatchStatistics(Plain):

@@ -33,8 +33,8 @@ def round_of_fedavg(
         split = prepared.partition[client]
         x = inputs_of(torch.from_numpy(prepared.data.train.inputs[split.train]))
         y = torch.from_numpy(split.labels)
+        net.train()  # which may freeze parameters
         optimizer = _optimizer([p for p in net.parameters() if p.requires_grad], spec)
-        net.train()
         for _ in range(steps):
             optimizer.zero_grad()
             cross_entropy(net(x), y).backward()

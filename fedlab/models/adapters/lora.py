@@ -15,7 +15,14 @@ from torch import nn
 
 from fedlab.errors import InputError
 from fedlab.models.adapters.base import Adapter
-from fedlab.models.adapters.lora_layers import A, B, add_factors, can_carry, largest_rank
+from fedlab.models.adapters.lora_layers import (
+    A,
+    B,
+    add_factors,
+    can_carry,
+    has_weight,
+    largest_rank,
+)
 from fedlab.models.anatomy.names import joined
 from fedlab.models.pretrained.still import matching
 
@@ -62,6 +69,13 @@ class LoRA(Adapter):
         )
         chosen = [path for path in able if path in paths]
         for path in chosen:
+            if not has_weight(layers[path]):
+                raise InputError(
+                    f"model.adapt: the layer '{path}' computes its weight from other tensors in "
+                    "every pass (pruned, or weight_norm), which nothing can be added to; make that "
+                    "permanent (torch.nn.utils.prune.remove, remove_weight_norm), or leave the "
+                    "layer out of model.adapt.targets"
+                )
             if self.rank > (most := largest_rank(layers[path])):
                 raise InputError(
                     f"model.adapt.rank: {self.rank} is above {most}, the rank of '{path}' itself; "

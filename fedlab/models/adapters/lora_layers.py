@@ -96,6 +96,11 @@ def can_carry(module: nn.Module) -> bool:
     return type(module) is nn.Linear or (type(module) is nn.Conv2d and module.groups == 1)
 
 
+def has_weight(module: nn.Module) -> bool:
+    """Whether a layer's weight is a parameter, and not made of others by a hook."""
+    return module._parameters.get("weight") is not None
+
+
 def largest_rank(module: nn.Module) -> int:
     """The largest rank of an addition: that of the weight itself."""
     assert isinstance(module, nn.Linear | nn.Conv2d)

@@ -22,7 +22,7 @@ class Anatomy:
     """The tensors of a network by kind, under their first names.
 
     Attributes:
-        learning: Trainable parameters (``requires_grad``).
+        learning: Trainable parameters (``requires_grad`` in training mode).
         frozen: Frozen parameters. They are the same everywhere, and never travel.
         buffers: The role of every other tensor.
         aliases: Further name -> first name of a tensor (tied weights, a module in two places).
@@ -109,6 +109,13 @@ class Anatomy:
             return self.stated_head
         return self.observed.head
 
+    def calls(self, path: str) -> bool:
+        """Whether forward passes of both modes call a module, as far as is known."""
+        seen = self.observed
+        if seen is None or not seen.order:
+            return True
+        return path in seen.order and (seen.in_training is None or path in seen.in_training)
+
     def _with(self, *roles: Role) -> frozenset[str]:
         return frozenset(name for name, role in self.buffers.items() if role in roles)
 
@@ -147,6 +154,9 @@ def study(
 ) -> nn.Module:
     """Runs a network and stores its anatomy in it.
 
+    The network is put in training mode first, as clients put it: a ``train`` of its own may freeze
+    parameters.
+
     Args:
         model: Any network; its tensors are not changed.
         samples: Two samples as in training, shape (2, ...).
@@ -159,6 +169,7 @@ def study(
     Raises:
         InputError: If a module's ``fedlab_buffers`` is invalid.
     """
+    model.train()
     if observed is None and samples is not None:
         observed = observe(model, samples)
     vars(model)[NOTE] = Anatomy.of(model, observed, head)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from fedlab.models.anatomy.anatomy import fill
+from fedlab.models.anatomy.anatomy import anatomy_of, fill
 from fedlab.models.anatomy.buffers import fitting_vectors, singular_vectors
 from fedlab.models.copies import copy_of
 from fedlab.records import Tensors
@@ -26,7 +26,7 @@ def fitted(model: nn.Module, state: Mapping[str, torch.Tensor]) -> Tensors:
         state: Tensors by their first names. Buffers whose weights are missing are not changed.
     """
     filled = fill(copy_of(model), state)
-    frozen = {name for name, tensor in model.named_parameters() if not tensor.requires_grad}
+    frozen = set(anatomy_of(model).frozen)
     new = dict(state)
     for each in singular_vectors(filled):
         there = all(name in state or name in frozen for name in each.inputs)

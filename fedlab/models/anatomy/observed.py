@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fedlab import rng
 from fedlab.models.anatomy.kept import changed, kept_by_modules
+from fedlab.models.anatomy.outputs import Origin, origin
 from fedlab.models.copies import copy_of
 
 T = TypeVar("T")
@@ -24,11 +25,6 @@ ROUNDING = 1e-4
 MANY = 15
 """Number of other samples in a large batch."""
 
-MAP_DIMENSIONS = 4
-"""Dimensions of a batch of feature maps: samples, channels, height, width."""
-
-RESHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Alias", "Clone", "Flatten", "UnsafeView")
-
 
 @dataclass(frozen=True)
 class Observed:
@@ -38,8 +34,12 @@ class Observed:
         order: Paths of modules in the order in which their last calls ended.
         maps: Path and shape (channels, height, width) of feature maps: the outputs of modules that
             are called once, in the same order.
-        head: Path of the dense layer that all outputs come from, if there is one.
+        head: Path of the dense layer that all outputs come from, if there is one, in both modes.
         head_is_last: Whether the head's outputs are the network's outputs, without further layers.
+        in_training: Paths of the modules that are called in training mode.
+        ends: The parts (`fedlab.models.anatomy.division`) that are last on some way to the outputs,
+            in one mode or the other; the empty one is of tensors that belong to no part.
+        read: Parts whose weights count although neither they nor a module in them is called.
         moving: Buffers that a forward pass in training mode changed.
         random: Whether it drew random numbers in training mode.
         mixes_in_training: Whether a sample's output depended on the other sample in training mode.
@@ -55,6 +55,9 @@ class Observed:
     maps: tuple[tuple[str, tuple[int, ...]], ...] = ()
     head: str | None = None
     head_is_last: bool = False
+    in_training: frozenset[str] | None = None
+    ends: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
     moving: frozenset[str] | None = None
     random: bool | None = None
     mixes_in_training: bool | None = None
@@ -78,15 +81,12 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
     if samples.is_floating_point() and parameter is not None:
         samples = samples.to(parameter)
     with same_chance():
-        traced = _tried(lambda: _trace(model, samples))
-        order, maps, head, last = traced or ((), (), None, False)
+        tests = _tried(lambda: origin(model, samples, training=False))
+        training = _tried(lambda: origin(model, samples, training=True))
         moving, chance = _tried(lambda: _train(model, samples)) or (None, None)
         remembers, kept = _tried(lambda: _remembers(model, samples)) or (None, ())
         return Observed(
-            order=order,
-            maps=maps,
-            head=head,
-            head_is_last=last,
+            **_of_outputs(tests, training),
             moving=moving,
             random=chance,
             mixes_in_training=_tried(lambda: _mixes(model, samples, training=True)),
@@ -95,6 +95,23 @@ def observe(model: nn.Module, samples: Tensor) -> Observed:
             kept=kept,
             counts_tests=_tried(lambda: _counts_tests(model, samples)) or (),
         )
+
+
+def _of_outputs(tests: Origin | None, training: Origin | None) -> dict[str, Any]:
+    """What is known of outputs: nothing if tests fail, and of tests alone if training fails."""
+    if tests is None:
+        return {}
+    both = [tests] if training is None else [tests, training]
+    head = tests.head if len({each.head for each in both}) == 1 else None
+    return {
+        "order": tuple(tests.order),
+        "maps": tuple((path, shape) for path, shape in tests.order.items() if shape is not None),
+        "head": head,
+        "head_is_last": head is not None and tests.head_is_last,
+        "in_training": None if training is None else frozenset(training.order),
+        "ends": tuple(dict.fromkeys(part for each in both for part in each.ends)),
+        "read": tuple(dict.fromkeys(part for each in both for part in each.read)),
+    }
 
 
 @contextmanager
@@ -109,56 +126,6 @@ def _tried(find: Callable[[], T]) -> T | None:
         return find()
     except Exception:  # a user's network may raise anything
         return None
-
-
-def _trace(
-    model: nn.Module, samples: Tensor
-) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...], str | None, bool]:
-    """The order of calls, maps, and the head, found in the autograd graph of the outputs."""
-    copied = copy_of(model).requires_grad_().eval()
-    order: dict[str, tuple[int, ...] | None] = {}
-    heads: dict[Any, str] = {}
-
-    def listen(path: str, module: nn.Module) -> None:
-        def record(_: nn.Module, __: Any, outputs: Any) -> None:
-            once = path not in order
-            order.pop(path, None)
-            is_map = once and isinstance(outputs, Tensor) and outputs.dim() == MAP_DIMENSIONS
-            order[path] = tuple(outputs.shape[1:]) if is_map else None
-            if isinstance(module, nn.Linear) and isinstance(outputs, Tensor):
-                heads[outputs.grad_fn] = path
-
-        module.register_forward_hook(record)
-
-    for path, module in copied.named_modules():
-        listen(path, module)
-    with torch.enable_grad():
-        outputs = copied(samples)
-    found, last = _origin(outputs, heads)
-    maps = tuple((path, shape) for path, shape in order.items() if shape is not None)
-    return tuple(order), maps, found, last
-
-
-def _origin(outputs: Tensor, heads: dict[Any, str]) -> tuple[str | None, bool]:
-    """The only dense layer that is last on all paths of the autograd graph, or None."""
-    found, others, last = set[str](), 0, True
-    ahead, seen = [outputs.grad_fn], set[Any]()
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node in heads:
-            found.add(heads[node])
-        elif (leaf := getattr(node, "variable", None)) is not None:
-            # A scale or a temperature after the head does not count.
-            others += leaf.numel() > outputs.shape[-1]
-        else:
-            last &= node.name().removesuffix("Backward0") in RESHAPING
-            ahead += [following for following, _ in node.next_functions]
-    if len(found) != 1 or others:
-        return None, False
-    return found.pop(), last
 
 
 def _train(model: nn.Module, samples: Tensor) -> tuple[frozenset[str], bool]:

@@ -94,7 +94,7 @@ def hold(model: nn.Module, frozen: Sequence[str], *, everything_else: bool) -> N
         everything_else: Whether layers without parameters are frozen as well.
 
     Raises:
-        InputError: If no parameter is left that learns.
+        InputError: If no parameter is left that learns, or the network lets frozen ones learn.
     """
     every = dict(model.named_parameters(remove_duplicate=False))
     for name in frozen:
@@ -110,6 +110,23 @@ def hold(model: nn.Module, frozen: Sequence[str], *, everything_else: bool) -> N
         if not any(learns) and (learns or everything_else):
             module.__class__ = still  # keeps its tensors, hooks and attributes
             module.eval()
+    _refuse_thawing(model, [every[name] for name in frozen])
+
+
+def _refuse_thawing(model: nn.Module, frozen: Sequence[nn.Parameter]) -> None:
+    """Refuses a network whose ``train`` makes frozen parameters learn again.
+
+    Raises:
+        InputError: With the first of them.
+    """
+    held = {id(each) for each in frozen}
+    for name, each in model.train().named_parameters():
+        if each.requires_grad and id(each) in held:
+            raise InputError(
+                f"model.freeze, model.adapt: '{name}' is frozen, and "
+                f"{type(model).__name__}.train() makes it learn again (requires_grad); leave "
+                "requires_grad alone there"
+            )
 
 
 def matching(patterns: Sequence[str], names: Sequence[str], key: str, what: str) -> set[str]:

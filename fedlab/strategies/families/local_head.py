@@ -11,6 +11,7 @@ from fedlab.errors import InputError
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.blocks import last_parts, parts
 from fedlab.models.norms import NormPolicy
+from fedlab.strategies.families.requirements import refuse_unclear_outputs
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -53,10 +54,15 @@ def refuse_few_layers(
         instead: The equivalent method, to use instead.
 
     Raises:
-        InputError: If there are no other layers, or nothing of the one part or the other learns.
+        InputError: If there are no other layers, nothing of the one part or the other learns, or
+            it is not known which layers are the last.
     """
     found = len(parts(model))
     if layers < found:
+        if layers:
+            refuse_unclear_outputs(scenario, model, does)
+            refuse_uncalled_parts(scenario, model, layers)
+            refuse_tied_parts(scenario, model, layers, does)
         last, learning = set(last_parts(model, layers)), set(anatomy_of(model).learning)
         if not layers or (learning & last and learning - last):
             return
@@ -72,3 +78,51 @@ def refuse_few_layers(
         f"model '{scenario.model.name}' has {found}, so that nothing would be {nothing}; "
         f"{fewer}, or {instead}"
     )
+
+
+def refuse_uncalled_parts(scenario: Experiment, model: nn.Module, layers: int) -> None:
+    """Refuses a network whose order of layers is not known, as it reads the weights of some.
+
+    Args:
+        scenario: Names the strategy and the model.
+        model: The network.
+        layers: How many of its last layers the method treats differently. A single one is the head,
+            which may be stated.
+
+    Raises:
+        InputError: With the first such layer.
+    """
+    anatomy = anatomy_of(model)
+    read = [] if anatomy.observed is None else list(anatomy.observed.read)
+    if anatomy.head is not None:  # which is last in any case
+        read = [part for part in read if not f"{anatomy.head}.".startswith(f"{part}.")]
+    if layers > 1 and read:
+        raise InputError(
+            f"strategy.layers: which are the last {layers} layers of the model "
+            f"'{scenario.model.name}' is not known, as it reads the weights of its layer "
+            f"'{read[0]}' without calling the layer; call it, or use strategy.layers=1"
+        )
+
+
+def refuse_tied_parts(scenario: Experiment, model: nn.Module, layers: int, does: str) -> None:
+    """Refuses a network whose last layers have a tensor in common with the others.
+
+    Args:
+        scenario: Names the strategy and the model.
+        model: The network.
+        layers: How many of its last layers the method treats differently.
+        does: What it does with them, in words.
+
+    Raises:
+        InputError: With the first such tensor.
+    """
+    last = set(last_parts(model, layers))
+    for name, first in anatomy_of(model).aliases.items():
+        if (name in last) != (first in last):
+            inside, outside = (name, first) if name in last else (first, name)
+            raise InputError(
+                f"strategy.layers: {scenario.strategy.name} {does} the last {layers} layer(s) of "
+                f"the model '{scenario.model.name}', whose '{inside}' is tied to '{outside}', one "
+                "tensor of both parts; give each layer its own weights, choose layers such that "
+                "both are among them, or use another strategy"
+            )

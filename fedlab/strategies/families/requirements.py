@@ -13,7 +13,7 @@ from fedlab.features.base import NoExtractor
 from fedlab.models.anatomy import anatomy_of
 from fedlab.models.blocks import parts
 from fedlab.models.eval_mode import evaluation_mode
-from fedlab.models.head import find_head
+from fedlab.models.head import CALL_ONE, find_head, why_no_head, why_unclear
 from fedlab.models.normalisation import normalises
 from fedlab.models.norms import NormPolicy, Removed, has_batch_norm, local_names
 from fedlab.strategies.parameters import StrategyParameters
@@ -119,8 +119,7 @@ def refuse_without_head(scenario: Experiment, model: nn.Module, does: str) -> No
     if not gives_outputs(model):
         raise InputError(
             f"strategy.name: {scenario.strategy.name} {does} the last dense layer, and the model "
-            f"'{scenario.model.name}' has no such layer that gives its outputs; use a model that "
-            "ends with one"
+            f"'{scenario.model.name}' {why_no_outputs(model)}"
         )
 
 
@@ -130,11 +129,33 @@ def refuse_without_features(scenario: Experiment, model: nn.Module) -> None:
     Raises:
         InputError: With the remedy.
     """
-    if find_head(model) is None or len(parts(model)) < 2:
+    none = find_head(model) is None
+    if none or len(parts(model)) < 2:
+        why = f"{why_no_head(model)}, or" if none else "has none;"
         raise InputError(
             f"strategy.name: {scenario.strategy.name} needs features, what a last dense layer is "
-            f"given by the layers before it, and the model '{scenario.model.name}' has none; "
-            "choose another model, such as mlp or small_cnn"
+            f"given by the layers before it, and the model '{scenario.model.name}' {why} choose "
+            "another model, such as mlp or small_cnn"
+        )
+
+
+def refuse_unclear_outputs(scenario: Experiment, model: nn.Module, does: str) -> None:
+    """Refuses a network of which it is not known what its last layer is.
+
+    Args:
+        scenario: Names the strategy and the model.
+        model: The network.
+        does: What the method does with that layer, in words ("keeps local").
+
+    Raises:
+        InputError: With the reason and the remedies.
+    """
+    why = why_unclear(model)
+    if why is not None:
+        raise InputError(
+            f"strategy.name: {scenario.strategy.name} {does} the last layer, and the model "
+            f"'{scenario.model.name}' {why}, so that it is not known which that is; name it as "
+            f"model.head, or {CALL_ONE}"
         )
 
 
@@ -160,8 +181,21 @@ def refuse_images(scenario: Experiment, model: nn.Module, does: str) -> None:
 
 def gives_outputs(model: nn.Module) -> bool:
     """Whether the outputs of the last dense layer are the network's, with no layer behind it."""
-    observed = anatomy_of(model).observed
-    return find_head(model) is not None and (observed is None or observed.head_is_last)
+    head, observed = find_head(model), anatomy_of(model).observed
+    if head is None or observed is None:
+        return head is not None
+    return observed.head_is_last and observed.head == head.path
+
+
+def why_no_outputs(model: nn.Module) -> str:
+    """Why `gives_outputs` is false, and the remedy, in words that follow "the model 'x'"."""
+    head = find_head(model)
+    if head is None:
+        return why_no_head(model)
+    return (
+        f"computes its outputs from those of '{head.path}' by further steps, or of other layers; "
+        "use a model that ends with that layer"
+    )
 
 
 def runs_on(model: nn.Module, shape: tuple[int, ...]) -> bool:
