@@ -60,7 +60,7 @@ MUTANTS = (
     Mutant(
         "buffers-that-are-not-persistent-travel",
         BUFFERS,
-        "elif name not in persistent and (fixed or moving is None):",
+        "elif (fixed or moving is None) and (name not in persistent or not _has_mean(tensor)):",
         "elif False:",
         (f"{ODD}::test_roles",),
     ),

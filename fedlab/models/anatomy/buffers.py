@@ -124,6 +124,8 @@ def buffer_roles(
 
 
 def _has_mean(tensor: torch.Tensor) -> bool:
+    if tensor.is_meta:  # a network that is made for the shapes of its tensors alone
+        return True
     return not tensor.is_complex() and bool(tensor.isfinite().all())
 
 
