@@ -13,6 +13,7 @@ from benchmarks.evidence import claim as claims
 from benchmarks.evidence import evidence_rows
 from benchmarks.evidence.claim import Claim
 from benchmarks.evidence.verdict import Judged, Means, Verdict, judge, verdict_of
+from benchmarks.one_digit import interval, signed, with_interval
 
 FLAT = 1.0
 """Points of which a flat curve gains less in the last quarter of the rounds."""
@@ -115,9 +116,8 @@ def details(one: Summed) -> str:
         if difference.pairs < 2:
             lines.append(f"| {pair.words} | | | | {difference.pairs} | {verdict} |")
             continue
-        interval = f"[{difference.low:+.1f}, {difference.high:+.1f}]"
         lines.append(
-            f"| {pair.words} | {difference.mean:+.1f} | {interval} | {_p(p)} | "
+            f"| {pair.words} | {signed(difference.mean)} | {interval(difference)} | {_p(p)} | "
             f"{difference.pairs} | {verdict} |"
         )
     return "\n".join(lines) + "\n"
@@ -144,7 +144,7 @@ def _extremes(judged: list[Judged]) -> str:
         return ""
     ordered = sorted((one.difference for one in judged), key=lambda difference: difference.mean)
     ends = [ordered[-1], ordered[0]] if len(ordered) > 1 else ordered
-    return ", ".join(f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]" for d in ends)
+    return ", ".join(map(with_interval, ends))
 
 
 def _p(value: float) -> str:

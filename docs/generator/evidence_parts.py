@@ -11,6 +11,7 @@ import pandas
 import result_rows
 import tables
 
+from benchmarks import one_digit
 from benchmarks.evidence import claim as claims
 from benchmarks.evidence import evidence_rows, summary
 from benchmarks.evidence.summary import Summed
@@ -222,7 +223,7 @@ APART = {
 
 
 def _gain(values: dict[int, float], reference: dict[int, float]) -> str:
-    return result_rows.with_interval(paired_difference(values, reference))
+    return one_digit.with_interval(paired_difference(values, reference))
 
 
 def _section(one: Summed) -> str:
@@ -286,7 +287,7 @@ def _quarters(curve: pandas.DataFrame) -> str:
 def _with_ends(row: pandas.Series) -> str:
     """A mean with its interval, which a single seed has not."""
     mean, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-    texts = [result_rows.plain(value) for value in (mean, low, high)]
+    texts = [one_digit.plain(value) for value in (mean, low, high)]
     return texts[0] if math.isnan(low) else "{} [{}, {}]".format(*texts)
 
 

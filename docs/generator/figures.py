@@ -26,6 +26,7 @@ from statistics import fmean
 import evidence_parts
 import result_rows
 
+from benchmarks import one_digit
 from benchmarks.evidence import evidence_rows
 
 
@@ -80,13 +81,13 @@ def points(
 def by_seed(table: str, method: str, reference: str) -> str:
     """``+1.8, -1.6 and +3.1``: the differences of single seeds."""
     values, base = (result_rows.found(table, name).of("mean") for name in (method, reference))
-    *others, last = (result_rows.signed(values[seed] - base[seed]) for seed in sorted(values))
+    *others, last = (one_digit.signed(values[seed] - base[seed]) for seed in sorted(values))
     return f"{', '.join(others)} and {last}"
 
 
 def mean(table: str, method: str, column: str = "mean") -> str:
     """``83.0``: the mean over seeds."""
-    return result_rows.plain(_mean(table, method, column))
+    return one_digit.plain(_mean(table, method, column))
 
 
 def spread(table: str, method: str, column: str = "mean") -> str:
@@ -103,7 +104,7 @@ def run(table: str, method: str, seed: str) -> str:
     values = result_rows.found(table, method).of("mean")
     if int(seed) not in values:
         raise ValueError(f"'{table}' has no seed {seed} of '{method}'; there are {sorted(values)}")
-    return result_rows.plain(values[int(seed)])
+    return one_digit.plain(values[int(seed)])
 
 
 def curve(claim: str, study: str, method: str, server_round: str) -> str:
@@ -117,7 +118,7 @@ def curve(claim: str, study: str, method: str, server_round: str) -> str:
     own = own[own["round"] == int(server_round)]
     if own.empty:
         raise ValueError(f"{claim} has no '{method}' in {study} after round {server_round}")
-    return result_rows.plain(float(own["mean"].iloc[0]))
+    return one_digit.plain(float(own["mean"].iloc[0]))
 
 
 def _mean(table: str, source: str, column: str) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from repository import ROOT
 
+from benchmarks.one_digit import plain
 from fedlab.comparison.statistics import PairedDifference, estimate, paired_difference
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -97,22 +98,6 @@ def spread(values: Mapping[int, float]) -> str:
     """``80.1 ± 1.2``; without a deviation for a single seed."""
     over = estimate(list(values.values()))
     return plain(over.mean) + (f" ± {plain(over.deviation)}" if over.seeds > 1 else "")
-
-
-def plain(value: float) -> str:
-    """To one digit; by way of the three that rows and curves have, so that both read alike."""
-    return f"{round(value, 3):.1f}"
-
-
-def signed(value: float) -> str:
-    """With a sign, but for what is zero to one digit."""
-    text = f"{round(value, 3):+.1f}"
-    return text[1:] if text in {"+0.0", "-0.0"} else text
-
-
-def with_interval(found: PairedDifference) -> str:
-    """``+3.9 [-0.1, +7.9]``."""
-    return f"{signed(found.mean)} [{signed(found.low)}, {signed(found.high)}]"
 
 
 def taken_over(table: str, row: str, column: str) -> str:

@@ -30,6 +30,8 @@ import result_rows
 import tables
 from repository import ROOT
 
+from benchmarks import one_digit
+
 TEMPLATES = ROOT / "docs" / "templates"
 TABLE = re.compile(r"<!-- table (\S+)\n(.*?)-->", re.DOTALL)
 FIGURE = re.compile(r"\{\{ (\w+)((?: (?:\"[^\"]*\"|[^\s}]+))*) \}\}")
@@ -110,7 +112,7 @@ def _cell(table: str, name: str, label: str, column: str, first: str, at: int | 
     if column == "difference":
         if name == first:
             return ""
-        return result_rows.with_interval(
+        return one_digit.with_interval(
             result_rows.difference(runs, result_rows.method(table, first, at))
         )
     domains = next(iter(runs.runs.values()))
