@@ -35,10 +35,11 @@ from fedlab.strategies.families.requirements import refuse_batches_of_one
 SAME_INPUTS = 0.02
 """Largest difference of a mean or std from that of pretrained weights: 5 of 255 levels of grey."""
 
-_OR_CHANCE = (
-    ". If it draws random numbers instead, take them from torch, numpy.random or random, whose "
-    "seeds the scenario sets, not from a generator that the system seeds (default_rng())"
+_SEEDED = (
+    "from torch, numpy.random or random, whose seeds the scenario sets, not from a generator that "
+    "the system seeds (default_rng())"
 )
+"""Where a network's random numbers have to come from."""
 
 log = logging.getLogger("fedlab")
 
@@ -113,8 +114,7 @@ def _refuse_other_values(scenario: Scenario, data: FederatedData) -> None:
     if name := first_difference(*states):
         raise InputError(
             f"model: '{spec.name}' has other values of '{name}' each time that it is made, so that "
-            "no run could be repeated; draw them from torch, numpy.random or random, whose seeds "
-            "the scenario sets, not from a generator that the system seeds (default_rng())"
+            f"no run could be repeated; draw them {_SEEDED}"
         )
 
 
@@ -172,7 +172,9 @@ def _refuse_what_remembers(scenario: Scenario, model: nn.Module) -> None:
             f"model: '{scenario.model.name}' keeps something between steps that is in no buffer "
             f"(the same samples {effect} the second time), which would go from client to "
             "client; make it a tensor with register_buffer, and say with fedlab_buffers what "
-            "becomes of it" + _OR_CHANCE * (not observed.kept)
+            "becomes of it"
+            + (not observed.kept)
+            * f". If it draws random numbers instead, take them {_SEEDED}"
         )
     if observed is not None and observed.counts_tests:
         raise InputError(

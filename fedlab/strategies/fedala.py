@@ -22,8 +22,7 @@ from fedlab.models.anatomy import anatomy_of
 from fedlab.models.blocks import last_parts
 from fedlab.records import Tensors
 from fedlab.strategies.base import Strategy
-from fedlab.strategies.families.local_head import refuse_tied_parts, refuse_uncalled_parts
-from fedlab.strategies.families.requirements import refuse_unclear_outputs
+from fedlab.strategies.families.local_head import refuse_unknown_layers
 from fedlab.strategies.parameters import StrategyParameters
 
 if TYPE_CHECKING:
@@ -74,9 +73,7 @@ class FedALAParameters(StrategyParameters):
         Raises:
             InputError: With the remedy.
         """
-        refuse_unclear_outputs(scenario, model, "mixes")
-        refuse_uncalled_parts(scenario, model, self.layers)
-        refuse_tied_parts(scenario, model, self.layers, "mixes")
+        refuse_unknown_layers(scenario, model, self.layers, "mixes")
         if not self.mixed(model):
             raise InputError(
                 f"strategy.layers: fedala mixes the last {self.layers} layer(s), and in the model "

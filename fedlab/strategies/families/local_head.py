@@ -60,9 +60,7 @@ def refuse_few_layers(
     found = len(parts(model))
     if layers < found:
         if layers:
-            refuse_unclear_outputs(scenario, model, does)
-            refuse_uncalled_parts(scenario, model, layers)
-            refuse_tied_parts(scenario, model, layers, does)
+            refuse_unknown_layers(scenario, model, layers, does)
         last, learning = set(last_parts(model, layers)), set(anatomy_of(model).learning)
         if not layers or (learning & last and learning - last):
             return
@@ -80,7 +78,24 @@ def refuse_few_layers(
     )
 
 
-def refuse_uncalled_parts(scenario: Experiment, model: nn.Module, layers: int) -> None:
+def refuse_unknown_layers(scenario: Experiment, model: nn.Module, layers: int, does: str) -> None:
+    """Refuses a network of which the last layers are not known, or not apart from the others.
+
+    Args:
+        scenario: Names the strategy and the model.
+        model: The network.
+        layers: How many of its last layers the method treats differently.
+        does: What it does with them, in words ("keeps local").
+
+    Raises:
+        InputError: With the reason and the remedy.
+    """
+    refuse_unclear_outputs(scenario, model, does)
+    _refuse_uncalled_parts(scenario, model, layers)
+    _refuse_tied_parts(scenario, model, layers, does)
+
+
+def _refuse_uncalled_parts(scenario: Experiment, model: nn.Module, layers: int) -> None:
     """Refuses a network whose order of layers is not known, as it reads the weights of some.
 
     Args:
@@ -104,7 +119,7 @@ def refuse_uncalled_parts(scenario: Experiment, model: nn.Module, layers: int) -
         )
 
 
-def refuse_tied_parts(scenario: Experiment, model: nn.Module, layers: int, does: str) -> None:
+def _refuse_tied_parts(scenario: Experiment, model: nn.Module, layers: int, does: str) -> None:
     """Refuses a network whose last layers have a tensor in common with the others.
 
     Args:
